@@ -1,0 +1,350 @@
+"""The contract with a framework: capability as data, one call as data, and `evaluate`, which makes it.
+
+An adapter says what its functions can express (`Function`), and lowers a problem to a `Call`.  The
+call is both what is executed and what is printed as the reproducer, so the two cannot drift apart.
+Nothing here needs more than numpy, so that all of it runs where an old framework is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from conformance.case import Array, Given, Loss, Order, Problem, numpy_dtype
+from conformance.convention import DEFINITION, Convention
+from conformance.outcome import Outcome, Raised, Returned, warning_text
+
+LITERAL_LIMIT = 1000
+"""Arrays with more elements than this are not written out in a reproducer."""
+
+
+class LoweringError(Exception):
+    """A bug of the harness: a problem could not be said to a function that declares it can take it.
+
+    Never a finding about the framework.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """An array argument: its values, and how they lie in memory when they are handed over."""
+
+    values: Array
+    order: Order = "c"
+
+    def laid_out(self) -> Array:
+        """A fresh array with these values in this memory order; the caller may break it."""
+        values = self.values
+        if self.order == "broadcast":
+            return np.broadcast_to(values[:1].copy(), values.shape)
+        if self.order == "readonly" and values.size:
+            return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
+        if self.order == "strided" and values.ndim:
+            return np.repeat(values, 2, axis=-1)[..., ::2]
+        return np.array(values, order="F" if self.order == "fortran" else "C")
+
+    def source(self) -> str:
+        """A numpy expression that rebuilds `laid_out()` bit for bit."""
+        name = "bool" if self.values.dtype == np.bool_ else self.values.dtype.name
+        dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
+        base = f"np.array({nested(self.values)}, dtype={dtype})"
+        if self.values.size == 0:
+            base += f".reshape({self.values.shape})"
+        if self.order == "broadcast":
+            return f"np.broadcast_to({base}[:1], {self.values.shape})"
+        if self.order == "readonly" and self.values.size:
+            return f"np.frombuffer({base}.tobytes(), {dtype}).reshape({self.values.shape})"
+        if self.order == "strided" and self.values.ndim:
+            return f"np.repeat({base}, 2, axis=-1)[..., ::2]"
+        return f"np.asfortranarray({base})" if self.order == "fortran" else base
+
+
+def nested(values: Array) -> str:
+    """An array as nested Python lists whose numbers read back exactly."""
+    if values.ndim:
+        return "[" + ", ".join(nested(value) for value in values) + "]"
+    if values.dtype.kind in "biu":
+        return str(values.item())
+    number = float(values)
+    if not np.isfinite(number):
+        return f"float('{number}')"
+    # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
+    return str(values[()]) if values.dtype in (np.float16, np.float32) else repr(number)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, as data: `path(**init)(*args, **keywords)`, or `path(*args, **keywords)` without init.
+
+    Values are `Tensor` or plain Python; `args` are passed by position, named for messages only.
+    """
+
+    path: str
+    args: Mapping[str, Any]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    init: Mapping[str, Any] | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every array argument by name."""
+        named = {**(self.init or {}), **self.args, **self.keywords}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A documented convention and where it holds: the versions (PEP 440), and the kinds of target."""
+
+    convention: Convention
+    versions: str = ""
+    targets: frozenset[str] | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One loss function of a framework: what it can express, what it documents, how it is called.
+
+    name: id in reports, `framework.Function`.  ranks: the losses it computes, and the ranks of predictions
+    it takes for each.  takes: kinds of prediction it takes itself, the first
+    is the one that others are bridged to.  targets: kinds of target it takes itself (see
+    `Problem.target_kind`).  excludes: groups of features that it takes alone but not together.
+    result_dtype: `same` as the predictions, or the name of the dtype it always returns.
+    """
+
+    name: str
+    path: str
+    ranks: Mapping[Loss, range]
+    takes: tuple[Given, ...]
+    targets: frozenset[str]
+    lower: Callable[[Problem], Call]
+    options: frozenset[str] = frozenset()
+    reductions: frozenset[str] = frozenset({"none", "sum", "mean"})
+    dtypes: frozenset[str] = frozenset({"float16", "bfloat16", "float32", "float64"})
+    layouts: frozenset[str] = frozenset({"fortran", "strided", "broadcast", "readonly", "label_dtype"})
+    excludes: tuple[frozenset[str], ...] = ()
+    rules: tuple[Rule, ...] = (Rule(DEFINITION),)
+    result_dtype: Literal["same", "float64"] = "same"
+    source: str = ""
+
+    @property
+    def framework(self) -> str:
+        return self.name.partition(".")[0]
+
+    def native(self, given: Given) -> Given:
+        """The kind of prediction that this function is handed when the case has `given`."""
+        return given if given in self.takes else self.takes[0]
+
+    def target_as(self, kind: str) -> str | None:
+        """The kind of target this function is handed for `kind`, or None where there is no exact re-encoding."""
+        if kind in self.targets:
+            return kind
+        equivalent = {"index": "one_hot", "one_hot": "index", "binary": "soft_binary"}.get(kind)
+        if kind == "one_hot" and "distribution" in self.targets:
+            return "one_hot"
+        return equivalent if equivalent in self.targets else None
+
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why this function cannot say the problem, from its declared capability; None if it can."""
+        if problem.loss not in self.ranks:
+            return f"it is no {problem.loss} loss"
+        kind = problem.target_kind
+        handed = self.target_as(kind)
+        if handed is None:
+            return f"it takes no {kind} targets"
+        if handed == "one_hot" and kind == "index" and not encodable(problem):
+            return "labels outside the classes have no one-hot encoding"
+        for name, have in (
+            (set(problem.options.names()), self.options),
+            ({problem.reduction}, self.reductions),
+            ({problem.dtype}, self.dtypes),
+            (set(problem.layout.names()), self.layouts),
+        ):
+            if missing := name - have:
+                return f"it has no {', '.join(sorted(missing))}"
+        if problem.predictions.ndim not in self.ranks[problem.loss]:
+            return f"it takes no predictions of rank {problem.predictions.ndim}"
+        for group in self.excludes:
+            if group <= problem_features(problem, handed):
+                return f"it does not combine {' and '.join(sorted(group))}"
+        return None
+
+
+def problem_features(problem: Problem, target: str) -> frozenset[str]:
+    """What a problem asks of a function, as names: options, layout, reduction, target, prediction."""
+    found = {*problem.options.names(), *problem.layout.names(), problem.reduction, problem.given, target, problem.dtype}
+    rank = problem.predictions.ndim
+    if rank != 2:
+        found.add("higher_rank" if rank > 2 else "rank_1")
+    weights = problem.options.sample_weights
+    if weights is not None and weights.ndim > 1 and weights.ndim == rank:
+        found.add("output_weights")
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A library under test: how it is found, and how arrays get in and out of it.
+
+    modules: import names that must be present (they are looked up, not imported).  tensor: numpy array
+    to what the framework's users pass; literal: the same as source text; array: a result back to numpy
+    with the name of its dtype.  prepare: runs once before the first import.
+    """
+
+    name: str
+    distributions: tuple[str, ...]
+    modules: tuple[str, ...]
+    functions: tuple[Function, ...]
+    tensor: Callable[[Tensor, Array], Any]
+    literal: Callable[[Tensor], str]
+    array: Callable[[Any], tuple[Array, str]]
+    imports: str
+    extra: str = ""
+    prepare: Callable[[], None] = lambda: None
+
+
+def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
+    """Put one problem to one function and say what happened.
+
+    problem: already in a kind of prediction that the function takes.  Exceptions of the framework's own
+    call become `Raised`; whatever goes wrong before it raises `LoweringError`.
+    """
+    try:
+        call = function.lower(problem)
+        framework.prepare()
+        target = resolve(call.path)
+        memory = {name: tensor.laid_out() for name, tensor in call.tensors().items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            native = {name: framework.tensor(tensor, memory[name]) for name, tensor in call.tensors().items()}
+    except Exception as error:
+        raise LoweringError(f"{function.name} on {problem.case}: {type(error).__name__}: {error}") from error
+
+    def passed(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: native.get(name, value) for name, value in values.items()}
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            callee = target if call.init is None else target(**passed(call.init))
+            result = callee(*passed(call.args).values(), **passed(call.keywords))
+            value, dtype = framework.array(result)
+        except (Exception, SystemExit) as error:
+            return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
+    mutated = tuple(name for name, tensor in call.tensors().items() if not _same(memory[name], tensor.values))
+    return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
+
+
+def reproducer(framework: Framework, function: Function, problem: Problem) -> str:
+    """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result."""
+    call = function.lower(problem)
+    if any(tensor.values.size > LITERAL_LIMIT for tensor in call.tensors().values()):
+        asked = f"{function.name!r}, {problem.case!r}, {problem.dtype!r}, {problem.reduction!r}"
+        return f"import conformance; conformance.replay({asked})"
+
+    def text(value: Any) -> str:
+        return framework.literal(value) if isinstance(value, Tensor) else repr(value)
+
+    def keywords(values: Mapping[str, Any]) -> list[str]:
+        return [f"{name}={text(value)}" for name, value in values.items()]
+
+    callee = call.path if call.init is None else f"{call.path}({', '.join(keywords(call.init))})"
+    arguments = ", ".join([*map(text, call.args.values()), *keywords(call.keywords)])
+    expression = f"{callee}({arguments})"
+    modules = [framework.imports, "import numpy as np" if "np." in expression else ""]
+    modules.append("import ml_dtypes" if "ml_dtypes." in expression else "")
+    return "; ".join([*filter(None, modules), expression])
+
+
+@lru_cache(maxsize=None)
+def resolve(path: str) -> Any:
+    """The object at a dotted path; imports the longest prefix that is a module."""
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError as error:
+            if error.name is not None and ".".join(parts[:cut]).startswith(error.name):
+                continue
+            raise
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise LookupError(f"there is no {path}")
+
+
+def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(warning_text(warning) for warning in caught))
+
+
+def _same(now: Array, before: Array) -> bool:
+    return now.shape == before.shape and bool(np.all((now == before) | ((now != now) & (before != before))))
+
+
+# What lowerings share: exact re-encodings of labels, and arrays as the layout wants them.
+
+
+def encodable(problem: Problem) -> bool:
+    """Whether every index label names a class, so that a one-hot encoding exists."""
+    classes = problem.predictions.shape[-1]
+    fits = problem.labels.shape == problem.sample_shape
+    return fits and bool(np.all((problem.labels >= 0) & (problem.labels < classes)))
+
+
+def predictions(problem: Problem, axis: int = -1) -> Tensor:
+    """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
+    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+    values = problem.predictions
+    return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order)
+
+
+def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
+    """The labels as the layout wants them; `dtype` is what the function requires, if it requires one."""
+    values = problem.labels
+    if problem.target == "distribution":
+        wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+        values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+    return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
+    """Distributions [..., C]: as given, or encoded from index labels."""
+    if problem.target == "distribution":
+        return labels(problem, dtype, axis)
+    values = np.eye(problem.predictions.shape[-1], dtype=numpy_dtype(problem.dtype))[problem.labels]
+    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+    values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+    return Tensor(values.astype(numpy_dtype(dtype)) if dtype else values, _label_order(problem))
+
+
+def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
+    """Index labels [...]: as given, or decoded from one-hot rows."""
+    if problem.target == "index":
+        return labels(problem, dtype)
+    values = np.argmax(problem.labels.astype(np.float64), axis=-1)
+    return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def sample_weights(problem: Problem, shape: tuple[int, ...]) -> Tensor | None:
+    """The sample weights spread over `shape` where they are given per sample; None where not asked."""
+    weights = problem.options.sample_weights
+    if weights is None:
+        return None
+    if weights.ndim < len(shape) and weights.shape == shape[: weights.ndim]:
+        weights = np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
+    return Tensor(weights)
+
+
+def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
+    wanted = dtype or problem.layout.label_dtype
+    values = values if wanted is None else values.astype(numpy_dtype(wanted))
+    return values[..., np.newaxis] if problem.layout.labels == "column" else values
+
+
+def _label_order(problem: Problem) -> Order:
+    return "c" if problem.layout.order == "broadcast" else problem.layout.order

@@ -1,0 +1,145 @@
+"""PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
+
+Classes are on axis 1.  With index targets the mean divides by the weight of the labels that are not
+ignored; with probability targets, and in the binary losses, by how many losses there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conformance import adapter
+from conformance.adapter import Call, Framework, Function, Rule, Tensor
+from conformance.case import Array, Problem
+from conformance.convention import Convention
+
+DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
+LAYOUTS = frozenset({"class_axis", "fortran", "strided", "broadcast", "readonly"})
+ORDERS = LAYOUTS - {"class_axis"}
+INDEX = Rule(
+    Convention(mean_divides_by="label_weight", default_ignore_index=-100, empty_mean="nan"),
+    targets=frozenset({"index"}),
+    source=DOCUMENTATION + "CrossEntropyLoss.html",
+)
+SOFT = Rule(
+    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), empty_mean="nan"),
+    source=DOCUMENTATION + "CrossEntropyLoss.html",
+)
+
+
+def lower(path: str, problem: Problem) -> Call:
+    """Targets become int64 indices, or floats of the predictions' dtype; weights are constructor arguments."""
+    options = problem.options
+    init: dict[str, Any] = {}
+    if options.class_weights is not None:
+        init["weight"] = Tensor(options.class_weights)
+    if (weights := adapter.sample_weights(problem, problem.sample_shape)) is not None:
+        init["weight"] = weights
+    if options.positive_weight is not None:
+        init["pos_weight"] = Tensor(options.positive_weight)
+    if options.ignore_index is not None:
+        init["ignore_index"] = options.ignore_index
+    if options.label_smoothing is not None:
+        init["label_smoothing"] = options.label_smoothing
+    init["reduction"] = problem.reduction
+    axis = 1 if problem.loss == "categorical" else -1
+    if problem.target == "index" or path.endswith("NLLLoss"):
+        target = adapter.index_labels(problem, "int64")
+    else:
+        target = adapter.labels(problem, problem.dtype, axis)
+    return Call(path, {"input": adapter.predictions(problem, axis), "target": target}, init=init)
+
+
+def function(name: str, **data: Any) -> Function:
+    path = f"torch.nn.{name}"
+    return Function(
+        name=f"torch.{name}", path=path, source=f"{DOCUMENTATION}{name}.html", lower=lambda p: lower(path, p), **data
+    )
+
+
+def tensor(tensor: Tensor, memory: Array) -> Any:
+    import torch
+
+    if memory.dtype.name == "bfloat16":
+        wide = Tensor(tensor.values.astype(np.float32), tensor.order).laid_out()
+        return torch.from_numpy(wide).to(torch.bfloat16)
+    return torch.from_numpy(memory) if memory.ndim else torch.tensor(memory.item(), dtype=getattr(torch, memory.dtype.name))
+
+
+def literal(tensor: Tensor) -> str:
+    dtype = f"torch.{tensor.values.dtype.name}"
+    if tensor.order == "c" and tensor.values.size:
+        return f"torch.tensor({adapter.nested(tensor.values)}, dtype={dtype})"
+    if dtype != "torch.bfloat16":
+        return f"torch.from_numpy({tensor.source()})"
+    return f"torch.from_numpy({Tensor(tensor.values.astype(np.float32), tensor.order).source()}).to({dtype})"
+
+
+def array(result: Any) -> tuple[Array, str]:
+    name = str(result.dtype).removeprefix("torch.")
+    return result.detach().cpu().double().numpy(), name
+
+
+CATEGORICAL = {"categorical": range(2, 9)}
+BINARY = {"binary": range(1, 9)}
+OUTPUTS = frozenset({"binary", "soft_binary"})
+FRAMEWORK = Framework(
+    name="torch",
+    distributions=("torch",),
+    modules=("torch",),
+    imports="import torch",
+    tensor=tensor,
+    literal=literal,
+    array=array,
+    functions=(
+        function(
+            "CrossEntropyLoss",
+            ranks=CATEGORICAL,
+            takes=("logits",),
+            targets=frozenset({"index", "one_hot", "distribution"}),
+            options=frozenset({"class_weights", "ignore_index", "label_smoothing"}),
+            layouts=LAYOUTS,
+            excludes=(frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"})),
+            rules=(INDEX, SOFT),
+        ),
+        function(
+            "NLLLoss",
+            ranks=CATEGORICAL,
+            takes=("log_probabilities",),
+            targets=frozenset({"index"}),
+            options=frozenset({"class_weights", "ignore_index"}),
+            layouts=LAYOUTS,
+            rules=(INDEX,),
+        ),
+        function(
+            "BCELoss",
+            ranks=BINARY,
+            takes=("probabilities",),
+            targets=OUTPUTS,
+            options=frozenset({"sample_weights"}),
+            layouts=ORDERS,
+            rules=(Rule(Convention(mean_divides_by="kept", log_floor=-100.0, empty_mean="nan")),),
+        ),
+        function(
+            "BCEWithLogitsLoss",
+            ranks=BINARY,
+            takes=("logits",),
+            targets=OUTPUTS,
+            options=frozenset({"sample_weights", "positive_weight"}),
+            layouts=ORDERS,
+            rules=(
+                Rule(
+                    Convention(
+                        mean_divides_by="kept",
+                        accepts=frozenset({"invalid_target"}),
+                        cancellation="logits",
+                        empty_mean="nan",
+                    ),
+                    source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,241 @@
+"""How far a correct floating-point answer may lie from the exact one.
+
+The allowed error is derived, never fitted.  u is the unit roundoff of the dtype, and every operation
+returns its exact result times (1 + d), |d| <= u; an elementary function (exp, log, log1p) is good to
+one ulp, which is 2u.  All bounds are first order in u and elementwise before reduction.
+
+*Sums.*  n terms summed in any order err by at most h(n) u sum|t_i|.  The guaranteed bound is n - 1;
+for long sums it is never nearly attained, and 4 sqrt(n) holds with overwhelming probability (Higham and
+Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, lambda = 4).
+h(n) is the smaller of the two.
+
+*Logits, categorical.*  With d_c = z_c - max z, S = sum exp d_c and p_c = exp(d_c) / S:
+rounding d_c moves exp(d_c) by |d_c| u, exp adds 2u, the sum h(C) u, the logarithm 2u log S.  So
+log S is off by u (sum_c p_c |d_c| + 2 + h(C) + 2 log S), and -log p_c = log S - d_c by that plus
+u (|d_c| + |log p_c|).  The scale is invariant under a shift of the row, as the loss is: an implementation
+that adds the shift back before it subtracts the label's logit (`cancellation="logits"`) loses u |z| more.
+
+*Logits, binary.*  log(1 + exp(-|z|)) through exp and log1p is relatively accurate (4u; |z| is exact), and
+the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  A soft label, or a
+positive weight, makes products of |z| that are rounded, 2u |z| each side.  With `cancellation="logits"`
+terms of size |z| cancel and u |z| is lost once more on each.
+
+*Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
+convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
+moved the row's sum); one that does it through log and log-sum-exp pays as for logits.
+
+*Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
+is rounded once.  *The mean* divides
+once, by a divisor that is itself a sum.  *Underflow*: what is smaller than the smallest normal number may
+be flushed to zero.  *The bridge*: where a prediction was converted for the function, it was rounded once;
+that moves the loss by u |x dloss/dx|, counted up to the point where half of the digits are gone (1/sqrt(u)):
+what is lost beyond that is the bridge's doing and reported as such.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.case import Problem
+from conformance.convention import Convention
+from conformance.domain import numpy_info
+from conformance.rows import Rows, refused, rows
+
+ELEMENTARY = 2.0
+"""Error of exp, log and log1p, in units of u: one ulp, what vector mathematics libraries promise."""
+LAMBDA = 4.0
+"""Confidence of the probabilistic bound on long sums."""
+DIVISION = 4.0
+"""Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
+CHUNK = 1 << 16
+
+Floats = npt.NDArray[np.float64]
+
+
+def allowed(problem: Problem, convention: Convention, asked: Problem | None = None) -> Floats:
+    """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
+
+    problem: as the function receives it.  convention: how the function says it computes; its numeric
+    choices decide which roundings there are.  asked: the problem before a bridge converted its
+    predictions, if one did.  Where there is no finite answer the budget is 0: it must be met exactly.
+    """
+    if refused(problem, convention):
+        return np.zeros(())
+    given = rows(problem, convention)
+    unit, tiny, _, _ = numpy_info(problem.dtype)
+    if problem.dtype == "float16":
+        tiny = float(np.finfo(np.float16).smallest_subnormal)
+    with np.errstate(all="ignore"):
+        pieces = [_losses(given, convention, start, unit, asked is not None) for start in _starts(given)]
+        loss = np.concatenate([piece[0] for piece in pieces]) if pieces else np.zeros(0)
+        error = np.concatenate([piece[1] for piece in pieces]) if pieces else np.zeros(0)
+        error = np.where(given.kept, error * unit + DIVISION * tiny, 0.0)
+        loss = np.where(given.kept, loss, 0.0)
+        if given.group > 1:
+            error = error.reshape(-1, given.group)
+            loss = loss.reshape(-1, given.group)
+            rounding = (summing(given.group) + 1) * unit * np.abs(loss).mean(axis=1)
+            error, loss = error.mean(axis=1) + rounding, loss.mean(axis=1)
+        if given.sample_weights is not None:
+            weights = np.abs(given.sample_weights)
+            error = (error + unit * np.abs(loss)) * weights
+            loss = loss * weights
+        if problem.reduction == "none":
+            return _finite(error.reshape(given.shape))
+        total = error.sum() + summing(error.size) * unit * np.abs(loss).sum()
+        if problem.reduction == "mean":
+            divisor = abs(_divisor(given, convention))
+            mean = np.abs(loss).sum() / divisor
+            total = total / divisor + (DIVISION + summing(error.size)) * unit * mean + tiny
+    return _finite(np.asarray(total))
+
+
+def summing(n: int) -> float:
+    """h(n): the error of a sum of n terms in any order, in units of u sum|t_i|."""
+    return min(max(n - 1, 0), LAMBDA * math.sqrt(n))
+
+
+def _starts(given: Rows) -> range:
+    return range(0, len(given.x), CHUNK)
+
+
+def _losses(
+    given: Rows, convention: Convention, start: int, unit: float, bridged: bool
+) -> tuple[Floats, Floats]:
+    """(loss, error in units of u) for a chunk of rows, weights per sample not yet applied."""
+    rows_here = slice(start, start + CHUNK)
+    x = given.x[rows_here].astype(np.float64)
+    if given.binary:
+        return _binary(given, convention, x, rows_here, unit, bridged)
+    return _categorical(given, convention, x, rows_here, unit, bridged)
+
+
+def _categorical(
+    given: Rows, convention: Convention, x: Floats, here: slice, unit: float, bridged: bool
+) -> tuple[Floats, Floats]:
+    classes = x.shape[1]
+    if given.given == "logits":
+        minus_log, error = _softmax_error(x, convention)
+    elif given.given == "log_probabilities":
+        minus_log = -x
+        error = np.zeros_like(x)
+    else:
+        p = np.clip(x, *given.clip) if given.clip is not None else x
+        minus_log = -np.log(p)
+        error = ELEMENTARY * minus_log
+        if convention.renormalise == "before_clip":
+            error = error + 2 + summing(classes)
+        if convention.renormalise == "after_clip":
+            error = _softmax_error(-minus_log, convention)[1] + 1 + error
+            error += np.nansum(p * ELEMENTARY * minus_log, axis=1, keepdims=True)
+    products = 1 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
+    part = _targets(given, here, classes)
+    with_bridge = error + products * np.abs(minus_log)
+    if bridged:
+        with_bridge = with_bridge + _bridge_categorical(given, x, minus_log)
+    used = part != 0
+    losses = np.where(used, part * minus_log, 0.0)
+    terms = int(used.sum(axis=1).max(initial=1))
+    size = np.abs(losses).sum(axis=1)
+    rounding = np.where(used, np.abs(part) * with_bridge, 0.0).sum(axis=1)
+    return losses.sum(axis=1), rounding + summing(terms) * size
+
+
+def _softmax_error(z: Floats, convention: Convention) -> tuple[Floats, Floats]:
+    """(-log softmax, its error in units of u), classes on the last axis."""
+    top = z.max(axis=1, keepdims=True)
+    d = z - top
+    e = np.exp(d)
+    total = e.sum(axis=1, keepdims=True)
+    log_total = np.log(total)
+    spread = np.nansum(np.where(e > 0, e * np.abs(d), 0.0), axis=1, keepdims=True) / total
+    shared = spread + ELEMENTARY + summing(z.shape[1]) + ELEMENTARY * log_total
+    minus_log = log_total - d
+    error = shared + np.abs(d) + minus_log
+    if convention.cancellation == "logits":
+        error = error + np.abs(top) + np.abs(z)
+    return minus_log, error
+
+
+def _targets(given: Rows, here: slice, classes: int) -> Floats:
+    """w_c q'_c: [rows, C]."""
+    if given.index is not None:
+        q = np.zeros((len(given.index[here]), classes))
+        q[np.arange(len(q)), given.index[here] % classes] = 1.0
+    else:
+        assert given.q is not None
+        q = given.q[here]
+    if given.smoothing:
+        q = (1 - given.smoothing) * q + given.smoothing / classes
+    return q if given.class_weights is None else q * given.class_weights
+
+
+def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
+    if given.given == "probabilities":
+        return np.ones_like(x)
+    if given.given == "log_probabilities":
+        return np.abs(x)
+    size = np.where(np.isfinite(x), np.abs(x), 0.0)
+    return size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True)
+
+
+def _binary(
+    given: Rows, convention: Convention, x: Floats, here: slice, unit: float, bridged: bool
+) -> tuple[Floats, Floats]:
+    assert given.q is not None
+    e = given.smoothing
+    y = given.q[here] * (1 - e) + e / 2
+    positive = np.ones_like(y) if given.positive_weight is None else given.positive_weight[here]
+    products = 1.0 + 3 * bool(e)
+    if given.given == "logits":
+        tail = np.log1p(np.exp(-np.abs(x)))
+        on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
+        crisp = ((y == 0) | (y == 1)) & (positive == 1)
+        rounded = np.where(crisp, 0.0, 2 + 3 * bool(e)) * np.abs(x)
+        if convention.cancellation == "logits":
+            rounded = rounded + np.abs(x)
+        on_error = 2 * ELEMENTARY * tail + products * on + rounded
+        off_error = 2 * ELEMENTARY * tail + products * off + rounded
+        sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)
+    else:
+        p = np.exp(x) if given.given == "log_probabilities" else x
+        p = np.clip(p, *given.clip) if given.clip is not None else p
+        on, off = -np.log(p), -np.log1p(-p)
+        if convention.log_floor is not None:
+            on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
+        on_error = (ELEMENTARY + products) * on
+        off_error = (ELEMENTARY + products) * off + (p > 0)
+        sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
+    if bridged:
+        most = 1 / math.sqrt(unit)
+        on_error = on_error + np.minimum(sensitivity_on, most)
+        off_error = off_error + np.minimum(sensitivity_off, most)
+    weight_on, weight_off = positive * y, 1 - y
+    loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
+    error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
+    error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
+    return loss, error + np.abs(loss)
+
+
+def _divisor(given: Rows, convention: Convention) -> float:
+    """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
+    counted = math.prod(given.shape)
+    kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
+    choice = convention.mean_divides_by
+    if choice in ("samples", "kept"):
+        return float(counted if choice == "samples" else kept.sum())
+    samples = np.ones(counted) if given.sample_weights is None else given.sample_weights
+    if choice == "sample_weight" or given.binary:
+        return float(samples[kept].sum())
+    classes = given.x.shape[1]
+    smoothing = given.smoothing if choice == "weight" else 0.0
+    weights = np.ones(classes) if given.class_weights is None else given.class_weights
+    own = weights[given.index % classes] if given.index is not None else np.asarray(given.q) @ weights
+    return float((samples * ((1 - smoothing) * own + smoothing * weights.sum() / classes))[kept].sum())
+
+
+def _finite(error: Floats) -> Floats:
+    return np.where(np.isfinite(error), error, 0.0)

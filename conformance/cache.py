@@ -1,0 +1,128 @@
+"""A cache on disk that is never trusted: each entry carries a checksum, and what does not match is rebuilt.
+
+A folder that cannot be written, or a file that is not a database, costs time and nothing else: the
+cache says so once and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import warnings
+from pathlib import Path
+
+import platformdirs
+
+ENV = "CONFORMANCE_CACHE"
+"""Environment variable that names the cache folder; `off` turns the cache off."""
+BATCH = 512
+
+
+class CacheWarning(UserWarning):
+    """The cache on disk is not used, and why."""
+
+
+def default_folder() -> Path | None:
+    """Where the cache lies: $CONFORMANCE_CACHE, or the user's cache folder; None where it is turned off."""
+    chosen = os.environ.get(ENV)
+    if chosen == "off":
+        return None
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("cross-entropy-conformance", appauthor=False))
+
+
+class Cache:
+    """bytes by key, in one SQLite file; safe to share between processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: dict[str, bytes] = {}
+        self._database: sqlite3.Connection | None = None
+        self._open()
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key, or None where it is missing or its checksum does not match."""
+        if key in self._pending:
+            return self._pending[key]
+        if self._database is None:
+            return None
+        try:
+            row = self._database.execute("SELECT value, checksum FROM answers WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(str(error))
+            return None
+        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(key, row[0]):
+            return None
+        return row[0]
+
+    def put(self, key: str, value: bytes) -> None:
+        """Remember a value; written in batches, the last one by `flush`."""
+        self._pending[key] = value
+        if len(self._pending) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if self._database is None or not self._pending:
+            self._pending.clear()
+            return
+        entries = [(key, value, _checksum(key, value)) for key, value in self._pending.items()]
+        self._pending.clear()
+        try:
+            with self._database:
+                self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", entries)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                self._give_up(str(error))
+        except sqlite3.Error as error:
+            self._give_up(str(error))
+
+    def close(self) -> None:
+        """Write what is pending and let go of the file."""
+        self.flush()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self) -> None:
+        for attempt in ("open", "rebuild"):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                database = sqlite3.connect(self._path, timeout=5)
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("PRAGMA synchronous=OFF")
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum TEXT NOT NULL)"
+                )
+                database.execute("SELECT key, value, checksum FROM answers LIMIT 1").fetchone()
+            except sqlite3.OperationalError as error:
+                if "no such column" not in str(error) or attempt == "rebuild":
+                    return self._give_up(str(error))
+                self._remove()
+            except sqlite3.DatabaseError as error:
+                if attempt == "rebuild":
+                    return self._give_up(str(error))
+                self._remove()
+            except OSError as error:
+                return self._give_up(str(error))
+            else:
+                self._database = database
+                return None
+        return None
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
+    def _give_up(self, reason: str) -> None:
+        self._database = None
+        warnings.warn(
+            f"the oracle's cache {self._path} is not used ({reason}); answers are computed again. "
+            f"Make its folder writable, or name another with {ENV}=FOLDER, or turn it off with {ENV}=off",
+            CacheWarning,
+            stacklevel=3,
+        )
+
+
+def _checksum(key: str, value: bytes) -> str:
+    return hashlib.sha256(key.encode() + b"\0" + value).hexdigest()[:32]

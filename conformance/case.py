@@ -1,0 +1,309 @@
+"""What is asked: one exactly stated cross-entropy problem, in no framework's language.
+
+A `Case` is what a case file says, in float64.  A `Problem` is that case at one dtype and one
+reduction, with every array rounded once to the dtype: exactly what a function receives, and exactly
+what the oracle sees.  Classes are on the last axis of both, whatever the layout says about handing
+them over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Loss = Literal["categorical", "binary"]
+Given = Literal["logits", "probabilities", "log_probabilities"]
+Target = Literal["index", "distribution", "binary"]
+Reduction = Literal["none", "sum", "mean"]
+Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
+
+LOSSES: Tuple[Loss, ...] = ("categorical", "binary")
+GIVEN: Tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
+TARGETS: Tuple[Target, ...] = ("index", "distribution", "binary")
+REDUCTIONS: Tuple[Reduction, ...] = ("none", "sum", "mean")
+ORDERS: Tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
+DTYPES: Tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+LABEL_DTYPES: Tuple[str, ...] = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32", "float64")
+DEFAULT_DTYPES: Tuple[str, ...] = ("float32", "float64")
+OPTIONS: Tuple[str, ...] = (
+    "class_weights",
+    "sample_weights",
+    "positive_weight",
+    "label_smoothing",
+    "ignore_index",
+)
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy dtype called `name`; bfloat16 comes from ml_dtypes and needs it installed."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def _frozen(values: Array) -> Array:
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return _frozen(values.astype(dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What a case asks for beyond labels and predictions.  `None` means: not asked, nobody is judged on it.
+
+    class_weights: [C]; sample_weights: [N], or the shape of the labels' samples; positive_weight: a
+    scalar or anything that broadcasts against the predictions; label_smoothing: in [0, 1], a Python
+    float because every function takes it as one; ignore_index: an integer label.
+    """
+
+    class_weights: Optional[Array] = None
+    sample_weights: Optional[Array] = None
+    positive_weight: Optional[Array] = None
+    label_smoothing: Optional[float] = None
+    ignore_index: Optional[int] = None
+
+    def names(self) -> Tuple[str, ...]:
+        """The options that are asked for, in the order of `OPTIONS`."""
+        return tuple(name for name in OPTIONS if getattr(self, name) is not None)
+
+    def rounded(self, dtype: np.dtype[Any]) -> Options:
+        """The same options with every array rounded to `dtype`."""
+        arrays = {
+            name: _rounded(value, dtype)
+            for name in ("class_weights", "sample_weights", "positive_weight")
+            if (value := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **arrays)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How arrays are handed over, without changing the problem."""
+
+    class_axis: int = -1
+    """Axis that holds the classes in the arrays handed over; in the case they are on the last."""
+    labels: Literal["flat", "column"] = "flat"
+    """`column`: labels of shape (N, 1) where (N,) would do."""
+    order: Order = "c"
+    label_dtype: Optional[str] = None
+    """dtype of the labels handed over; `None` leaves it to what the case wrote."""
+
+    def names(self) -> Tuple[str, ...]:
+        """What is unusual about this layout, as the capability names that functions declare."""
+        unusual = []
+        if self.class_axis != -1:
+            unusual.append("class_axis" if self.class_axis == 1 else "class_axis_not_1")
+        if self.labels == "column":
+            unusual.append("labels_column")
+        if self.order != "c":
+            unusual.append(self.order)
+        if self.label_dtype is not None:
+            unusual.append("label_dtype")
+        return tuple(unusual)
+
+
+@dataclass(frozen=True)
+class ByOracle:
+    """The oracle's answer is right."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Digits from an independent source, by reduction; they check the oracle (float64 inputs)."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MustRaise:
+    """An exception is the only right answer."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class NoRightAnswer:
+    """The case has no right answer; behaviour is recorded."""
+
+    why: str
+
+
+Expectation = Union[ByOracle, Digits, MustRaise, NoRightAnswer]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that somebody printed.  The oracle decides whether it holds to its printed digits."""
+
+    value: str
+    source: str
+    note: str = ""
+    reduction: Reduction = "mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One exactly stated problem of a case file, before it is expanded over dtypes and reductions.
+
+    predictions: float64, categorical [N, d1, ..., C], binary any shape.  labels: index int64
+    [N, d1, ...]; distribution and binary as written (float64, int64 or bool), shaped as the
+    predictions.  Arrays are read-only.
+    """
+
+    id: str
+    why: str
+    about: str
+    source: str
+    loss: Loss
+    given: Given
+    target: Target
+    predictions: Array
+    labels: Array
+    options: Options = Options()
+    layout: Layout = Layout()
+    reductions: Tuple[Reduction, ...] = ("mean",)
+    dtypes: Tuple[str, ...] = DEFAULT_DTYPES
+    expect: Expectation = ByOracle()
+    published: Tuple[Published, ...] = ()
+    path: str = ""
+    line: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "predictions", _frozen(self.predictions))
+        object.__setattr__(self, "labels", _frozen(self.labels))
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over everything that changes the problem or its right answer."""
+        options = {name: getattr(self.options, name) for name in self.options.names()}
+        content = {
+            "loss": self.loss,
+            "given": self.given,
+            "target": self.target,
+            "predictions": self.predictions,
+            "labels": self.labels,
+            "options": options,
+            "layout": dataclasses.asdict(self.layout),
+            "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
+        }
+        return content_digest(content)
+
+    @property
+    def sketch(self) -> Case:
+        """A case that any function can say if it can say this one; small where this one's arrays are generated."""
+        return self
+
+    def problems(self) -> List[Problem]:
+        """Every problem of this case: dtypes x reductions, in the order the case gives them."""
+        return [self.problem(dtype, reduction) for dtype in self.dtypes for reduction in self.reductions]
+
+    def problem(self, dtype: str, reduction: Reduction) -> Problem:
+        """This case at one dtype and reduction."""
+        rounded = numpy_dtype(dtype)
+        labels = self.labels
+        if labels.dtype == np.float64 and self.target != "index":
+            labels = _rounded(labels, rounded)
+        return Problem(
+            case=self.id,
+            loss=self.loss,
+            given=self.given,
+            target=self.target,
+            predictions=_rounded(self.predictions, rounded),
+            labels=labels,
+            options=self.options.rounded(rounded),
+            layout=self.layout,
+            dtype=dtype,
+            reduction=reduction,
+            why=self.why,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A case at one dtype and one reduction: what a function receives and what the oracle sees."""
+
+    case: str
+    loss: Loss
+    given: Given
+    target: Target
+    predictions: Array
+    labels: Array
+    options: Options
+    layout: Layout
+    dtype: str
+    reduction: Reduction
+    why: str = field(default="")
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits of SHA-256 over what the exact answer depends on (not the layout)."""
+        options = {name: getattr(self.options, name) for name in self.options.names()}
+        return content_digest(
+            {
+                "loss": self.loss,
+                "given": self.given,
+                "target": self.target,
+                "predictions": self.predictions,
+                "labels": self.labels,
+                "options": options,
+                "dtype": self.dtype,
+                "reduction": self.reduction,
+            },
+            digits=32,
+        )
+
+    @property
+    def sample_shape(self) -> Tuple[int, ...]:
+        """Shape of one loss per sample (categorical) or per output (binary)."""
+        shape = self.predictions.shape
+        return shape[:-1] if self.loss == "categorical" else shape
+
+    @cached_property
+    def target_kind(self) -> str:
+        """`index`, `one_hot`, `distribution`, `binary` (all 0 or 1) or `soft_binary`."""
+        if self.target == "index":
+            return "index"
+        labels = self.labels.astype(np.float64)
+        crisp = bool(np.all((labels == 0) | (labels == 1)))
+        if self.target == "binary":
+            return "binary" if crisp else "soft_binary"
+        return "one_hot" if crisp and bool(np.all(labels.sum(axis=-1) == 1)) else "distribution"
+
+
+def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:
+    """SHA-256 over a mapping of builtin values and arrays; the same on every platform."""
+    sha = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            exact = "<f8" if value.dtype.kind in "fV" else "<i8"
+            kind = "float" if value.dtype.kind in "fV" else value.dtype.kind
+            sha.update(f"array:{kind}:{value.shape}:".encode())
+            sha.update(np.ascontiguousarray(value, dtype=exact).data if value.size else b"")
+        elif isinstance(value, dict):
+            for key in sorted(value):
+                sha.update(f"key:{key}:".encode())
+                feed(value[key])
+        else:
+            sha.update(json.dumps(value, default=repr).encode())
+
+    feed(dict(content))
+    return sha.hexdigest()[:digits]
+
+
+Cases = Dict[str, Case]

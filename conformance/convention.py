@@ -1,0 +1,111 @@
+"""The vector of choices in which functions legitimately differ, with the definition as its origin.
+
+A function's documented convention is one of these vectors.  It is *proved by substitution*: the
+oracle is evaluated under it, and the function must then agree within the same tight budget.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, Literal, Optional, Tuple, Union
+
+Divisor = Literal["weight", "label_weight", "sample_weight", "kept", "samples"]
+Renormalise = Literal["no", "before_clip", "after_clip"]
+BinaryOutputs = Literal["each", "mean_of_last_axis"]
+OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
+Cancellation = Literal["none", "logits"]
+Epsilon = Union[float, Literal["dtype"]]
+
+INVALID = frozenset(
+    {
+        "shape_mismatch",
+        "label_out_of_range",
+        "invalid_probability",
+        "invalid_target",
+    }
+)
+"""Kinds of input outside the definition's domain: an exception is the right answer."""
+
+EDGE = frozenset(
+    {
+        "trailing_axis",
+        "nan_prediction",
+        "infinite_prediction",
+        "nan_target",
+        "nan_weight",
+        "infinite_weight",
+        "negative_weight",
+        "zero_weight",
+        "no_weight",
+        "empty_batch",
+        "one_class",
+        "unnormalised_row",
+        "subnormal_prediction",
+    }
+)
+"""Kinds of input inside the domain, at its edge: some functions document that they refuse them."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One choice per field; the defaults are the definition."""
+
+    mean_divides_by: Divisor = "weight"
+    """What the sum of losses is divided by.  `weight`: sum of s_i * sum_c w_c q'_ic, the definition.
+    `label_weight`: the same with unsmoothed labels.  `sample_weight`: sum of s_i over the samples that are not
+    ignored.  `kept`: how many are not ignored.  `samples`: how many there are."""
+    clip: Optional[Epsilon] = None
+    """Probabilities are clipped to [eps, 1 - eps] before the logarithm, both ends rounded to the dtype;
+    `dtype` stands for the dtype's machine epsilon."""
+    log_floor: Optional[float] = None
+    """Logarithms of probabilities below this count as this."""
+    renormalise: Renormalise = "no"
+    """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
+    binary_outputs: BinaryOutputs = "each"
+    """Whether a binary loss is one number per output, or their plain mean over the last axis."""
+    default_ignore_index: Optional[int] = None
+    """The label that is ignored although nobody asked for it."""
+    out_of_range: OutOfRange = "refuse"
+    """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
+    cancellation: Cancellation = "none"
+    """Numeric, not semantic: whether terms as large as the logits cancel in the result, as where
+    (1 - y) z is added to -log sigmoid(z), or a log-sum-exp is shifted back before the label's logit is taken off."""
+    empty_mean: Optional[Literal["nan", "zero"]] = None
+    """What a mean over nothing is; undefined by the definition."""
+    accepts: FrozenSet[str] = frozenset()
+    """Kinds of invalid input that are taken as they are instead of being refused."""
+    rejects: FrozenSet[str] = frozenset()
+    """Kinds of valid but unusual input that raise."""
+
+    def __post_init__(self) -> None:
+        unknown = (self.accepts | self.rejects) - INVALID - EDGE
+        if unknown:
+            raise ValueError(f"unknown kinds of input: {sorted(unknown)}")
+
+    def choices(self) -> Dict[str, Any]:
+        """The fields that differ from the definition, in field order."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+    def restricted_to(self, names: Tuple[str, ...]) -> Convention:
+        """The definition with only the named fields taken from this convention."""
+        return Convention(**{name: getattr(self, name) for name in names})
+
+    def __str__(self) -> str:
+        return describe(self.choices())
+
+
+DEFINITION = Convention()
+
+
+def describe(choices: Dict[str, Any]) -> str:
+    """`field=value` for each choice, joined by `; `; sets are sorted."""
+
+    def text(value: Any) -> str:
+        return "+".join(sorted(value)) if isinstance(value, frozenset) else str(value)
+
+    return "; ".join(f"{name}={text(value)}" for name, value in choices.items())

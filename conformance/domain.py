@@ -1,0 +1,100 @@
+"""Where a problem lies outside the definition's domain, or at its edge.
+
+Kinds in `convention.INVALID` have no answer: an exception is right.  Kinds in `convention.EDGE` have
+one (or are undefined), but some functions document that they refuse them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from conformance.case import Array, Problem, numpy_dtype
+
+UNNORMALISED = 16
+"""A row is unnormalised when its sum is off by more than this many roundings per class."""
+
+
+def examine(problem: Problem) -> frozenset[str]:
+    """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
+    shapes = _shapes(problem)
+    if "shape_mismatch" in shapes:
+        return shapes
+    kinds = set(shapes)
+    options = problem.options
+    x = problem.predictions
+    considered = _considered(problem)
+    values = x[considered] if problem.loss == "categorical" else x
+
+    _note(kinds, "nan_prediction", np.isnan(_wide(values)))
+    _note(kinds, "infinite_prediction", np.isinf(_wide(values)))
+    if problem.given == "probabilities":
+        _note(kinds, "invalid_probability", (values < 0) | (values > 1))
+        smallest = numpy_info(problem.dtype)[1]
+        _note(kinds, "subnormal_prediction", (values > 0) & (_wide(values) < smallest))
+    if problem.loss == "categorical":
+        if x.shape[-1] == 1:
+            kinds.add("one_class")
+        if problem.given == "probabilities" and values.size:
+            unit = numpy_info(problem.dtype)[0]
+            off = np.abs(_wide(values).sum(axis=-1) - 1)
+            _note(kinds, "unnormalised_row", off > UNNORMALISED * unit * x.shape[-1])
+    if 0 in problem.sample_shape:
+        kinds.add("empty_batch")
+
+    labels = problem.labels
+    if problem.target == "index":
+        outside = (labels < 0) | (labels >= x.shape[-1])
+        _note(kinds, "label_out_of_range", outside & considered)
+    else:
+        soft = labels.astype(np.float64)
+        _note(kinds, "nan_target", np.isnan(soft))
+        _note(kinds, "invalid_target", (soft < 0) | (soft > 1))
+
+    for weights in (options.class_weights, options.sample_weights, options.positive_weight):
+        if weights is not None:
+            _note(kinds, "nan_weight", np.isnan(_wide(weights)))
+            _note(kinds, "infinite_weight", np.isinf(_wide(weights)))
+            _note(kinds, "negative_weight", weights < 0)
+            _note(kinds, "zero_weight", weights == 0)
+    if options.sample_weights is not None and options.sample_weights.size and not np.any(options.sample_weights):
+        kinds.add("no_weight")
+    return frozenset(kinds)
+
+
+def numpy_info(dtype: str) -> tuple[float, float, float, float]:
+    """(unit roundoff, smallest normal, machine epsilon, largest finite) of a dtype, as floats."""
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        info = ml_dtypes.finfo(numpy_dtype(dtype))
+    else:
+        info = np.finfo(numpy_dtype(dtype))
+    return float(info.eps) / 2, float(info.tiny), float(info.eps), float(info.max)
+
+
+def _wide(values: Array) -> Array:
+    return values.astype(np.float64) if values.dtype.itemsize < 4 else values
+
+
+def _note(kinds: set[str], kind: str, where: Array) -> None:
+    if bool(np.any(where)):
+        kinds.add(kind)
+
+
+def _considered(problem: Problem) -> Array:
+    """Which samples are not ignored, shaped as the samples."""
+    ignored = problem.options.ignore_index
+    if problem.loss == "binary" or problem.target != "index" or ignored is None:
+        return np.ones(problem.sample_shape, dtype=bool)
+    return np.asarray(problem.labels != ignored)
+
+
+def _shapes(problem: Problem) -> frozenset[str]:
+    """`shape_mismatch` where labels do not fit; with `trailing_axis` where one axis of length 1 is all that differs."""
+    want = problem.predictions.shape if problem.target != "index" else problem.sample_shape
+    have = problem.labels.shape
+    if have == want:
+        return frozenset()
+    if problem.target != "distribution" and (have == (*want, 1) or want == (*have, 1)):
+        return frozenset({"shape_mismatch", "trailing_axis"})
+    return frozenset({"shape_mismatch"})

@@ -1,0 +1,161 @@
+"""The ledger: which rows are known to fail, in which versions, and why.  It is strict both ways.
+
+A known discrepancy is an expected failure; one that has gone away fails the run; an entry that matches
+no case or no function is an error, with file and line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from conformance.document import read_document, shown
+from conformance.errors import CaseErrors, CaseFileError
+from conformance.loading import KNOWN, files_below
+
+SCHEMA = "known.schema.json"
+
+Status = Literal["disagrees", "crashed", "timed_out"]
+Row = tuple[str, str, str, str, str]
+"""case id, function, version, dtype, reduction: what a ledger is asked about."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """One known discrepancy.
+
+    case: id, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
+    dtypes, reductions: empty for all.  reproducer: Python source; shows: what it prints.
+    """
+
+    case: str
+    function: str
+    versions: str = ""
+    dtypes: tuple[str, ...] = ()
+    reductions: tuple[str, ...] = ()
+    status: Status = "disagrees"
+    reason: str = ""
+    see: str = ""
+    reproducer: str = ""
+    shows: str = ""
+    path: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.function} on {self.case}"
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(".*".join(map(re.escape, self.case.split("*"))))
+
+    def names(self, case: str) -> bool:
+        """Whether `case`, an id, is one of those this entry is about."""
+        return self._pattern.fullmatch(case) is not None
+
+    def matches(self, case: str, function: str, version: str, dtype: str, reduction: str) -> bool:
+        """Whether the row is one of those this entry is about."""
+        return (
+            function == self.function
+            and self.names(case)
+            and (not self.dtypes or dtype in self.dtypes)
+            and (not self.reductions or reduction in self.reductions)
+            and has(self.versions, version)
+        )
+
+
+@cache
+def has(versions: str, version: str) -> bool:
+    """Whether PEP 440 specifiers contain a version; what is no version is in the empty ones only."""
+    if not versions:
+        return True
+    try:
+        return SpecifierSet(versions).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+class Ledger:
+    """Entries, indexed by function; of several that match a row the first counts."""
+
+    def __init__(self, entries: Iterable[Known] = ()) -> None:
+        self.entries = tuple(entries)
+        self._of: dict[str, list[Known]] = {}
+        for entry in self.entries:
+            self._of.setdefault(entry.function, []).append(entry)
+
+    def find(self, case: str, function: str, version: str, dtype: str, reduction: str) -> Known | None:
+        """The entry that knows this row, if any."""
+        for entry in self._of.get(function, ()):
+            if entry.matches(case, function, version, dtype, reduction):
+                return entry
+        return None
+
+    def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:
+        """The entries that name no function, or no case, among all that there are."""
+        return [entry for entry in self.entries if entry.function not in functions or not any(map(entry.names, cases))]
+
+    def unused(self, asked: Iterable[Row]) -> list[Known]:
+        """The entries that are found for none of the rows that were asked."""
+        used = {id(self.find(*row)) for row in asked}
+        return [entry for entry in self.entries if id(entry) not in used]
+
+
+def read(folder: Path) -> tuple[list[Known], list[CaseFileError]]:
+    """The entries of `known/` below a case folder, in the order of files and lines, and what is wrong there."""
+    known = Path(folder) / KNOWN
+    entries: list[Known] = []
+    errors: list[CaseFileError] = []
+    for file in files_below(known):
+        of_file, wrong = read_file(file)
+        if file.parent != known:
+            advice = f"move it to {shown(known)}"
+            wrong.append(CaseFileError(shown(file), 0, 0, "", "a ledger in a folder of its own", advice))
+        errors += wrong
+        entries += [] if wrong else of_file
+    return entries, errors
+
+
+def load(folder: Path) -> Ledger:
+    """The ledger of a case folder, empty where it has none; raises CaseErrors if anything is wrong."""
+    entries, errors = read(folder)
+    if errors:
+        raise CaseErrors(tuple(errors))
+    return Ledger(entries)
+
+
+def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
+    """The entries of one framework's file, which is called as the framework is, and what is wrong with it."""
+    document, errors = read_document(file, SCHEMA)
+    if document is None or errors:
+        return [], errors
+    entries = []
+    seen: dict[Any, int] = {}
+    for index, said in enumerate(document.value["known"]):
+        path = ("known", index)
+        line = document.spot(path)[0]
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
+        }
+        entry = Known(**fields, path=document.path, line=line)
+        if not entry.function.startswith(file.stem + "."):
+            advice = f"write {file.stem}.{entry.function.partition('.')[2]}, or move the entry"
+            message = f"{entry.function} is no function of {file.stem}, whose file this is"
+            errors.append(document.error((*path, "function"), message, advice))
+        try:
+            SpecifierSet(entry.versions)
+        except InvalidSpecifier:
+            message = f'"{entry.versions}" is not a PEP 440 specifier'
+            errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
+        about = (entry.case, entry.function, entry.versions, entry.dtypes, entry.reductions)
+        if about in seen:
+            errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
+        seen.setdefault(about, line)
+        entries.append(entry)
+    return entries, errors

@@ -1,0 +1,611 @@
+"""Case files to cases: whatever is wrong with a file is found here, and everything that is.
+
+A case's id is its file's path below the folder, without suffix, and its name:
+`categorical/ignore_index/with_class_weights`.  The folder `known/` holds the ledger and no cases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from conformance.case import (
+    DEFAULT_DTYPES,
+    Array,
+    ByOracle,
+    Case,
+    Digits,
+    Expectation,
+    Layout,
+    MustRaise,
+    NoRightAnswer,
+    Options,
+    Published,
+    numpy_dtype,
+)
+from conformance.convention import INVALID
+from conformance.document import Document, Path_, bad_name, listed, number_text, read_document, schema_of, shown
+from conformance.domain import examine
+from conformance.errors import CaseErrors, CaseFileError
+from conformance.generate import GeneratedCase, Recipe, digits
+
+__all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped"]
+
+SCHEMA = "case.schema.json"
+SUFFIXES = (".yaml", ".yml")
+KNOWN = "known"
+
+Shape: TypeAlias = "tuple[int, ...]"
+
+
+def shipped() -> Path:
+    """The case folder that belongs to this package: inside it once installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "cases"
+    return inside if inside.is_dir() else package.parent / "cases"
+
+
+def load(folder: Path) -> list[Case]:
+    """Every case below a folder, or of one file, sorted by id; raises CaseErrors if anything is wrong."""
+    cases, errors = read(folder)
+    if errors:
+        raise CaseErrors(tuple(errors))
+    return cases
+
+
+def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+    """The cases of every good file, sorted by id, and everything wrong with the others.
+
+    generate: make generated arrays and check them too, which takes as long as making them.
+    """
+    folder = Path(folder)
+    errors: list[CaseFileError] = []
+    files: list[tuple[Path, str]] = []
+    if folder.is_file():
+        files, errors = [(folder, folder.resolve().relative_to(_root(folder)).with_suffix("").as_posix())], []
+    elif not folder.exists():
+        errors.append(_about(folder, "there is no such folder", "give a folder of case files"))
+    else:
+        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in files_below(folder)]
+        files = [(file, stem) for file, stem in files if not stem.startswith(f"{KNOWN}/")]
+        if not files:
+            advice = "add case files that end in .yaml, or give the folder that holds them"
+            errors.append(_about(folder, "there are no case files in it", advice))
+    cases: list[Case] = []
+    taken: dict[str, Path] = {}
+    for file, stem in files:
+        if stem in taken:
+            advice = "rename one of the two files"
+            errors.append(_about(file, f"its cases have the same ids as those of {shown(taken[stem])}", advice))
+        taken[stem] = file
+        of_file, wrong = read_file(file, stem, generate=generate)
+        errors += wrong
+        cases += [] if wrong else of_file
+    return sorted(cases, key=lambda case: case.id), errors
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every YAML file below a folder, in order; hidden ones do not count."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    return sorted(found)
+
+
+def _root(file: Path) -> Path:
+    """The folder that ids of a single file start from: the shipped one, the nearest `cases`, else its own."""
+    file = file.resolve()
+    if file.is_relative_to(shipped().resolve()):
+        return shipped().resolve()
+    return next((parent for parent in file.parents if parent.name == "cases"), file.parent)
+
+
+def _about(path: Path, message: str, advice: str) -> CaseFileError:
+    return CaseFileError(shown(path), 0, 0, "", message, advice)
+
+
+def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+    """The cases of one file, and everything wrong with it; `stem` is what their ids start with."""
+    document, errors = read_document(file, SCHEMA)
+    for part in stem.split("/"):
+        errors += [
+            CaseFileError(shown(file), 1, 1, "", message, advice)
+            for message, advice in bad_name(schema_of(SCHEMA), part)
+        ]
+    if document is None:
+        return [], errors
+    # What the schema refused is reported; the rest of the file is still looked at, as far as it makes sense.
+    refused = {error.where for error in errors}
+    if not isinstance(document.value, dict) or not isinstance(document.value.get("cases"), dict):
+        return [], errors
+    if any(where and not where.startswith("$.cases.") for where in refused):
+        return [], errors
+    if not _file_fits(document, errors):
+        return [], errors
+    cases = []
+    for name in document.value["cases"]:
+        path = f"$.cases.{name}"
+        if any(where == path or where.startswith((path + ".", path + "[")) for where in refused):
+            continue
+        builder = _Builder(document, name, f"{stem}/{name}")
+        try:
+            cases.append(builder.build(generate))
+        except CaseFileError as error:
+            errors.append(error)
+        errors += builder.errors
+    return cases, sorted(errors, key=lambda error: (error.line, error.column))
+
+
+def _file_fits(document: Document, errors: list[CaseFileError]) -> bool:
+    loss, target = document.value["loss"], document.value["target"]
+    given = document.value["given"]
+    if (loss == "binary") != (target == "binary"):
+        wanted = "binary" if loss == "binary" else "index or distribution"
+        errors.append(document.error(("target",), f"a {loss} loss has no {target} target", f"write {wanted}"))
+        return False
+    if loss == "binary" and given == "log_probabilities":
+        message = "one log-probability does not give a binary loss"
+        errors.append(document.error(("given",), message, "write logits or probabilities"))
+        return False
+    return True
+
+
+@dataclass(eq=False)
+class _Builder:
+    """One case from its mapping, which the schema has accepted; what is still wrong is collected."""
+
+    document: Document
+    name: str
+    id: str
+    errors: list[CaseFileError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.file = self.document.value
+        self.said = self.file["cases"][self.name]
+        self.categorical = self.file["loss"] == "categorical"
+        self.target = self.file["target"]
+
+    def complaint(self, path: Path_, message: str, advice: str = "") -> CaseFileError:
+        return self.document.error(("cases", self.name, *path), message, advice)
+
+    def note(self, path: Path_, message: str, advice: str = "") -> None:
+        self.errors.append(self.complaint(path, message, advice))
+
+    def build(self, generate: bool) -> Case:
+        """The case; raises the first error that leaves nothing to go on with."""
+        self.reductions = tuple(self.listed("reduction", ("mean",)))
+        self.dtypes = tuple(self.listed("dtypes", DEFAULT_DTYPES))
+        stated: dict[str, Any] = {
+            "id": self.id,
+            "why": self.said["why"],
+            "about": self.file["about"],
+            "source": self.said.get("source", self.file["source"]),
+            "loss": self.file["loss"],
+            "given": self.file["given"],
+            "target": self.target,
+            "reductions": self.reductions,
+            "dtypes": self.dtypes,
+            "path": self.document.path,
+            "line": self.document.spot(("cases", self.name), at_key=True)[0],
+        }
+        if "generate" in self.said:
+            return self.generated(stated, generate)
+        predictions = self.predictions()
+        labels = self.labels(predictions.shape)
+        expect = self.expect(self.sample_shape(predictions.shape))
+        case = Case(
+            predictions=predictions,
+            labels=labels,
+            options=self.options(predictions.shape, expect),
+            layout=self.layout(predictions, labels),
+            expect=expect,
+            published=self.published(),
+            **stated,
+        )
+        if not self.errors:
+            self.check(case)
+        return case
+
+    def listed(self, key: str, default: Sequence[str]) -> Sequence[str]:
+        value = self.said.get(key, self.file.get(key, default))
+        return (value,) if isinstance(value, str) else value
+
+    def sample_shape(self, shape: Shape) -> Shape:
+        return shape[:-1] if self.categorical else shape
+
+    # Arrays
+
+    def numbers(self, path: Path_, value: Any) -> Array:
+        """A float64 array of nested lists of numbers."""
+        self.rectangular(path, value)
+        try:
+            return np.array(value, dtype=np.float64)
+        except OverflowError:
+            at, number = next(
+                (at, leaf) for at, leaf in _leaves(value) if isinstance(leaf, int) and abs(leaf) > 2**1023
+            )
+            raise self.complaint((*path, *at), f"{str(number)[:20]}... overflows float64", "write .inf") from None
+
+    def rectangular(self, path: Path_, value: Any) -> None:
+        """Raise where sibling lists differ in length, or lists stand beside numbers."""
+        uneven = _uneven(value)
+        if uneven is not None:
+            at, message = uneven
+            raise self.complaint((*path, *at), message, "give every row the same length")
+
+    def predictions(self) -> Array:
+        value, shape = self.said["predictions"], self.said.get("shape")
+        array = self.numbers(("predictions",), value)
+        if shape is not None:
+            if value != [] or 0 not in shape:
+                message = "shape is for predictions that are an empty list, and has a 0 in it"
+                raise self.complaint(("shape",), message, "remove it")
+            array = array.reshape(shape)
+        elif array.size == 0:
+            advice = f"add shape: {[0, 3] if self.categorical else [0]}" if value == [] else "write [] and a shape"
+            raise self.complaint(("predictions",), "an empty list does not show its shape", advice)
+        least = 2 if self.categorical else 1
+        if array.ndim < least:
+            message = f"categorical predictions of rank {array.ndim}"
+            raise self.complaint(("predictions",), message, "give a list of rows, classes on the last axis")
+        if self.categorical and array.shape[-1] == 0:
+            raise self.complaint(("shape",), "no classes on the last axis", "give at least one")
+        return array
+
+    def labels(self, shape: Shape) -> Array:
+        value, path = self.said["labels"], ("labels",)
+        if value == []:
+            whole = self.sample_shape(shape) if self.target == "index" else shape
+            kind = np.int64 if self.target == "index" else np.float64
+            return np.zeros(whole if 0 in whole else (0,), dtype=kind)
+        self.rectangular(path, value)
+        leaves = list(_leaves(value))
+        kinds = {type(leaf) for _, leaf in leaves}
+        if bool in kinds and len(kinds) > 1:
+            at = next(at for at, leaf in leaves if not isinstance(leaf, bool))
+            raise self.complaint((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
+        if self.target == "index" and float in kinds:
+            at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
+            message = f"labels of the wrong kind: {number_text(leaf)} is no index"
+            raise self.complaint((*path, *at), message, "write whole numbers, or say target: distribution")
+        if kinds <= {int}:
+            for at, leaf in leaves:
+                if not -(2**63) <= leaf < 2**63:
+                    raise self.complaint((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
+        return np.array(value, dtype=np.bool_ if kinds == {bool} else np.int64 if kinds <= {int} else np.float64)
+
+    # Options, layout, expectation
+
+    def options(self, shape: Shape | None, expect: Expectation) -> Options:
+        """The options; `shape` is that of the predictions."""
+        asked = self.said.get("options", {})
+        values: dict[str, Any] = {}
+        loose = expect == MustRaise("shape_mismatch")
+        for name, value in asked.items():
+            path: Path_ = ("options", name)
+            belongs = {
+                "class_weights": ("categorical losses", self.categorical),
+                "positive_weight": ("binary losses", not self.categorical),
+                "ignore_index": ("index targets", self.target == "index"),
+            }
+            needs, met = belongs.get(name, ("", True))
+            if not met:
+                self.note(path, f"{name} is for {needs} only", "remove it")
+                continue
+            if name == "ignore_index":
+                if not isinstance(value, int):
+                    self.note(path, f"{value} is not an integer", f"write {int(value)}")
+                values[name] = int(value)
+            elif name == "label_smoothing":
+                if value != value:
+                    self.note(path, ".nan is not in [0, 1]", "give a number from 0 to 1")
+                values[name] = float(value)
+            else:
+                array = self.numbers(path, value)
+                misfit = None if loose or shape is None else self.misfit(name, array.shape, shape)
+                if misfit:
+                    self.note(path, *misfit)
+                values[name] = array
+        return Options(**values)
+
+    def misfit(self, name: str, shape: Shape, predictions: Shape) -> tuple[str, str] | None:
+        """What is wrong with the shape of an option, and what to do."""
+        samples = self.sample_shape(predictions)
+        if name == "class_weights" and shape != predictions[-1:]:
+            classes = predictions[-1]
+            return f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights"
+        if name == "sample_weights" and (not shape or shape != samples[: len(shape)]):
+            return (
+                f"shape {list(shape)} does not fit samples of shape {list(samples)}",
+                f"give weights of shape {list(samples)}, or of its leading axes",
+            )
+        if name == "positive_weight" and not _broadcasts(shape, predictions):
+            return (
+                f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
+                "give one number, or one per output of the last axis",
+            )
+        return None
+
+    def layout(self, predictions: Array, labels: Array) -> Layout:
+        """The layout, with the last axis as class axis -1 and any other counted from 0."""
+        said = dict(self.said.get("layout", {}))
+        rank = predictions.ndim
+        if (axis := said.get("class_axis")) is not None:
+            path = ("layout", "class_axis")
+            if not self.categorical:
+                self.note(path, "a binary loss has no axis of classes", "remove it")
+            elif not isinstance(axis, int) or not -rank <= axis < rank:
+                self.note(path, f"there is no axis {axis} in predictions of rank {rank}", f"give 0 to {rank - 1}")
+            else:
+                said["class_axis"] = -1 if axis % rank == rank - 1 else axis % rank
+        if said.get("labels") == "column" and self.target == "distribution":
+            self.note(("layout", "labels"), "distributions cannot be a column", "remove it")
+        if said.get("order") == "broadcast":
+            first = predictions[:1]
+            same = (predictions == first) | (np.isnan(predictions) & np.isnan(first))
+            if not bool(np.all(same)):
+                row = int(np.argwhere(~same)[0][0])
+                message = f"row {row} differs from row 0, so one row cannot stand for all"
+                self.note(("layout", "order"), message, "repeat row 0, or choose another order")
+        if (dtype := said.get("label_dtype")) is not None:
+            with np.errstate(invalid="ignore", over="ignore"):
+                handed = labels.astype(dtype)
+                kept = (handed == labels) | ((handed != handed) & (labels != labels))
+            if not bool(np.all(kept)):
+                at = tuple(int(index) for index in np.argwhere(~kept)[0])
+                message = f"{number_text(labels[at].item())} does not fit into {dtype}"
+                self.note(("labels", *at), message, "choose another label_dtype")
+        return Layout(**said)
+
+    def expect(self, samples: Shape) -> Expectation:
+        said = self.said.get("expect", "oracle")
+        if said == "oracle":
+            return ByOracle()
+        if "error" in said:
+            return MustRaise(said["error"])
+        if "undefined" in said:
+            return NoRightAnswer(said["undefined"])
+        path: Path_ = ("expect", "value")
+        value = said["value"]
+        if not isinstance(value, dict):
+            if len(self.reductions) > 1:
+                advice = f"write a mapping with {listed(self.reductions)}"
+                raise self.complaint(path, "one value for several reductions", advice)
+            value = {self.reductions[0]: value}
+        else:
+            for reduction in value:
+                if reduction not in self.reductions:
+                    advice = f"this case has {listed(self.reductions)}"
+                    self.note((*path, reduction), f"the case is not asked for {reduction}", advice)
+        for reduction, digits_ in value.items():
+            at = (*path, reduction) if isinstance(said["value"], dict) else path
+            self.shaped(at, digits_, samples if reduction == "none" else ())
+        return Digits(value)
+
+    def shaped(self, path: Path_, value: Any, want: Shape) -> None:
+        if isinstance(value, list):
+            self.rectangular(path, value)
+        have = _shape(value)
+        if have != want:
+            message = f"digits of shape {list(have)} where the loss has {list(want)}"
+            self.note(path, message, "give one for each loss" if want else "give digits without brackets")
+
+    def published(self) -> tuple[Published, ...]:
+        found = []
+        for index, said in enumerate(self.said.get("published", ())):
+            only = self.reductions[0] if len(self.reductions) == 1 else "mean"
+            reduction = said.get("reduction", only)
+            if reduction not in self.reductions:
+                advice = f"say reduction: with one of {listed(self.reductions)}"
+                self.note(("published", index), f"the case is not asked for {reduction}", advice)
+            found.append(Published(said["value"], said["source"], said.get("note", ""), reduction))
+        return tuple(found)
+
+    # What the finished case contains, against what it says it contains
+
+    def check(self, case: Case) -> None:
+        kinds: set[str] = set()
+        fitting = [dtype for dtype in self.dtypes if self.lost(case, dtype) is None]
+        for dtype in self.dtypes:
+            if (loss := self.lost(case, dtype)) is not None:
+                path, number, what = loss
+                advice = f"give dtypes: [{listed(fitting)}]" if fitting else "give another number"
+                self.note(path, f"{number_text(number)} {what} {dtype}", advice)
+            else:
+                kinds |= examine(case.problem(dtype, case.reductions[0]))
+        if self.errors:
+            return
+        expect = case.expect
+        said = expect.kind if isinstance(expect, MustRaise) else None
+        misfits = {
+            name: array.shape
+            for name in ("class_weights", "sample_weights", "positive_weight")
+            if (array := getattr(case.options, name)) is not None
+            and self.misfit(name, array.shape, case.predictions.shape)
+        }
+        if misfits:
+            kinds.add("shape_mismatch")
+        invalid = kinds & INVALID
+        if isinstance(expect, NoRightAnswer):
+            invalid &= {"shape_mismatch"}
+        for kind in sorted(invalid - {said}):
+            path, message = self.found(case, kind)
+            taken = said is not None
+            self.note(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
+        if said is not None and said not in kinds:
+            here = f"; what is there: {listed(sorted(kinds))}" if kinds else ""
+            self.note(("expect", "error"), f"nothing in this case is a {said}{here}", "correct the one or the other")
+
+    def lost(self, case: Case, dtype: str) -> tuple[Path_, float, str] | None:
+        """The first number that is finite and not in `dtype`, or a prediction that is not 0 and is in `dtype`."""
+        if dtype == "float64":
+            return None
+        narrow = numpy_dtype(dtype)
+        options = [("options", name) for name in ("class_weights", "sample_weights", "positive_weight")]
+        arrays: list[tuple[Path_, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
+        arrays += [(path, getattr(case.options, path[1])) for path in options]
+        for path, exact in arrays:
+            if exact is None or exact.dtype != np.float64:
+                continue
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                rounded = exact.astype(narrow).astype(np.float64)
+            over = np.isinf(rounded) != np.isinf(exact)
+            under = (rounded == 0) != (exact == 0)
+            for where, what in ((over, "overflows"), (under, "becomes 0 in")):
+                if bool(where.any()) and (what == "overflows" or path == ("predictions",)):
+                    at = tuple(int(index) for index in np.argwhere(where)[0])
+                    return (*path, *at), float(exact[at]), what
+        return None
+
+    def found(self, case: Case, kind: str) -> tuple[Path_, str]:
+        """Where the first input of an invalid kind is, and what it is."""
+        predictions, labels = case.predictions, case.labels
+        if kind == "shape_mismatch":
+            want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
+            want = want if self.target == "index" else predictions.shape
+            have, need, given = list(labels.shape), list(want), list(predictions.shape)
+            return ("labels",), f"labels of shape {have} where predictions of shape {given} need {need}"
+        classes = predictions.shape[-1]
+        where = labels < 0
+        path: Path_ = ("labels",)
+        array, fault = labels, "outside [0, 1]"
+        if kind == "label_out_of_range":
+            where, fault = where | (labels >= classes), f"outside [0, {classes})"
+            if case.options.ignore_index is not None:
+                where = where & (labels != case.options.ignore_index)
+        elif kind == "invalid_target":
+            where = where | (labels > 1)
+        elif kind == "invalid_probability":
+            where, array, path = (predictions < 0) | (predictions > 1), predictions, ("predictions",)
+        if not bool(np.any(where)):
+            return path, f"there is a {kind}"
+        at = tuple(int(index) for index in np.argwhere(where)[0])
+        return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {fault}"
+
+    # Generated arrays
+
+    def generated(self, stated: dict[str, Any], generate: bool) -> Case:
+        recipe = self.recipe()
+        asked = self.options(None, ByOracle())
+        said = self.said["generate"]
+        for name in ("sample_weights", "class_weights"):
+            if getattr(asked, name) is not None and said.get(name):
+                self.note(("generate", name), f"{name} are given and generated", "remove one of the two")
+        if recipe.ignored and asked.ignore_index is None:
+            self.note(("generate", "ignored"), "no ignore_index is asked for", "add it to options")
+        shape = recipe.shape if not self.categorical else (*recipe.shape, recipe.classes)
+        for name in ("sample_weights", "class_weights", "positive_weight"):
+            weights = getattr(asked, name)
+            if weights is not None and (misfit := self.misfit(name, weights.shape, shape)):
+                self.note(("options", name), *misfit)
+        if self.errors:
+            raise self.errors.pop()
+        small = recipe.small().make()
+        layout = self.layout(small.predictions, small.labels)
+        path: Path_ = ("cases", self.name, "generate", "digest")
+        spot = self.document.spot(path) if "digest" in said else self.document.spot(path[:-1])
+        case = GeneratedCase(
+            recipe=recipe,
+            asked=asked,
+            declared=said.get("digest", ""),
+            place=(self.document.path, *spot, "$." + ".".join(map(str, path))),
+            layout=layout,
+            expect=self.expect(recipe.shape),
+            published=self.published(),
+            **stated,
+        )
+        if "digest" not in said:
+            advice = f"add digest: {digits(recipe.make().digest)}"
+            raise self.complaint(("generate",), "digest is missing", advice)
+        if isinstance(case.expect, MustRaise):
+            self.note(("expect",), "generated arrays are valid", "write out arrays that must be refused")
+        if generate and not self.errors:
+            self.check(case)
+        return case
+
+    def recipe(self) -> Recipe:
+        said = {name: value for name, value in self.said["generate"].items() if name != "digest"}
+        path: Path_ = ("generate",)
+        samples, shape, classes = said.pop("samples", None), said.pop("shape", None), said.get("classes")
+        if (samples is None) == (shape is None):
+            raise self.complaint(path, "samples or shape, one of the two, says how much", "write the one")
+        if self.categorical and classes is None:
+            raise self.complaint(path, "classes is missing", "say how many")
+        given = self.file["given"]
+        refused = {
+            "classes": ("a categorical loss", self.categorical),
+            "class_weights": ("a categorical loss", self.categorical),
+            "scale": ("logits", given == "logits"),
+            "soft": ("targets other than index", self.target != "index"),
+            "ignored": ("index targets", self.target == "index"),
+        }
+        for name, (needs, met) in refused.items():
+            if name in said and not met:
+                raise self.complaint((*path, name), f"{name} is for {needs} only", "remove it")
+        if given == "log_probabilities":
+            message = "logarithms are not the same bits on every platform"
+            raise self.complaint(path, message, "generate logits or probabilities")
+        ignore_index = self.said.get("options", {}).get("ignore_index", -100)
+        recipe = Recipe(
+            loss=self.file["loss"],
+            given=given,
+            target=self.target,
+            shape=(samples,) if shape is None else tuple(shape),
+            ignore_index=int(ignore_index),
+            **{"soft": self.target == "distribution", **said, "classes": classes or 1},
+        )
+        many = recipe.classes * int(np.prod(recipe.shape, dtype=np.float64))
+        if many > MOST_GENERATED:
+            raise self.complaint(path, f"{many} numbers are more than {MOST_GENERATED}", "ask for fewer")
+        return recipe
+
+
+MOST_GENERATED = 100_000_000
+
+
+def _leaves(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+    if not isinstance(value, list):
+        yield at, value
+        return
+    for index, item in enumerate(value):
+        yield from _leaves(item, (*at, index))
+
+
+def _shape(value: Any) -> Shape:
+    """Shape of nested lists that are known to be rectangular."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
+def _uneven(value: Any, at: Path_ = ()) -> tuple[Path_, str] | None:
+    """Where nested lists stop being an array, and how; None if they are one."""
+    if not isinstance(value, list) or not value:
+        return None
+    want = _shape(value[0])
+    for index, item in enumerate(value):
+        if (inside := _uneven(item, (*at, index))) is not None:
+            return inside
+        have = _shape(item)
+        if have != want:
+            what = f"has {have[0]}" if have else "is a single value"
+            first = f"has {want[0]}" if want else "is a single value"
+            if len(have) == len(want) and have[:1] == want[:1]:
+                what, first = f"has shape {list(have)}", f"has shape {list(want)}"
+            return (*at, index), f"ragged: row {index} {what}, row 0 {first}"
+    return None
+
+
+def _broadcasts(shape: Shape, against: Shape) -> bool:
+    try:
+        return np.broadcast_shapes(shape, against) == against
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""What happened when a function was asked: a sum type, matched exhaustively where it is judged.
+
+Values are float64 (every narrower dtype fits exactly) beside the name of the dtype the function
+really returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """The function returned a number or an array."""
+
+    value: npt.NDArray[np.float64]
+    dtype: str
+    warnings: Tuple[str, ...] = ()
+    mutated: Tuple[str, ...] = ()
+    """Names of the arguments whose content the call changed."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The function raised an exception."""
+
+    exception: str
+    message: str
+    warnings: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The process died: a signal, an abort, an exit."""
+
+    how: str
+    stderr: str = ""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The function did not come back in time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """The function cannot say this; known from its declared capability, without calling it."""
+
+    why: str
+
+
+Outcome = Union[Returned, Raised, Crashed, TimedOut, Unsupported]
+
+
+def warning_text(warning: Any) -> str:
+    """`Category: message` of a recorded warning, on one line."""
+    return f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"

@@ -1,0 +1,213 @@
+"""The pytest plugin: options, parametrisation, and a recorder that writes the report (also under xdist).
+
+Installed as an entry point, it does nothing in a test run that does not ask for cases: neither
+`--cases`, nor the ini option `conformance_cases`, nor this package's own test file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conformance.case import Case
+    from conformance.suite import Assessment, Item, Row, Suite
+
+TEST_FILE = Path(__file__).with_name("test_conformance.py")
+TEST_NAME = "test_conformance"
+ROW = "conformance_row"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "cross-entropy conformance")
+    group.addoption("--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones")
+    group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
+    parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    folder = _folder(config)
+    if folder is not None:
+        present = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+        if not any(TEST_FILE == path or path in TEST_FILE.parents for path in present):
+            config.args.append(str(TEST_FILE))
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(config), "conformance-recorder")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ != "conformance.test_conformance" or "item" not in metafunc.fixturenames:
+        return
+    from conformance import registry
+
+    config = metafunc.config
+    for framework in registry.frameworks():
+        config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
+    items = _items(config)
+    marked = [
+        pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items
+    ]
+    metafunc.parametrize("item", marked)
+
+
+@pytest.fixture(scope="session")
+def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
+    """What asks and judges: the oracle with its cache, and the ledger."""
+    from conformance.oracle import Oracle, open_cache
+    from conformance.suite import Suite
+
+    cache = open_cache()
+    yield Suite(Oracle(cache), _loaded(request.config)[1])
+    if cache is not None:
+        cache.close()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
+    """Puts an assessment's row where the recorder finds it."""
+
+    def note(assessment: Assessment) -> None:
+        request.node.stash[_ROW] = assessment.row
+
+    return note
+
+
+_ROW = pytest.StashKey["Row"]()
+_LOADED = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if call.when == "call" and (row := item.stash.get(_ROW, None)) is not None:
+        setattr(report, ROW, row)  # builtin values only: it crosses xdist with the report
+        del item.stash[_ROW]
+    return report  # type: ignore[return-value]
+
+
+class Recorder:
+    """Collects rows as reports arrive, and writes the report when the session ends, whole or not."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.rows: list[Row] = []
+        self.planned = 0
+        self.started = time.time()
+        self.written: Path | None = None
+        self.problem = ""
+
+    def pytest_sessionstart(self) -> None:
+        if (folder := self.config.getoption("report")) is not None:
+            from conformance.report import ReportError, check_writable
+
+            try:
+                check_writable(Path(folder))
+            except ReportError as error:
+                raise pytest.UsageError(str(error)) from None
+
+    def pytest_report_header(self) -> list[str]:
+        if not self._asked():
+            return []
+        from conformance import registry
+
+        here, missing = registry.installed()
+        lines = ["conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")]
+        if missing:
+            lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
+        return lines
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.planned = max(self.planned, sum(_is_ours(item.nodeid) for item in session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        self.planned = max(self.planned, sum(map(_is_ours, ids)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if (row := getattr(report, ROW, None)) is not None:
+            self.rows.append(row)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        folder = self.config.getoption("report")
+        if folder is None or not self.planned:
+            return
+        from conformance.report import ReportError, write_run
+
+        try:
+            self.written = write_run(
+                Path(folder), self.rows, planned=self.planned, started=self.started, cases=_cases_of(self.config)
+            )
+        except ReportError as error:
+            self.problem = str(error)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.rows:
+            return
+        from conformance.report import terminal_lines
+
+        terminalreporter.section("cross-entropy conformance")
+        for line in terminal_lines(self.rows, self.planned, _cases_of(self.config)):
+            terminalreporter.line(line)
+        if self.written is not None:
+            terminalreporter.line(f"report: {self.written}")
+        if self.problem:
+            terminalreporter.line(f"ERROR: {self.problem}", red=True)
+
+    def _asked(self) -> bool:
+        return _folder(self.config) is not None or any(
+            Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents) for argument in self.config.args
+        )
+
+
+def _is_ours(nodeid: str) -> bool:
+    return f"{TEST_FILE.name}::{TEST_NAME}[" in nodeid
+
+
+def _folder(config: pytest.Config) -> Path | None:
+    """The folder of cases that was asked for, by option or ini file."""
+    if (given := config.getoption("cases")) is not None:
+        return Path(given)
+    if ini := config.getini("conformance_cases"):
+        return (config.inipath.parent if config.inipath else config.rootpath) / str(ini)
+    return None
+
+
+def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
+    """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
+    if _LOADED not in config.stash:
+        from conformance.errors import CaseErrors
+        from conformance.suite import load_suite
+
+        try:
+            config.stash[_LOADED] = load_suite(_folder(config))
+        except CaseErrors as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+    loaded: tuple[list[Case], Any] = config.stash[_LOADED]
+    return loaded
+
+
+def _cases_of(config: pytest.Config) -> list[Case]:
+    return _loaded(config)[0]
+
+
+def _items(config: pytest.Config) -> list[Item]:
+    from conformance import registry
+    from conformance.suite import plan
+
+    here, missing = registry.installed()
+    if not here:
+        names = ", ".join(framework.name for framework in missing)
+        raise pytest.Collector.CollectError(
+            f"none of {names} is installed, so there is nothing to test: "
+            'pip install "cross-entropy-conformance[all]", or one of its extras'
+        )
+    items = plan(_cases_of(config), here)
+    if not items:
+        raise pytest.Collector.CollectError("no installed function can express any of the cases: install more, or add cases")
+    return items

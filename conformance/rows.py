@@ -1,0 +1,115 @@
+"""A problem as the definition sees it: flat rows of predictions, targets and weights, before any arithmetic.
+
+The oracle and the budget start from the same rows, so what counts, what is ignored and what weighs
+how much is decided once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.case import Array, Given, Problem, numpy_dtype
+from conformance.convention import INVALID, Convention
+from conformance.domain import examine, numpy_info
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """n rows; C classes per row for categorical losses, one output per row for binary ones.
+
+    x: [n, C] or [n], in the problem's dtype.  index: [n] labels, or q: [n, C] or [n] targets.
+    kept: [n], False where ignored.  class_weights: [C]; positive_weight: [n].  sample_weights: flat,
+    one per entry of `weighted_shape`.  smoothing: e.  clip: both ends, rounded to the dtype.
+    group: how many consecutive rows are averaged to one loss before weights are applied (1: none are).
+    """
+
+    binary: bool
+    given: Given
+    x: Array
+    index: npt.NDArray[np.int64] | None
+    q: Floats | None
+    kept: npt.NDArray[np.bool_]
+    class_weights: Floats | None
+    positive_weight: Floats | None
+    sample_weights: Floats | None
+    smoothing: float
+    clip: tuple[float, float] | None
+    group: int
+    shape: tuple[int, ...]
+    """Shape of the losses before reduction."""
+
+
+def refused(problem: Problem, convention: Convention) -> frozenset[str]:
+    """The kinds of invalid input for which `convention` has no answer either; empty if there is one."""
+    kinds = examine(problem)
+    invalid = kinds & INVALID - convention.accepts
+    if "trailing_axis" in kinds & convention.accepts:
+        invalid -= {"shape_mismatch"}
+    if "label_out_of_range" in invalid:
+        ignored = convention.default_ignore_index
+        valid = (problem.labels >= 0) & (problem.labels < problem.predictions.shape[-1])
+        asked = problem.labels == problem.options.ignore_index
+        if convention.out_of_range != "refuse" or bool(np.all(valid | asked | (problem.labels == ignored))):
+            invalid -= {"label_out_of_range"}
+    return frozenset(invalid)
+
+
+def rows(problem: Problem, convention: Convention) -> Rows:
+    """The rows of a problem under a convention that does not refuse it."""
+    binary = problem.loss == "binary"
+    shape = problem.sample_shape
+    n = int(np.prod(shape))
+    x = problem.predictions.reshape((n,) if binary else (n, problem.predictions.shape[-1]))
+    kept = np.ones(n, dtype=bool)
+    index = q = None
+    if problem.target == "index":
+        index = problem.labels.reshape(n).astype(np.int64)
+        for ignored in (problem.options.ignore_index, convention.default_ignore_index):
+            if ignored is not None:
+                kept &= index != ignored
+    else:
+        q = problem.labels.reshape(x.shape).astype(np.float64)
+    group = 1
+    if binary and convention.binary_outputs == "mean_of_last_axis":
+        group = shape[-1]
+        shape = shape[:-1]
+    options = problem.options
+    weights = options.sample_weights
+    spread = None
+    if weights is not None:
+        if weights.ndim > len(shape):
+            shape = weights.shape
+        full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+        spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
+    positive = options.positive_weight
+    return Rows(
+        binary=binary,
+        given=problem.given,
+        x=x,
+        index=index,
+        q=q,
+        kept=kept,
+        class_weights=None if options.class_weights is None else options.class_weights.astype(np.float64),
+        positive_weight=None
+        if positive is None
+        else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
+        sample_weights=spread,
+        smoothing=options.label_smoothing or 0.0,
+        clip=_clip(problem, convention),
+        group=group,
+        shape=shape,
+    )
+
+
+def _clip(problem: Problem, convention: Convention) -> tuple[float, float] | None:
+    if convention.clip is None or problem.given != "probabilities":
+        return None
+    epsilon = numpy_info(problem.dtype)[2] if convention.clip == "dtype" else convention.clip
+    dtype = numpy_dtype(problem.dtype)
+    low, high = (float(np.asarray(end, dtype=np.float64).astype(dtype)) for end in (epsilon, 1.0 - epsilon))
+    return low, high

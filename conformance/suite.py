@@ -1,0 +1,290 @@
+"""The flow: case files become items, an item becomes a row.
+
+    Case -> Problem -> bridge -> evaluate -> Outcome -> judge -> Verdict -> Row
+
+Every step but `evaluate` is pure.  pytest, the command line and the tests all go through `Suite`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conformance import registry
+from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
+from conformance.bridge import bridge
+from conformance.case import Case, MustRaise, Problem, Reduction
+from conformance.convention import INVALID
+from conformance.errors import CaseErrors
+from conformance.known import Known, Ledger, stray
+from conformance.known import read as read_known
+from conformance.loading import load, shipped
+from conformance.loading import read as read_cases
+from conformance.oracle import Exact, Oracle
+from conformance.outcome import Outcome, Raised, Returned
+from conformance.registry import Installed
+from conformance.verdict import FAILING, Verdict, judge, want_of
+
+Row = dict[str, Any]
+COLUMNS = (
+    "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
+    "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
+    "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
+)  # fmt: skip
+"""Columns of the report, in order."""
+SHOWN = 1024
+"""Arrays with more elements than this stand in the report as that many evenly spaced elements."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One function on one case at one dtype and reduction: one test, one row."""
+
+    installed: Installed
+    function: Function
+    case: Case
+    dtype: str
+    reduction: Reduction
+
+    @property
+    def framework(self) -> Framework:
+        return self.installed.framework
+
+    @property
+    def id(self) -> str:
+        """`torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`, as pytest shows it."""
+        return f"{self.function.name}-{self.case.id}-{self.dtype}-{self.reduction}"
+
+
+@functools.lru_cache(maxsize=32)
+def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
+    """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
+    return case.problem(dtype, reduction)
+
+
+def plan(cases: Iterable[Case], here: Sequence[Installed]) -> list[Item]:
+    """Every item that the installed frameworks' functions declare they can take, case by case."""
+    items = []
+    for case in cases:
+        for dtype in case.dtypes:
+            for reduction in case.reductions:
+                problem = problem_of(case, dtype, reduction)
+                for installed in here:
+                    for function in installed.framework.functions:
+                        if unsupported(function, case, problem) is None:
+                            items.append(Item(installed, function, case, dtype, reduction))
+    return items
+
+
+def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
+    """Why a function is not asked a problem; None if it is."""
+    why = function.unsupported(problem)
+    if why is None and isinstance(case.expect, MustRaise) and function.native(problem.given) != problem.given:
+        if case.expect.kind in INVALID - {"shape_mismatch", "label_out_of_range", "invalid_target"}:
+            return "a bridge would hide what is wrong with the predictions"
+    return why
+
+
+def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
+    """The cases of a folder and its ledger (the shipped ones unless told otherwise).
+
+    Raises CaseErrors with everything that is wrong in them; the ledger of a folder is its `known/`.
+    """
+    folder = shipped() if folder is None else folder
+    cases, errors = read_cases(folder)
+    entries, wrong = read_known(folder)
+    errors = [*errors, *wrong]
+    if errors:
+        raise CaseErrors(tuple(errors))
+    ledger = Ledger(entries)
+    names = [function.name for function in registry.functions()]
+    if unmatched := ledger.unmatched([case.id for case in cases], names):
+        raise CaseErrors(tuple(stray(entry) for entry in unmatched))
+    return cases, ledger
+
+
+class Suite:
+    """Asks items and judges what comes back.
+
+    oracle: exact answers.  ledger: known discrepancies.  environment: names where the functions run.
+    evaluator: how a function is asked; in this process unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        ledger: Ledger,
+        environment: str = "",
+        evaluator: Callable[[Framework, Function, Problem], Outcome] = evaluate,
+    ) -> None:
+        self.oracle = oracle
+        self.ledger = ledger
+        self.environment = environment or f"python{platform.python_version()}"
+        self.evaluator = evaluator
+
+    def assess(self, item: Item) -> Assessment:
+        """The verdict on one item, held against the ledger."""
+        asked = problem_of(item.case, item.dtype, item.reduction)
+        handed, conversion = bridge(asked, item.function.native(asked.given))
+        outcome = self.evaluator(item.framework, item.function, handed)
+        rule = rule_of(item, asked)
+        verdict = judge(
+            asked,
+            handed,
+            item.case.expect,
+            item.function,
+            rule.convention,
+            outcome,
+            self.oracle,
+            registry.conventions(),
+        )
+        known = self.ledger.find(
+            item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction
+        )
+        return Assessment(item, handed, conversion, verdict, known, self.environment)
+
+
+def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
+    """See `conformance.replay`."""
+    cases = {found.id: found for found in load(shipped())}
+    here, _ = registry.installed()
+    for item in plan([cases[case]], here):
+        if (item.function.name, item.dtype, item.reduction) == (function, dtype, reduction):
+            asked = problem_of(item.case, dtype, reduction)
+            outcome = evaluate(item.framework, item.function, bridge(asked, item.function.native(asked.given))[0])
+            if isinstance(outcome, Returned):
+                return outcome.value
+            raise RuntimeError(f"{function}: {outcome}")
+    raise LookupError(f"no installed {function} takes {case} as {dtype}, {reduction}")
+
+
+def rule_of(item: Item, problem: Problem) -> Rule:
+    """What the item's function documents for the kind of target it is handed."""
+    target = item.function.target_as(problem.target_kind) or problem.target_kind
+    return registry.rule_for(item.function, item.installed.version, target)
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """A verdict in its place: the item it is about, how it was asked, and what the ledger says."""
+
+    item: Item
+    handed: Problem
+    bridge: str
+    verdict: Verdict
+    known: Known | None
+    environment: str
+
+    @property
+    def expected(self) -> str:
+        """`ok`, `known` (the ledger has it), `unexpected`, or `stale` (the ledger has it and it is gone)."""
+        failing = self.verdict.status in FAILING
+        if self.known is None:
+            return "unexpected" if failing else "ok"
+        return "known" if self.verdict.status == self.known.status else ("unexpected" if failing else "stale")
+
+    @property
+    def call(self) -> str:
+        """The reproducer."""
+        return reproducer(self.item.framework, self.item.function, self.handed)
+
+    @functools.cached_property
+    def row(self) -> Row:
+        """One row of the report: builtin values only, in the order of `COLUMNS`."""
+        item, verdict = self.item, self.verdict
+        comparison = verdict.comparison
+        outcome = verdict.outcome
+        got = _text(outcome.value) if isinstance(outcome, Returned) else ""
+        by_convention = verdict.want_by_convention
+        values = (
+            item.case.id,
+            item.case.digest,
+            item.framework.name,
+            item.function.name,
+            item.installed.version,
+            self.environment,
+            "cpu",
+            item.dtype,
+            item.reduction,
+            verdict.status,
+            got,
+            _text(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            comparison.error if comparison else None,
+            comparison.allowed if comparison else None,
+            comparison.ratio if comparison else None,
+            comparison.ulps if comparison else None,
+            verdict.convention,
+            verdict.explanation,
+            self.bridge,
+            f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else "",
+            " | ".join(outcome.warnings) if isinstance(outcome, Returned | Raised) else "",
+            self.call,
+            self.expected,
+            self.known.reason if self.known else "",
+            list(comparison.where).__repr__() if comparison and comparison.where else "",
+            _text(by_convention.hi) if by_convention is not None else "",
+            _text(verdict.allowed) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
+            outcome.dtype if isinstance(outcome, Returned) else "",
+        )
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def __str__(self) -> str:
+        """What a failing test prints."""
+        item, row = self.item, self.row
+        lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
+        lines.append(f"  case       {item.case.id} ({item.dtype}, {item.reduction}): {item.case.why}")
+        if item.case.path:
+            lines.append(f"  file       {item.case.path}:{item.case.line}")
+        lines.append(f"  got        {_short(row['got']) or row['exception']}")
+        lines.append(f"  want       {_short(row['want'])}")
+        if self.verdict.comparison is not None:
+            c = self.verdict.comparison
+            at = f" at {row['where']}" if row["where"] else ""
+            lines.append(f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)")
+        lines.append(f"  because    {row['explanation']}")
+        if self.bridge:
+            lines.append(f"  bridge     predictions were converted by {self.bridge}")
+        if row["warnings"]:
+            lines.append(f"  warnings   {_short(row['warnings'])}")
+        if self.expected == "stale" and self.known is not None:
+            lines.append(f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry")
+        lines.append(f"  reproduce  {row['call']}")
+        lines.append(f'  again      pytest -k "{_again(item)}"')
+        return "\n".join(lines)
+
+    def _headline(self) -> str:
+        if self.expected == "stale":
+            return f"{self.verdict.status}, although the ledger knows it as a discrepancy"
+        return {"disagrees": "disagrees with the definition and with what it documents"}.get(
+            self.verdict.status, self.verdict.status
+        )
+
+
+def _again(item: Item) -> str:
+    words = [item.function.name, item.case.id, item.dtype, item.reduction]
+    return " and ".join(re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words)
+
+
+def _text(values: Any) -> str:
+    """A scalar as its shortest digits, an array as JSON; long arrays thinned to `SHOWN` elements."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0:
+        return repr(float(array))
+    if array.size > SHOWN:
+        array = array.reshape(-1)[np.linspace(0, array.size - 1, SHOWN).astype(int)]
+    return json.dumps(array.tolist())
+
+
+def _short(text: str, most: int = 400) -> str:
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+__all__ = ["COLUMNS", "Assessment", "Item", "LoweringError", "Row", "Suite", "plan", "problem_of", "replay", "rule_of", "unsupported"]

@@ -1,0 +1,331 @@
+"""An outcome held against the exact answer: what the suite says about one function on one problem.
+
+`judge` is a pure function of its arguments.  Shape and dtype are compared before values, nan and
+infinities as masks of their own, and a difference from the definition is either explained by the
+function's documented convention (by substitution, within the same budget), or it is a disagreement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance import budget, oracle
+from conformance.adapter import Function
+from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, numpy_dtype
+from conformance.convention import DEFINITION, Convention, describe
+from conformance.domain import examine, numpy_info
+from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
+from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+
+Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
+STATUSES: tuple[Status, ...] = typing.get_args(Status)
+FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
+SHARPER = 2.0**-12
+"""How far below the budget the oracle's enclosure has to be."""
+UNJUDGED = ("rejects", "empty_mean")
+"""Fields of a convention that say nothing about a returned value."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A returned value against one exact answer.  Numbers are those of the worst element.
+
+    where: its index, () for a scalar.  ratio: error / allowed, inf where nothing finite could be compared.
+    ulps: error in units in the last place of the exact answer, in the dtype of the problem.
+    """
+
+    within: bool
+    why: str = ""
+    where: tuple[int, ...] = ()
+    error: float = 0.0
+    allowed: float = 0.0
+    ratio: float = 0.0
+    ulps: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is said about one function on one problem.
+
+    want: the definition's answer; want_by_convention: that of the smallest part of the documented
+    convention that explains the outcome, where one was needed.  comparison: against the answer that the
+    status rests on.  convention: that part, as text.  explanation: one sentence.
+    """
+
+    status: Status
+    outcome: Outcome
+    want: Answer
+    comparison: Comparison | None = None
+    convention: str = ""
+    want_by_convention: Exact | None = None
+    explanation: str = ""
+    allowed: Floats = field(default_factory=lambda: np.zeros(()))
+
+
+def judge(
+    asked: Problem,
+    handed: Problem,
+    expect: Expectation,
+    function: Function,
+    documented: Convention,
+    outcome: Outcome,
+    exact: Oracle,
+    conventions: Sequence[Convention] = (),
+) -> Verdict:
+    """The verdict on `outcome`, what `function` did with `handed`.
+
+    asked: the problem of the case; handed: the same after a bridge converted its predictions, if one
+    did.  documented: the function's convention in the version that ran.  conventions: all known ones,
+    searched for an explanation when nothing documented explains the outcome.
+    """
+    bench = _Bench(asked, handed, documented, exact)
+    want = bench.definition()
+    match outcome:
+        case Crashed(how, _):
+            return Verdict("crashed", outcome, want, explanation=f"the process died: {how}")
+        case TimedOut(seconds):
+            return Verdict("timed_out", outcome, want, explanation=f"no answer within {seconds:g} s")
+        case Unsupported(why):
+            return Verdict("unsupported", outcome, want, explanation=why)
+        case Raised():
+            return _judge_raised(bench, expect, want, outcome)
+        case Returned():
+            return _judge_returned(bench, expect, want, outcome, function, conventions)
+        case _:
+            assert_never(outcome)
+
+
+def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Raised) -> Verdict:
+    said = f"raised {outcome.exception}: {outcome.message}"
+    if kind := _must_raise(expect, want):
+        return Verdict("agrees", outcome, want, explanation=f"refused, as it must: {kind}")
+    if isinstance(expect, NoRightAnswer):
+        return Verdict("undefined", outcome, want, explanation=f"{expect.why}; it {said}")
+    if isinstance(want, Undefined):
+        return Verdict("undefined", outcome, want, explanation=f"{want.why}; it {said}")
+    refuses = examine(bench.handed) & bench.documented.rejects
+    if refuses:
+        choice = describe({"rejects": refuses})
+        return Verdict("diverges", outcome, want, convention=choice, explanation=f"it documents that it refuses this; {said}")
+    return Verdict("disagrees", outcome, want, explanation=f"it {said}, where there is an answer")
+
+
+def _judge_returned(
+    bench: _Bench,
+    expect: Expectation,
+    want: Answer,
+    outcome: Returned,
+    function: Function,
+    conventions: Sequence[Convention],
+) -> Verdict:
+    problem = bench.handed
+    if outcome.mutated:
+        changed = ", ".join(outcome.mutated)
+        return Verdict("disagrees", outcome, want, explanation=f"the call changed its argument {changed} in place")
+    dtype = problem.dtype if function.result_dtype == "same" else function.result_dtype
+    if outcome.dtype != dtype:
+        return Verdict("disagrees", outcome, want, explanation=f"returned {outcome.dtype}, where {dtype} is due")
+    if isinstance(expect, NoRightAnswer) or isinstance(want, Undefined):
+        why = expect.why if isinstance(expect, NoRightAnswer) else want.why if isinstance(want, Undefined) else ""
+        return Verdict("undefined", outcome, want, explanation=why)
+    allowed = bench.allowed()
+    first = None
+    must_raise = _must_raise(expect, want)
+    if isinstance(want, Exact) and not must_raise:
+        first = compare(outcome.value, want, allowed, problem.dtype)
+        if first.within:
+            return Verdict("agrees", outcome, want, first, allowed=allowed)
+    if found := bench.explained(outcome, must_raise):
+        names, answer, comparison, allowed = found
+        choice = bench.named(names)
+        return Verdict(
+            "diverges",
+            outcome,
+            want,
+            comparison,
+            choice,
+            answer,
+            f"as documented: {choice}",
+            allowed,
+        )
+    if must_raise:
+        start = f"returned a value, where it must refuse: {must_raise}"
+    else:
+        start = first.why if first is not None else "returned a value"
+    return Verdict("disagrees", outcome, want, first, "", None, f"{start}; {bench.guess(outcome, conventions)}", allowed)
+
+
+class _Bench:
+    """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
+
+    def __init__(self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle) -> None:
+        self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
+        self.bridged = asked is not handed
+
+    def allowed(self, part: Convention = DEFINITION) -> Floats:
+        """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
+        renormalise = self.documented.renormalise if part.renormalise == "no" else part.renormalise
+        accepts = part.accepts | self.documented.accepts
+        base = dataclasses.replace(part, renormalise=renormalise, accepts=accepts)
+        return budget.allowed(self.handed, base, self.asked if self.bridged else None)
+
+    def definition(self) -> Answer:
+        limit = self.allowed() * SHARPER
+        try:
+            return self.exact.answer(self.asked, DEFINITION, _usable(limit, self.asked))
+        except ArithmeticError:
+            return self.exact.answer(self.asked, DEFINITION)
+
+    def explained(
+        self, outcome: Returned, must_raise: str
+    ) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
+        """The smallest part of the documented convention under which the outcome is right."""
+        if must_raise and must_raise not in self.documented.accepts and not self._takes_label(must_raise):
+            return None
+        full = self._held(outcome, self.documented)
+        if full is None:
+            return None
+        names = tuple(name for name in self.documented.choices() if name not in UNJUDGED)
+        for size in range(len(names)):
+            for part in itertools.combinations(names, size):
+                if size == 0 and not self.bridged:
+                    continue
+                if found := self._held(outcome, self.documented.restricted_to(part)):
+                    return part, *found
+        return names, *full
+
+    def named(self, names: tuple[str, ...]) -> str:
+        """The part of the documented convention that explains an outcome, as text; with the bridge if that matters."""
+        part = {name: getattr(self.documented, name) for name in names}
+        if "accepts" in part:
+            part["accepts"] = part["accepts"] & examine(self.handed)
+        return describe({"bridge": "conversion", **part} if self._bridge_matters() else part)
+
+    def _bridge_matters(self) -> bool:
+        """Whether the definition has another answer once the predictions are converted."""
+        if not self.bridged:
+            return False
+        before, after = self.definition(), self.exact.answer(self.handed, DEFINITION)
+        if not isinstance(before, Exact) or not isinstance(after, Exact):
+            return type(before) is not type(after)
+        return not compare(after.hi, before, self.allowed(), self.handed.dtype).within
+
+    def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
+        """Which known convention would explain what nothing documented does."""
+        for candidate in _neighbours(self.documented, conventions):
+            if self._held(outcome, candidate) is not None:
+                changed = {
+                    name: getattr(candidate, name)
+                    for name in _judged_fields()
+                    if getattr(candidate, name) != getattr(self.documented, name)
+                }
+                return f"{describe(changed)} would explain it, which is not what it documents"
+        return "no known convention explains it"
+
+    def _takes_label(self, kind: str) -> bool:
+        return kind == "label_out_of_range" and self.documented.default_ignore_index is not None
+
+    def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
+        try:
+            answer = self.exact.answer(self.handed, _semantic(convention), None)
+        except ArithmeticError:
+            return None
+        if not isinstance(answer, Exact):
+            return None
+        allowed = self.allowed(convention)
+        comparison = compare(outcome.value, answer, allowed, self.handed.dtype)
+        return (answer, comparison, allowed) if comparison.within else None
+
+
+def compare(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison:
+    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+
+    An answer beyond the largest number of the dtype is rightly returned as infinity; -0.0 equals 0.0.
+    """
+    if got.shape != want.hi.shape:
+        return Comparison(False, f"returned shape {got.shape}, where {want.hi.shape} is due", ratio=np.inf)
+    if got.size == 0:
+        return Comparison(True)
+    hi, lo = want.hi, want.lo
+    largest = numpy_info(dtype)[3]
+    overflow = np.isinf(got) & (np.abs(hi) + np.broadcast_to(allowed, hi.shape) > largest) & (np.sign(got) == np.sign(hi))
+    with np.errstate(invalid="ignore"):
+        special = np.isnan(got) | np.isnan(hi) | np.isinf(got) | np.isinf(hi)
+        same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
+        error = np.where(special, np.where(same, 0.0, np.inf), np.abs((got - hi) - lo))
+    limit = np.broadcast_to(allowed, error.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / limit)
+        ulp = np.abs(np.spacing(np.where(special, 1.0, hi).astype(numpy_dtype(dtype)))).astype(np.float64)
+    index = int(np.argmax(ratio))
+    where = tuple(int(i) for i in np.unravel_index(index, error.shape))
+    worst = float(ratio[where])
+    why = ""
+    if worst > 1:
+        place = f" at {list(where)}" if where else ""
+        if np.isinf(error[where]):
+            why = f"returned {got[where]!s}{place}, where {hi[where]!s} is due"
+        else:
+            why = f"off by {worst:.3g} budgets{place}"
+    ulps = float(error[where] / ulp[where])
+    return Comparison(worst <= 1, why, where, float(error[where]), float(limit[where]), worst, ulps)
+
+
+def _must_raise(expect: Expectation, want: Answer) -> str:
+    """The kind of invalid input for which an exception is the only right answer; "" if there is none."""
+    if isinstance(expect, MustRaise):
+        return expect.kind
+    return want.kinds[0] if isinstance(want, Invalid) and not isinstance(expect, NoRightAnswer) else ""
+
+
+def _usable(limit: Floats, problem: Problem) -> Floats | None:
+    shape = problem.sample_shape if problem.reduction == "none" else ()
+    return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
+
+
+def _semantic(convention: Convention) -> Convention:
+    return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
+
+
+def _judged_fields() -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in UNJUDGED)
+
+
+def _neighbours(documented: Convention, conventions: Sequence[Convention]) -> Iterator[Convention]:
+    """Known conventions to try, nearest first: one field changed, then whole ones."""
+    known: dict[str, list[Any]] = {name: [] for name in _judged_fields()}
+    hints = typing.get_type_hints(Convention)
+    for name, values in known.items():
+        options = [getattr(c, name) for c in (DEFINITION, *conventions)]
+        options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
+        values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
+    for name, values in known.items():
+        for value in values:
+            yield dataclasses.replace(documented, **{name: value})
+    yield from dict.fromkeys(c for c in (DEFINITION, *conventions) if c != documented)
+
+
+def want_of(answer: Answer) -> Any:
+    """An answer as builtin values: nested floats, or a word that says why there are none."""
+    match answer:
+        case Exact(hi, _, _):
+            return hi.tolist()
+        case Undefined(why):
+            return f"undefined: {why}"
+        case Invalid(kinds):
+            return f"error: {', '.join(kinds)}"
+        case _:
+            assert_never(answer)
+
+
+__all__ = ["FAILING", "STATUSES", "Comparison", "Status", "Verdict", "compare", "judge", "oracle", "want_of"]
