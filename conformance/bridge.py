@@ -45,6 +45,18 @@ def bridge(problem: Problem, given: Given) -> tuple[Problem, str]:
     return dataclasses.replace(problem, given=given, predictions=converted), name
 
 
+def unbridgeable(problem: Problem, given: Given) -> str | None:
+    """Why a conversion would say another problem than the one that is asked; None where it would not."""
+    x = problem.predictions
+    with np.errstate(invalid="ignore"):
+        if problem.given == "log_probabilities" and given == "probabilities" and bool(np.any(x > 0)):
+            return "no probability has a positive logarithm"
+        ends = (x == 0) | (x == 1) if problem.loss == "binary" else x == 0
+        if problem.given == "probabilities" and given == "logits" and bool(np.any(ends)):
+            return "a probability of 0 (or 1, of a single output) has no finite logit"
+    return None
+
+
 def _convert(name: str, x: Array, dtype: str) -> Array:
     out = np.empty(x.shape, dtype=numpy_dtype(dtype))
     by_row = name in ("softmax", "log_softmax")

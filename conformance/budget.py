@@ -74,6 +74,8 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
         error = np.concatenate([piece[1] for piece in pieces]) if pieces else np.zeros(0)
         error = np.where(given.kept, error * unit + DIVISION * tiny, 0.0)
         loss = np.where(given.kept, loss, 0.0)
+        if given.group == 0:
+            loss = error = np.zeros(math.prod(given.shape))
         if given.group > 1:
             error = error.reshape(-1, given.group)
             loss = loss.reshape(-1, given.group)
@@ -85,6 +87,8 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
             loss = loss * weights
         if problem.reduction == "none":
             return _finite(error.reshape(given.shape))
+        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return np.zeros((0,))
         total = error.sum() + summing(error.size) * unit * np.abs(loss).sum()
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
@@ -141,7 +145,7 @@ def _categorical(
     terms = int(used.sum(axis=1).max(initial=1))
     size = np.abs(losses).sum(axis=1)
     rounding = np.where(used, np.abs(part) * with_bridge, 0.0).sum(axis=1)
-    return losses.sum(axis=1), rounding + summing(terms) * size
+    return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
 
 
 def _softmax_error(z: Floats, convention: Convention) -> tuple[Floats, Floats]:
@@ -179,7 +183,7 @@ def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
     if given.given == "log_probabilities":
         return np.abs(x)
     size = np.where(np.isfinite(x), np.abs(x), 0.0)
-    return size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True)
+    return np.asarray(size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True))
 
 
 def _binary(

@@ -47,8 +47,9 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+        name = ml_dtypes.bfloat16
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
 
 
 def _frozen(values: Array) -> Array:
@@ -83,7 +84,7 @@ class Options:
 
     def rounded(self, dtype: np.dtype[Any]) -> Options:
         """The same options with every array rounded to `dtype`."""
-        arrays = {
+        arrays: Dict[str, Any] = {
             name: _rounded(value, dtype)
             for name in ("class_weights", "sample_weights", "positive_weight")
             if (value := getattr(self, name)) is not None

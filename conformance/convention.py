@@ -15,6 +15,7 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
+EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = Union[float, Literal["dtype"]]
 
 INVALID = frozenset(
@@ -73,6 +74,8 @@ class Convention:
     (1 - y) z is added to -log sigmoid(z), or a log-sum-exp is shifted back before the label's logit is taken off."""
     empty_mean: Optional[Literal["nan", "zero"]] = None
     """What a mean over nothing is; undefined by the definition."""
+    empty_batch: EmptyBatch = "reduced"
+    """Whether the sum and the mean over an empty batch are numbers, or the empty array of losses as it is."""
     accepts: FrozenSet[str] = frozenset()
     """Kinds of invalid input that are taken as they are instead of being refused."""
     rejects: FrozenSet[str] = frozenset()

@@ -19,7 +19,12 @@ def examine(problem: Problem) -> frozenset[str]:
     shapes = _shapes(problem)
     if "shape_mismatch" in shapes:
         return shapes
-    kinds = set(shapes)
+    with np.errstate(invalid="ignore"):  # comparing nan warns in the narrow types
+        return shapes | _contents(problem)
+
+
+def _contents(problem: Problem) -> frozenset[str]:
+    kinds: set[str] = set()
     options = problem.options
     x = problem.predictions
     considered = _considered(problem)

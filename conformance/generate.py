@@ -32,7 +32,7 @@ LIFT = 16 * 1024
 """What they add to a class's share of the probability, per class; other shares are at most 1024."""
 DOMINANT = 4 * 1024
 """What the true class's share of a soft target gets."""
-_PREDICTIONS, _LABELS, _TARGETS, _SAMPLE_WEIGHTS, _CLASS_WEIGHTS, _IGNORED = range(6)
+_PREDICTIONS, _LABELS, _TARGETS, _SAMPLE_WEIGHTS, _CLASS_WEIGHTS, _IGNORED = range(1, 7)
 
 
 @dataclass(frozen=True, eq=False)

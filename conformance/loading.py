@@ -67,7 +67,7 @@ def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[Case
     errors: list[CaseFileError] = []
     files: list[tuple[Path, str]] = []
     if folder.is_file():
-        files, errors = [(folder, folder.resolve().relative_to(_root(folder)).with_suffix("").as_posix())], []
+        files, errors = [(folder, folder.resolve().relative_to(root_of(folder)).with_suffix("").as_posix())], []
     elif not folder.exists():
         errors.append(_about(folder, "there is no such folder", "give a folder of case files"))
     else:
@@ -98,7 +98,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _root(file: Path) -> Path:
+def root_of(file: Path) -> Path:
     """The folder that ids of a single file start from: the shipped one, the nearest `cases`, else its own."""
     file = file.resolve()
     if file.is_relative_to(shipped().resolve()):
@@ -411,9 +411,10 @@ class _Builder:
 
     def check(self, case: Case) -> None:
         kinds: set[str] = set()
-        fitting = [dtype for dtype in self.dtypes if self.lost(case, dtype) is None]
-        for dtype in self.dtypes:
-            if (loss := self.lost(case, dtype)) is not None:
+        lost = {dtype: self.lost(case, dtype) for dtype in self.dtypes}
+        fitting = [dtype for dtype, loss in lost.items() if loss is None]
+        for dtype, loss in lost.items():
+            if loss is not None:
                 path, number, what = loss
                 advice = f"give dtypes: [{listed(fitting)}]" if fitting else "give another number"
                 self.note(path, f"{number_text(number)} {what} {dtype}", advice)
@@ -440,7 +441,7 @@ class _Builder:
             self.note(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
         if said is not None and said not in kinds:
             here = f"; what is there: {listed(sorted(kinds))}" if kinds else ""
-            self.note(("expect", "error"), f"nothing in this case is a {said}{here}", "correct the one or the other")
+            self.note(("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other")
 
     def lost(self, case: Case, dtype: str) -> tuple[Path_, float, str] | None:
         """The first number that is finite and not in `dtype`, or a prediction that is not 0 and is in `dtype`."""

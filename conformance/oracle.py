@@ -92,9 +92,10 @@ class Oracle:
         self._memory[key] = known
         return known
 
-    def forget(self) -> None:
-        """Drop what is remembered in memory."""
-        self._memory.clear()
+    def flush(self) -> None:
+        """Write to the disk what is new."""
+        if self._disk is not None:
+            self._disk.flush()
 
 
 def evaluate(problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
@@ -151,15 +152,15 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
     """(shape, terms) of the answer at one precision; raises NoAnswer where there is none."""
     given = rows(problem, convention)
     with ctx.workprec(precision):
-        losses = _losses(given, convention)
+        losses = iter([NAN] * math.prod(given.shape)) if given.group == 0 else _losses(given, convention)
         if given.group > 1:
             losses = _grouped(losses, given.group)
-        if given.group == 0:
-            losses = []
         if given.sample_weights is not None:
             losses = _weighted(losses, given)
         if problem.reduction == "none":
             return given.shape, list(losses)
+        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return (0,), []
         total = _sum(losses)
         if problem.reduction == "sum":
             return (), [total]
@@ -226,11 +227,12 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
         raise NoAnswer("a prediction is nan in a class that the label may or may not pick")
     if given.given == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
-    p: list[Term] = [_ball(value) for value in x]
+    needed = picked if convention.renormalise == "no" else range(len(x))
+    p: dict[int, Term] = {c: _ball(x[c]) for c in needed}
     if convention.renormalise == "before_clip":
         p = _normalised(p)
     if given.clip is not None:
-        p = [_clipped(value, given.clip) for value in p]
+        p = {c: _clipped(value, given.clip) for c, value in p.items()}
     if convention.renormalise == "after_clip":
         p = _normalised(p)
     return {c: _minus_log(p[c], convention) for c in picked}
@@ -269,11 +271,7 @@ def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term
         if x == 0:
             return arb(0), INF
         return _ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
-    p = _ball(x)
-    if isinstance(p, float):
-        raise NoAnswer("a probability is infinite")
-    if given.clip is not None:
-        p = _clipped(p, given.clip)
+    p = _ball(x) if given.clip is None else _clipped(_ball(x), given.clip)
     return _minus_log(p, convention), _minus_log(p, convention, complement=True)
 
 
@@ -292,14 +290,18 @@ def _minus_log(p: Term, convention: Convention, complement: bool = False) -> Ter
 
 
 def _clipped(p: Term, clip: tuple[float, float]) -> Term:
-    return p if isinstance(p, float) else p.max(arb(clip[0])).min(arb(clip[1]))
+    if isinstance(p, float):
+        return NAN if math.isnan(p) else arb(clip[p > 0])
+    return p.max(arb(clip[0])).min(arb(clip[1]))
 
 
-def _normalised(p: list[Term]) -> list[Term]:
-    total = _sum(p)
-    if isinstance(total, float) or total.contains(0):
-        return [NAN] * len(p)
-    return [value / total for value in p]
+def _normalised(p: dict[int, Term]) -> dict[int, Term]:
+    total = _sum(p.values())
+    if isinstance(total, float):
+        return {c: NAN if isinstance(value, float) or math.isnan(total) else arb(0) for c, value in p.items()}
+    if total.contains(0):
+        return dict.fromkeys(p, NAN)
+    return {c: value / total for c, value in p.items()}
 
 
 def _grouped(losses: Iterator[Term], size: int) -> Iterator[Term]:

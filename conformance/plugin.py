@@ -86,7 +86,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if call.when == "call" and (row := item.stash.get(_ROW, None)) is not None:
         setattr(report, ROW, row)  # builtin values only: it crosses xdist with the report
         del item.stash[_ROW]
-    return report  # type: ignore[return-value]
+    return report
 
 
 class Recorder:
@@ -136,11 +136,13 @@ class Recorder:
         folder = self.config.getoption("report")
         if folder is None or not self.planned:
             return
-        from conformance.report import ReportError, write_run
+        from conformance import running
+        from conformance.report import ReportError
 
+        stopped = "" if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else "interrupted"
         try:
-            self.written = write_run(
-                Path(folder), self.rows, planned=self.planned, started=self.started, cases=_cases_of(self.config)
+            self.written = running.write(
+                Path(folder), self.rows, self.planned, self.started, _cases_of(self.config), stopped
             )
         except ReportError as error:
             self.problem = str(error)
@@ -149,10 +151,10 @@ class Recorder:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.rows:
             return
-        from conformance.report import terminal_lines
+        from conformance import running
 
         terminalreporter.section("cross-entropy conformance")
-        for line in terminal_lines(self.rows, self.planned, _cases_of(self.config)):
+        for line in running.closing_lines(self.rows, self.planned, _cases_of(self.config)):
             terminalreporter.line(line)
         if self.written is not None:
             terminalreporter.line(f"report: {self.written}")

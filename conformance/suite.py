@@ -20,13 +20,14 @@ import numpy as np
 
 from conformance import registry
 from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
-from conformance.bridge import bridge
+from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, MustRaise, Problem, Reduction
 from conformance.convention import INVALID
-from conformance.errors import CaseErrors
-from conformance.known import Known, Ledger, stray
+from conformance.digits import wrong_digits
+from conformance.errors import CaseErrors, CaseFileError
+from conformance.known import Known, Ledger
 from conformance.known import read as read_known
-from conformance.loading import load, shipped
+from conformance.loading import load, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
 from conformance.outcome import Outcome, Raised, Returned
@@ -64,7 +65,7 @@ class Item:
         return f"{self.function.name}-{self.case.id}-{self.dtype}-{self.reduction}"
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=4)
 def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
     """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
     return case.problem(dtype, reduction)
@@ -76,7 +77,7 @@ def plan(cases: Iterable[Case], here: Sequence[Installed]) -> list[Item]:
     for case in cases:
         for dtype in case.dtypes:
             for reduction in case.reductions:
-                problem = problem_of(case, dtype, reduction)
+                problem = case.sketch.problem(dtype, reduction)
                 for installed in here:
                     for function in installed.framework.functions:
                         if unsupported(function, case, problem) is None:
@@ -90,7 +91,7 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     if why is None and isinstance(case.expect, MustRaise) and function.native(problem.given) != problem.given:
         if case.expect.kind in INVALID - {"shape_mismatch", "label_out_of_range", "invalid_target"}:
             return "a bridge would hide what is wrong with the predictions"
-    return why
+    return why if why is not None else unbridgeable(problem, function.native(problem.given))
 
 
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
@@ -100,15 +101,20 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     """
     folder = shipped() if folder is None else folder
     cases, errors = read_cases(folder)
-    entries, wrong = read_known(folder)
-    errors = [*errors, *wrong]
-    if errors:
-        raise CaseErrors(tuple(errors))
+    errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
+    home = root_of(folder) if folder.is_file() else folder
+    entries, wrong = read_known(home)
     ledger = Ledger(entries)
-    names = [function.name for function in registry.functions()]
-    if unmatched := ledger.unmatched([case.id for case in cases], names):
-        raise CaseErrors(tuple(stray(entry) for entry in unmatched))
+    if not errors and folder.is_dir():
+        wrong = [*wrong, *map(_stray, ledger.unmatched([c.id for c in cases], [f.name for f in registry.functions()]))]
+    if errors or wrong:
+        raise CaseErrors((*errors, *wrong))
     return cases, ledger
+
+
+def _stray(entry: Known) -> CaseFileError:
+    message = f"{entry.function} on {entry.case} is known, but there is no such case or no such function"
+    return CaseFileError(entry.path, entry.line, 1, "", message, "correct the entry or remove it")
 
 
 class Suite:

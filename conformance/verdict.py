@@ -20,16 +20,19 @@ import numpy.typing as npt
 from conformance import budget, oracle
 from conformance.adapter import Function
 from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, numpy_dtype
-from conformance.convention import DEFINITION, Convention, describe
+from conformance.convention import DEFINITION, EDGE, Convention, describe
 from conformance.domain import examine, numpy_info
 from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.rows import refused
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
 SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
+SEARCHED = 20_000
+"""Predictions beyond which no explanation is searched among conventions that a function does not document."""
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that say nothing about a returned value."""
 
@@ -190,7 +193,7 @@ class _Bench:
         self, outcome: Returned, must_raise: str
     ) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right."""
-        if must_raise and must_raise not in self.documented.accepts and not self._takes_label(must_raise):
+        if must_raise and (refused(self.handed, self.documented) or must_raise in EDGE - self.documented.accepts):
             return None
         full = self._held(outcome, self.documented)
         if full is None:
@@ -222,6 +225,8 @@ class _Bench:
 
     def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
         """Which known convention would explain what nothing documented does."""
+        if self.handed.predictions.size > SEARCHED:
+            return "the problem is too large to search the known conventions for an explanation"
         for candidate in _neighbours(self.documented, conventions):
             if self._held(outcome, candidate) is not None:
                 changed = {
@@ -231,9 +236,6 @@ class _Bench:
                 }
                 return f"{describe(changed)} would explain it, which is not what it documents"
         return "no known convention explains it"
-
-    def _takes_label(self, kind: str) -> bool:
-        return kind == "label_out_of_range" and self.documented.default_ignore_index is not None
 
     def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
         try:

@@ -67,7 +67,7 @@ def function(name: str, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
     divisor = "kept" if mean == "sum_over_batch_size" else "sample_weight"
     accepts = choices["accepts"] | {"invalid_probability"}
-    convention = Convention(**{**choices, "mean_divides_by": divisor, "clip": 1e-7, "empty_mean": "zero", "accepts": accepts})
+    convention = Convention(**{**choices, "mean_divides_by": divisor, "clip": 1e-7, "empty_mean": "zero", "accepts": accepts, "empty_batch": "unreduced"})
     return Function(
         name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",

@@ -120,7 +120,16 @@ FRAMEWORK = Framework(
             targets=OUTPUTS,
             options=frozenset({"sample_weights"}),
             layouts=ORDERS,
-            rules=(Rule(Convention(mean_divides_by="kept", log_floor=-100.0, empty_mean="nan")),),
+            rules=(
+                Rule(
+                    Convention(
+                        mean_divides_by="kept",
+                        log_floor=-100.0,
+                        empty_mean="nan",
+                        rejects=frozenset({"nan_prediction", "nan_target"}),
+                    )
+                ),
+            ),
         ),
         function(
             "BCEWithLogitsLoss",

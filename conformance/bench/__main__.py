@@ -1,0 +1,73 @@
+"""`python -m conformance.bench [--json FILE] [PART...]`: measures, prints a table; exit status 1 over a limit."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from conformance import __version__
+from conformance.bench.measure import PARTS, BenchError, Measurement, measure
+from conformance.registry import installed
+
+
+def main() -> int:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.bench", description="What the harness costs.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument(
+        "part", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}; all unless given"
+    )
+    asked = parser.parse_args()
+    if unknown := set(asked.part) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    progress = Console(stderr=True, highlight=False)
+    taken: list[Measurement] = []
+    try:
+        for measurement in measure(asked.part or list(PARTS)):
+            progress.print(f"{measurement.what}: {_number(measurement)}")
+            taken.append(measurement)
+    except BenchError as error:
+        progress.print(str(error), markup=False)
+        return 2
+    Console(highlight=False).print(_table(taken))
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(_facts(taken), indent=2) + "\n")
+    return 0 if all(measurement.ok for measurement in taken) else 1
+
+
+def _table(taken: list[Measurement]) -> Table:
+    table = Table("what", "measured", "limit", "", "note", box=None, pad_edge=False)
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for measurement in taken:
+        verdict = "" if measurement.limit is None else ("ok" if measurement.ok else "[bold red]over[/]")
+        limit = "" if measurement.limit is None else f"{measurement.limit:g} {measurement.unit}".strip()
+        table.add_row(measurement.what, _number(measurement), limit, verdict, measurement.note)
+    return table
+
+
+def _number(measurement: Measurement) -> str:
+    return f"{measurement.measured:.3g} {measurement.unit}".strip()
+
+
+def _facts(taken: list[Measurement]) -> dict[str, object]:
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "frameworks": {found.framework.name: found.version for found in installed()[0]},
+        "measurements": [{**dataclasses.asdict(measurement), "ok": measurement.ok} for measurement in taken],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The measurements and their limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conformance.registry import frameworks, installed
+
+REPEATS = 3
+"""How often a short process is run; the quickest counts."""
+MIB = 2.0**20
+
+
+class BenchError(Exception):
+    """A measurement could not be taken: which, and what its process said."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure.  limit: what it must not exceed; None where it is there to explain another."""
+
+    what: str
+    measured: float
+    unit: str
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.limit is None or self.measured <= self.limit
+
+
+class Bench:
+    """Runs probes, with a cache of the oracle's answers that belongs to this run alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
+        """(seconds, result) of one probe in a fresh process; the time counts from its start to its end."""
+        result = self._folder / "result.json"
+        result.unlink(missing_ok=True)
+        where = "off" if cache == "off" else str(self._folder / cache)
+        command = [sys.executable, "-P", "-m", "conformance.bench.probe", kind, str(result), *words]
+        began = time.perf_counter()
+        done = subprocess.run(  # noqa: S603
+            command,
+            cwd=self._folder,
+            env={**os.environ, "CONFORMANCE_CACHE": where, "PYTEST_ADDOPTS": ""},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode or not result.exists():
+            raise BenchError(f"{kind} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        return seconds, json.loads(result.read_text())
+
+
+def startup(bench: Bench) -> Iterator[Measurement]:
+    """`pytest -k sklearn` pays for scikit-learn and for no other framework."""
+    bench.run("rows", "sklearn", cache="startup")
+    bare = min(bench.run("started", "sklearn.metrics")[0] for _ in range(REPEATS))
+    cases = min(bench.run("rows", "sklearn", cache="startup")[1]["seconds"] for _ in range(REPEATS))
+    runs = [bench.run("pytest", "-k", "sklearn", cache="startup") for _ in range(REPEATS)]
+    whole, result = min(runs, key=lambda run: run[0])
+    if result["status"] not in (0, 1):
+        raise BenchError(f"pytest -k sklearn: exit status {result['status']}")
+    others = {module for framework in frameworks() if framework.name != "sklearn" for module in framework.modules}
+    loaded = sorted(others & set(result["modules"]))
+    yield Measurement("other frameworks that pytest -k sklearn imports", len(loaded), "", 0, ", ".join(loaded))
+    note = f"{whole:.2f} s, of which import sklearn.metrics {bare:.2f} s and the cases {cases:.2f} s"
+    yield Measurement("pytest -k sklearn beside the import and the cases", whole - bare - cases, "s", 1.5, note)
+
+
+def per_row(bench: Bench) -> Iterator[Measurement]:
+    """One row of a small case, less the framework's own call."""
+    for temperature, limit in (("cold", 3.0), ("warm", 1.0)):
+        _, result = bench.run("rows", cache="rows")
+        small = [(name, seconds * 1e3) for name, is_small, seconds in result["rows"] if is_small]
+        by_framework = {
+            name: statistics.median(ms for other, ms in small if other == name)
+            for name in dict.fromkeys(n for n, _ in small)
+        }
+        note = ", ".join(f"{name} {ms:.2f}" for name, ms in by_framework.items())
+        median = statistics.median(ms for _, ms in small)
+        yield Measurement(
+            f"a small row beside the call, oracle {temperature}, median of {len(small)}", median, "ms", limit, note
+        )
+
+
+def whole_corpus(bench: Bench) -> Iterator[Measurement]:
+    """`conformance run` against the imports and the calls that any program would make."""
+    for temperature, limit in (("cold", None), ("warm", 2.0)):
+        seconds, result = bench.run("corpus", cache="corpus")
+        if result["status"] not in (0, 1):
+            raise BenchError(f"conformance run: exit status {result['status']}")
+        bare = result["calls"] + result["imports"]
+        note = f"{seconds:.1f} s, of which imports {result['imports']:.1f} s and calls {result['calls']:.1f} s"
+        yield Measurement(
+            f"conformance run to imports and calls, oracle {temperature}", seconds / bare, "", limit, note
+        )
+
+
+def memory(bench: Bench) -> Iterator[Measurement]:
+    """The row of 100,000 samples and 100 classes, less what the call on them takes."""
+    for found in installed()[0]:
+        name = found.framework.name
+        bare = bench.run("bare_memory", name)[1]
+        whole = bench.run("row_memory", name)[1]
+        note = f"{whole['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
+        extra = (whole["bytes"] - bare["bytes"]) / MIB
+        yield Measurement(f"memory of a row of 100000 x 100 beside {bare['function']}", extra, "MiB", 1024, note)
+
+
+PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
+    "startup": startup,
+    "rows": per_row,
+    "corpus": whole_corpus,
+    "memory": memory,
+}
+
+
+def measure(parts: list[str]) -> Iterator[Measurement]:
+    """The measurements of some parts, one after another as they are taken."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        for part in parts:
+            yield from PARTS[part](bench)

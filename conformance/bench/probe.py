@@ -1,0 +1,197 @@
+"""One measurement in a process of its own: `python -m conformance.bench.probe KIND RESULT [WORD...]`.
+
+KIND is the name of a function below; what it returns is written to the file RESULT as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conformance.adapter import Framework, Function, evaluate, resolve
+from conformance.case import Case, Problem
+from conformance.generate import GeneratedCase
+from conformance.outcome import Outcome
+from conformance.registry import Installed, installed
+from conformance.suite import Item, Suite, load_suite, plan
+
+SMALL = (32, 10)
+"""Samples and classes of the cases that the cost of a row is measured on."""
+LARGE = (100_000, 100)
+"""Samples and classes of the case that memory is measured on."""
+Result = dict[str, Any]
+
+
+class Stopwatch:
+    """An evaluator that adds up how long the frameworks' own calls take, and what getting arrays in and out takes."""
+
+    def __init__(self) -> None:
+        self.calls = 0.0
+        self.conversions = 0.0
+        self._began = self._ended = 0.0
+
+    def __call__(self, framework: Framework, function: Function, problem: Problem) -> Outcome:
+        watched = dataclasses.replace(
+            framework,
+            tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
+            array=lambda result: self._leaving(framework.array, result),
+        )
+        self._ended = 0.0
+        outcome = evaluate(watched, function, problem)
+        self.calls += (self._ended or time.perf_counter()) - self._began
+        return outcome
+
+    def _entering(self, convert: Callable[..., Any], *arguments: Any) -> Any:
+        started = time.perf_counter()
+        converted = convert(*arguments)
+        self._began = time.perf_counter()
+        self.conversions += self._began - started
+        return converted
+
+    def _leaving(self, convert: Callable[..., Any], result: Any) -> Any:
+        self._ended = time.perf_counter()
+        converted = convert(result)
+        self.conversions += time.perf_counter() - self._ended
+        return converted
+
+
+def started(module: str) -> Result:
+    """Nothing but the import of a module."""
+    importlib.import_module(module)
+    return {}
+
+
+def pytest(*arguments: str) -> Result:
+    """`pytest` on the conformance test, and which modules it left loaded."""
+    import pytest
+
+    from conformance.plugin import TEST_FILE
+
+    with tempfile.TemporaryDirectory() as folder:
+        status = pytest.main([str(TEST_FILE), "--rootdir", folder, "-q", "-p", "no:cacheprovider", *arguments])
+    return {"status": int(status), "modules": sorted(sys.modules)}
+
+
+def rows(*frameworks: str) -> Result:
+    """The rows of some frameworks (all, if none is named), one by one, after their imports."""
+    from conformance.oracle import Oracle, open_cache
+
+    cases, ledger = load_suite()
+    here = [found for found in installed()[0] if not frameworks or found.framework.name in frameworks]
+    imports = _import(here)
+    cache = open_cache()
+    watch = Stopwatch()
+    suite = Suite(Oracle(cache), ledger, evaluator=watch)
+    taken = []
+    began = time.perf_counter()
+    for item in plan(cases, here):
+        before, start = watch.calls, time.perf_counter()
+        suite.assess(item).row  # noqa: B018
+        spent = time.perf_counter() - start
+        taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
+    if cache is not None:
+        cache.close()
+    return {
+        "rows": taken,
+        "seconds": time.perf_counter() - began,
+        "calls": watch.calls,
+        "conversions": watch.conversions,
+        "imports": imports,
+    }
+
+
+def corpus() -> Result:
+    """`conformance run` on everything, with a stopwatch in it."""
+    from conformance import cli
+
+    watch = Stopwatch()
+    imports = _import(installed()[0])
+    setattr(cli, "Suite", functools.partial(Suite, evaluator=watch))  # noqa: B010
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            cli.app(["run", "--report", str(Path(folder, "report"))])
+        except SystemExit as finished:
+            status = finished.code
+    return {"status": status, "calls": watch.calls, "conversions": watch.conversions, "imports": imports}
+
+
+def bare_memory(framework: str) -> Result:
+    """The most memory that the large case's arrays and one call on them take."""
+    item = _large_item(framework)
+    call = item.function.lower(item.case.problem(item.dtype, item.reduction))
+    item.framework.prepare()
+    native = {name: item.framework.tensor(tensor, tensor.values) for name, tensor in call.tensors().items()}
+    target = resolve(call.path)
+    init = call.init or {}
+    callee = target if call.init is None else target(**{name: native.get(name, value) for name, value in init.items()})
+    keywords = {name: native.get(name, value) for name, value in call.keywords.items()}
+    item.framework.array(callee(*(native.get(name, value) for name, value in call.args.items()), **keywords))
+    return {"function": item.function.name, "bytes": _peak()}
+
+
+def row_memory(framework: str) -> Result:
+    """The most memory that the large case's row takes, its exact answer computed and not looked up."""
+    from conformance.oracle import Oracle
+
+    item = _large_item(framework)
+    row = Suite(Oracle(), load_suite()[1]).assess(item).row
+    return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
+
+
+def _import(here: list[Installed]) -> float:
+    """Seconds to import the frameworks."""
+    began = time.perf_counter()
+    for found in here:
+        found.framework.prepare()
+        for function in found.framework.functions:
+            resolve(function.path)
+    return time.perf_counter() - began
+
+
+def _shape(case: Case) -> tuple[int, int]:
+    """Samples and classes; of a generated case without making its arrays."""
+    if isinstance(case, GeneratedCase):
+        shape = (*case.recipe.shape, case.recipe.classes)
+    else:
+        shape = case.predictions.shape if case.loss == "categorical" else (*case.predictions.shape, 1)
+    samples = 1
+    for length in shape[:-1]:
+        samples *= length
+    return samples, shape[-1]
+
+
+def _small(case: Case) -> bool:
+    samples, classes = _shape(case)
+    return samples * classes <= SMALL[0] * SMALL[1]
+
+
+def _large_item(framework: str) -> Item:
+    here = [found for found in installed()[0] if found.framework.name == framework]
+    large = [case for case in load_suite()[0] if _shape(case) == LARGE]
+    items = plan(large, here)
+    if not items:
+        raise LookupError(f"no case of {LARGE[0]} x {LARGE[1]} that {framework} takes")
+    return items[0]
+
+
+def _peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+KINDS: dict[str, Callable[..., Result]] = {
+    kind.__name__: kind for kind in (started, pytest, rows, corpus, bare_memory, row_memory)
+}
+
+if __name__ == "__main__":
+    name, result, *words = sys.argv[1:]
+    Path(result).write_text(json.dumps(KINDS[name](*words)))

@@ -1,0 +1,34 @@
+"""The report: rows to a DataFrame, what follows from it, and the only writer to disk.
+
+Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> reports/<name>/ --read--> results.
+"""
+
+from conformance.report.agreement import agreement_matrix, discrepancies, pairs
+from conformance.report.corpus import Coverage, coverage
+from conformance.report.files import ReportError, check_writable, read, write
+from conformance.report.frames import counts, frame, largest_ratios
+from conformance.report.markdown import status_table, summary
+from conformance.report.run import RunInfo
+from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
+
+__all__ = [
+    "FUNCTION_COLUMNS",
+    "Coverage",
+    "ReportError",
+    "RunInfo",
+    "agreement_matrix",
+    "check_writable",
+    "conventions_table",
+    "counts",
+    "coverage",
+    "discrepancies",
+    "frame",
+    "functions_table",
+    "largest_ratios",
+    "markdown_table",
+    "pairs",
+    "read",
+    "status_table",
+    "summary",
+    "write",
+]

@@ -1,0 +1,222 @@
+"""A report on disk: written atomically, read back only if it is what was written.
+
+The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md` and
+`run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
+was, it says itself.  In the CSV files a text that a spreadsheet would take for a formula has an
+apostrophe in front (see `guarded`); `read` takes it off again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from conformance.report import agreement
+from conformance.report.frames import FLOATS, failing, typed
+from conformance.report.markdown import summary
+from conformance.report.run import FORMAT, RunInfo
+from conformance.suite import COLUMNS
+
+RUN = "run.json"
+RESULTS = ("results.parquet", "results.csv")
+NAMED = 20
+"""Rows that an error names when all of them are lost."""
+
+
+class ReportError(Exception):
+    """A report cannot be written or read: where, what is wrong, and what to do.
+
+    results: the rows that could not be kept anywhere, None where they are safe.
+    """
+
+    def __init__(self, where: Path, what: str, advice: str, results: pd.DataFrame | None = None) -> None:
+        super().__init__(where, what, advice)
+        self.where = where
+        self.what = what
+        self.advice = advice
+        self.results = results
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.advice}"
+
+
+def check_writable(folder: Path) -> None:
+    """Make a report's folder before a run; raises ReportError where nothing could be written into it."""
+    advice = "choose another folder for the report, or make this one writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _put(folder, ".writable", b"")
+        (folder / ".writable").unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
+    except OSError as error:
+        raise ReportError(folder, f"cannot be written ({_reason(error)})", advice) from error
+
+
+def write(
+    folder: Path, results: pd.DataFrame, run: RunInfo, published: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Write a report into `folder` and return what `run.json` says.
+
+    results: a `frame`.  published: see `summary`.  Where the folder fails, for instance because the disk
+    is full, everything is written into a temporary folder instead, and the ReportError names both.
+    """
+    numbers = list(published)
+    try:
+        return _write(folder, results, run, numbers)
+    except OSError as error:
+        failure = error
+    what = f"the report cannot be written ({_reason(failure)})"
+    try:
+        refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
+        _write(refuge, results, run, numbers)
+    except OSError as error:
+        what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
+        raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
+    raise ReportError(folder, what, f"it is in {refuge}; free some space and move it there") from failure
+
+
+def _write(folder: Path, results: pd.DataFrame, run: RunInfo, published: list[Mapping[str, Any]]) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN).unlink(missing_ok=True)
+    digests: dict[str, str] = {}
+
+    def put(name: str, content: bytes) -> None:
+        _put(folder, name, content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+
+    # The rows first: whatever goes wrong with what is made of them, they are kept.
+    put("results.csv", _csv(results))
+    put("results.parquet", _parquet(results))
+    pairs = agreement.pairs(results)
+    put("pairs.parquet", _parquet(pairs))
+    put("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
+    put("summary.md", summary(results, pairs, run, published).encode())
+    record = run.record(results, pairs, digests)
+    _put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+    return record
+
+
+def _put(folder: Path, name: str, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(folder / name)
+    finally:
+        with contextlib.suppress(OSError):  # What made the write fail is what is worth reporting.
+            temporary.unlink(missing_ok=True)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    texts = table.select_dtypes(exclude="number").columns
+    safe = table.assign(**{name: [guarded(text) for text in table[name]] for name in texts})
+    return safe.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
+
+
+def guarded(text: str) -> str:
+    """Text for a CSV cell: an apostrophe in front of what a spreadsheet would run as a formula, -1.5 as it is."""
+    return f"'{text}" if _formula(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` made a cell of."""
+    return text[1:] if text.startswith("'") and _formula(text) else text
+
+
+def _formula(text: str) -> bool:
+    bare = text.lstrip("'")
+    if not bare.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(bare)
+    except ValueError:
+        return True
+    return False
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _lost(results: pd.DataFrame) -> str:
+    """Names the rows that matter most among those that are gone."""
+    rows = results[failing(results)]
+    named = [" ".join(row) for row in rows[["function", "case", "dtype", "reduction", "status"]].head(NAMED).to_numpy()]
+    more = f", and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    told = f", among them {', '.join(named)}{more}" if named else ", none of which fails"
+    return f"lost are {len(results)} rows{told}"
+
+
+def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """(rows, what `run.json` says) of a report: its folder, its `results.parquet` or its `results.csv`.
+
+    `complete` in the second is False for a run that ended early.  Raises ReportError where there is no
+    `run.json`, or where a file is not the one that it describes.
+    """
+    folder = path if path.is_dir() else path.parent
+    run = _run(folder)
+    digests = run["files"]
+    there = [folder / name for name in digests if (folder / name).is_file()] if path.is_dir() else [path]
+    for file in there:
+        if digests.get(file.name) != _digest(file):
+            raise ReportError(file, f"is not the file that {RUN} describes", "restore it, or run the suite again")
+    results = next((file for name in RESULTS for file in there if file.name == name), None)
+    if results is None:
+        advice = "name the folder of a report, or one of these files"
+        raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
+    table = pd.read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
+    if absent := [name for name in COLUMNS if name not in table.columns]:
+        raise ReportError(results, f"has no column {', '.join(absent)}", "read it with the version that wrote it")
+    return typed(table, FLOATS), run
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    file = folder / RUN
+    again = "run the suite again"
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", again) from error
+    except (OSError, ValueError) as error:
+        raise ReportError(file, f"cannot be read ({error})", again) from error
+    if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
+        advice = "read it with the version that wrote it"
+        raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
+    return run
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ReportError(file, f"cannot be read ({_reason(error)})", "name the folder of a report") from error
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    table = pd.read_csv(file, dtype="str", keep_default_na=False, lineterminator="\n", encoding="utf-8")
+    # Python's own reading of numbers, which gives back what was written to the last bit.
+    read = {name: _number if name in FLOATS else unguarded for name in table.columns}
+    return table.assign(**{name: [turn(text) for text in table[name]] for name, turn in read.items()})
+
+
+def _number(text: str) -> float:
+    return float(text) if text else float("nan")
+
+
+__all__ = ["ReportError", "check_writable", "read", "write"]

@@ -1,0 +1,319 @@
+"""Markdown and terminal tables of a report, for people; text that others wrote cannot break out of its cell."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from conformance.report.agreement import RELATIONS, agreement_matrix
+from conformance.report.frames import counts, largest_ratios, printable
+from conformance.report.run import RunInfo
+from conformance.verdict import STATUSES
+
+LIMIT = 60_000
+"""Bytes that a summary stays under, so that a repository's page shows it whole."""
+ROWS = 30
+"""Lines of a table in a summary; the files beside it have the rest."""
+MATRIX = 40
+"""Functions of an agreement matrix in a summary."""
+FUNCTIONS = 80
+"""Functions of the other tables in a summary."""
+CELL = 160
+"""Characters of a cell in a summary."""
+NAME = 27
+"""Width of a function's name in a terminal."""
+WORDS = {"agrees": "agree", "diverges": "diverge as documented", "disagrees": "disagree", "timed_out": "timed out"}
+"""What rows of a status do."""
+_SPECIAL = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
+
+
+def plain(text: Any, most: int = CELL) -> str:
+    """Text that Markdown shows as it is, on one line, shortened to `most` characters."""
+    return _SPECIAL.sub(r"\\\1", _one_line(text, most))
+
+
+def code(text: Any, most: int = CELL) -> str:
+    """Text as a code span, in tables and elsewhere; nothing where there is none."""
+    line = _one_line(text, most)
+    if not line:
+        return ""
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}".replace("|", r"\|")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; cells are Markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def _one_line(text: Any, most: int) -> str:
+    line = printable(" ".join(str(text).split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def summary(
+    results: pd.DataFrame,
+    pairs: pd.DataFrame,
+    run: RunInfo,
+    published: Iterable[Mapping[str, Any]] = (),
+) -> str:
+    """A report in Markdown, under `LIMIT` bytes whatever is in it; without times, so that equal rows give equal text.
+
+    published: numbers that somebody printed, each with value, exact (the oracle's answer), holds, source
+    and case.
+    """
+    sections = [
+        _head(results, run),
+        _functions(results),
+        _surprises(results),
+        _known(results),
+        _divergences(results),
+        _published(list(published)),
+        _relations(pairs),
+        _matrix(pairs),
+        _ratios(results),
+        _coverage(run),
+    ]
+    return _bounded("\n".join(filter(None, sections)))
+
+
+def _bounded(text: str) -> str:
+    if len(text.encode()) < LIMIT:
+        return text
+    note = "\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n"
+    kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
+    return kept[: kept.rfind("\n") + 1] + note
+
+
+def _head(results: pd.DataFrame, run: RunInfo) -> str:
+    lines = ["# Cross-entropy conformance\n"]
+    if not run.complete(len(results)):
+        why = f" ({plain(run.interrupted)})" if run.interrupted else ""
+        lines.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished{why}.\n")
+    statuses = results["status"].value_counts()
+    told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)
+    surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())
+    known = int(results["expected"].eq("known").sum())
+    problems = len(results[["case", "dtype", "reduction"]].drop_duplicates())
+    lines.append(
+        f"{results['function'].nunique()} functions on {problems} problems ({results['case'].nunique()} cases): "
+        f"{len(results)} rows, of which {told or 'none is judged'}. "
+        f"**{surprising or 'None'} {'is' if surprising in (0, 1) else 'are'} unexpected**; {known} are known.\n"
+    )
+    versions = [f"{plain(name)} {plain(version)}" for name, version in sorted(run.versions.items())]
+    versions += [f"{plain(name)} {plain(version)}" for name, version in run.host.items()]
+    lines.append(f"Run with {', '.join(versions)}.\n")
+    if run.missing:
+        lines.append(f"Not installed, so not asked: {', '.join(map(plain, run.missing))}.\n")
+    return "\n".join(lines)
+
+
+def _functions(results: pd.DataFrame) -> str:
+    found = counts(results)
+    names = [name for name in STATUSES if found[name].any() or name in ("agrees", "diverges", "disagrees")]
+    versions = results.groupby("function")["version"].unique().map(", ".join)
+    rows = [
+        [code(function), plain(version), *(line[name] or "" for name in [*names, "unexpected"])]
+        for (function, line), version in zip(found.iterrows(), versions, strict=True)
+    ][:FUNCTIONS]
+    header = ["function", "version", *names, "unexpected"]
+    return f"## Functions\n\n{table(header, rows)}{_more(len(found), len(rows))}"
+
+
+def _surprises(results: pd.DataFrame) -> str:
+    found = results[results["expected"].isin(["unexpected", "stale"])]
+    if found.empty:
+        return ""
+    worst = found.sort_values("ratio", ascending=False, kind="stable", na_position="first")
+    groups = worst.groupby(["function", "case", "status"], sort=False)
+    rows = []
+    for _, group in itertools.islice(groups, ROWS):
+        row = group.iloc[0]
+        rows.append(
+            [
+                code(row["function"]),
+                code(row["case"]),
+                len(group),
+                "stale: the ledger has it, and it is gone" if row["expected"] == "stale" else row["status"],
+                f"{row['dtype']}, {row['reduction']}",
+                code(row["got"] or row["exception"], 60),
+                code(row["want"], 60),
+                plain(row["explanation"]),
+            ]
+        )
+    header = ["function", "case", "rows", "status", "worst in", "got", "want", "because"]
+    return f"## Unexpected\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
+
+
+def _known(results: pd.DataFrame) -> str:
+    found = results[results["expected"] == "known"]
+    if found.empty:
+        return ""
+    groups = found.groupby(["function", "known"], sort=True)
+    rows = [
+        [code(function), len(group), plain(reason, 400), code(group["case"].iloc[0]), group["status"].iloc[0]]
+        for (function, reason), group in groups
+    ][:ROWS]
+    header = ["function", "rows", "reason", "for example", "status"]
+    return f"## Known\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
+
+
+def _divergences(results: pd.DataFrame) -> str:
+    found = results[results["status"] == "diverges"]
+    if found.empty:
+        return ""
+    groups = _largest_first(found, "convention")
+    rows = []
+    for convention, group in groups[:ROWS]:
+        example = group.iloc[int(group["got"].str.len().argmin())]
+        functions = sorted(group["function"].unique())
+        rows.append(
+            [
+                code(convention),
+                len(group),
+                " ".join(map(code, functions[:6])) + (" ..." if len(functions) > 6 else ""),
+                code(f"{example['case']} {example['dtype']} {example['reduction']}"),
+                code(example["got"] or example["exception"], 60),
+                code(example["want"], 60),
+            ]
+        )
+    header = ["convention", "rows", "functions", "for example", "got", "the definition says"]
+    intro = "Within budget of what the function documents, which is not the definition. A bridge is the rounding of\n"
+    intro += "predictions that were converted for a function that takes another kind.\n"
+    return f"## Divergences, by cause\n\n{intro}\n{table(header, rows)}{_more(len(groups), len(rows))}"
+
+
+def _published(numbers: list[Mapping[str, Any]]) -> str:
+    if not numbers:
+        return ""
+    wrong = [number for number in numbers if not number["holds"]]
+    rows = [
+        [code(number["value"], 40), code(number["exact"], 40), code(number["case"]), plain(number["source"])]
+        for number in wrong[:ROWS]
+    ]
+    told = f"{len(numbers) - len(wrong)} of {len(numbers)} published numbers hold to their printed digits.\n"
+    if wrong:
+        shown = table(["printed", "exact", "case", "source"], rows)
+        told += f"\nThese do not:\n\n{shown}{_more(len(wrong), len(rows))}"
+    return f"## Published numbers\n\n{told}"
+
+
+def _relations(pairs: pd.DataFrame) -> str:
+    if pairs.empty:
+        return ""
+    found = pairs["relation"].value_counts()
+    told = table(RELATIONS, [[int(found.get(name, 0)) for name in RELATIONS]])
+    apart = pairs[pairs["relation"] == "explained"]
+    causes = _largest_first(apart, "conventions")
+    text = f"## Functions against each other\n\n{len(pairs)} pairs of functions on the same problem.\n\n{told}"
+    if causes:
+        rows = []
+        for conventions, group in causes[: ROWS // 2]:
+            example = group.iloc[int(group["difference"].abs().fillna(-1.0).argmax())]
+            shown = f"{example['case']} {example['dtype']} {example['reduction']}"
+            rows.append([code(conventions, 200), len(group), code(shown), _number(example["difference"])])
+        header = ["what explains it", "pairs", "largest in", "difference"]
+        text += f"\n{table(header, rows)}{_more(len(causes), len(rows))}"
+    return text
+
+
+def _matrix(pairs: pd.DataFrame) -> str:
+    matrix = agreement_matrix(pairs)
+    if matrix.empty:
+        return ""
+    names = list(matrix.index)[:MATRIX]
+    rows = []
+    for number, name in enumerate(names, start=1):
+        shares = ["" if pd.isna(share) else f"{_percent(float(share))}" for share in matrix.loc[name, names]]
+        rows.append([number, code(name), *shares])
+    header = ["", "function", *map(str, range(1, len(names) + 1))]
+    intro = "On how many of their common problems, in percent, two functions agree within the sum of their budgets.\n"
+    return f"## Agreement\n\n{intro}\n{table(header, rows)}{_more(len(matrix), len(names))}"
+
+
+def _percent(share: float) -> int:
+    """Rounded, but 100 and 0 only where they are exact."""
+    return round(share * 100) if share in (0.0, 1.0) else min(99, max(1, round(share * 100)))
+
+
+def _ratios(results: pd.DataFrame) -> str:
+    found = largest_ratios(results)
+    if found.empty:
+        return ""
+    dtypes = sorted(found["dtype"].unique())
+    wide = found.pivot_table(index="function", columns="dtype", values="ratio")
+    worst = found.loc[found.groupby("function")["ratio"].idxmax()]
+    attained = worst["case"] + " " + worst["dtype"]
+    rows = [
+        [code(name), *(_number(line[dtype]) for dtype in dtypes), code(where)]
+        for (name, line), where in zip(wide.iterrows(), attained, strict=True)
+    ][:FUNCTIONS]
+    intro = "The largest error of a row that is right, in units of what is allowed there.\n"
+    left = _more(len(wide), len(rows))
+    return f"## Largest error / budget\n\n{intro}\n{table(['function', *dtypes, 'attained by'], rows)}{left}"
+
+
+def _coverage(run: RunInfo) -> str:
+    return f"## Coverage\n\n{plain(run.coverage, 1000)}\n" if run.coverage else ""
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3g}"
+
+
+def _largest_first(found: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+    """Groups of rows by the text in a column."""
+    groups = ((str(text), group) for text, group in found.groupby(by))
+    return sorted(groups, key=lambda group: (-len(group[1]), group[0]))
+
+
+def _more(there: int, shown: int) -> str:
+    return f"\n*... and {there - shown} more.*\n" if there > shown else ""
+
+
+def status_table(results: pd.DataFrame) -> Table:
+    """Functions x statuses for the end of a run: fits 80 columns and says everything without colour."""
+    found = counts(results)
+    names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
+    versions = results.groupby("framework")["version"].unique().map(", ".join)
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("function", overflow="fold")
+    for name in names:
+        shown.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    framework = ""
+    for function, line in found.iterrows():
+        whose, _, own = str(function).partition(".")
+        if whose != framework:
+            framework = whose
+            shown.add_row(f"{framework} {versions[framework]}")
+        shown.add_row(_at_joints(own), *_cells(line, names))
+    shown.add_section()
+    shown.add_row("all", *_cells(found.sum(), names))
+    return shown
+
+
+def _at_joints(name: str) -> str:
+    """A long name broken where one sees that it goes on: before a capital or a colon."""
+    lines = [" "]
+    for piece in re.findall(r"[:A-Z]?[^:A-Z]+|.", name):
+        if len(lines[-1] + piece) > NAME or piece.startswith(":"):
+            lines.append("   ")
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
+def _cells(line: pd.Series, names: list[str]) -> list[str]:
+    """Counts as text, nothing for 0; what is unexpected stands out without colour, too."""
+    cells = [str(line[name]) if line[name] else "" for name in names]
+    return [*cells[:-1], f"[bold red]{cells[-1]} ![/]" if cells[-1] else ""]
+
+
+__all__ = ["code", "plain", "status_table", "summary", "table"]

@@ -1,0 +1,96 @@
+"""What supports what, from the adapters' own data; printed by the command line and generated into the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from conformance import registry
+from conformance.adapter import Function
+from conformance.case import DTYPES, LOSSES, OPTIONS, REDUCTIONS
+from conformance.report.corpus import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
+from conformance.report.markdown import code, table
+
+FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
+CONVENTION_COLUMNS = ("function", "versions", "labels", "convention", "source")
+
+
+def functions_table(functions: Iterable[Function]) -> list[list[str]]:
+    """One row per function, under `FUNCTION_COLUMNS`: what it takes itself, and what is re-encoded for it.
+
+    Predictions of another kind than those named are converted by a bridge.
+    """
+    return [
+        [
+            function.name,
+            f"{', '.join(function.takes)} ({_ranks(function)})",
+            _labels(function),
+            _options(function),
+            _listed(function.reductions, REDUCTIONS),
+            _listed(function.dtypes, DTYPES),
+            _layouts(function),
+        ]
+        for function in functions
+    ]
+
+
+def conventions_table(functions: Iterable[Function]) -> list[list[str]]:
+    """One row per function, version range and kind of label, under `CONVENTION_COLUMNS`."""
+    return [
+        [
+            function.name,
+            rule.versions or "all",
+            "all" if rule.targets is None else ", ".join(sorted(rule.targets)),
+            str(rule.convention) or "the definition",
+            rule.source or function.source,
+        ]
+        for function in functions
+        for rule in function.rules
+    ]
+
+
+def markdown_table(functions: Iterable[Function] | None = None) -> str:
+    """`functions_table` of all known functions, or of these, as Markdown for the README."""
+    rows = functions_table(registry.functions() if functions is None else functions)
+    return table(FUNCTION_COLUMNS, [[code(name), *rest] for name, *rest in rows])
+
+
+def _ranks(function: Function) -> str:
+    spans = {}
+    for loss in LOSSES:
+        if ranks := function.ranks.get(loss):
+            low, high = min(ranks), max(ranks)
+            spans[loss] = f"{loss}, rank {low}" if low == high else f"{loss}, rank {low} to {high}"
+    return "; ".join(spans.values())
+
+
+def _labels(function: Function) -> str:
+    own, encoded = [], []
+    for loss in LOSSES:
+        for kind in sorted(TARGET_KINDS[loss] if loss in function.ranks else ()):
+            handed = function.target_as(kind)
+            if handed == kind:
+                own.append(kind)
+            elif handed is not None:
+                encoded.append(f"{kind} as {handed}")
+    return ", ".join([*own, *encoded])
+
+
+def _options(function: Function) -> str:
+    able = frozenset().union(*(declared(function, loss) for loss in function.ranks))
+    groups = [group for group in function.excludes if group <= able]
+    apart = [f"not {' with '.join(sorted(group, key=lambda name: (name not in OPTIONS, name)))}" for group in groups]
+    return "; ".join([_listed(function.options, OPTIONS), *apart])
+
+
+def _layouts(function: Function) -> str:
+    orders = function.layouts & set(MEMORY_ORDERS)
+    if orders == set(MEMORY_ORDERS):
+        others = _listed(function.layouts - orders, LAYOUTS)
+        return "any memory order" if others == "none" else f"any memory order, {others}"
+    return _listed(function.layouts, LAYOUTS)
+
+
+def _listed(names: Iterable[str], order: Sequence[str]) -> str:
+    """Names in a fixed order, unknown ones last; `none` where there are none."""
+    known = [name for name in order if name in set(names)]
+    return ", ".join([*known, *sorted(set(names) - set(order))]) or "none"

@@ -1,0 +1,94 @@
+"""A run from items to report: rows made here or in several processes, then written and summed up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conformance import registry, report
+from conformance.case import Case
+from conformance.digits import published
+from conformance.oracle import Oracle, open_cache
+from conformance.suite import Item, Row, Suite, load_suite, plan
+
+CHUNK = 32
+
+
+def rows_of(items: Sequence[Item], suite: Suite) -> Iterator[Row]:
+    """The row of every item, in order, in this process."""
+    for item in items:
+        yield suite.assess(item).row
+
+
+def rows_from_processes(ids: Sequence[str], folder: Path | None, processes: int) -> Iterator[Row]:
+    """The rows of the items with these ids, from several fresh processes, in the order they finish."""
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (folder,)) as pool:
+        for rows in pool.imap_unordered(_work, chunks):
+            yield from rows
+
+
+def write(
+    folder: Path, rows: Sequence[Row], planned: int, started: float, cases: Sequence[Case], interrupted: str = ""
+) -> Path:
+    """Write the report of a run, whole or not, and return its folder; raises ReportError.
+
+    planned: how many rows there were to be.  started: seconds since the epoch.  interrupted: why it ended early.
+    """
+    asked = {row["framework"] for row in rows}
+    here, missing = registry.installed()
+    run = report.RunInfo(
+        planned=planned,
+        versions={found.framework.name: found.version for found in here if found.framework.name in asked},
+        missing=tuple(framework.name for framework in missing),
+        interrupted=interrupted,
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        duration=round(time.time() - started, 3),
+        coverage=str(report.coverage(cases, registry.functions())),
+    )
+    numbers = [
+        {
+            "case": number.case,
+            "value": number.published.value,
+            "exact": number.exact,
+            "holds": number.holds,
+            "source": number.published.source,
+        }
+        for case in cases
+        for number in published(case)
+    ]
+    report.write(folder, report.frame(rows), run, numbers)
+    return folder
+
+
+def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:
+    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole."""
+    results = report.frame(rows)
+    lines = ["largest error / budget of what is right:"]
+    for worst in report.largest_ratios(results).itertuples():
+        lines.append(f"  {worst.function:<52} {worst.dtype:<9} {worst.ratio:.3f}  {worst.case}")
+    lines.append(str(report.coverage(cases, registry.functions())))
+    if len(rows) != planned:
+        lines.append(f"incomplete: {len(rows)} of {planned} rows")
+    return lines
+
+
+_suite: Suite
+_items: dict[str, Item]
+
+
+def _start(folder: Path | None) -> None:
+    global _suite, _items
+    cases, ledger = load_suite(folder)
+    here, _ = registry.installed()
+    _items = {item.id: item for item in plan(cases, here)}
+    _suite = Suite(Oracle(open_cache()), ledger)
+
+
+def _work(ids: Sequence[str]) -> list[Row]:
+    rows = list(rows_of([_items[name] for name in ids], _suite))
+    _suite.oracle.flush()
+    return rows

@@ -1,0 +1,150 @@
+"""Coverage of features, held against functions and cases written by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from conformance.adapter import Function
+from conformance.case import Case, Layout, MustRaise, NoRightAnswer, Options
+from conformance.generate import GeneratedCase, Recipe
+from conformance.report import coverage
+
+FUNCTION = Function(
+    name="mini.Loss",
+    path="mini.Loss",
+    ranks={"categorical": range(2, 3)},
+    takes=("logits",),
+    targets=frozenset({"index"}),
+    lower=lambda problem: pytest.fail("nothing is called"),
+    options=frozenset({"class_weights", "ignore_index"}),
+    reductions=frozenset({"mean"}),
+    dtypes=frozenset({"float32", "float64"}),
+    layouts=frozenset({"fortran", "strided", "labels_column"}),
+)
+CASE = Case(
+    id="categorical/a/case",
+    why="",
+    about="",
+    source="",
+    loss="categorical",
+    given="logits",
+    target="index",
+    predictions=np.zeros((2, 3)),
+    labels=np.array([0, 2]),
+    dtypes=("float32",),
+)
+WEIGHTED = dataclasses.replace(CASE, options=Options(class_weights=np.ones(3)))
+
+
+def function(**changes):
+    return dataclasses.replace(FUNCTION, **changes)
+
+
+def possible(*functions):
+    return {tuple(name.partition("/")[2] for name in pair) for pair in coverage([], functions).possible}
+
+
+def covered(*cases, functions=(FUNCTION,)):
+    return {tuple(name.partition("/")[2] for name in pair) for pair in coverage(cases, functions).covered}
+
+
+def test_features_that_exclude_each_other_are_no_pair():
+    found = possible(FUNCTION)
+    assert ("class_weights", "ignore_index") in found
+    assert not {("float32", "float64"), ("fortran", "strided"), ("index", "one_hot")} & found
+
+
+def test_features_of_two_functions_are_no_pair_unless_one_takes_both():
+    apart = function(options=frozenset({"class_weights"})), function(options=frozenset({"ignore_index"}))
+    assert ("class_weights", "ignore_index") not in possible(*apart)
+    assert ("class_weights", "float32") in possible(*apart)
+
+
+def test_bridges_and_re_encodings_count_as_taken():
+    found = possible(FUNCTION)
+    assert {("class_weights", "log_probabilities"), ("class_weights", "one_hot")} <= found
+    assert ("class_weights", "distribution") not in found
+
+
+def test_what_a_function_excludes_is_no_pair():
+    assert ("class_weights", "ignore_index") not in possible(
+        function(excludes=(frozenset({"class_weights", "ignore_index"}),))
+    )
+    # The group is about what the function is handed: one-hot labels reach it as indices.
+    handed = function(excludes=(frozenset({"class_weights", "index"}),))
+    assert not {("class_weights", name) for name in ("index", "one_hot", "float32")} & possible(handed)
+    some = function(targets=frozenset({"index", "distribution"}), excludes=handed.excludes)
+    assert ("class_weights", "distribution") in possible(some)
+    assert ("class_weights", "float32") in possible(some)
+
+
+def test_what_no_case_can_say_is_no_pair():
+    assert not {("ignore_index", "one_hot"), ("labels_column", "one_hot")} & possible(FUNCTION)
+    assert ("index", "labels_column") in possible(FUNCTION)
+
+
+def test_axis_1_needs_a_rank_above_2():
+    flat = function(layouts=frozenset({"class_axis"}))
+    assert ("class_axis", "float32") not in possible(flat)
+    assert ("class_axis", "higher_rank") in possible(dataclasses.replace(flat, ranks={"categorical": range(2, 4)}))
+
+
+def test_losses_are_counted_apart():
+    both = function(ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets=frozenset({"index", "binary"}))
+    names = coverage([], [both]).possible_features
+    assert {"categorical/logits", "binary/logits", "binary/rank_1"} <= names
+    assert not {"binary/class_weights", "binary/log_probabilities", "categorical/rank_1"} & names
+
+
+def test_a_case_covers_the_pairs_that_it_has_in_each_of_its_problems():
+    assert covered(WEIGHTED) == {
+        tuple(sorted(pair))
+        for pair in [
+            *(("class_weights", name) for name in ("logits", "index", "mean", "float32")),
+            *(("logits", name) for name in ("index", "mean", "float32")),
+            *(("index", name) for name in ("mean", "float32")),
+            ("mean", "float32"),
+        ]
+    }
+    assert ("float64", "index") in covered(dataclasses.replace(CASE, dtypes=("float32", "float64")))
+
+
+def test_pairs_that_two_cases_have_only_together_are_not_covered():
+    column = dataclasses.replace(CASE, layout=Layout(labels="column"))
+    assert ("class_weights", "labels_column") not in covered(WEIGHTED, column)
+    assert ("class_weights", "labels_column") in covered(dataclasses.replace(WEIGHTED, layout=Layout(labels="column")))
+
+
+@pytest.mark.parametrize("expect", [MustRaise("shape_mismatch"), NoRightAnswer("why")])
+def test_a_case_without_a_right_answer_covers_nothing(expect):
+    assert covered(dataclasses.replace(WEIGHTED, expect=expect)) == set()
+
+
+def test_a_case_that_no_function_takes_covers_nothing():
+    assert covered(dataclasses.replace(WEIGHTED, reductions=("sum",))) == set()
+
+
+def test_what_lacks_is_named_on_one_line():
+    found = coverage([CASE], [function(options=frozenset(), layouts=frozenset(), dtypes=frozenset({"float32"}))])
+    assert found.lacking_features == [
+        f"categorical/{name}" for name in ("log_probabilities", "one_hot", "probabilities")
+    ]
+    assert ("categorical/float32", "categorical/one_hot") in found.lacking
+    covered = f"option pairs: 6 of {6 + len(found.lacking)} covered"
+    assert str(found).startswith(f"{covered}; lacking: categorical float32 + log_probabilities, ")
+    assert "\n" not in str(found)
+
+
+def test_nothing_lacks_where_nothing_is_possible():
+    assert str(coverage([CASE], [])) == "option pairs: 0 of 0 covered"
+
+
+def test_large_generated_arrays_are_not_made(monkeypatch):
+    recipe = Recipe("categorical", "logits", "index", 1, (10**9,), 3)
+    place = ("cases/a.yaml", 1, 1, "$")
+    stated = {name: getattr(CASE, name) for name in ("id", "why", "about", "source", "loss", "given", "target")}
+    case = GeneratedCase(recipe=recipe, asked=Options(), declared="", place=place, **stated)
+    assert ("index", "logits") in covered(case)

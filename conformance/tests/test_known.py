@@ -1,0 +1,141 @@
+"""The ledger: which rows it knows, and what it says about entries that are wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from conformance import known
+from conformance.errors import CaseErrors
+from conformance.known import Known, Ledger
+
+HEAD = "# yaml-language-server: $schema=../../conformance/known.schema.json\n"
+ENTRY = "known:\n  - case: categorical/x/y\n    function: lib.Loss\n    reason: it is off\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes one file of the ledger and reads it; the paths in messages start with `cases/`."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(text: str, name: str = "known/lib.yaml"):
+        file = tmp_path / "cases" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return known.read(Path("cases"))
+
+    return written
+
+
+def said(read) -> str:
+    assert read[0] == []
+    return "\n".join(map(str, read[1]))
+
+
+ROW = ("categorical/x/y", "lib.Loss", "1.5.0", "float32", "mean")
+
+
+def test_it_reads_an_entry(write):
+    entries, errors = write(
+        HEAD + ENTRY + "    versions: '<2'\n    dtypes: [float32]\n    see: https://example.org/1\n"
+        "    reproducer: |\n      print(1)\n    shows: '1'\n"
+    )
+    assert not errors
+    assert entries == [
+        Known(
+            case="categorical/x/y",
+            function="lib.Loss",
+            versions="<2",
+            dtypes=("float32",),
+            reason="it is off",
+            see="https://example.org/1",
+            reproducer="print(1)\n",
+            shows="1",
+            path="cases/known/lib.yaml",
+            line=3,
+        )
+    ]
+
+
+def test_it_is_empty_where_there_is_none(tmp_path):
+    assert known.load(tmp_path).entries == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "knows"),
+    [
+        (Known("categorical/x/y", "lib.Loss"), True),
+        (Known("categorical/*", "lib.Loss"), True),
+        (Known("*/y", "lib.Loss"), True),
+        (Known("categorical/x", "lib.Loss"), False),
+        (Known("binary/*", "lib.Loss"), False),
+        (Known("*", "lib.Other"), False),
+        (Known("*", "lib.Loss", versions="<1.5"), False),
+        (Known("*", "lib.Loss", versions=">=1.5,<1.6"), True),
+        (Known("*", "lib.Loss", dtypes=("float16",)), False),
+        (Known("*", "lib.Loss", dtypes=("float16", "float32")), True),
+        (Known("*", "lib.Loss", reductions=("sum",)), False),
+    ],
+)
+def test_it_knows_the_rows_that_an_entry_names(entry, knows):
+    assert Ledger([entry]).find(*ROW) == (entry if knows else None)
+
+
+@pytest.mark.parametrize(
+    ("versions", "version", "has"),
+    [
+        ("<=2.13", "2.13+cpu", True),
+        ("==2.13.0", "2.13.0+cpu", True),
+        (">=2.0", "2.1.0rc1", True),
+        ("", "unknown", True),
+        ("<2", "unknown", False),
+    ],
+)
+def test_it_compares_versions_as_packages_do(versions, version, has):
+    assert known.has(versions, version) is has
+
+
+def test_the_first_entry_that_matches_counts():
+    first, second = Known("*/y", "lib.Loss"), Known("*", "lib.Loss")
+    assert Ledger([first, second]).find(*ROW) is first
+
+
+def test_it_tells_entries_that_match_no_case_or_no_function():
+    good, no_case, no_function = Known("a/*", "lib.Loss"), Known("b/*", "lib.Loss"), Known("a/*", "lib.Gone")
+    ledger = Ledger([good, no_case, no_function])
+    assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [no_case, no_function]
+
+
+def test_it_tells_entries_that_no_row_used():
+    used, unused = Known("*", "lib.Loss", versions="<2"), Known("*", "lib.Loss", versions=">=2")
+    assert Ledger([used, unused]).unused([ROW]) == [unused]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + ENTRY + "    version: '<2'\n", ':6:5: $.known[0].version: unknown key "version"; did you mean'),
+        (HEAD + ENTRY + "    versions: 2.x\n", '"2.x" is not a PEP 440 specifier; write "<2.1"'),
+        (HEAD + ENTRY + "    status: fails\n", '"fails" is not one of disagrees, crashed, timed_out'),
+        (HEAD + ENTRY + "    see: somewhere\n", '"somewhere" (a string) is not written as it should be'),
+        (HEAD + ENTRY.replace("    reason: it is off\n", ""), ":3:5: $.known[0]: reason is missing"),
+        (HEAD + ENTRY.replace("lib.Loss", "other.Loss"), "is no function of lib, whose file this is"),
+        (HEAD + ENTRY + ENTRY.removeprefix("known:\n"), ":6:5: $.known[1]: the same as the entry on line 3"),
+        (ENTRY, "does not name the schema"),
+        (HEAD + "known: 1\n", "not a list"),
+        (HEAD, "the file is empty"),
+    ],
+)
+def test_it_says_what_is_wrong(write, text, message):
+    assert message in said(write(text))
+
+
+def test_it_refuses_a_ledger_in_a_folder_of_its_own(write):
+    assert "move it to cases/known" in said(write(HEAD + ENTRY, "known/more/lib.yaml"))
+
+
+def test_loading_raises_everything(write):
+    write("", "known/a.yaml")
+    write("", "known/b.yaml")
+    with pytest.raises(CaseErrors) as caught:
+        known.load(Path("cases"))
+    assert {error.path for error in caught.value.errors} == {"cases/known/a.yaml", "cases/known/b.yaml"}

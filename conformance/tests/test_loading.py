@@ -1,0 +1,496 @@
+"""The loader: what it reads, and what it says about files that are wrong."""
+
+import json
+import math
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from conformance import document, generate, loading
+from conformance.case import Case, Digits, MustRaise, NoRightAnswer
+from conformance.convention import EDGE, INVALID
+from conformance.errors import CaseErrors, CaseFileError
+from conformance.generate import GeneratedCase, Recipe
+
+MODELINE = "# yaml-language-server: $schema=../../conformance/case.schema.json\n"
+HEAD = MODELINE + "about: a\nsource: b\nloss: categorical\ngiven: logits\ntarget: index\n"
+BINARY = HEAD.replace("categorical", "binary").replace("index", "binary")
+SOFT = HEAD.replace("index", "distribution")
+CASE = "cases:\n  y:\n    why: w\n    predictions: [[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]\n    labels: [0, 1]\n"
+GENERATE = "cases:\n  y:\n    why: w\n    generate: {seed: 1, samples: 3, classes: 4%s}\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes one case file and reads its folder; the paths in messages start with `cases/`."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(content: "str | bytes", name: str = "categorical/x.yaml", *, generate: bool = False):
+        file = tmp_path / "cases" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return loading.read(Path("cases"), generate=generate)
+
+    return written
+
+
+def only(read: "tuple[list[Case], list[CaseFileError]]") -> Case:
+    cases, errors = read
+    assert not errors, "\n".join(map(str, errors))
+    (case,) = cases
+    return case
+
+
+def said(read: "tuple[list[Case], list[CaseFileError]]") -> str:
+    assert read[0] == []
+    assert all(error.line > 0 and error.column > 0 for error in read[1])
+    return "\n".join(map(str, read[1]))
+
+
+# What it reads
+
+
+def test_it_reads_a_case(write):
+    case = only(write(HEAD + CASE + "    options: {ignore_index: -100, class_weights: [1, 2, 0.5]}\n"))
+    assert (case.id, case.path, case.line) == ("categorical/x/y", "cases/categorical/x.yaml", 8)
+    assert case.predictions.dtype == np.float64
+    assert case.labels.dtype == np.int64
+    assert case.options.ignore_index == -100
+    assert case.options.class_weights.tolist() == [1, 2, 0.5]
+    assert (case.reductions, case.dtypes) == (("mean",), ("float32", "float64"))
+
+
+def test_it_takes_defaults_from_the_file(write):
+    case = only(write(HEAD + "reduction: [none, sum]\ndtypes: float64\n" + CASE + "    reduction: sum\n"))
+    assert (case.reductions, case.dtypes) == (("sum",), ("float64",))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("+12", 12),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("017", 17),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("no", "no"),
+        ("on", "on"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("2020-01-01", "2020-01-01"),
+        (".inf", math.inf),
+        ("-.Inf", -math.inf),
+        ("'1'", "1"),
+        ("!!str 1", "1"),
+        ("!!float 1", 1.0),
+        ("<<", "<<"),
+    ],
+)
+@pytest.mark.parametrize("reader", [document._READER, yaml.SafeLoader])
+def test_it_reads_scalars_by_the_core_schema_of_yaml_1_2(monkeypatch, text, value, reader):
+    monkeypatch.setattr(document, "_READER", reader)
+    read = document._Composer("x").compose(f"a: {text}").value["a"]
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_it_reads_nan(write):
+    case = only(write(HEAD + CASE.replace("2.0", ".nan").replace("4.0", "-.inf")))
+    assert math.isnan(case.predictions[0, 1])
+    assert case.predictions[1, 1] == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "dtype"),
+    [
+        (HEAD, "[0, 1]", np.int64),
+        (HEAD, "[true, false]", np.bool_),
+        (SOFT, "[[1, 0, 0], [0, 0, 1]]", np.int64),
+        (SOFT, "[[0.5, 0.5, 0], [0, 0, 1]]", np.float64),
+        (BINARY, "[[true, false, true], [true, true, true]]", np.bool_),
+    ],
+)
+def test_it_keeps_the_kind_of_labels(write, head, labels, dtype):
+    assert only(write(head + CASE.replace("[0, 1]", labels))).labels.dtype == dtype
+
+
+def test_it_reads_empty_arrays_whose_shape_is_said(write):
+    empty = CASE.replace("[[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]", "[]\n    shape: [0, 3]").replace("[0, 1]", "[]")
+    case = only(write(HEAD + empty))
+    assert (case.predictions.shape, case.labels.shape) == ((0, 3), (0,))
+
+
+def test_it_reads_what_is_expected(write):
+    value = "{value: {none: ['1', '2.5e-3'], mean: nan}}"
+    case = only(write(HEAD + CASE + f"    reduction: [none, mean]\n    expect: {value}\n"))
+    assert case.expect == Digits({"none": ["1", "2.5e-3"], "mean": "nan"})
+    assert only(write(HEAD + CASE + "    expect: {undefined: so}\n")).expect == NoRightAnswer("so")
+    raising = only(write(HEAD + CASE.replace("[0, 1]", "[0, 7]") + "    expect: {error: label_out_of_range}\n"))
+    assert raising.expect == MustRaise("label_out_of_range")
+
+
+def test_it_counts_class_axes_from_the_end_only_for_the_last(write):
+    cube = (
+        HEAD + "cases:\n  y:\n    why: w\n    predictions: [[[1, 2, 3], [4, 5, 6]]]\n    labels: [[0, 1]]\n    layout: "
+    )
+    assert only(write(cube + "{class_axis: 2}\n")).layout.class_axis == -1
+    assert only(write(cube + "{class_axis: -2}\n")).layout.class_axis == 1
+
+
+def test_it_reads_a_byte_order_mark(write):
+    only(write(b"\xef\xbb\xbf" + (HEAD + CASE).encode()))
+
+
+def test_it_reads_a_schema_line_with_an_address(write):
+    only(write(HEAD.replace("../../conformance/", "https://example.org/") + CASE))
+
+
+def test_it_returns_good_files_beside_broken_ones(write):
+    write(HEAD + CASE, "categorical/good.yaml")
+    cases, errors = write(HEAD + CASE.replace("why", "whi"), "categorical/bad.yaml")
+    assert [case.id for case in cases] == ["categorical/good/y"]
+    assert {error.path for error in errors} == {"cases/categorical/bad.yaml"}
+
+
+def test_it_leaves_the_ledger_alone(write):
+    write("known: nothing", "known/framework.yaml")
+    only(write(HEAD + CASE))
+
+
+def test_it_loads_a_single_file(write, tmp_path):
+    write(HEAD + CASE)
+    assert [case.id for case in loading.load(Path("cases/categorical/x.yaml"))] == ["categorical/x/y"]
+    (tmp_path / "mine.yaml").write_text(HEAD + CASE)
+    assert [case.id for case in loading.load(tmp_path / "mine.yaml")] == ["mine/y"]
+
+
+def test_it_reads_the_same_without_libyaml(write, monkeypatch):
+    monkeypatch.setattr(document, "_READER", yaml.SafeLoader)
+    assert only(write(HEAD + CASE)).id == "categorical/x/y"
+    assert "broken YAML" in said(write(HEAD + "cases: [1"))
+
+
+def test_the_shipped_cases_load_and_their_generated_arrays_have_not_drifted():
+    cases, errors = loading.read(loading.shipped(), generate=True)
+    assert cases
+    assert not errors, "\n".join(map(str, errors))
+
+
+# What it says
+
+
+def test_an_error_is_one_line_with_place_message_and_advice(write):
+    read = write(HEAD + CASE + "    options: {label_smoothing: 1.5}\n")
+    where = "cases/categorical/x.yaml:12:32: $.cases.y.options.label_smoothing"
+    assert said(read) == f"{where}: 1.5 is not in [0, 1]; give a number from 0 to 1"
+
+
+def test_everything_wrong_in_all_files_is_said(write):
+    write(HEAD + CASE.replace("[0, 1]", "[0, 9]"), "categorical/a.yaml")
+    write(HEAD + "cases: [", "categorical/b.yaml")
+    write(HEAD + CASE + "    lables: 1\n    reduction: average\n", "categorical/c.yaml")
+    with pytest.raises(CaseErrors) as caught:
+        loading.load(Path("cases"))
+    places = [(Path(error.path).name, error.line) for error in caught.value.errors]
+    assert places == [("a.yaml", 11), ("b.yaml", 8), ("c.yaml", 12), ("c.yaml", 13)]
+    assert str(caught.value).count("\n") == 3
+
+
+def but(old: str, new: str, *, head: str = HEAD) -> str:
+    """The case with one thing changed."""
+    assert old in CASE
+    return head + CASE.replace(old, new)
+
+
+def plus(*lines: str, head: str = HEAD) -> str:
+    """The case with more said about it."""
+    return head + CASE + "".join(f"    {line}\n" for line in lines)
+
+
+ROWS = "[[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]"
+ONE_HOT = "[[1, 0, 0], [0, 1, 0]]"
+PROBABILITIES = HEAD.replace("logits", "probabilities")
+WRONG = {
+    # YAML
+    ":8:1: broken YAML": HEAD + "cases: [1, 2\n",
+    "not tabs": HEAD + "cases:\n\ty: 1\n",
+    ":1:1: $: the file is empty": "",
+    ":12:1: $: a second document": HEAD + CASE + "---\na: 1\n",
+    "read as YAML 1.2": "%YAML 1.1\n---\n" + HEAD + CASE,
+    '"y" is given twice, on lines 8 and 12': HEAD + CASE + "  y: {}\n",
+    '"why" is given twice, on lines 9 and 12': plus("why: v"),
+    "the key 1 is not a string": but("  y:", "  1:"),
+    "a key that is a list": HEAD + "cases:\n  ? [a]\n  : 1\n",
+    ":8:6: $.cases.y: the tag !!python/name": HEAD + "cases:\n  y: !!python/name:os.system x\n",
+    "what it is inside of": HEAD + "cases: &a [*a]\n",
+    "not defined before": HEAD + "cases: *b\n",
+    "nested deeper than 64 levels": HEAD + "cases: " + "[" * 100_000,
+    ":7:4: control character U+0000": HEAD + "a: \0\n",
+    "1e999 overflows float64; write .inf": but("4.0", "1e999"),
+    "an integer of 9001 characters": but("4.0", "1" + "0" * 9000),
+    # Keys and names
+    "make the first line: # yaml-language-server: $schema=https://": (HEAD + CASE).removeprefix(MODELINE),
+    ':12:5: $.cases.y.lables: unknown key "lables"': plus("lables: [0]"),
+    'did you mean "why"?': but("why", "whi"),
+    ":8:3: $.cases.y: why is missing; add it: What this case is for": but("    why: w\n", ""),
+    '"torch" in it, the name of a framework': but("  y:", "  torch_y:"),
+    "is not [a-z][a-z0-9_]*": but("  y:", "  Y:"),
+    "a categorical loss has no binary target": HEAD.replace("index", "binary") + CASE,
+    # Arrays
+    ":10:36: $.cases.y.predictions[1]: ragged: row 1 has 1, row 0 has 3": but("3.0, 4.0, 0.5", "3.0"),
+    "row 1 is a single value": but("[3.0, 4.0, 0.5]", "3"),
+    ':10:42: $.cases.y.predictions[1][1]: "four"': but("4.0", "four"),
+    "7 (a number) is not a list": but(ROWS, "7"),
+    "rank 1": but(ROWS, "[1, 2]"),
+    "add shape: [0, 3]": but(ROWS, "[]"),
+    "... overflows float64": but("4.0", "1" + "0" * 400),
+    ":10:42: $.cases.y.predictions[1][1]: 1e39 overflows float32; give dtypes: [float64]": but("4.0", "1e39"),
+    "70000.0 overflows float16; give dtypes: [float32]": but("4.0", "70000") + "    dtypes: [float16, float32]\n",
+    "1e-60 becomes 0 in float32": but("4.0", "1e-60"),
+    ":11:17: $.cases.y.labels[1]: labels of the wrong kind: 1.5 is no index": but("[0, 1]", "[0, 1.5]"),
+    "labels of two kinds": but("[0, 1]", "[true, 1]"),
+    '"a" (a string) is not true or false or a number': but("[0, 1]", "[a, 1]"),
+    "does not fit into int64": but("[0, 1]", f"[0, {2**63}]"),
+    "labels of shape [3] where predictions of shape [2, 3] need [2]": but("[0, 1]", "[0, 1, 2]"),
+    "labels has 7, outside [0, 3); correct it, or say expect: {error: label_out_of_range}": but("[0, 1]", "[0, 7]"),
+    "predictions has 2.0, outside [0, 1]": PROBABILITIES + CASE,
+    "labels has 2, outside [0, 1]": but("[0, 1]", ONE_HOT.replace("1,", "2,"), head=SOFT),
+    # Options and layout
+    ".nan is not in [0, 1]": plus("options: {label_smoothing: .nan}"),
+    '"no" (a string) is not a number': plus("options: {label_smoothing: no}"),
+    "shape [2] for 3 classes": plus("options: {class_weights: [1, 2]}"),
+    "does not fit samples of shape [2]": plus("options: {sample_weights: [1]}"),
+    "positive_weight is for binary losses only": plus("options: {positive_weight: 2}"),
+    "ignore_index is for index targets only": but("[0, 1]", ONE_HOT, head=SOFT) + "    options: {ignore_index: 2}\n",
+    "there is no axis 2": plus("layout: {class_axis: 2}"),
+    "row 1 differs from row 0": plus("layout: {order: broadcast}"),
+    "-7 does not fit into uint8": but("1]", "-7]")
+    + "    options: {ignore_index: -7}\n    layout: {label_dtype: uint8}\n",
+    # Expectations
+    "there is no invalid_probability in this case": plus("expect: {error: invalid_probability}"),
+    "put it in quotes": plus("expect: {value: 0.25}"),
+    "Digits in quotes": plus("expect: {value: '0.x'}"),
+    "digits of shape [1] where the loss has [2]": plus("reduction: none", "expect: {value: ['1']}"),
+    "not asked for sum": plus("expect: {value: {sum: '1'}}"),
+    "one value for several reductions": plus("reduction: [sum, mean]", "expect: {value: '1'}"),
+    "write oracle": plus("expect: oracel"),
+    "published[0]: the case is not asked for sum": plus("published: [{value: '1', source: s, reduction: sum}]"),
+    # Generated arrays
+    "digest is missing; add digest: e51bc801efd933ee": HEAD + GENERATE % "",
+    "have digest e51bc801efd933ee; the file says 0123456789abcdef": HEAD + GENERATE % ", digest: 0123456789abcdef",
+    "no ignore_index is asked for": HEAD + GENERATE % ", ignored: 0.5",
+    "labels has no place beside generate": HEAD + GENERATE % "" + "    labels: [1]\n",
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_it_says_what_is_wrong(write, message):
+    assert message in said(write(WRONG[message], generate=True))
+
+
+def test_it_names_the_place_of_bytes_that_are_not_utf_8(write):
+    assert ":2:5: not UTF-8: byte 0xff at offset 71" in said(write(MODELINE.encode() + b"abou\xff"))
+
+
+def test_it_refuses_large_files(write):
+    assert "more than 4194304; split the file" in said(write(b"#" * (2**22 + 1)))
+
+
+def test_it_defuses_a_bomb_of_aliases(write):
+    bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+    bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
+    assert "more than 1000000 values once aliases are expanded" in said(write(HEAD + bomb))
+
+
+def test_it_stops_telling_at_some_point(write):
+    _, errors = write(HEAD + CASE + "".join(f"    key{i}: 1\n" for i in range(100_000)))
+    assert len(errors) == 101
+    assert "more than 100 things are wrong" in str(errors[-1])
+
+
+def test_a_tag_executes_nothing(write, tmp_path):
+    write(
+        HEAD
+        + f"cases:\n  y: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{tmp_path}/x]]\n"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_shapes_that_do_not_fit_are_taken_where_they_must_raise(write):
+    text = HEAD + CASE.replace("[0, 1]", "[0, 1, 2]") + "    expect: {error: shape_mismatch}\n"
+    assert only(write(text)).labels.shape == (3,)
+    text = HEAD + CASE + "    options: {class_weights: [1, 2]}\n    expect: {error: shape_mismatch}\n"
+    assert only(write(text)).options.class_weights.shape == (2,)
+
+
+def test_undefined_cases_may_hold_anything_but_unfit_shapes(write):
+    undefined = "    expect: {undefined: so}\n"
+    only(write(HEAD + CASE.replace("[0, 1]", "[0, 7]") + undefined))
+    assert "need [2]" in said(write(HEAD + CASE.replace("[0, 1]", "[0]") + undefined))
+
+
+def test_two_files_cannot_have_the_same_ids(write):
+    write(HEAD + CASE)
+    _, errors = write(HEAD + CASE, "categorical/x.yml")
+    assert "its cases have the same ids as those of cases/categorical/x.yaml" in str(errors[0])
+
+
+def test_names_of_folders_are_names_too(write):
+    assert '"keras" in it' in said(write(HEAD + CASE, "my_keras/x.yaml"))
+
+
+@pytest.mark.parametrize(("name", "message"), [("none", "no such folder"), ("empty", "no case files in it")])
+def test_a_folder_without_cases_is_an_error(tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CaseErrors, match=message):
+        loading.load(tmp_path / name)
+
+
+def test_it_imports_no_framework():
+    code = "import sys, conformance.loading; print(sorted({'torch', 'keras', 'sklearn', 'pandas'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+# The schema
+
+
+def test_every_property_of_the_schemas_is_described():
+    def walk(node, path=()):
+        if isinstance(node, dict):
+            for name, rule in node.get("properties", {}).items() if isinstance(node.get("properties"), dict) else ():
+                # `false` forbids the property beside another, which describes it.
+                assert rule is False or rule.get("description"), f"{path}: {name}"
+            for name, inside in node.items():
+                walk(inside, (*path, name))
+        elif isinstance(node, list):
+            for index, inside in enumerate(node):
+                walk(inside, (*path, index))
+
+    for name in ("case.schema.json", "known.schema.json"):
+        schema = json.loads(Path(document.__file__).with_name(name).read_text(encoding="utf-8"))
+        walk(schema)
+        assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+        assert schema["$id"].endswith(f"/conformance/{name}")
+
+
+def test_the_schema_knows_every_kind_of_input():
+    value = document.schema_of("case.schema.json")["definitions"]["case"]["properties"]["expect"]
+    assert set(value["else"]["properties"]["error"]["enum"]) == INVALID | EDGE
+
+
+# Generated arrays
+
+
+def make(**changed) -> Recipe:
+    stated = {"loss": "categorical", "given": "logits", "target": "index", "seed": 1, "shape": (3,), "classes": 4}
+    return Recipe(**{**stated, **changed})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "digest"),
+    [
+        (make(), "e51bc801efd933ee"),
+        (make(distribution="uniform"), "513e0810b864b966"),
+        (make(distribution="confident"), "5b8b82f863df9663"),
+        (make(distribution="wrong"), "ba3184d50b64d722"),
+        (make(given="probabilities"), "bcbfebe0dd749962"),
+        (make(given="probabilities", distribution="wrong"), "47bbd085d088d129"),
+        (make(target="distribution", soft=True), "635c1c2d20f6981c"),
+        (make(ignored=0.5, sample_weights=True, class_weights=True), "d9ce8c9bcb5d7fe9"),
+        (make(loss="binary", target="binary", classes=1, shape=(2, 3), distribution="confident"), "4796b270ca6b862e"),
+        (make(loss="binary", given="probabilities", target="binary", classes=1, soft=True), "98631b62c601cc8f"),
+    ],
+)
+def test_generated_arrays_are_pinned(recipe, digest):
+    assert recipe.make().digest == digest
+
+
+def test_generated_arrays_are_these():
+    arrays = make(sample_weights=True).make()
+    assert arrays.predictions.tolist() == [
+        [-4.271312713623047, 1.6640968322753906, -1.3341293334960938, -3.733783721923828],
+        [-2.8100509643554688, -2.2960739135742188, 3.8799819946289062, -5.803871154785156],
+        [4.4588470458984375, -3.488811492919922, 4.5697174072265625, 3.1368141174316406],
+    ]
+    assert arrays.labels.tolist() == [2, 0, 1]
+    assert arrays.sample_weights.tolist() == [1.25, 0.875, 1.625]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_words_are_those_of_another_mersenne_twister(seed):
+    other = random.Random(seed + (generate._LABELS << 32))
+    words = generate._words(make(seed=seed), generate._LABELS, (5,))
+    assert words.tolist() == [other.getrandbits(32) for _ in range(5)]
+
+
+def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch):
+    recipe = make(shape=(50,), distribution="confident", given="probabilities")
+    whole = recipe.make().digest
+    monkeypatch.setattr(generate, "CHUNK", 7)
+    assert make(shape=(2,)).make().digest  # forget the one that is kept
+    assert recipe.make().digest == whole
+
+
+def test_drawing_more_does_not_change_the_rest():
+    plain, weighted = make().make(), make(sample_weights=True, ignored=0.5).make()
+    assert plain.predictions.tolist() == weighted.predictions.tolist()
+
+
+def test_confident_is_right_and_wrong_is_not():
+    right, wrong = (make(shape=(200,), distribution=name).make() for name in ("confident", "wrong"))
+    assert np.mean(right.predictions.argmax(axis=-1) == right.labels) > 0.95
+    assert np.mean(wrong.predictions.argmax(axis=-1) == wrong.labels) < 0.05
+
+
+def test_generated_probabilities_sum_to_one():
+    arrays = make(given="probabilities", target="distribution", soft=True, shape=(100,)).make()
+    assert np.abs(arrays.predictions.sum(axis=-1) - 1).max() < 1e-15
+    assert np.abs(arrays.labels.sum(axis=-1) - 1).max() < 1e-15
+
+
+def test_equal_rows_can_be_broadcast(write):
+    text = HEAD + GENERATE % ", distribution: equal_rows, digest: X" + "    layout: {order: broadcast}\n"
+    digest = make(distribution="equal_rows").make().digest
+    case = only(write(text.replace("X", f'"{digest}"'), generate=True))
+    assert len(np.unique(case.predictions, axis=0)) == 1
+
+
+def test_collecting_generates_nothing_large(write, monkeypatch):
+    text = (HEAD + GENERATE % ", digest: 0123456789abcdef").replace("samples: 3", "shape: [300, 200]")
+    monkeypatch.setattr(generate, "CHUNK", 0)  # one row at a time, so that drawing would take long
+    case = only(write(text))
+    assert isinstance(case, GeneratedCase)
+    assert case.sketch.predictions.shape == (2, 2, 4)
+    assert len(case.digest) == 16
+    assert pickle.loads(pickle.dumps(case)).digest == case.digest
+
+
+def test_generated_arrays_that_drifted_are_not_handed_out(write):
+    case = only(write(HEAD + GENERATE % ", digest: 0123456789abcdef"))
+    with pytest.raises(CaseFileError, match="the file says 0123456789abcdef"):
+        case.problems()
+
+
+def test_a_sketch_is_of_the_same_kind_as_its_case(write):
+    text = HEAD + GENERATE % ", ignored: 0.01, digest: 0123456789abcdef" + "    options: {ignore_index: -100}\n"
+    sketch = only(write(text.replace("samples: 3", "samples: 1000"))).sketch
+    assert -100 in sketch.labels
+    assert sketch.options.ignore_index == -100
+
+
+def test_an_ordinary_case_is_its_own_sketch(write):
+    case = only(write(HEAD + CASE))
+    assert case.sketch is case

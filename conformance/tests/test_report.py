@@ -1,0 +1,477 @@
+"""The report held against rows written by hand."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from conformance import report
+from conformance.adapter import Function, Rule
+from conformance.convention import Convention
+from conformance.report import ReportError, RunInfo, files, markdown
+from conformance.suite import COLUMNS, SHOWN
+
+NAN, INF = float("nan"), float("inf")
+
+
+def row(function="torch.A", got="1.0", want="1.0", budget=0.1, status="agrees", **rest):
+    """A row that agrees, unless told otherwise."""
+    said = {
+        "case": "categorical/a/case",
+        "digest": "d",
+        "framework": function.partition(".")[0],
+        "version": "1.0",
+        "environment": "here",
+        "device": "cpu",
+        "dtype": "float32",
+        "reduction": "mean",
+        "expected": "ok",
+        "error": 0.0,
+        "ratio": 0.5,
+        "ulps": 1.0,
+    }
+    given = {"function": function, "got": got, "want": want, "budget": budget, "status": status, **rest}
+    return {name: {**said, **given}.get(name, "") for name in COLUMNS}
+
+
+def raised(function, status="disagrees", **rest):
+    none = dict.fromkeys(("budget", "error", "ratio", "ulps"))
+    said = {"exception": "ValueError: no", "explanation": "it said no"}
+    return row(function, got="", status=status, **none | said | rest)
+
+
+def paired(*rows):
+    return report.pairs(report.frame(rows))
+
+
+def pair(a, b):
+    """The one pair of two rows."""
+    return paired({**a, "function": "torch.A"}, {**b, "function": "torch.B"}).iloc[0]
+
+
+def both_ways(relation, a, b):
+    return pair(a, b)["relation"] == pair(b, a)["relation"] == relation
+
+
+# frame
+
+
+def test_a_frame_does_not_show_the_order_of_execution():
+    rows = [row(f, case=f"binary/{c}", dtype=d) for f in ("torch.A", "keras.B") for c in "zy" for d in ("x", "w")]
+    pd.testing.assert_frame_equal(report.frame(rows), report.frame(reversed(rows)))
+    assert report.frame(rows)["case"].is_monotonic_increasing
+
+
+def test_a_frame_without_rows_has_the_dtypes_of_one_with_rows():
+    assert report.frame([]).dtypes.to_dict() == report.frame([raised("torch.A")]).dtypes.to_dict()
+
+
+def test_a_frame_holds_nan_where_a_row_has_no_number():
+    assert report.frame([raised("torch.A")])[["error", "budget", "ratio", "ulps"]].isna().all(axis=None)
+
+
+def test_a_frame_shows_control_characters_and_surrogates_as_escapes():
+    assert report.frame([row(exception="\x1b[31m\udc80\r\nend\0")])["exception"][0] == r"\x1b[31m\udc80" + "\nend\\x00"
+
+
+# pairs
+
+
+@pytest.mark.parametrize(
+    ("got", "relation"),
+    [("1.2", "agree"), *((got, "unexplained") for got in ("1.2000001", "0.79", "nan", "inf"))],
+)
+def test_two_functions_agree_within_the_sum_of_their_budgets(got, relation):
+    assert both_ways(relation, row(), row(got=got, status="disagrees"))
+
+
+@pytest.mark.parametrize("got", ["nan", "inf", "-inf", "[]", "[NaN, Infinity, 1.0]"])
+def test_two_functions_agree_where_both_return_the_same_special_value(got):
+    assert both_ways("agree", row(got=got), row(got=got))
+
+
+def test_infinities_of_different_signs_do_not_agree():
+    assert both_ways("unexplained", row(got="inf", status="disagrees"), row(got="-inf", status="disagrees"))
+
+
+def test_a_difference_is_split_into_what_conventions_explain_and_the_rest():
+    other = row(got="1.55", status="diverges", want_by_convention="1.5", convention="clip=1e-07; mean_divides_by=kept")
+    found = pair(other, row(got="0.95", status="diverges", want_by_convention="1.0", convention="mean_divides_by=kept"))
+    assert found["relation"] == "explained"
+    assert found["difference"] == pytest.approx(0.6)
+    assert found["semantic"] == pytest.approx(0.5)
+    assert found["numeric"] == pytest.approx(0.1)
+    assert found["allowed"] == pytest.approx(0.2)
+    assert found["conventions"] == "torch.A: clip=1e-07"
+
+
+def test_a_convention_does_not_explain_more_than_its_part():
+    assert both_ways("unexplained", row(got="2.0", status="disagrees", want_by_convention="1.5"), row())
+
+
+def test_an_infinity_that_a_convention_is_due_is_explained():
+    clipped = row(got="16.1", want="inf", status="diverges", want_by_convention="16.1")
+    assert both_ways("explained", row(got="inf", want="inf"), clipped)
+
+
+def test_an_overflow_that_the_dtype_forces_is_explained():
+    found = pair(row(got="inf", want="70000.0", dtype="float16"), row(got="70000.0", want="70000.0", dtype="float16"))
+    assert (found["relation"], found["explanation"]) == ("explained", "beyond the largest float16")
+
+
+def test_an_overflow_that_nothing_forces_is_not():
+    assert both_ways("unexplained", row(got="inf", want="2.0", status="disagrees"), row(got="2.0", want="2.0"))
+
+
+def test_arrays_are_compared_element_by_element_with_their_own_budgets():
+    a = row(got="[[1.0, 5.0]]", want="[[1.0, 5.0]]", budgets="[[0.1, 1.0]]", budget=1.0)
+    assert pair(a, {**a, "got": "[[1.0, 6.9]]"})["relation"] == "agree"
+    found = pair(a, {**a, "got": "[[1.3, 5.5]]", "status": "disagrees"})
+    assert (found["relation"], found["where"]) == ("unexplained", "[0, 0]")
+    assert found["difference"] == pytest.approx(-0.3)
+    assert found["allowed"] == pytest.approx(0.2)
+
+
+def test_one_element_that_nothing_explains_is_not_outvoted():
+    a = row(got="[3.0, 1.0]", want="[1.0, 1.0]", status="diverges", want_by_convention="[3.0, 1.0]")
+    assert both_ways("explained", a, row(got="[1.0, 1.0]", want="[1.0, 1.0]"))
+    found = pair(a, row(got="[1.0, 1.5]", want="[1.0, 1.0]", status="disagrees"))
+    assert (found["relation"], found["where"]) == ("unexplained", "[1]")
+
+
+def test_functions_that_return_different_shapes_are_incomparable():
+    found = pair(row(got="[1.0, 1.0]"), row(got="[[1.0], [1.0]]"))
+    assert found["relation"] == "incomparable"
+    assert "shape (2,), torch.B (2, 1)" in found["explanation"]
+
+
+def test_thinned_arrays_of_different_rank_are_incomparable():
+    thinned = json.dumps([1.0] * SHOWN)
+    flat, square = row(got=thinned, want=thinned, where="[7]"), row(got=thinned, want=thinned, where="[3, 1]")
+    assert both_ways("incomparable", flat, square)
+    assert both_ways("agree", square, square)
+
+
+def test_a_function_that_raised_is_incomparable_with_one_that_returned():
+    found = pair(raised("torch.A"), row())
+    assert found["relation"] == "incomparable"
+    assert found["explanation"] == "torch.A raised ValueError: no; torch.B returned"
+    assert both_ways("agree", raised("torch.A"), raised("torch.B", exception="TypeError: neither"))
+
+
+def test_a_refusal_or_an_acceptance_that_is_documented_is_explained():
+    assert both_ways("explained", raised("torch.A", status="diverges", convention="rejects=x"), row())
+    assert both_ways("explained", raised("torch.A", status="agrees"), row(status="diverges", convention="accepts=x"))
+    assert both_ways("incomparable", raised("torch.A"), row(status="diverges"))
+
+
+def test_functions_that_differ_where_nothing_is_right_are_undefined():
+    nothing = {"status": "undefined", "want": "undefined: why", "budget": None}
+    assert both_ways("undefined", row(got="nan", **nothing), row(got="0.0", **nothing))
+    assert both_ways("undefined", raised("torch.A", status="undefined"), row(got="0.0", **nothing))
+    assert both_ways("agree", row(got="nan", **nothing), row(got="nan", **nothing))
+
+
+def test_a_row_without_a_budget_is_allowed_what_the_other_is():
+    assert both_ways("agree", row(got="1.15", budget=None, status="disagrees"), row())
+    assert both_ways("unexplained", row(got="1.25", budget=None, status="disagrees"), row())
+
+
+def test_functions_that_did_not_answer_are_in_no_pair():
+    silent = [row(f"torch.{status}", got="", status=status) for status in ("crashed", "timed_out")]
+    assert paired(row("torch.A"), *silent).empty
+
+
+def test_pairs_are_of_one_problem():
+    assert len(paired(*(row(f) for f in ("torch.A", "torch.B", "torch.C")))) == 3
+    assert paired(row("torch.A"), row("torch.B", dtype="float64")).empty
+    assert paired(row("torch.A"), row("torch.B", digest="other")).empty
+
+
+def test_one_function_in_two_environments_is_named_with_them():
+    found = paired(row("torch.A", environment="old", version="1.0"), row("torch.A", environment="new", version="2.0"))
+    assert found[["function_a", "function_b"]].values.tolist() == [["torch.A (new, 2.0)", "torch.A (old, 1.0)"]]
+
+
+def test_the_matrix_has_the_share_of_common_problems():
+    got = [("a.A", 1, "1"), ("b.B", 1, "1"), ("a.A", 2, "1"), ("b.B", 2, "9")]
+    cases = [row(function, case=f"binary/{case}", got=value) for function, case, value in got]
+    matrix = report.agreement_matrix(paired(*cases, row("c.C", case="binary/3")))
+    assert matrix.loc["a.A", "b.B"] == matrix.loc["b.B", "a.A"] == 0.5
+    assert pd.isna(matrix.loc["a.A", "a.A"])
+
+
+# What is read off rows
+
+
+def faulty():
+    """One of everything, on one problem or more."""
+    return report.frame(
+        [
+            row("torch.Good"),
+            row("torch.Diverges", got="1.5", status="diverges", want_by_convention="1.5", convention="clip=1e-07"),
+            row("keras.Bad", got="9.0", status="disagrees", expected="unexpected", error=8.0, ratio=80.0),
+            raised("keras.Known", status="disagrees", expected="known", known="a bug | with a `link`"),
+            row("keras.Stale", expected="stale", known="was a bug"),
+            row("keras.Dead", got="", status="crashed", expected="unexpected", budget=None, ratio=None),
+        ]
+    )
+
+
+def test_discrepancies_are_worst_first_and_leave_out_what_agrees():
+    results = faulty()
+    found = report.discrepancies(results, report.pairs(results))
+    functions = found[found["kind"] == "function"]
+    assert list(functions["function"]) == ["keras.Bad", "keras.Dead", "keras.Stale", "keras.Known", "torch.Diverges"]
+    assert found["status"].iloc[3] == "unexplained"
+    assert set(found.loc[found["kind"] == "pair", "status"]) == {"unexplained", "explained", "incomparable"}
+
+
+def test_a_discrepancy_of_a_function_is_split_as_that_of_a_pair():
+    results = faulty()
+    found = report.discrepancies(results, report.pairs(results))
+    mine = found[(found["function"] == "torch.Diverges") & (found["kind"] == "function")]
+    columns = ["difference", "semantic", "numeric", "allowed", "ratio"]
+    assert mine[columns].values.tolist() == [[0.5, 0.5, 0.0, 0.1, 5.0]]
+
+
+def test_the_largest_ratio_names_its_case_and_leaves_out_what_disagrees():
+    rows = [row(case=f"binary/{n}", ratio=n / 10, status="disagrees" if n == 9 else "agrees") for n in range(10)]
+    found = report.largest_ratios(report.frame([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
+    columns = ["function", "dtype", "ratio", "case", "rows"]
+    assert found[columns].values.tolist() == [["torch.A", "float32", 0.8, "binary/8", 9]]
+
+
+def test_the_status_table_fits_80_columns_and_needs_no_colour():
+    long = "keras.SparseCategoricalCrossentropy:mean_with_sample_weight"
+    results = report.frame([*faulty().to_dict("records"), row(long), row("keras.T", got="", status="timed_out")])
+    screen = io.StringIO()
+    Console(file=screen, width=80, no_color=True).print(report.status_table(results))
+    text = screen.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert next(line for line in text.splitlines() if "Bad" in line).split() == ["Bad", "1", "1", "!"]
+
+
+# summary
+
+
+def told(results, **about):
+    return report.summary(results, report.pairs(results), RunInfo(**{"planned": len(results), **about}))
+
+
+def test_a_summary_has_what_is_unexpected_before_what_is_known():
+    text = told(faulty())
+    assert text.index("## Unexpected") < text.index("`keras.Bad`", text.index("## Unexpected")) < text.index("## Known")
+    assert "**3 are unexpected**; 1 are known" in text
+    assert "Incomplete" not in text
+
+
+def test_a_summary_says_that_a_run_is_incomplete():
+    assert "**Incomplete**: 6 of 9 rows" in told(faulty(), planned=9)
+    assert "**Incomplete**: 6 of 6 rows were finished (Ctrl-C)" in told(faulty(), interrupted="Ctrl-C")
+
+
+def test_text_of_others_cannot_break_out_of_a_summary():
+    evil = "| x |\n\n# big `a` <script> [l](u) \x1b[31m"
+    told_by = {"explanation": evil, "exception": evil, "want": "a`|b"}
+    results = report.frame([row(status="disagrees", expected="unexpected", got="", **told_by)])
+    line = next(line for line in told(results).splitlines() if line.startswith("| `torch.A` | `cat"))
+    assert r"\| x \| \# big \`a\` \<script\> \[l\](u) \\x1b\[31m |" in line
+    assert r"| ``a`\|b`` |" in line
+    assert line.replace(r"\|", "").count("|") == 9
+
+
+def test_a_summary_stays_small_whatever_is_in_it():
+    rows = [
+        row(f"torch.{n}{'é' * 100}", case=f"binary/{n % 7}", convention=f"{n}|" * 200, status=status, expected=expected)
+        for n, (status, expected) in enumerate(
+            100 * [("diverges", "ok"), ("disagrees", "unexpected"), ("crashed", "known")]
+        )
+    ]
+    assert len(told(report.frame(rows)).encode()) < markdown.LIMIT
+    cut = markdown._bounded("é\n" * markdown.LIMIT)
+    assert markdown.LIMIT - 100 < len(cut.encode()) < markdown.LIMIT
+    assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
+
+
+def test_a_summary_lists_the_published_numbers_that_do_not_hold():
+    published = [
+        {"value": "0.2162", "exact": "0.2393", "holds": False, "source": "an article", "case": "article/a"},
+        {"value": "0.1054", "exact": "0.10536", "holds": True, "source": "an article", "case": "article/b"},
+    ]
+    text = report.summary(faulty(), report.pairs(faulty()), RunInfo(6), published)
+    assert "1 of 2 published numbers hold" in text
+    assert "| `0.2162` | `0.2393` | `article/a` | an article |" in text
+    assert "0.1054" not in text
+
+
+def test_a_summary_of_nothing_can_be_made():
+    assert "0 rows" in told(report.frame([]))
+
+
+# write and read
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    results = faulty().assign(error=[NAN, INF, 5e-324, 1 / 3, 0.1 + 0.2, -0.0])
+    folder = tmp_path / "new" / "report"
+    report.write(folder, results, RunInfo(6, versions={"torch": "1.0"}, missing=("keras",)))
+    for path in (folder, folder / "results.csv", folder / "results.parquet"):
+        found, run = report.read(path)
+        pd.testing.assert_frame_equal(found, results, check_exact=True)
+        pd.testing.assert_frame_equal(report.pairs(found), report.pairs(results), check_exact=True)
+        assert run["complete"] is True
+        assert (run["finished"], run["status"]["disagrees"], run["expected"]["unexpected"]) == (6, 2, 2)
+        assert (run["versions"], run["missing"]) == ({"torch": "1.0"}, ["keras"])
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    results = faulty()
+    for name, info in (("a", RunInfo(6, started="now")), ("b", RunInfo(6, started="then", duration=9.0))):
+        report.write(tmp_path / name, results, info)
+    for name in ("results.csv", "discrepancies.csv", "summary.md", "results.parquet", "pairs.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert b"\r" not in (tmp_path / "a" / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize("about", [{"planned": 7}, {"planned": 6, "interrupted": "Ctrl-C"}])
+def test_a_run_that_ended_early_is_flagged(tmp_path, about):
+    report.write(tmp_path, faulty(), RunInfo(**about))
+    assert report.read(tmp_path)[1]["complete"] is False
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd", "-cmd", "@SUM(A1)", "\tx", "'=1", "''+x", 'a "b", c\nd', "é", "NA", ""]
+)
+def test_a_text_that_a_spreadsheet_would_run_is_quoted_and_comes_back(tmp_path, text):
+    results = report.frame([row(explanation=text, got="-1.5", want="-inf")])
+    report.write(tmp_path, results, RunInfo(1))
+    written = pd.read_csv(tmp_path / "results.csv", dtype=str, keep_default_na=False)
+    assert not written["explanation"][0].startswith(("=", "+", "-", "@", "\t"))
+    assert (written["got"][0], written["want"][0]) == ("-1.5", "-inf")
+    pd.testing.assert_frame_equal(report.read(tmp_path / "results.csv")[0], results)
+
+
+def test_a_folder_without_run_json_is_no_report(tmp_path):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ReportError, match=r"has no run\.json"):
+        report.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["results.csv", "results.parquet", "summary.md"])
+def test_a_file_that_was_edited_is_refused(tmp_path, name):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+    with pytest.raises(ReportError, match=r"is not the file that run\.json describes"):
+        report.read(tmp_path)
+
+
+def test_run_json_goes_first_and_comes_last(tmp_path, monkeypatch):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    monkeypatch.setattr(files, "summary", lambda *_: pytest.fail("stopped here"))
+    with pytest.raises(pytest.fail.Exception):
+        report.write(tmp_path, faulty(), RunInfo(6))
+    assert not (tmp_path / "run.json").exists()
+    assert (tmp_path / "results.csv").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def full(*folders):
+    """`Path.write_bytes` for a disk that has no room below these folders."""
+    write_bytes = Path.write_bytes
+
+    def fails(self, content):
+        if any(self.is_relative_to(folder) for folder in folders):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(self, content)
+
+    return fails
+
+
+@pytest.fixture
+def refuge(tmp_path, monkeypatch):
+    folder = tmp_path / "refuge"
+    folder.mkdir()
+    monkeypatch.setattr(files.tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_report_that_finds_no_room_goes_elsewhere_and_says_where(tmp_path, monkeypatch, refuge):
+    monkeypatch.setattr(Path, "write_bytes", full(tmp_path / "report"))
+    with pytest.raises(ReportError, match="No space left on device") as caught:
+        report.write(tmp_path / "report", faulty(), RunInfo(6))
+    (kept,) = refuge.iterdir()
+    assert str(tmp_path / "report") in str(caught.value)
+    assert str(kept) in str(caught.value)
+    pd.testing.assert_frame_equal(report.read(kept)[0], faulty())
+    assert not list((tmp_path / "report").iterdir())
+
+
+def test_rows_that_find_no_room_anywhere_are_named(tmp_path, monkeypatch, refuge):
+    monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
+    with pytest.raises(ReportError, match="lost are 6 rows") as caught:
+        report.write(tmp_path / "report", faulty(), RunInfo(6))
+    assert "keras.Bad categorical/a/case float32 mean disagrees" in str(caught.value)
+    assert str(refuge) in str(caught.value)
+    pd.testing.assert_frame_equal(caught.value.results, faulty())
+
+
+def test_a_folder_is_checked_before_a_run(tmp_path, monkeypatch):
+    report.check_writable(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ReportError, match="is not a folder, or lies in a file; choose another"):
+            report.check_writable(path)
+    monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
+    with pytest.raises(ReportError, match=r"cannot be written \(No space left on device\)"):
+        report.check_writable(tmp_path)
+
+
+# What supports what
+
+MINIATURE = Function(
+    name="mini.Loss",
+    path="mini.Loss",
+    ranks={"categorical": range(2, 4)},
+    takes=("logits",),
+    targets=frozenset({"index"}),
+    lower=lambda problem: pytest.fail("nothing is called"),
+    options=frozenset({"ignore_index", "class_weights"}),
+    reductions=frozenset({"sum", "mean"}),
+    dtypes=frozenset({"float64", "float32"}),
+    layouts=frozenset({"class_axis"}),
+    excludes=(frozenset({"class_axis", "ignore_index"}), frozenset({"soft_binary", "sample_weights"})),
+    rules=(Rule(Convention(clip=1e-7), ">=2"), Rule(Convention(), "<2", frozenset({"index"}))),
+    source="https://mini",
+)
+
+
+def test_the_table_of_functions_says_what_they_take():
+    assert report.functions_table([MINIATURE]) == [
+        [
+            "mini.Loss",
+            "logits (categorical, rank 2 to 3)",
+            "index, one_hot as index",
+            "class_weights, ignore_index; not ignore_index with class_axis",
+            "sum, mean",
+            "float32, float64",
+            "class_axis",
+        ]
+    ]
+    assert "| `mini.Loss` | logits (categorical, rank 2 to 3) | index," in report.markdown_table([MINIATURE])
+
+
+def test_the_table_of_conventions_has_a_row_for_each_range_of_versions():
+    assert report.conventions_table([MINIATURE]) == [
+        ["mini.Loss", ">=2", "all", "clip=1e-07", "https://mini"],
+        ["mini.Loss", "<2", "index", "the definition", "https://mini"],
+    ]
