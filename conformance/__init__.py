@@ -19,4 +19,4 @@ def replay(function: str, case: str, dtype: str, reduction: str) -> Any:
     """
     from conformance.suite import replay
 
-    return replay(function, case, dtype, reduction)
+    return replay(function, case, dtype, reduction)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -261,7 +261,7 @@ def reproducer(framework: Framework, function: Function, problem: Problem) -> st
     return "; ".join([*filter(None, modules), expression])
 
 
-@lru_cache(maxsize=None)
+@cache
 def resolve(path: str) -> Any:
     """The object at a dotted path; imports the longest prefix that is a module."""
     parts = path.split(".")

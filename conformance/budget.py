@@ -106,9 +106,7 @@ def _starts(given: Rows) -> range:
     return range(0, len(given.x), CHUNK)
 
 
-def _losses(
-    given: Rows, convention: Convention, start: int, unit: float, bridged: bool
-) -> tuple[Floats, Floats]:
+def _losses(given: Rows, convention: Convention, start: int, unit: float, bridged: bool) -> tuple[Floats, Floats]:
     """(loss, error in units of u) for a chunk of rows, weights per sample not yet applied."""
     rows_here = slice(start, start + CHUNK)
     x = given.x[rows_here].astype(np.float64)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
+from typing import Any, Literal, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +26,15 @@ Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
-LOSSES: Tuple[Loss, ...] = ("categorical", "binary")
-GIVEN: Tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
-TARGETS: Tuple[Target, ...] = ("index", "distribution", "binary")
-REDUCTIONS: Tuple[Reduction, ...] = ("none", "sum", "mean")
-ORDERS: Tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
-DTYPES: Tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
-LABEL_DTYPES: Tuple[str, ...] = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32", "float64")
-DEFAULT_DTYPES: Tuple[str, ...] = ("float32", "float64")
-OPTIONS: Tuple[str, ...] = (
+LOSSES: tuple[Loss, ...] = ("categorical", "binary")
+GIVEN: tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
+TARGETS: tuple[Target, ...] = ("index", "distribution", "binary")
+REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
+ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
+DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+LABEL_DTYPES: tuple[str, ...] = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32", "float64")
+DEFAULT_DTYPES: tuple[str, ...] = ("float32", "float64")
+OPTIONS: tuple[str, ...] = (
     "class_weights",
     "sample_weights",
     "positive_weight",
@@ -72,19 +73,19 @@ class Options:
     float because every function takes it as one; ignore_index: an integer label.
     """
 
-    class_weights: Optional[Array] = None
-    sample_weights: Optional[Array] = None
-    positive_weight: Optional[Array] = None
-    label_smoothing: Optional[float] = None
-    ignore_index: Optional[int] = None
+    class_weights: Array | None = None
+    sample_weights: Array | None = None
+    positive_weight: Array | None = None
+    label_smoothing: float | None = None
+    ignore_index: int | None = None
 
-    def names(self) -> Tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The options that are asked for, in the order of `OPTIONS`."""
         return tuple(name for name in OPTIONS if getattr(self, name) is not None)
 
     def rounded(self, dtype: np.dtype[Any]) -> Options:
         """The same options with every array rounded to `dtype`."""
-        arrays: Dict[str, Any] = {
+        arrays: dict[str, Any] = {
             name: _rounded(value, dtype)
             for name in ("class_weights", "sample_weights", "positive_weight")
             if (value := getattr(self, name)) is not None
@@ -101,10 +102,10 @@ class Layout:
     labels: Literal["flat", "column"] = "flat"
     """`column`: labels of shape (N, 1) where (N,) would do."""
     order: Order = "c"
-    label_dtype: Optional[str] = None
+    label_dtype: str | None = None
     """dtype of the labels handed over; `None` leaves it to what the case wrote."""
 
-    def names(self) -> Tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """What is unusual about this layout, as the capability names that functions declare."""
         unusual = []
         if self.class_axis != -1:
@@ -177,10 +178,10 @@ class Case:
     labels: Array
     options: Options = Options()
     layout: Layout = Layout()
-    reductions: Tuple[Reduction, ...] = ("mean",)
-    dtypes: Tuple[str, ...] = DEFAULT_DTYPES
+    reductions: tuple[Reduction, ...] = ("mean",)
+    dtypes: tuple[str, ...] = DEFAULT_DTYPES
     expect: Expectation = ByOracle()
-    published: Tuple[Published, ...] = ()
+    published: tuple[Published, ...] = ()
     path: str = ""
     line: int = 0
 
@@ -209,12 +210,12 @@ class Case:
         """A case that any function can say if it can say this one; small where this one's arrays are generated."""
         return self
 
-    def problems(self) -> List[Problem]:
+    def problems(self) -> list[Problem]:
         """Every problem of this case: dtypes x reductions, in the order the case gives them."""
         return [self.problem(dtype, reduction) for dtype in self.dtypes for reduction in self.reductions]
 
     def problem(self, dtype: str, reduction: Reduction) -> Problem:
-        """This case at one dtype and reduction."""
+        """The case at one dtype and reduction."""
         rounded = numpy_dtype(dtype)
         labels = self.labels
         if labels.dtype == np.float64 and self.target != "index":
@@ -269,7 +270,7 @@ class Problem:
         )
 
     @property
-    def sample_shape(self) -> Tuple[int, ...]:
+    def sample_shape(self) -> tuple[int, ...]:
         """Shape of one loss per sample (categorical) or per output (binary)."""
         shape = self.predictions.shape
         return shape[:-1] if self.loss == "categorical" else shape
@@ -307,4 +308,4 @@ def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:
     return sha.hexdigest()[:digits]
 
 
-Cases = Dict[str, Case]
+Cases = dict[str, Case]

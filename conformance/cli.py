@@ -32,6 +32,7 @@ from conformance.registry import AdapterError, Installed
 from conformance.report import ReportError
 from conformance.selection import SelectionError, compiled
 from conformance.suite import Item, Row, Suite, load_suite, plan
+from conformance.verdict import want_of
 
 app = typer.Typer(
     help="Hold every framework's cross-entropy against one definition.",
@@ -46,8 +47,12 @@ out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
-CasesOption = Annotated[Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")]
-CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")]
+CasesOption = Annotated[
+    Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
+]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -68,7 +73,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Hold every framework's cross-entropy against one definition."""
 
@@ -76,9 +83,15 @@ def root(
 @app.command()
 def run(
     cases: CasesOption = None,
-    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = Path("reports/latest"),
-    keyword: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")] = "",
-    framework: Annotated[list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")] = None,
+    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = Path(
+        "reports/latest"
+    ),
+    keyword: Annotated[
+        str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
+    ] = "",
+    framework: Annotated[
+        list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
+    ] = None,
     processes: Annotated[int, typer.Option("-n", min=1, help="How many processes share the work.")] = 1,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
@@ -124,7 +137,10 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         out.print_json(json.dumps([_case_facts(case) for case in found]))
         return
     for case in found:
-        out.print(f"[bold]{case.id}[/]  {case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}", soft_wrap=True)
+        out.print(
+            f"[bold]{case.id}[/]  {case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}",
+            soft_wrap=True,
+        )
         out.print(f"    {escape(case.why)}", soft_wrap=True)
     out.print(f"{len(found)} cases, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
@@ -134,7 +150,9 @@ def list_functions(as_json: Json = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
     here, _ = registry.installed()
     versions = {installed.framework.name: installed.version for installed in here}
-    facts = [dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())]
+    facts = [
+        dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
+    ]
     if as_json:
         out.print_json(json.dumps(facts))
         return
@@ -146,7 +164,9 @@ def list_functions(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = "") -> None:
+def show(
+    case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = ""
+) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     found, ledger = load_suite(cases)
     wanted = _case(found, case)
@@ -184,7 +204,11 @@ def expect(
 
 
 @app.command()
-def lint(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")] = None) -> None:
+def lint(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
+    ] = None,
+) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     where = shipped() if folder is None else folder
     problems: list[Any] = []
@@ -230,7 +254,9 @@ def _selected(items: list[Item], keyword: str) -> list[Item]:
         matches = compiled(keyword)
         chosen = [item for item in items if matches(item.id)]
     if not chosen:
-        raise SelectionError(f"nothing is selected by -k {keyword!r} among {len(items)} items; see `conformance list cases`")
+        raise SelectionError(
+            f"nothing is selected by -k {keyword!r} among {len(items)} items; see `conformance list cases`"
+        )
     return chosen
 
 
@@ -311,7 +337,7 @@ def _array(values: Any) -> str:
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
     problem = suite.problem_of(case, dtype, reduction)
     answer = oracle.digits(problem, count=20)
-    exact = json.dumps(answer) if isinstance(answer, str | list) else str(suite.want_of(answer))
+    exact = json.dumps(answer) if isinstance(answer, str | list) else str(want_of(answer))
     table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
@@ -323,7 +349,13 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["convention"] or row["explanation"]
         bridged = f" (after {row['bridge']})" if row["bridge"] else ""
-        table.add_row(row["function"], row["status"], escape(_shortened(row["got"] or row["exception"])), ratio, escape(why + bridged))
+        table.add_row(
+            row["function"],
+            row["status"],
+            escape(_shortened(row["got"] or row["exception"])),
+            ratio,
+            escape(why + bridged),
+        )
     out.print(table)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Literal, Optional, Tuple, Union
+from typing import Any, Literal, Union
 
 Divisor = Literal["weight", "label_weight", "sample_weight", "kept", "samples"]
 Renormalise = Literal["no", "before_clip", "after_clip"]
@@ -56,29 +56,29 @@ class Convention:
     """What the sum of losses is divided by.  `weight`: sum of s_i * sum_c w_c q'_ic, the definition.
     `label_weight`: the same with unsmoothed labels.  `sample_weight`: sum of s_i over the samples that are not
     ignored.  `kept`: how many are not ignored.  `samples`: how many there are."""
-    clip: Optional[Epsilon] = None
+    clip: Epsilon | None = None
     """Probabilities are clipped to [eps, 1 - eps] before the logarithm, both ends rounded to the dtype;
     `dtype` stands for the dtype's machine epsilon."""
-    log_floor: Optional[float] = None
+    log_floor: float | None = None
     """Logarithms of probabilities below this count as this."""
     renormalise: Renormalise = "no"
     """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
     binary_outputs: BinaryOutputs = "each"
     """Whether a binary loss is one number per output, or their plain mean over the last axis."""
-    default_ignore_index: Optional[int] = None
+    default_ignore_index: int | None = None
     """The label that is ignored although nobody asked for it."""
     out_of_range: OutOfRange = "refuse"
     """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
     cancellation: Cancellation = "none"
     """Numeric, not semantic: whether terms as large as the logits cancel in the result, as where
     (1 - y) z is added to -log sigmoid(z), or a log-sum-exp is shifted back before the label's logit is taken off."""
-    empty_mean: Optional[Literal["nan", "zero"]] = None
+    empty_mean: Literal["nan", "zero"] | None = None
     """What a mean over nothing is; undefined by the definition."""
     empty_batch: EmptyBatch = "reduced"
     """Whether the sum and the mean over an empty batch are numbers, or the empty array of losses as it is."""
-    accepts: FrozenSet[str] = frozenset()
+    accepts: frozenset[str] = frozenset()
     """Kinds of invalid input that are taken as they are instead of being refused."""
-    rejects: FrozenSet[str] = frozenset()
+    rejects: frozenset[str] = frozenset()
     """Kinds of valid but unusual input that raise."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Convention:
         if unknown:
             raise ValueError(f"unknown kinds of input: {sorted(unknown)}")
 
-    def choices(self) -> Dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         """The fields that differ from the definition, in field order."""
         return {
             field.name: getattr(self, field.name)
@@ -94,7 +94,7 @@ class Convention:
             if getattr(self, field.name) != field.default
         }
 
-    def restricted_to(self, names: Tuple[str, ...]) -> Convention:
+    def restricted_to(self, names: tuple[str, ...]) -> Convention:
         """The definition with only the named fields taken from this convention."""
         return Convention(**{name: getattr(self, name) for name in names})
 
@@ -105,7 +105,7 @@ class Convention:
 DEFINITION = Convention()
 
 
-def describe(choices: Dict[str, Any]) -> str:
+def describe(choices: dict[str, Any]) -> str:
     """`field=value` for each choice, joined by `; `; sets are sorted."""
 
     def text(value: Any) -> str:

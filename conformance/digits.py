@@ -10,11 +10,11 @@ from typing import Any
 from flint import arb, ctx
 
 from conformance import oracle
-from conformance.convention import DEFINITION
-from conformance.rows import refused
 from conformance.case import Case, Digits, Published, Reduction
+from conformance.convention import DEFINITION
 from conformance.errors import CaseFileError
-from conformance.oracle import Invalid, NoAnswer, Undefined
+from conformance.oracle import Invalid, NoAnswerError, Undefined
+from conformance.rows import refused
 
 PRECISION = 512
 
@@ -49,14 +49,16 @@ def wrong_digits(case: Case) -> list[CaseFileError]:
         name: Reduction = reduction  # type: ignore[assignment]
         try:
             fits = all(_holds(case, name, value, half_units=2))
-        except (NoAnswer, InvalidOperation, ValueError):
+        except (NoAnswerError, InvalidOperation, ValueError):
             fits = False
         if not fits:
             exact = oracle.digits(case.problem("float64", name))
             shown = exact if isinstance(exact, str | list) else _why(exact)
             where = f"$.cases.{case.id.rpartition('/')[2]}.expect"
             message = f"{value} is not the exact answer for {reduction}, which is {shown}"
-            errors.append(CaseFileError(case.path, case.line, 1, where, message, f"print it with: conformance expect {case.id}"))
+            errors.append(
+                CaseFileError(case.path, case.line, 1, where, message, f"print it with: conformance expect {case.id}")
+            )
     return errors
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from conformance.document import read_document, shown
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.loading import KNOWN, files_below
+from conformance.registry import within
 
 SCHEMA = "known.schema.json"
 
@@ -31,7 +31,7 @@ Row = tuple[str, str, str, str, str]
 class Known:
     """One known discrepancy.
 
-    case: id, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
+    case, function: id and name, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
     dtypes, reductions: empty for all.  reproducer: Python source; shows: what it prints.
     """
 
@@ -51,34 +51,28 @@ class Known:
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.function} on {self.case}"
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(".*".join(map(re.escape, self.case.split("*"))))
-
     def names(self, case: str) -> bool:
         """Whether `case`, an id, is one of those this entry is about."""
-        return self._pattern.fullmatch(case) is not None
+        return _glob(self.case).fullmatch(case) is not None
+
+    def concerns(self, function: str) -> bool:
+        """Whether `function` is one of those this entry is about."""
+        return _glob(self.function).fullmatch(function) is not None
 
     def matches(self, case: str, function: str, version: str, dtype: str, reduction: str) -> bool:
         """Whether the row is one of those this entry is about."""
         return (
-            function == self.function
+            self.concerns(function)
             and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
-            and has(self.versions, version)
+            and within(version, self.versions)
         )
 
 
 @cache
-def has(versions: str, version: str) -> bool:
-    """Whether PEP 440 specifiers contain a version; what is no version is in the empty ones only."""
-    if not versions:
-        return True
-    try:
-        return SpecifierSet(versions).contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return False
+def _glob(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, text.split("*"))))
 
 
 class Ledger:
@@ -87,19 +81,23 @@ class Ledger:
     def __init__(self, entries: Iterable[Known] = ()) -> None:
         self.entries = tuple(entries)
         self._of: dict[str, list[Known]] = {}
-        for entry in self.entries:
-            self._of.setdefault(entry.function, []).append(entry)
 
     def find(self, case: str, function: str, version: str, dtype: str, reduction: str) -> Known | None:
         """The entry that knows this row, if any."""
-        for entry in self._of.get(function, ()):
+        if function not in self._of:
+            self._of[function] = [entry for entry in self.entries if entry.concerns(function)]
+        for entry in self._of[function]:
             if entry.matches(case, function, version, dtype, reduction):
                 return entry
         return None
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:
         """The entries that name no function, or no case, among all that there are."""
-        return [entry for entry in self.entries if entry.function not in functions or not any(map(entry.names, cases))]
+        return [
+            entry
+            for entry in self.entries
+            if not any(map(entry.concerns, functions)) or not any(map(entry.names, cases))
+        ]
 
     def unused(self, asked: Iterable[Row]) -> list[Known]:
         """The entries that are found for none of the rows that were asked."""
@@ -143,7 +141,11 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
         }
-        entry = Known(**fields, path=document.path, line=line)
+        several = fields.pop("case")
+        entry, *others = (
+            Known(case=case, **fields, path=document.path, line=line)
+            for case in (several if isinstance(several, tuple) else (several,))
+        )
         if not entry.function.startswith(file.stem + "."):
             advice = f"write {file.stem}.{entry.function.partition('.')[2]}, or move the entry"
             message = f"{entry.function} is no function of {file.stem}, whose file this is"
@@ -153,9 +155,9 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         except InvalidSpecifier:
             message = f'"{entry.versions}" is not a PEP 440 specifier'
             errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        about = (entry.case, entry.function, entry.versions, entry.dtypes, entry.reductions)
+        about = (several, entry.function, entry.versions, entry.dtypes, entry.reductions)
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
         seen.setdefault(about, line)
-        entries.append(entry)
+        entries += [entry, *others]
     return entries, errors

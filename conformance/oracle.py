@@ -63,7 +63,7 @@ class Invalid:
 Answer = Exact | Undefined | Invalid
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """Raised inside an evaluation where the definition has no value."""
 
 
@@ -107,7 +107,7 @@ def evaluate(problem: Problem, convention: Convention = DEFINITION, within: Floa
         try:
             shape, terms = enclose(problem, convention, precision)
             answer = _exact(shape, terms, precision)
-        except NoAnswer as reason:
+        except NoAnswerError as reason:
             return Undefined(str(reason))
         if _sharp(answer, within):
             return answer
@@ -123,7 +123,7 @@ def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 2
         return Invalid(tuple(sorted(kinds)))
     try:
         shape, terms = enclose(problem, convention, 64 + 8 * count)
-    except NoAnswer as reason:
+    except NoAnswerError as reason:
         return Undefined(str(reason))
     with ctx.workprec(64 + 8 * count):
         flat = [str(t) if isinstance(t, float) else t.str(count, radius=False) for t in terms]
@@ -140,7 +140,7 @@ def answer_key(problem: Problem, convention: Convention) -> str:
     return f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _convention_digest(convention: Convention) -> str:
     return content_digest({"convention": str(convention)})
 
@@ -149,7 +149,7 @@ def _convention_digest(convention: Convention) -> str:
 
 
 def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[tuple[int, ...], list[Term]]:
-    """(shape, terms) of the answer at one precision; raises NoAnswer where there is none."""
+    """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
     given = rows(problem, convention)
     with ctx.workprec(precision):
         losses = iter([NAN] * math.prod(given.shape)) if given.group == 0 else _losses(given, convention)
@@ -168,7 +168,7 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         if isinstance(divisor, float) or divisor.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
-            raise NoAnswer("the mean divides by zero: nothing counts")
+            raise NoAnswerError("the mean divides by zero: nothing counts")
         return (), [_times(1 / divisor, total)]
 
 
@@ -200,7 +200,7 @@ def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[flo
         for c in range(classes):
             q = arb(int(c == label)) if given.q is None else _ball(given.q[row, c])
             mixed = q if not given.smoothing else _plus(_times(1 - e, q), e / classes)
-            if isinstance(mixed, float) or not mixed == 0:
+            if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
     logs = _minus_logs(given, convention, x, tuple(parts))
     terms = []
@@ -217,14 +217,14 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
             return dict.fromkeys(picked, NAN)
         top = max(x)
         if math.isinf(top):
-            raise NoAnswer("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
+            raise NoAnswerError("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
         shift = arb(top)
         lse = shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
         return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
     if any(math.isnan(value) for value in x):
-        if len(picked) == 1 and math.isnan(x[picked[0]]) or len(picked) == len(x):
+        if (len(picked) == 1 and math.isnan(x[picked[0]])) or len(picked) == len(x):
             return dict.fromkeys(picked, NAN)
-        raise NoAnswer("a prediction is nan in a class that the label may or may not pick")
+        raise NoAnswerError("a prediction is nan in a class that the label may or may not pick")
     if given.given == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
@@ -247,14 +247,11 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
     if math.isnan(x) or isinstance(y, float):
         return NAN
     positive, negative = _minus_log_pair(given, convention, x)
-    if given.positive_weight is not None:
-        y_weighted = _times(_ball(given.positive_weight[row]), y)
-    else:
-        y_weighted = y
+    y_weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
     terms = []
-    if not y == 0:
+    if not _is(y, 0):
         terms.append(_times(y_weighted, positive))
-    if not y == 1:
+    if not _is(y, 1):
         terms.append(_times(1 - y, negative))
     return _sum(terms)
 
@@ -367,6 +364,11 @@ def _ball(value: float) -> Term:
     return arb(float(value)) if math.isfinite(value) else float(value)
 
 
+def _is(term: Term, value: int) -> bool:
+    """Whether a ball is certainly that number; `!=` would ask whether it certainly is not."""
+    return bool(term == value)
+
+
 def _plus(a: Term, b: Term) -> Term:
     return _sum([a, b])
 
@@ -378,7 +380,7 @@ def _times(a: Term, b: Term) -> Term:
     if math.isnan(special) or (isinstance(other, float) and math.isnan(other)):
         return NAN
     if not isinstance(other, float) and other.contains(0):
-        raise NoAnswer("0 * inf: a weight of zero on an infinite loss")
+        raise NoAnswerError("0 * inf: a weight of zero on an infinite loss")
     sign = math.copysign(1.0, other) if isinstance(other, float) else (1.0 if other > 0 else -1.0)
     return special * sign
 
@@ -389,7 +391,7 @@ def _sum(terms: Any) -> Term:
         if isinstance(term, float):
             special += term
             if math.isnan(special) and not math.isnan(term):
-                raise NoAnswer("inf - inf: infinite losses of both signs")
+                raise NoAnswerError("inf - inf: infinite losses of both signs")
         else:
             total += term
     return special if special != 0 else total
@@ -398,8 +400,10 @@ def _sum(terms: Any) -> Term:
 def _exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
     with ctx.workprec(precision):
         parts = [_split(term) for term in terms]
-    hi, lo, rad = (np.array(part, dtype=np.float64).reshape(shape) for part in zip(*parts, strict=True)) if parts else (
-        np.zeros(shape) for _ in range(3)
+    hi, lo, rad = (
+        (np.array(part, dtype=np.float64).reshape(shape) for part in zip(*parts, strict=True))
+        if parts
+        else (np.zeros(shape) for _ in range(3))
     )
     return Exact(hi, lo, rad)
 

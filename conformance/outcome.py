@@ -7,7 +7,7 @@ really returned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Tuple, Union
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ class Returned:
 
     value: npt.NDArray[np.float64]
     dtype: str
-    warnings: Tuple[str, ...] = ()
-    mutated: Tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    mutated: tuple[str, ...] = ()
     """Names of the arguments whose content the call changed."""
 
 
@@ -30,7 +30,7 @@ class Raised:
 
     exception: str
     message: str
-    warnings: Tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ ROW = "conformance_row"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "cross-entropy conformance")
-    group.addoption("--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones")
+    group.addoption(
+        "--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones"
+    )
     group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
@@ -33,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = _folder(config)
     if folder is not None:
         present = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
-        if not any(TEST_FILE == path or path in TEST_FILE.parents for path in present):
+        if not any(path == TEST_FILE or path in TEST_FILE.parents for path in present):
             config.args.append(str(TEST_FILE))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder(config), "conformance-recorder")
@@ -48,9 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for framework in registry.frameworks():
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
     items = _items(config)
-    marked = [
-        pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items
-    ]
+    marked = [pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items]
     metafunc.parametrize("item", marked)
 
 
@@ -115,7 +115,9 @@ class Recorder:
         from conformance import registry
 
         here, missing = registry.installed()
-        lines = ["conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")]
+        lines = [
+            "conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")
+        ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
         return lines
@@ -163,7 +165,8 @@ class Recorder:
 
     def _asked(self) -> bool:
         return _folder(self.config) is not None or any(
-            Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents) for argument in self.config.args
+            Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
+            for argument in self.config.args
         )
 
 
@@ -211,5 +214,7 @@ def _items(config: pytest.Config) -> list[Item]:
         )
     items = plan(_cases_of(config), here)
     if not items:
-        raise pytest.Collector.CollectError("no installed function can express any of the cases: install more, or add cases")
+        raise pytest.Collector.CollectError(
+            "no installed function can express any of the cases: install more, or add cases"
+        )
     return items

@@ -14,7 +14,7 @@ import pkgutil
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from conformance import adapters
 from conformance.adapter import Framework, Function, Rule
@@ -35,7 +35,7 @@ class Installed:
     version: str
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def frameworks() -> tuple[Framework, ...]:
     """Every known framework, installed or not, by name."""
     found: dict[str, Framework] = {}
@@ -88,26 +88,29 @@ def rule_for(function: Function, version: str, target: str) -> Rule:
     for rule in function.rules:
         if rule.targets is not None and target not in rule.targets:
             continue
-        if _specifier(rule.versions).contains(_plain(version), prereleases=True):
+        if within(version, rule.versions):
             return rule
     return Rule(DEFINITION)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def conventions() -> tuple[Convention, ...]:
     """Every convention that some function documents in some version."""
     return tuple(dict.fromkeys(rule.convention for function in functions() for rule in function.rules))
 
 
-@functools.lru_cache(maxsize=None)
-def _specifier(versions: str) -> SpecifierSet:
-    return SpecifierSet(versions)
+@functools.cache
+def within(version: str, versions: str) -> bool:
+    """Whether a version is among PEP 440 specifiers; "" has all of them.
 
-
-@functools.lru_cache(maxsize=None)
-def _plain(version: str) -> Version:
-    """A version without its local part: 2.13.0+cpu is 2.13.0."""
-    return Version(Version(version).public)
+    2.13.0+cpu counts as 2.13.0; what is no version is in "" only.
+    """
+    if not versions:
+        return True
+    try:
+        return SpecifierSet(versions).contains(Version(Version(version).public), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _present(module: str) -> bool:

@@ -22,7 +22,6 @@ from conformance import registry
 from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, MustRaise, Problem, Reduction
-from conformance.convention import INVALID
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import Known, Ledger
@@ -88,10 +87,12 @@ def plan(cases: Iterable[Case], here: Sequence[Installed]) -> list[Item]:
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     """Why a function is not asked a problem; None if it is."""
     why = function.unsupported(problem)
-    if why is None and isinstance(case.expect, MustRaise) and function.native(problem.given) != problem.given:
-        if case.expect.kind in INVALID - {"shape_mismatch", "label_out_of_range", "invalid_target"}:
-            return "a bridge would hide what is wrong with the predictions"
-    return why if why is not None else unbridgeable(problem, function.native(problem.given))
+    given = function.native(problem.given)
+    if why is not None or given == problem.given:
+        return why
+    if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
+        return "a bridge would hide what is wrong with the predictions"
+    return unbridgeable(problem, given)
 
 
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
@@ -152,9 +153,7 @@ class Suite:
             self.oracle,
             registry.conventions(),
         )
-        known = self.ledger.find(
-            item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction
-        )
+        known = self.ledger.find(item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction)
         return Assessment(item, handed, conversion, verdict, known, self.environment)
 
 
@@ -254,14 +253,18 @@ class Assessment:
         if self.verdict.comparison is not None:
             c = self.verdict.comparison
             at = f" at {row['where']}" if row["where"] else ""
-            lines.append(f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)")
+            lines.append(
+                f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"
+            )
         lines.append(f"  because    {row['explanation']}")
         if self.bridge:
             lines.append(f"  bridge     predictions were converted by {self.bridge}")
         if row["warnings"]:
             lines.append(f"  warnings   {_short(row['warnings'])}")
         if self.expected == "stale" and self.known is not None:
-            lines.append(f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry")
+            lines.append(
+                f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
+            )
         lines.append(f"  reproduce  {row['call']}")
         lines.append(f'  again      pytest -k "{_again(item)}"')
         return "\n".join(lines)
@@ -293,4 +296,16 @@ def _short(text: str, most: int = 400) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-__all__ = ["COLUMNS", "Assessment", "Item", "LoweringError", "Row", "Suite", "plan", "problem_of", "replay", "rule_of", "unsupported"]
+__all__ = [
+    "COLUMNS",
+    "Assessment",
+    "Item",
+    "LoweringError",
+    "Row",
+    "Suite",
+    "plan",
+    "problem_of",
+    "replay",
+    "rule_of",
+    "unsupported",
+]

@@ -119,7 +119,9 @@ def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Rai
     refuses = examine(bench.handed) & bench.documented.rejects
     if refuses:
         choice = describe({"rejects": refuses})
-        return Verdict("diverges", outcome, want, convention=choice, explanation=f"it documents that it refuses this; {said}")
+        return Verdict(
+            "diverges", outcome, want, convention=choice, explanation=f"it documents that it refuses this; {said}"
+        )
     return Verdict("disagrees", outcome, want, explanation=f"it {said}, where there is an answer")
 
 
@@ -165,7 +167,12 @@ def _judge_returned(
         start = f"returned a value, where it must refuse: {must_raise}"
     else:
         start = first.why if first is not None else "returned a value"
-    return Verdict("disagrees", outcome, want, first, "", None, f"{start}; {bench.guess(outcome, conventions)}", allowed)
+    by_convention, nearer = bench.documented_comparison(outcome)
+    if nearer is not None and (first is None or (np.isinf(first.ratio) and "shape" in first.why)):
+        # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
+        start, first = f"{nearer.why}, by what it documents", nearer
+    guess = bench.guess(outcome, conventions)
+    return Verdict("disagrees", outcome, want, first, "", by_convention, f"{start}; {guess}", allowed)
 
 
 class _Bench:
@@ -189,9 +196,7 @@ class _Bench:
         except ArithmeticError:
             return self.exact.answer(self.asked, DEFINITION)
 
-    def explained(
-        self, outcome: Returned, must_raise: str
-    ) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
+    def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right."""
         if must_raise and (refused(self.handed, self.documented) or must_raise in EDGE - self.documented.accepts):
             return None
@@ -237,16 +242,30 @@ class _Bench:
                 return f"{describe(changed)} would explain it, which is not what it documents"
         return "no known convention explains it"
 
+    def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
+        """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
+        names = tuple(name for name in self.documented.choices() if name not in UNJUDGED)
+        if not names or refused(self.handed, self.documented):
+            return None, None
+        answer, comparison, _ = self._compared(outcome, self.documented)
+        return (answer, comparison) if isinstance(answer, Exact) else (None, None)
+
     def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
-        try:
-            answer = self.exact.answer(self.handed, _semantic(convention), None)
-        except ArithmeticError:
-            return None
-        if not isinstance(answer, Exact):
-            return None
+        """The answer under a convention, if the outcome is right under it."""
+        answer, comparison, allowed = self._compared(outcome, convention)
+        if isinstance(answer, Exact) and comparison is not None and comparison.within:
+            return answer, comparison, allowed
+        return None
+
+    def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
         allowed = self.allowed(convention)
-        comparison = compare(outcome.value, answer, allowed, self.handed.dtype)
-        return (answer, comparison, allowed) if comparison.within else None
+        try:
+            answer = self.exact.answer(self.handed, _semantic(convention))
+        except ArithmeticError:
+            return None, None, allowed
+        if not isinstance(answer, Exact):
+            return answer, None, allowed
+        return answer, compare(outcome.value, answer, allowed, self.handed.dtype), allowed
 
 
 def compare(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison:
@@ -260,7 +279,9 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison
         return Comparison(True)
     hi, lo = want.hi, want.lo
     largest = numpy_info(dtype)[3]
-    overflow = np.isinf(got) & (np.abs(hi) + np.broadcast_to(allowed, hi.shape) > largest) & (np.sign(got) == np.sign(hi))
+    overflow = (
+        np.isinf(got) & (np.abs(hi) + np.broadcast_to(allowed, hi.shape) > largest) & (np.sign(got) == np.sign(hi))
+    )
     with np.errstate(invalid="ignore"):
         special = np.isnan(got) | np.isnan(hi) | np.isinf(got) | np.isinf(hi)
         same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow

@@ -7,7 +7,7 @@ second way to say mean, with another divisor, and a function of its own.
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from conformance import adapter
@@ -67,7 +67,16 @@ def function(name: str, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
     divisor = "kept" if mean == "sum_over_batch_size" else "sample_weight"
     accepts = choices["accepts"] | {"invalid_probability"}
-    convention = Convention(**{**choices, "mean_divides_by": divisor, "clip": 1e-7, "empty_mean": "zero", "accepts": accepts, "empty_batch": "unreduced"})
+    convention = Convention(
+        **{
+            **choices,
+            "mean_divides_by": divisor,
+            "clip": 1e-7,
+            "empty_mean": "zero",
+            "accepts": accepts,
+            "empty_batch": "unreduced",
+        }
+    )
     return Function(
         name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",
@@ -92,9 +101,19 @@ def array(result: Any) -> tuple[Array, str]:
     return keras.ops.convert_to_numpy(keras.ops.cast(result, "float64")), name
 
 
+@cache
 def quiet() -> None:
-    """TensorFlow logs to stderr while it is imported unless told not to."""
+    """Import Keras with stderr closed to native code: TensorFlow logs before it can be told not to."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 FRAMEWORK = Framework(

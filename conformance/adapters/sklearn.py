@@ -15,7 +15,9 @@ from conformance.case import Array, Problem
 from conformance.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
-REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class", "infinite_weight", "no_weight"})
+REFUSES = frozenset(
+    {"nan_prediction", "infinite_prediction", "empty_batch", "one_class", "infinite_weight", "no_weight"}
+)
 UNCHECKED = frozenset({"invalid_probability"})
 
 

@@ -65,7 +65,11 @@ def tensor(tensor: Tensor, memory: Array) -> Any:
     if memory.dtype.name == "bfloat16":
         wide = Tensor(tensor.values.astype(np.float32), tensor.order).laid_out()
         return torch.from_numpy(wide).to(torch.bfloat16)
-    return torch.from_numpy(memory) if memory.ndim else torch.tensor(memory.item(), dtype=getattr(torch, memory.dtype.name))
+    return (
+        torch.from_numpy(memory)
+        if memory.ndim
+        else torch.tensor(memory.item(), dtype=getattr(torch, memory.dtype.name))
+    )
 
 
 def literal(tensor: Tensor) -> str:

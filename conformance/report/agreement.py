@@ -357,7 +357,6 @@ def _compare_chunk(x: _Values, y: _Values, a: Integers, b: Integers) -> _Compari
     part = np.where(open_ & known, np.abs(np.where(known, numeric, 0.0)), np.abs(difference))
     with np.errstate(divide="ignore", invalid="ignore"):
         badness = np.where(part == 0, 0.0, part / allowed)
-    badness[open_ & explained] = -1.0
     worst = _first_largest(badness, size, filled, first)
 
     def at_worst(numbers: Floats) -> Floats:

@@ -115,6 +115,11 @@ def test_a_convention_does_not_explain_more_than_its_part():
     assert both_ways("unexplained", row(got="2.0", status="disagrees", want_by_convention="1.5"), row())
 
 
+def test_a_convention_that_changes_nothing_explains_nothing():
+    last_bit = repr(1 + 2.0**-52)
+    assert both_ways("unexplained", row(budget=0.0), row(got=last_bit, budget=0.0, status="disagrees"))
+
+
 def test_an_infinity_that_a_convention_is_due_is_explained():
     clipped = row(got="16.1", want="inf", status="diverges", want_by_convention="16.1")
     assert both_ways("explained", row(got="inf", want="inf"), clipped)
@@ -256,6 +261,7 @@ def test_the_status_table_fits_80_columns_and_needs_no_colour():
     text = screen.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
+    assert any(line.startswith("   Crossentropy") for line in text.splitlines())
     assert next(line for line in text.splitlines() if "Bad" in line).split() == ["Bad", "1", "1", "!"]
 
 
@@ -384,12 +390,21 @@ def test_run_json_goes_first_and_comes_last(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_file_is_written_under_another_name_first(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(Path, "write_bytes", lambda self, content: names.append(self.name) or self.touch())
+    report.write(tmp_path, faulty(), RunInfo(6))
+    assert names[-1].startswith(".run.json.")
+    assert all(name.endswith(".tmp") for name in names)
+
+
 def full(*folders):
     """`Path.write_bytes` for a disk that has no room below these folders."""
     write_bytes = Path.write_bytes
 
     def fails(self, content):
         if any(self.is_relative_to(folder) for folder in folders):
+            write_bytes(self, content[: len(content) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
         return write_bytes(self, content)
 
@@ -405,14 +420,17 @@ def refuge(tmp_path, monkeypatch):
 
 
 def test_a_report_that_finds_no_room_goes_elsewhere_and_says_where(tmp_path, monkeypatch, refuge):
-    monkeypatch.setattr(Path, "write_bytes", full(tmp_path / "report"))
+    folder = tmp_path / "report"
+    report.write(folder, report.frame([row()]), RunInfo(1))
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
+    monkeypatch.setattr(Path, "write_bytes", full(folder))
     with pytest.raises(ReportError, match="No space left on device") as caught:
-        report.write(tmp_path / "report", faulty(), RunInfo(6))
+        report.write(folder, faulty(), RunInfo(6))
     (kept,) = refuge.iterdir()
-    assert str(tmp_path / "report") in str(caught.value)
+    assert str(folder) in str(caught.value)
     assert str(kept) in str(caught.value)
     pd.testing.assert_frame_equal(report.read(kept)[0], faulty())
-    assert not list((tmp_path / "report").iterdir())
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_rows_that_find_no_room_anywhere_are_named(tmp_path, monkeypatch, refuge):
