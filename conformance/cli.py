@@ -24,7 +24,7 @@ import conformance
 from conformance import digits, oracle, registry, report, running, suite
 from conformance.adapter import LoweringError, nested
 from conformance.case import Case, Reduction
-from conformance.errors import CaseErrors
+from conformance.errors import CaseErrors, CaseFileError
 from conformance.loading import read as read_cases
 from conformance.loading import shipped
 from conformance.oracle import Exact, Oracle, open_cache
@@ -60,7 +60,7 @@ def main() -> None:
     """Run the command line; whatever is wrong with the input is one message and exit status 2."""
     try:
         app()
-    except (CaseErrors, AdapterError, ReportError, SelectionError) as error:
+    except (CaseErrors, CaseFileError, AdapterError, ReportError, SelectionError) as error:
         err.print(escape(str(error)), soft_wrap=True)
         sys.exit(USAGE)
 
@@ -118,6 +118,8 @@ def run(
         stopped = "interrupted"
     except LoweringError as error:
         stopped = f"harness error: {error}"
+    except CaseFileError as error:
+        stopped = str(error)
     finally:
         if cache is not None:
             cache.close()

@@ -6,6 +6,9 @@ one (or are undefined), but some functions document that they refuse them.
 
 from __future__ import annotations
 
+from functools import cache
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from conformance.case import Array, Problem, numpy_dtype
@@ -16,6 +19,17 @@ UNNORMALISED = 16
 
 def examine(problem: Problem) -> frozenset[str]:
     """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
+    known = _EXAMINED.get(problem)
+    if known is None:
+        known = _EXAMINED[problem] = _examine(problem)
+    return known
+
+
+_EXAMINED: WeakKeyDictionary[Problem, frozenset[str]] = WeakKeyDictionary()
+"""Every step of a judgement asks; the problem is examined once."""
+
+
+def _examine(problem: Problem) -> frozenset[str]:
     shapes = _shapes(problem)
     if "shape_mismatch" in shapes:
         return shapes
@@ -66,6 +80,7 @@ def _contents(problem: Problem) -> frozenset[str]:
     return frozenset(kinds)
 
 
+@cache
 def numpy_info(dtype: str) -> tuple[float, float, float, float]:
     """(unit roundoff, smallest normal, machine epsilon, largest finite) of a dtype, as floats."""
     if dtype == "bfloat16":

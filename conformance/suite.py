@@ -21,7 +21,7 @@ import numpy as np
 from conformance import registry
 from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
 from conformance.bridge import bridge, unbridgeable
-from conformance.case import Case, MustRaise, Problem, Reduction
+from conformance.case import Case, Given, MustRaise, Problem, Reduction
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import Known, Ledger
@@ -68,6 +68,12 @@ class Item:
 def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
     """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
     return case.problem(dtype, reduction)
+
+
+@functools.lru_cache(maxsize=4)
+def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
+    """A problem with its predictions converted for the functions that need it; kept as in `problem_of`."""
+    return bridge(problem, given)
 
 
 def plan(cases: Iterable[Case], here: Sequence[Installed]) -> list[Item]:
@@ -140,7 +146,7 @@ class Suite:
     def assess(self, item: Item) -> Assessment:
         """The verdict on one item, held against the ledger."""
         asked = problem_of(item.case, item.dtype, item.reduction)
-        handed, conversion = bridge(asked, item.function.native(asked.given))
+        handed, conversion = bridged(asked, item.function.native(asked.given))
         outcome = self.evaluator(item.framework, item.function, handed)
         rule = rule_of(item, asked)
         verdict = judge(

@@ -181,13 +181,16 @@ class _Bench:
     def __init__(self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle) -> None:
         self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
         self.bridged = asked is not handed
+        self._allowed: dict[Convention, Floats] = {}
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
+        if part in self._allowed:
+            return self._allowed[part]
         renormalise = self.documented.renormalise if part.renormalise == "no" else part.renormalise
         accepts = part.accepts | self.documented.accepts
         base = dataclasses.replace(part, renormalise=renormalise, accepts=accepts)
-        return budget.allowed(self.handed, base, self.asked if self.bridged else None)
+        return self._allowed.setdefault(part, budget.allowed(self.handed, base, self.asked if self.bridged else None))
 
     def definition(self) -> Answer:
         limit = self.allowed() * SHARPER

@@ -97,8 +97,9 @@ def array(result: Any) -> tuple[Array, str]:
     import keras
 
     name = keras.backend.standardize_dtype(result.dtype)
-    # Through float64: a bfloat16 scalar of TensorFlow has no way to numpy.
-    return keras.ops.convert_to_numpy(keras.ops.cast(result, "float64")), name
+    if name == "bfloat16":  # a scalar of TensorFlow has no way to numpy in this dtype
+        result = keras.ops.cast(result, "float64")
+    return keras.ops.convert_to_numpy(result), name
 
 
 @cache

@@ -1,0 +1,178 @@
+"""The bridge converts to the nearest number, keeps everything else, and its one rounding is paid for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from mpmath import mp, mpf
+
+from conformance import budget
+from conformance.bridge import NAMES, bridge
+from conformance.case import GIVEN, LOSSES, Problem
+from conformance.convention import DEFINITION
+from conformance.oracle import Exact, evaluate
+from conformance.tests.stated import case
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+WAYS = [(loss, given, wanted) for loss, given, wanted in NAMES]
+
+
+def problem(loss: str, given: str, dtype: str, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    widths = np.resize([0.1, 2.0, 9.0], 120)
+    z = rng.normal(size=(120, 3)) * widths[:, np.newaxis] if loss == "categorical" else rng.normal(size=120) * widths
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) if loss == "categorical" else 1 / (1 + np.exp(-z))
+    values = {"logits": z, "probabilities": p, "log_probabilities": np.log(p)}[given]
+    if loss == "categorical":
+        return case(values, rng.integers(0, 3, 120), given=given).problem(dtype, "none")
+    return case(values, rng.integers(0, 2, 120), loss=loss, target=loss, given=given).problem(dtype, "none")
+
+
+def exactly(name: str, row: list[float]) -> list[Any]:
+    """The conversion of one row in 60 digits, written as in a textbook."""
+    z = list(map(mpf, row))
+    one = {
+        "sigmoid": lambda v: 1 / (1 + mpmath.exp(-v)),
+        "log_sigmoid": lambda v: mpmath.log(1 / (1 + mpmath.exp(-v))),
+        "log": mpmath.log,
+        "logit": lambda p: mpmath.log(p / (1 - p)),
+        "exp": mpmath.exp,
+        "as logits": lambda v: v,
+        "logit of exp": lambda v: mpmath.log(mpmath.exp(v) / (1 - mpmath.exp(v))),
+    }
+    if name in one:
+        return [one[name](value) for value in z]
+    softmax = [mpmath.exp(value) / sum(map(mpmath.exp, z)) for value in z]
+    return softmax if name == "softmax" else [mpmath.log(p) for p in softmax]
+
+
+def test_it_knows_every_conversion():
+    assert set(NAMES) == {(loss, a, b) for loss in LOSSES for a in GIVEN for b in GIVEN if a != b}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("loss", "given", "wanted"), WAYS)
+def test_it_converts_to_the_nearest_number(loss, given, wanted, dtype):
+    asked = problem(loss, given, dtype)
+    if given != "logits" and loss == "binary":
+        inside = asked.predictions.astype(float) if given == "probabilities" else np.exp(asked.predictions.astype(float))
+        keep = (inside > 0) & (inside < 1)
+        asked = dataclasses.replace(asked, predictions=asked.predictions[keep], labels=asked.labels[keep])
+    handed, name = bridge(asked, wanted)
+    assert name == NAMES[loss, given, wanted]
+    got = handed.predictions
+    assert got.dtype == asked.predictions.dtype
+    rows = asked.predictions.reshape(-1, asked.predictions.shape[-1]).astype(np.float64).tolist()
+    with mp.workdps(60):
+        for row, converted in zip(rows, got.reshape(len(rows), -1).astype(np.float64).tolist(), strict=True):
+            for exact, value in zip(exactly(name, row), converted, strict=True):
+                if mpmath.isinf(exact):
+                    assert exact == value
+                    continue
+                unit = float(np.spacing(np.abs(np.float64(value).astype(got.dtype))).astype(np.float64))
+                # Half a unit; narrow types are rounded once more, from float64.
+                assert abs(exact - value) <= unit * (0.5 if dtype == "float64" else 0.5 + 2.0**-25)
+
+
+def test_it_hands_over_the_problem_itself_where_it_fits():
+    asked = problem("categorical", "logits", "float32")
+    assert bridge(asked, "logits") == (asked, "")
+
+
+def test_it_changes_nothing_but_the_predictions():
+    asked = case(
+        [[[0.5, 1.0], [2.0, -1.0]]], [[0, 1]], options={"class_weights": [1.0, 2.0], "label_smoothing": 0.1}
+    ).problem("float32", "sum")
+    before = asked.predictions.copy()
+    handed, _ = bridge(asked, "probabilities")
+    changed = {f.name for f in dataclasses.fields(asked) if getattr(asked, f.name) is not getattr(handed, f.name)}
+    assert changed == {"given", "predictions"}
+    assert handed.predictions.shape == (1, 2, 2)
+    assert not handed.predictions.flags.writeable
+    np.testing.assert_array_equal(asked.predictions, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("loss", "given", "wanted", "row", "want"),
+    [
+        ("categorical", "logits", "probabilities", [0.0, -math.inf], [1.0, 0.0]),
+        ("categorical", "logits", "log_probabilities", [0.0, -math.inf], [0.0, -math.inf]),
+        ("categorical", "logits", "probabilities", [math.inf, 0.0], [math.nan, math.nan]),
+        ("categorical", "logits", "probabilities", [-math.inf, -math.inf], [math.nan, math.nan]),
+        ("categorical", "logits", "probabilities", [math.nan, 0.0], [math.nan, math.nan]),
+        ("categorical", "logits", "probabilities", [6e4, 6e4], [0.5, 0.5]),
+        ("categorical", "probabilities", "logits", [1.0, 0.0], [0.0, -math.inf]),
+        ("categorical", "log_probabilities", "probabilities", [0.0, -math.inf], [1.0, 0.0]),
+        ("binary", "logits", "probabilities", [math.inf, -math.inf, math.nan], [1.0, 0.0, math.nan]),
+        ("binary", "logits", "log_probabilities", [math.inf, -math.inf, -6e4], [0.0, -math.inf, -6e4]),
+        ("binary", "probabilities", "logits", [0.0, 1.0, 0.5, math.nan], [-math.inf, math.inf, 0.0, math.nan]),
+        ("binary", "log_probabilities", "logits", [0.0, -math.inf], [math.inf, -math.inf]),
+    ],
+)
+def test_it_converts_the_ends(loss, given, wanted, row, want, dtype):
+    binary = loss == "binary"
+    values, labels = (row, [1] * len(row)) if binary else ([row], [0])
+    asked = case(values, labels, loss=loss, given=given, target="binary" if binary else "index").problem(dtype, "none")
+    handed, _ = bridge(asked, wanted)
+    rounded = np.array(want).astype(asked.predictions.dtype).astype(np.float64)
+    np.testing.assert_array_equal(handed.predictions.reshape(-1).astype(np.float64), rounded)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_it_converts_long_arrays_like_short_ones(dtype):
+    z = np.random.default_rng(1).normal(size=(5000, 2))
+    whole, _ = bridge(case(z, [0] * 5000).problem(dtype, "none"), "probabilities")
+    end, _ = bridge(case(z[-3:], [0] * 3).problem(dtype, "none"), "probabilities")
+    np.testing.assert_array_equal(whole.predictions[-3:], end.predictions)
+
+
+def from_given(handed: Problem) -> Any:
+    """Losses of a plain problem in the dtype, straight from the predictions it was handed."""
+    x, y = handed.predictions, handed.labels
+    if handed.loss == "binary":
+        if handed.given == "logits":
+            tail = np.log1p(np.exp(-np.abs(x)))
+            return tail + np.maximum(np.where(y == 1, -x, x), x.dtype.type(0))
+        p = x if handed.given == "probabilities" else np.exp(x)
+        return np.where(y == 1, -np.log(p), -np.log1p(-p))
+    if handed.given == "logits":
+        d = x - x.max(axis=1, keepdims=True)
+        return np.log(np.exp(d).sum(axis=1)) - d[np.arange(len(y)), y]
+    picked = x[np.arange(len(y)), y]
+    return -(np.log(picked) if handed.given == "probabilities" else picked)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("loss", "given", "wanted"), [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way]
+)
+def test_it_costs_no_more_than_the_budget_says(loss, given, wanted, dtype):
+    asked = problem(loss, given, dtype, seed=4)
+    handed, name = bridge(asked, wanted)
+    exact = evaluate(asked)
+    assert isinstance(exact, Exact)
+    allowed = budget.allowed(handed, DEFINITION, asked)
+    with np.errstate(all="ignore"):
+        got = from_given(handed).astype(np.float64)
+        # Where rounding the prediction lost the answer altogether, the difference is the bridge's, and reported.
+        kept = np.isfinite(got) & np.isfinite(exact.hi) & _half_of_the_digits(handed)
+        ratio = (np.abs(got - exact.hi) / np.where(allowed == 0, 1.0, allowed))[kept]
+    assert kept.mean() > 0.5
+    assert ratio.max() <= 1, name
+    assert np.all(allowed >= budget.allowed(handed, DEFINITION))
+
+
+def _half_of_the_digits(handed: Problem) -> Any:
+    """Where rounding left a probability, and its complement, at least half of its digits."""
+    if handed.given != "probabilities":
+        return np.ones(handed.sample_shape, dtype=bool)
+    p, info = handed.predictions.astype(np.float64), np.finfo(handed.predictions.dtype)
+    if handed.loss == "categorical":
+        return p[np.arange(len(p)), handed.labels] > float(info.tiny)
+    return (p > float(info.tiny)) & (1 - p > np.sqrt(float(info.eps)))
