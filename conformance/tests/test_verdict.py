@@ -1,0 +1,387 @@
+"""What is said about outcomes, one kind at a time, and what a failing test prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance import budget
+from conformance.adapter import Function
+from conformance.bridge import bridge
+from conformance.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
+from conformance.convention import DEFINITION, Convention
+from conformance.known import Known, Ledger
+from conformance.oracle import Exact, Oracle, evaluate
+from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.suite import COLUMNS, Assessment, Suite, plan
+from conformance.tests import miniatures
+from conformance.tests.stated import case
+from conformance.verdict import FAILING, STATUSES, Verdict, compare, judge
+
+FUNCTION = miniatures.Categorical.function()
+PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
+
+
+def judged(
+    stated: Case,
+    outcome: Outcome,
+    documented: Convention = DEFINITION,
+    *,
+    expect: Expectation | None = None,
+    handed: str = "",
+    dtype: str = "float64",
+    reduction: str = "mean",
+    function: Function = FUNCTION,
+    conventions: tuple[Convention, ...] = (),
+) -> Verdict:
+    asked = stated.problem(dtype, reduction)
+    other = bridge(asked, handed)[0] if handed else asked
+    return judge(asked, other, expect or stated.expect, function, documented, outcome, Oracle(), conventions)
+
+
+def returned(value: Any, dtype: str = "float64", **said: Any) -> Returned:
+    return Returned(np.asarray(value, dtype=np.float64), dtype, **said)
+
+
+def exactly(stated: Case, convention: Convention = DEFINITION, dtype: str = "float64", reduction: str = "mean") -> Any:
+    """The answer under a convention, rounded to the dtype."""
+    found = evaluate(stated.problem(dtype, reduction), convention)
+    assert isinstance(found, Exact)
+    return found.hi.astype(dtype)
+
+
+def test_it_knows_every_status():
+    assert set(STATUSES) >= FAILING
+    assert len(STATUSES) == len(typing.get_args(Outcome)) + 2
+
+
+# Values
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_it_agrees_with_the_rounded_answer(dtype, reduction):
+    got = returned(exactly(PLAIN, dtype=dtype, reduction=reduction), dtype)
+    verdict = judged(PLAIN, got, dtype=dtype, reduction=reduction)
+    assert verdict.status == "agrees"
+    assert 0 < verdict.comparison.ratio < 1
+    assert verdict.comparison.ulps <= 0.5
+    assert (verdict.convention, verdict.explanation) == ("", "")
+
+
+@pytest.mark.parametrize(("budgets", "status"), [(0.98, "agrees"), (-0.98, "agrees"), (1.02, "disagrees"), (-3, "disagrees")])
+def test_it_draws_the_line_at_one_budget(budgets, status):
+    allowed = float(budget.allowed(PLAIN.problem("float32", "sum"), DEFINITION))
+    verdict = judged(PLAIN, returned(evaluate(PLAIN.problem("float32", "sum")).hi + budgets * allowed, "float32"), dtype="float32", reduction="sum")
+    assert verdict.status == status
+    assert verdict.comparison.ratio == pytest.approx(abs(budgets), rel=1e-3)
+    assert verdict.comparison.error == pytest.approx(abs(budgets) * allowed, rel=1e-3)
+    assert verdict.comparison.allowed == allowed
+
+
+def test_it_says_where_and_how_far():
+    got = exactly(PLAIN, reduction="none")
+    got[1] += 1e-3
+    verdict = judged(PLAIN, returned(got), reduction="none")
+    assert verdict.comparison.where == (1,)
+    assert verdict.comparison.error == pytest.approx(1e-3)
+    assert verdict.explanation.startswith(f"off by {verdict.comparison.ratio:.3g} budgets at [1]")
+    assert verdict.comparison.ulps == pytest.approx(1e-3 / np.spacing(got[1]), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "got", "within"),
+    [
+        ([0], math.inf, True),
+        ([0], math.nan, False),
+        ([0], 1e308, False),
+        ([0], -math.inf, False),
+        ([1], 0.0, True),
+        ([1], -0.0, True),
+        ([1], math.nan, False),
+        ([1], 1e-300, False),
+    ],
+)
+def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
+    certain = case([[0.0, 1.0]], labels, given="probabilities")
+    verdict = judged(certain, returned(got), reduction="sum")
+    assert verdict.status == ("agrees" if within else "disagrees")
+    if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
+        assert verdict.explanation.startswith(f"returned {got}, where {verdict.want.hi} is due")
+
+
+def test_it_wants_nan_where_a_nan_counts():
+    unknown = case([[math.nan, 0.0]], [0])
+    assert judged(unknown, returned(math.nan)).status == "agrees"
+    assert judged(unknown, returned(0.0)).status == "disagrees"
+
+
+def test_it_takes_infinity_for_what_overflows_the_dtype():
+    large = case([[60000.0, -60000.0]], [1])
+    assert judged(large, returned(math.inf, "float16"), dtype="float16").status == "agrees"
+    assert judged(large, returned(-math.inf, "float16"), dtype="float16").status == "disagrees"
+    assert judged(large, returned(math.inf, "float32"), dtype="float32").status == "disagrees"
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (1,), (), (4,), (2, 2)])
+def test_it_compares_shapes_first(shape):
+    verdict = judged(PLAIN, returned(np.zeros(shape)), reduction="none")
+    assert verdict.status == "disagrees"
+    assert verdict.explanation.startswith(f"returned shape {shape}, where (2,) is due")
+
+
+def test_it_wants_the_dtype_of_the_predictions_unless_another_is_documented():
+    right = exactly(PLAIN, dtype="float32")
+    verdict = judged(PLAIN, returned(right, "float64"), dtype="float32")
+    assert (verdict.status, verdict.explanation) == ("disagrees", "returned float64, where float32 is due")
+    double = FUNCTION.__class__(**{**vars(FUNCTION), "result_dtype": "float64"})
+    assert judged(PLAIN, returned(right, "float64"), dtype="float32", function=double).status == "agrees"
+    assert judged(PLAIN, returned(right, "float32"), dtype="float32", function=double).status == "disagrees"
+
+
+def test_it_blames_a_call_that_changes_its_arguments():
+    verdict = judged(PLAIN, returned(exactly(PLAIN), mutated=("input", "weight")))
+    assert verdict.status == "disagrees"
+    assert verdict.explanation == "the call changed its argument input, weight in place"
+
+
+# Conventions
+
+EDGES = case(
+    [[0.0, 1.0], [0.25, 0.75], [0.5, 0.5]], [0, 0, -1], given="probabilities",
+    options={"class_weights": [2.0, 1.0], "ignore_index": -1},
+)  # fmt: skip
+DOCUMENTED = Convention(mean_divides_by="kept", clip=1e-7, renormalise="before_clip", default_ignore_index=-100)
+
+
+@pytest.mark.parametrize(
+    ("part", "reduction", "named"),
+    [
+        (Convention(clip=1e-7), "sum", "clip=1e-07"),
+        (Convention(clip=1e-7, mean_divides_by="kept"), "mean", "mean_divides_by=kept; clip=1e-07"),
+    ],
+)
+def test_it_names_the_smallest_part_of_the_documented_convention(part, reduction, named):
+    verdict = judged(EDGES, returned(exactly(EDGES, part, reduction=reduction)), DOCUMENTED, reduction=reduction)
+    assert verdict.status == "diverges"
+    assert verdict.convention == named
+    assert verdict.explanation == f"as documented: {named}"
+    assert verdict.want.hi == math.inf
+    assert verdict.want_by_convention.hi == exactly(EDGES, part, reduction=reduction)
+    assert verdict.comparison.within
+
+
+def test_it_does_not_take_half_of_a_convention_for_the_whole():
+    # It clips as documented, and divides as it does not document.
+    got = exactly(EDGES, Convention(clip=1e-7, mean_divides_by="samples"))
+    verdict = judged(EDGES, returned(got), DOCUMENTED)
+    assert verdict.status == "disagrees"
+    assert verdict.convention == ""
+    assert "mean_divides_by=samples would explain it, which is not what it documents" in verdict.explanation
+
+
+def test_it_finds_the_convention_that_would_explain_a_disagreement():
+    got = returned(exactly(EDGES, Convention(clip=1e-8), reduction="sum"))
+    documented = Convention(clip=1e-7)
+    verdict = judged(EDGES, got, documented, reduction="sum", conventions=(Convention(clip=1e-8, log_floor=-100.0),))
+    assert verdict.status == "disagrees"
+    assert verdict.explanation.endswith("clip=1e-08 would explain it, which is not what it documents")
+    alone = judged(EDGES, got, documented, reduction="sum")
+    assert alone.explanation.endswith("no known convention explains it")
+
+
+def test_it_holds_a_convention_to_the_same_budget():
+    documented = Convention(clip=1e-7)
+    got = exactly(EDGES, documented, reduction="sum")
+    allowed = float(budget.allowed(EDGES.problem("float64", "sum"), documented))
+    assert judged(EDGES, returned(got + 0.9 * allowed), documented, reduction="sum").status == "diverges"
+    assert judged(EDGES, returned(got + 1.1 * allowed), documented, reduction="sum").status == "disagrees"
+
+
+def test_it_says_that_the_conversion_is_why_where_it_is():
+    far = case([[0.0, 200.0]], [0])
+    got = returned(math.inf, "float32")
+    verdict = judged(far, got, handed="probabilities", dtype="float32")
+    assert (verdict.status, verdict.convention) == ("diverges", "bridge=conversion")
+    assert judged(far, got, dtype="float32").status == "disagrees"
+    documented = Convention(clip=1e-7)
+    clipped = exactly(case([[0.0, 1.0]], [0], given="probabilities"), documented, dtype="float32")
+    verdict = judged(far, returned(clipped, "float32"), documented, handed="probabilities", dtype="float32")
+    assert (verdict.status, verdict.convention) == ("diverges", "bridge=conversion; clip=1e-07")
+
+
+def test_it_does_not_name_a_conversion_that_changes_nothing():
+    plain = case([[0.5, -1.5, 0.25]], [1])
+    verdict = judged(plain, returned(exactly(plain)), handed="probabilities")
+    assert (verdict.status, verdict.convention) == ("agrees", "")
+    smoothed = case([[0.5, -1.5]], [1], options={"label_smoothing": 0.5, "class_weights": [3.0, 1.0]})
+    documented = Convention(mean_divides_by="kept")
+    verdict = judged(smoothed, returned(exactly(smoothed, documented)), documented, handed="probabilities")
+    assert (verdict.status, verdict.convention) == ("diverges", "mean_divides_by=kept")
+
+
+# Exceptions, and cases without a right answer
+
+REFUSED = Raised("ValueError", "no")
+OUTSIDE = case([[0.5, -1.5]], [-1])
+
+
+@pytest.mark.parametrize("expect", [ByOracle(), MustRaise("label_out_of_range")])
+def test_it_wants_an_exception_for_invalid_input(expect):
+    verdict = judged(OUTSIDE, REFUSED, expect=expect)
+    assert (verdict.status, verdict.explanation) == ("agrees", "refused, as it must: label_out_of_range")
+    verdict = judged(OUTSIDE, returned(1.0), expect=expect)
+    assert verdict.status == "disagrees"
+    assert verdict.explanation.startswith("returned a value, where it must refuse: label_out_of_range")
+
+
+@pytest.mark.parametrize(
+    ("documented", "stated"),
+    [
+        (Convention(out_of_range="wrap"), OUTSIDE),
+        (Convention(out_of_range="zero"), OUTSIDE),
+        (Convention(out_of_range="nan"), OUTSIDE),
+        (Convention(default_ignore_index=-1), case([[0.5, -1.5], [1.0, 2.0]], [-1, 0])),
+        (Convention(accepts=frozenset({"invalid_probability"})), case([[1.5, 0.5]], [1], given="probabilities")),
+    ],
+)
+def test_it_takes_a_value_where_that_is_documented(documented, stated):
+    verdict = judged(stated, returned(exactly(stated, documented)), documented)
+    assert (verdict.status, verdict.convention) == ("diverges", str(documented))
+    assert judged(stated, REFUSED, documented).status == "agrees"
+    assert judged(stated, returned(123.0), documented).status == "disagrees"
+
+
+def test_it_names_only_the_kind_of_input_that_was_accepted():
+    documented = Convention(accepts=frozenset({"invalid_probability", "trailing_axis"}))
+    stated = case([[1.5, 0.5]], [1], given="probabilities")
+    assert judged(stated, returned(math.log(2)), documented).convention == "accepts=invalid_probability"
+
+
+def test_it_wants_no_exception_where_there_is_an_answer():
+    verdict = judged(PLAIN, REFUSED)
+    assert verdict.status == "disagrees"
+    assert verdict.explanation == "it raised ValueError: no, where there is an answer"
+    infinite = case([[0.0, -math.inf]], [0])
+    assert judged(infinite, REFUSED).status == "disagrees"
+    documented = Convention(rejects=frozenset({"infinite_prediction", "one_class"}))
+    verdict = judged(infinite, REFUSED, documented)
+    assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
+    assert judged(infinite, returned(0.0), documented).status == "agrees"
+
+
+@pytest.mark.parametrize("outcome", [returned(0.0), returned(math.nan), REFUSED])
+def test_it_records_what_happens_where_nothing_is_right(outcome):
+    nothing = case([[0.5, -1.5]], [-1], options={"ignore_index": -1})
+    verdict = judged(nothing, outcome)
+    assert verdict.status == "undefined"
+    assert verdict.explanation.startswith("the mean divides by zero: nothing counts")
+    verdict = judged(PLAIN, outcome, expect=NoRightAnswer("nobody says"))
+    assert verdict.status == "undefined"
+    assert verdict.explanation.startswith("nobody says")
+    assert ("raised ValueError: no" in verdict.explanation) == isinstance(outcome, Raised)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "explanation"),
+    [
+        (Crashed("SIGSEGV"), "crashed", "the process died: SIGSEGV"),
+        (TimedOut(1.5), "timed_out", "no answer within 1.5 s"),
+        (Unsupported("it has no ears"), "unsupported", "it has no ears"),
+    ],
+)
+def test_it_passes_on_what_was_no_answer(outcome, status, explanation):
+    for stated in (PLAIN, OUTSIDE):
+        verdict = judged(stated, outcome)
+        assert (verdict.status, verdict.explanation) == (status, explanation)
+
+
+def test_it_compares_empty_arrays():
+    empty = Exact(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)))
+    assert compare(np.zeros((0, 2)), empty, np.zeros((0, 2)), "float32").within
+    assert not compare(np.zeros((0,)), empty, np.zeros((0, 2)), "float32").within
+
+
+# What a test prints, and the row
+
+
+def assessed(loss: type[miniatures.Loss], stated: Case, reduction: str = "mean", ledger: Ledger | None = None) -> Assessment:
+    (item,) = (i for i in plan([stated], [miniatures.installed(loss)]) if i.reduction == reduction and i.dtype == "float64")
+    return Suite(Oracle(), ledger or Ledger()).assess(item)
+
+
+SMOOTHED = case(
+    [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], options={"label_smoothing": 0.5},
+    path="cases/a/b.yaml", line=12, reductions=("none", "mean"), why="It mixes.",
+)  # fmt: skip
+
+
+def test_it_prints_all_that_is_needed_to_understand_a_failure():
+    assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, "none")
+    text = str(assessment)
+    lines = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in text.splitlines()[1:]}
+    assert text.startswith("miniature.DropsSmoothing 1.0 disagrees with the definition and with what it documents\n")
+    assert lines["case"] == "a/b/c (float64, none): It mixes."
+    assert lines["file"] == "cases/a/b.yaml:12"
+    assert json.loads(lines["got"]) == assessment.verdict.outcome.value.tolist()
+    assert json.loads(lines["want"]) == evaluate(SMOOTHED.problem("float64", "none")).hi.tolist()
+    error, place, ratio, allowed = assessment.row["error"], assessment.row["where"], assessment.row["ratio"], assessment.row["budget"]
+    ulps = assessment.row["ulps"]
+    assert lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the allowed {allowed:.6g} ({ulps:.4g} ulp)"
+    assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
+    assert lines["reproduce"].startswith("import conformance.tests.miniatures; import numpy as np; conformance.tests.miniatures.Drops")
+    assert lines["again"] == 'pytest -k "miniature.DropsSmoothing and a/b/c and float64 and none"'
+
+
+def test_it_prints_a_line_that_pytest_takes_again():
+    from conformance.selection import compiled
+
+    assessment = assessed(miniatures.DropsSmoothing, SMOOTHED)
+    expression = str(assessment).splitlines()[-1].partition('"')[2].rstrip('"')
+    assert compiled(expression)(assessment.item.id)
+
+
+def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():
+    for loss, reduction in ((miniatures.Categorical, "none"), (miniatures.DropsSmoothing, "mean")):
+        row = assessed(loss, SMOOTHED, reduction).row
+        assert tuple(row) == COLUMNS
+        assert {type(value) for value in row.values()} <= {str, float, type(None)}
+        assert json.loads(json.dumps(row)) == row
+
+
+def known(**said: Any) -> Ledger:
+    entry = {"case": "a/b/*", "function": "miniature.DropsSmoothing", "reason": "it does", "path": "known/m.yaml", "line": 3}
+    return Ledger([Known(**{**entry, **said})])
+
+
+def test_it_expects_what_the_ledger_knows():
+    assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known())
+    assert (assessment.expected, assessment.row["known"]) == ("known", "it does")
+    for other in ({"case": "x/*"}, {"versions": "<1"}, {"dtypes": ("float32",)}, {"reductions": ("sum",)}):
+        assert assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known(**other)).expected == "unexpected"
+    crashed = assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known(status="crashed"))
+    assert crashed.expected == "unexpected"
+
+
+def test_it_fails_what_the_ledger_knows_and_is_gone():
+    assessment = assessed(miniatures.Categorical, SMOOTHED, ledger=known(function="miniature.Categorical"))
+    assert assessment.expected == "stale"
+    text = str(assessment)
+    assert text.startswith("miniature.Categorical 1.0 agrees, although the ledger knows it as a discrepancy")
+    assert "ledger     known/m.yaml:3 says it disagrees; remove the entry" in text
+
+
+def test_it_prints_no_distance_where_there_is_none():
+    assert "how far" not in str(assessed(miniatures.ReturnsColumns, SMOOTHED, "none"))
+
+
+def test_it_has_nothing_to_ask_again_by_a_wrong_name():
+    import conformance
+
+    with pytest.raises(LookupError, match="no installed nobody.loss takes categorical/index_labels/three_by_three"):
+        conformance.replay("nobody.loss", "categorical/index_labels/three_by_three", "float32", "mean")
