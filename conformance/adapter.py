@@ -42,7 +42,7 @@ class Tensor:
         """A fresh array with these values in this memory order; the caller may break it."""
         values = self.values
         if self.order == "broadcast":
-            return np.broadcast_to(values[:1].copy(), values.shape)
+            return np.broadcast_to(values[_repeated(values)].copy(), values.shape)
         if self.order == "readonly" and values.size:
             return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
         if self.order == "strided" and values.ndim:
@@ -57,12 +57,20 @@ class Tensor:
         if self.values.size == 0:
             base += f".reshape({self.values.shape})"
         if self.order == "broadcast":
-            return f"np.broadcast_to({base}[:1], {self.values.shape})"
+            index = ", ".join(":1" if part.stop else ":" for part in _repeated(self.values))
+            return f"np.broadcast_to({base}[{index}], {self.values.shape})"
         if self.order == "readonly" and self.values.size:
             return f"np.frombuffer({base}.tobytes(), {dtype}).reshape({self.values.shape})"
         if self.order == "strided" and self.values.ndim:
             return f"np.repeat({base}, 2, axis=-1)[..., ::2]"
         return f"np.asfortranarray({base})" if self.order == "fortran" else base
+
+
+def _repeated(values: Array) -> tuple[slice, ...]:
+    """An index that keeps one of each axis along which nothing changes."""
+    first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
+    same = [bool(np.all((values == one) | ((values != values) & (one != one)))) for one in first]
+    return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
 
 
 def nested(values: Array) -> str:

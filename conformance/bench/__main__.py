@@ -32,10 +32,10 @@ def main() -> int:
     taken: list[Measurement] = []
     try:
         for measurement in measure(asked.part or list(PARTS)):
-            progress.print(f"{measurement.what}: {_number(measurement)}")
+            progress.print(f"{measurement.what}: {_number(measurement)}", soft_wrap=True)
             taken.append(measurement)
     except BenchError as error:
-        progress.print(str(error), markup=False)
+        progress.print(str(error), markup=False, soft_wrap=True)
         return 2
     Console(highlight=False).print(_table(taken))
     if asked.json is not None:
@@ -46,7 +46,7 @@ def main() -> int:
 def _table(taken: list[Measurement]) -> Table:
     table = Table("what", "measured", "limit", "", "note", box=None, pad_edge=False)
     for column in table.columns[1:3]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for measurement in taken:
         verdict = "" if measurement.limit is None else ("ok" if measurement.ok else "[bold red]over[/]")
         limit = "" if measurement.limit is None else f"{measurement.limit:g} {measurement.unit}".strip()

@@ -1,0 +1,335 @@
+"""What is handed over, what is printed, and what is recorded; then the printed call against the one that was made."""
+
+from __future__ import annotations
+
+import ast
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from conformance import adapter, registry
+from conformance.adapter import Call, Framework, Function, LoweringError, Tensor, evaluate, nested, reproducer, resolve
+from conformance.bridge import bridge
+from conformance.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
+from conformance.generate import GeneratedCase
+from conformance.loading import load, shipped
+from conformance.outcome import Raised, Returned
+from conformance.registry import Installed
+from conformance.suite import Item, plan, problem_of
+from conformance.tests import miniatures
+from conformance.tests.stated import case
+
+NAMES = {"np": np, "ml_dtypes": ml_dtypes}
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def corners(dtype: str) -> Any:
+    """Numbers that are easy to print wrongly, in a dtype."""
+    kind = numpy_dtype(dtype)
+    if dtype == "bool":
+        return np.array([[True, False, True], [False, False, True]])
+    if kind.kind in "iu":
+        info = np.iinfo(kind)
+        return np.array([[info.min, info.max, 0], [1, 2, 3]], dtype=kind)
+    info = ml_dtypes.finfo(kind)
+    ends = [info.max, info.min, info.tiny, info.smallest_subnormal, info.eps, -info.smallest_subnormal]
+    plain = [0.0, -0.0, np.inf, -np.inf, np.nan, 0.1, 1 / 3, -2.5e-5, 1e5, 1.0, 16777217.0, 3.0]
+    with np.errstate(over="ignore"):
+        return np.concatenate([np.array(ends).astype(kind), np.array(plain).astype(kind)]).reshape(3, 6)
+
+
+def arrays(dtype: str) -> Iterator[Any]:
+    values = corners(dtype)
+    yield values
+    yield values[0, 0]
+    yield values.reshape(-1)
+    yield np.stack([values, values[::-1]])
+    for shape in ((0,), (0, 3), (2, 0), (1, 1, 1)):
+        yield np.resize(values, shape) if 0 not in shape else np.zeros(shape, dtype=values.dtype)
+    random_bits = np.random.default_rng(0).integers(0, 256, 240, dtype=np.uint8).tobytes()
+    if values.dtype.kind in "fV":
+        yield np.frombuffer(random_bits, dtype=values.dtype)[:20].reshape(4, 5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", dict.fromkeys((*DTYPES, *LABEL_DTYPES)))
+def test_it_prints_arrays_that_read_back_bit_for_bit(dtype, order):
+    for values in arrays(dtype):
+        tensor = Tensor(np.asarray(values), order)
+        if order == "broadcast" and (values.ndim == 0 or not len(values)):
+            continue
+        made, again = tensor.laid_out(), eval(tensor.source(), dict(NAMES))
+        # Which nan a nan is, is not said.
+        quiet = np.where(again != again, made, again) if again.dtype.kind != "b" else again
+        assert same_bits(quiet.astype(made.dtype), made), tensor.source()
+        assert np.array_equal(again != again, made != made)
+        assert (made.flags.writeable, made.flags.c_contiguous, made.flags.f_contiguous) == (
+            again.flags.writeable, again.flags.c_contiguous, again.flags.f_contiguous,
+        )  # fmt: skip
+        assert made.strides == again.strides or made.size == 0 or 1 in made.shape
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_it_lays_arrays_out_as_they_are_called(dtype):
+    values = np.arange(24).reshape(2, 3, 4).astype(numpy_dtype(dtype))
+    size = values.dtype.itemsize
+    laid = {order: Tensor(values, order).laid_out() for order in ORDERS}
+    assert laid["c"].strides == (12 * size, 4 * size, size)
+    assert laid["fortran"].strides == (size, 2 * size, 6 * size)
+    assert laid["strided"].strides == (24 * size, 8 * size, 2 * size)
+    assert laid["broadcast"].strides[0] == 0
+    assert {order for order in ORDERS if not laid[order].flags.writeable} == {"broadcast", "readonly"}
+    for order in ("c", "fortran", "strided", "readonly"):
+        np.testing.assert_array_equal(laid[order], values)
+        assert not np.shares_memory(laid[order], values)
+    np.testing.assert_array_equal(laid["broadcast"], np.broadcast_to(values[:1], values.shape))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_it_prints_numbers_in_as_few_digits_as_they_need(dtype):
+    text = nested(np.array([[0.1, -2.0], [1e-3, np.nan]]).astype(numpy_dtype(dtype)))
+    if dtype in ("float16", "float32", "float64"):
+        assert text == "[[0.1, -2.0], [0.001, float('nan')]]"
+    read = np.array(eval(text)).astype(numpy_dtype(dtype))
+    assert same_bits(read[:, :1], np.array([[0.1], [1e-3]]).astype(numpy_dtype(dtype)))
+
+
+# What `evaluate` records, on a framework of this file
+
+
+class Recording:
+    """A loss that does whatever its mode says."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        if mode == "raises at once":
+            raise TypeError("made\nwrongly")
+
+    def __call__(self, x: Any, *, weight: Any) -> Any:
+        if self.mode == "warns":
+            warnings.warn("it  is\nlate", UserWarning, stacklevel=1)
+            warnings.warn("it  is\nlate", UserWarning, stacklevel=1)
+            warnings.warn("too old", DeprecationWarning, stacklevel=1)
+            return np.float32(1.5)
+        if self.mode == "warns and raises":
+            warnings.warn("careful", RuntimeWarning, stacklevel=1)
+            raise ZeroDivisionError
+        if self.mode == "exits":
+            sys.exit(3)
+        if self.mode == "writes":
+            x[0] = 7
+            weight[...] = 0
+        if self.mode == "writes the same":
+            x[...] = x.copy()
+        if self.mode == "interrupts":
+            raise KeyboardInterrupt
+        return {"array": np.array([1, 2], dtype=np.int32), "half": np.float16(0.1), "word": "no number"}.get(
+            self.mode, np.float64(x.sum())
+        )
+
+
+RAISED: dict[str, Any] = {}
+
+
+def recorded(mode: str, x: Any = (1.0, np.nan, -0.0), **said: Any) -> Any:
+    """The outcome of one call in a mode; `lower` and `array` may be replaced."""
+
+    def lower(problem: Any) -> Call:
+        tensors = {"x": Tensor(np.array(x))}
+        return Call(f"{__name__}.Recording", tensors, {"weight": Tensor(np.array([1.0, 2.0]))}, {"mode": mode})
+
+    function = Function(
+        name="recording.Recording", path=f"{__name__}.Recording", ranks={"categorical": range(2, 3)},
+        takes=("logits",), targets=frozenset({"index"}), lower=said.get("lower", lower),
+    )  # fmt: skip
+    framework = Framework(
+        name="recording", distributions=(), modules=(), functions=(function,), imports=f"import {__name__}",
+        tensor=said.get("tensor", lambda tensor, memory: memory), literal=Tensor.source,
+        array=lambda result: (np.asarray(result, dtype=np.float64), np.asarray(result).dtype.name),
+        prepare=said.get("prepare", lambda: None),
+    )  # fmt: skip
+    return evaluate(framework, function, case([[0.0, 1.0]], [0]).problem("float64", "mean"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "dtype"), [("array", [1.0, 2.0], "int32"), ("half", float(np.float16(0.1)), "float16")]
+)
+def test_it_records_values_as_float64_beside_their_dtype(mode, value, dtype):
+    outcome = recorded(mode)
+    assert isinstance(outcome, Returned)
+    assert (outcome.value.tolist(), outcome.value.dtype, outcome.dtype) == (value, np.float64, dtype)
+    assert (outcome.warnings, outcome.mutated) == ((), ())
+
+
+def test_it_records_each_warning_once_and_on_one_line():
+    outcome = recorded("warns")
+    assert outcome.warnings == ("UserWarning: it is late", "DeprecationWarning: too old")
+    outcome = recorded("warns and raises")
+    assert outcome == Raised("ZeroDivisionError", "", ("RuntimeWarning: careful",))
+
+
+def test_it_records_exceptions_on_one_line():
+    assert recorded("raises at once") == Raised("TypeError", "made wrongly")
+    assert recorded("exits") == Raised("SystemExit", "3")
+    assert isinstance(recorded("word"), Raised)
+
+
+def test_it_lets_an_interrupt_through():
+    with pytest.raises(KeyboardInterrupt):
+        recorded("interrupts")
+
+
+def test_it_records_which_arguments_were_written():
+    assert recorded("writes").mutated == ("x", "weight")
+    assert recorded("writes the same").mutated == ()
+    assert recorded("sums").mutated == ()
+
+
+def test_it_hands_over_memory_that_a_call_may_break():
+    x = np.array([1.0, 2.0])
+    recorded("writes", x)
+    assert x.tolist() == [1.0, 2.0]
+
+
+def broken(*_: Any) -> Any:
+    raise KeyError("dtype")
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        {"lower": broken},
+        {"tensor": broken},
+        {"prepare": broken},
+        {"lower": lambda problem: Call("conformance.tests.nowhere.Loss", {})},
+        {"lower": lambda problem: Call("conformance.tests.miniatures.Nobody", {})},
+    ],
+    ids=["lower", "tensor", "prepare", "module", "attribute"],
+)
+def test_it_takes_a_bug_of_an_adapter_for_no_finding(bug):
+    with pytest.raises(LoweringError, match="recording.Recording on a/b/c: "):
+        recorded("sums", **bug)
+
+
+def test_it_finds_an_object_at_the_longest_module():
+    assert resolve("conformance.tests.miniatures.Categorical.lower") == miniatures.Categorical.lower
+    with pytest.raises(LookupError, match="there is no nowhere.at.all"):
+        resolve("nowhere.at.all")
+
+
+# Lowerings share these
+
+
+def test_it_encodes_labels_without_changing_the_problem():
+    index = case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], [2, 0]).problem("float32", "mean")
+    one_hot = case(index.predictions, [[0, 0, 1], [1, 0, 0]], target="distribution").problem("float32", "mean")
+    assert adapter.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert adapter.one_hot_labels(index).values.dtype == np.float32
+    assert adapter.index_labels(one_hot, "int64").values.tolist() == [2, 0]
+    assert adapter.index_labels(index).values.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("labels", [[3, 0], [-1, 0], [0]])
+def test_it_encodes_no_labels_outside_the_classes(labels):
+    assert not adapter.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
+
+
+def test_it_moves_the_classes_where_the_layout_wants_them():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    stated = case(x, np.zeros((2, 3), dtype=int), layout=Layout(class_axis=1, labels="column", order="strided"))
+    problem = stated.problem("float32", "mean")
+    handed = adapter.predictions(problem)
+    np.testing.assert_array_equal(handed.values, np.swapaxes(x, 1, 2))
+    assert handed.order == "strided"
+    assert adapter.labels(problem).values.shape == (2, 3, 1)
+    assert adapter.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (2, 4, 3)
+
+
+def test_it_spreads_sample_weights():
+    x = np.zeros((2, 3, 4))
+    problem = case(x, np.zeros((2, 3), dtype=int), options={"sample_weights": [1.0, 2.0]}).problem("float32", "mean")
+    assert adapter.sample_weights(problem, (2, 3)).values.tolist() == [[1, 1, 1], [2, 2, 2]]
+    assert adapter.sample_weights(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), (2, 3)) is None
+
+
+# The printed call against the one that was made
+
+
+def executed(source: str) -> Any:
+    """The value of the last expression of a line of source, run as a user would."""
+    tree = ast.parse(source)
+    last = tree.body.pop()
+    assert isinstance(last, ast.Expr)
+    names: dict[str, Any] = {}
+    exec(compile(tree, "pasted", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "pasted", "eval"), names)
+
+
+def sampled(installed: Installed, count: int) -> list[Item]:
+    """Items that differ in function, options, dtype, layout and outcome, the same each time."""
+    cases = [found for found in load(shipped()) if not isinstance(found, GeneratedCase)]
+    items = plan(cases, [installed])
+    random.Random(11).shuffle(items)
+    kinds: dict[Any, Item] = {}
+    for item in items:
+        options, layout = item.case.options.names(), item.case.layout.names()
+        kinds.setdefault((item.function.name, item.dtype, layout), item)
+        kinds.setdefault((item.function.name, item.reduction, options), item)
+    picked = list(dict.fromkeys(kinds.values()))
+    random.Random(5).shuffle(picked)
+    return picked[:count]
+
+
+def check(item: Item) -> None:
+    asked = problem_of(item.case, item.dtype, item.reduction)
+    handed, _ = bridge(asked, item.function.native(asked.given))
+    outcome = evaluate(item.framework, item.function, handed)
+    source = reproducer(item.framework, item.function, handed)
+    assert "\n" not in source
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if isinstance(outcome, Raised):
+            with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever was recorded
+                item.framework.array(executed(source))
+            assert type(caught.value).__name__ == outcome.exception
+            return
+        assert isinstance(outcome, Returned)
+        value, dtype = item.framework.array(executed(source))
+    assert dtype == outcome.dtype
+    assert same_bits(np.asarray(value, dtype=np.float64), outcome.value), source
+
+
+@pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
+def test_it_prints_the_call_that_it_makes(loss):
+    items = sampled(miniatures.installed(loss), 40)
+    assert len(items) > 20
+    for item in items:
+        check(item)
+
+
+@pytest.mark.parametrize("framework", registry.frameworks(), ids=lambda framework: framework.name)
+def test_it_prints_the_call_that_it_makes_to(framework):
+    here, _ = registry.installed((framework,))
+    if not here:
+        pytest.skip(f"{framework.name} is not installed")
+    items = sampled(here[0], 60)
+    assert {item.function.name for item in items} == {function.name for function in framework.functions}
+    for item in items:
+        check(item)
+
+
+def test_it_prints_a_replay_where_arrays_are_long():
+    long = case(np.zeros((600, 2)), [0] * 600).problem("float32", "mean")
+    framework = miniatures.framework(miniatures.Categorical)
+    assert reproducer(framework, framework.functions[0], long) == (
+        "import conformance; conformance.replay('miniature.Categorical', 'a/b/c', 'float32', 'mean')"
+    )
