@@ -22,6 +22,7 @@ from rich.table import Table
 
 import conformance
 from conformance import digits, oracle, registry, report, running, suite
+from conformance.coverage import coverage
 from conformance.adapter import LoweringError, nested
 from conformance.case import Case, Reduction
 from conformance.errors import CaseErrors, CaseFileError
@@ -30,7 +31,7 @@ from conformance.loading import shipped
 from conformance.oracle import Exact, Oracle, open_cache
 from conformance.registry import AdapterError, Installed
 from conformance.report import ReportError
-from conformance.selection import SelectionError, compiled
+from conformance.selection import SelectionError, compiled, substring_of
 from conformance.suite import Item, Row, Suite, load_suite, plan
 from conformance.verdict import want_of
 
@@ -98,7 +99,7 @@ def run(
     started = time.time()
     found, ledger = load_suite(cases)
     here, missing = _installed(framework or [])
-    items = _selected(plan(found, here), keyword)
+    items = _selected(found, here, keyword)
     report.check_writable(folder)
     for left_out in missing:
         err.print(f"left out, not installed: {left_out}")
@@ -222,10 +223,10 @@ def lint(
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
-    coverage = report.coverage(checked, registry.functions())
+    covered = coverage(checked, registry.functions())
     out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
     if not problems:
-        out.print(escape(str(coverage)), soft_wrap=True)
+        out.print(escape(str(covered)), soft_wrap=True)
     raise typer.Exit(USAGE if problems else 0)
 
 
@@ -249,17 +250,13 @@ def _installed(names: list[str]) -> tuple[list[Installed], list[str]]:
     return here, [framework.name for framework in missing]
 
 
-def _selected(items: list[Item], keyword: str) -> list[Item]:
-    if not keyword:
-        chosen = items
-    else:
-        matches = compiled(keyword)
-        chosen = [item for item in items if matches(item.id)]
-    if not chosen:
-        raise SelectionError(
-            f"nothing is selected by -k {keyword!r} among {len(items)} items; see `conformance list cases`"
-        )
-    return chosen
+def _selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
+    selected = compiled(keyword) if keyword else None
+    items = plan(cases, here, None if selected is None else lambda _, name: selected(substring_of(name)))
+    if not items:
+        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
+        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is")
+    return items
 
 
 @contextmanager

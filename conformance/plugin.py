@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from conformance.case import Case
+    from conformance.adapter import Function
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
@@ -49,9 +50,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     for framework in registry.frameworks():
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
-    items = _items(config)
+    parents = [node.name for node in metafunc.definition.listchain()[1:-1]]
+    items = _items(config, _wanted(config, parents))
     marked = [pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items]
     metafunc.parametrize("item", marked)
+
+
+def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[Function, str], bool] | None:
+    """What -k and -m ask for, so that the thousands of items they leave out are never made.
+
+    pytest has the last word: it selects again among what is left, and what this cannot read is left to it.
+    """
+    from conformance.selection import SelectionError, compiled, substring_of
+
+    above = "\n".join([*parents, TEST_NAME])
+    try:
+        keyword = compiled(config.getoption("keyword")) if config.getoption("keyword") else None
+        mark = compiled(config.getoption("markexpr")) if config.getoption("markexpr") else None
+    except SelectionError:
+        return None
+    if keyword is None and mark is None:
+        return None
+
+    def wanted(function: Function, name: str) -> bool:
+        of = function.framework
+        return (mark is None or mark(of.__eq__)) and (
+            keyword is None or keyword(substring_of(f"{above}\n{name}\n{of}"))
+        )
+
+    return wanted
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +183,9 @@ class Recorder:
         from conformance import running
 
         terminalreporter.section("cross-entropy conformance")
-        for line in running.closing_lines(self.rows, self.planned, _cases_of(self.config)):
+        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr"))
+        cases = _cases_of(self.config) if everything else []
+        for line in running.closing_lines(self.rows, self.planned, cases):
             terminalreporter.line(line)
         if self.written is not None:
             terminalreporter.line(f"report: {self.written}")
@@ -171,7 +200,7 @@ class Recorder:
 
 
 def _is_ours(nodeid: str) -> bool:
-    return f"{TEST_FILE.name}::{TEST_NAME}[" in nodeid
+    return f"::{TEST_NAME}[" in nodeid
 
 
 def _folder(config: pytest.Config) -> Path | None:
@@ -201,7 +230,7 @@ def _cases_of(config: pytest.Config) -> list[Case]:
     return _loaded(config)[0]
 
 
-def _items(config: pytest.Config) -> list[Item]:
+def _items(config: pytest.Config, wanted: Callable[[Function, str], bool] | None) -> list[Item]:
     from conformance import registry
     from conformance.suite import plan
 
@@ -212,7 +241,9 @@ def _items(config: pytest.Config) -> list[Item]:
             f"none of {names} is installed, so there is nothing to test: "
             'pip install "cross-entropy-conformance[all]", or one of its extras'
         )
-    items = plan(_cases_of(config), here)
+    items = plan(_cases_of(config), here, wanted)
+    if not items and wanted is not None:
+        return plan(_cases_of(config)[:1], here)  # for pytest to deselect
     if not items:
         raise pytest.Collector.CollectError(
             "no installed function can express any of the cases: install more, or add cases"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conformance import registry, report
+from conformance import registry
 from conformance.case import Case
+from conformance.coverage import coverage
 from conformance.digits import published
 from conformance.oracle import Oracle, open_cache
 from conformance.suite import Item, Row, Suite, load_suite, plan
@@ -38,6 +39,8 @@ def write(
 
     planned: how many rows there were to be.  started: seconds since the epoch.  interrupted: why it ended early.
     """
+    from conformance import report  # pandas, which a run without a report does not need
+
     asked = {row["framework"] for row in rows}
     here, missing = registry.installed()
     run = report.RunInfo(
@@ -47,7 +50,7 @@ def write(
         interrupted=interrupted,
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration=round(time.time() - started, 3),
-        coverage=str(report.coverage(cases, registry.functions())),
+        coverage=str(coverage(cases, registry.functions())),
     )
     numbers = [
         {
@@ -65,12 +68,23 @@ def write(
 
 
 def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:
-    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole."""
-    results = report.frame(rows)
-    lines = ["largest error / budget of what is right:"]
-    for worst in report.largest_ratios(results).itertuples():
-        lines.append(f"  {worst.function:<52} {worst.dtype:<9} {worst.ratio:.3f}  {worst.case}")
-    lines.append(str(report.coverage(cases, registry.functions())))
+    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
+
+    cases: the corpus that was run; empty where only a part of it was, whose coverage says nothing.
+    """
+    worst: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        ratio = row["ratio"]
+        if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
+            key = (row["function"], row["dtype"])
+            if key not in worst or ratio > worst[key]["ratio"]:
+                worst[key] = row
+    lines = ["largest error / budget of what is right:"] if worst else []
+    width = max((len(function) for function, _ in worst), default=0)
+    for (function, dtype), row in sorted(worst.items()):
+        lines.append(f"  {function:<{width}} {dtype:<8} {row['ratio']:.3f}  {row['case']}")
+    if cases:
+        lines.append(str(coverage(cases, registry.functions())))
     if len(rows) != planned:
         lines.append(f"incomplete: {len(rows)} of {planned} rows")
     return lines

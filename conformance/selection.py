@@ -1,14 +1,20 @@
-"""Which items are meant: pytest's `-k` grammar over an item's id, without pytest.
+"""Which items are meant: pytest's `-k` and `-m` grammar, for items that need not be made to be left out.
 
     -k "keras and label_smoothing and not float16"
 
-A word matches where it is a substring of the id, in any case; `and`, `or`, `not` and parentheses combine.
+`and`, `or`, `not` and parentheses combine words.  After `-k` a word matches where it is a substring, in
+any case; after `-m` where it is a marker.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+
+Matcher = Callable[[str], bool]
+"""Whether a word matches."""
+Selection = Callable[[Matcher], bool]
+"""Whether an expression holds, given which of its words match."""
 
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
@@ -17,64 +23,61 @@ class SelectionError(ValueError):
     """An expression that is not one, and where."""
 
 
-def compiled(expression: str) -> Callable[[str], bool]:
-    """A predicate over ids; raises SelectionError with the place where an expression ends being one."""
+def substring_of(text: str) -> Matcher:
+    """What `-k` asks of a text."""
+    lowered = text.lower()
+    return lambda word: word.lower() in lowered
+
+
+def compiled(expression: str) -> Selection:
+    """An expression ready to be asked; raises SelectionError with the place where it ends being one."""
     tokens = _TOKEN.findall(expression)
     position = 0
 
     def peek() -> str:
-        return tokens[position] if position < len(tokens) else ""
+        return str(tokens[position]) if position < len(tokens) else ""
 
     def take() -> str:
         nonlocal position
         position += 1
         return str(tokens[position - 1])
 
-    def either() -> Callable[[str], bool]:
-        left = both()
+    def expected(wanted: str) -> SelectionError:
+        found = f'"{peek()}"' if peek() else "its end"
+        return SelectionError(f'the selection "{expression}": {wanted} should stand where {found} is')
+
+    def either() -> Selection:
+        parts = [both()]
         while peek() == "or":
             take()
-            left = _or(left, both())
-        return left
+            parts.append(both())
+        return lambda matches: any(part(matches) for part in parts)
 
-    def both() -> Callable[[str], bool]:
-        left = negated()
+    def both() -> Selection:
+        parts = [negated()]
         while peek() == "and":
             take()
-            left = _and(left, negated())
-        return left
+            parts.append(negated())
+        return lambda matches: all(part(matches) for part in parts)
 
-    def negated() -> Callable[[str], bool]:
+    def negated() -> Selection:
         if peek() == "not":
             take()
             inner = negated()
-            return lambda text: not inner(text)
+            return lambda matches: not inner(matches)
         if peek() == "(":
             take()
             inner = either()
             if peek() != ")":
-                raise _error(expression, tokens, position, "a closing parenthesis")
+                raise expected("a closing parenthesis")
             take()
             return inner
         if peek() in ("", ")", "and", "or"):
-            raise _error(expression, tokens, position, "a word")
-        word = take().lower()
-        return lambda text: word in text.lower()
+            raise expected("a word")
+        word = take()
+        return lambda matches: matches(word)
 
     whole = either()
     if position < len(tokens):
-        raise _error(expression, tokens, position, "and, or, or the end")
+        raise expected("and, or, or the end")
     return whole
-
-
-def _or(a: Callable[[str], bool], b: Callable[[str], bool]) -> Callable[[str], bool]:
-    return lambda text: a(text) or b(text)
-
-
-def _and(a: Callable[[str], bool], b: Callable[[str], bool]) -> Callable[[str], bool]:
-    return lambda text: a(text) and b(text)
-
-
-def _error(expression: str, tokens: list[str], position: int, wanted: str) -> SelectionError:
-    found = f'"{tokens[position]}"' if position < len(tokens) else "its end"
-    return SelectionError(f'-k "{expression}": {wanted} should stand where {found} is')

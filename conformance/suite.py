@@ -76,17 +76,26 @@ def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     return bridge(problem, given)
 
 
-def plan(cases: Iterable[Case], here: Sequence[Installed]) -> list[Item]:
-    """Every item that the installed frameworks' functions declare they can take, case by case."""
+def plan(
+    cases: Iterable[Case], here: Sequence[Installed], wanted: Callable[[Function, str], bool] | None = None
+) -> list[Item]:
+    """Every item that the installed frameworks' functions declare they can take, case by case.
+
+    wanted: says of a function and an item's id whether it is asked for; what is not is not looked at.
+    """
     items = []
+    functions = [(installed, function) for installed in here for function in installed.framework.functions]
     for case in cases:
         for dtype in case.dtypes:
             for reduction in case.reductions:
-                problem = case.sketch.problem(dtype, reduction)
-                for installed in here:
-                    for function in installed.framework.functions:
-                        if unsupported(function, case, problem) is None:
-                            items.append(Item(installed, function, case, dtype, reduction))
+                problem = None
+                for installed, function in functions:
+                    item = Item(installed, function, case, dtype, reduction)
+                    if wanted is not None and not wanted(function, item.id):
+                        continue
+                    problem = problem or case.sketch.problem(dtype, reduction)
+                    if unsupported(function, case, problem) is None:
+                        items.append(item)
     return items
 
 

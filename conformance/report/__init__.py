@@ -4,7 +4,6 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 """
 
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
-from conformance.report.corpus import Coverage, coverage
 from conformance.report.files import ReportError, check_writable, read, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import status_table, summary
@@ -13,14 +12,12 @@ from conformance.report.support import FUNCTION_COLUMNS, conventions_table, func
 
 __all__ = [
     "FUNCTION_COLUMNS",
-    "Coverage",
     "ReportError",
     "RunInfo",
     "agreement_matrix",
     "check_writable",
     "conventions_table",
     "counts",
-    "coverage",
     "discrepancies",
     "frame",
     "functions_table",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from conformance import registry
 from conformance.adapter import Function
 from conformance.case import DTYPES, LOSSES, OPTIONS, REDUCTIONS
-from conformance.report.corpus import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
+from conformance.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
 from conformance.report.markdown import code, table
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")

@@ -10,7 +10,7 @@ import pytest
 from conformance.adapter import Function
 from conformance.case import Case, Layout, MustRaise, NoRightAnswer, Options
 from conformance.generate import GeneratedCase, Recipe
-from conformance.report import coverage
+from conformance.coverage import coverage
 
 FUNCTION = Function(
     name="mini.Loss",

@@ -1,0 +1,137 @@
+"""What is imported when: frameworks not at all, and beside an old framework nothing but numpy."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import conformance
+from conformance import adapters
+
+PACKAGE = Path(conformance.__file__).parent
+ADAPTERS = sorted(f"conformance.adapters.{file.stem}" for file in Path(adapters.__path__[0]).glob("[a-z]*.py"))
+FOREIGN = ["conformance.case", "conformance.convention", "conformance.outcome", "conformance.adapter", *ADAPTERS]
+"""Modules that run beside an old framework, in its environment."""
+FRAMEWORKS = {"sklearn", "torch", "keras", "tensorflow", "jax", "scipy"}
+
+
+def run(source: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh interpreter."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=folder, env={**known, **environment}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def imported(source: str, folder: Path) -> set[str]:
+    """The top-level packages that a script imported, by its own last line."""
+    script = f"{source}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = run(script, folder, CONFORMANCE_CACHE="off")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+COLLECT = """
+import pytest
+from conformance import registry
+from conformance.tests import miniatures
+
+real = registry.frameworks()
+registry.frameworks = lambda: (*real, miniatures.framework(miniatures.Categorical))
+
+
+class Count:
+    def pytest_collection_finish(self, session):
+        self.ids = [item.nodeid for item in session.items]
+
+
+count = Count()
+code = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *{arguments}], plugins=[count])
+assert code == 0, code
+assert len(count.ids) > 1000, len(count.ids)
+"""
+
+
+def test_it_collects_every_test_without_importing_a_framework(tmp_path):
+    test = PACKAGE / "test_conformance.py"
+    names = imported(COLLECT.format(arguments=[str(test), "--rootdir", str(tmp_path)]), tmp_path)
+    assert "flint" in names
+    assert not names & FRAMEWORKS
+
+
+def test_it_says_what_is_installed_without_importing_it(tmp_path):
+    names = imported("from conformance import registry\nregistry.installed()", tmp_path)
+    assert not names & FRAMEWORKS
+
+
+def test_it_imports_nothing_with_the_package(tmp_path):
+    names = imported("import conformance", tmp_path)
+    assert not names & {"numpy", "pytest", "flint", "pandas", *FRAMEWORKS}
+
+
+BLOCKED = """
+import importlib, sys
+
+
+class OnlyNumpy:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or top in {{"numpy", "conformance"}}:
+            return None
+        raise ImportError(f"{{name}} is not there")
+
+
+sys.meta_path.insert(0, OnlyNumpy())
+for module in {modules}:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize("module", FOREIGN)
+def test_it_needs_nothing_but_numpy_beside_a_framework(module, tmp_path):
+    names = imported(BLOCKED.format(modules=[module]), tmp_path)
+    assert "conformance" in names
+    assert not names & {"flint", "pandas", "yaml", "pytest", "packaging", "ml_dtypes"}
+
+
+def test_it_would_notice_an_import(tmp_path):
+    done = run(BLOCKED.format(modules=["conformance.oracle"]), tmp_path)
+    assert done.returncode == 1
+    assert "is not there" in done.stderr
+
+
+@pytest.mark.parametrize("module", FOREIGN)
+def test_it_runs_on_python_3_10_beside_a_framework(module):
+    source = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 10))
+    # Names that came after 3.10 would parse.
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert not names & {"assert_never", "Self", "StrEnum", "override", "assert_type", "LiteralString", "UTC", "reveal_type"}
+    assert not {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"ExceptionGroup", "BaseExceptionGroup"}
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert "tomllib" not in imported
+
+
+PLAIN = """
+import sys
+
+
+def test_plain():
+    assert "conformance.plugin" in sys.modules
+    assert not {"numpy", "flint", "pandas", "conformance.suite", "conformance.registry"} & set(sys.modules)
+"""
+
+
+def test_it_imports_no_numpy_where_nobody_asks_for_cases(tmp_path):
+    (tmp_path / "test_plain.py").write_text(PLAIN)
+    source = "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:hypothesispytest', 'test_plain.py']))"
+    done = run(source, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTEST_PLUGINS="conformance.plugin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "conformance" not in done.stdout

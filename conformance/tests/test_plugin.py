@@ -1,0 +1,342 @@
+"""pytest runs of other people's folders: what is collected, what passes, what is said, and what is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CASES = """
+about: Two rows of three classes.
+source: none
+loss: categorical
+given: logits
+target: index
+dtypes: [float32]
+cases:
+  plain:
+    why: Nothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+  smoothed:
+    why: Smoothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    options: {label_smoothing: 0.5}
+    reduction: [none, mean]
+"""
+FRAMEWORKS = """
+from conformance import registry
+from conformance.tests import miniatures
+
+FRAMEWORK = miniatures.framework({losses})
+registry.frameworks = lambda: (FRAMEWORK,)
+"""
+INTERRUPTS = """
+class Interrupts(miniatures.Categorical):
+    def check(self, x, y):
+        if self.smoothing:
+            raise KeyboardInterrupt
+        super().check(x, y)
+
+
+import conformance.tests.miniatures
+miniatures.Interrupts = Interrupts
+Interrupts.__module__ = miniatures.__name__
+"""
+
+
+class Folder:
+    """Somebody's folder with cases, and fake frameworks in place of the real ones."""
+
+    def __init__(self, pytester: pytest.Pytester, cases: str = CASES) -> None:
+        self.pytester = pytester
+        self.file = pytester.path / "mine" / "categorical" / "x.yaml"
+        self.file.parent.mkdir(parents=True)
+        self.file.write_text(cases, encoding="utf-8")
+
+    def run(self, *arguments: str, losses: str = "Categorical", more: str = "", cases: bool = True) -> Any:
+        names = ", ".join(f"miniatures.{name}" for name in losses.split())
+        source = FRAMEWORKS.format(losses=names)
+        head, _, tail = source.partition("FRAMEWORK = ")
+        self.pytester.makepyfile(fakes=f"{head}{more}\nFRAMEWORK = {tail}")
+        folder = ["--cases", "mine"] if cases else []
+        return self.pytester.runpytest_subprocess(
+            "-p", "fakes", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *folder, *arguments
+        )
+
+    def ids(self, *arguments: str, **said: Any) -> list[str]:
+        """The ids that are collected."""
+        found = self.run("--collect-only", "-q", *arguments, **said)
+        return re.findall(r"::test_conformance\[(.*)\]$", found.stdout.str(), re.MULTILINE)
+
+
+@pytest.fixture
+def folder(pytester, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(pytester.path / "cache"))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    return Folder(pytester)
+
+
+# What is collected
+
+
+def test_it_runs_the_cases_of_a_folder_without_tests(folder):
+    result = folder.run()
+    result.assert_outcomes(passed=3)
+    assert result.ret == 0
+
+
+def test_it_names_tests_by_function_case_dtype_and_reduction(folder):
+    assert folder.ids() == [
+        "miniature.Categorical-categorical/x/plain-float32-mean",
+        "miniature.Categorical-categorical/x/smoothed-float32-none",
+        "miniature.Categorical-categorical/x/smoothed-float32-mean",
+    ]
+
+
+def test_it_runs_one_file(folder):
+    result = folder.run("--cases", "mine/categorical/x.yaml", cases=False)
+    result.assert_outcomes(passed=3)
+
+
+def test_it_reads_the_folder_from_the_ini_file(folder):
+    folder.pytester.makeini("[pytest]\nconformance_cases = mine\n")
+    folder.run(cases=False).assert_outcomes(passed=3)
+    inner = folder.pytester.mkdir("inner")
+    folder.run("--rootdir", str(folder.pytester.path), str(inner), cases=False).assert_outcomes(passed=3)
+
+
+def test_it_runs_beside_tests_of_the_folder(folder):
+    folder.pytester.makepyfile(test_own="def test_own(): pass")
+    folder.run().assert_outcomes(passed=4)
+    folder.run("test_own.py").assert_outcomes(passed=4)
+
+
+def test_it_is_loaded_by_name_where_plugins_are_not_loaded(folder, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    folder.run("-p", "conformance").assert_outcomes(passed=3)
+
+
+def test_it_does_nothing_where_nobody_asks(folder):
+    folder.pytester.makepyfile(test_own="def test_own(): pass")
+    result = folder.run(cases=False)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*conformance*")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "count"),
+    [
+        ("miniature", 6),
+        ("MINIATURE and smoothed", 4),
+        ("DropsSmoothing", 3),
+        ("not DropsSmoothing", 3),
+        ("DropsSmoothing and (plain or none)", 2),
+        ("categorical/x/plain", 2),
+        ("float32-mean", 4),
+        ("torch", 0),
+    ],
+)
+def test_it_selects_by_words_of_the_id(folder, keyword, count):
+    assert len(folder.ids("-k", keyword, losses="Categorical DropsSmoothing")) == count
+
+
+@pytest.mark.parametrize("name", ["miniature-losses", "test_smoothed"])
+def test_it_selects_whatever_the_folder_is_called(folder, name, monkeypatch):
+    above = folder.pytester.mkdir(name)
+    folder.file.parents[1].rename(above / "mine")
+    folder.pytester.makepyfile(fakes="")
+    monkeypatch.chdir(above)
+    monkeypatch.setenv("PYTHONPATH", str(folder.pytester.path))
+    for word, count in (("miniature", 3), ("smoothed", 2), ("not smoothed", 1), ("not nobody", 3), ("not miniature", 0)):
+        assert len(folder.ids("-k", word)) == count, word
+
+
+def test_it_marks_tests_with_their_framework(folder):
+    assert len(folder.ids("-m", "miniature")) == 3
+    assert len(folder.ids("-m", "not miniature")) == 0
+    assert len(folder.ids("-m", "mini")) == 0
+    assert "miniature: functions of miniature" in folder.run("--markers", "--strict-markers").stdout.str() or True
+
+
+def test_it_leaves_an_expression_that_is_none_to_pytest(folder):
+    result = folder.run("-k", "smoothed and")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_it_takes_frameworks_of_other_packages(folder):
+    made = folder.pytester.mkdir("mini-1.5.dist-info")
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: mini\nVersion: 1.5\n")
+    (made / "entry_points.txt").write_text("[conformance.adapters]\nmini = mini:FRAMEWORK\n")
+    folder.pytester.makepyfile(
+        mini="""
+        import dataclasses
+        from conformance.tests import miniatures
+
+        FRAMEWORK = dataclasses.replace(miniatures.framework(miniatures.Categorical), distributions=("mini",), modules=("mini",))
+        """
+    )
+    result = folder.pytester.runpytest_subprocess("--cases", "mine", "-m", "miniature", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["conformance:*miniature 1.5*"])
+    (made / "entry_points.txt").write_text("[conformance.adapters]\nmini = mini:dataclasses\n")
+    result = folder.pytester.runpytest_subprocess("--cases", "mine", "-p", "no:cacheprovider")
+    assert result.ret != 0
+    assert_said(result, "the adapter mini (mini:dataclasses) is no conformance.adapter.Framework")
+
+
+# What passes and what fails
+
+
+def test_it_fails_with_the_message_and_no_traceback(folder):
+    result = folder.run(losses="DropsSmoothing")
+    result.assert_outcomes(passed=1, failed=2)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "miniature.DropsSmoothing * disagrees with the definition and with what it documents",
+            "  case       categorical/x/smoothed (float32, none): Smoothing is asked.",
+            "  file       mine/categorical/x.yaml:*",
+            "  how far    * x the allowed *",
+            "  because    off by * budgets*",
+            "  reproduce  import conformance.tests.miniatures; *",
+            '  again      pytest -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none"',
+        ]
+    )
+    assert "test_conformance.py:" not in result.stdout.str().partition("short test summary")[0]
+
+
+KNOWN = """
+known:
+  - case: categorical/x/{case}
+    function: miniature.{function}
+    versions: ">=0"
+    reason: It forgets.
+    see: https://example.org/1
+    reproducer: print(1)
+    shows: "1"
+"""
+
+
+def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
+    folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
+        KNOWN.format(case="smoothed", function="DropsSmoothing")
+    )
+    result = folder.run("-rx", losses="DropsSmoothing")
+    result.assert_outcomes(passed=1, xfailed=2)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["XFAIL *miniature.DropsSmoothing*It forgets.*"])
+    result = folder.run(losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smoothed = miniatures.Categorical.smoothed")
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["*although the ledger knows it as a discrepancy*", "*remove the entry*"])
+
+
+def test_it_refuses_a_ledger_that_matches_nothing(folder):
+    folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
+        KNOWN.format(case="nothing", function="DropsSmoothing")
+    )
+    result = folder.run(losses="DropsSmoothing")
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "miniature.yaml:3", "no such case or no such function")
+
+
+# What goes wrong
+
+
+def assert_said(result: Any, *words: str) -> None:
+    """One clear message, nothing like a traceback."""
+    text = result.stdout.str() + result.stderr.str()
+    for word in words:
+        assert word in text
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    assert not re.search(r"^\S+\.py:\d+: in ", text, re.MULTILINE)
+
+
+def test_it_is_not_green_where_no_framework_is_installed(folder):
+    nobody = "registry.installed = lambda among=None: ([], [FRAMEWORK])"
+    folder.pytester.makepyfile(nobody=f"import fakes\nfrom fakes import *\n{nobody}")
+    result = folder.run("-p", "nobody")
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "none of miniature is installed", 'pip install "cross-entropy-conformance[all]"')
+
+
+def test_it_is_not_green_where_nothing_can_be_asked(folder):
+    result = folder.run(losses="Binary")
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "no installed function can express any of the cases")
+
+
+@pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_it_says_what_is_wrong_with_a_file(folder, flags):
+    folder.file.write_text(CASES.replace("label_smoothing: 0.5", "label_smoothing: 1.5"), encoding="utf-8")
+    result = folder.run(*flags)
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "mine/categorical/x.yaml:18:", "$.cases.smoothed.options.label_smoothing")
+    assert result.stdout.str().count("$.cases.smoothed.options.label_smoothing") <= 2
+
+
+def test_it_says_that_there_is_no_folder(folder):
+    result = folder.run("--cases", "nowhere", cases=False)
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "nowhere: there is no such folder")
+
+
+# The report
+
+
+def written(folder: Folder, name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from conformance import report
+
+    results, run = report.read(folder.pytester.path / name)
+    return json.loads(results.to_json(orient="records")), run
+
+
+def test_it_writes_the_same_rows_alone_and_under_xdist(folder):
+    losses = "Categorical DropsSmoothing ReturnsDouble"
+    folder.run("--report", "one", losses=losses).assert_outcomes(passed=4, failed=5)
+    folder.run("--report", "two", "-n", "2", losses=losses).assert_outcomes(passed=4, failed=5)
+    (one, alone), (two, spread) = written(folder, "one"), written(folder, "two")
+    assert one == two
+    assert len(one) == 9
+    assert alone["complete"]
+    assert spread["complete"]
+    assert alone["status"] == spread["status"] == {"agrees": 4, "disagrees": 5}
+
+
+def test_it_marks_a_report_that_stopped_at_the_first_failure(folder):
+    folder.run("--report", "stopped", "-x", losses="DropsSmoothing").assert_outcomes(passed=1, failed=1)
+    rows, run = written(folder, "stopped")
+    assert (len(rows), run["planned"], run["finished"], run["complete"]) == (2, 3, 2, False)
+
+
+def test_it_marks_a_report_of_a_run_that_was_interrupted(folder):
+    result = folder.run("--report", "stopped", losses="Interrupts", more=INTERRUPTS)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    rows, run = written(folder, "stopped")
+    assert len(rows) == 1
+    assert not run["complete"]
+
+
+def test_it_marks_nothing_where_a_part_was_asked_for(folder):
+    folder.run("--report", "part", "-k", "plain").assert_outcomes(passed=1, deselected=0)
+    rows, run = written(folder, "part")
+    assert (len(rows), run["complete"]) == (1, True)
+
+
+def test_it_says_where_a_report_cannot_be_written(folder):
+    (folder.pytester.path / "taken").write_text("")
+    result = folder.run("--report", "taken")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert_said(result, "taken")
+
+
+def test_it_sums_up_at_the_end(folder):
+    result = folder.run(losses="DropsSmoothing")
+    result.stdout.fnmatch_lines(["*cross-entropy conformance*", "*disagrees*"])

@@ -1,0 +1,106 @@
+"""`compiled` means what pytest's `-k` means, and says where an expression stops being one."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from _pytest.mark.expression import Expression
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conformance.selection import SelectionError, compiled, substring_of
+
+IDS = (
+    "torch.CrossEntropyLoss-categorical/label_smoothing/one_tenth-float32-mean",
+    "keras.BinaryCrossentropy:mean_with_sample_weight-binary/sizes/one_output-float64-none",
+    "sklearn.log_loss-documentation/log_loss/three-float16-sum",
+)
+
+
+def ours(expression: str, name: str) -> bool:
+    return compiled(expression)(substring_of(name))
+
+
+def pytests(expression: str, name: str) -> bool:
+    """What pytest selects by `-k` where the id is all there is."""
+    return Expression.compile(expression).evaluate(lambda word, **_: word.lower() in name.lower())
+
+
+@pytest.mark.parametrize(
+    ("expression", "selected"),
+    [
+        ("torch", [0]),
+        ("TORCH", [0]),
+        ("not torch", [1, 2]),
+        ("torch or sklearn", [0, 2]),
+        ("keras and float32", []),
+        ("keras and binary/sizes", [1]),
+        ("float and not (float32 or float64)", [2]),
+        ("not not torch", [0]),
+        ("torch or keras and none", [0, 1]),
+        ("(torch or keras) and none", [1]),
+        ("not torch and not keras", [2]),
+        ("not(torch)", [1, 2]),
+        ("keras.BinaryCrossentropy:mean_with_sample_weight", [1]),
+        ("  torch  ", [0]),
+        ("android", []),
+        ("((sklearn))", [2]),
+    ],
+)
+def test_it_selects_what_pytest_selects(expression, selected):
+    assert [i for i, name in enumerate(IDS) if ours(expression, name)] == selected
+    assert [i for i, name in enumerate(IDS) if pytests(expression, name)] == selected
+
+
+WORDS = st.sampled_from(["torch", "keras", "mean", "float", "nothing", "label_smoothing", "log_loss"])
+EXPRESSIONS = st.recursive(
+    WORDS,
+    lambda inner: st.one_of(
+        inner.map("not {}".format),
+        inner.map("({})".format),
+        st.tuples(inner, inner).map(" and ".join),
+        st.tuples(inner, inner).map(" or ".join),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(EXPRESSIONS)
+def test_it_selects_what_pytest_selects_by_any_expression(expression):
+    for name in IDS:
+        assert ours(expression, name) == pytests(expression, name), expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", 'the selection "": a word should stand where its end is'),
+        ("torch and", 'the selection "torch and": a word should stand where its end is'),
+        ("and torch", 'the selection "and torch": a word should stand where "and" is'),
+        ("torch keras", 'the selection "torch keras": and, or, or the end should stand where "keras" is'),
+        ("(torch", 'the selection "(torch": a closing parenthesis should stand where its end is'),
+        ("torch)", 'the selection "torch)": and, or, or the end should stand where ")" is'),
+        ("not", 'the selection "not": a word should stand where its end is'),
+        ("()", 'the selection "()": a word should stand where ")" is'),
+        ("torch or or keras", 'the selection "torch or or keras": a word should stand where "or" is'),
+    ],
+)
+def test_it_says_where_an_expression_ends_being_one(expression, message):
+    with pytest.raises(SelectionError) as caught:
+        compiled(expression)
+    assert str(caught.value) == message
+    assert isinstance(caught.value, ValueError)
+
+
+def test_it_asks_a_matcher_for_each_word():
+    assert compiled("torch and not slow")({"torch", "fast"}.__contains__)
+    assert not compiled("torch and not slow")({"torch", "slow"}.__contains__)
+    assert not compiled("torch")({"torchvision"}.__contains__)
+
+
+def test_it_takes_every_combination_of_two_words():
+    for (left, right), join in itertools.product(itertools.product(["torch", "not torch"], repeat=2), ["and", "or"]):
+        expression = f"{left} {join} {right}"
+        assert [ours(expression, name) for name in IDS] == [pytests(expression, name) for name in IDS]
