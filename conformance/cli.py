@@ -7,6 +7,7 @@ accounts for, 2 usage.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -336,11 +337,11 @@ def _array(values: Any) -> str:
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
     problem = suite.problem_of(case, dtype, reduction)
     answer = oracle.digits(problem, count=20)
-    exact = json.dumps(answer) if isinstance(answer, str | list) else str(want_of(answer))
+    exact = json.dumps(answer).replace('"', "") if isinstance(answer, str | list) else str(want_of(answer))
     table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
-    table.add_row("exact", "", escape(_shortened(exact)), "", "")
+    table.add_row("exact", "", escape(_legible(exact) if isinstance(answer, list) else _shortened(exact)), "", "")
     for item in items:
         if (item.dtype, item.reduction) != (dtype, reduction):
             continue
@@ -349,13 +350,20 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
         why = row["convention"] or row["explanation"]
         bridged = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
-            row["function"],
+            report.at_joints(row["function"]).strip(),
             row["status"],
-            escape(_shortened(row["got"] or row["exception"])),
+            escape(_legible(row["got"] or row["exception"])),
             ratio,
             escape(why + bridged),
         )
     out.print(table)
+
+
+def _legible(text: str) -> str:
+    """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
+    if text.startswith("["):
+        text = re.sub(r"-?\d+\.\d+(e[+-]?\d+)?", lambda found: f"{float(found[0]):.9g}", text)
+    return _shortened(text)
 
 
 def _shortened(text: str) -> str:

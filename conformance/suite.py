@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from conformance import registry
 from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
@@ -251,7 +252,7 @@ class Assessment:
             self.known.reason if self.known else "",
             list(comparison.where).__repr__() if comparison and comparison.where else "",
             _text(by_convention.hi) if by_convention is not None else "",
-            _text(verdict.allowed) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
+            _text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
             outcome.dtype if isinstance(outcome, Returned) else "",
         )
         return dict(zip(COLUMNS, values, strict=True))
@@ -305,6 +306,11 @@ def _text(values: Any) -> str:
     if array.size > SHOWN:
         array = array.reshape(-1)[np.linspace(0, array.size - 1, SHOWN).astype(int)]
     return json.dumps(array.tolist())
+
+
+def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Four significant digits, which is all a budget has and a third of the text."""
+    return np.array([float(f"{value:.4g}") for value in values.ravel().tolist()]).reshape(values.shape)
 
 
 def _short(text: str, most: int = 400) -> str:

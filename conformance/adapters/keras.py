@@ -86,7 +86,7 @@ def function(name: str, mean: str = "sum_over_batch_size") -> Function:
         options=options | {"sample_weights"},
         reductions=frozenset({"none", "sum", "mean"} if divisor == "kept" else {"mean"}),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
-        excludes=(frozenset({"output_weights", "binary"}), frozenset({"output_weights", "soft_binary"})),
+        excludes=(frozenset({"output_weights"}),),
         rules=(Rule(convention, ">=3", source=DOCUMENTATION),),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean),

@@ -6,7 +6,7 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.files import ReportError, check_writable, read, write
 from conformance.report.frames import counts, frame, largest_ratios
-from conformance.report.markdown import status_table, summary
+from conformance.report.markdown import at_joints, status_table, summary
 from conformance.report.run import RunInfo
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
@@ -15,6 +15,7 @@ __all__ = [
     "ReportError",
     "RunInfo",
     "agreement_matrix",
+    "at_joints",
     "check_writable",
     "conventions_table",
     "counts",

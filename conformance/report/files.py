@@ -125,7 +125,7 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def _parquet(table: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    table.to_parquet(buffer, engine="pyarrow", index=False)
+    table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", compression_level=19)
     return buffer.getvalue()
 
 

@@ -294,13 +294,13 @@ def status_table(results: pd.DataFrame) -> Table:
         if whose != framework:
             framework = whose
             shown.add_row(f"{framework} {versions[framework]}")
-        shown.add_row(_at_joints(own), *_cells(line, names))
+        shown.add_row(at_joints(own), *_cells(line, names))
     shown.add_section()
     shown.add_row("all", *_cells(found.sum(), names))
     return shown
 
 
-def _at_joints(name: str) -> str:
+def at_joints(name: str) -> str:
     """A long name broken where one sees that it goes on: before a capital or a colon."""
     lines = [" "]
     for piece in re.findall(r"[:A-Z]?[^:A-Z]+|.", name):

@@ -1,0 +1,78 @@
+"""What ships: the corpus, the ledger, and the generated parts of the README."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from conformance import known, readme, registry
+from conformance.coverage import coverage
+from conformance.digits import published, wrong_digits
+from conformance.loading import load, shipped
+from conformance.suite import load_suite
+
+CASES = load(shipped())
+ENTRIES, WRONG = known.read(shipped())
+HERE = {installed.framework.name: installed.version for installed in registry.installed()[0]}
+
+
+def test_it_has_at_least_a_hundred_and_twenty_cases_that_say_why() -> None:
+    assert len(CASES) >= 120
+    assert all(len(case.why) > 20 for case in CASES)
+
+
+def test_it_covers_every_pair_of_features_that_a_function_can_take() -> None:
+    assert coverage(CASES, registry.functions()).lacking == []
+
+
+def test_it_agrees_with_digits_from_an_independent_derivation() -> None:
+    stated = [case for case in CASES if type(case.expect).__name__ == "Digits"]
+    assert len(stated) >= 40
+    assert [error for case in stated for error in wrong_digits(case)] == []
+
+
+def test_it_says_that_the_number_the_article_prints_does_not_hold() -> None:
+    verdicts = {number.published.value: number.holds for case in CASES for number in published(case)}
+    assert verdicts["0.2162"] is False
+    assert verdicts["0.21616"] is True
+
+
+def test_it_ships_a_ledger_in_which_every_entry_names_a_case_and_a_function() -> None:
+    assert WRONG == []
+    assert ENTRIES
+    load_suite()
+
+
+@pytest.mark.parametrize("entry", {entry.line: entry for entry in ENTRIES}.values(), ids=str)
+def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known.Known) -> None:
+    framework = entry.function.partition(".")[0]
+    if framework not in HERE or not registry.within(HERE[framework], entry.versions):
+        pytest.skip(f"{framework} {entry.versions} is not installed")
+    ran = subprocess.run([sys.executable, "-c", entry.reproducer], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == entry.shows
+
+
+def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
+    rows = [
+        {"case": case, "reduction": reduction, "dtype": "float32", "want": "0.5", **row}
+        for _, case, reduction in readme.QUESTIONS
+        for row in (
+            {"function": "a.Loss", "got": "0.5", "status": "agrees"},
+            {"function": "b.Loss", "got": "0.25", "status": "diverges"},
+            {"function": "c.Loss", "got": "nan", "status": "disagrees"},
+            {"function": "d.Loss", "got": "", "status": "diverges"},
+        )
+    ]
+    text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- functions -->\n<!-- /functions -->\n"
+    new = readme.rendered(text, pd.DataFrame(rows))
+    assert "0.5 `a.Loss`; **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`" in new
+    assert "old" not in new
+    assert all(function.name in new for function in registry.functions())
+
+
+def test_it_misses_a_marker_that_the_readme_has_not() -> None:
+    with pytest.raises(LookupError):
+        readme.rendered("", pd.DataFrame({name: [] for name in ("case", "reduction", "dtype")}))
