@@ -24,7 +24,7 @@ from rich.table import Table
 import conformance
 from conformance import digits, oracle, registry, report, running, suite
 from conformance.coverage import coverage
-from conformance.adapter import LoweringError, nested
+from conformance.adapter import nested
 from conformance.case import Case, Reduction
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.loading import read as read_cases
@@ -48,6 +48,8 @@ app.add_typer(listing, name="list")
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 
+FAILURES = 5
+"""Items that could not be asked are shown up to this number."""
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
 CasesOption = Annotated[
     Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
@@ -106,6 +108,7 @@ def run(
         err.print(f"left out, not installed: {left_out}")
     cache = open_cache()
     rows: list[Row] = []
+    failures: list[str] = []
     stopped = ""
     try:
         if processes > 1:
@@ -113,23 +116,23 @@ def run(
         else:
             rows_made = running.rows_of(items, Suite(Oracle(cache), ledger))
         with _progress(len(items)) as advance:
-            for row in rows_made:
-                rows.append(row)
-                advance(row)
+            for made in rows_made:
+                advance(made)
+                (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         stopped = "interrupted"
-    except LoweringError as error:
-        stopped = f"harness error: {error}"
-    except CaseFileError as error:
-        stopped = str(error)
     finally:
         if cache is not None:
             cache.close()
     written = running.write(folder, rows, len(items), started, found, stopped)
     _finish(rows, len(items), found, written)
-    if stopped:
-        err.print(f"{escape(stopped)}: {len(rows)} of {len(items)} rows are in the report, which is marked incomplete")
-        raise typer.Exit(INTERRUPTED if stopped == "interrupted" else USAGE)
+    for failure in failures[:FAILURES]:
+        err.print(f"not asked: {escape(failure)}", soft_wrap=True)
+    if len(rows) < len(items):
+        more = f"{stopped}; " if stopped else ""
+        more += f"{len(failures)} could not be asked; " if failures else ""
+        err.print(f"{more}{len(rows)} of {len(items)} rows are in the report, which is marked incomplete")
+        raise typer.Exit(INTERRUPTED if stopped else USAGE)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 
@@ -266,8 +269,8 @@ def _progress(total: int) -> Iterator[Any]:
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("", total=total)
 
-        def advance(row: Row) -> None:
-            progress.update(task, advance=1, description=f"{row['framework']:<8}")
+        def advance(made: Row | str) -> None:
+            progress.update(task, advance=1, description="" if isinstance(made, str) else f"{made['framework']:<8}")
 
         yield advance
 

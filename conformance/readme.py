@@ -49,10 +49,10 @@ def findings(results: pd.DataFrame) -> str:
         if rows.empty:
             raise LookupError(f"the report has no {DTYPE} {reduction} of {case}")
         answers: dict[str, list[str]] = {}
-        for row in rows.itertuples():
-            same = answers.setdefault(_answer(row.got, row.status), [])
-            if code(row.function.partition(":")[0]) not in same:  # another way to say mean, with the same number
-                same.append(code(row.function))
+        for function, got, status in zip(rows["function"], rows["got"], rows["status"], strict=True):
+            same = answers.setdefault(_answer(str(got), str(status)), [])
+            if code(str(function).partition(":")[0]) not in same:  # else: another way to say mean, the same number
+                same.append(code(function))
         said = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
         lines.append([question, _number(str(rows["want"].iloc[0])), said])
     return table(("question", "the definition", "what is returned (float32)"), lines)

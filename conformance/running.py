@@ -9,22 +9,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conformance import registry
+from conformance.adapter import LoweringError
 from conformance.case import Case
 from conformance.coverage import coverage
 from conformance.digits import published
+from conformance.errors import CaseFileError
 from conformance.oracle import Oracle, open_cache
 from conformance.suite import Item, Row, Suite, load_suite, plan
 
 CHUNK = 32
 
 
-def rows_of(items: Sequence[Item], suite: Suite) -> Iterator[Row]:
-    """The row of every item, in order, in this process."""
+def rows_of(items: Sequence[Item], suite: Suite) -> Iterator[Row | str]:
+    """The row of every item, in order, in this process; for one that cannot be asked, why, as text."""
     for item in items:
-        yield suite.assess(item).row
+        try:
+            yield suite.assess(item).row
+        except (LoweringError, CaseFileError) as error:
+            yield f"{item.id}: {error}"
 
 
-def rows_from_processes(ids: Sequence[str], folder: Path | None, processes: int) -> Iterator[Row]:
+def rows_from_processes(ids: Sequence[str], folder: Path | None, processes: int) -> Iterator[Row | str]:
     """The rows of the items with these ids, from several fresh processes, in the order they finish."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
     with multiprocessing.get_context("spawn").Pool(processes, _start, (folder,)) as pool:
@@ -102,7 +107,7 @@ def _start(folder: Path | None) -> None:
     _suite = Suite(Oracle(open_cache()), ledger)
 
 
-def _work(ids: Sequence[str]) -> list[Row]:
+def _work(ids: Sequence[str]) -> list[Row | str]:
     rows = list(rows_of([_items[name] for name in ids], _suite))
     _suite.oracle.flush()
     return rows

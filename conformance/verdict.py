@@ -147,7 +147,7 @@ def _judge_returned(
     first = None
     must_raise = _must_raise(expect, want)
     if isinstance(want, Exact) and not must_raise:
-        first = compare(outcome.value, want, allowed, problem.dtype)
+        first = compare(outcome.value, want, allowed, problem.dtype, outcome.dtype)
         if first.within:
             return Verdict("agrees", outcome, want, first, allowed=allowed)
     if found := bench.explained(outcome, must_raise):
@@ -268,20 +268,21 @@ class _Bench:
             return None, None, allowed
         if not isinstance(answer, Exact):
             return answer, None, allowed
-        return answer, compare(outcome.value, answer, allowed, self.handed.dtype), allowed
+        return answer, compare(outcome.value, answer, allowed, self.handed.dtype, outcome.dtype), allowed
 
 
-def compare(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison:
+def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:
     """Hold a returned array against an exact answer, elementwise; see `Comparison`.
 
-    An answer beyond the largest number of the dtype is rightly returned as infinity; -0.0 equals 0.0.
+    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
+    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
         return Comparison(False, f"returned shape {got.shape}, where {want.hi.shape} is due", ratio=np.inf)
     if got.size == 0:
         return Comparison(True)
     hi, lo = want.hi, want.lo
-    largest = numpy_info(dtype)[3]
+    largest = numpy_info(returned or dtype)[3]
     overflow = (
         np.isinf(got) & (np.abs(hi) + np.broadcast_to(allowed, hi.shape) > largest) & (np.sign(got) == np.sign(hi))
     )
