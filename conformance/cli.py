@@ -125,7 +125,7 @@ def run(
         if cache is not None:
             cache.close()
     written = running.write(folder, rows, len(items), started, found, stopped)
-    _finish(rows, len(items), found, written)
+    _finish(rows, len(items), [] if keyword or framework else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
     if len(rows) < len(items):

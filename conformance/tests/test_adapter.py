@@ -256,7 +256,11 @@ def test_it_moves_the_classes_where_the_layout_wants_them():
     np.testing.assert_array_equal(handed.values, np.swapaxes(x, 1, 2))
     assert handed.order == "strided"
     assert adapter.labels(problem).values.shape == (2, 3, 1)
-    assert adapter.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (2, 4, 3)
+    assert adapter.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (
+        2,
+        4,
+        3,
+    )
 
 
 def test_it_spreads_sample_weights():

@@ -60,7 +60,9 @@ def test_it_knows_every_conversion():
 def test_it_converts_to_the_nearest_number(loss, given, wanted, dtype):
     asked = problem(loss, given, dtype)
     if given != "logits" and loss == "binary":
-        inside = asked.predictions.astype(float) if given == "probabilities" else np.exp(asked.predictions.astype(float))
+        inside = (
+            asked.predictions.astype(float) if given == "probabilities" else np.exp(asked.predictions.astype(float))
+        )
         keep = (inside > 0) & (inside < 1)
         asked = dataclasses.replace(asked, predictions=asked.predictions[keep], labels=asked.labels[keep])
     handed, name = bridge(asked, wanted)

@@ -208,7 +208,9 @@ def binary(given: str, soft: bool) -> Iterator[Case]:
             {"label_smoothing": 0.1},
             {"label_smoothing": 0.001, "positive_weight": np.array(0.3)},
         ):
-            yield case(x, y, loss="binary", given=given, target="binary", options=options, id=f"{given}/{width}/{options}")
+            yield case(
+                x, y, loss="binary", given=given, target="binary", options=options, id=f"{given}/{width}/{options}"
+            )
 
 
 def logarithm(p: Array) -> Array:
@@ -302,7 +304,9 @@ def test_it_allows_correct_code(kind, way, dtype):
     assert {name: ratio for name, ratio in found.items() if ratio > 1} == {}
 
 
-def reduced(problem: Problem, losses: Array, weights: Array, add: Callable[[Array], Array], divide_first: bool) -> Array:
+def reduced(
+    problem: Problem, losses: Array, weights: Array, add: Callable[[Array], Array], divide_first: bool
+) -> Array:
     """A sum or a weighted mean in the dtype."""
     if problem.reduction == "sum":
         return add(losses)

@@ -32,7 +32,9 @@ def run(source: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 
 def imported(source: str, folder: Path) -> set[str]:
     """The top-level packages that a script imported, by its own last line."""
-    script = f"{source}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    script = (
+        f"{source}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    )
     done = run(script, folder, CONFORMANCE_CACHE="off")
     assert done.returncode == 0, done.stdout + done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -113,8 +115,20 @@ def test_it_runs_on_python_3_10_beside_a_framework(module):
     tree = ast.parse(source, feature_version=(3, 10))
     # Names that came after 3.10 would parse.
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert not names & {"assert_never", "Self", "StrEnum", "override", "assert_type", "LiteralString", "UTC", "reveal_type"}
-    assert not {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"ExceptionGroup", "BaseExceptionGroup"}
+    assert not names & {
+        "assert_never",
+        "Self",
+        "StrEnum",
+        "override",
+        "assert_type",
+        "LiteralString",
+        "UTC",
+        "reveal_type",
+    }
+    assert not {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {
+        "ExceptionGroup",
+        "BaseExceptionGroup",
+    }
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert "tomllib" not in imported
 

@@ -200,7 +200,10 @@ def test_it_takes_frameworks_of_other_packages(folder):
     ("source", "message"),
     [
         ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is no conformance.adapter.Framework"),
-        ("import nowhere_at_all", "the adapter mini (mini:FRAMEWORK) cannot be loaded: No module named 'nowhere_at_all'"),
+        (
+            "import nowhere_at_all",
+            "the adapter mini (mini:FRAMEWORK) cannot be loaded: No module named 'nowhere_at_all'",
+        ),
     ],
 )
 def test_it_says_which_adapter_is_broken(folder, source, message):
@@ -256,7 +259,9 @@ def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
     result.assert_outcomes(passed=1, xfailed=2)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["XFAIL *miniature.DropsSmoothing*It forgets.*"])
-    result = folder.run(losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smoothed = miniatures.Categorical.smoothed")
+    result = folder.run(
+        losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smoothed = miniatures.Categorical.smoothed"
+    )
     result.assert_outcomes(passed=4, failed=2)
     result.stdout.fnmatch_lines(["*although the ledger knows it as a discrepancy*", "*remove the entry*"])
 
@@ -363,4 +368,6 @@ def test_it_says_where_a_report_cannot_be_written(folder):
 
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
-    result.stdout.fnmatch_lines(["*= cross-entropy conformance =*", "*miniature.DropsSmoothing float32 *categorical/x/plain"])
+    result.stdout.fnmatch_lines(
+        ["*= cross-entropy conformance =*", "*miniature.DropsSmoothing float32 *categorical/x/plain"]
+    )
