@@ -95,7 +95,7 @@ class Loss:
         return self.sum(weight)
 
     def sum(self, values: Array) -> Any:
-        return values.sum(dtype=np.float32 if values.dtype.itemsize < 4 else values.dtype)
+        return values.sum(dtype=wide(values.dtype))
 
     @classmethod
     def lower(cls, problem: Problem) -> Call:
@@ -223,6 +223,11 @@ class Binary(Loss):
 
     def tail(self, z: Array) -> Array:
         return np.log1p(np.exp(-np.abs(z)))
+
+
+def wide(dtype: Any) -> Any:
+    """What losses of a dtype are added up in."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def refuse(wrong: Any, why: str) -> None:
@@ -358,7 +363,7 @@ class AveragesTheLastAxis(Binary):
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         refuse(x.size == 0, "the mean of no outputs")
         loss, weight = super().losses(x, y)
-        return loss.mean(axis=-1, dtype=x.dtype), weight[..., 0]
+        return loss.mean(axis=-1, dtype=wide(x.dtype)).astype(x.dtype), weight[..., 0]
 
     def kept(self, x: Array, y: Array) -> Array:
         return np.ones(x.shape[:-1], dtype=bool)

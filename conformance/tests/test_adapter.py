@@ -221,13 +221,13 @@ def broken(*_: Any) -> Any:
     ids=["lower", "tensor", "prepare", "module", "attribute"],
 )
 def test_it_takes_a_bug_of_an_adapter_for_no_finding(bug):
-    with pytest.raises(LoweringError, match="recording.Recording on a/b/c: "):
+    with pytest.raises(LoweringError, match=r"recording\.Recording on a/b/c: "):
         recorded("sums", **bug)
 
 
 def test_it_finds_an_object_at_the_longest_module():
     assert resolve("conformance.tests.miniatures.Categorical.lower") == miniatures.Categorical.lower
-    with pytest.raises(LookupError, match="there is no nowhere.at.all"):
+    with pytest.raises(LookupError, match=r"there is no nowhere\.at\.all"):
         resolve("nowhere.at.all")
 
 

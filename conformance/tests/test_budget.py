@@ -397,4 +397,4 @@ def test_it_judges_a_finite_loss_beside_an_infinite_logit():
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])
 def test_it_takes_the_smaller_bound_for_sums(n):
-    assert budget.summing(n) == min(n - 1, budget.LAMBDA * n**0.5)
+    assert budget.summing(n) == min(n - 1, budget.LONG * n**0.5)

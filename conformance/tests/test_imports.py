@@ -145,7 +145,7 @@ def test_plain():
 
 def test_it_imports_no_numpy_where_nobody_asks_for_cases(tmp_path):
     (tmp_path / "test_plain.py").write_text(PLAIN)
-    source = "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:hypothesispytest', 'test_plain.py']))"
+    source = "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_plain.py']))"
     done = run(source, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTEST_PLUGINS="conformance.plugin")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "conformance" not in done.stdout

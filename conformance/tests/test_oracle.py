@@ -34,7 +34,7 @@ LARGEST = 1_500
 # A second derivation: the textbook formulas of the definition in mpmath, sharing no code with the oracle.
 
 
-class NoValue(Exception):
+class NoValueError(Exception):
     """The definition has none here."""
 
 
@@ -45,7 +45,7 @@ def textbook(problem: Problem) -> Any:
             return "invalid"
         try:
             return _reduced(problem)
-        except NoValue:
+        except NoValueError:
             return "undefined"
 
 
@@ -87,7 +87,7 @@ def _reduced(problem: Problem) -> Any:
         return np.array(total, dtype=object)
     divisor = _plus([pair[1] for pair in pairs if pair])
     if divisor == 0 or not mpmath.isfinite(divisor):
-        raise NoValue
+        raise NoValueError
     return np.array(total / divisor, dtype=object)
 
 
@@ -109,9 +109,9 @@ def _categorical(problem: Problem) -> list[Any]:
         smoothed = [(1 - e) * part + e / classes for part in target] if e else target
         picked = [c for c in range(classes) if smoothed[c] != 0]
         if problem.given != "logits" and any(map(mpmath.isnan, row)) and not any(mpmath.isnan(row[c]) for c in picked):
-            raise NoValue  # whether this nan counts is not for the definition to say
+            raise NoValueError  # whether this nan counts is not for the definition to say
         if problem.given == "logits" and not any(map(mpmath.isnan, row)) and max(row) in (mpmath.inf, -mpmath.inf):
-            raise NoValue  # inf/inf
+            raise NoValueError  # inf/inf
         terms = [_times(_times(w[c], smoothed[c]), _minus_log(problem.given, list(row), c)) for c in picked]
         found.append((_plus(terms), _plus([_times(w[c], smoothed[c]) for c in picked])))
     return found
@@ -162,7 +162,7 @@ def _times(a: Any, b: Any) -> Any:
     if mpmath.isnan(a) or mpmath.isnan(b):
         return mpmath.nan
     if (mpmath.isinf(a) and b == 0) or (mpmath.isinf(b) and a == 0):
-        raise NoValue
+        raise NoValueError
     return a * b
 
 
@@ -170,7 +170,7 @@ def _plus(terms: list[Any]) -> Any:
     if any(map(mpmath.isnan, terms)):
         return mpmath.nan
     if mpmath.inf in terms and -mpmath.inf in terms:
-        raise NoValue
+        raise NoValueError
     return mpmath.fsum(terms)
 
 
@@ -449,7 +449,7 @@ def test_it_has_the_same_answer_under_what_changes_no_value(convention):
 
 
 def test_it_refuses_kinds_of_input_that_nobody_knows():
-    with pytest.raises(ValueError, match="unknown kinds of input: .'full_moon'."):
+    with pytest.raises(ValueError, match="unknown kinds of input"):
         Convention(rejects=frozenset({"full_moon"}))
 
 
@@ -476,7 +476,7 @@ def test_it_encloses_what_many_more_digits_say(problem):
 def test_it_raises_the_precision_until_the_enclosure_is_as_narrow_as_asked():
     tiny = case([[800.0, 0.0]], [0]).problem("float64", "none")
     exact = Fraction(int(mpmath.floor(mpmath.exp(-800) * mpf(10) ** 380)), 10**380)
-    found = evaluate(tiny, within=np.array([1e-360]))
+    found = evaluate(tiny, within=np.array([5e-324]))
     assert isinstance(found, Exact)
     # Smaller than any float64: the radius has to say so.
     assert abs(exact - Fraction(found.hi[0]) - Fraction(found.lo[0])) <= Fraction(found.rad[0])

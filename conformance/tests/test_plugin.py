@@ -188,7 +188,8 @@ def test_it_takes_frameworks_of_other_packages(folder):
         import dataclasses
         from conformance.tests import miniatures
 
-        FRAMEWORK = dataclasses.replace(miniatures.framework(miniatures.Categorical), distributions=("mini",), modules=("mini",))
+        FRAMEWORK = miniatures.framework(miniatures.Categorical)
+        FRAMEWORK = dataclasses.replace(FRAMEWORK, distributions=("mini",), modules=("mini",))
         """
     )
     result = folder.pytester.runpytest_subprocess("--cases", "mine", "-m", "miniature", "-p", "no:cacheprovider")

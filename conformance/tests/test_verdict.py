@@ -398,7 +398,8 @@ def test_it_fails_what_the_ledger_knows_and_is_gone():
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_it_searches_an_explanation_beside_weights_per_output(reduction):
     stated = case(
-        [[0.5, -1.0], [2.0, 0.25], [0.1, 0.2], [0.3, 0.4]], [[1, 0], [0, 1], [1, 1], [0, 0]], loss="binary", target="binary",
+        [[0.5, -1.0], [2.0, 0.25], [0.1, 0.2], [0.3, 0.4]], [[1, 0], [0, 1], [1, 1], [0, 0]],
+        loss="binary", target="binary",
         options={"sample_weights": np.arange(1.0, 9.0).reshape(4, 2)}, reductions=("none", "sum", "mean"),
     )  # fmt: skip
     assessment = assessed(miniatures.CancelsLogits, stated, reduction)
