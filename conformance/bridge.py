@@ -107,11 +107,12 @@ _BALL: dict[str, Callable[[Any], Any]] = {
 
 
 def _log_softmax(z: Array) -> Array:
-    d = z - z.max(axis=1, keepdims=True)
+    top = z.max(axis=1, keepdims=True)
+    d = z - top
     e = np.exp(d)
     # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
     np.put_along_axis(e, np.argmax(d, axis=1)[:, np.newaxis], 0.0, axis=1)
-    return np.asarray(d - np.log1p(e.sum(axis=1, keepdims=True)))
+    return np.where(np.isfinite(top), d - np.log1p(e.sum(axis=1, keepdims=True)), np.nan)
 
 
 _FLOAT: dict[str, Callable[[Array], Array]] = {

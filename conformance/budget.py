@@ -78,7 +78,8 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
         loss = np.concatenate([piece[0] for piece in pieces]) if pieces else np.zeros(0)
         error = np.concatenate([piece[1] for piece in pieces]) if pieces else np.zeros(0)
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
-        error = np.where(given.kept, _finite(error) * unit + DIVISION * tiny, 0.0)
+        bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
+        error = np.where(bounded, error * unit + DIVISION * tiny, 0.0)
         loss = np.where(given.kept, loss, 0.0)
         if given.group == 0:
             loss = error = np.zeros(math.prod(given.shape))

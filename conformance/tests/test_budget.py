@@ -200,7 +200,7 @@ def binary(given: str, soft: bool) -> Iterator[Case]:
     rng = np.random.default_rng(5)
     for width in (0.01, 1.0, 8.0):
         z = rng.normal(size=ROWS) * width
-        y = rng.uniform(size=ROWS) if soft else rng.integers(0, 2, ROWS)
+        y = rng.uniform(size=ROWS) ** rng.choice([1, 6], ROWS) if soft else rng.integers(0, 2, ROWS)
         x = z if given == "logits" else 1 / (1 + np.exp(-z))
         for options in (
             {},
