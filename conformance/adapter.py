@@ -38,6 +38,10 @@ class Tensor:
     values: Array
     order: Order = "c"
 
+    def __post_init__(self) -> None:
+        if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
+            object.__setattr__(self, "order", "c")  # a scalar lies in memory one way
+
     def laid_out(self) -> Array:
         """A fresh array with these values in this memory order; the caller may break it."""
         values = self.values
@@ -45,7 +49,7 @@ class Tensor:
             return np.broadcast_to(values[_repeated(values)].copy(), values.shape)
         if self.order == "readonly" and values.size:
             return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
-        if self.order == "strided" and values.ndim:
+        if self.order == "strided":
             return np.repeat(values, 2, axis=-1)[..., ::2]
         return np.array(values, order="F" if self.order == "fortran" else "C")
 
@@ -61,7 +65,7 @@ class Tensor:
             return f"np.broadcast_to({base}[{index}], {self.values.shape})"
         if self.order == "readonly" and self.values.size:
             return f"np.frombuffer({base}.tobytes(), {dtype}).reshape({self.values.shape})"
-        if self.order == "strided" and self.values.ndim:
+        if self.order == "strided":
             return f"np.repeat({base}, 2, axis=-1)[..., ::2]"
         return f"np.asfortranarray({base})" if self.order == "fortran" else base
 

@@ -92,7 +92,8 @@ class Cache:
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute("PRAGMA synchronous=OFF")
                 database.execute(
-                    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum TEXT NOT NULL)"
+                    "CREATE TABLE IF NOT EXISTS answers"
+                    " (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum TEXT NOT NULL)"
                 )
                 database.execute("SELECT key, value, checksum FROM answers LIMIT 1").fetchone()
             except sqlite3.OperationalError as error:

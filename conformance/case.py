@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -145,7 +145,7 @@ class NoRightAnswer:
     why: str
 
 
-Expectation = Union[ByOracle, Digits, MustRaise, NoRightAnswer]
+Expectation = ByOracle | Digits | MustRaise | NoRightAnswer
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from rich.table import Table
 
 import conformance
 from conformance import digits, oracle, registry, report, running, suite
-from conformance.coverage import coverage
 from conformance.adapter import nested
 from conformance.case import Case, Reduction
+from conformance.coverage import coverage
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.loading import read as read_cases
 from conformance.loading import shipped

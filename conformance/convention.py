@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 Divisor = Literal["weight", "label_weight", "sample_weight", "kept", "samples"]
 Renormalise = Literal["no", "before_clip", "after_clip"]
@@ -16,7 +16,7 @@ BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
 EmptyBatch = Literal["reduced", "unreduced"]
-Epsilon = Union[float, Literal["dtype"]]
+Epsilon = float | Literal["dtype"]
 
 INVALID = frozenset(
     {

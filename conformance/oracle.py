@@ -389,9 +389,9 @@ def _sum(terms: Any) -> Term:
     total, special = arb(0), 0.0
     for term in terms:
         if isinstance(term, float):
-            special += term
-            if math.isnan(special) and not math.isnan(term):
+            if math.isinf(special) and term == -special:
                 raise NoAnswerError("inf - inf: infinite losses of both signs")
+            special += term
         else:
             total += term
     return special if special != 0 else total
@@ -417,8 +417,8 @@ def _split(term: Term) -> tuple[float, float, float]:
     rest = term - hi
     lo = float(rest.mid())
     # The radius in float, rounded up, with what hi + lo itself leaves out.
-    rad = float((rest - lo).abs_upper())
-    return hi, lo, math.nextafter(rad * (1 + 2**-20), INF) if rad else 0.0
+    left = (rest - lo).abs_upper()
+    return hi, lo, 0.0 if _is(left, 0) else math.nextafter(float(left) * (1 + 2**-20), INF)
 
 
 def _sharp(answer: Answer, within: Floats | None) -> bool:

@@ -7,7 +7,7 @@ really returned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ class Unsupported:
     why: str
 
 
-Outcome = Union[Returned, Raised, Crashed, TimedOut, Unsupported]
+Outcome = Returned | Raised | Crashed | TimedOut | Unsupported
 
 
 def warning_text(warning: Any) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conformance.case import Case
     from conformance.adapter import Function
+    from conformance.case import Case
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
@@ -48,9 +48,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from conformance import registry
 
     config = metafunc.config
-    for framework in registry.frameworks():
+    try:
+        known = registry.frameworks()
+    except registry.AdapterError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    for framework in known:
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
-    parents = [node.name for node in metafunc.definition.listchain()[1:-1]]
+    parents = [
+        node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
+    ]
     items = _items(config, _wanted(config, parents))
     marked = [pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items]
     metafunc.parametrize("item", marked)
@@ -141,7 +147,10 @@ class Recorder:
             return []
         from conformance import registry
 
-        here, missing = registry.installed()
+        try:
+            here, missing = registry.installed()
+        except registry.AdapterError as error:
+            return [f"conformance: {error}"]
         lines = [
             "conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")
         ]

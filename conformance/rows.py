@@ -47,6 +47,10 @@ class Rows:
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     """The kinds of invalid input for which `convention` has no answer either; empty if there is one."""
     kinds = examine(problem)
+    weights = problem.options.sample_weights
+    averaged = convention.binary_outputs == "mean_of_last_axis" and problem.loss == "binary"
+    if averaged and weights is not None and weights.ndim == problem.predictions.ndim > 1:
+        return frozenset({"shape_mismatch"})  # a weight per output has no place beside a loss per row
     invalid = kinds & INVALID - convention.accepts
     if "trailing_axis" in kinds & convention.accepts:
         invalid -= {"shape_mismatch"}

@@ -266,8 +266,8 @@ class Assessment:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
         lines.append(f"  got        {_short(row['got']) or row['exception']}")
         lines.append(f"  want       {_short(row['want'])}")
-        if self.verdict.comparison is not None:
-            c = self.verdict.comparison
+        c = self.verdict.comparison
+        if c is not None and c.error > 0:
             at = f" at {row['where']}" if row["where"] else ""
             lines.append(
                 f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"

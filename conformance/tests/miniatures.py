@@ -557,6 +557,25 @@ class ClipsAboveOnly(Clips):
         return np.log(np.minimum(p, p.dtype.type(1 - 1e-7)))
 
 
+class FloorsOneTerm(FloorsTheLog):
+    """Floors the logarithm of p and leaves that of 1 - p alone, where it documents both."""
+
+    def pair(self, x: Array) -> tuple[Array, Array]:
+        return super().pair(x)[0], Binary.pair(self, x)[1]
+
+
+class FloorsAtFifty(FloorsTheLog):
+    """Takes logarithms below -50 for -50, where it documents -100."""
+
+    def pair(self, x: Array) -> tuple[Array, Array]:
+        on, off = super().pair(x)
+        return (
+            (on, off)
+            if self.given == "logits"
+            else (np.minimum(on, on.dtype.type(50)), np.minimum(off, off.dtype.type(50)))
+        )
+
+
 class ClipsUnasked(Clips):
     """Clips and documents nothing."""
 
