@@ -304,6 +304,29 @@ def test_it_allows_correct_code(kind, way, dtype):
     assert {name: ratio for name, ratio in found.items() if ratio > 1} == {}
 
 
+@pytest.mark.parametrize("positive", [0.3, 3.3, 20.0])
+@pytest.mark.parametrize(
+    ("way", "convention"),
+    [
+        pytest.param(one_tail, CANCELS, marks=pytest.mark.xfail(reason="weighted terms cancel too", strict=True)),
+        (two_softplus, DEFINITION),
+    ],
+)
+def test_it_allows_weighted_outputs_by_the_hundred_thousand(way, convention, positive):
+    # In float32, so that float64 is exact enough to hold them against.
+    rng = np.random.default_rng(0)
+    n = 200_000
+    z, y = rng.normal(size=n) * rng.choice([0.1, 1, 8, 40], n), rng.uniform(size=n) ** rng.choice([1, 6], n)
+    stated = case(z, y, loss="binary", target="binary", options={"positive_weight": np.array(positive)})
+    problem = stated.problem("float32", "none")
+    x, y = problem.predictions.astype(np.float64), problem.labels.astype(np.float64)
+    tail = np.log1p(np.exp(-np.abs(x)))
+    on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
+    exact = float(problem.options.positive_weight) * y * on + (1 - y) * off
+    error = np.abs(way(problem).astype(np.float64) - exact)
+    assert (error / budget.allowed(problem, convention)).max() <= 1
+
+
 def reduced(
     problem: Problem, losses: Array, weights: Array, add: Callable[[Array], Array], divide_first: bool
 ) -> Array:
