@@ -73,7 +73,7 @@ class Tensor:
 def _repeated(values: Array) -> tuple[slice, ...]:
     """An index that keeps one of each axis along which nothing changes."""
     first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
-    same = [bool(np.all((values == one) | ((values != values) & (one != one)))) for one in first]
+    same = [bool(np.all(_identical(values, one))) for one in first]
     return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
 
 
@@ -295,7 +295,13 @@ def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _same(now: Array, before: Array) -> bool:
-    return now.shape == before.shape and bool(np.all((now == before) | ((now != now) & (before != before))))
+    return now.shape == before.shape and bool(np.all(_identical(now, before)))
+
+
+def _identical(a: Array, b: Array) -> Array:
+    """Elementwise: equal, both nan, and of one sign where they are zero."""
+    signs = np.signbit(a) == np.signbit(b) if a.dtype.kind in "fV" else np.True_
+    return np.asarray(((a == b) & signs) | ((a != a) & (b != b)))
 
 
 # What lowerings share: exact re-encodings of labels, and arrays as the layout wants them.

@@ -20,7 +20,7 @@ that adds the shift back before it subtracts the label's logit (`cancellation="l
 *Logits, binary.*  log(1 + exp(-|z|)) through exp and log1p is relatively accurate (2g u; |z| is exact), and
 the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  A soft label, or a
 positive weight, makes products of |z| that are rounded, 2u |z| each side.  With `cancellation="logits"`
-terms of size |z| cancel and u |z| is lost once more on each.
+terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one.
 
 *Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
 convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
@@ -214,14 +214,14 @@ def _binary(
     e = given.smoothing
     y = given.q[here] * (1 - e) + e / 2
     positive = np.ones_like(y) if given.positive_weight is None else given.positive_weight[here]
-    products = 1.0
+    products = 1.0 + (given.positive_weight is not None)
     if given.given == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
         crisp = ((y == 0) | (y == 1)) & (positive == 1)
         rounded = np.where(crisp, 0.0, 2.0) * np.abs(x)
         if convention.cancellation == "logits":
-            rounded = rounded + np.abs(x)
+            rounded = rounded + np.abs(x) * (1 if given.positive_weight is None else 3)
         on_error = 2 * g * tail + products * on + rounded
         off_error = 2 * g * tail + products * off + rounded
         sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)

@@ -176,6 +176,8 @@ class Suite:
 def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
     """See `conformance.replay`."""
     cases = {found.id: found for found in load(shipped())}
+    if case not in cases:
+        raise LookupError(f"there is no shipped case {case}")
     here, _ = registry.installed()
     for item in plan([cases[case]], here):
         if (item.function.name, item.dtype, item.reduction) == (function, dtype, reduction):

@@ -9,8 +9,8 @@ import pytest
 
 from conformance.adapter import Function
 from conformance.case import Case, Layout, MustRaise, NoRightAnswer, Options
-from conformance.generate import GeneratedCase, Recipe
 from conformance.coverage import coverage
+from conformance.generate import GeneratedCase, Recipe
 
 FUNCTION = Function(
     name="mini.Loss",
