@@ -60,6 +60,11 @@ def check_writable(folder: Path) -> None:
         raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
     except OSError as error:
         raise ReportError(folder, f"cannot be written ({_reason(error)})", advice) from error
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        advice = "install a pyarrow and a numpy that fit each other"
+        raise ReportError(folder, f"results.parquet cannot be written ({error})", advice) from error
 
 
 def write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -493,3 +494,9 @@ def test_the_table_of_conventions_has_a_row_for_each_range_of_versions():
         ["mini.Loss", ">=2", "all", "clip=1e-07", "https://mini"],
         ["mini.Loss", "<2", "index", "the definition", "https://mini"],
     ]
+
+
+def test_it_says_before_a_run_that_parquet_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ReportError, match=r"results.parquet cannot be written .*; install a pyarrow"):
+        report.check_writable(tmp_path)
