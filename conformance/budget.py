@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -68,9 +69,32 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
     """
     if refused(problem, convention):
         return np.zeros(())
+    known = _KNOWN.setdefault(problem, {})
+    key = (_read(problem, convention), asked is not None)
+    if key not in known:
+        known[key] = _allowed(problem, convention, asked is not None)
+    return known[key]
+
+
+_KNOWN: WeakKeyDictionary[Problem, dict[tuple[Convention, bool], Floats]] = WeakKeyDictionary()
+"""Functions that differ in nothing that matters here share a budget."""
+
+
+def _read(problem: Problem, convention: Convention) -> Convention:
+    """The convention with only the choices that matter for the budget of this problem."""
+    names = ["default_ignore_index", "empty_batch"]
+    names += ["mean_divides_by"] if problem.reduction == "mean" else []
+    names += ["clip", "log_floor", "renormalise"] if problem.given == "probabilities" else []
+    names += ["cancellation"] if problem.given == "logits" else []
+    names += ["log_floor"] if problem.given == "log_probabilities" else []
+    names += ["binary_outputs"] if problem.loss == "binary" else []
+    return convention.restricted_to(tuple(names))
+
+
+def _allowed(problem: Problem, convention: Convention, bridged: bool) -> Floats:
     given = rows(problem, convention)
     unit, tiny, _, _ = numpy_info(problem.dtype)
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], asked is not None)
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
     if problem.dtype == "float16":
         tiny = float(np.finfo(np.float16).smallest_subnormal)
     with np.errstate(all="ignore"):

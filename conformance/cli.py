@@ -224,6 +224,7 @@ def lint(
     except CaseErrors as error:
         problems += error.errors
     checked, wrong = read_cases(where, generate=True)
+    wrong += [error for case in checked for error in digits.wrong_digits(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)

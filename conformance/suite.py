@@ -118,7 +118,8 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     """
     folder = shipped() if folder is None else folder
     cases, errors = read_cases(folder)
-    errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
+    if folder.resolve() != shipped().resolve():  # of the shipped ones `conformance lint` and the tests say so
+        errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
     home = root_of(folder) if folder.is_file() else folder
     entries, wrong = read_known(home)
     ledger = Ledger(entries)

@@ -30,6 +30,8 @@ SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
+"""Options that leave pytest and this package; Hypothesis's plugin alone takes as long as the rest of the start."""
 Result = dict[str, Any]
 
 
@@ -74,13 +76,13 @@ def started(module: str) -> Result:
 
 
 def pytest(*arguments: str) -> Result:
-    """`pytest` on the conformance test, and which modules it left loaded."""
+    """`pytest` on the conformance test, without the plugins of others, and which modules it left loaded."""
     import pytest
 
     from conformance.plugin import TEST_FILE
 
     with tempfile.TemporaryDirectory() as folder:
-        status = pytest.main([str(TEST_FILE), "--rootdir", folder, "-q", "-p", "no:cacheprovider", *arguments])
+        status = pytest.main([str(TEST_FILE), "--rootdir", folder, *QUIET, *arguments])
     return {"status": int(status), "modules": sorted(sys.modules)}
 
 

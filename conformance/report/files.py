@@ -130,7 +130,7 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def _parquet(table: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", compression_level=19)
+    table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", compression_level=9)
     return buffer.getvalue()
 
 
