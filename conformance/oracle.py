@@ -109,8 +109,10 @@ def evaluate(problem: Problem, convention: Convention = DEFINITION, within: Floa
             answer = _exact(shape, terms, precision)
         except NoAnswerError as reason:
             return Undefined(str(reason))
-        if _sharp(answer, within):
+        if _sharp(answer, within) and _resolved(answer):
             return answer
+    if _sharp(answer, within):
+        return answer
     raise ArithmeticError(f"{problem.case}: the enclosure stays wider than asked at {PRECISIONS[-1]} bits")
 
 
@@ -427,6 +429,12 @@ def _sharp(answer: Answer, within: Floats | None) -> bool:
     finite = np.isfinite(answer.hi)
     limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if within is None else within
     return bool(np.all(answer.rad[finite] <= np.broadcast_to(limit, answer.rad.shape)[finite]))
+
+
+def _resolved(answer: Exact) -> bool:
+    """Whether hi is the exact answer rounded to float64 and not an accident of the precision that was asked for."""
+    finite = np.isfinite(answer.hi)
+    return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
 
 
 # What the cache stores: text of a kind, or three float64 arrays, little-endian.
