@@ -79,10 +79,10 @@ def _repeated(values: Array) -> tuple[slice, ...]:
 
 def nested(values: Array) -> str:
     """An array as nested Python lists whose numbers read back exactly."""
+    if values.dtype.kind in "biu" or (values.dtype == np.float64 and bool(np.all(np.isfinite(values)))):
+        return str(values.tolist())
     if values.ndim:
         return "[" + ", ".join(nested(value) for value in values) + "]"
-    if values.dtype.kind in "biu":
-        return str(values.item())
     number = float(values)
     if not np.isfinite(number):
         return f"float('{number}')"

@@ -44,7 +44,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from conformance.case import Problem
+from conformance.case import Problem, Reduction
 from conformance.convention import Convention
 from conformance.domain import numpy_info
 from conformance.rows import Rows, refused, rows
@@ -56,6 +56,7 @@ LONG = 2.0
 DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
 CHUNK = 1 << 16
+"""Predictions worked on at once; what is computed from them stays in the processor's cache."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,21 +70,33 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
     """
     if refused(problem, convention):
         return np.zeros(())
-    known = _KNOWN.setdefault(problem, {})
-    key = (_read(problem, convention), asked is not None)
+    known = _REDUCED.setdefault(problem, {})
+    key = (_read(problem, convention, problem.reduction), asked is not None)
     if key not in known:
-        known[key] = _allowed(problem, convention, asked is not None)
+        known[key] = _reduced(problem, *key)
     return known[key]
 
 
-_KNOWN: WeakKeyDictionary[Problem, dict[tuple[Convention, bool], Floats]] = WeakKeyDictionary()
-"""Functions that differ in nothing that matters here share a budget."""
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """A loss per sample, as its absolute value counts, and the absolute error it may have; weights applied."""
+
+    given: Rows
+    loss: Floats
+    error: Floats
 
 
-def _read(problem: Problem, convention: Convention) -> Convention:
-    """The convention with only the choices that matter for the budget of this problem."""
-    names = ["default_ignore_index", "empty_batch"]
-    names += ["mean_divides_by"] if problem.reduction == "mean" else []
+_Key = tuple[Convention, bool]
+_REDUCED: WeakKeyDictionary[Problem, dict[_Key, Floats]] = WeakKeyDictionary()
+_SAMPLES: WeakKeyDictionary[Problem, dict[_Key, _Samples]] = WeakKeyDictionary()
+"""Functions that differ in nothing that matters here share a budget, and reductions what is before them."""
+
+
+def _read(problem: Problem, convention: Convention, reduction: Reduction) -> Convention:
+    """The convention with only the choices that matter for the budget of this problem at that reduction."""
+    names = ["default_ignore_index"]
+    names += ["mean_divides_by"] if reduction == "mean" else []
+    names += ["empty_batch"] if reduction != "none" else []
     names += ["clip", "log_floor", "renormalise"] if problem.given == "probabilities" else []
     names += ["cancellation"] if problem.given == "logits" else []
     names += ["log_floor"] if problem.given == "log_probabilities" else []
@@ -91,19 +104,38 @@ def _read(problem: Problem, convention: Convention) -> Convention:
     return convention.restricted_to(tuple(names))
 
 
-def _allowed(problem: Problem, convention: Convention, bridged: bool) -> Floats:
-    given = rows(problem, convention)
-    unit, tiny, _, _ = numpy_info(problem.dtype)
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
-    if problem.dtype == "float16":
-        tiny = float(np.finfo(np.float16).smallest_subnormal)
+def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
+    known = _SAMPLES.setdefault(problem.unreduced, {})
+    key = (_read(problem, convention, "none"), bridged)
+    if key not in known:
+        known[key] = _samples(problem, *key)
+    given, loss, error = known[key].given, known[key].loss, known[key].error
+    unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
-        pieces = [_losses(given, convention, start, arithmetic) for start in _starts(given)]
-        loss = np.concatenate([piece[0] for piece in pieces]) if pieces else np.zeros(0)
-        error = np.concatenate([piece[1] for piece in pieces]) if pieces else np.zeros(0)
+        if problem.reduction == "none":
+            return _finite(error.reshape(given.shape))
+        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return np.zeros((0,))
+        size = np.abs(loss).sum()
+        total = error.sum() + summing(error.size) * unit * size
+        if problem.reduction == "mean":
+            divisor = abs(_divisor(given, convention))
+            weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
+            rounding = (DIVISION + summing(error.size) * weighed) * unit * (size / divisor)
+            total = total / divisor + rounding + _least(problem.dtype)
+    return _finite(np.asarray(total))
+
+
+def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
+    given = rows(problem, convention)
+    unit = numpy_info(problem.dtype)[0]
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
+    with np.errstate(all="ignore"):
+        pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
+        loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error * unit + DIVISION * tiny, 0.0)
+        error = np.where(bounded, error * unit + DIVISION * _least(problem.dtype), 0.0)
         loss = np.where(given.kept, loss, 0.0)
         if given.group == 0:
             loss = error = np.zeros(math.prod(given.shape))
@@ -116,17 +148,12 @@ def _allowed(problem: Problem, convention: Convention, bridged: bool) -> Floats:
             weights = np.abs(given.sample_weights)
             error = (error + unit * np.abs(loss)) * weights
             loss = loss * weights
-        if problem.reduction == "none":
-            return _finite(error.reshape(given.shape))
-        if convention.empty_batch == "unreduced" and given.shape == (0,):
-            return np.zeros((0,))
-        total = error.sum() + summing(error.size) * unit * np.abs(loss).sum()
-        if problem.reduction == "mean":
-            divisor = abs(_divisor(given, convention))
-            mean = np.abs(loss).sum() / divisor
-            weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            total = total / divisor + (DIVISION + summing(error.size) * weighed) * unit * mean + tiny
-    return _finite(np.asarray(total))
+    return _Samples(given, loss, error)
+
+
+def _least(dtype: str) -> float:
+    """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
+    return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else numpy_info(dtype)[1]
 
 
 def summing(n: int) -> float:
@@ -134,8 +161,10 @@ def summing(n: int) -> float:
     return min(max(n - 1, 0), LONG * math.sqrt(n))
 
 
-def _starts(given: Rows) -> range:
-    return range(0, len(given.x), CHUNK)
+def _chunks(given: Rows) -> list[slice]:
+    """Rows of about `CHUNK` predictions."""
+    rows = max(1, CHUNK // max(1, math.prod(given.x.shape[1:])))
+    return [slice(start, start + rows) for start in range(0, len(given.x), rows)]
 
 
 def _has_weights(given: Rows) -> bool:
@@ -151,13 +180,10 @@ class _Arithmetic:
     bridged: bool
 
 
-def _losses(given: Rows, convention: Convention, start: int, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
     """(loss, error in units of u) for a chunk of rows, weights per sample not yet applied."""
-    rows_here = slice(start, start + CHUNK)
-    x = given.x[rows_here].astype(np.float64)
-    if given.binary:
-        return _binary(given, convention, x, rows_here, arithmetic)
-    return _categorical(given, convention, x, rows_here, arithmetic)
+    x = given.x[here].astype(np.float64)
+    return (_binary if given.binary else _categorical)(given, convention, x, here, arithmetic)
 
 
 def _categorical(

@@ -251,10 +251,24 @@ class Problem:
     reduction: Reduction
     why: str = field(default="")
 
+    def reduced(self, reduction: Reduction) -> Problem:
+        """The same problem at another reduction; it shares with this one what no reduction changes."""
+        found = dataclasses.replace(self, reduction=reduction)
+        vars(found)["unreduced"] = self.unreduced
+        return found
+
+    @property
+    def unreduced(self) -> Problem:
+        """The problem that this one was `reduced` from: what no reduction changes is remembered under it."""
+        return vars(self).get("unreduced", self)
+
     @cached_property
     def digest(self) -> str:
         """32 hex digits of SHA-256 over what the exact answer depends on (not the layout)."""
-        options = {name: getattr(self.options, name) for name in self.options.names()}
+        return content_digest({"content": self.unreduced._content, "reduction": self.reduction}, digits=32)
+
+    @cached_property
+    def _content(self) -> str:
         return content_digest(
             {
                 "loss": self.loss,
@@ -262,9 +276,8 @@ class Problem:
                 "target": self.target,
                 "predictions": self.predictions,
                 "labels": self.labels,
-                "options": options,
+                "options": {name: getattr(self.options, name) for name in self.options.names()},
                 "dtype": self.dtype,
-                "reduction": self.reduction,
             },
             digits=32,
         )

@@ -19,6 +19,7 @@ UNNORMALISED = 16
 
 def examine(problem: Problem) -> frozenset[str]:
     """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
+    problem = problem.unreduced
     known = _EXAMINED.get(problem)
     if known is None:
         known = _EXAMINED[problem] = _examine(problem)

@@ -68,12 +68,25 @@ class Item:
 @functools.lru_cache(maxsize=4)
 def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
     """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
-    return case.problem(dtype, reduction)
+    return _unreduced(case, dtype).reduced(reduction)
+
+
+@functools.lru_cache(maxsize=2)
+def _unreduced(case: Case, dtype: str) -> Problem:
+    return case.problem(dtype, "none")
 
 
 @functools.lru_cache(maxsize=4)
 def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     """A problem with its predictions converted for the functions that need it; kept as in `problem_of`."""
+    if problem.given == given:
+        return problem, ""
+    converted, name = _unreduced_bridged(problem.unreduced, given)
+    return converted.reduced(problem.reduction), name
+
+
+@functools.lru_cache(maxsize=4)
+def _unreduced_bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     return bridge(problem, given)
 
 

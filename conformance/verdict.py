@@ -45,6 +45,7 @@ class Comparison:
 
     where: its index, () for a scalar.  ratio: error / allowed, inf where nothing finite could be compared.
     ulps: error in units in the last place of the exact answer, in the dtype of the problem.
+    misshapen: there was no element to compare, because the shapes differ.
     """
 
     within: bool
@@ -54,6 +55,7 @@ class Comparison:
     allowed: float = 0.0
     ratio: float = 0.0
     ulps: float = 0.0
+    misshapen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +170,7 @@ def _judge_returned(
     else:
         start = first.why if first is not None else "returned a value"
     by_convention, nearer = bench.documented_comparison(outcome)
-    if nearer is not None and (first is None or (np.isinf(first.ratio) and "shape" in first.why)):
+    if nearer is not None and (first is None or first.misshapen):
         # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
         start, first = f"{nearer.why}, by what it documents", nearer
     guess = bench.guess(outcome, conventions)
@@ -181,16 +183,14 @@ class _Bench:
     def __init__(self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle) -> None:
         self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
         self.bridged = asked is not handed
-        self._allowed: dict[Convention, Floats] = {}
+        self.choices = tuple(name for name in documented.choices() if name not in UNJUDGED)
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        if part in self._allowed:
-            return self._allowed[part]
         renormalise = self.documented.renormalise if part.renormalise == "no" else part.renormalise
         accepts = part.accepts | self.documented.accepts
         base = dataclasses.replace(part, renormalise=renormalise, accepts=accepts)
-        return self._allowed.setdefault(part, budget.allowed(self.handed, base, self.asked if self.bridged else None))
+        return budget.allowed(self.handed, base, self.asked if self.bridged else None)
 
     def definition(self) -> Answer:
         limit = self.allowed() * SHARPER
@@ -206,14 +206,13 @@ class _Bench:
         full = self._held(outcome, self.documented)
         if full is None:
             return None
-        names = tuple(name for name in self.documented.choices() if name not in UNJUDGED)
-        for size in range(len(names)):
-            for part in itertools.combinations(names, size):
+        for size in range(len(self.choices)):
+            for part in itertools.combinations(self.choices, size):
                 if size == 0 and not self.bridged:
                     continue
                 if found := self._held(outcome, self.documented.restricted_to(part)):
                     return part, *found
-        return names, *full
+        return self.choices, *full
 
     def named(self, names: tuple[str, ...]) -> str:
         """The part of the documented convention that explains an outcome, as text; with the bridge if that matters."""
@@ -246,8 +245,7 @@ class _Bench:
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
-        names = tuple(name for name in self.documented.choices() if name not in UNJUDGED)
-        if not names or refused(self.handed, self.documented):
+        if not self.choices or refused(self.handed, self.documented):
             return None, None
         answer, comparison, _ = self._compared(outcome, self.documented)
         return (answer, comparison) if isinstance(answer, Exact) else (None, None)
@@ -277,24 +275,22 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
     another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
-        return Comparison(False, f"returned shape {got.shape}, where {want.hi.shape} is due", ratio=np.inf)
+        why = f"returned shape {got.shape}, where {want.hi.shape} is due"
+        return Comparison(False, why, ratio=np.inf, misshapen=True)
     if got.size == 0:
         return Comparison(True)
     hi, lo = want.hi, want.lo
     largest = numpy_info(returned or dtype)[3]
-    overflow = (
-        np.isinf(got) & (np.abs(hi) + np.broadcast_to(allowed, hi.shape) > largest) & (np.sign(got) == np.sign(hi))
-    )
-    with np.errstate(invalid="ignore"):
-        special = np.isnan(got) | np.isnan(hi) | np.isinf(got) | np.isinf(hi)
-        same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
-        error = np.where(special, np.where(same, 0.0, np.inf), np.abs((got - hi) - lo))
-    limit = np.broadcast_to(allowed, error.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    limit = allowed + np.zeros(hi.shape)
+    with np.errstate(all="ignore"):
+        error = np.abs((got - hi) - lo)
+        special = ~np.isfinite(got) | ~np.isfinite(hi)
+        if np.any(special):
+            overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
+            same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
+            error = np.where(special, np.where(same, 0.0, np.inf), error)
         ratio = np.where(error == 0, 0.0, error / limit)
-        ulp = np.abs(np.spacing(np.where(special, 1.0, hi).astype(numpy_dtype(dtype)))).astype(np.float64)
-    index = int(np.argmax(ratio))
-    where = tuple(int(i) for i in np.unravel_index(index, error.shape))
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
     why = ""
     if worst > 1:
@@ -303,8 +299,10 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
             why = f"returned {got[where]!s}{place}, where {hi[where]!s} is due"
         else:
             why = f"off by {worst:.3g} budgets{place}"
-    with np.errstate(over="ignore", divide="ignore"):
-        ulps = float(error[where] / ulp[where])
+    with np.errstate(all="ignore"):
+        near = np.float64(1.0) if special[where] else hi[where]
+        unit = abs(float(np.spacing(near.astype(numpy_dtype(dtype)))))
+        ulps = float(error[where]) / unit
     return Comparison(worst <= 1, why, where, float(error[where]), float(limit[where]), worst, ulps)
 
 
