@@ -295,6 +295,8 @@ def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _same(now: Array, before: Array) -> bool:
+    if now.dtype == before.dtype and now.shape == before.shape and now.tobytes() == before.tobytes():
+        return True
     return now.shape == before.shape and bool(np.all(_identical(now, before)))
 
 

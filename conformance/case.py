@@ -212,7 +212,8 @@ class Case:
 
     def problems(self) -> list[Problem]:
         """Every problem of this case: dtypes x reductions, in the order the case gives them."""
-        return [self.problem(dtype, reduction) for dtype in self.dtypes for reduction in self.reductions]
+        whole = [self.problem(dtype, "none") for dtype in self.dtypes]
+        return [problem.reduced(reduction) for problem in whole for reduction in self.reductions]
 
     def problem(self, dtype: str, reduction: Reduction) -> Problem:
         """The case at one dtype and reduction."""

@@ -426,8 +426,10 @@ def _split(term: Term) -> tuple[float, float, float]:
 def _sharp(answer: Answer, within: Floats | None) -> bool:
     if not isinstance(answer, Exact):
         return True
-    finite = np.isfinite(answer.hi)
     limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if within is None else within
+    if bool(np.all(answer.rad <= limit)):
+        return True
+    finite = np.isfinite(answer.hi)
     return bool(np.all(answer.rad[finite] <= np.broadcast_to(limit, answer.rad.shape)[finite]))
 
 

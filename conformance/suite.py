@@ -100,16 +100,11 @@ def plan(
     items = []
     functions = [(installed, function) for installed in here for function in installed.framework.functions]
     for case in cases:
-        for dtype in case.dtypes:
-            for reduction in case.reductions:
-                problem = None
-                for installed, function in functions:
-                    item = Item(installed, function, case, dtype, reduction)
-                    if wanted is not None and not wanted(function, item.id):
-                        continue
-                    problem = problem or case.sketch.problem(dtype, reduction)
-                    if unsupported(function, case, problem) is None:
-                        items.append(item)
+        for problem in case.sketch.problems():
+            for installed, function in functions:
+                item = Item(installed, function, case, problem.dtype, problem.reduction)
+                if (wanted is None or wanted(function, item.id)) and unsupported(function, case, problem) is None:
+                    items.append(item)
     return items
 
 

@@ -8,6 +8,7 @@ function's documented convention (by substitution, within the same budget), or i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import typing
 from collections.abc import Iterator, Sequence
@@ -187,10 +188,7 @@ class _Bench:
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        renormalise = self.documented.renormalise if part.renormalise == "no" else part.renormalise
-        accepts = part.accepts | self.documented.accepts
-        base = dataclasses.replace(part, renormalise=renormalise, accepts=accepts)
-        return budget.allowed(self.handed, base, self.asked if self.bridged else None)
+        return budget.allowed(self.handed, _computed(part, self.documented), self.asked if self.bridged else None)
 
     def definition(self) -> Answer:
         limit = self.allowed() * SHARPER
@@ -318,6 +316,14 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
     return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
 
 
+@functools.cache
+def _computed(part: Convention, documented: Convention) -> Convention:
+    """A part of a convention, with the roundings of how the function documents to compute."""
+    renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
+    return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
+
+
+@functools.cache
 def _semantic(convention: Convention) -> Convention:
     return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
 
