@@ -261,7 +261,8 @@ class Problem:
     @property
     def unreduced(self) -> Problem:
         """The problem that this one was `reduced` from: what no reduction changes is remembered under it."""
-        return vars(self).get("unreduced", self)
+        problem: Problem = vars(self).get("unreduced", self)
+        return problem
 
     @cached_property
     def digest(self) -> str:

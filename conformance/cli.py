@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -124,8 +125,9 @@ def run(
     finally:
         if cache is not None:
             cache.close()
-    written = running.write(folder, rows, len(items), started, found, stopped)
-    _finish(rows, len(items), [] if keyword or framework else found, written)
+    results = report.frame(rows)
+    written = running.write(folder, results, len(items), started, found, stopped)
+    _finish(rows, results, len(items), [] if keyword or framework else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
     if len(rows) < len(items):
@@ -276,12 +278,12 @@ def _progress(total: int) -> Iterator[Any]:
         yield advance
 
 
-def _finish(rows: list[Row], planned: int, cases: list[Case], written: Path) -> None:
+def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
     for row in rows:
         if row["expected"] in ("unexpected", "stale"):
             out.print(f"[bold]{row['expected']}[/] {escape(_headline(row))}", soft_wrap=True)
     if rows:
-        out.print(report.status_table(report.frame(rows)))
+        out.print(report.status_table(results))
         for line in running.closing_lines(rows, planned, cases):
             out.print(escape(line), soft_wrap=True)
     out.print(f"report: {written}", soft_wrap=True)

@@ -174,15 +174,14 @@ class Recorder:
         folder = self.config.getoption("report")
         if folder is None or not self.planned:
             return
-        from conformance import running
-        from conformance.report import ReportError
+        from conformance import report, running
 
         stopped = "" if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else "interrupted"
         try:
             self.written = running.write(
-                Path(folder), self.rows, self.planned, self.started, _cases_of(self.config), stopped
+                Path(folder), report.frame(self.rows), self.planned, self.started, _cases_of(self.config), stopped
             )
-        except ReportError as error:
+        except report.ReportError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 

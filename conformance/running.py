@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance import registry
 from conformance.adapter import LoweringError
@@ -17,11 +19,15 @@ from conformance.errors import CaseFileError
 from conformance.oracle import Oracle, open_cache
 from conformance.suite import Item, Row, Suite, load_suite, plan
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 CHUNK = 32
 
 
 def rows_of(items: Sequence[Item], suite: Suite) -> Iterator[Row | str]:
     """The row of every item, in order, in this process; for one that cannot be asked, why, as text."""
+    gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
     for item in items:
         try:
             yield suite.assess(item).row
@@ -38,15 +44,16 @@ def rows_from_processes(ids: Sequence[str], folder: Path | None, processes: int)
 
 
 def write(
-    folder: Path, rows: Sequence[Row], planned: int, started: float, cases: Sequence[Case], interrupted: str = ""
+    folder: Path, results: pd.DataFrame, planned: int, started: float, cases: Sequence[Case], interrupted: str = ""
 ) -> Path:
     """Write the report of a run, whole or not, and return its folder; raises ReportError.
 
-    planned: how many rows there were to be.  started: seconds since the epoch.  interrupted: why it ended early.
+    results: a `report.frame` of its rows.  planned: how many rows there were to be.  started: seconds since
+    the epoch.  interrupted: why it ended early.
     """
     from conformance import report  # pandas, which a run without a report does not need
 
-    asked = {row["framework"] for row in rows}
+    asked = set(results["framework"])
     here, missing = registry.installed()
     run = report.RunInfo(
         planned=planned,
@@ -68,7 +75,7 @@ def write(
         for case in cases
         for number in published(case)
     ]
-    report.write(folder, report.frame(rows), run, numbers)
+    report.write(folder, results, run, numbers)
     return folder
 
 

@@ -124,7 +124,7 @@ def _put(folder: Path, name: str, content: bytes) -> None:
 
 def _csv(table: pd.DataFrame) -> bytes:
     texts = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{name: [guarded(text) for text in table[name]] for name in texts})
+    safe = table.assign(**{name: [guarded(text) for text in table[name].tolist()] for name in texts})
     return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
@@ -144,12 +144,14 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
+_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
 def _formula(text: str) -> bool:
-    bare = text.lstrip("'")
-    if not bare.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not text.startswith(_STARTS) or not text.lstrip("'").startswith(_STARTS[:-1]):
         return False
     try:
-        float(bare)
+        float(text.lstrip("'"))
     except ValueError:
         return True
     return False

@@ -41,6 +41,8 @@ def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
 
 def printable(text: str) -> str:
     r"""Text with control characters, but not tabs and newlines, as escapes: `\x1b`."""
+    if text.isprintable():
+        return text
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
