@@ -126,7 +126,9 @@ class Function:
     it takes for each.  takes: kinds of prediction it takes itself, the first
     is the one that others are bridged to.  targets: kinds of target it takes itself (see
     `Problem.target_kind`).  excludes: groups of features that it takes alone but not together.
-    result_dtype: `same` as the predictions, or the name of the dtype it always returns.
+    result_dtype: `same` as the predictions, or the name of the dtype it always returns.  versions: PEP 440
+    specifiers of the releases in which this description holds, "" for all; a function that was said or
+    called otherwise in other releases is described once for each range, under one name.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Function:
     rules: tuple[Rule, ...] = (Rule(DEFINITION),)
     result_dtype: Literal["same", "float64"] = "same"
     source: str = ""
+    versions: str = ""
 
     @property
     def framework(self) -> str:
@@ -205,7 +208,9 @@ class Framework:
 
     modules: import names that must be present (they are looked up, not imported).  tensor: numpy array
     to what the framework's users pass; literal: the same as source text; array: a result back to numpy
-    with the name of its dtype.  prepare: runs once before the first import.
+    with the name of its dtype.  prepare: runs once before the first import.  variants: ways in which one
+    release can run (a backend), by the name that stands in brackets in a requirement: `keras[jax]`.
+    needs: what the metadata of old releases forgets to say, as (specifiers of its versions, requirement).
     """
 
     name: str
@@ -218,16 +223,49 @@ class Framework:
     imports: str
     extra: str = ""
     prepare: Callable[[], None] = lambda: None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a framework.
+
+    requirements: PEP 508, of what it needs beside the framework.  environment: variables that choose it.
+    """
+
+    requirements: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
-    """Put one problem to one function and say what happened.
+    """Put one problem to one function, in this process, and say what happened.
 
-    problem: already in a kind of prediction that the function takes.  Exceptions of the framework's own
-    call become `Raised`; whatever goes wrong before it raises `LoweringError`.
+    problem: already in a kind of prediction that the function takes.  Raises LoweringError.
+    """
+    return perform(framework, lowered(function, problem), asked(function, problem))
+
+
+def lowered(function: Function, problem: Problem) -> Call:
+    """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it."""
+    try:
+        return function.lower(problem)
+    except Exception as error:
+        raise LoweringError(f"{asked(function, problem)}: {type(error).__name__}: {error}") from error
+
+
+def asked(function: Function, problem: Problem) -> str:
+    """What is asked, as a message names it."""
+    return f"{function.name} on {problem.case}"
+
+
+def perform(framework: Framework, call: Call, what: str) -> Outcome:
+    """Make a call and say what happened.
+
+    what: names the call in messages.  Exceptions of the framework's own call become `Raised`; whatever goes wrong before it raises
+    `LoweringError`.
     """
     try:
-        call = function.lower(problem)
         framework.prepare()
         target = resolve(call.path)
         memory = {name: tensor.laid_out() for name, tensor in call.tensors().items()}
@@ -235,7 +273,7 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
             warnings.simplefilter("ignore")
             native = {name: framework.tensor(tensor, memory[name]) for name, tensor in call.tensors().items()}
     except Exception as error:
-        raise LoweringError(f"{function.name} on {problem.case}: {type(error).__name__}: {error}") from error
+        raise LoweringError(f"{what}: {type(error).__name__}: {error}") from error
 
     def passed(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: native.get(name, value) for name, value in values.items()}
@@ -254,7 +292,7 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
 
 def reproducer(framework: Framework, function: Function, problem: Problem) -> str:
     """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result."""
-    call = function.lower(problem)
+    call = lowered(function, problem)
     if any(tensor.values.size > LITERAL_LIMIT for tensor in call.tensors().values()):
         asked = f"{function.name!r}, {problem.case!r}, {problem.dtype!r}, {problem.reduction!r}"
         return f"import conformance; conformance.replay({asked})"

@@ -1,9 +1,13 @@
-"""What can be wrong with the files that people write, as values that say where, what, and what to do."""
+"""What can be wrong with what people ask and write, as values that say where, what, and what to do."""
 
 from __future__ import annotations
 
 
-class CaseFileError(Exception):
+class UserError(Exception):
+    """What was asked for cannot be done as asked; its text is for the user: where, what, and what to do."""
+
+
+class CaseFileError(UserError):
     """One thing that is wrong in one file.
 
     path: as the user would type it.  line, column: counted from 1; 0 where the file as a whole, or a
@@ -25,7 +29,7 @@ class CaseFileError(Exception):
         return ": ".join(filter(None, (place, self.where, what)))
 
 
-class CaseErrors(Exception):  # noqa: N818 - it is several errors
+class CaseErrors(UserError):  # noqa: N818 - it is several errors
     """Everything that is wrong in all files, in the order of files and lines."""
 
     def __init__(self, errors: tuple[CaseFileError, ...]) -> None:

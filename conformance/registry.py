@@ -11,28 +11,46 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import platform
 from dataclasses import dataclass
 
+import numpy
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conformance import adapters
 from conformance.adapter import Framework, Function, Rule
 from conformance.convention import DEFINITION, Convention
+from conformance.errors import UserError
 
 ENTRY_POINTS = "conformance.adapters"
 
 
-class AdapterError(Exception):
+class AdapterError(UserError):
     """An adapter cannot be used: which, and why."""
+
+
+NEWEST = "99999"
+"""A version that every open range has."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A framework that can be imported here, and the version of its distribution."""
+    """A framework somewhere, and what is there beside it.
+
+    version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
+    """
 
     framework: Framework
     version: str
+    environment: str = f"python{platform.python_version()}"
+    python: str = platform.python_version()
+    numpy: str = numpy.__version__
+
+    @functools.cached_property
+    def functions(self) -> tuple[Function, ...]:
+        """The framework's functions as this version has them."""
+        return functions_in(self.framework, self.version)
 
 
 @functools.cache
@@ -56,8 +74,13 @@ def frameworks() -> tuple[Framework, ...]:
 
 
 def functions() -> tuple[Function, ...]:
-    """Every function of every known framework."""
-    return tuple(function for framework in frameworks() for function in framework.functions)
+    """Every function of every known framework, as its newest releases have it."""
+    return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
+
+
+def functions_in(framework: Framework, version: str) -> tuple[Function, ...]:
+    """A framework's functions in one version."""
+    return tuple(function for function in framework.functions if within(version, function.versions))
 
 
 def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
@@ -96,7 +119,8 @@ def rule_for(function: Function, version: str, target: str) -> Rule:
 @functools.cache
 def conventions() -> tuple[Convention, ...]:
     """Every convention that some function documents in some version."""
-    return tuple(dict.fromkeys(rule.convention for function in functions() for rule in function.rules))
+    described = [function for framework in frameworks() for function in framework.functions]
+    return tuple(dict.fromkeys(rule.convention for function in described for rule in function.rules))
 
 
 @functools.cache

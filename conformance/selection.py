@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from conformance.errors import UserError
+
 Matcher = Callable[[str], bool]
 """Whether a word matches."""
 Selection = Callable[[Matcher], bool]
@@ -19,7 +21,7 @@ Selection = Callable[[Matcher], bool]
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
 
-class SelectionError(ValueError):
+class SelectionError(UserError, ValueError):
     """An expression that is not one, and where."""
 
 

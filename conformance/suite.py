@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import platform
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ COLUMNS = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
     "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
     "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
+    "python", "numpy",
 )  # fmt: skip
 """Columns of the report, in order."""
 SHOWN = 1024
@@ -98,7 +98,7 @@ def plan(
     wanted: says of a function and an item's id whether it is asked for; what is not is not looked at.
     """
     items = []
-    functions = [(installed, function) for installed in here for function in installed.framework.functions]
+    functions = [(installed, function) for installed in here for function in installed.functions]
     for case in cases:
         for problem in case.sketch.problems():
             for installed, function in functions:
@@ -146,20 +146,18 @@ def _stray(entry: Known) -> CaseFileError:
 class Suite:
     """Asks items and judges what comes back.
 
-    oracle: exact answers.  ledger: known discrepancies.  environment: names where the functions run.
-    evaluator: how a function is asked; in this process unless told otherwise.
+    oracle: exact answers.  ledger: known discrepancies.  evaluator: how a function is asked; in this
+    process unless told otherwise.
     """
 
     def __init__(
         self,
         oracle: Oracle,
         ledger: Ledger,
-        environment: str = "",
         evaluator: Callable[[Framework, Function, Problem], Outcome] = evaluate,
     ) -> None:
         self.oracle = oracle
         self.ledger = ledger
-        self.environment = environment or f"python{platform.python_version()}"
         self.evaluator = evaluator
 
     def assess(self, item: Item) -> Assessment:
@@ -179,7 +177,7 @@ class Suite:
             registry.conventions(),
         )
         known = self.ledger.find(item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction)
-        return Assessment(item, handed, conversion, verdict, known, self.environment)
+        return Assessment(item, handed, conversion, verdict, known)
 
 
 def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
@@ -213,7 +211,6 @@ class Assessment:
     bridge: str
     verdict: Verdict
     known: Known | None
-    environment: str
 
     @property
     def expected(self) -> str:
@@ -242,7 +239,7 @@ class Assessment:
             item.framework.name,
             item.function.name,
             item.installed.version,
-            self.environment,
+            item.installed.environment,
             "cpu",
             item.dtype,
             item.reduction,
@@ -265,6 +262,8 @@ class Assessment:
             _text(by_convention.hi) if by_convention is not None else "",
             _text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
             outcome.dtype if isinstance(outcome, Returned) else "",
+            item.installed.python,
+            item.installed.numpy,
         )
         return dict(zip(COLUMNS, values, strict=True))
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from conformance.errors import UserError
 from conformance.report import agreement
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
@@ -32,7 +33,7 @@ NAMED = 20
 """Rows that an error names when all of them are lost."""
 
 
-class ReportError(Exception):
+class ReportError(UserError):
     """A report cannot be written or read: where, what is wrong, and what to do.
 
     results: the rows that could not be kept anywhere, None where they are safe.

@@ -1,0 +1,58 @@
+"""The command line: parses and prints.
+
+Exit status: 0 nothing unexpected, 1 a discrepancy that neither a documented convention nor the ledger
+accounts for, 2 usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+import conformance
+from conformance.cli.look import expect, lint, listing, show
+from conformance.cli.run import run
+from conformance.cli.shared import USAGE, err, out
+from conformance.errors import UserError
+
+app = typer.Typer(
+    help="Hold every framework's cross-entropy against one definition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(run)
+app.add_typer(listing, name="list")
+for look in (show, expect, lint):
+    app.command()(look)
+
+
+def main() -> None:
+    """Run the command line; whatever is wrong with the input is one message and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        err.print(escape(str(error)), soft_wrap=True)
+        sys.exit(USAGE)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"cross-entropy-conformance {conformance.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold every framework's cross-entropy against one definition."""
+
+
+__all__ = ["app", "main"]

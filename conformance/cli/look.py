@@ -1,0 +1,188 @@
+"""`conformance list`, `show`, `expect` and `lint`: what there is, without a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from conformance import digits, oracle, registry, report, suite
+from conformance.adapter import nested
+from conformance.case import Case, Reduction
+from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, out, shortened
+from conformance.coverage import coverage
+from conformance.errors import CaseErrors
+from conformance.loading import read as read_cases
+from conformance.loading import shipped
+from conformance.oracle import Oracle
+from conformance.suite import Item, Suite, load_suite, plan
+from conformance.verdict import want_of
+
+listing = typer.Typer(help="List cases, or functions and what they support.", no_args_is_help=True)
+
+
+@listing.command("cases")
+def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
+    """Every case: its id, what it is about, at which dtypes and reductions."""
+    found, _ = load_suite(cases)
+    if as_json:
+        out.print_json(json.dumps([_case_facts(case) for case in found]))
+        return
+    for case in found:
+        out.print(
+            f"[bold]{case.id}[/]  {case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}",
+            soft_wrap=True,
+        )
+        out.print(f"    {escape(case.why)}", soft_wrap=True)
+    out.print(f"{len(found)} cases, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
+
+
+@listing.command("functions")
+def list_functions(as_json: Json = False) -> None:
+    """Every function: what it takes and what it supports, from the adapters' own data."""
+    here, _ = registry.installed()
+    versions = {installed.framework.name: installed.version for installed in here}
+    facts = [
+        dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
+    ]
+    if as_json:
+        out.print_json(json.dumps(facts))
+        return
+    for fact in facts:
+        name = fact.pop("function")
+        out.print(f"[bold]{name}[/]  ({versions.get(name.partition('.')[0], 'not installed')})")
+        for heading, value in fact.items():
+            out.print(f"    {heading:<12} {escape(value)}", soft_wrap=True)
+
+
+def show(
+    case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = ""
+) -> None:
+    """A case, its exact answer, and what every installed function returns for it, side by side."""
+    found, ledger = load_suite(cases)
+    wanted = case_named(found, case)
+    here, _ = registry.installed()
+    _printcase_named(wanted)
+    asker = Suite(Oracle(), ledger)
+    for chosen in wanted.dtypes:
+        if dtype and chosen != dtype:
+            continue
+        for reduction in wanted.reductions:
+            _print_answers(wanted, chosen, reduction, plan([wanted], here), asker)
+    for number in digits.published(wanted):
+        verdict = "holds" if number.holds else f"does not hold: {number.exact}"
+        out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
+
+
+def expect(
+    case: CaseArgument,
+    cases: CasesOption = None,
+    count: Annotated[int, typer.Option("--digits", min=1, max=200, help="How many significant digits.")] = 25,
+) -> None:
+    """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
+    found, _ = read_cases(shipped() if cases is None else cases)
+    block = digits.expect_block(case_named(found, case), count)
+    out.print("expect:", soft_wrap=True)
+    for name, value in block.items():
+        if name == "error":
+            out.print(f"  error: {value}")
+            continue
+        out.print("  value:")
+        for reduction, exact in value.items():
+            text = f"# {exact['undefined']}" if isinstance(exact, dict) else json.dumps(exact)
+            out.print(f"    {reduction}: {escape(text)}", soft_wrap=True)
+
+
+def lint(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
+    ] = None,
+) -> None:
+    """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
+    where = shipped() if folder is None else folder
+    problems: list[Any] = []
+    try:
+        load_suite(where)
+    except CaseErrors as error:
+        problems += error.errors
+    checked, wrong = read_cases(where, generate=True)
+    wrong += [error for case in checked for error in digits.wrong_digits(case)]
+    problems += [error for error in wrong if str(error) not in set(map(str, problems))]
+    for problem in problems:
+        out.print(escape(str(problem)), soft_wrap=True)
+    covered = coverage(checked, registry.functions())
+    out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    if not problems:
+        out.print(escape(str(covered)), soft_wrap=True)
+    raise typer.Exit(USAGE if problems else 0)
+
+
+def _case_facts(case: Case) -> dict[str, Any]:
+    return {
+        "case": case.id,
+        "digest": case.digest,
+        "why": case.why,
+        "loss": case.loss,
+        "given": case.given,
+        "target": case.target,
+        "options": list(case.options.names()),
+        "layout": list(case.layout.names()),
+        "dtypes": list(case.dtypes),
+        "reductions": list(case.reductions),
+        "path": case.path,
+        "line": case.line,
+    }
+
+
+def _printcase_named(case: Case) -> None:
+    out.print(f"[bold]{case.id}[/]  {case.digest}  {case.path}:{case.line}", soft_wrap=True)
+    out.print(escape(case.why), soft_wrap=True)
+    out.print(f"{case.loss} loss of {case.given}, {case.target} targets; {escape(case.source)}", soft_wrap=True)
+    out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
+    out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
+    for name in case.options.names():
+        value = getattr(case.options, name)
+        out.print(f"{name} {_array(value) if hasattr(value, 'shape') else value}", soft_wrap=True)
+    if case.layout.names():
+        out.print(f"layout {' '.join(case.layout.names())}")
+
+
+def _array(values: Any) -> str:
+    return escape(nested(values)) if values.size <= 60 else f"{values.dtype} of shape {values.shape}"
+
+
+def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
+    problem = suite.problem_of(case, dtype, reduction)
+    answer = oracle.digits(problem, count=20)
+    exact = json.dumps(answer).replace('"', "") if isinstance(answer, str | list) else str(want_of(answer))
+    table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("function", "status", "returned", "error/budget", "why"):
+        table.add_column(heading, overflow="fold")
+    table.add_row("exact", "", escape(_legible(exact) if isinstance(answer, list) else shortened(exact)), "", "")
+    for item in items:
+        if (item.dtype, item.reduction) != (dtype, reduction):
+            continue
+        row = asker.assess(item).row
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
+        why = row["convention"] or row["explanation"]
+        bridged = f" (after {row['bridge']})" if row["bridge"] else ""
+        table.add_row(
+            report.at_joints(row["function"]).strip(),
+            row["status"],
+            escape(_legible(row["got"] or row["exception"])),
+            ratio,
+            escape(why + bridged),
+        )
+    out.print(table)
+
+
+def _legible(text: str) -> str:
+    """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
+    if text.startswith("["):
+        text = re.sub(r"-?\d+\.\d+(e[+-]?\d+)?", lambda found: f"{float(found[0]):.9g}", text)
+    return shortened(text)

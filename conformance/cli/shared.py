@@ -1,0 +1,67 @@
+"""What the commands share: consoles, options that several take, and how their input is looked up."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from conformance import registry
+from conformance.case import Case
+from conformance.registry import Installed
+from conformance.selection import SelectionError, compiled, substring_of
+from conformance.suite import Item, plan
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
+CasesOption = Annotated[
+    Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
+]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def installed_among(names: list[str]) -> tuple[list[Installed], list[str]]:
+    here, missing = registry.installed()
+    known = [framework.name for framework in registry.frameworks()]
+    for name in names:
+        if name not in known:
+            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
+    if names:
+        here = [installed for installed in here if installed.framework.name in names]
+        missing = [framework for framework in missing if framework.name in names]
+    if not here:
+        which = ", ".join(names or known)
+        raise SelectionError(
+            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
+        )
+    return here, [framework.name for framework in missing]
+
+
+def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
+    chosen = compiled(keyword) if keyword else None
+    items = plan(cases, here, None if chosen is None else lambda _, name: chosen(substring_of(name)))
+    if not items:
+        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
+        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is")
+    return items
+
+
+def case_named(cases: list[Case], wanted: str) -> Case:
+    for case in cases:
+        if case.id == wanted:
+            return case
+    near = [case.id for case in cases if wanted.lower() in case.id]
+    near = near or difflib.get_close_matches(wanted, [case.id for case in cases], n=3)
+    hint = f"; did you mean {', '.join(near[:5])}?" if near else "; `conformance list cases` prints them"
+    raise SelectionError(f"there is no case {wanted}{hint}")
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 160 else f"{text[:160]}..."
