@@ -243,7 +243,7 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
 
     problem: already in a kind of prediction that the function takes.  Raises LoweringError.
     """
-    return perform(framework, lowered(function, problem), asked(function, problem))
+    return perform(framework, lowered(function, problem), described(function, problem))
 
 
 def lowered(function: Function, problem: Problem) -> Call:
@@ -251,10 +251,10 @@ def lowered(function: Function, problem: Problem) -> Call:
     try:
         return function.lower(problem)
     except Exception as error:
-        raise LoweringError(f"{asked(function, problem)}: {type(error).__name__}: {error}") from error
+        raise LoweringError(f"{described(function, problem)}: {type(error).__name__}: {error}") from error
 
 
-def asked(function: Function, problem: Problem) -> str:
+def described(function: Function, problem: Problem) -> str:
     """What is asked, as a message names it."""
     return f"{function.name} on {problem.case}"
 
@@ -262,8 +262,8 @@ def asked(function: Function, problem: Problem) -> str:
 def perform(framework: Framework, call: Call, what: str) -> Outcome:
     """Make a call and say what happened.
 
-    what: names the call in messages.  Exceptions of the framework's own call become `Raised`; whatever goes wrong before it raises
-    `LoweringError`.
+    what: names the call in messages.  Exceptions of the framework's own call become `Raised`; whatever goes
+    wrong before it raises `LoweringError`.
     """
     try:
         framework.prepare()

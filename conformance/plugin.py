@@ -28,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones"
     )
+    group.addoption(
+        "--isolate", action="store_true", help="make each framework's calls in a process of its own, which may die"
+    )
+    group.addoption(
+        "--call-timeout", metavar="SECONDS", type=float, default=120.0, help="what a call may take with --isolate"
+    )
     group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
@@ -99,6 +105,26 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
         cache.close()
 
 
+@pytest.fixture(scope="session")
+def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Item], Assessment]]:
+    """Puts an item to its function, here or in a worker, and judges what comes back."""
+    if not request.config.getoption("isolate"):
+        yield suite.assess
+        return
+    from conformance import registry
+    from conformance.places import crew_here
+    from conformance.running import Isolated
+
+    # Under xdist each process is given its tests bit by bit, so nothing is known of what comes next.
+    alone = not hasattr(request.config, "workerinput")
+    items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
+    frameworks = {item.framework.name for item in items}
+    here = [found for found in registry.installed()[0] if found.framework.name in frameworks or not alone]
+    with crew_here(here, request.config.getoption("call_timeout")) as crew:
+        isolated = Isolated(crew, items)
+        yield lambda item: suite.judge(*isolated.outcome(item))
+
+
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
     """Puts an assessment's row where the recorder finds it."""
@@ -107,6 +133,12 @@ def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
         request.node.stash[_ROW] = assessment.row
 
     return note
+
+
+def _item(test: pytest.Item) -> Item | None:
+    """The item that a test is about."""
+    callspec = getattr(test, "callspec", None) if _is_ours(test.nodeid) else None
+    return None if callspec is None else callspec.params["item"]
 
 
 _ROW = pytest.StashKey["Row"]()
@@ -174,12 +206,19 @@ class Recorder:
         folder = self.config.getoption("report")
         if folder is None or not self.planned:
             return
-        from conformance import report, running
+        from conformance import registry, report, running
 
+        missing = [framework.name for framework in registry.installed()[1]]
         stopped = "" if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else "interrupted"
         try:
             self.written = running.write(
-                Path(folder), report.frame(self.rows), self.planned, self.started, _cases_of(self.config), stopped
+                Path(folder),
+                report.frame(self.rows),
+                self.planned,
+                self.started,
+                _cases_of(self.config),
+                missing,
+                stopped,
             )
         except report.ReportError as error:
             self.problem = str(error)

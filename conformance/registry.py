@@ -47,19 +47,43 @@ class Installed:
     python: str = platform.python_version()
     numpy: str = numpy.__version__
 
+    @property
+    def worker(self) -> str:
+        """Names the process that makes the framework's calls, where they are made in one of its own."""
+        return f"{self.framework.name} in {self.environment}"
+
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
         """The framework's functions as this version has them."""
         return functions_in(self.framework, self.version)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a `Framework` is written down: `module:attribute`, and the file of its top-level package."""
+
+    adapter: str
+    file: str = ""
+
+
 @functools.cache
 def frameworks() -> tuple[Framework, ...]:
     """Every known framework, installed or not, by name."""
-    found: dict[str, Framework] = {}
+    return tuple(framework for framework, _ in _found().values())
+
+
+def origin(framework: Framework) -> Origin:
+    """Where a known framework is written down."""
+    return _found()[framework.name][1]
+
+
+@functools.cache
+def _found() -> dict[str, tuple[Framework, Origin]]:
+    found: dict[str, tuple[Framework, Origin]] = {}
     for module in pkgutil.iter_modules(adapters.__path__):
-        framework = importlib.import_module(f"{adapters.__name__}.{module.name}").FRAMEWORK
-        found[framework.name] = framework
+        name = f"{adapters.__name__}.{module.name}"
+        framework = importlib.import_module(name).FRAMEWORK
+        found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             framework = point.load()
@@ -69,8 +93,9 @@ def frameworks() -> tuple[Framework, ...]:
             raise AdapterError(f"the adapter {point.name} ({point.value}) is no conformance.adapter.Framework")
         if framework.name in found:
             raise AdapterError(f"two adapters are called {framework.name}; the second is {point.value}")
-        found[framework.name] = framework
-    return tuple(found[name] for name in sorted(found))
+        top = importlib.util.find_spec(point.module.partition(".")[0])
+        found[framework.name] = (framework, Origin(point.value, (top and top.origin) or ""))
+    return {name: found[name] for name in sorted(found)}
 
 
 def functions() -> tuple[Function, ...]:

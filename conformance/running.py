@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,48 +18,95 @@ from conformance.coverage import coverage
 from conformance.digits import published
 from conformance.errors import CaseFileError
 from conformance.oracle import Oracle, open_cache
-from conformance.suite import Item, Row, Suite, load_suite, plan
+from conformance.outcome import Outcome
+from conformance.places import crew_here
+from conformance.suite import Asked, Item, Row, Suite, ask, load_suite, plan
+from conformance.workers.crew import Crew, Ticket, WorkerError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 32
+AHEAD = 64
+"""Items that are asked before the first of them is judged."""
 
 
-def rows_of(items: Sequence[Item], suite: Suite) -> Iterator[Row | str]:
-    """The row of every item, in order, in this process; for one that cannot be asked, why, as text."""
+def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Iterator[Row | str]:
+    """The row of every item, in order; for one that cannot be asked, why, as text.
+
+    isolated: makes the calls in processes of their own; without it they are made in this one.
+    """
     gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
     for item in items:
         try:
-            yield suite.assess(item).row
-        except (LoweringError, CaseFileError) as error:
+            yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).row
+        except (LoweringError, CaseFileError, WorkerError) as error:
             yield f"{item.id}: {error}"
 
 
-def rows_from_processes(ids: Sequence[str], folder: Path | None, processes: int) -> Iterator[Row | str]:
+class Isolated:
+    """Makes calls in the workers of a crew, ahead of the items that are judged.
+
+    order: the items that will be asked for, as far as that is known; what is not among them is asked when
+    it is its turn.
+    """
+
+    def __init__(self, crew: Crew, order: Iterable[Item] = ()) -> None:
+        self._crew = crew
+        self._order = iter(order)
+        self._asked: dict[Item, tuple[Asked, Ticket] | Exception] = {}
+
+    def outcome(self, item: Item) -> tuple[Asked, Outcome]:
+        """An item as it was asked, and what came of it; raises what `Crew.wait` raises."""
+        for later in itertools.islice(self._order, max(0, AHEAD - len(self._asked))):
+            self._ask(later)
+        if item not in self._asked:
+            self._ask(item)
+        found = self._asked.pop(item)
+        if isinstance(found, Exception):
+            raise found
+        asked, ticket = found
+        return asked, self._crew.wait(item.installed.worker, ticket)
+
+    def _ask(self, item: Item) -> None:
+        try:
+            asked = ask(item)
+            self._asked[item] = asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
+        except (LoweringError, CaseFileError) as error:
+            self._asked[item] = error
+
+
+def rows_from_processes(
+    ids: Sequence[str], folder: Path | None, processes: int, isolate: bool = False
+) -> Iterator[Row | str]:
     """The rows of the items with these ids, from several fresh processes, in the order they finish."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
-    with multiprocessing.get_context("spawn").Pool(processes, _start, (folder,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (folder, isolate)) as pool:
         for rows in pool.imap_unordered(_work, chunks):
             yield from rows
 
 
 def write(
-    folder: Path, results: pd.DataFrame, planned: int, started: float, cases: Sequence[Case], interrupted: str = ""
+    folder: Path,
+    results: pd.DataFrame,
+    planned: int,
+    started: float,
+    cases: Sequence[Case],
+    missing: Sequence[str] = (),
+    interrupted: str = "",
 ) -> Path:
     """Write the report of a run, whole or not, and return its folder; raises ReportError.
 
     results: a `report.frame` of its rows.  planned: how many rows there were to be.  started: seconds since
-    the epoch.  interrupted: why it ended early.
+    the epoch.  missing: frameworks that are not installed.  interrupted: why it ended early.
     """
     from conformance import report  # pandas, which a run without a report does not need
 
-    asked = set(results["framework"])
-    here, missing = registry.installed()
+    versions = results[results["version"] != ""].groupby("framework")["version"].unique()
     run = report.RunInfo(
         planned=planned,
-        versions={found.framework.name: found.version for found in here if found.framework.name in asked},
-        missing=tuple(framework.name for framework in missing),
+        versions={str(framework): ", ".join(sorted(found)) for framework, found in versions.items()},
+        missing=tuple(missing),
         interrupted=interrupted,
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration=round(time.time() - started, 3),
@@ -104,17 +152,21 @@ def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> l
 
 _suite: Suite
 _items: dict[str, Item]
+_crew: Crew | None = None
 
 
-def _start(folder: Path | None) -> None:
-    global _suite, _items
+def _start(folder: Path | None, isolate: bool) -> None:
+    global _suite, _items, _crew
     cases, ledger = load_suite(folder)
     here, _ = registry.installed()
+    if isolate:
+        _crew = crew_here(here)
     _items = {item.id: item for item in plan(cases, here)}
     _suite = Suite(Oracle(open_cache()), ledger)
 
 
 def _work(ids: Sequence[str]) -> list[Row | str]:
-    rows = list(rows_of([_items[name] for name in ids], _suite))
+    items = [_items[name] for name in ids]
+    rows = list(rows_of(items, _suite, None if _crew is None else Isolated(_crew, items)))
     _suite.oracle.flush()
     return rows

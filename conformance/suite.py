@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import registry
-from conformance.adapter import Framework, Function, LoweringError, Rule, evaluate, reproducer
+from conformance.adapter import Call, Framework, Function, LoweringError, Rule, described, lowered, perform, reproducer
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, Problem, Reduction
 from conformance.digits import wrong_digits
@@ -143,41 +143,66 @@ def _stray(entry: Known) -> CaseFileError:
     return CaseFileError(entry.path, entry.line, 1, "", message, "correct the entry or remove it")
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
+
+    item: Item
+    problem: Problem
+    handed: Problem
+    bridge: str
+
+    @property
+    def call(self) -> Call:
+        """The call to be made; raises LoweringError."""
+        return lowered(self.item.function, self.handed)
+
+    @property
+    def what(self) -> str:
+        """Names the call in messages."""
+        return described(self.item.function, self.handed)
+
+
+def ask(item: Item) -> Asked:
+    """An item ready to be put to its function."""
+    problem = problem_of(item.case, item.dtype, item.reduction)
+    return Asked(item, problem, *bridged(problem, item.function.native(problem.given)))
+
+
+Performer = Callable[[Framework, Call, str], Outcome]
+
+
 class Suite:
     """Asks items and judges what comes back.
 
-    oracle: exact answers.  ledger: known discrepancies.  evaluator: how a function is asked; in this
-    process unless told otherwise.
+    oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
     """
 
-    def __init__(
-        self,
-        oracle: Oracle,
-        ledger: Ledger,
-        evaluator: Callable[[Framework, Function, Problem], Outcome] = evaluate,
-    ) -> None:
+    def __init__(self, oracle: Oracle, ledger: Ledger, performer: Performer = perform) -> None:
         self.oracle = oracle
         self.ledger = ledger
-        self.evaluator = evaluator
+        self.performer = performer
 
     def assess(self, item: Item) -> Assessment:
-        """The verdict on one item, held against the ledger."""
-        asked = problem_of(item.case, item.dtype, item.reduction)
-        handed, conversion = bridged(asked, item.function.native(asked.given))
-        outcome = self.evaluator(item.framework, item.function, handed)
-        rule = rule_of(item, asked)
+        """The verdict on one item, asked now."""
+        asked = ask(item)
+        return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
+
+    def judge(self, asked: Asked, outcome: Outcome) -> Assessment:
+        """The verdict on what came of one item, held against the ledger."""
+        item = asked.item
         verdict = judge(
-            asked,
-            handed,
+            asked.problem,
+            asked.handed,
             item.case.expect,
             item.function,
-            rule.convention,
+            rule_of(item, asked.problem).convention,
             outcome,
             self.oracle,
             registry.conventions(),
         )
         known = self.ledger.find(item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction)
-        return Assessment(item, handed, conversion, verdict, known)
+        return Assessment(item, asked.handed, asked.bridge, verdict, known)
 
 
 def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
@@ -188,8 +213,8 @@ def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
     here, _ = registry.installed()
     for item in plan([cases[case]], here):
         if (item.function.name, item.dtype, item.reduction) == (function, dtype, reduction):
-            asked = problem_of(item.case, dtype, reduction)
-            outcome = evaluate(item.framework, item.function, bridge(asked, item.function.native(asked.given))[0])
+            asked = ask(item)
+            outcome = perform(item.framework, asked.call, asked.what)
             if isinstance(outcome, Returned):
                 return outcome.value
             raise RuntimeError(f"{function}: {outcome}")

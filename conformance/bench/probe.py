@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Framework, Function, evaluate, resolve
-from conformance.case import Case, Problem, numpy_dtype
+from conformance.adapter import Call, Framework, perform, resolve
+from conformance.case import Case, numpy_dtype
 from conformance.generate import GeneratedCase
 from conformance.outcome import Outcome
 from conformance.registry import Installed, installed
@@ -36,7 +36,7 @@ Result = dict[str, Any]
 
 
 class Stopwatch:
-    """An evaluator that adds up how long the frameworks' own calls take, and what getting arrays in and out takes."""
+    """Performs calls and adds up how long the frameworks' own calls take, and what getting arrays in and out takes."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
@@ -44,14 +44,14 @@ class Stopwatch:
         self.conversions = 0.0
         self._began = self._ended = 0.0
 
-    def __call__(self, framework: Framework, function: Function, problem: Problem) -> Outcome:
+    def __call__(self, framework: Framework, call: Call, what: str) -> Outcome:
         watched = dataclasses.replace(
             framework,
             tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
             array=lambda result: self._leaving(framework.array, result),
         )
         self._ended = 0.0
-        outcome = evaluate(watched, function, problem)
+        outcome = perform(watched, call, what)
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -104,7 +104,7 @@ def rows(*frameworks: str) -> Result:
     imports = _import(here)
     cache = open_cache()
     watch = Stopwatch(time.thread_time)
-    suite = Suite(Oracle(cache), ledger, evaluator=watch)
+    suite = Suite(Oracle(cache), ledger, performer=watch)
     taken = []
     began = time.perf_counter()
     for item in plan(cases, here):
@@ -124,7 +124,7 @@ def corpus() -> Result:
 
     watch = Stopwatch()
     _import(installed()[0])
-    setattr(sys.modules[run.__module__], "Suite", functools.partial(Suite, evaluator=watch))  # noqa: B010
+    setattr(sys.modules[run.__module__], "Suite", functools.partial(Suite, performer=watch))  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
         try:
             app(["run", "--report", str(Path(folder, "report"))])

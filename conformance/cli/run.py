@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +26,11 @@ from conformance.cli.shared import (
     selected,
     shortened,
 )
+from conformance.errors import UserError
 from conformance.oracle import Oracle, open_cache
+from conformance.places import Places, crew_here, places_of
 from conformance.suite import Row, Suite, load_suite
+from conformance.workers.crew import TIMEOUT
 
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""
@@ -45,47 +48,78 @@ def run(
         list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
     ] = None,
     processes: Annotated[int, typer.Option("-n", min=1, help="How many processes share the work.")] = 1,
+    isolate: Annotated[bool, typer.Option("--isolate", help="Run each framework in a process of its own.")] = False,
+    environments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="REQUIREMENTS",
+            help="Run in an environment made of these requirements, or in that of an interpreter, a venv or a "
+            "requirements file; may be repeated.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take in a process of its own.")
+    ] = TIMEOUT,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
     found, ledger = load_suite(cases)
-    here, missing = installed_among(framework or [])
-    items = selected(found, here, keyword)
     report.check_writable(folder)
-    for left_out in missing:
-        err.print(f"left out, not installed: {left_out}")
-    cache = open_cache()
-    rows: list[Row] = []
+    if environments and processes > 1:
+        raise UserError("-n and --with do not go together: every environment is a process of its own already")
+    places, missing = _places(framework or [], environments or [], isolate and processes == 1, timeout)
+    rows: list[Row] = list(places.failed)
     failures: list[str] = []
     stopped = ""
-    try:
-        if processes > 1:
-            rows_made = running.rows_from_processes([item.id for item in items], cases, processes)
-        else:
-            rows_made = running.rows_of(items, Suite(Oracle(cache), ledger))
-        with _progress(len(items)) as advance:
-            for made in rows_made:
-                advance(made)
-                (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    finally:
+    cache = open_cache()
+    with contextlib.ExitStack() as stack:
         if cache is not None:
-            cache.close()
+            stack.callback(cache.close)
+        if places.crew is not None:
+            stack.enter_context(places.crew)
+        items = selected(found, places.there, keyword)
+        for left_out in missing:
+            err.print(f"left out, not installed: {left_out}")
+        if processes > 1:
+            rows_made = running.rows_from_processes([item.id for item in items], cases, processes, isolate)
+        else:
+            isolated = running.Isolated(places.crew, items) if places.crew is not None else None
+            rows_made = running.rows_of(items, Suite(Oracle(cache), ledger), isolated)
+        try:
+            with _progress(len(items)) as advance:
+                for made in rows_made:
+                    advance(made)
+                    (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+    planned = len(items) + len(places.failed)
     results = report.frame(rows)
-    written = running.write(folder, results, len(items), started, found, stopped)
-    _finish(rows, results, len(items), [] if keyword or framework else found, written)
+    written = running.write(folder, results, planned, started, found, missing, stopped)
+    _finish(rows, results, planned, [] if keyword or framework else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
-    if len(rows) < len(items):
+    if len(rows) < planned:
         more = f"{stopped}; " if stopped else ""
         more += f"{len(failures)} could not be asked; " if failures else ""
-        err.print(f"{more}{len(rows)} of {len(items)} rows are in the report, which is marked incomplete")
+        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 
-@contextmanager
+def _places(names: list[str], environments: list[str], isolate: bool, timeout: float) -> tuple[Places, list[str]]:
+    """(where to run, frameworks that are left out)."""
+    if not environments:
+        here, missing = installed_among(names)
+        return Places(crew_here(here, timeout) if isolate else None, here), missing
+    with err.status("") as status:
+        places = places_of(environments, lambda line: status.update(escape(line)), names, timeout)
+    for row in places.failed:
+        err.print(escape(row["explanation"]), soft_wrap=True)
+    return places, []
+
+
+@contextlib.contextmanager
 def _progress(total: int) -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
@@ -109,5 +143,7 @@ def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Ca
 
 
 def _headline(row: Row) -> str:
+    if not row["case"]:
+        return f"{row['environment']}: {row['explanation']}"
     name = f"{row['function']}-{row['case']}-{row['dtype']}-{row['reduction']}"
     return f"{name}: {row['explanation']}\n    {shortened(row['call'])}"

@@ -1,0 +1,76 @@
+"""The far side: a script that connects to a run, makes the calls it is sent, and answers with their outcomes.
+
+    python loop.py PORT          (the token is in the environment, the framework in the first message)
+
+It needs Python 3.10, numpy and the framework, and nothing of this package but the files beside it: it
+mounts them under their name without putting the folder they lie in, and all that is installed there, on
+sys.path.  What the framework prints goes to stderr; it never mixes with the messages.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+TOKEN = "CONFORMANCE_WORKER_TOKEN"  # noqa: S105 - the name of a variable
+ORPHANED = 1.0
+"""Seconds between looks at whether the run is still there."""
+STUCK = 600.0
+"""Seconds after which a worker that cannot even look ends itself; a run gives up on a call long before."""
+
+
+def mount(name: str, file: str) -> None:
+    """Make a package or module importable from its file, and nothing else that lies beside it."""
+    source = Path(file)
+    folder = [str(source.parent)] if source.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, source, submodule_search_locations=folder)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def main(port: int) -> None:
+    """Serve one run until it closes the connection."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(bytes.fromhex(os.environ.pop(TOKEN)))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
+    faulthandler.enable()
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    stream = connection.makefile("rb", buffering=1 << 16)
+
+    def read(count: int) -> bytes:
+        data: bytes = stream.read(count)
+        if len(data) < count:
+            os._exit(0)  # the run is gone; so is the reason to tidy up
+        return data
+
+    mount("conformance", str(Path(__file__).parents[1] / "__init__.py"))
+    from conformance.workers import serve, wire
+
+    server = serve.Server()
+    while True:
+        for piece in server.answer(*wire.received(read)):
+            connection.sendall(piece)
+
+
+def _watch(parent: int) -> None:
+    while True:
+        faulthandler.dump_traceback_later(STUCK, exit=True)
+        time.sleep(ORPHANED)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file
+    main(int(sys.argv[1]))
