@@ -90,8 +90,9 @@ def places_of(
 
 def _meant(requirements: Sequence[str], environment: Environment) -> list[Framework]:
     """The frameworks that an environment is for: those named, or all that an existing one has."""
-    names = {canonicalize_name(Requirement(text).name) for text in requirements} or set(environment.packages)
-    found = [f for f in registry.frameworks() if names & set(f.distributions) & set(environment.packages)]
+    there = set(map(str, environment.packages))
+    names = {str(canonicalize_name(Requirement(text).name)) for text in requirements} or there
+    found = [f for f in registry.frameworks() if names & there & set(f.distributions)]
     if not found:
         known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
         raise UserError(f"{environment.name}: none of {known} is in it, so there is nothing to run; name one of them")

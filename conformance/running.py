@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import multiprocessing
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 32
-AHEAD = 64
-"""Items that are asked before the first of them is judged."""
+AHEAD = 16
+"""Items that a worker is asked before the first of them is judged."""
 
 
 def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Iterator[Row | str]:
-    """The row of every item, in order; for one that cannot be asked, why, as text.
+    """The row of every item, in the order they are finished; for one that cannot be asked, why, as text.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.
     """
     gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
-    for item in items:
+    for item in items if isolated is None else isolated.as_they_come():
         try:
             yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).row
         except (LoweringError, CaseFileError, WorkerError) as error:
@@ -45,35 +45,61 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
 
 
 class Isolated:
-    """Makes calls in the workers of a crew, ahead of the items that are judged.
+    """Makes calls in the workers of a crew, each ahead of what is judged.
 
-    order: the items that will be asked for, as far as that is known; what is not among them is asked when
-    it is its turn.
+    items: those that will be asked for; what is not among them is asked when it is its turn.
     """
 
-    def __init__(self, crew: Crew, order: Iterable[Item] = ()) -> None:
+    def __init__(self, crew: Crew, items: Iterable[Item] = ()) -> None:
         self._crew = crew
-        self._order = iter(order)
-        self._asked: dict[Item, tuple[Asked, Ticket] | Exception] = {}
+        self._place: dict[Item, int] = {}
+        self._later: dict[str, deque[Item]] = {}
+        for item in items:
+            self._place[item] = len(self._place)
+            self._later.setdefault(item.installed.worker, deque()).append(item)
+        self._asked: dict[str, dict[Item, tuple[Asked, Ticket] | Exception]] = {name: {} for name in self._later}
+
+    def as_they_come(self) -> Iterator[Item]:
+        """Every item, a worker's in their order, as outcomes come in; each must be taken by `outcome` at once."""
+        for name in self._later:
+            self._ahead(name)
+        while waiting := [(next(iter(asked)), asked) for asked in self._asked.values() if asked]:
+            there = [item for item, asked in waiting if self._done(asked[item])]
+            if there:
+                yield min(there, key=self._place.__getitem__)
+            else:
+                tickets = [(item.installed.worker, asked[item]) for item, asked in waiting]
+                self._crew.wait_any([(name, found[1]) for name, found in tickets if isinstance(found, tuple)])
 
     def outcome(self, item: Item) -> tuple[Asked, Outcome]:
         """An item as it was asked, and what came of it; raises what `Crew.wait` raises."""
-        for later in itertools.islice(self._order, max(0, AHEAD - len(self._asked))):
-            self._ask(later)
-        if item not in self._asked:
-            self._ask(item)
-        found = self._asked.pop(item)
+        name = item.installed.worker
+        asked_here = self._asked.setdefault(name, {})
+        self._ahead(name)
+        if item not in asked_here:
+            asked_here[item] = self._ask(item)
+        found = asked_here.pop(item)
+        self._ahead(name)
         if isinstance(found, Exception):
             raise found
         asked, ticket = found
-        return asked, self._crew.wait(item.installed.worker, ticket)
+        return asked, self._crew.wait(name, ticket)
 
-    def _ask(self, item: Item) -> None:
+    def _ahead(self, name: str) -> None:
+        later, asked = self._later.get(name, ()), self._asked[name]
+        while later and len(asked) < AHEAD:
+            item = later.popleft()
+            asked[item] = self._ask(item)
+
+    def _ask(self, item: Item) -> tuple[Asked, Ticket] | Exception:
         try:
             asked = ask(item)
-            self._asked[item] = asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
+            return asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
         except (LoweringError, CaseFileError) as error:
-            self._asked[item] = error
+            return error
+
+    def _done(self, found: tuple[Asked, Ticket] | Exception) -> bool:
+        return isinstance(found, Exception) or self._crew.over(found[0].item.installed.worker, found[1])
 
 
 def rows_from_processes(

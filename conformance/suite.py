@@ -41,6 +41,8 @@ COLUMNS = (
     "python", "numpy",
 )  # fmt: skip
 """Columns of the report, in order."""
+KEPT = 8
+"""Problems that are remembered: those that the functions of each framework are asked at one time."""
 SHOWN = 1024
 """Arrays with more elements than this stand in the report as that many evenly spaced elements."""
 
@@ -65,18 +67,18 @@ class Item:
         return f"{self.function.name}-{self.case.id}-{self.dtype}-{self.reduction}"
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
     """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
     return _unreduced(case, dtype).reduced(reduction)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _unreduced(case: Case, dtype: str) -> Problem:
     return case.problem(dtype, "none")
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     """A problem with its predictions converted for the functions that need it; kept as in `problem_of`."""
     if problem.given == given:
@@ -85,7 +87,7 @@ def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     return converted.reduced(problem.reduction), name
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def _unreduced_bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     return bridge(problem, given)
 

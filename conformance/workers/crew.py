@@ -103,14 +103,14 @@ class Crew:
     def facts(self, name: str) -> Facts:
         """What is where a worker runs; raises WorkerError where it cannot start or import the framework."""
         worker = self._workers[name]
-        self._until(worker, worker.started)
+        while not worker.started.done and not worker.broken:
+            self._step([worker])
         return worker.facts()
 
     def signatures(self, name: str, paths: Sequence[str]) -> dict[str, Any]:
         """Signatures of what stands at dotted paths; see `serve.signature`."""
-        worker = self._workers[name]
-        ticket = worker.submit(wire.message({"do": "signatures", "paths": list(paths)}))
-        self._until(worker, ticket)
+        ticket = self._workers[name].submit(wire.message({"do": "signatures", "paths": list(paths)}))
+        self.wait_any([(name, ticket)])
         return {} if ticket.head is None else dict(ticket.head["signatures"])
 
     def submit(self, name: str, call: Call, what: str) -> Ticket:
@@ -119,15 +119,24 @@ class Crew:
 
     def wait(self, name: str, ticket: Ticket) -> Outcome:
         """What came of a call; raises LoweringError where it could not be made, and WorkerError where nothing can."""
-        worker = self._workers[name]
-        self._until(worker, ticket)
+        self.wait_any([(name, ticket)])
         if ticket.ended is not None:
             return ticket.ended
         if ticket.head is None:
-            raise WorkerError(worker.broken)
+            raise WorkerError(self._workers[name].broken)
         if "harness" in ticket.head:
             raise LoweringError(ticket.head["harness"])
         return wire.outcome_of(ticket.head, wire.arrays_of(ticket.head, ticket.body))
+
+    def over(self, name: str, ticket: Ticket) -> bool:
+        """Whether there is nothing more to wait for."""
+        return ticket.done or bool(self._workers[name].broken)
+
+    def wait_any(self, tickets: Sequence[tuple[str, Ticket]]) -> None:
+        """Wait until one of some tickets, each with its worker's name, is done or never will be."""
+        workers = [self._workers[name] for name, _ in tickets]
+        while not any(self.over(name, ticket) for name, ticket in tickets):
+            self._step(workers)
 
     def close(self) -> None:
         """End every worker, whatever it is doing."""
@@ -135,12 +144,14 @@ class Crew:
             worker.end()
         self._selector.close()
 
-    def _until(self, worker: Worker, ticket: Ticket) -> None:
-        while not ticket.done and not worker.broken:
+    def _step(self, workers: Sequence[Worker]) -> None:
+        """Wait for something to happen, at most until a call of these workers has taken too long."""
+        for worker in workers:
             worker.ensure()
-            events = self._selector.select(worker.patience())
-            for key, mask in events:
-                key.data.move(mask)
+        patience = [worker.patience() for worker in workers if not worker.broken]
+        for key, mask in self._selector.select(min(patience, default=0.0)):
+            key.data.move(mask)
+        for worker in workers:
             worker.check()
 
 
@@ -194,7 +205,7 @@ class Worker:
 
     def check(self) -> None:
         """Give up on the first call in the queue if its time is over."""
-        if self._waiting and self.patience() == 0.0:
+        if self._waiting and not self.broken and self.patience() == 0.0:
             self._fail(TimedOut(self._waiting[0].seconds))
 
     def move(self, mask: int) -> None:

@@ -20,6 +20,8 @@ from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Un
 
 MAGIC = b"CE01"
 LENGTHS = struct.Struct("<4sIQ")
+JOINED = 1 << 16
+"""Messages with less than these bytes in arrays are sent in one piece: copying it costs less than sending twice."""
 LARGEST = 1 << 40
 """No message is longer; a length beyond it is a stream that is out of step."""
 
@@ -33,13 +35,14 @@ class WireError(Exception):
 
 def message(head: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
     """The pieces of a message, in the order they are sent in; an array that lies in one piece is not copied."""
-    flat = [np.ascontiguousarray(array) for array in arrays]
+    flat = [np.ascontiguousarray(array, dtype=_little(array.dtype)) for array in arrays]
     described = [[_name(array.dtype), list(array.shape)] for array in arrays]
     text = json.dumps({**head, "arrays": described}).encode()
     size = sum(array.nbytes for array in flat)
-    pieces = [memoryview(LENGTHS.pack(MAGIC, len(text), size) + text)]
     # memoryview knows neither bfloat16 nor arrays without elements.
-    return pieces + [array.reshape(-1).view(np.uint8).data for array in flat if array.size]
+    pieces = [memoryview(LENGTHS.pack(MAGIC, len(text), size) + text)]
+    pieces += [array.reshape(-1).view(np.uint8).data for array in flat if array.size]
+    return [memoryview(b"".join(pieces))] if size < JOINED else pieces
 
 
 def lengths(start: bytes) -> tuple[int, int]:
@@ -67,6 +70,10 @@ def received(read: Callable[[int], bytes]) -> tuple[Head, bytes]:
     """(head, body) of the next message of a stream; `read` returns as many bytes as it is asked for, or raises."""
     head, arrays = lengths(read(LENGTHS.size))
     return json.loads(read(head)), read(arrays)
+
+
+def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if dtype.name == "bfloat16" else dtype.newbyteorder("<")
 
 
 def _name(dtype: np.dtype[Any]) -> str:

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from conformance.adapter import Call, LoweringError, Tensor, perform
+from conformance.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
+from conformance.tests import fragile
+from conformance.workers import wire
+from conformance.workers.crew import AHEAD, Crew, Place, WorkerError
+
+HERE = Path(sys.executable)
+ONES = np.ones(3)
+
+
+def place(attribute="FRAMEWORK", interpreter=HERE, **variables):
+    return Place(attribute.lower(), interpreter, f"{fragile.__name__}:{attribute}", "", variables)
+
+
+def call(name, x=ONES, **keywords):
+    return Call(f"{fragile.__name__}.{name}", {"x": Tensor(np.asarray(x))}, keywords)
+
+
+@pytest.fixture(scope="module")
+def crew():
+    with Crew({"fragile": place()}, timeout=60) as crew:
+        yield crew
+
+
+def ask(crew, name, *arguments, **keywords):
+    return crew.wait("fragile", crew.submit("fragile", call(name, *arguments, **keywords), f"{name} on x"))
+
+
+# What goes over the wire
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0.1, -0.0, math.inf, -math.inf, 5e-324]),
+        np.frombuffer(np.array([0x7FF8000000000001, 0xFFF8000000000002], np.uint64).tobytes(), np.float64),
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        np.arange(4, dtype=np.float16)[::2],
+        np.array([1.5, 3.0], dtype=ml_dtypes.bfloat16),
+        np.array([True, False]),
+        np.array([[1, -(2**63)]], dtype=np.int64),
+        np.array([1, 255], dtype=np.uint8),
+        np.array(2.5),
+        np.zeros((0, 3)),
+        np.broadcast_to(np.float64(2), (2, 2)),
+        np.array([1.0, 2.0], dtype=">f8"),
+        np.zeros(100_000),
+    ],
+    ids=lambda values: f"{values.dtype}{values.shape}",
+)
+def test_an_array_arrives_bit_for_bit(values):
+    stream = b"".join(wire.message({}, [values, values[:0] if values.ndim else values]))
+    head, body = wire.received(reader(stream))
+    arrived, _ = wire.arrays_of(head, body)
+    assert arrived.shape == values.shape
+    assert arrived.dtype == values.dtype.newbyteorder("=")
+    assert arrived.tobytes() == values.astype(values.dtype.newbyteorder("=")).tobytes()
+    assert not arrived.flags.writeable
+
+
+def reader(stream):
+    rest = memoryview(stream)
+
+    def read(count):
+        nonlocal rest
+        taken, rest = bytes(rest[:count]), rest[count:]
+        assert len(taken) == count
+        return taken
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Raised("ValueError", "a\nb \x00 \udc80", ("UserWarning: x",)),
+        Crashed("was killed by SIGSEGV", "line 1\nline 2"),
+        TimedOut(0.1),
+        Unsupported("because"),
+    ],
+)
+def test_an_outcome_arrives_as_it_was(outcome):
+    head, body = wire.received(reader(b"".join(wire.outcome_message(outcome))))
+    assert wire.outcome_of(head, wire.arrays_of(head, body)) == outcome
+
+
+def test_what_is_no_message_is_told_as_such():
+    with pytest.raises(wire.WireError, match="expected a message"):
+        wire.received(reader(b"Traceback (most recent call last):"))
+
+
+@pytest.mark.parametrize("order", ["c", "fortran", "strided", "broadcast", "readonly"])
+def test_a_call_arrives_as_it_was(order):
+    values = np.broadcast_to(np.arange(3.0), (2, 3))
+    sent = Call(
+        "a.b", {"x": Tensor(values, order)}, {"k": 0.1, "none": None, "flag": True, "word": "é"}, {"w": Tensor(ONES)}
+    )
+    head, body = wire.received(reader(b"".join(wire.call_message(sent, "me"))))
+    arrived = wire.call_of(head, wire.arrays_of(head, body))
+    assert (arrived.path, arrived.keywords, head["what"]) == ("a.b", sent.keywords, "me")
+    assert arrived.args["x"].order == order
+    np.testing.assert_array_equal(arrived.args["x"].laid_out(), sent.args["x"].laid_out())
+    np.testing.assert_array_equal(arrived.init["w"].values, ONES)
+
+
+# What comes of a call
+
+
+@pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble"])
+def test_it_says_what_this_process_would_say(crew, name):
+    here = perform(fragile.FRAMEWORK, call(name), "x")
+    there = ask(crew, name)
+    if isinstance(here, Returned):
+        np.testing.assert_array_equal(there.value, here.value)
+        assert (there.dtype, there.warnings, there.mutated) == (here.dtype, here.warnings, here.mutated)
+    else:
+        assert there == here
+
+
+def test_a_framework_that_exits_has_raised(crew):
+    before = ask(crew, "whoami").value
+    assert ask(crew, "leave") == Raised("SystemExit", "enough")
+    assert ask(crew, "whoami").value == before
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "said"),
+    [
+        ("segfault", "was killed by SIGSEGV", "in segfault"),
+        ("abort", "was killed by SIGABRT", "in abort"),
+        ("starve", "was killed by SIGKILL", ""),
+        ("vanish", "exited with status 3", ""),
+    ],
+)
+def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(crew, name, how, said):
+    before = ask(crew, "whoami").value
+    outcome = ask(crew, name)
+    assert isinstance(outcome, Crashed)
+    assert outcome.how == how
+    assert said in outcome.stderr
+    assert ask(crew, "whoami").value != before
+
+
+def test_only_the_call_that_died_is_lost():
+    with Crew({"fragile": place()}) as crew:
+        names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
+        tickets = [crew.submit("fragile", call(name), name) for name in names]
+        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Returned, Returned, Crashed, Returned, Crashed, Crashed, *[Returned] * 20]
+    assert len({float(outcome.value) for outcome in outcomes[6:]}) == 1
+    assert len(names) > AHEAD
+
+
+def test_a_call_that_hangs_is_given_up_and_the_others_go_on():
+    with Crew({"fragile": place()}, timeout=1.0) as crew:
+        crew.facts("fragile")
+        tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
+        began = time.monotonic()
+        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+    assert [type(outcome) for outcome in outcomes] == [Returned, TimedOut, Returned]
+    assert outcomes[1].seconds == 1.0
+    assert 1.0 <= time.monotonic() - began < 30
+
+
+def test_what_a_framework_prints_does_not_mix_with_the_answers(crew):
+    for _ in range(30):
+        np.testing.assert_array_equal(ask(crew, "shout").value, ONES)
+    assert float(ask(crew, "listen").value) == 0.0
+
+
+def test_large_arrays_go_both_ways_while_both_sides_send(crew):
+    large = np.random.default_rng(0).random((1000, 2000))
+    tickets = [crew.submit("fragile", call("echo", large), "x") for _ in range(2 * AHEAD)]
+    for ticket in tickets:
+        assert crew.wait("fragile", ticket).value.tobytes() == large.tobytes()
+
+
+def test_a_bug_of_an_adapter_is_no_outcome(crew):
+    with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
+        ask(crew, "nobody")
+    assert isinstance(ask(crew, "echo"), Returned)
+
+
+def test_it_says_what_is_there(crew):
+    facts = crew.facts("fragile")
+    assert (facts.version, facts.numpy) == (np.__version__, np.__version__)
+    assert facts.python == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_it_gives_signatures(crew):
+    paths = [f"{fragile.__name__}.{name}" for name in ("total", "nobody")]
+    total, nobody = crew.signatures("fragile", paths).values()
+    assert [(name, default) for name, _, default in total] == [("x", ""), ("scale", "1.0")]
+    assert nobody is None
+
+
+def test_variables_reach_it():
+    with Crew({"fragile": place(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")}) as crew:
+        assert crew.facts("fragile")
+
+
+# What cannot be had
+
+
+@pytest.mark.parametrize(
+    ("attribute", "why"),
+    [
+        ("UNIMPORTABLE", "the framework cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("DEADLY", r"the framework cannot be imported: it was killed by SIGABRT; it said: .*"),
+        ("NOBODY", "the framework cannot be imported: AttributeError"),
+    ],
+)
+def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, why):
+    with Crew({"it": place(attribute), "fragile": place()}) as crew:
+        ticket = crew.submit("it", call("echo"), "x")
+        for _ in range(2):
+            with pytest.raises(WorkerError, match=f"^{attribute.lower()}: {why}"):
+                crew.facts("it")
+        with pytest.raises(WorkerError, match=why):
+            crew.wait("it", ticket)
+        with pytest.raises(WorkerError, match=why):
+            crew.wait("it", crew.submit("it", call("echo"), "x"))
+        assert isinstance(ask(crew, "echo"), Returned)
+
+
+def test_an_interpreter_that_is_none_is_one_message(tmp_path):
+    nothing = tmp_path / "python"
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho cannot find libpython >&2\nexit 4\n")
+    broken.chmod(0o755)
+    places = {"nothing": place(interpreter=nothing), "broken": place(interpreter=broken)}
+    with Crew(places) as crew:
+        with pytest.raises(WorkerError, match="cannot be run"):
+            crew.facts("nothing")
+        with pytest.raises(WorkerError, match="exited with status 4; it said: cannot find libpython"):
+            crew.facts("broken")
+
+
+# Deaths from outside
+
+
+def test_a_worker_that_somebody_kills_is_started_again(crew):
+    process = int(ask(crew, "whoami").value)
+    os.kill(process, signal.SIGKILL)
+    time.sleep(0.2)
+    outcomes = [ask(crew, "whoami") for _ in range(2)]
+    assert isinstance(outcomes[-1], Returned)
+    assert int(outcomes[-1].value) != process
+
+
+@pytest.mark.parametrize("last", ["echo", "hang"])
+def test_workers_do_not_outlive_a_run_that_is_killed(last):
+    source = f"""
+import time, numpy as np
+from conformance.tests.test_workers import call, place
+from conformance.workers.crew import Crew
+crew = Crew({{"fragile": place()}})
+print(int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value), flush=True)
+crew.submit("fragile", call("{last}"), "x")
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        run.kill()
+    deadline = time.monotonic() + 20
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return (
+        "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2][:3] if Path("/proc").exists() else True
+    )
+
+
+def test_closing_ends_what_hangs():
+    crew = Crew({"fragile": place()})
+    process = int(ask(crew, "whoami").value)
+    crew.submit("fragile", call("hang"), "x")
+    crew.close()
+    assert not alive(process)
