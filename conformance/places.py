@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conformance import registry
@@ -19,7 +19,7 @@ from conformance.suite import COLUMNS, Row
 from conformance.workers.crew import TIMEOUT, Crew, Place
 
 if TYPE_CHECKING:
-    from conformance.environments import Environment
+    from conformance.environments import Environment, Wanted
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def places_of(
             environment = build(found, told)
             wanted |= {
                 f"{framework.name} in {environment.name}": (framework, environment)
-                for framework in _meant(found.requirements, environment)
+                for framework in _meant(found, environment)
                 if framework.name in names or not names
             }
         except UserError as error:
@@ -88,22 +88,24 @@ def places_of(
     return Places(crew, there, failed)
 
 
-def _meant(requirements: Sequence[str], environment: Environment) -> list[Framework]:
-    """The frameworks that an environment is for: those named, or all that an existing one has."""
+def _meant(wanted: Wanted, environment: Environment) -> list[Framework]:
+    """The frameworks that an environment is for: those named outside brackets, or all that a file or a venv has."""
     there = set(map(str, environment.packages))
-    names = {str(canonicalize_name(Requirement(text).name)) for text in requirements} or there
-    found = [f for f in registry.frameworks() if names & there & set(f.distributions)]
+    named = {
+        str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", wanted.text))
+    }
+    found = [f for f in registry.frameworks() if there & set(f.distributions)]
     if not found:
         known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
         raise UserError(f"{environment.name}: none of {known} is in it, so there is nothing to run; name one of them")
-    return found
+    return [f for f in found if named & set(f.distributions)] or found
 
 
 def failed_row(environment: str, framework: str, why: str) -> Row:
     """The row that stands for everything that an environment would have been asked."""
     told = {
         "framework": framework,
-        "function": framework,
+        "function": environment,
         "environment": environment,
         "device": "cpu",
         "status": "crashed",

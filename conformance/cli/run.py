@@ -32,6 +32,8 @@ from conformance.places import Places, crew_here, places_of
 from conformance.suite import Row, Suite, load_suite
 from conformance.workers.crew import TIMEOUT
 
+SURPRISES = 20
+"""Unexpected rows that are shown one by one."""
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""
 
@@ -132,9 +134,11 @@ def _progress(total: int) -> Iterator[Any]:
 
 
 def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
-    for row in rows:
-        if row["expected"] in ("unexpected", "stale"):
-            out.print(f"[bold]{row['expected']}[/] {escape(_headline(row))}", soft_wrap=True)
+    surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
+    for row in surprising[:SURPRISES]:
+        out.print(f"[bold]{row['expected']}[/] {escape(_headline(row))}", soft_wrap=True)
+    if len(surprising) > SURPRISES:
+        out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
     if rows:
         out.print(report.status_table(results))
         for line in running.closing_lines(rows, planned, cases):

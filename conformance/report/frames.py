@@ -59,6 +59,13 @@ def counts(results: pd.DataFrame) -> pd.DataFrame:
     return table.assign(unexpected=surprising.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
 
 
+def labelled(results: pd.DataFrame) -> pd.DataFrame:
+    """Rows in which a function that ran in several environments has the name of its environment beside its own."""
+    several = results.groupby("function")["environment"].transform("nunique") > 1
+    longer = results["function"] + " (" + results["environment"] + ")"
+    return results.assign(function=results["function"].where(~several, longer))
+
+
 def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
     """The largest error / budget of each function and dtype, and the problem that attains it.
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from conformance.report.agreement import RELATIONS, agreement_matrix
-from conformance.report.frames import counts, largest_ratios, printable
+from conformance.report.frames import counts, labelled, largest_ratios, printable
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 
@@ -70,8 +71,11 @@ def summary(
     published: numbers that somebody printed, each with value, exact (the oracle's answer), holds, source
     and case.
     """
+    head = _head(results, run)
+    results = labelled(results)
     sections = [
-        _head(results, run),
+        head,
+        _environments(results),
         _functions(results),
         _surprises(results),
         _known(results),
@@ -102,9 +106,10 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)
     surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())
     known = int(results["expected"].eq("known").sum())
-    problems = len(results[["case", "dtype", "reduction"]].drop_duplicates())
+    asked = results[results["case"] != ""]
+    problems = len(asked[["case", "dtype", "reduction"]].drop_duplicates())
     lines.append(
-        f"{results['function'].nunique()} functions on {problems} problems ({results['case'].nunique()} cases): "
+        f"{asked['function'].nunique()} functions on {problems} problems ({asked['case'].nunique()} cases): "
         f"{len(results)} rows, of which {told or 'none is judged'}. "
         f"**{surprising or 'None'} {'is' if surprising in (0, 1) else 'are'} unexpected**; {known} are known.\n"
     )
@@ -114,6 +119,19 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     if run.missing:
         lines.append(f"Not installed, so not asked: {', '.join(map(plain, run.missing))}.\n")
     return "\n".join(lines)
+
+
+def _environments(results: pd.DataFrame) -> str:
+    """Where what ran, if that is more than one place; and what could not be had."""
+    lost = results[results["case"] == ""]
+    text = "".join(f"* {code(row.environment)}: {plain(row.explanation, 400)}\n" for row in lost.itertuples())
+    text = f"## Environments that could not be had\n\n{text}" if text else ""
+    columns = ["environment", "framework", "version", "python", "numpy"]
+    there = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
+    if there["environment"].nunique() > 1:
+        rows = [[code(cells[0]), *map(plain, cells[1:])] for cells in there.itertuples(index=False)]
+        text = f"## Environments\n\n{table(columns, rows)}\n{text}"
+    return text
 
 
 def _functions(results: pd.DataFrame) -> str:
@@ -283,18 +301,17 @@ def status_table(results: pd.DataFrame) -> Table:
     """Functions x statuses for the end of a run: fits 80 columns and says everything without colour."""
     found = counts(results)
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
-    versions = results.groupby("framework")["version"].unique().map(", ".join)
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     shown.add_column("function", overflow="fold")
     for name in names:
         shown.add_column(name.replace("_", " "), justify="right", overflow="fold")
-    framework = ""
-    for function, line in found.iterrows():
-        whose, _, own = str(function).partition(".")
-        if whose != framework:
-            framework = whose
-            shown.add_row(f"{framework} {versions[framework]}")
-        shown.add_row(at_joints(own), *_cells(line, names))
+    several = dict(results.groupby("framework")["environment"].nunique() > 1)
+    for (framework, environment), rows in results.groupby(["framework", "environment"]):
+        version = ", ".join(rows["version"].unique())
+        place = f" in {environment}" if several[framework] and not str(environment).endswith(f"=={version}") else ""
+        shown.add_row(escape(f"{framework} {version}{place}") if version else "not to be had")
+        for function, line in counts(rows).iterrows():
+            shown.add_row(at_joints(str(function).partition(".")[2] or str(function)), *_cells(line, names))
     shown.add_section()
     shown.add_row("all", *_cells(found.sum(), names))
     return shown

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -23,13 +24,23 @@ def host() -> dict[str, str]:
     return {"conformance": __version__, "python": platform.python_version(), **libraries, "platform": system}
 
 
+def fingerprint(cases: Iterable[tuple[str, str]]) -> str:
+    """What tells one suite from another: a digest of all its cases, each an id and a digest, in any order."""
+    text = "".join(f"{case} {digest}\n" for case, digest in sorted(cases))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """A run as a whole.
 
-    planned: how many rows were to be made.  versions: framework to version.  missing: frameworks that are
-    not installed.  interrupted: why the run ended early, empty if it did not.  started: ISO 8601 with
-    zone; duration: seconds.  coverage: `str` of a `Coverage`.
+    planned: how many rows were to be made.  versions: framework to version, or to several joined by `, `.
+    missing: frameworks that are not installed.  interrupted: why the run ended early, empty if it did not.
+    started: ISO 8601 with zone; duration: seconds.  coverage: `str` of a `Coverage`.  suite: `fingerprint`
+    of the cases that there were to choose from.  selected: what only was asked for, empty if everything
+    was.  shards: which parts of how many this is, `2/3`; empty where it is not divided.  partial: which
+    other parts a report lacks that was put together from some.  published: the numbers in the summary,
+    which a merged report has no cases to find again.
     """
 
     planned: int
@@ -40,10 +51,23 @@ class RunInfo:
     duration: float = 0.0
     coverage: str = ""
     host: Mapping[str, str] = field(default_factory=host)
+    suite: str = ""
+    selected: str = ""
+    shards: tuple[str, ...] = ()
+    partial: str = ""
+    published: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RunInfo:
+        """What a `run.json` says, also one that was written before it said all of it."""
+        names = ("planned", "versions", "interrupted", "started", "duration", "coverage", "host", "suite", "selected")
+        said = {name: record[name] for name in (*names, "partial") if name in record}
+        said |= {name: tuple(record.get(name, ())) for name in ("missing", "shards", "published")}
+        return cls(**said)
 
     def complete(self, finished: int) -> bool:
         """Whether nothing is missing when so many rows were finished."""
-        return not self.interrupted and finished == self.planned
+        return not self.interrupted and not self.partial and finished == self.planned
 
     def record(self, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
         """What `run.json` says: builtin values only.  digests: SHA-256 of the other files by name."""
@@ -64,6 +88,11 @@ class RunInfo:
             "missing": list(self.missing),
             "host": dict(self.host),
             "coverage": self.coverage,
+            "suite": self.suite,
+            "selected": self.selected,
+            "shards": list(self.shards),
+            "partial": self.partial,
+            "published": [dict(number) for number in self.published],
             "started": self.started,
             "duration": self.duration,
             "files": dict(digests),
