@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conformance.adapter import Function
+    import pandas as pd
+
     from conformance.case import Case
     from conformance.suite import Assessment, Item, Row, Suite
 
@@ -33,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--call-timeout", metavar="SECONDS", type=float, default=120.0, help="what a call may take with --isolate"
+    )
+    group.addoption(
+        "--baseline", metavar="REPORT", help="an accepted report: what got worse against it fails, what it has does not"
     )
     group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
@@ -68,8 +72,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("item", marked)
 
 
-def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[Function, str], bool] | None:
-    """What -k and -m ask for, so that the thousands of items they leave out are never made.
+def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[str, str], bool] | None:
+    """What -k and -m ask for, by framework and item id, so that the thousands of items they leave out are never made.
 
     pytest has the last word: it selects again among what is left, and what this cannot read is left to it.
     """
@@ -84,8 +88,7 @@ def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[Function, st
     if keyword is None and mark is None:
         return None
 
-    def wanted(function: Function, name: str) -> bool:
-        of = function.framework
+    def wanted(of: str, name: str) -> bool:
         return (mark is None or mark(of.__eq__)) and (
             keyword is None or keyword(substring_of(f"{above}\n{name}\n{of}"))
         )
@@ -141,6 +144,18 @@ def _item(test: pytest.Item) -> Item | None:
     return None if callspec is None else callspec.params["item"]
 
 
+@pytest.fixture(scope="session")
+def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
+    """Whether the baseline has a discrepancy as it is."""
+    if (path := request.config.getoption("baseline")) is None:
+        return lambda _: False
+    rows = _opened(path)
+    rows = rows[rows["expected"].isin(["unexpected", "stale"])]
+    keys = set(rows[_SAME].itertuples(index=False, name=None))
+    return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
+
+
+_SAME = ["function", "case", "digest", "dtype", "reduction", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
 
@@ -163,9 +178,17 @@ class Recorder:
         self.planned = 0
         self.started = time.time()
         self.written: Path | None = None
+        self.worse: list[str] = []
         self.problem = ""
 
     def pytest_sessionstart(self) -> None:
+        if (baseline := self.config.getoption("baseline")) is not None:
+            from conformance.errors import UserError
+
+            try:
+                _opened(baseline)
+            except UserError as error:
+                raise pytest.UsageError(str(error)) from None
         if (folder := self.config.getoption("report")) is not None:
             from conformance.report import ReportError, check_writable
 
@@ -204,7 +227,11 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         folder = self.config.getoption("report")
-        if folder is None or not self.planned:
+        if not self.planned:
+            return
+        if (baseline := self.config.getoption("baseline")) is not None:
+            self._hold_against(baseline, session)
+        if folder is None:
             return
         from conformance import registry, report, running
 
@@ -224,6 +251,29 @@ class Recorder:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
+    def _hold_against(self, baseline: str, session: pytest.Session) -> None:
+        """Say what got worse, and have the session fail for it."""
+        from conformance import audit, report
+        from conformance.errors import UserError
+
+        finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        wanted = _wanted(self.config, [str(TEST_FILE)])
+        named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
+        asked = audit.Asked(
+            frozenset(row["framework"] for row in self.rows),
+            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)),
+            finished,
+        )
+        try:
+            check = audit.check(_opened(baseline), report.frame(self.rows), asked, baseline)
+        except UserError as error:
+            self.problem = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            return
+        self.worse = check.lines()
+        if not check.ok and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.rows:
             return
@@ -233,6 +283,8 @@ class Recorder:
         everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr"))
         cases = _cases_of(self.config) if everything else []
         for line in running.closing_lines(self.rows, self.planned, cases):
+            terminalreporter.line(line)
+        for line in self.worse:
             terminalreporter.line(line)
         if self.written is not None:
             terminalreporter.line(f"report: {self.written}")
@@ -248,6 +300,12 @@ class Recorder:
 
 def _is_ours(nodeid: str) -> bool:
     return f"::{TEST_NAME}[" in nodeid
+
+
+def _opened(path: str) -> pd.DataFrame:
+    from conformance.audit.comparing import opened
+
+    return opened(Path(path))[0]
 
 
 def _folder(config: pytest.Config) -> Path | None:
@@ -277,7 +335,7 @@ def _cases_of(config: pytest.Config) -> list[Case]:
     return _loaded(config)[0]
 
 
-def _items(config: pytest.Config, wanted: Callable[[Function, str], bool] | None) -> list[Item]:
+def _items(config: pytest.Config, wanted: Callable[[str, str], bool] | None) -> list[Item]:
     from conformance import registry
     from conformance.suite import plan
 
@@ -288,7 +346,8 @@ def _items(config: pytest.Config, wanted: Callable[[Function, str], bool] | None
             f"none of {names} is installed, so there is nothing to test: "
             'pip install "cross-entropy-conformance[all]", or one of its extras'
         )
-    items = plan(_cases_of(config), here, wanted)
+    chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
+    items = plan(_cases_of(config), here, chosen)
     if not items and wanted is not None:
         return plan(_cases_of(config)[:1], here)  # for pytest to deselect
     if not items:

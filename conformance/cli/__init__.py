@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 import conformance
+from conformance.cli.compare import accept, diff, merge
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
@@ -29,6 +30,8 @@ app.command()(run)
 app.add_typer(listing, name="list")
 for look in (show, expect, lint):
     app.command()(look)
+for held in (diff, accept, merge):
+    app.command()(held)
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from conformance import report, running
+from conformance import audit, report, running
+from conformance.audit.comparing import opened
 from conformance.case import Case
 from conformance.cli.shared import (
     INTERRUPTED,
@@ -29,6 +30,7 @@ from conformance.cli.shared import (
 from conformance.errors import UserError
 from conformance.oracle import Oracle, open_cache
 from conformance.places import Places, crew_here, places_of
+from conformance.selection import compiled, substring_of
 from conformance.suite import Row, Suite, load_suite
 from conformance.workers.crew import TIMEOUT
 
@@ -60,6 +62,10 @@ def run(
             "requirements file; may be repeated.",
         ),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="REPORT", help="An accepted report: only what got worse against it counts."),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take in a process of its own.")
     ] = TIMEOUT,
@@ -67,6 +73,7 @@ def run(
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
     found, ledger = load_suite(cases)
+    accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
     if environments and processes > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
@@ -106,6 +113,16 @@ def run(
         more += f"{len(failures)} could not be asked; " if failures else ""
         err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
+    if accepted is not None:
+        chosen = compiled(keyword) if keyword else None
+        asked = audit.Asked(
+            frozenset(there.framework.name for there in places.there),
+            lambda _, name: chosen is None or chosen(substring_of(name)),
+        )
+        check = audit.check(accepted, results, asked, str(baseline))
+        for line in check.lines():
+            out.print(escape(line), soft_wrap=True)
+        raise typer.Exit(0 if check.ok else UNEXPECTED)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 

@@ -177,6 +177,8 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     `complete` in the second is False for a run that ended early.  Raises ReportError where there is no
     `run.json`, or where a file is not the one that it describes.
     """
+    if not path.exists():
+        raise ReportError(path, "does not exist", "name the folder of a report, or its results file")
     folder = path if path.is_dir() else path.parent
     run = _run(folder)
     digests = run["files"]

@@ -1,0 +1,138 @@
+"""`conformance diff`, `accept` and `merge`: reports held against each other, accepted and joined."""
+
+from __future__ import annotations
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from conformance import audit
+from conformance.audit import AuditError, Difference
+from conformance.cli.shared import UNEXPECTED, err, out
+
+ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
+WIDTH = 80
+"""Columns of a terminal's text in a file."""
+
+
+class Level(StrEnum):
+    """What makes `diff` fail."""
+
+    regression = "regression"
+    change = "change"
+    drift = "drift"
+    any = "any"
+    never = "never"
+
+
+class Format(StrEnum):
+    """How a difference is printed."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A report: its folder, or its results file.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The report to hold against it.")],
+    fail_on: Annotated[
+        Level, typer.Option("--fail-on", help="Exit with 1 on this or worse; drift is an answer that moved at all.")
+    ] = Level.regression,
+    form: Annotated[
+        Format, typer.Option("--format", help="csv and json have every row that changed; the others sum up.")
+    ] = Format.terminal,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
+) -> None:
+    """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
+    found = audit.difference(old, new)
+    if output is None:
+        _print(found, form)
+    else:
+        try:
+            output.write_text(_text(found, form), encoding="utf-8")
+        except OSError as error:
+            why = f"cannot be written ({error.strerror})"
+            raise AuditError(output, why, "name a file in a folder that is there") from error
+        err.print(f"{escape(audit.headline(found))}: {escape(str(output))}", soft_wrap=True)
+    raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
+
+
+def accept(
+    path: ReportArgument,
+    baseline: Annotated[Path, typer.Option("--baseline", metavar="DIR", help="The baseline to update.")] = Path(
+        "reports/baseline"
+    ),
+    even_unexpected: Annotated[
+        bool, typer.Option("--even-unexpected", help="Accept rows that are unexpected or stale, too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept without a question.")] = False,
+) -> None:
+    """Make a report the baseline, after showing what that accepts.
+
+    Without --yes it asks; where nobody can answer it only shows, and exits with 1.
+    """
+    proposed = audit.proposal(path, baseline, even_unexpected)
+    if proposed.difference is not None:
+        for piece in audit.terminal(proposed.difference):
+            out.print(piece)
+    for line in proposed.lines():
+        out.print(escape(line), soft_wrap=True)
+    if proposed.same:
+        out.print("the baseline has these rows already; nothing to accept")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            err.print("nothing was accepted; --yes accepts it")
+            raise typer.Exit(UNEXPECTED)
+        if not typer.confirm("Accept?"):
+            raise typer.Exit(UNEXPECTED)
+    audit.accept(proposed)
+    out.print(f"accepted: {escape(str(baseline))}, {len(proposed.results)} rows", soft_wrap=True)
+
+
+def merge(
+    paths: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports that are to become one.")],
+    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the whole goes.")],
+) -> None:
+    """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
+    record = audit.joined(paths, folder)
+    state = "complete" if record["complete"] else "incomplete"
+    why = "; ".join(filter(None, (str(record["interrupted"]), str(record["partial"]))))
+    out.print(
+        escape(f"{len(paths)} reports, {record['finished']} of {record['planned']} rows, {state}")
+        + (f" ({escape(why)})" if why else ""),
+        soft_wrap=True,
+    )
+    out.print(f"report: {escape(str(folder))}", soft_wrap=True)
+
+
+def _print(found: Difference, form: Format) -> None:
+    if form is Format.terminal:
+        for piece in audit.terminal(found):
+            out.print(piece)
+    else:
+        sys.stdout.write(_text(found, form))
+
+
+def _text(found: Difference, form: Format) -> str:
+    match form:
+        case Format.markdown:
+            return audit.markdown(found)
+        case Format.csv:
+            return audit.as_csv(found)
+        case Format.json:
+            return audit.as_json(found)
+        case Format.terminal:
+            page = io.StringIO()
+            console = Console(file=page, width=WIDTH, no_color=True, highlight=False)
+            for piece in audit.terminal(found):
+                console.print(piece)
+            return page.getvalue()

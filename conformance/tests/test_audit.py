@@ -1,0 +1,1057 @@
+"""Reports held against each other, against a baseline, and joined: with rows written by hand."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from conformance import audit, registry, report
+from conformance.adapter import Framework, Function, Rule
+from conformance.audit import Asked, AuditError, Part, accepting
+from conformance.audit.baseline import SLACK, limit
+from conformance.audit.changes import COLUMNS
+from conformance.audit.distance import distances
+from conformance.convention import Convention
+from conformance.report import ReportError, RunInfo
+from conformance.report.run import fingerprint
+from conformance.tests.test_report import raised, row
+
+EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
+KNOWN = {"status": "disagrees", "expected": "known", "known": "a bug"}
+BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off by 9 budgets; no known convention explains it"}
+HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
+
+
+def changed(old, new):
+    return audit.changes(report.frame(old), report.frame(new))
+
+
+def change(old, new):
+    """What became of one row, beside one that stays."""
+    stays = row("torch.Stays", case="binary/stays")
+    found = changed([old, stays], [new, stays])
+    return found[found["function"] != "torch.Stays"].iloc[0]
+
+
+def died(status="crashed"):
+    return raised("torch.A", status=status, exception="", expected="unexpected", explanation="the process died: SIGSEGV")
+
+
+UNDEFINED = {"status": "undefined", "budget": None, "ratio": None, "error": None, "ulps": None}
+
+
+# changes: kinds and severities
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds", "severity"),
+    [
+        (row(), row(), "unchanged", "unchanged"),
+        (row(), row(got="1.05"), "drifted", "note"),
+        (row(), row(got="1.2"), "drifted", "change"),
+        (row(got="nan"), row(got="nan"), "unchanged", "unchanged"),
+        (row(got="0.0"), row(got="-0.0"), "drifted", "note"),
+        (row(), row(got="5.0", **BAD), "status; drifted", "regression"),
+        (row(got="5.0", **BAD), row(), "status; drifted", "improvement"),
+        (row(), row(got="5.0", **KNOWN), "status; drifted", "regression"),
+        (row(got="5.0", **BAD), row(got="5.0", **BAD), "unchanged", "unchanged"),
+        (row(got="5.0", **BAD), row(got="5.01", **BAD), "drifted", "note"),
+        (row(got="5.0", **BAD), row(got="9.0", **BAD), "drifted", "change"),
+        (row(got="5.0", **BAD), raised("torch.A"), "exception", "regression"),
+        (raised("torch.A"), row(got="5.0", **BAD), "exception", "change"),
+        (row(), raised("torch.A", status="agrees"), "exception", "change"),
+        (row(), raised("torch.A"), "status; exception", "regression"),
+        (row(), died(), "status", "regression"),
+        (row(got="5.0", **BAD), died("timed_out"), "status", "regression"),
+        (died(), row(got="5.0", **BAD), "status", "improvement"),
+        (died(), died("timed_out"), "status", "change"),
+        (died(), row(**UNDEFINED), "status", "improvement"),
+        (row(**UNDEFINED), died(), "status", "regression"),
+        (row(**UNDEFINED), row(), "status", "change"),
+        (row(**UNDEFINED), raised("torch.A", status="undefined"), "exception", "change"),
+        (row(**UNDEFINED), row(got=repr(1 + 2.0**-23), **UNDEFINED), "drifted", "note"),
+        (row(**UNDEFINED), row(got="nan", **UNDEFINED), "drifted", "change"),
+        (row(), row(got="2.0", status="diverges", convention="clip=1"), "status; convention; drifted", "change"),
+        (
+            row(status="diverges", convention="clip=1"),
+            row(status="diverges", convention="clip=2"),
+            "convention",
+            "change",
+        ),
+        (raised("torch.A"), raised("torch.A", exception="TypeError: no"), "exception", "change"),
+        (raised("torch.A"), raised("torch.A", exception="ValueError: never"), "message", "note"),
+        (row(), row(warnings="FutureWarning: soon"), "warning", "note"),
+        (row(result_dtype="float32"), row(result_dtype="float64"), "dtype", "change"),
+        (row(got="1.0"), row(got="[1.0]"), "shape", "change"),
+        (row(got="[1.0]"), row(got="[[1.0]]"), "shape", "change"),
+        (row(got="[1.0]"), row(got="[1.0, 1.0]", **BAD), "status; shape", "regression"),
+    ],
+)
+def test_a_row_that_changed(old, new, kinds, severity):
+    found = change(old, new)
+    assert (found["kinds"], found["severity"]) == (kinds, severity)
+    assert found["what"]
+    assert "\n" not in found["what"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds", "severity"),
+    [
+        ([row("torch.B")], [], "function lost; removed", "regression"),
+        ([], [row("torch.B")], "function gained; added", "improvement"),
+        ([], [row("torch.B", **BAD)], "function gained; added", "regression"),
+        ([], [row("torch.B", **KNOWN)], "function gained; added", "note"),
+        ([row(dtype="float16")], [], "support lost; removed", "regression"),
+        ([row(dtype="float16", **BAD)], [], "support lost; removed", "regression"),
+        ([], [row(dtype="float16")], "support gained; added", "improvement"),
+        ([row(case="binary/b")], [], "case removed; removed", "regression"),
+        ([], [row(case="binary/b")], "case added; added", "note"),
+        ([], [row(case="binary/b", **BAD)], "case added; added", "regression"),
+        ([], [row(case="binary/b", **KNOWN)], "case added; added", "note"),
+    ],
+)
+def test_a_row_of_one_side(old, new, kinds, severity):
+    found = changed([row(), *old], [row(), *new])
+    one = found[found["severity"] != "unchanged"]
+    assert one[["kinds", "severity"]].values.tolist() == [[kinds, severity]]
+    assert one["call"].tolist() == [(old or new)[0]["call"]]
+
+
+def test_a_case_that_changed_is_never_compared():
+    found = changed([row(), row(case="binary/b")], [row(), row(case="binary/b", digest="e", got="7.0")])
+    assert found["kinds"].tolist()[:2] == ["case changed; removed", "case changed; added"]
+    assert found["severity"].tolist() == ["change", "change", "unchanged"]
+    assert found["cause"].tolist() == ["suite", "suite", ""]
+    assert found["budgets"].isna().all()
+
+
+def test_the_new_half_of_a_case_that_changed_regresses_where_it_fails():
+    found = changed([row(), row(case="binary/b")], [row(), row(case="binary/b", digest="e", **BAD)])
+    assert found["severity"].tolist() == ["regression", "change", "unchanged"]
+
+
+def test_a_change_carries_both_rows():
+    old = row(version="1.0", environment="a", call="old()", got="1.0")
+    new = row(version="2.0", environment="b", call="new()", got="2.0", status="diverges", convention="clip=1")
+    found = change(old, new)
+    assert list(found.index) == list(COLUMNS)
+    both = ("version", "environment", "status", "got", "convention")
+    told = [(found[f"old_{name}"], found[f"new_{name}"]) for name in both]
+    assert told == [("1.0", "2.0"), ("a", "b"), ("agrees", "diverges"), ("1.0", "2.0"), ("", "clip=1")]
+    assert found["call"] == "new()"
+    assert found["budgets"] == pytest.approx(10)
+
+
+def test_a_row_that_is_gone_says_which_version_lacks_it():
+    old = [row(version="1.0"), row(version="1.0", dtype="float16")]
+    found = changed(old, [row(version="2.0", environment="b")]).iloc[0]
+    assert (found["old_version"], found["new_version"], found["new_environment"]) == ("1.0", "2.0", "b")
+    assert found["what"] == "it is no longer asked this in 2.0"
+
+
+# changes: distance
+
+
+def apart(old, new, dtype="float32", **rest):
+    frames = [report.frame([row(got=got, dtype=dtype, **rest)]) for got in (old, new)]
+    found = distances(*frames)
+    return found.ulps[0], found.budgets[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_ulps_are_those_of_the_dtype_at_the_old_value(dtype):
+    bits = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[dtype]
+    assert apart("1.0", repr(1 + 3 * 2.0**-bits), dtype)[0] == 3
+    assert apart("-4.0", repr(-4 - 2.0**-bits), dtype)[0] == 0.25
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_special_values_are_infinitely_far_from_others_and_not_from_themselves(value, dtype):
+    assert apart(value, "1.0", dtype) == (np.inf, np.inf)
+    assert apart("1.0", value, dtype) == (np.inf, np.inf)
+    assert apart(f"[{value}]".replace("inf", "Infinity").replace("nan", "NaN"), "[1.0]", dtype)[0] == np.inf
+    assert apart(value, value, dtype) == (0, 0)
+
+
+def test_a_value_beyond_the_dtype_is_measured_in_the_units_of_its_largest():
+    assert apart("70000.0", "70032.0", "float16")[0] == 2
+
+
+def test_arrays_are_measured_by_their_worst_element_with_its_own_budget():
+    budgets = "[0.5, 0.001, 10.0]"
+    assert apart("[1.0, 1.0, 1.0]", "[1.25, 1.001, 2.0]", budget=10.0, budgets=budgets)[1] == pytest.approx(1.0)
+    assert apart("[1.0, 1.0, 1.0]", "[1.25, 1.001, 2.0]", budget=10.0)[1] == pytest.approx(0.1)
+
+
+def test_a_budget_is_the_larger_of_both_sides():
+    frames = [report.frame([row(got="1.0", budget=0.1)]), report.frame([row(got="2.0", budget=0.5)])]
+    assert distances(*frames).budgets[0] == distances(*frames[::-1]).budgets[0] == 2
+
+
+@pytest.mark.parametrize("text", ["[1.0, [2.0]]", "[", "=1+1", "[" * 5000, '["a"]', "[null]", "[{}]"])
+def test_a_text_that_holds_no_numbers_has_drifted_by_nobody_knows_how_much(text):
+    found = change(row(), row(got=text))
+    assert (found["kinds"], found["severity"]) == ("drifted", "change")
+
+
+def test_an_unknown_dtype_has_no_ulps():
+    found = apart("1.0", "2.0", "float8")
+    assert np.isnan(found[0])
+    assert found[1] == 10
+
+
+def test_empty_arrays_are_compared_by_shape():
+    assert change(row(got="[]"), row(got="[[]]"))["kinds"] == "shape"
+    assert change(row(got="[]"), row(got="[ ]"))["kinds"] == "drifted"
+
+
+# changes: alignment
+
+
+def test_one_environment_on_each_side_may_be_another():
+    old, new = row(environment="python3.11", version="1"), row(environment="python3.12", version="2")
+    assert changed([old], [new])["kinds"].tolist() == ["unchanged"]
+
+
+def test_several_environments_are_aligned_by_name():
+    sides = [[row(environment=e, version=v, got=g) for e, v, g in zip("ab", "12", side, strict=True)] for side in ("34", "35")]
+    found = changed(*sides)
+    assert found[["old_environment", "new_environment", "kinds"]].values.tolist() == [
+        ["b", "b", "drifted"],
+        ["a", "a", "unchanged"],
+    ]
+
+
+def test_an_environment_of_several_that_is_gone_is_lost():
+    found = changed([row(environment="a"), row(environment="b")], [row(environment="b")])
+    assert found["kinds"].tolist() == ["function lost; removed", "unchanged"]
+
+
+def test_several_environments_that_do_not_match_are_refused():
+    with pytest.raises(AuditError, match=r"torch\.A: .* told apart by environment, and none matches: in the old"):
+        changed([row(environment="a"), row(environment="b")], [row(environment="c")])
+
+
+def test_several_versions_in_one_environment_are_told_apart():
+    found = changed([row(version="1"), row(version="2")], [row(version="1"), row(version="2", got="1.01")])
+    assert sorted(found["kinds"]) == ["drifted", "unchanged"]
+
+
+def test_functions_with_one_environment_do_not_mind_those_with_several():
+    keras = [row("keras.B", environment=e) for e in "ab"]
+    found = changed([row(environment="old"), *keras], [row(environment="new"), *keras])
+    assert found["kinds"].tolist() == ["unchanged"] * 3
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_question_that_is_there_twice_is_refused(side):
+    sides = [[row()], [row()]]
+    sides[side].append(row(got="2.0"))
+    which = ["the old report", "the new report"][side]
+    with pytest.raises(AuditError, match=rf"{which}: 1 rows are there more than once, torch\.A categorical/a/case"):
+        changed(*sides)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [(row(case="binary/z"), "case"), (row(digest="z"), "unchanged case"), (row("keras.Z"), "function")],
+)
+def test_reports_that_have_nothing_in_common_are_refused(other, what):
+    with pytest.raises(AuditError, match=f"no {what} in common, so nothing can be compared; compare reports of"):
+        changed([row()], [other])
+
+
+def test_nothing_is_refused_for_having_no_rows_but_with_a_reason():
+    with pytest.raises(AuditError, match="no case in common"):
+        changed([], [row()])
+
+
+# changes: as a whole
+
+NUMBERS = st.sampled_from(["1.0", "1.0000001", "1.5", "nan", "inf", "[1.0]", "[1.0, 2.0]", ""])
+ROWS = st.builds(
+    lambda function, case, dtype, got, status, convention, exception, warnings: row(
+        function,
+        case=case,
+        dtype=dtype,
+        got=got,
+        status=status,
+        convention=convention,
+        exception="" if got else exception,
+        warnings=warnings,
+        expected="unexpected" if status in ("disagrees", "crashed") else "ok",
+    ),
+    st.sampled_from(["torch.A", "torch.B", "keras.C"]),
+    st.sampled_from(["binary/1", "binary/2"]),
+    st.sampled_from(["float32", "float16"]),
+    NUMBERS,
+    st.sampled_from(["agrees", "diverges", "disagrees", "crashed", "undefined"]),
+    st.sampled_from(["", "clip=1e-07"]),
+    st.sampled_from(["", "ValueError: a", "ValueError: b", "TypeError: a"]),
+    st.sampled_from(["", "UserWarning: w"]),
+)
+REPORTS = st.lists(ROWS, max_size=8, unique_by=lambda r: (r["function"], r["case"], r["dtype"])).map(
+    lambda rows: report.frame([*rows, row("torch.S", case="binary/s")])
+)
+MIRROR = {"added": "removed", "gained": "lost"}
+MIRROR |= {after: before for before, after in MIRROR.items()}
+
+
+@given(REPORTS)
+def test_a_report_is_unchanged_against_itself(results):
+    found = audit.changes(results, results)
+    assert len(found) == len(results)
+    assert set(found["kinds"]) == set(found["severity"]) == {"unchanged"}
+    assert not audit.fails(found, "any")
+
+
+@settings(max_examples=200)
+@given(REPORTS, REPORTS)
+def test_what_changed_there_and_back_is_the_same(one, other):
+    key = ["function", "case", "dtype"]
+    there, back = (table.set_index(key).sort_index() for table in (audit.changes(one, other), audit.changes(other, one)))
+    for name in ("got", "status", "convention", "exception", "version"):
+        assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
+    words = [" ".join(MIRROR.get(word.rstrip(";"), word.rstrip(";")) for word in text.split()) for text in back["kinds"]]
+    assert [text.replace(";", "") for text in there["kinds"]] == words
+    np.testing.assert_array_equal(there["budgets"], back["budgets"])
+    both = ~there["kinds"].str.contains("added|removed")
+    raises = there["kinds"].str.contains("exception")
+    turned = back["severity"].replace({"regression": "improvement", "improvement": "regression"})
+    assert (there["severity"] == turned)[both & ~raises].all()
+
+
+@given(REPORTS, REPORTS)
+def test_every_row_is_told_once_with_a_severity_a_cause_and_known_kinds(one, other):
+    found = audit.changes(one, other)
+    questions = {tuple(line) for side in (one, other) for line in side[["function", "case", "dtype"]].to_numpy()}
+    assert len(found) == len(questions)
+    assert set(found["severity"]) <= set(audit.SEVERITIES)
+    assert {kind for text in found["kinds"] for kind in text.split("; ")} <= set(audit.KINDS)
+    assert set(found["cause"]) <= {*audit.CAUSES, ""}
+    assert found["severity"].map(audit.SEVERITIES.index).is_monotonic_increasing
+    assert sum(audit.by_severity(found).values()) == len(found)
+    assert audit.groups(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
+    assert found["what"].ne("").all()
+
+
+def test_worst_is_first():
+    old = [row(f"torch.{name}", case="binary/x") for name in "ABCDE"]
+    new = [
+        row("torch.A", case="binary/x"),
+        row("torch.B", case="binary/x", got="1.01"),
+        row("torch.C", case="binary/x", got="3.0"),
+        row("torch.D", case="binary/x", got="9.0", **BAD),
+        died() | {"function": "torch.E", "case": "binary/x"},
+    ]
+    found = changed(old, new)
+    assert found["severity"].tolist() == ["regression", "regression", "change", "note", "unchanged"]
+    assert found["function"].iloc[0] == "torch.D"
+
+
+def test_twelve_thousand_rows_take_a_second_or_two():
+    rows = [row(f"torch.{n % 20}", case=f"binary/{n // 20}", got=repr(1 + n / 7)) for n in range(12_000)]
+    old = report.frame(rows)
+    new = report.frame([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
+    started = time.perf_counter()
+    assert len(audit.changes(old, new)) == 12_000
+    assert time.perf_counter() - started < 6  # on a machine that does something else, too
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "failing"),
+    [
+        (row(), row(got="5.0", **BAD), {"regression", "change", "drift", "any"}),
+        (row(), row(got="5.0"), {"change", "drift", "any"}),
+        (row(), row(got="1.01"), {"drift", "any"}),
+        (row(), row(warnings="UserWarning: x"), {"any"}),
+        (row(got="5.0", **BAD), raised("torch.A", status="agrees"), {"any"}),
+        (row(), row(), set()),
+    ],
+)
+def test_what_fails_at_which_level(old, new, failing):
+    found = changed([old], [new])
+    assert {level for level in audit.LEVELS if audit.fails(found, level)} == failing
+
+
+def test_a_level_that_there_is_not_is_an_error():
+    with pytest.raises(ValueError, match="none of regression, change"):
+        audit.fails(changed([row()], [row()]), "some")
+
+
+# changes: documented or not
+
+
+@pytest.fixture
+def miniature(monkeypatch):
+    """An adapter whose function clips to 1e-7 before 2.0 and by the dtype from then on, and takes less from 3.0 on."""
+
+    def function(versions, dtypes):
+        return Function(
+            name="mini.Loss",
+            path="mini.Loss",
+            ranks={"categorical": range(2, 4)},
+            takes=("logits",),
+            targets=frozenset({"index"}),
+            lower=lambda problem: pytest.fail("nothing is called"),
+            options=frozenset(),
+            reductions=frozenset({"mean"}),
+            dtypes=frozenset(dtypes),
+            rules=(Rule(Convention(clip=1e-7), "<2"), Rule(Convention(clip="dtype"), ">=2")),
+            versions=versions,
+        )
+
+    framework = Framework(
+        name="mini",
+        modules=("mini",),
+        distributions=("mini",),
+        functions=(function("<3", {"float32", "float64"}), function(">=3", {"float32"})),
+    )
+    monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
+    caches = (audit.changes.__globals__["declared"], audit.changes.__globals__["_described"])
+    caches += (audit.changes.__globals__["_support_moved"],)
+    for cache in caches:
+        cache.cache_clear()
+    yield framework
+    for cache in caches:
+        cache.cache_clear()
+
+
+def cause_of(old, new, before="1.0", after="2.0"):
+    told = [{"function": "mini.Loss", "framework": "mini", "version": version} for version in (before, after)]
+    return change(old | told[0], new | told[1])["cause"]
+
+
+CLIPPED = {"status": "diverges", "convention": "clip=1e-07"}
+BY_DTYPE = {"status": "diverges", "convention": "clip=dtype", "got": "1.5"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after", "cause"),
+    [
+        (row(**CLIPPED), row(**BY_DTYPE), "1.0", "2.0", "documented"),
+        (row(), row(**BY_DTYPE), "1.0", "2.0", "documented"),
+        (row(**CLIPPED), row(got="1.5"), "1.0", "2.0", "documented"),
+        (row(**CLIPPED), row(**BY_DTYPE), "1.0", "1.5", "undocumented"),
+        (row(), row(got="1.5", status="diverges", convention="log_floor=-100.0"), "1.0", "2.0", "undocumented"),
+        (row(**CLIPPED), row(got="5.0", **BAD), "1.0", "2.0", "undocumented"),
+        (row(got="5.0", **BAD), row(), "1.0", "2.0", "undocumented"),
+        (row(**UNDEFINED), row(got="2.0", **UNDEFINED), "1.0", "2.0", "undocumented"),
+        (row(), row(got="1.5"), "1.0", "2.0", "undocumented"),
+        (row(), row(got="1.01"), "1.0", "2.0", "rounding"),
+        (row(), row(warnings="FutureWarning: x"), "1.0", "2.0", "undocumented"),
+        (row(), row(**CLIPPED), "1.0", "1.0", "judgement"),
+        (row(), row(**BAD), "1.0", "2.0", "judgement"),
+        (row(), row(), "1.0", "2.0", ""),
+    ],
+)
+def test_a_change_is_documented_where_the_adapter_declares_it(miniature, old, new, before, after, cause):
+    assert cause_of(old, new, before, after) == cause
+
+
+def test_a_function_that_no_adapter_describes_is_taken_by_its_rows():
+    assert change(row(), row(**CLIPPED, got="1.5"))["cause"] == "documented"
+    assert change(row(), row(got="1.5"))["cause"] == "undocumented"
+
+
+@pytest.mark.parametrize(("after", "cause"), [("2.5", "suite"), ("3.0", "documented")])
+def test_support_that_went_is_documented_where_the_adapter_declares_less(miniature, after, cause):
+    rows = [row("mini.Loss", framework="mini", version="1.0", dtype=dtype) for dtype in ("float32", "float64")]
+    found = changed(rows, [rows[0] | {"version": after}])
+    assert found[["kinds", "cause"]].values.tolist()[0] == ["support lost; removed", cause]
+
+
+# difference: read, refused, shown
+
+
+def written(folder, rows, **about):
+    results = report.frame(rows)
+    said = {"planned": len(results), "host": HOST, "versions": {"torch": "1.0"}, **about}
+    report.write(folder, results, RunInfo(**said))
+    return folder
+
+
+@pytest.fixture
+def sides(tmp_path):
+    old = written(tmp_path / "old", [row(), row("keras.B"), row(case="binary/b")])
+    hostile = raised("torch.A", exception=EVIL, warnings=EVIL, explanation=EVIL, expected="unexpected", call=EVIL)
+    new = written(tmp_path / "new", [hostile, row("keras.B", got="1.01"), row(case="binary/b")], versions={"torch": "2.0"})
+    return old, new
+
+
+@pytest.mark.parametrize("about", [{"planned": 9}, {"interrupted": "Ctrl-C"}])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_incomplete_report_is_refused(tmp_path, about, which):
+    paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
+    with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
+        audit.difference(*paths)
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    with pytest.raises(ReportError, match=r"has no run\.json"):
+        audit.difference(tmp_path, tmp_path)
+
+
+def test_a_file_is_read_as_its_folder_is(sides):
+    whole, file = audit.difference(*sides), audit.difference(*(side / "results.csv" for side in sides))
+    pd.testing.assert_frame_equal(whole.changes, file.changes)
+
+
+def test_the_markdown_cannot_be_broken_out_of(sides):
+    text = audit.markdown(audit.difference(*sides))
+    assert "**1 regression, 1 note, 1 unchanged**" in text
+    assert r"torch 1.0 -\> 2.0" in text
+    assert text.index("## Regressions") < text.index("## Notes")
+    assert "<script>" not in text.replace(r"\<script", "")
+    assert "\x1b" not in text
+    assert "\n# big" not in text
+    lines = [line for line in text.splitlines() if line.startswith("| `torch.A` | status")]
+    assert len(lines) == 1
+    assert lines[0].replace(r"\|", "").count("|") == 9
+
+
+def test_the_csv_has_every_row_that_changed_and_no_formula(sides):
+    found = audit.difference(*sides)
+    table = pd.read_csv(io.StringIO(audit.as_csv(found)), dtype=str, keep_default_na=False)
+    assert list(table.columns) == list(COLUMNS)
+    assert len(table) == 2
+    assert not table.map(lambda text: text.startswith(("=", "+", "@", "\t"))).any(axis=None)
+    assert table["call"][0] == "'" + report.frame([row(call=EVIL)])["call"][0]
+    assert "\x1b" not in audit.as_csv(found)
+
+
+def test_the_json_is_strict_and_says_the_same(sides):
+    found = audit.difference(*sides)
+    told = json.loads(audit.as_json(found), parse_constant=lambda name: pytest.fail(name))
+    assert told["severity"] == {"regression": 1, "note": 1, "unchanged": 1}
+    assert [line["function"] for line in told["changes"]] == ["torch.A", "keras.B"]
+    assert told["changes"][0]["ulps"] is None
+    assert told["functions"]["keras.B"]["note"] == 1
+    assert (told["old"]["versions"], told["new"]["versions"]) == ({"torch": "1.0"}, {"torch": "2.0"})
+    assert told["groups"][0]["rows"] == 1
+
+
+def test_an_infinity_in_json_is_a_text(tmp_path):
+    paths = [written(tmp_path / got, [row(got=got)]) for got in ("1.0", "inf")]
+    assert json.loads(audit.as_json(audit.difference(*paths)))["changes"][0]["budgets"] == "inf"
+
+
+def shown(found, width=80):
+    page = io.StringIO()
+    console = Console(file=page, width=width, no_color=True, highlight=False)
+    for piece in audit.terminal(found):
+        console.print(piece)
+    return page.getvalue()
+
+
+def test_the_terminal_needs_80_columns_and_no_colour(sides):
+    text = shown(audit.difference(*sides))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "1 regression, 1 note, 1 unchanged" in " ".join(text.split())
+    assert "Regressions, by cause" in text
+    assert "[bold]x[/]" in " ".join(text.split())
+    assert "\x1b" not in text
+    assert "…" not in text
+
+
+def test_a_difference_of_nothing_is_one_line_and_the_versions(sides):
+    assert [line for line in shown(audit.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")] == []
+    assert "Nothing changed." in audit.markdown(audit.difference(sides[0], sides[0]))
+
+
+def test_rows_of_one_cause_are_one_line_with_a_count_and_the_worst(tmp_path):
+    old = [row(case=f"binary/{n}") for n in range(9)]
+    new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
+    found = audit.groups(changed(old, new))
+    assert found[["function", "rows", "cases", "case"]].values.tolist() == [["torch.A", 9, 9, "binary/8"]]
+    assert found["transition"][0] == "agrees -> disagrees; no known convention explains it"
+    assert found["budgets"][0] == pytest.approx(75)
+
+
+def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):
+    old = [row(f"torch.{n}{'é' * 90}", case=f"binary/{n % 7}") for n in range(300)]
+    new = [line | {"got": "9.0", **BAD, "explanation": "é|" * 200} for line in old]
+    paths = [written(tmp_path / name, rows) for name, rows in (("a", old), ("b", new))]
+    text = audit.markdown(audit.difference(*paths))
+    assert len(text.encode()) < 60_000
+    assert "more" in text
+
+
+# baseline
+
+
+def checked(old, new, **asked):
+    return audit.check(report.frame(old), report.frame(new), Asked(**asked))
+
+
+def reasons(found):
+    return found.failures["reason"].tolist()
+
+
+def told(found):
+    return "\n".join(found.mentions)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (row(), row(), None),
+        (row(), row(got="1.05", ratio=0.4), None),
+        (row(), row(got="1.05", ratio=0.9, ulps=3.0), "drifted past its ratchet"),
+        (row(ratio=0.8), row(got="1.05", ratio=0.9, ulps=9.0), None),
+        (row(ratio=0.8), row(got="1.05", ratio=0.95, ulps=9.5), None),
+        (row(ratio=0.8), row(got="1.05", ratio=0.95, ulps=95.0), "drifted past its ratchet"),
+        (row(ratio=0.1), row(ratio=0.9), None),
+        (row(), row(got="5.0", **BAD), "new disagreement"),
+        (row(), row(got="5.0", **KNOWN), None),
+        (row(got="5.0", **KNOWN), row(got="5.0", **KNOWN), None),
+        (row(got="5.0", **KNOWN), row(got="9.0", **KNOWN), None),
+        (row(got="5.0", **KNOWN), row(), None),
+        (row(got="5.0", **KNOWN), died(), "new disagreement"),
+        (row(), died(), "new disagreement"),
+        (row(), row(**CLIPPED), "status or convention changed"),
+        (row(**CLIPPED), row(**BY_DTYPE), "status or convention changed"),
+        (row(**CLIPPED), row(), "status or convention changed"),
+        (row(**UNDEFINED), row(got="nan", **UNDEFINED), None),
+        (row(), row(warnings="UserWarning: x"), None),
+        (raised("torch.A", status="agrees"), raised("torch.A", status="agrees", exception="TypeError: x"), None),
+    ],
+)
+def test_what_got_worse_than_the_baseline(old, new, why):
+    found = checked([old], [new])
+    assert reasons(found) == ([] if why is None else [why])
+    assert found.ok is (why is None)
+
+
+def test_the_ratchet_is_the_slack_or_what_it_was_and_one_ulp():
+    numbers = [pd.Series([value]) for value in (0.75, 0.9, 9.0)]
+    assert limit(*numbers)[0] == pytest.approx(0.85)
+    assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == SLACK
+    assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == SLACK
+
+
+def test_what_the_run_was_asked_for_and_is_not_there_vanished():
+    found = checked([row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")], [row()])
+    assert reasons(found) == ["vanished"] * 3
+    kinds = {"function lost; removed", "support lost; removed", "case removed; removed"}
+    assert set(found.failures["kinds"]) == kinds
+
+
+def test_a_new_row_that_fails_is_a_new_disagreement_and_another_is_mentioned():
+    found = checked([row()], [row(), row(case="binary/b", **BAD), row(case="binary/c"), row(case="binary/d", **KNOWN)])
+    assert found.failures[["case", "reason"]].values.tolist() == [["binary/b", "new disagreement"]]
+    assert "1 row new" in told(found)
+    assert "1 row changed or new, and fail as the ledger knows" in told(found)
+
+
+def test_a_framework_that_was_not_run_has_not_vanished():
+    rows = [row(), row("keras.B")]
+    assert reasons(checked(rows, rows[:1])) == ["vanished"]
+    found = checked(rows, rows[:1], frameworks=frozenset({"torch"}))
+    assert found.ok
+    assert "not run, so not compared: keras (1 row of the baseline)" in told(found)
+
+
+def test_what_was_not_selected_has_not_vanished():
+    rows = [row(), row(case="binary/b"), row(case="binary/c")]
+    found = checked(rows, rows[1:2], selects=lambda framework, item: item != "torch.A-categorical/a/case-float32-mean")
+    assert found.failures["case"].tolist() == ["binary/c"]
+    assert "not selected, so not compared: 1 row of the baseline" in told(found)
+
+
+def test_what_a_run_that_ended_early_lacks_has_not_vanished():
+    found = checked([row(), row(case="binary/b")], [row()], finished=False)
+    assert found.ok
+    assert "1 row not there, because the run ended early" in told(found)
+
+
+def test_a_framework_that_ran_and_left_nothing_vanished():
+    rows = [row(), row("keras.B"), row("keras.B", environment="else", version="0.1")]
+    found = checked(rows, rows[:1], frameworks=frozenset({"torch", "keras"}))
+    assert found.failures[["function", "old_version"]].values.tolist() == [["keras.B", "1.0"]]
+
+
+def test_a_case_that_changed_is_mentioned_and_fails_only_where_it_fails():
+    assert checked([row(), row("torch.B")], [row(), row("torch.B", digest="e")]).ok
+    found = checked([row(), row("torch.B")], [row(), row("torch.B", digest="e", **BAD)])
+    assert reasons(found) == ["new disagreement"]
+
+
+def test_another_version_is_compared_and_mentioned():
+    found = checked([row()], [row(version="2.0", environment="python3.12.1", got="5.0", **BAD)])
+    assert reasons(found) == ["new disagreement"]
+    assert "torch is 2.0, in the baseline 1.0" in told(found)
+
+
+@pytest.mark.parametrize(
+    ("place", "nearest"),
+    [
+        ({"environment": "b", "version": "1"}, "b"),
+        ({"environment": "z", "version": "2"}, "b"),
+        ({"environment": "z", "version": "3", "python": "3.12.4"}, "c"),
+        ({"environment": "z", "version": "9", "python": "3.10.1"}, "d"),
+    ],
+)
+def test_of_several_environments_the_nearest_counts(place, nearest):
+    places = [("a", "1", "3.11.1"), ("b", "2", "3.11.1"), ("c", "3", "3.12.1"), ("d", "10", "3.13.1")]
+    old = [
+        row(environment=environment, version=version, python=python, got=f"1.00{n}")
+        for n, (environment, version, python) in enumerate(places)
+    ]
+    found = checked(old, [row(got=f"1.00{'abcd'.index(nearest)}", **place)])
+    assert found.ok
+    assert "1 row as in the baseline" in told(found)
+    assert "not run, so not compared: 3 rows of the baseline in" in told(found)
+
+
+def test_several_environments_of_a_run_are_held_against_one_of_the_baseline():
+    found = checked([row()], [row(environment="x"), row(environment="y", version="2", got="5.0", **BAD)])
+    assert found.failures["new_environment"].tolist() == ["y"]
+
+
+def test_a_baseline_of_another_suite_is_refused():
+    with pytest.raises(AuditError, match="no case in common with this run; name a baseline of the same suite"):
+        checked([row(case="binary/x")], [row()])
+
+
+def test_a_selection_that_the_baseline_does_not_have_is_new():
+    assert checked([row(case="binary/x")], [row()], selects=lambda framework, item: "a/case" in item).ok
+
+
+def test_a_question_twice_in_a_run_is_refused():
+    with pytest.raises(AuditError, match="the run: 1 rows are there more than once"):
+        checked([row()], [row(), row(got="2.0")])
+
+
+def test_a_check_prints_its_failures_by_cause_and_then_what_it_mentions():
+    old = [row(case=f"binary/{n}") for n in range(30)]
+    new = [row(case=f"binary/{n}", got="5.0", **BAD) for n in range(20)]
+    lines = checked(old, [*new, *old[25:]]).lines()
+    assert lines[0] == "baseline: 25 rows got worse: 20 new disagreement, 5 vanished"
+    assert lines[1].startswith("  new disagreement: torch.A: status; drifted (undocumented), 20 rows of 20 cases")
+    assert sum(line.startswith("  vanished: ") for line in lines) == 1
+    assert "`conformance accept`" in lines[-2]
+    assert lines[-1] == "  5 rows as in the baseline"
+
+
+def test_a_check_without_failures_says_so():
+    assert checked([row(got="5.0", **KNOWN), row("torch.B")], [row(got="5.0", **KNOWN), row("torch.B")]).lines() == [
+        "baseline: nothing got worse",
+        "  2 rows as in the baseline, 1 of which fail there, too",
+    ]
+
+
+def test_a_check_shows_only_so_many_groups():
+    old = [row(f"torch.{n}") for n in range(50)]
+    lines = checked(old, [line | {"got": "5.0", **BAD} for line in old]).lines(most=5)
+    assert sum(line.startswith("  new disagreement") for line in lines) == 5
+    assert "  ... and 45 more" in lines
+
+
+def test_a_baseline_is_read_and_refused_as_any_report(tmp_path):
+    path = written(tmp_path / "baseline", [row()])
+    assert audit.against(path, report.frame([row()])).ok
+    with pytest.raises(AuditError, match="is incomplete"):
+        audit.against(written(tmp_path / "half", [row()], planned=2), report.frame([row()]))
+    with pytest.raises(ReportError, match=r"has no run\.json"):
+        audit.against(tmp_path / "none", report.frame([row()]))
+
+
+# merge
+
+PUBLISHED = ({"value": "0.2", "exact": "0.3", "holds": False, "source": "an article", "case": "binary/0"},)
+SUITE = fingerprint([("binary/0", "d"), ("binary/1", "d")])
+FILES = ("results.csv", "results.parquet", "pairs.parquet", "discrepancies.csv", "summary.md", "run.json")
+
+
+def many():
+    """Rows of three frameworks, of which one ran in two environments."""
+    places = [("torch.A", "here", "2.0"), ("keras.B", "here", "3.0"), ("sklearn.C", "old", "1.1"), ("sklearn.C", "new", "1.9")]
+    return [
+        row(function, environment=environment, version=version, case=f"binary/{n}", dtype=dtype, got=f"{n}.5")
+        for function, environment, version in places
+        for n in range(3)
+        for dtype in ("float32", "float16")
+    ]
+
+
+def about(rows, **rest):
+    versions = {}
+    for line in rows:
+        versions.setdefault(line["framework"], set()).add(line["version"])
+    told = {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())}
+    said = {"host": HOST, "suite": SUITE, "published": PUBLISHED, "coverage": "all", "started": "2026-01-01T00:00:00+00:00"}
+    return {**said, "versions": told, "missing": ("paddle",), **rest}
+
+
+def content(folder):
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 10**6))
+def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count, seed):
+    chance = random.Random(seed)
+    tmp_path = tmp_path_factory.mktemp("merge")
+    rows = many()
+    info = about(rows)
+    report.write(tmp_path / "whole", report.frame(rows), RunInfo(len(rows), **info), info["published"])
+    belongs = [chance.randrange(count) for _ in rows]
+    paths = []
+    for part in range(count):
+        mine = [line for line, whose in zip(rows, belongs, strict=True) if whose == part]
+        paths.append(written(tmp_path / str(part), mine, **about(mine)))
+    for attempt in range(2):
+        chance.shuffle(paths)
+        audit.joined(paths, tmp_path / f"joined{attempt}")
+        assert content(tmp_path / f"joined{attempt}") == content(tmp_path / "whole")
+
+
+def parts(*sides):
+    return [
+        Part(f"part{n}", report.frame(rows), {"planned": len(rows), **RunInfo(len(rows), **about(rows, **rest)).__dict__})
+        for n, (rows, rest) in enumerate(sides)
+    ]
+
+
+def test_what_differs_between_parts_is_joined_in_any_order():
+    rows = many()
+    hosts = [HOST | {"python": python} for python in ("3.9.1", "3.10.2", "3.9.1")]
+    ends = [{"interrupted": "Ctrl-C"}, {}, {"missing": ("paddle", "torch")}]
+    starts = ["2026-01-02T01:00:00+02:00", "2026-01-02T00:30:00+00:00", ""]
+    told = [
+        (rows[n::3], {"host": host, "started": start, "duration": 0.1, **end})
+        for n, (host, end, start) in enumerate(zip(hosts, ends, starts, strict=True))
+    ]
+    wholes = [audit.join(order)[1] for order in itertools.permutations(parts(*told))]
+    assert all(whole == wholes[0] for whole in wholes)
+    whole = wholes[0]
+    assert whole.host["python"] == "3.9.1, 3.10.2"
+    assert whole.versions == {"keras": "3.0", "sklearn": "1.1, 1.9", "torch": "2.0"}
+    assert whole.missing == ("paddle",)
+    assert (whole.planned, whole.interrupted, whole.duration) == (24, "Ctrl-C", 0.3)
+    assert whole.started == starts[0]
+    assert not whole.complete(24)
+
+
+def test_a_merged_report_can_be_merged_again(tmp_path):
+    rows = many()
+    three = [written(tmp_path / str(n), rows[n::3], **about(rows[n::3])) for n in range(3)]
+    audit.joined(three, tmp_path / "at once")
+    audit.joined(three[1:], tmp_path / "two")
+    audit.joined([tmp_path / "two", three[0]], tmp_path / "later")
+    assert content(tmp_path / "later") == content(tmp_path / "at once")
+
+
+def test_shards_are_whole_when_all_are_there():
+    rows = many()
+    three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
+    _, whole = audit.join(three)
+    assert (whole.shards, whole.partial, whole.complete(24)) == ((), "", True)
+    results, two = audit.join(three[:2])
+    assert two.partial == "lacks the shards 3/3 of keras, sklearn, torch"
+    assert not two.complete(16)
+    again = [Part("two", results, two.__dict__), three[2]]
+    assert audit.join(again)[1] == whole
+
+
+def test_shards_of_different_frameworks_do_not_complete_each_other():
+    rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
+    _, whole = audit.join(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
+    assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
+
+
+@pytest.mark.parametrize(
+    ("other", "rest", "why"),
+    [
+        ([row(case="binary/b", digest="e"), row("torch.B", digest="e")], {}, "content of the case categorical/a/case differs"),
+        ([row("torch.B")], {"suite": "another"}, "they are of different suites"),
+        ([row("torch.B")], {"host": HOST | {"conformance": "2"}}, "written by different versions of conformance"),
+        ([row("torch.B"), row()], {}, "1 rows are there more than once, torch.A categorical/a/case float32 mean here"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
+    told = parts(([row()], {}), (other, rest))
+    for order in (told, told[::-1]):
+        with pytest.raises(AuditError, match="part") as caught:
+            audit.join(order)
+        assert why in str(caught.value)
+        assert "part0" in str(caught.value)
+        assert "part1" in str(caught.value)
+
+
+def test_nothing_is_merged_of_nothing():
+    with pytest.raises(AuditError, match="no report was named"):
+        audit.join([])
+
+
+def test_a_whole_does_not_replace_its_part(tmp_path):
+    path = written(tmp_path / "a", [row()])
+    before = content(path)
+    with pytest.raises(AuditError, match="would replace one of its parts"):
+        audit.joined([path / "results.csv"], path)
+    assert content(path) == before
+
+
+def test_a_run_json_from_before_is_read(tmp_path):
+    info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
+    record = report.write(tmp_path, report.frame([row()]), info)
+    old = {name: value for name, value in record.items() if name not in ("suite", "selected", "shards", "partial", "published")}
+    assert RunInfo.of(old) == RunInfo.of(record) == info
+
+
+def test_a_suite_is_told_by_its_cases_whatever_their_order():
+    cases = [("binary/a", "1"), ("binary/b", "2")]
+    assert fingerprint(cases) == fingerprint(reversed(cases)) != fingerprint([("binary/a", "1"), ("binary/b", "3")])
+
+
+# accept
+
+
+def accepted(path, baseline, **rest):
+    proposed = audit.proposal(path, baseline, **rest)
+    audit.accept(proposed)
+    return proposed
+
+
+def test_a_first_baseline_is_the_report(tmp_path):
+    path = written(tmp_path / "r", many(), **about(many()))
+    proposed = accepted(path, tmp_path / "baseline")
+    assert proposed.difference is None
+    assert "is new: 24 rows" in "\n".join(proposed.lines())
+    assert content(tmp_path / "baseline")["results.csv"] == content(path)["results.csv"]
+    assert report.read(tmp_path / "baseline")[1]["complete"] is True
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
+
+
+def test_accepting_replaces_the_baseline_and_keeps_other_files_beside_it(tmp_path):
+    baseline = written(tmp_path / "baseline", [row()])
+    (baseline / "README.md").write_text("mine")
+    proposed = accepted(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    assert proposed.difference.changes["kinds"].tolist() == ["drifted"]
+    assert report.read(baseline)[0]["got"].tolist() == ["1.01"]
+    assert (baseline / "README.md").read_text() == "mine"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
+
+
+def test_frameworks_that_a_report_did_not_run_are_kept(tmp_path):
+    baseline = written(tmp_path / "baseline", [row(), row("keras.B", version="3.0"), row("keras.C", version="3.0")])
+    path = written(tmp_path / "r", [row(got="1.01", version="2.0")], versions={"torch": "2.0"}, missing=("keras", "sklearn"))
+    proposed = accepted(path, baseline)
+    assert proposed.kept == {"keras": 2}
+    assert "kept, because the report did not run it: 2 rows of keras" in proposed.lines()
+    results, run = report.read(baseline)
+    assert results["function"].tolist() == ["keras.B", "keras.C", "torch.A"]
+    assert (run["complete"], run["planned"], run["missing"]) == (True, 3, ["sklearn"])
+    assert run["versions"] == {"keras": "3.0", "torch": "2.0"}
+    assert "regression" not in set(proposed.difference.changes["severity"])
+
+
+def test_environments_that_a_report_did_not_run_are_kept(tmp_path):
+    baseline = written(tmp_path / "baseline", [row(environment="a"), row(environment="b")])
+    accepted(written(tmp_path / "r", [row(environment="b", got="1.01")]), baseline)
+    assert report.read(baseline)[0][["environment", "got"]].values.tolist() == [["a", "1.0"], ["b", "1.01"]]
+
+
+def test_another_environment_replaces_the_only_one(tmp_path):
+    baseline = written(tmp_path / "baseline", [row(environment="python3.11")])
+    accepted(written(tmp_path / "r", [row(environment="python3.12")]), baseline)
+    assert report.read(baseline)[0]["environment"].tolist() == ["python3.12"]
+
+
+def test_a_selection_does_not_drop_what_lies_outside_of_it(tmp_path):
+    baseline = written(tmp_path / "baseline", [row(), row(case="binary/b"), row(case="binary/c")])
+    rows = [row(case="binary/b", got="1.01"), row(case="binary/c", digest="e", dtype="float16")]
+    proposed = accepted(written(tmp_path / "r", rows, selected="-k binary"), baseline)
+    assert (proposed.kept, proposed.dropped) == ({"torch": 1}, 1)
+    assert report.read(baseline)[0]["case"].tolist() == ["binary/b", "binary/c", "categorical/a/case"]
+    assert report.read(baseline)[1]["selected"] == ""
+
+
+def test_what_a_whole_run_no_longer_has_goes_and_is_shown(tmp_path):
+    baseline = written(tmp_path / "baseline", [row(), row(case="binary/b")])
+    proposed = accepted(written(tmp_path / "r", [row()]), baseline)
+    assert proposed.difference.changes["kinds"].tolist() == ["case removed; removed", "unchanged"]
+    assert len(report.read(baseline)[0]) == 1
+
+
+@pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])
+def test_what_is_unexpected_is_not_accepted_unless_told(tmp_path, surprise):
+    path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
+    with pytest.raises(AuditError, match=r"has 1 unexpected or stale rows: torch\.B .*; look into them"):
+        audit.proposal(path, tmp_path / "baseline")
+    accepted(path, tmp_path / "baseline", even_unexpected=True)
+    assert len(report.read(tmp_path / "baseline")[0]) == 2
+
+
+def test_an_incomplete_report_is_not_accepted(tmp_path):
+    with pytest.raises(AuditError, match="is incomplete"):
+        audit.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
+
+
+def test_a_baseline_is_not_accepted_as_itself(tmp_path):
+    baseline = written(tmp_path / "baseline", [row()])
+    with pytest.raises(AuditError, match="is the baseline itself"):
+        audit.proposal(baseline / "results.csv", baseline)
+
+
+def test_a_baseline_that_cannot_be_read_is_not_replaced_unseen(tmp_path):
+    baseline = written(tmp_path / "baseline", [row()])
+    (baseline / "run.json").unlink()
+    with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):
+        audit.proposal(written(tmp_path / "r", [row()]), baseline)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(AuditError, match="is a file, and a baseline is a folder"):
+        audit.proposal(tmp_path / "r", file)
+
+
+def test_a_baseline_that_has_the_rows_already_says_so(tmp_path):
+    baseline = written(tmp_path / "baseline", [row()])
+    assert audit.proposal(written(tmp_path / "same", [row()]), baseline).same
+    assert not audit.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
+
+
+def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkeypatch):
+    baseline = written(tmp_path / "baseline", [row()])
+    before = content(baseline)
+    proposed = audit.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name.endswith(".new"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(ReportError, match=r"cannot be replaced \(Input/output error\)"):
+        audit.accept(proposed)
+    assert content(baseline) == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
+
+
+def test_the_old_baseline_stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    baseline = written(tmp_path / "baseline", [row()])
+    before = content(baseline)
+    proposed = audit.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+
+    def fails(*_):
+        raise ReportError(tmp_path, "no space", "free some")
+
+    monkeypatch.setattr(accepting.report, "write", fails)
+    with pytest.raises(ReportError, match="no space"):
+        audit.accept(proposed)
+    assert content(baseline) == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
