@@ -35,7 +35,10 @@ class Raised:
 
 @dataclass(frozen=True)
 class Crashed:
-    """The process died: a signal, an abort, an exit."""
+    """The process died.
+
+    how: what happened to it, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: its last lines.
+    """
 
     how: str
     stderr: str = ""

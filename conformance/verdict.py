@@ -97,8 +97,9 @@ def judge(
     bench = _Bench(asked, handed, documented, exact)
     want = bench.definition()
     match outcome:
-        case Crashed(how, _):
-            return Verdict("crashed", outcome, want, explanation=f"the process died: {how}")
+        case Crashed(how, stderr):
+            said = f"; it said: {' | '.join(stderr.splitlines())}" if stderr else ""
+            return Verdict("crashed", outcome, want, explanation=f"the process {how}{said}")
         case TimedOut(seconds):
             return Verdict("timed_out", outcome, want, explanation=f"no answer within {seconds:g} s")
         case Unsupported(why):

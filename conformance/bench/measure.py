@@ -119,6 +119,28 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
         )
 
 
+def isolation(bench: Bench) -> Iterator[Measurement]:
+    """`--isolate` against the same run in one process, and against the least that two cores allow."""
+    together, _ = bench.run("corpus", cache="isolation")
+    together, _ = bench.run("corpus", cache="isolation")
+    apart, _ = bench.run("isolated", cache="isolation")
+    alone = []
+    for found in installed()[0]:
+        seconds, result = bench.run("corpus", "--framework", found.framework.name, cache="isolation")
+        alone.append((seconds, result["calls"], found.framework.name))
+    (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
+    note = f"{apart:.1f} s; in one process {together:.1f} s"
+    yield Measurement("conformance run --isolate to one process", apart / together, "", 1.0, note)
+    note = f"{apart:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
+    what = "conformance run --isolate to the slowest alone and the second's calls"
+    yield Measurement(what, apart / (slowest + calls), "", 1.0, note)
+    trips = bench.run("round_trip")[1]
+    extra = statistics.median(there - here for there, here in zip(trips["there"], trips["here"], strict=True))
+    note = f"{1e6 * statistics.median(trips['here']):.0f} us in this process, median of {len(trips['here'])}"
+    yield Measurement("a small call in a worker beside one in this process", 1e6 * extra, "us", 200, note)
+    yield Measurement("seconds that a worker takes for 500 MB", 500e6 / trips["rate"], "s", 1.0)
+
+
 def memory(bench: Bench) -> Iterator[Measurement]:
     """The row of 100,000 samples and 100 classes, less what the call on them takes."""
     for found in installed()[0]:
@@ -134,6 +156,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "startup": startup,
     "rows": per_row,
     "corpus": whole_corpus,
+    "isolation": isolation,
     "memory": memory,
 }
 

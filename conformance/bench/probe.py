@@ -19,17 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Call, Framework, perform, resolve
+from conformance.adapter import Call, Framework, Tensor, perform, resolve
+from conformance.bench import echo
 from conformance.case import Case, numpy_dtype
 from conformance.generate import GeneratedCase
 from conformance.outcome import Outcome
+from conformance.places import place
 from conformance.registry import Installed, installed
-from conformance.suite import Item, Suite, load_suite, plan
+from conformance.suite import Item, Suite, ask, load_suite, plan
+from conformance.workers.crew import Crew, Place
 
 SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
+LARGE_BYTES = 200 * 2**20
+"""Size of the array whose way to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
 """Options that leave pytest and this package; Hypothesis's plugin alone takes as long as the rest of the start."""
 Result = dict[str, Any]
@@ -117,8 +122,8 @@ def rows(*frameworks: str) -> Result:
     return {"rows": taken, "seconds": time.perf_counter() - began, "conversions": watch.conversions, "imports": imports}
 
 
-def corpus() -> Result:
-    """`conformance run` on everything, with a stopwatch in it."""
+def corpus(*options: str) -> Result:
+    """`conformance run`, with a stopwatch in it."""
     from conformance.cli import app
     from conformance.cli.run import run
 
@@ -127,10 +132,56 @@ def corpus() -> Result:
     setattr(sys.modules[run.__module__], "Suite", functools.partial(Suite, performer=watch))  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
         try:
-            app(["run", "--report", str(Path(folder, "report"))])
+            app(["run", "--report", str(Path(folder, "report")), *options])
         except SystemExit as finished:
             status = finished.code
     return {"status": status, "calls": watch.calls}
+
+
+def isolated() -> Result:
+    """`conformance run --isolate`, which imports no framework in this process."""
+    from conformance.cli import app
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            app(["run", "--isolate", "--report", str(Path(folder, "report"))])
+        except SystemExit as finished:
+            status = finished.code
+    return {"status": status}
+
+
+def round_trip() -> Result:
+    """Calls of small cases in a worker and in this process, seconds each; and bytes per second to a worker."""
+    calls = [asked.call for asked in map(ask, _small_items("sklearn"))]
+    framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
+    python = Path(sys.executable)
+    places = {
+        "sklearn": place("sklearn", framework, python),
+        "echo": Place("echo", python, "conformance.bench.echo:FRAMEWORK"),
+    }
+    with Crew(places) as crew:
+        there = _each(lambda call: crew.wait("sklearn", crew.submit("sklearn", call, "")), calls)
+        here = _each(lambda call: perform(framework, call, ""), calls)
+        large = Call("conformance.bench.echo.first", {"x": Tensor(np.zeros(LARGE_BYTES // 8))})
+        sent = min(_each(lambda call: crew.wait("echo", crew.submit("echo", call, "")), [large] * 5))
+        kept = min(_each(lambda call: perform(echo.FRAMEWORK, call, ""), [large] * 5))
+    return {"there": there, "here": here, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
+
+
+def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
+    """Seconds of each call, the first of which is made once before."""
+    make(calls[0])
+    taken = []
+    for call in calls:
+        began = time.perf_counter()
+        make(call)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def _small_items(framework: str) -> list[Item]:
+    here = [found for found in installed()[0] if found.framework.name == framework]
+    return plan([case for case in load_suite()[0] if _small(case)], here)
 
 
 def bare_memory(framework: str) -> Result:
@@ -209,7 +260,8 @@ def _peak() -> int:
 
 
 KINDS: dict[str, Callable[..., Result]] = {
-    kind.__name__: kind for kind in (started, imported, pytest, rows, corpus, bare_memory, row_memory)
+    kind.__name__: kind
+    for kind in (started, imported, pytest, rows, corpus, isolated, round_trip, bare_memory, row_memory)
 }
 
 if __name__ == "__main__":

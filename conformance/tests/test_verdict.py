@@ -297,7 +297,8 @@ def test_it_records_what_happens_where_nothing_is_right(outcome):
 @pytest.mark.parametrize(
     ("outcome", "status", "explanation"),
     [
-        (Crashed("SIGSEGV"), "crashed", "the process died: SIGSEGV"),
+        (Crashed("was killed by SIGSEGV"), "crashed", "the process was killed by SIGSEGV"),
+        (Crashed("exited with status 3", "a\nb"), "crashed", "the process exited with status 3; it said: a | b"),
         (TimedOut(1.5), "timed_out", "no answer within 1.5 s"),
         (Unsupported("it has no ears"), "unsupported", "it has no ears"),
     ],

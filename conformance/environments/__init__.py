@@ -1,0 +1,12 @@
+"""Places where a framework is installed: asked for as requirements, made with uv, kept in the cache.
+
+`parse` reads what a user asks for, `build` makes the place or finds it again, `releases` lists what there is to
+ask for.
+"""
+
+from conformance.environments.building import build
+from conformance.environments.index import releases
+from conformance.environments.model import Environment, EnvironmentFailure, Wanted
+from conformance.environments.wanted import parse
+
+__all__ = ["Environment", "EnvironmentFailure", "Wanted", "build", "parse", "releases"]

@@ -1,0 +1,199 @@
+"""Where the user's packages come from, as uv and pip are configured.
+
+uv knows its own settings; those that only pip knows are said to uv in its own words.  It is either uv's
+settings or pip's, never a mixture: a mixture is an order of indexes that nobody chose.  With pip's go
+pip's rules: every index counts alike and the best version wins (`unsafe-best-match`), for an extra index that holds one
+version of numpy would otherwise hide all others.  With uv's own settings uv's own rule stands.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import platformdirs
+import tomllib
+
+PYPI = "https://pypi.org/simple"
+UV_PLACES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
+UV_RULES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE_NEWER", "UV_INDEX_STRATEGY", "UV_OVERRIDE", "UV_PRERELEASE",
+            "UV_RESOLUTION", "UV_TORCH_BACKEND")  # fmt: skip
+"""Variables of uv that say where packages lie, and those that decide which is taken."""
+PLACES = frozenset({"index", "index-url", "extra-index-url", "find-links", "no-index"})
+"""The same in uv's files, and pip's names for it."""
+PIP_REST = ("cert", "client-cert", "trusted-host", "proxy", "timeout", "default-timeout")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """indexes: simple indexes (PEP 503), in the order in which they are asked.  links: folders and pages with wheels.
+
+    first_index: the first index that has a package hides the others.  variables: what uv is told beside the
+    user's own environment.  flags: the same for what has no variable.  stamp: digest of every setting
+    that decides what is chosen.  trusted: hosts whose certificates are not
+    asked for.  python_downloads: what uv's files say of them.
+    """
+
+    indexes: tuple[str, ...]
+    links: tuple[str, ...]
+    first_index: bool
+    variables: Mapping[str, str]
+    flags: tuple[str, ...]
+    stamp: str
+    trusted: frozenset[str] = frozenset()
+    python_downloads: str = ""
+
+
+def sources() -> Sources:
+    """The settings as they are now."""
+    own, pip = uv_settings(), pip_settings()
+    chosen = {name: os.environ[name] for name in (*UV_PLACES, *UV_RULES) if os.environ.get(name)}
+    uvs = bool(PLACES & own.keys()) or any(name in chosen for name in UV_PLACES)
+    relevant = {name: value for name, value in pip.items() if name in PLACES}
+    stamp = hashlib.sha256(json.dumps([chosen, own, relevant], default=str, sort_keys=True).encode()).hexdigest()
+    variables = _connection(pip)
+    trusted = frozenset(
+        re.split(r"[\s,]+", os.environ.get("UV_INSECURE_HOST") or variables.get("UV_INSECURE_HOST", ""))
+    )
+    downloads = str(own.get("python-downloads", ""))
+    if uvs:
+        indexes, links = _of_uv(own)
+        strategy = os.environ.get("UV_INDEX_STRATEGY") or own.get("index-strategy") or "first-index"
+        return Sources(indexes, links, strategy == "first-index", variables, (), stamp, trusted, downloads)
+    indexes, links, flags = _of_pip(pip)
+    variables |= {"UV_DEFAULT_INDEX": pip["index-url"]} if "index-url" in pip else {}
+    variables |= {"UV_INDEX": " ".join(pip["extra-index-url"].split())} if "extra-index-url" in pip else {}
+    variables |= {"UV_FIND_LINKS": ",".join(links)} if links else {}
+    if "UV_INDEX_STRATEGY" not in chosen and "index-strategy" not in own:
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
+
+
+def local(address: str) -> Path | None:
+    """The path that a file address or a plain path means; None for anything else."""
+    parts = urlsplit(address)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(unquote(address)).expanduser() if "://" not in address else None
+
+
+def pip_settings() -> dict[str, str]:
+    """What `pip install` would find in its files and in PIP_*, by the name of the option; empty values left out."""
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
+    for path in _pip_files():
+        reader = configparser.RawConfigParser()
+        try:
+            reader.read(path, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue  # pip itself says what is wrong with its files
+        for section, values in sections.items():
+            values.update(reader.items(section) if reader.has_section(section) else ())
+    prefix = "PIP_"
+    found = {**sections["global"], **sections["install"]}
+    found |= {name[len(prefix) :]: value for name, value in os.environ.items() if name.startswith(prefix)}
+    return {name.lower().replace("_", "-"): value for name, value in found.items() if value}
+
+
+def uv_settings() -> dict[str, Any]:
+    """Uv's files, as one table: the project's before the user's before the machine's, `pip.x` before `x`."""
+    merged: dict[str, Any] = {}
+    for path in reversed(list(_uv_files())):
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # uv itself says what is wrong with its files
+        if path.name == "pyproject.toml":
+            table = table.get("tool", {}).get("uv", {})
+        merged |= {name: value for name, value in table.items() if name != "pip"}
+        merged |= table.get("pip", {})
+    return merged
+
+
+def _of_uv(own: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tables = [table for table in own.get("index", ()) if isinstance(table, dict) and table.get("url")]
+    extra = [*_words("UV_INDEX"), *_words("UV_EXTRA_INDEX_URL")]
+    extra += [table["url"] for table in tables if not table.get("default") and not table.get("explicit")]
+    extra += own.get("extra-index-url", ())
+    default = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
+    default = default or next((table["url"] for table in tables if table.get("default")), own.get("index-url", PYPI))
+    links = tuple(filter(None, os.environ.get("UV_FIND_LINKS", "").split(","))) or tuple(own.get("find-links", ()))
+    addresses = [address.partition("=")[2] if _named(address) else address for address in [*extra, str(default)]]
+    return () if own.get("no-index") else tuple(dict.fromkeys(addresses)), links
+
+
+def _of_pip(pip: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    places = [(link, local(link)) for link in pip.get("find-links", "").split()]
+    links = tuple(link for link, path in places if path is None or path.exists())  # pip passes over others, uv stops
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on", "t", "y"):
+        return (), links, ("--no-index",)
+    return (pip.get("index-url", PYPI), *pip.get("extra-index-url", "").split()), links, ()
+
+
+def _connection(pip: Mapping[str, str]) -> dict[str, str]:
+    """How an index is reached: certificates, hosts, proxy and patience that pip knows and uv does not."""
+    proxied = any(name in os.environ for name in ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy"))
+    said = {
+        "SSL_CERT_FILE": pip.get("cert"),
+        "SSL_CLIENT_CERT": pip.get("client-cert"),
+        "UV_INSECURE_HOST": " ".join(pip.get("trusted-host", "").split()),
+        "ALL_PROXY": None if proxied else pip.get("proxy"),
+        "UV_HTTP_TIMEOUT": pip.get("timeout") or pip.get("default-timeout"),
+    }
+    return {name: value for name, value in said.items() if value and not os.environ.get(name)}
+
+
+def _pip_files() -> Iterable[Path]:
+    chosen = os.environ.get("PIP_CONFIG_FILE")
+    if chosen == os.devnull:
+        return
+    name = "pip.ini" if sys.platform == "win32" else "pip.conf"
+    folders = platformdirs.PlatformDirs("pip", appauthor=False, roaming=True, multipath=True)
+    yield from (Path(folder) / name for folder in folders.site_config_dir.split(os.pathsep))
+    if sys.platform != "win32":
+        yield Path("/etc") / name
+    yield Path.home() / ("pip" if sys.platform == "win32" else ".pip") / name
+    yield Path.home() / ".config" / "pip" / name
+    yield Path(folders.user_config_dir) / name
+    yield Path(sys.prefix) / name
+    if chosen:
+        yield Path(chosen)
+
+
+def _uv_files() -> Iterable[Path]:
+    if os.environ.get("UV_CONFIG_FILE"):
+        yield Path(os.environ["UV_CONFIG_FILE"])
+        return
+    if os.environ.get("UV_NO_CONFIG"):
+        return
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "uv.toml").is_file():
+            yield folder / "uv.toml"
+            break
+        project = folder / "pyproject.toml"
+        if project.is_file() and "[tool.uv" in project.read_text(encoding="utf-8", errors="replace"):
+            yield project
+            break
+    if sys.platform == "win32":
+        yield from (Path(os.environ[name]) / "uv/uv.toml" for name in ("APPDATA", "PROGRAMDATA") if name in os.environ)
+        return
+    yield Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv/uv.toml"
+    shared = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    yield from (Path(folder) / "uv/uv.toml" for folder in (*shared.split(":"), "/etc"))
+
+
+def _words(variable: str) -> list[str]:
+    return os.environ.get(variable, "").split()
+
+
+def _named(address: str) -> bool:
+    return "=" in address and "://" not in address.partition("=")[0]

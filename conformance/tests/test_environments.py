@@ -1,0 +1,1022 @@
+"""Environments from requirements: what is read, what is built, what is kept, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import http.server
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from conformance import registry
+from conformance.adapter import Framework, Variant
+from conformance.environments import EnvironmentFailure, Wanted, build, building, parse, releases, store, uv
+from conformance.environments.interpreters import Interpreter, ask, by_preference, matching, of_uv, running
+from conformance.environments.sources import sources
+from conformance.environments.store import LAYOUT, MARKER, Store
+from conformance.errors import UserError
+
+MINI = Framework(
+    name="mini",
+    distributions=("miniature",),
+    modules=("miniature",),
+    functions=(),
+    tensor=lambda tensor, memory: memory,
+    literal=lambda tensor: "",
+    array=lambda value: (value, ""),
+    imports="import miniature",
+)
+BACKED = dataclasses.replace(
+    MINI,
+    name="backed",
+    distributions=("backed",),
+    variants={
+        "fast": Variant(("fast-cpu; sys_platform != 'none'", "fast; sys_platform == 'none'"), {"BACKEND": "fast"}),
+        "slow": Variant(("slow>=1",), {"BACKEND": "slow"}),
+        "numpy": Variant((), {"BACKEND": "numpy"}),
+    },
+)
+HAS_UV = importlib.util.find_spec("uv") is not None or shutil.which("uv") is not None
+needs_uv = pytest.mark.skipif(not HAS_UV, reason="uv is not installed")
+
+
+@pytest.fixture
+def plain(monkeypatch, tmp_path):
+    """No settings of uv or pip but those that a test makes, a cache of its own, and two fake frameworks."""
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "_TEMPORARY", [])
+    use(monkeypatch, MINI, BACKED)
+
+
+@pytest.fixture
+def links(plain, monkeypatch, tmp_path):
+    """A folder of tiny wheels that is all there is to install from."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for version in ("1.0", "2.0"):
+        wheel(folder, "miniature", version, "helper")
+        wheel(folder, "helper", version)
+    wheel(folder, "numpy", "1.0")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def online():
+    """The user's package index, where it answers."""
+    try:
+        return releases("scikit-learn")
+    except UserError as error:
+        pytest.skip(f"no package index: {error}")
+
+
+def use(monkeypatch, *frameworks):
+    monkeypatch.setattr(registry, "frameworks", lambda: frameworks)
+
+
+def wheel(folder, name, version, *requires, tag="py3-none-any"):
+    path = folder / f"{name}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata += [f"Requires-Dist: {one}" for one in requires]
+    files = {
+        f"{name}.py": f"__version__ = {version!r}\n",
+        f"{info}/METADATA": "\n".join(metadata) + "\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    return path
+
+
+def heard(wanted, **options):
+    """(environment, what was told)."""
+    lines = []
+    return build(parse(wanted) if isinstance(wanted, str) else wanted, lines.append, **options), lines
+
+
+def failure(text):
+    with pytest.raises(EnvironmentFailure) as caught:
+        build(parse(text))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# What is read.
+
+
+@pytest.mark.parametrize(
+    ("text", "requirements"),
+    [
+        ("miniature==1.0", ["miniature==1.0"]),
+        ("  miniature==1.0  helper==2 ", ["helper==2", "miniature==1.0"]),
+        ("miniature==1.0,helper==2", ["helper==2", "miniature==1.0"]),
+        ("miniature >= 1, < 3, != 2 helper", ["helper", "miniature!=2,<3,>=1"]),
+        ("Miniature==1.0 Hel_Per", ["hel-per", "miniature==1.0"]),
+        ("miniature[extra]==1.0", ["miniature[extra]==1.0"]),
+        ('miniature==1; python_version < "3.12" and sys_platform == "linux" helper==2', None),
+        ("miniature @ https://example.org/miniature-1.0-py3-none-any.whl", None),
+        ("miniature==1.0 miniature==1.0", ["miniature==1.0"]),
+    ],
+)
+def test_requirements_in_one_line(plain, text, requirements):
+    found = parse(text)
+    if requirements is None:
+        assert len(found.requirements) == (2 if "helper" in text else 1)
+    else:
+        assert list(found.requirements) == requirements
+    assert (found.python, found.interpreter, dict(found.variables)) == ("", None, {})
+
+
+def test_a_marker_ends_where_the_next_requirement_begins(plain):
+    found = parse("helper==2; python_version < '3.12' and os_name == 'posix' miniature==1.0")
+    assert found.requirements == (
+        'helper==2; python_version < "3.12" and os_name == "posix"',
+        "miniature==1.0",
+    )
+
+
+def test_the_name_of_an_environment_is_what_the_user_wrote(plain):
+    assert parse(" backed[slow]==1\t helper==2 ").name == "backed[slow]==1 helper==2"
+
+
+@pytest.mark.parametrize(
+    ("text", "python"), [("miniature python==3.10", "3.10"), ("python==3.11.* miniature", "3.11"), ("miniature", "")]
+)
+def test_python_as_a_requirement_chooses_the_interpreter(plain, text, python):
+    found = parse(text)
+    assert (found.python, found.requirements) == (python, ("miniature",))
+
+
+@pytest.mark.parametrize(
+    ("text", "requirements", "backend"),
+    [
+        ("backed[slow]==3.1", ["backed==3.1", "slow>=1"], "slow"),
+        ("backed[slow]==3.1 slow==7", ["backed==3.1", "slow==7"], "slow"),
+        ("backed[numpy]==3.1", ["backed==3.1"], "numpy"),
+        ("backed==3.1 slow==7", ["backed==3.1", "slow==7"], "slow"),
+        ("backed==3.1 fast==7", ["backed==3.1", "fast==7"], "fast"),
+        ("backed[fast] fast-cpu==7", ["backed", "fast-cpu==7"], "fast"),
+        ("backed==3.1 slow==7 fast==7", ["backed==3.1", "fast==7", "slow==7"], None),
+        ("backed==3.1 numpy==2", None, "fast"),
+        ("fast==2.8", ["fast==2.8"], None),
+    ],
+)
+def test_a_backend_brings_what_it_needs_and_its_variables(plain, text, requirements, backend):
+    found = parse(text)
+    if requirements is None:
+        assert {"backed==3.1", "numpy==2"} < set(found.requirements)
+        assert any(one.startswith("fast-cpu") for one in found.requirements)
+    else:
+        assert list(found.requirements) == requirements
+    assert dict(found.variables) == ({} if backend is None else {"BACKEND": backend})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "nothing is asked for"),
+        ("miniature=1.0", "'miniature=1.0' in 'miniature=1.0' is no requirement"),
+        ("miniature==1.0 helper==", "'helper==' in"),
+        ("miniature===", "has an operator without a version"),
+        ("miniature 2.15", "'2.15' in 'miniature 2.15' is a version without a package"),
+        ("backed[jax]==1", "backed has no backend 'jax'; there are fast, slow, numpy"),
+        ("backed[fast,slow]==1", "one backend at a time, not fast and slow"),
+        ("helper==1.0", "names no framework that is known here; known are miniature, backed"),
+        ("mini==1.0", "mini is called miniature on the package index"),
+        ("numpy==1.0", "names no framework"),
+        ("miniature python==3.8", "Python 3.8 is too old; the worker needs Python 3.10 or newer"),
+        ("miniature python>=3.10", "write python==3.10"),
+        ("miniature python==3.10 python==3.11", "write python==3.10"),
+        ("./nowhere/python", "there is no such file"),
+        ("nowhere.txt", "there is no such file"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(plain, text, message):
+    with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
+        parse(text)
+    assert message in str(caught.value)
+
+
+def test_a_folder_that_is_called_like_a_distribution_is_not_meant(plain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "miniature").mkdir()
+    assert parse("miniature").requirements == ("miniature",)
+
+
+# Files.
+
+
+def file(folder, name, text, **formats):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text.format(**formats) if formats else text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_requirements_file_is_read_for_what_matters(plain, tmp_path):
+    file(tmp_path, "more/base.txt", "numpy==1.26.4 ; python_version < '3.13'\nleft-pad==1\n")
+    file(tmp_path, "limits.txt", "miniature<9\nslow<5\n")
+    text = """
+        # a comment
+        --extra-index-url https://example.org/simple?a=b
+        --find-links=wheels
+        --require-hashes
+        -r more/base.txt
+        -climits.txt
+        -e git+https://example.org/other.git#egg=other
+        ./local.whl.d/
+        Miniature[extra]==1.0 \\
+            --hash=sha256:00 \\
+            --hash=sha256:11   # why
+        other @ file:///nowhere/other-1-py3-none-any.whl
+        https://example.org/slow-7-py3-none-any.whl
+    """
+    found = parse(file(tmp_path, "requirements.txt", text))
+    assert found.requirements == (
+        "miniature<9",
+        "miniature[extra]==1.0",
+        'numpy==1.26.4; python_version < "3.13"',
+        "slow @ https://example.org/slow-7-py3-none-any.whl",
+        "slow<5",
+    )
+    assert found.options == (
+        "--extra-index-url https://example.org/simple?a=b",
+        f"--find-links {tmp_path / 'wheels'}",
+    )
+
+
+def test_a_constraint_asks_for_nothing(plain, tmp_path):
+    file(tmp_path, "limits.txt", "slow<5\nminiature==1\n")
+    assert parse(file(tmp_path, "a.txt", "-c limits.txt\nminiature\n")).requirements == ("miniature", "miniature==1")
+
+
+def test_a_file_in_utf_16_is_read(plain, tmp_path):
+    (tmp_path / "a.txt").write_text("miniature==1.0\n", encoding="utf-16")
+    assert parse(str(tmp_path / "a.txt")).requirements == ("miniature==1.0",)
+
+
+PYLOCK = """
+lock-version = "1.0"
+[[packages]]
+name = "miniature"
+version = "1.0"
+marker = "python_version >= '3.8'"
+index = "https://pypi.org/simple"
+wheels = [{ name = "x", hashes = { sha256 = "00" } }]
+[[packages]]
+name = "NumPy"
+version = "2.0"
+marker = "'all' in extras"
+[[packages]]
+name = "slow"
+archive = { url = "https://example.org/slow-7-py3-none-any.whl" }
+[[packages]]
+name = "other"
+version = "1.0"
+"""
+UVLOCK = """
+version = 1
+[[package]]
+name = "project"
+version = "0.1"
+source = { editable = "." }
+[[package]]
+name = "miniature"
+version = "1.0"
+source = { registry = "https://example.org/cpu" }
+resolution-markers = ["python_version < '3.11'", "os_name == 'java'"]
+[[package]]
+name = "miniature"
+version = "2.0"
+source = { registry = "https://pypi.org/simple" }
+resolution-markers = ["python_version >= '3.11'"]
+[[package]]
+name = "slow"
+version = "1.0"
+source = { git = "https://example.org/slow" }
+"""
+POETRY = """
+[[package]]
+name = "miniature"
+version = "1.0"
+markers = "python_version >= \\"3.8\\""
+[[package]]
+name = "numpy"
+version = "2.0"
+[package.source]
+type = "legacy"
+url = "https://example.org/simple"
+"""
+
+
+def test_pylock_uv_lock_and_poetry_lock_are_read(plain, tmp_path):
+    found = parse(file(tmp_path, "pylock.toml", PYLOCK))
+    assert (
+        found.requirements
+        == (
+            'miniature==1.0; python_version >= "3.8"',
+            "numpy==2.0",
+            "slow@ https://example.org/slow-7-py3-none-any.whl",
+        )
+        or found.requirements[2] == "slow @ https://example.org/slow-7-py3-none-any.whl"
+    )
+    found = parse(file(tmp_path, "uv.lock", UVLOCK))
+    assert found.requirements == (
+        'miniature==1.0; python_version < "3.11" or os_name == "java"',
+        'miniature==2.0; python_version >= "3.11"',
+    )
+    assert found.options == ("--extra-index-url https://example.org/cpu",)
+    found = parse(file(tmp_path, "poetry.lock", POETRY))
+    assert found.requirements == ('miniature==1.0; python_version >= "3.8"', "numpy==2.0")
+    assert found.options == ("--extra-index-url https://example.org/simple",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "miniature\n\nhelper=1\n", "a.txt:3: 'helper=1' is no requirement"),
+        ("a.txt", "miniature\n-r none.txt\n", "a.txt:2: there is no file"),
+        ("a.txt", "-r a.txt\nminiature\n", "a.txt includes itself"),
+        ("a.txt", "numpy==1.0\n", "names no framework that is known here; known are miniature, backed"),
+        ("a.txt", "", "names no framework"),
+        ("a.txt", "bad-1.whl\nminiature\n", "a.txt:1: "),
+        ("a.lock", "[[package]\n", "is no TOML file"),
+        ("a.toml", "[project]\nname = 'x'\n", "is no lock file that is known here"),
+        ("a.toml", "package = [1]\n", "is no lock file that is known here"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_place(plain, tmp_path, name, text, message):
+    with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
+        parse(file(tmp_path, name, text))
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(plain, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"miniature\n\xff\xfa\xfb")
+    with pytest.raises(UserError, match="save it as UTF-8"):
+        parse(str(tmp_path / "a.txt"))
+
+
+# Interpreters.
+
+
+def fake_python(folder, *lines):
+    path = folder / "python"
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_running_interpreter_and_its_environment_are_taken_by_path(monkeypatch):
+    found = parse(sys.executable)
+    assert found.interpreter == Path(sys.executable)
+    assert not found.requirements
+    use(monkeypatch, dataclasses.replace(MINI, distributions=("pytest",)))
+    made = build(found)
+    assert made.interpreter == Path(sys.executable)
+    assert made.packages["pytest"] == pytest.__version__
+    assert made.python == ask(Path(sys.executable)).version
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
+def test_what_is_no_interpreter_or_too_old_is_refused(plain, tmp_path):
+    with pytest.raises(UserError, match=r"is Python 3\.8\.18, which is too old; the worker needs Python 3\.10"):
+        parse(fake_python(tmp_path, """echo 'noise'; echo '["3.8.18", "cpython", {}]'"""))
+    with pytest.raises(UserError, match="is no Python interpreter that runs: dead"):
+        parse(fake_python(tmp_path, "echo dead >&2; exit 3"))
+    with pytest.raises(UserError, match="is no Python interpreter that runs: exit status 0"):
+        parse(fake_python(tmp_path, "true"))
+    (tmp_path / "empty").touch(0o755)
+    with pytest.raises(UserError, match="is no Python interpreter"):
+        parse(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="is no virtual environment"):
+        parse(str(tmp_path))
+
+
+def test_a_real_old_interpreter_is_refused(plain):
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    old = [path for minor in (7, 8, 9) for path in versions.glob(f"3.{minor}.*/bin/python")]
+    old += [Path(found) for minor in (7, 8, 9) if (found := shutil.which(f"python3.{minor}"))]
+    usable = [one for one in old if subprocess.run([one, "-c", ""], capture_output=True).returncode == 0]
+    if not usable:
+        pytest.skip("no Python older than 3.10 is installed")
+    with pytest.raises(UserError, match=r"is Python 3\.[789]\.\d+, which is too old"):
+        parse(str(usable[0]))
+
+
+def test_an_environment_without_numpy_or_framework_is_a_failure(plain, tmp_path, monkeypatch):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    wanted = parse(str(tmp_path / "venv"))
+    with pytest.raises(EnvironmentFailure, match="none of miniature, backed is installed there"):
+        build(wanted)
+    site = next((tmp_path / "venv").glob("lib/python3*/site-packages"), tmp_path / "venv/Lib/site-packages")
+    with zipfile.ZipFile(wheel(tmp_path, "miniature", "1.0")) as archive:
+        archive.extractall(site)
+    with pytest.raises(EnvironmentFailure, match="numpy is not installed there"):
+        build(wanted)
+
+
+def test_interpreters_are_preferred_by_nearness_to_the_running_one(monkeypatch):
+    major, minor = sys.version_info[:2]
+    names = [f"{major}.{minor + step}.{patch}" for step, patch in [(1, 3), (-1, 2), (-1, 10), (0, 0), (2, 0), (-2, 5)]]
+    others = [Interpreter(Path(name), name) for name in names]
+    ordered = [one.version for one in by_preference(lambda: others)]
+    assert ordered == [running().version, names[2], names[5], names[0], names[4]]
+    assert next(by_preference(lambda: pytest.fail("nobody asked"))) == running()
+    assert matching(f"{major}.{minor - 1}", others).version == names[2]
+    assert matching(names[1], others).version == names[1]
+    assert matching(f"{major}.{minor}", others) == running()
+    assert matching("3.1", others) is None
+
+
+def test_what_uv_lists_is_read():
+    listed = """
+cpython-3.13.0-linux-x86_64-gnu                 /opt/with blank/python3.13 -> python3
+cpython-3.13.0+freethreaded-linux-x86_64-gnu    /opt/python3.13t
+cpython-3.14.0rc1-linux-x86_64-gnu              /opt/python3.14
+cpython-3.9.1-linux-x86_64-gnu                  /opt/python3.9
+pypy-3.10.14-linux-x86_64-gnu                   /opt/pypy3.10
+cpython-3.10.13-linux-x86_64-gnu                /usr/bin/python3.10
+"""
+    found = of_uv(listed)
+    assert [(str(one.path), one.version) for one in found] == [
+        ("/opt/with blank/python3.13", "3.13.0"),
+        ("/usr/bin/python3.10", "3.10.13"),
+    ]
+
+
+# Settings.
+
+
+def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
+    assert sources().indexes == ("https://pypi.org/simple",)
+    text = """
+        [global]
+        index-url = https://global.example/simple
+        find-links = {here} /nowhere/at/all
+            https://example.org/wheels
+        [install]
+        extra-index-url = https://one.example/simple
+            https://two.example/simple
+        trusted-host = one.example
+        [freeze]
+        timeout = 3
+    """
+    lines = "\n".join(line[8:] for line in text.splitlines())
+    monkeypatch.setenv("PIP_CONFIG_FILE", file(tmp_path, "pip.conf", lines, here=tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:secret@own.example/simple")
+    for name in ("SSL_CERT_FILE", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CERT", "/own.pem")
+    monkeypatch.setenv("PIP_PROXY", "http://proxy.example")
+    found = sources()
+    own = "https://user:secret@own.example/simple"
+    assert found.indexes == (own, "https://one.example/simple", "https://two.example/simple")
+    assert found.links == (str(tmp_path), "https://example.org/wheels")
+    assert dict(found.variables) == {
+        "UV_DEFAULT_INDEX": own,
+        "UV_INDEX": "https://one.example/simple https://two.example/simple",
+        "UV_FIND_LINKS": f"{tmp_path},https://example.org/wheels",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_INSECURE_HOST": "one.example",
+        "SSL_CERT_FILE": "/own.pem",
+        "ALL_PROXY": "http://proxy.example",
+    }
+    assert not found.first_index
+    monkeypatch.setenv("PIP_NO_INDEX", "true")
+    assert (sources().indexes, sources().flags) == ((), ("--no-index",))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip is not installed")
+def test_pips_files_are_those_that_pip_reads():
+    from conformance.environments.sources import pip_settings
+
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    pairs = [line.split("=", 1) for line in listed.stdout.splitlines()]
+    said = {}
+    for section in ("global", "install", ":env:"):
+        said |= {
+            name.removeprefix(f"{section}."): value[1:-1].encode().decode("unicode_escape")
+            for name, value in pairs
+            if name.startswith(f"{section}.")
+        }
+    places = ("index-url", "extra-index-url", "find-links", "no-index", "cert", "trusted-host", "proxy")
+    found = pip_settings()
+    assert {name: found[name] for name in places if name in found} == {
+        name: said[name] for name in places if name in said
+    }
+
+
+def test_uvs_own_settings_stand_alone(plain, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://pip.example/extra")
+    monkeypatch.setenv("UV_INDEX", "corp=https://corp.example/simple?a=b https://two.example/simple")
+    found = sources()
+    assert found.indexes == (
+        "https://corp.example/simple?a=b",
+        "https://two.example/simple",
+        "https://pypi.org/simple",
+    )
+    assert not found.variables.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY", "UV_FIND_LINKS"}
+    assert found.first_index
+    monkeypatch.delenv("UV_INDEX")
+    monkeypatch.delenv("UV_NO_CONFIG")
+    text = """
+        find-links = ["/wheels"]
+        [[index]]
+        url = "https://file.example/simple"
+        default = true
+        [[index]]
+        url = "https://explicit.example/simple"
+        explicit = true
+        [pip]
+        index-strategy = "unsafe-best-match"
+    """
+    monkeypatch.setenv("UV_CONFIG_FILE", file(tmp_path, "uv.toml", text))
+    found = sources()
+    assert (found.indexes, found.links) == (("https://file.example/simple",), ("/wheels",))
+    assert not found.first_index
+    assert "UV_DEFAULT_INDEX" not in found.variables
+
+
+def test_the_projects_settings_of_uv_are_found_from_a_folder_within(plain, monkeypatch, tmp_path):
+    monkeypatch.delenv("UV_NO_CONFIG")
+    file(tmp_path, "pyproject.toml", "[tool.uv]\nindex-url = 'https://project.example/simple'\n")
+    (tmp_path / "deep/er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep/er")
+    assert sources().indexes == ("https://project.example/simple",)
+
+
+def test_another_index_is_another_wish(plain, monkeypatch):
+    before = sources().stamp
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
+    assert sources().stamp != before
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2024-01-01")
+    assert len({before, sources().stamp, (monkeypatch.delenv("PIP_INDEX_URL"), sources().stamp)[1]}) == 3
+
+
+# What is built, from tiny wheels.
+
+
+@needs_uv
+def test_an_environment_holds_what_was_asked_for_and_numpy_and_nothing_of_ours(links):
+    made, told = heard("miniature==1.0")
+    assert dict(made.packages) == {"miniature": "1.0", "helper": "2.0", "numpy": "1.0"}
+    assert made.name == "miniature==1.0"
+    assert made.python == running().version
+    assert told == [f"resolving for Python {made.python} ...", "installing 3 packages ..."]
+    code = "import miniature, sys; print(miniature.__version__, sys.prefix != sys.base_prefix)"
+    said = subprocess.run([made.interpreter, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["1.0", "True"]
+
+
+@needs_uv
+def test_bfloat16_comes_along_where_it_resolves(links):
+    wheel(links, "ml_dtypes", "0.1", "numpy>=1")
+    assert build(parse("miniature==1.0")).packages["ml-dtypes"] == "0.1"
+    shutil.copy(links / "ml_dtypes-0.1-py3-none-any.whl", links / "keep.zip")
+    (links / "ml_dtypes-0.1-py3-none-any.whl").unlink()
+    wheel(links, "ml_dtypes", "0.2", "numpy>=2")
+    assert "ml-dtypes" not in build(parse("miniature==2.0")).packages
+
+
+@needs_uv
+def test_what_a_release_forgets_to_need_is_added(links, monkeypatch):
+    forgetful = dataclasses.replace(MINI, needs=(("<2", "helper<2"),))
+    use(monkeypatch, forgetful)
+    assert build(parse("miniature==1.0")).packages["helper"] == "1.0"
+    assert build(parse("miniature==2.0")).packages["helper"] == "2.0"
+    assert build(parse("miniature<2")).packages["helper"] == "1.0"
+    message = failure("miniature==1.0 helper==2.0")
+    assert "do not fit together" in message
+    assert "added were helper<2 for miniature 1.0" in message
+
+
+@needs_uv
+def test_a_second_build_asks_uv_nothing_and_takes_no_time(links, monkeypatch):
+    first = build(parse("miniature==1.0"))
+    monkeypatch.setattr(uv.Uv, "_run", lambda *words: pytest.fail("uv was asked"))
+    began = time.perf_counter()
+    assert heard("miniature==1.0") == (first, [])
+    assert time.perf_counter() - began < 0.3
+    renamed = dataclasses.replace(parse("miniature==1.0"), text="other", variables={"A": "1"})
+    found = build(renamed)
+    assert (found.name, dict(found.variables), found.interpreter) == ("other", {"A": "1"}, first.interpreter)
+
+
+@needs_uv
+def test_an_open_range_is_resolved_again_after_a_day_or_when_told(links, monkeypatch):
+    assert build(parse("miniature>=1")).packages["miniature"] == "2.0"
+    pinned = build(parse("miniature==2.0"))
+    wheel(links, "miniature", "3.0")
+    wheel(links, "helper", "3.0")
+    assert build(parse("miniature>=1")).packages["miniature"] == "2.0"
+    assert build(parse("miniature>=1"), refresh=True).packages["miniature"] == "3.0"
+    assert build(parse("miniature>=1")).packages["miniature"] == "3.0"
+    wheel(links, "miniature", "4.0")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 24 * 3600 + 1)
+    assert build(parse("miniature>=1")).packages["miniature"] == "4.0"
+    assert build(parse("miniature==2.0")) == pinned
+
+
+@needs_uv
+def test_without_a_network_the_versions_resolved_before_are_used(links, monkeypatch):
+    first = build(parse("miniature>=1"))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 24 * 3600 + 1)
+    broken(monkeypatch, 2, "error: Failed to fetch: `https://x.example/`\n  cause: dns error")
+    found, told = heard("miniature>=1")
+    assert found == first
+    assert "cannot be reached" in told[-1]
+    assert told[-1].endswith("the versions that were resolved before are used")
+
+
+def spoil(folder, how):
+    site = next(folder.glob("lib/python3*/site-packages"), folder / "Lib/site-packages")
+    python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
+    marker = folder / MARKER
+    if how == "no marker":
+        marker.unlink()
+    elif how == "garbage":
+        marker.write_bytes(b"\x00{")
+    elif how == "no table":
+        marker.write_text("[]")
+    elif how == "another lock":
+        marker.write_text(json.dumps({**json.loads(marker.read_text()), "lock": "miniature==2.0\n"}))
+    elif how == "another layout":
+        marker.write_text(json.dumps({**json.loads(marker.read_text()), "layout": LAYOUT + 1}))
+    elif how == "a package is gone":
+        shutil.rmtree(site / "helper-2.0.dist-info")
+    elif how == "a package more":
+        (site / "more.py").touch()
+    elif how == "no interpreter":
+        python.unlink()
+    elif how == "dead interpreter":
+        python.unlink()
+        python.write_text("#!/bin/sh\nexit 1\n")
+        python.chmod(0o755)
+
+
+@needs_uv
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no marker",
+        "garbage",
+        "no table",
+        "another lock",
+        "another layout",
+        "a package is gone",
+        "a package more",
+        "no interpreter",
+        "dead interpreter",
+    ],
+)
+def test_a_spoilt_environment_is_made_again(links, how):
+    first = build(parse("miniature==1.0"))
+    folder = first.interpreter.parent.parent
+    spoil(folder, how)
+    again, told = heard("miniature==1.0")
+    assert again == first
+    assert any("is not whole and is made again" in line for line in told)
+    assert heard("miniature==1.0") == (first, [])
+
+
+@needs_uv
+def test_a_spoilt_index_costs_a_resolution_and_nothing_else(links, tmp_path):
+    first = build(parse("miniature==1.0"))
+    for entry in (tmp_path / "cache/environments/index").iterdir():
+        entry.write_text("{")
+    again, told = heard("miniature==1.0")
+    assert again == first
+    assert told == [f"resolving for Python {first.python} ..."]
+
+
+@needs_uv
+def test_a_cache_that_cannot_be_written_is_done_without(links, monkeypatch, tmp_path):
+    (tmp_path / "plain").touch()
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "plain/cache"))
+    made, told = heard("miniature==1.0")
+    assert made.packages["miniature"] == "1.0"
+    warning = next(line for line in told if "cannot be written" in line)
+    assert warning.endswith("the environment is made in a temporary folder, for this run only")
+    assert heard("miniature==1.0") == (made, [])
+
+
+@needs_uv
+def test_without_a_cache_an_environment_lives_as_long_as_the_process(links):
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_environments import MINI, build, parse, registry
+registry.frameworks = lambda: (MINI,)
+print(build(parse("miniature==1.0")).interpreter, build(parse("miniature==1.0")).interpreter)
+"""
+    environment = {**os.environ, "CONFORMANCE_CACHE": "off"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    first, second = done.stdout.split()
+    assert first == second
+    assert not Path(first).exists()
+
+
+RACER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_environments import MINI, build, parse, registry
+registry.frameworks = lambda: (MINI,)
+lines = []
+made = build(parse("miniature==1.0"), lines.append)
+print(made.interpreter, sum(line.startswith("installing") for line in lines), made.packages["miniature"])
+"""
+
+
+@needs_uv
+def test_processes_that_want_the_same_make_it_once(links):
+    command = [sys.executable, "-c", RACER, str(Path(__file__).parent)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0, 0]
+    assert len({one[0] for one in said}) == 1
+    assert sorted(one[1] for one in said) == ["0", "0", "1"]
+
+
+@needs_uv
+def test_whoever_waits_says_so(links):
+    wanted = parse("miniature==1.0")
+    folder = build(wanted).interpreter.parent.parent
+    (folder / MARKER).unlink()
+    lines, done = [], []
+    with Store(folder.parent).locked(folder.name, lines.append):
+        thread = threading.Thread(target=lambda: done.append(build(wanted, lines.append)))
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not any("waiting" in line for line in lines) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not done
+    thread.join(60)
+    assert len(done) == 1
+    assert "waiting for another process that makes the same environment ..." in lines
+
+
+@needs_uv
+def test_a_wheel_from_find_links_with_a_local_version_beats_the_plain_one_of_an_index(links, monkeypatch, tmp_path):
+    index = tmp_path / "simple"
+    plain = wheel(tmp_path, "miniature", "5.0")
+    wheel(links, "miniature", "5.0+cpu")
+    file(tmp_path, "simple/placeholder", "")
+    file(tmp_path / "simple", "miniature/index.html", f'<a href="{plain.as_uri()}">{plain.name}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
+    assert build(parse("miniature==5.0")).packages["miniature"] == "5.0+cpu"
+
+
+@needs_uv
+def test_a_requirements_file_is_built_with_its_own_find_links(links, monkeypatch, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    wheel(folder, "miniature", "9.0")
+    made = build(parse(file(tmp_path, "a.txt", "-f own\nminiature==9.0\nleft-pad==1\n")))
+    assert dict(made.packages) == {"miniature": "9.0", "numpy": "1.0"}
+
+
+@needs_uv
+def test_a_wheel_for_another_python_is_built_there(links, monkeypatch):
+    other = next((one for one in building._listed(tool()) if one.minor != running().minor), None)
+    if other is None:
+        pytest.skip("no other Python is installed")
+    major, minor = other.minor
+    wheel(links, "miniature", "6.0", tag=f"cp{major}{minor}-none-any")
+    made = build(parse("miniature==6.0"))
+    assert made.python.startswith(f"{major}.{minor}.")
+    chosen = build(parse(f"miniature==1.0 python=={major}.{minor}"))
+    assert chosen.python.startswith(f"{major}.{minor}.")
+    assert chosen.interpreter != build(parse("miniature==1.0")).interpreter
+
+
+def tool():
+    return uv.Uv(uv.program(), sources())
+
+
+# What cannot be built.
+
+
+@needs_uv
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("miniature==7.0", "there is no miniature==7.0 on the package index; check the version"),
+        ("miniature nothing-of-this-name", "there is no package nothing-of-this-name on the package index"),
+        ("miniature==1.0 helper<1", "the requirements do not fit together"),
+        ("miniature==1.0 python==3.99", "there is no Python 3.99 here, only"),
+    ],
+)
+def test_what_cannot_be_had_is_one_sentence_that_names_the_wish(links, text, message):
+    said = failure(text)
+    assert said.startswith(f"{text}: ")
+    assert message in said
+
+
+@needs_uv
+def test_only_wheels_are_installed(links):
+    (links / "miniature-8.0.tar.gz").write_bytes(b"no archive")
+    assert "there is no wheel of miniature==8.0" in failure("miniature==8.0")
+
+
+@needs_uv
+def test_no_network_is_said_as_such(plain, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    assert "the package index cannot be reached" in failure("miniature==1.0")
+    with pytest.raises(UserError, match="the package index cannot be reached"):
+        releases("miniature")
+
+
+def broken(monkeypatch, status, stderr):
+    """uv, as it fails."""
+    result = subprocess.CompletedProcess([], status, "", stderr)
+    monkeypatch.setattr(uv.Uv, "_run", lambda *words: result)
+
+
+@needs_uv
+@pytest.mark.parametrize(
+    ("status", "stderr", "message"),
+    [
+        (2, "error: failed to copy a: No space left on device (os error 28)", "the disk is full; make room"),
+        (-11, "", "uv crashed (signal 11): it said nothing"),
+        (101, "thread 'main' panicked at src/main.rs:1:1:\nboom", "uv crashed (exit status 101)"),
+        (2, "error: Failed to fetch: `https://u:p@x.example/s/`\n cause: HTTP status client error (401 Unauthorized)"
+            " for url (https://u:p@x.example/s/)", "answers 401 Unauthorized for https://***@x.example/s/"),
+        (2, "error: Failed to fetch: `https://u:p@x.example/s/`\n  cause: operation timed out", "***@x.example"),
+        (2, "warning: noise\nerror: something\n  cause: new " + "x" * 999, "uv failed with exit status 2: ..."),
+        (1, "", "uv failed with exit status 1: it said nothing"),
+    ],
+)  # fmt: skip
+def test_whatever_uv_fails_with_is_one_sentence(plain, monkeypatch, status, stderr, message):
+    broken(monkeypatch, status, stderr)
+    said = failure("miniature==1.0")
+    assert message in said
+    assert "u:p" not in said
+    assert len(said) < 700
+
+
+def test_without_uv_it_is_said_how_to_get_it(plain, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert 'pip install "cross-entropy-conformance[audit]"' in failure("miniature==1.0")
+
+
+def test_uv_that_cannot_be_started_is_one_sentence(plain, monkeypatch, tmp_path):
+    (tmp_path / "uv").touch(0o755)
+    monkeypatch.setattr(uv, "program", lambda: str(tmp_path / "uv"))
+    assert "uv cannot be started" in failure("miniature==1.0")
+
+
+@needs_uv
+def test_a_failure_leaves_nothing_behind(links, monkeypatch, tmp_path):
+    bad = wheel(links, "miniature", "8.0")
+    with zipfile.ZipFile(bad, "a") as archive:
+        archive.writestr("../outside", "x")
+    with zipfile.ZipFile(bad) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(bad, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, b"Wheel-Version: 9.0\n" if name.endswith("/WHEEL") else data)
+    failure("miniature==8.0")
+    left = [path for path in (tmp_path / "cache/environments").glob("*") if path.is_dir() and path.name != "index"]
+    assert left == []
+
+
+def test_a_failure_crosses_a_process(plain):
+    error = EnvironmentFailure(Wanted("a  b"), "c")
+    copied = pickle.loads(pickle.dumps(error))
+    assert str(copied) == "a b: c"
+    assert copied.wanted == error.wanted
+
+
+# Releases.
+
+
+def test_releases_of_a_folder_and_a_file_index(plain, monkeypatch, tmp_path):
+    names = [
+        "miniature-1.0-py3-none-any.whl",
+        "miniature-1.10.tar.gz",
+        "miniature-1.9-cp27-none-any.whl",
+        "miniature-2.0rc1.tar.gz",
+        "miniature-2.0.dev1.tar.gz",
+        "miniature-1.9.post1.tar.gz",
+        "other-9.0.tar.gz",
+        "miniature-1.0.win32.exe",
+    ]
+    yanked = "miniature-1.5.tar.gz"
+    anchors = "".join(f'<a href="../../files/{name}#sha256=0">{name}</a>' for name in names)
+    page = f'<html>{anchors}<a data-yanked="broken" href="{yanked}">{yanked}</a></html>'
+    (tmp_path / "simple").mkdir()
+    file(tmp_path / "simple", "miniature/index.html", page)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+    assert list(map(str, releases("Miniature"))) == ["1.0", "1.9", "1.9.post1", "1.10"]
+    (tmp_path / "links").mkdir()
+    wheel(tmp_path / "links", "miniature", "3.0+cpu")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    assert str(releases("miniature")[-1]) == "3.0"
+    with pytest.raises(UserError, match="there is no package nothing on the package index"):
+        releases("nothing")
+
+
+class Index(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        wanted = f"Basic {base64.b64encode(b'user:pass word').decode()}"
+        status, kind, text = 404, "text/html", "nothing"
+        if self.path.startswith("/closed/") and self.headers.get("Authorization") != wanted:
+            status = 401
+        elif self.path.endswith("/miniature/"):
+            status = 200
+            kind = "application/vnd.pypi.simple.v1+json"
+            files = [{"filename": f"miniature-{v}.tar.gz", "yanked": v == "2.0" and "bad"} for v in ("1.0", "2.0")]
+            text = json.dumps({"files": files})
+        elif self.path.endswith("/garbled/"):
+            status, kind, text = 200, "application/vnd.pypi.simple.v1+json", "{"
+        elif self.path.endswith("/down/"):
+            status = 503
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *words):
+        pass
+
+
+def test_releases_of_an_index_that_answers_in_json(plain, monkeypatch):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    try:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{address}/simple/")
+        assert list(map(str, releases("miniature"))) == ["1.0"]
+        for name, message in [("none", "no package none"), ("down", "answers 503"), ("garbled", "as PEP 691 says")]:
+            with pytest.raises(UserError, match=message):
+                releases(name)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{address}/closed")
+        with pytest.raises(UserError, match="answers 401"):
+            releases("miniature")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://user:pass%20word@{address}/closed")
+        assert list(map(str, releases("miniature"))) == ["1.0"]
+        with pytest.raises(UserError, match=r"http://\*\*\*@127"):
+            releases("none")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+# The real thing.
+
+
+def test_the_index_lists_the_releases_of_scikit_learn(online):
+    listed = list(map(str, online))
+    assert {"1.0.2", "1.1.3"} <= set(listed)
+    assert listed.index("1.0.2") < listed.index("1.1.3")
+    assert not any("rc" in one for one in listed)
+
+
+@needs_uv
+def test_scikit_learn_1_1_3_is_built_with_the_numpy_that_it_forgot_to_ask_for(online, monkeypatch, tmp_path):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    learn = dataclasses.replace(MINI, distributions=("scikit-learn",), needs=(("<1.4.2", "numpy<2"),))
+    use(monkeypatch, learn)
+    try:
+        made = build(parse("scikit-learn==1.1.3"))
+    except EnvironmentFailure as error:
+        if "no Python here will do" in str(error):
+            pytest.skip(str(error))
+        raise
+    assert made.packages["scikit-learn"] == "1.1.3"
+    assert made.packages["numpy"].startswith("1.")
+    assert made.python.startswith(("3.10.", "3.11."))
+    code = "from sklearn.metrics import log_loss; print(log_loss([0, 1], [[0.5, 0.5], [0.5, 0.5]]))"
+    said = subprocess.run([made.interpreter, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("0.693147")
+    began = time.perf_counter()
+    assert heard("scikit-learn==1.1.3") == (made, [])
+    assert time.perf_counter() - began < 0.3

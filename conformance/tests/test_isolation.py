@@ -1,0 +1,319 @@
+"""Runs in processes of their own: somebody's adapter, found by its entry point, whose library dies and hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conformance import environments, places, registry, report
+from conformance.errors import UserError
+from conformance.tests import fragile
+from conformance.workers.crew import Crew, Place
+
+LIBRARY = """
+import ctypes, os, sys, time
+import numpy as np
+
+
+def loss(z, y, smoothing=None, weight=None, ignore=None, reduction="mean"):
+    print("shaky: computing", flush=True)
+    if smoothing is not None:
+        ctypes.string_at(0)
+    if weight is not None:
+        time.sleep(600)
+    if ignore is not None:
+        sys.exit("shaky does not like that")
+    z = z.astype(np.float64)
+    top = z.max(axis=-1, keepdims=True)
+    lse = np.log(np.exp(z - top).sum(axis=-1)) + top[..., 0]
+    losses = lse - np.take_along_axis(z, y[..., None], axis=-1)[..., 0]
+    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+"""
+ADAPTER = """
+from conformance import adapter
+from conformance.adapter import Call, Framework, Function, Tensor
+
+
+def lower(problem):
+    options = problem.options
+    keywords = {
+        "smoothing": options.label_smoothing,
+        "weight": None if options.class_weights is None else Tensor(options.class_weights),
+        "ignore": options.ignore_index,
+        "reduction": problem.reduction,
+    }
+    args = {"z": adapter.predictions(problem), "y": adapter.index_labels(problem, "int64")}
+    return Call("shaky_library.loss", args, {name: value for name, value in keywords.items() if value is not None})
+
+
+def array(result):
+    import numpy as np
+
+    return np.asarray(result, dtype=np.float64), "float64"
+
+
+FRAMEWORK = Framework(
+    name="shaky",
+    distributions=("shaky",),
+    modules=("shaky_library",),
+    imports="import shaky_library",
+    tensor=lambda tensor, memory: memory,
+    literal=lambda tensor: tensor.source(),
+    array=array,
+    functions=(
+        Function(
+            name="shaky.loss",
+            path="shaky_library.loss",
+            ranks={"categorical": range(2, 9)},
+            takes=("logits",),
+            targets=frozenset({"index"}),
+            lower=lower,
+            options=frozenset({"label_smoothing", "class_weights", "ignore_index"}),
+            result_dtype="float64",
+        ),
+    ),
+)
+"""
+CASES = """\
+# yaml-language-server: $schema=../../conformance/case.schema.json
+about: Two rows of three classes.
+source: none
+loss: categorical
+given: logits
+target: index
+dtypes: [float64]
+cases:
+  plain:
+    why: Nothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    reduction: [none, sum, mean]
+  smoothed:
+    why: Smoothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    options: {label_smoothing: 0.5}
+  weighted:
+    why: Weights are asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    options: {class_weights: [1.0, 2.0, 3.0]}
+  ignored:
+    why: Something is ignored.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    options: {ignore_index: 0}
+  wide:
+    why: A last row, after all that.
+    predictions: [[0.5, -1.5, 0.25, 4.0], [2.0, 0.25, -1.0, 3.0]]
+    labels: [3, 0]
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder on PYTHONPATH with a library, its adapter and its entry point; beside it one with cases."""
+    packages = tmp_path / "packages"
+    metadata = packages / "shaky-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (packages / "shaky_library.py").write_text(LIBRARY)
+    (packages / "shaky_adapter.py").write_text(ADAPTER)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[conformance.adapters]\nshaky = shaky_adapter:FRAMEWORK\n")
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "rows.yaml").write_text(CASES)
+    return tmp_path
+
+
+def command(folder, *words):
+    return (
+        [sys.executable, "-m", *words],
+        {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off"}},
+    )
+
+
+def ran(folder, *words):
+    arguments, where = command(folder, *words)
+    return subprocess.run(arguments, **where, capture_output=True, text=True, timeout=120)
+
+
+def run(folder, *words):
+    options = ["--cases", "cases", "--report", "report", "--framework", "shaky", *words]
+    return ran(folder, "conformance", "run", *options)
+
+
+def rows(folder, name="report"):
+    table, record = report.read(folder / name)
+    return {(row.case.partition("/")[2], row.reduction): row for row in table.itertuples()}, record
+
+
+def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
+    done = run(elsewhere, "--isolate", "--timeout", "2")
+    assert done.returncode == 1, done.stderr
+    found, record = rows(elsewhere)
+    assert record["complete"]
+    assert {key: row.status for key, row in found.items()} == {
+        ("plain", "none"): "agrees",
+        ("plain", "sum"): "agrees",
+        ("plain", "mean"): "agrees",
+        ("smoothed", "mean"): "crashed",
+        ("weighted", "mean"): "timed_out",
+        ("ignored", "mean"): "disagrees",
+        ("wide", "mean"): "agrees",
+    }
+    assert "was killed by SIGSEGV" in found["smoothed", "mean"].explanation
+    assert "in loss" in found["smoothed", "mean"].explanation
+    assert "no answer within 2 s" in found["weighted", "mean"].explanation
+    assert found["ignored", "mean"].exception == "SystemExit: shaky does not like that"
+    assert "shaky: computing" not in done.stdout
+
+
+def test_the_rows_are_those_of_one_process(elsewhere):
+    chosen = ["-k", "plain or wide or ignored"]
+    assert run(elsewhere, *chosen, "--report", "here").returncode == 1
+    assert run(elsewhere, *chosen, "--isolate", "--report", "there").returncode == 1
+    assert run(elsewhere, *chosen, "--isolate", "-n", "2", "--report", "both").returncode == 1
+    here, there, both = ((elsewhere / name / "results.csv").read_bytes() for name in ("here", "there", "both"))
+    assert here == there == both
+
+
+def test_pytest_does_the_same(elsewhere):
+    words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--cases", "cases", "-k", "shaky"]
+    done = ran(elsewhere, "pytest", *words, "--isolate", "--call-timeout", "2", "--report", "report")
+    assert "3 failed, 4 passed" in done.stdout, done.stdout + done.stderr
+    assert "was killed by SIGSEGV" in done.stdout
+    assert run(elsewhere, "--isolate", "--timeout", "2", "--report", "other").returncode == 1
+    by_pytest, by_run = ((elsewhere / name / "results.csv").read_bytes() for name in ("report", "other"))
+    assert by_pytest == by_run
+
+
+def test_a_baseline_knows_what_was_wrong_before(elsewhere):
+    assert run(elsewhere, "--isolate", "--timeout", "2", "--report", "accepted").returncode == 1
+    again = run(elsewhere, "--isolate", "--timeout", "2", "--baseline", "accepted")
+    assert again.returncode == 0, again.stdout
+    assert "nothing got worse" in again.stdout
+    library = elsewhere / "packages" / "shaky_library.py"
+    library.write_text(LIBRARY.replace("losses.mean()", "losses.mean() * 1.001"))
+    worse = run(elsewhere, "--isolate", "--timeout", "2", "--baseline", "accepted")
+    assert worse.returncode == 1
+    assert "2 new disagreement" in worse.stdout
+    assert run(elsewhere, "-k", "plain and sum", "--baseline", "accepted").returncode == 0
+    words = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--cases",
+        "cases",
+        "--baseline",
+        "accepted",
+        "--isolate",
+    ]
+    tests = ran(elsewhere, "pytest", *words, "--call-timeout", "2", "-k", "shaky and not plain and not wide")
+    assert tests.returncode == 0, tests.stdout
+    assert "3 xfailed" in tests.stdout
+    tests = ran(elsewhere, "pytest", *words, "-k", "shaky and plain")
+    assert tests.returncode == 1
+    assert "1 new disagreement" in tests.stdout
+
+
+def test_a_baseline_that_is_none_is_said_before_the_run(elsewhere):
+    for done in (
+        run(elsewhere, "--baseline", "nowhere"),
+        ran(elsewhere, "pytest", "--cases", "cases", "--baseline", "no"),
+    ):
+        assert done.returncode in (2, 4)
+        assert "does not exist" in done.stderr
+    assert not (elsewhere / "report").exists()
+
+
+def test_ctrl_c_keeps_what_was_done(elsewhere):
+    arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
+    with subprocess.Popen(
+        [*arguments, "--report", "report"], **where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(6)  # by then it hangs in `weighted`
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in told
+    found, record = rows(elsewhere)
+    assert not record["complete"]
+    assert len(found) >= 3
+
+
+def test_a_run_that_is_killed_leaves_no_report_that_looks_whole(elsewhere):
+    (elsewhere / "report").mkdir()
+    arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
+    with subprocess.Popen([*arguments, "--report", "report"], **where, stderr=subprocess.DEVNULL) as process:
+        time.sleep(4)
+        process.kill()
+    with pytest.raises(report.ReportError, match=r"run\.json"):
+        report.read(elsewhere / "report")
+
+
+# Environments
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Environments without installing: this interpreter, in which `fragile` is whatever version is asked for."""
+    origin = registry.Origin(f"{fragile.__name__}:FRAMEWORK")
+    monkeypatch.setattr(registry, "frameworks", lambda: (fragile.FRAMEWORK,))
+    monkeypatch.setattr(registry, "origin", lambda framework: origin)
+
+    def build(wanted, told):
+        told(f"making {wanted.name}")
+        if "99" in wanted.name:
+            raise environments.EnvironmentFailure(wanted, "there is no such release")
+        packages = {"numpy": "1.0"} if "numpy" in wanted.name else {"six": "1.0"}
+        return environments.Environment(wanted.name, Path(sys.executable), wanted.variables, packages, "3.11.0")
+
+    monkeypatch.setattr(environments, "build", build)
+    return build
+
+
+def test_environments_that_cannot_be_had_are_rows(fakes):
+    said = []
+    found = places.places_of(["numpy==1", "numpy==99", "numpy =="], said.append)
+    with found.crew as crew:
+        (there,) = found.there
+        assert (there.framework.name, there.environment) == ("fragile", "numpy==1")
+        assert crew.facts(there.worker).python == there.python
+    assert said[0] == "making numpy==1"
+    assert [row["environment"] for row in found.failed] == ["numpy==99", "numpy =="]
+    assert "there is no such release" in found.failed[0]["explanation"]
+    table = report.frame(found.failed)
+    assert set(table["status"]) == {"crashed"}
+    assert report.pairs(table).empty
+
+
+def test_no_environment_at_all_is_an_error(fakes):
+    with pytest.raises(UserError, match="there is no such release"):
+        places.places_of(["numpy==99"], lambda line: None)
+
+
+def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path):
+    source = Path(fragile.__file__).read_text().replace('name="fragile"', 'name="carried"')
+    (tmp_path / "carried_adapter.py").write_text(source)
+    file = str(tmp_path / "carried_adapter.py")
+    with Crew({"it": Place("it", Path(sys.executable), "carried_adapter:FRAMEWORK", file)}) as crew:
+        assert crew.facts("it").python
+
+
+def test_what_reports_have_in_several_environments_is_told_apart():
+    row = dict.fromkeys(places.COLUMNS, "") | dict.fromkeys(("error", "budget", "ratio", "ulps"), 0.0)
+    row |= {"case": "a/b", "framework": "x", "function": "x.f", "status": "agrees", "got": "1.0", "expected": "ok"}
+    table = report.frame([row | {"environment": name, "version": name} for name in ("1.0", "2.0")])
+    assert isinstance(table, pd.DataFrame)
+    shown = report.summary(table, report.pairs(table), report.RunInfo(2, {"x": "1.0, 2.0"}))
+    assert "`x.f (1.0)`" in shown
+    assert "`x.f (2.0)`" in shown
