@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
 TEST_NAME = "test_conformance"
 ROW = "conformance_row"
+_OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -245,6 +246,7 @@ class Recorder:
                 self.started,
                 _cases_of(self.config),
                 missing,
+                self._selected(),
                 stopped,
             )
         except report.ReportError as error:
@@ -290,6 +292,11 @@ class Recorder:
             terminalreporter.line(f"report: {self.written}")
         if self.problem:
             terminalreporter.line(f"ERROR: {self.problem}", red=True)
+
+    def _selected(self) -> str:
+        """The options that left items out, as they were given."""
+        options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(_OPTIONS[flag]))]
+        return " ".join([*options, *filter(_is_ours, self.config.args)])
 
     def _asked(self) -> bool:
         return _folder(self.config) is not None or any(

@@ -15,7 +15,7 @@ from conformance import registry
 from conformance.adapter import LoweringError
 from conformance.case import Case
 from conformance.coverage import coverage
-from conformance.digits import published
+from conformance.digits import PublishedVerdict, published
 from conformance.errors import CaseFileError
 from conformance.oracle import Oracle, open_cache
 from conformance.outcome import Outcome
@@ -119,12 +119,14 @@ def write(
     started: float,
     cases: Sequence[Case],
     missing: Sequence[str] = (),
+    selected: str = "",
     interrupted: str = "",
 ) -> Path:
     """Write the report of a run, whole or not, and return its folder; raises ReportError.
 
     results: a `report.frame` of its rows.  planned: how many rows there were to be.  started: seconds since
-    the epoch.  missing: frameworks that are not installed.  interrupted: why it ended early.
+    the epoch.  cases: those that there were to choose from.  missing: frameworks that are not installed.
+    selected: the option that left items out.  interrupted: why it ended early.
     """
     from conformance import report  # pandas, which a run without a report does not need
 
@@ -137,20 +139,22 @@ def write(
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration=round(time.time() - started, 3),
         coverage=str(coverage(cases, registry.functions())),
+        suite=report.fingerprint((case.id, case.digest) for case in cases),
+        selected=selected,
+        published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    numbers = [
-        {
-            "case": number.case,
-            "value": number.published.value,
-            "exact": number.exact,
-            "holds": number.holds,
-            "source": number.published.source,
-        }
-        for case in cases
-        for number in published(case)
-    ]
-    report.write(folder, results, run, numbers)
+    report.write(folder, results, run, run.published)
     return folder
+
+
+def _number(number: PublishedVerdict) -> dict[str, object]:
+    return {
+        "case": number.case,
+        "value": number.published.value,
+        "exact": number.exact,
+        "holds": number.holds,
+        "source": number.published.source,
+    }
 
 
 def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import report
-from conformance.audit.alignment import named, records
+from conformance.audit.alignment import counted, named, records
 from conformance.audit.changes import changes
 from conformance.audit.comparing import Difference, Side, opened
 from conformance.audit.joining import several
@@ -52,11 +52,15 @@ class Proposal:
 
     def lines(self) -> list[str]:
         """What is not in the difference: what stays from the old baseline, and what does not."""
-        told = [f"kept, because the report did not run it: {count} rows of {name}" for name, count in self.kept.items()]
+        told = [
+            f"kept, because the report did not run it: {counted(count)} of {name}" for name, count in self.kept.items()
+        ]
         if self.dropped:
-            told.append(f"dropped, because their cases changed and the report did not run them: {self.dropped} rows")
+            told.append(
+                f"dropped, because their cases changed and the report did not run them: {counted(self.dropped)}"
+            )
         if self.difference is None:
-            told.append(f"{self.baseline} is new: {len(self.results)} rows")
+            told.append(f"{self.baseline} is new: {counted(len(self.results))}")
         return told
 
 
@@ -75,7 +79,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     results, run = opened(path)
     surprising = results[results["expected"].isin(["unexpected", "stale"])]
     if not even_unexpected and not surprising.empty:
-        why = f"has {len(surprising)} unexpected or stale rows: {named(surprising)}"
+        why = f"has {counted(len(surprising))} unexpected or stale: {named(surprising)}"
         raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
     info = RunInfo.of(run)
     if not _is_there(baseline):

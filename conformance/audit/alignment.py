@@ -48,8 +48,13 @@ def check_unique(rows: pd.DataFrame, key: list[str], which: str) -> None:
     """Raise AuditError, which names rows, where `key` does not tell all rows apart."""
     twice = rows[rows.duplicated(key)]
     if not twice.empty:
-        why = f"{len(twice)} rows are there more than once, {named(twice)}"
+        why = f"it repeats {counted(len(twice))}, {named(twice)}"
         raise AuditError(which, why, "make it again, or merge it again from reports that do not overlap")
+
+
+def counted(rows: int) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{rows} row{'s' if rows != 1 else ''}"
 
 
 def named(rows: pd.DataFrame) -> str:
@@ -101,4 +106,4 @@ def _check_common(sides: list[pd.DataFrame], several: set[Any], column: str, nam
             raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")
 
 
-__all__ = ["IDENTITY", "NAMES", "check_unique", "listed", "named", "placed", "positions", "records"]
+__all__ = ["IDENTITY", "NAMES", "check_unique", "counted", "listed", "named", "placed", "positions", "records"]

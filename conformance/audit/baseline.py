@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from packaging.version import InvalidVersion, Version
 
-from conformance.audit.alignment import IDENTITY, check_unique, listed, records
+from conformance.audit.alignment import IDENTITY, check_unique, counted, listed, records
 from conformance.audit.changes import RIGHT, compare
 from conformance.audit.comparing import groups, opened
 from conformance.audit.refusal import AuditError
@@ -84,7 +84,7 @@ class Check:
             for reason in REASONS
             for group in records(groups(self.failures[self.failures["reason"] == reason]))
         ]
-        lines = [f"baseline: {_rows(len(self.failures))} got worse: {told}"]
+        lines = [f"baseline: {counted(len(self.failures))} got worse: {told}"]
         for reason, group in found[:most]:
             head, *rest = group_lines(group)
             lines += [f"  {reason}: {head}", *(f"  {text}" for text in rest)]
@@ -150,13 +150,13 @@ def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.
     frameworks = set(baseline["framework"]) if asked.frameworks is None else asked.frameworks
     chosen = baseline["framework"].isin(frameworks)
     if left := set(baseline.loc[~chosen, "framework"]):
-        mentions.append(f"not run, so not compared: {listed(left)} ({_rows(int((~chosen).sum()))} of the baseline)")
+        mentions.append(f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()))} of the baseline)")
     rows = baseline[chosen]
     columns = ("framework", "function", "case", "dtype", "reduction")
     lines = zip(*(rows[column].tolist() for column in columns), strict=True)
     selected = [asked.selects(framework, "-".join(item)) for framework, *item in lines]
     if count := len(selected) - sum(selected):
-        mentions.append(f"not selected, so not compared: {_rows(count)} of the baseline")
+        mentions.append(f"not selected, so not compared: {counted(count)} of the baseline")
     return rows[np.array(selected, dtype=bool)]
 
 
@@ -181,7 +181,7 @@ def _placed(baseline: pd.DataFrame, results: pd.DataFrame, mentions: list[str]) 
     others = baseline.loc[~_labels(baseline).isin(used)]
     if len(others):
         where = listed(others["environment"])
-        mentions.append(f"not run, so not compared: {_rows(len(others))} of the baseline in {where}")
+        mentions.append(f"not run, so not compared: {counted(len(others))} of the baseline in {where}")
     old = pd.concat(parts) if parts else baseline.iloc[:0].assign(place="")
     return old, results.assign(place=_labels(results))
 
@@ -273,15 +273,11 @@ def _mentions(rest: pd.DataFrame, finished: bool) -> list[str]:
         (added & ~known & changed, "of cases that changed, so not compared"),
         (removed & ~changed, "not there, because the run ended early" if not finished else "gone"),
     ]
-    return [f"{_rows(int(flags.sum()))} {text}" for flags, text in told if flags.any()]
+    return [f"{counted(int(flags.sum()))} {text}" for flags, text in told if flags.any()]
 
 
 def _all_kinds(kinds: pd.Series) -> Iterable[str]:
     return kinds.str.split("; ").explode().unique().tolist()
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'s' if count != 1 else ''}"
 
 
 __all__ = ["REASONS", "SLACK", "Asked", "Check", "against", "check", "limit"]

@@ -45,9 +45,9 @@ Flags = npt.NDArray[np.bool_]
 Texts = npt.NDArray[Any]
 
 KINDS = (
-    "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "removed",
-    "convention", "case changed", "drifted", "warning", "message", "function gained", "support gained",
-    "case added", "added", "unchanged",
+    "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "convention",
+    "case changed", "drifted", "warning", "message", "function gained", "support gained", "case added",
+    "removed", "added", "unchanged",
 )  # fmt: skip
 """Kinds of change, worst first."""
 SEVERITIES = ("regression", "change", "improvement", "note", "unchanged")

@@ -15,7 +15,7 @@ import pandas as pd
 from packaging.version import InvalidVersion, Version
 
 from conformance import report
-from conformance.audit.alignment import IDENTITY, named, records
+from conformance.audit.alignment import IDENTITY, counted, named, records
 from conformance.audit.refusal import AuditError
 from conformance.report.run import RunInfo
 
@@ -112,7 +112,7 @@ def _check_disjoint(parts: list[Part], rows: pd.DataFrame) -> None:
     key = again.iloc[0][ROW]
     both = rows[(rows[ROW] == key).all(axis=1)]
     which = " and ".join(dict.fromkeys(parts[number].name for number in both["part"].tolist()))
-    why = f"{len(again)} rows are there more than once, {named(again)}"
+    why = f"they share {counted(len(again))}, {named(again)}"
     raise AuditError(which, why, "leave out all but one of the reports that have them")
 
 
@@ -167,7 +167,7 @@ def _lacking(of: str, shards: list[str]) -> str:
 
 def _published(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
     """The numbers of any run, each once; in the order of the first, which is that of all, unless suites differ."""
-    lists = [[json.dumps(dict(number), sort_keys=True) for number in run.published] for run in runs]
+    lists = [[json.dumps(dict(number)) for number in run.published] for run in runs]
     told = lists[0] if all(one == lists[0] for one in lists) else sorted({text for one in lists for text in one})
     return tuple(json.loads(text) for text in told)
 

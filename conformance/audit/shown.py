@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.audit.alignment import records
+from conformance.audit.alignment import counted, records
 from conformance.audit.changes import SEVERITIES
 from conformance.audit.comparing import Difference, by_cause, by_function, by_kind, by_severity, groups
 from conformance.audit.words import short
@@ -53,13 +53,18 @@ def headline(found: Difference) -> str:
 
 
 def moved(found: Difference) -> list[str]:
-    """`keras 2.15.0 -> 3.15.1`, for every framework of either side; what stayed has one version."""
-    old, new = found.old.versions, found.new.versions
+    """`keras 2.15.0 -> 3.15.1`, for every framework of either side, and what else makes the two differ."""
+    old_side, new_side = found.old, found.new
+    old, new = old_side.versions, new_side.versions
     told = []
     for name in sorted({*old, *new}):
         before, after = old.get(name, "not run"), new.get(name, "not run")
         told.append(f"{name} {before}" if before == after else f"{name} {before} -> {after}")
-    hosts = [dict(side.run.get("host") or {}).get("conformance", "") for side in (found.old, found.new)]
+    for which, side in (("old", old_side), ("new", new_side)):
+        parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
+        if part := "; ".join(filter(None, parts)):
+            told.append(f"the {which} report is a part ({part}), so what lies outside of it looks lost or new")
+    hosts = [dict(side.run.get("host") or {}).get("conformance", "") for side in (old_side, new_side)]
     if hosts[0] != hosts[1]:
         told.append(f"conformance {hosts[0] or 'unknown'} -> {hosts[1] or 'unknown'}, so the judgement may differ")
     return told
@@ -137,7 +142,7 @@ def group_lines(line: dict[str, Any]) -> list[str]:
     head = f"{line['function']}: {line['kinds']}"
     if line["cause"]:
         head += f" ({line['cause']})"
-    head += f", {line['rows']} row{'s' if line['rows'] != 1 else ''}"
+    head += f", {counted(line['rows'])}"
     if line["cases"] > 1:
         head += f" of {line['cases']} cases"
     lines = [_clean(head)]

@@ -104,7 +104,9 @@ def run(
             stopped = "interrupted"
     planned = len(items) + len(places.failed)
     results = report.frame(rows)
-    written = running.write(folder, results, planned, started, found, missing, stopped)
+    written = running.write(
+        folder, results, planned, started, found, missing, f"-k {keyword}" if keyword else "", stopped
+    )
     _finish(rows, results, planned, [] if keyword or framework else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)

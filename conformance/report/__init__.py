@@ -7,7 +7,7 @@ from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.files import ReportError, check_writable, read, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
-from conformance.report.run import RunInfo
+from conformance.report.run import RunInfo, fingerprint
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "conventions_table",
     "counts",
     "discrepancies",
+    "fingerprint",
     "frame",
     "functions_table",
     "largest_ratios",

@@ -100,7 +100,8 @@ def _bounded(text: str) -> str:
 def _head(results: pd.DataFrame, run: RunInfo) -> str:
     lines = ["# Cross-entropy conformance\n"]
     if not run.complete(len(results)):
-        why = f" ({plain(run.interrupted)})" if run.interrupted else ""
+        why = "; ".join(plain(text) for text in (run.interrupted, run.partial) if text)
+        why = f" ({why})" if why else ""
         lines.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished{why}.\n")
     statuses = results["status"].value_counts()
     told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)

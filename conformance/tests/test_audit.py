@@ -29,7 +29,11 @@ from conformance.tests.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
 KNOWN = {"status": "disagrees", "expected": "known", "known": "a bug"}
-BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off by 9 budgets; no known convention explains it"}
+BAD = {
+    "status": "disagrees",
+    "expected": "unexpected",
+    "explanation": "off by 9 budgets; no known convention explains it",
+}
 HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
 
@@ -45,7 +49,9 @@ def change(old, new):
 
 
 def died(status="crashed"):
-    return raised("torch.A", status=status, exception="", expected="unexpected", explanation="the process died: SIGSEGV")
+    return raised(
+        "torch.A", status=status, exception="", expected="unexpected", explanation="the process died: SIGSEGV"
+    )
 
 
 UNDEFINED = {"status": "undefined", "budget": None, "ratio": None, "error": None, "ulps": None}
@@ -173,7 +179,7 @@ def apart(old, new, dtype="float32", **rest):
 def test_ulps_are_those_of_the_dtype_at_the_old_value(dtype):
     bits = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[dtype]
     assert apart("1.0", repr(1 + 3 * 2.0**-bits), dtype)[0] == 3
-    assert apart("-4.0", repr(-4 - 2.0**-bits), dtype)[0] == 0.25
+    assert apart("-4.0", repr(-4 - 2.0 ** (3 - bits)), dtype)[0] == 2
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -200,7 +206,7 @@ def test_a_budget_is_the_larger_of_both_sides():
     assert distances(*frames).budgets[0] == distances(*frames[::-1]).budgets[0] == 2
 
 
-@pytest.mark.parametrize("text", ["[1.0, [2.0]]", "[", "=1+1", "[" * 5000, '["a"]', "[null]", "[{}]"])
+@pytest.mark.parametrize("text", ["[1.0, [2.0]]", "[", "=1+1", "[" * 5000, '["a"]', "[{}]"])
 def test_a_text_that_holds_no_numbers_has_drifted_by_nobody_knows_how_much(text):
     found = change(row(), row(got=text))
     assert (found["kinds"], found["severity"]) == ("drifted", "change")
@@ -226,7 +232,10 @@ def test_one_environment_on_each_side_may_be_another():
 
 
 def test_several_environments_are_aligned_by_name():
-    sides = [[row(environment=e, version=v, got=g) for e, v, g in zip("ab", "12", side, strict=True)] for side in ("34", "35")]
+    sides = [
+        [row(environment=e, version=v, got=g) for e, v, g in zip("ab", "12", side, strict=True)]
+        for side in ("34", "35")
+    ]
     found = changed(*sides)
     assert found[["old_environment", "new_environment", "kinds"]].values.tolist() == [
         ["b", "b", "drifted"],
@@ -260,7 +269,7 @@ def test_a_question_that_is_there_twice_is_refused(side):
     sides = [[row()], [row()]]
     sides[side].append(row(got="2.0"))
     which = ["the old report", "the new report"][side]
-    with pytest.raises(AuditError, match=rf"{which}: 1 rows are there more than once, torch\.A categorical/a/case"):
+    with pytest.raises(AuditError, match=rf"{which}: it repeats 1 row, torch\.A categorical/a/case"):
         changed(*sides)
 
 
@@ -309,6 +318,7 @@ MIRROR = {"added": "removed", "gained": "lost"}
 MIRROR |= {after: before for before, after in MIRROR.items()}
 
 
+@settings(max_examples=25, deadline=None)
 @given(REPORTS)
 def test_a_report_is_unchanged_against_itself(results):
     found = audit.changes(results, results)
@@ -317,14 +327,18 @@ def test_a_report_is_unchanged_against_itself(results):
     assert not audit.fails(found, "any")
 
 
-@settings(max_examples=200)
+@settings(max_examples=50, deadline=None)
 @given(REPORTS, REPORTS)
 def test_what_changed_there_and_back_is_the_same(one, other):
     key = ["function", "case", "dtype"]
-    there, back = (table.set_index(key).sort_index() for table in (audit.changes(one, other), audit.changes(other, one)))
+    there, back = (
+        table.set_index(key).sort_index() for table in (audit.changes(one, other), audit.changes(other, one))
+    )
     for name in ("got", "status", "convention", "exception", "version"):
         assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
-    words = [" ".join(MIRROR.get(word.rstrip(";"), word.rstrip(";")) for word in text.split()) for text in back["kinds"]]
+    words = [
+        " ".join(MIRROR.get(word.rstrip(";"), word.rstrip(";")) for word in text.split()) for text in back["kinds"]
+    ]
     assert [text.replace(";", "") for text in there["kinds"]] == words
     np.testing.assert_array_equal(there["budgets"], back["budgets"])
     both = ~there["kinds"].str.contains("added|removed")
@@ -333,6 +347,7 @@ def test_what_changed_there_and_back_is_the_same(one, other):
     assert (there["severity"] == turned)[both & ~raises].all()
 
 
+@settings(max_examples=25, deadline=None)
 @given(REPORTS, REPORTS)
 def test_every_row_is_told_once_with_a_severity_a_cause_and_known_kinds(one, other):
     found = audit.changes(one, other)
@@ -418,6 +433,10 @@ def miniature(monkeypatch):
         modules=("mini",),
         distributions=("mini",),
         functions=(function("<3", {"float32", "float64"}), function(">=3", {"float32"})),
+        tensor=pytest.fail,
+        literal=pytest.fail,
+        array=pytest.fail,
+        imports="",
     )
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     caches = (audit.changes.__globals__["declared"], audit.changes.__globals__["_described"])
@@ -487,7 +506,9 @@ def written(folder, rows, **about):
 def sides(tmp_path):
     old = written(tmp_path / "old", [row(), row("keras.B"), row(case="binary/b")])
     hostile = raised("torch.A", exception=EVIL, warnings=EVIL, explanation=EVIL, expected="unexpected", call=EVIL)
-    new = written(tmp_path / "new", [hostile, row("keras.B", got="1.01"), row(case="binary/b")], versions={"torch": "2.0"})
+    new = written(
+        tmp_path / "new", [hostile, row("keras.B", got="1.01"), row(case="binary/b")], versions={"torch": "2.0"}
+    )
     return old, new
 
 
@@ -541,6 +562,13 @@ def test_the_json_is_strict_and_says_the_same(sides):
     assert told["functions"]["keras.B"]["note"] == 1
     assert (told["old"]["versions"], told["new"]["versions"]) == ({"torch": "1.0"}, {"torch": "2.0"})
     assert told["groups"][0]["rows"] == 1
+
+
+def test_a_report_of_a_selection_or_another_program_is_said_to_be_one(tmp_path):
+    part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
+    told = audit.shown.moved(audit.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
+    assert "the new report is a part (-k binary; 2/3), so what lies outside of it looks lost or new" in told
+    assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
 def test_an_infinity_in_json_is_a_text(tmp_path):
@@ -610,8 +638,7 @@ def told(found):
         (row(), row(), None),
         (row(), row(got="1.05", ratio=0.4), None),
         (row(), row(got="1.05", ratio=0.9, ulps=3.0), "drifted past its ratchet"),
-        (row(ratio=0.8), row(got="1.05", ratio=0.9, ulps=9.0), None),
-        (row(ratio=0.8), row(got="1.05", ratio=0.95, ulps=9.5), None),
+        (row(ratio=0.8), row(got="1.05", ratio=0.9, ulps=6.0), None),
         (row(ratio=0.8), row(got="1.05", ratio=0.95, ulps=95.0), "drifted past its ratchet"),
         (row(ratio=0.1), row(ratio=0.9), None),
         (row(), row(got="5.0", **BAD), "new disagreement"),
@@ -684,8 +711,9 @@ def test_a_framework_that_ran_and_left_nothing_vanished():
 
 
 def test_a_case_that_changed_is_mentioned_and_fails_only_where_it_fails():
-    assert checked([row(), row("torch.B")], [row(), row("torch.B", digest="e")]).ok
-    found = checked([row(), row("torch.B")], [row(), row("torch.B", digest="e", **BAD)])
+    old, new = row(case="binary/b"), row(case="binary/b", digest="e")
+    assert checked([row(), old], [row(), new]).ok
+    found = checked([row(), old], [row(), new | BAD])
     assert reasons(found) == ["new disagreement"]
 
 
@@ -731,7 +759,7 @@ def test_a_selection_that_the_baseline_does_not_have_is_new():
 
 
 def test_a_question_twice_in_a_run_is_refused():
-    with pytest.raises(AuditError, match="the run: 1 rows are there more than once"):
+    with pytest.raises(AuditError, match="the run: it repeats 1 row, "):
         checked([row()], [row(), row(got="2.0")])
 
 
@@ -765,7 +793,7 @@ def test_a_baseline_is_read_and_refused_as_any_report(tmp_path):
     assert audit.against(path, report.frame([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
         audit.against(written(tmp_path / "half", [row()], planned=2), report.frame([row()]))
-    with pytest.raises(ReportError, match=r"has no run\.json"):
+    with pytest.raises(ReportError):
         audit.against(tmp_path / "none", report.frame([row()]))
 
 
@@ -778,7 +806,12 @@ FILES = ("results.csv", "results.parquet", "pairs.parquet", "discrepancies.csv",
 
 def many():
     """Rows of three frameworks, of which one ran in two environments."""
-    places = [("torch.A", "here", "2.0"), ("keras.B", "here", "3.0"), ("sklearn.C", "old", "1.1"), ("sklearn.C", "new", "1.9")]
+    places = [
+        ("torch.A", "here", "2.0"),
+        ("keras.B", "here", "3.0"),
+        ("sklearn.C", "old", "1.1"),
+        ("sklearn.C", "new", "1.9"),
+    ]
     return [
         row(function, environment=environment, version=version, case=f"binary/{n}", dtype=dtype, got=f"{n}.5")
         for function, environment, version in places
@@ -792,7 +825,13 @@ def about(rows, **rest):
     for line in rows:
         versions.setdefault(line["framework"], set()).add(line["version"])
     told = {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())}
-    said = {"host": HOST, "suite": SUITE, "published": PUBLISHED, "coverage": "all", "started": "2026-01-01T00:00:00+00:00"}
+    said = {
+        "host": HOST,
+        "suite": SUITE,
+        "published": PUBLISHED,
+        "coverage": "all",
+        "started": "2026-01-01T00:00:00+00:00",
+    }
     return {**said, "versions": told, "missing": ("paddle",), **rest}
 
 
@@ -800,7 +839,7 @@ def content(folder):
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 10**6))
 def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count, seed):
     chance = random.Random(seed)
@@ -821,7 +860,9 @@ def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count
 
 def parts(*sides):
     return [
-        Part(f"part{n}", report.frame(rows), {"planned": len(rows), **RunInfo(len(rows), **about(rows, **rest)).__dict__})
+        Part(
+            f"part{n}", report.frame(rows), {"planned": len(rows), **RunInfo(len(rows), **about(rows, **rest)).__dict__}
+        )
         for n, (rows, rest) in enumerate(sides)
     ]
 
@@ -876,10 +917,14 @@ def test_shards_of_different_frameworks_do_not_complete_each_other():
 @pytest.mark.parametrize(
     ("other", "rest", "why"),
     [
-        ([row(case="binary/b", digest="e"), row("torch.B", digest="e")], {}, "content of the case categorical/a/case differs"),
+        (
+            [row(case="binary/b", digest="e"), row("torch.B", digest="e")],
+            {},
+            "content of the case categorical/a/case differs",
+        ),
         ([row("torch.B")], {"suite": "another"}, "they are of different suites"),
         ([row("torch.B")], {"host": HOST | {"conformance": "2"}}, "written by different versions of conformance"),
-        ([row("torch.B"), row()], {}, "1 rows are there more than once, torch.A categorical/a/case float32 mean here"),
+        ([row("torch.B"), row()], {}, "they share 1 row, torch.A categorical/a/case float32 mean here"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
@@ -908,7 +953,11 @@ def test_a_whole_does_not_replace_its_part(tmp_path):
 def test_a_run_json_from_before_is_read(tmp_path):
     info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
     record = report.write(tmp_path, report.frame([row()]), info)
-    old = {name: value for name, value in record.items() if name not in ("suite", "selected", "shards", "partial", "published")}
+    old = {
+        name: value
+        for name, value in record.items()
+        if name not in ("suite", "selected", "shards", "partial", "published")
+    }
     assert RunInfo.of(old) == RunInfo.of(record) == info
 
 
@@ -948,7 +997,9 @@ def test_accepting_replaces_the_baseline_and_keeps_other_files_beside_it(tmp_pat
 
 def test_frameworks_that_a_report_did_not_run_are_kept(tmp_path):
     baseline = written(tmp_path / "baseline", [row(), row("keras.B", version="3.0"), row("keras.C", version="3.0")])
-    path = written(tmp_path / "r", [row(got="1.01", version="2.0")], versions={"torch": "2.0"}, missing=("keras", "sklearn"))
+    path = written(
+        tmp_path / "r", [row(got="1.01", version="2.0")], versions={"torch": "2.0"}, missing=("keras", "sklearn")
+    )
     proposed = accepted(path, baseline)
     assert proposed.kept == {"keras": 2}
     assert "kept, because the report did not run it: 2 rows of keras" in proposed.lines()
@@ -990,7 +1041,7 @@ def test_what_a_whole_run_no_longer_has_goes_and_is_shown(tmp_path):
 @pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])
 def test_what_is_unexpected_is_not_accepted_unless_told(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
-    with pytest.raises(AuditError, match=r"has 1 unexpected or stale rows: torch\.B .*; look into them"):
+    with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
         audit.proposal(path, tmp_path / "baseline")
     accepted(path, tmp_path / "baseline", even_unexpected=True)
     assert len(report.read(tmp_path / "baseline")[0]) == 2

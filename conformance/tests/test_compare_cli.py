@@ -1,0 +1,167 @@
+"""`conformance diff`, `accept` and `merge`: what is printed, written, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from conformance import cli, report
+from conformance.cli import compare
+from conformance.tests.test_audit import BAD, EVIL, written
+from conformance.tests.test_report import row
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys):
+    """The command in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["conformance", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def sides(tmp_path):
+    old = written(tmp_path / "old", [row(), row("torch.B"), row("torch.C")])
+    new = [row(got="5.0", **BAD), row("torch.B", got="1.01"), row("torch.C")]
+    return old, written(tmp_path / "new", new, versions={"torch": "2.0"})
+
+
+def test_a_difference_exits_with_1_where_something_regressed(conformance, sides):
+    old, new = sides
+    status, out, _ = conformance("diff", old, new)
+    assert status == 1
+    assert "1 regression, 1 note, 1 unchanged" in " ".join(out.split())
+    assert "torch 1.0 -> 2.0" in out
+    assert conformance("diff", old, old)[0] == 0
+    assert conformance("diff", new, old)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "worse", "moved", "better"),
+    [("regression", 1, 0, 0), ("change", 1, 0, 0), ("drift", 1, 1, 0), ("any", 1, 1, 1), ("never", 0, 0, 0)],
+)
+def test_what_fails_can_be_chosen(conformance, tmp_path, level, worse, moved, better):
+    rows = {"right": row(), "moved": row(got="1.01"), "wrong": row(got="5.0", **BAD), "raises": row(got="5.0", **BAD)}
+    paths = {name: written(tmp_path / name, [line]) for name, line in rows.items()}
+    refused = {"got": "", "exception": "ValueError: no", "status": "agrees", "expected": "ok"}
+    paths["refuses"] = written(tmp_path / "refuses", [row() | refused])
+    pairs = [("right", "wrong"), ("right", "moved"), ("wrong", "refuses")]
+    found = [conformance("diff", paths[a], paths[b], "--fail-on", level)[0] for a, b in pairs]
+    assert found == [worse, moved, better]
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "json", "terminal"])
+def test_what_is_written_is_what_is_printed(conformance, sides, tmp_path, form):
+    _, printed, _ = conformance("diff", *sides, "--format", form)
+    file = tmp_path / "difference"
+    status, out, err = conformance("diff", *sides, "--format", form, "--output", file)
+    assert (status, out) == (1, "")
+    assert "1 regression" in err
+    if form != "terminal":  # whose width is that of the terminal
+        assert file.read_text() == printed
+    if form == "json":
+        assert json.loads(printed)["severity"]["regression"] == 1
+
+
+def test_an_output_that_cannot_be_written_is_one_message(conformance, sides, tmp_path):
+    status, _, err = conformance("diff", *sides, "-o", tmp_path / "none" / "file")
+    assert status == 2
+    assert "cannot be written (No such file or directory); name a file in a folder that is there" in err
+
+
+def test_what_cannot_be_compared_is_one_message_and_exit_status_2(conformance, sides, tmp_path):
+    half = written(tmp_path / "half", [row()], planned=2)
+    other = written(tmp_path / "other", [row(case="binary/z")])
+    for path, why in ((half, "is incomplete"), (other, "no case in common"), (tmp_path / "none", "none")):
+        status, out, err = conformance("diff", sides[0], path)
+        assert (status, out) == (2, "")
+        assert why in err
+        assert "Traceback" not in err
+    assert conformance("diff", *sides, "--fail-on", "some")[0] == 2
+    assert conformance("diff", sides[0])[0] == 2
+
+
+def test_a_name_with_brackets_is_printed_as_it_is(conformance, tmp_path):
+    path = written(tmp_path / "[bold]x[]", [row()])
+    status, out, _ = conformance("diff", path, path)
+    assert status == 0
+    assert "[bold]x[]" in "".join(out.split())
+
+
+def test_accept_shows_and_accepts_nothing_where_nobody_can_answer(conformance, sides, tmp_path):
+    baseline = written(tmp_path / "baseline", [row()])
+    before = (baseline / "run.json").read_bytes()
+    status, out, err = conformance("accept", sides[0], "--baseline", baseline)
+    assert status == 1
+    assert "2 improvements" in " ".join(out.split())
+    assert "nothing was accepted; --yes accepts it" in err
+    assert (baseline / "run.json").read_bytes() == before
+
+
+def test_accept_with_yes_accepts(conformance, sides, tmp_path):
+    baseline = tmp_path / "baseline"
+    status, out, _ = conformance("accept", sides[0], "--baseline", baseline, "--yes")
+    assert status == 0
+    assert "is new: 3 rows" in out.replace("\n", " ")
+    assert len(report.read(baseline)[0]) == 3
+    status, out, _ = conformance("accept", sides[0], "--baseline", baseline)
+    assert (status, "nothing to accept" in out) == (0, True)
+
+
+@pytest.mark.parametrize(("answer", "status", "rows"), [("y\n", 0, 3), ("n\n", 1, 1), ("", 1, 1)])
+def test_accept_asks_at_a_terminal(conformance, sides, tmp_path, monkeypatch, answer, status, rows):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(compare.sys, "stdin", Terminal(answer))
+    baseline = written(tmp_path / "baseline", [row()])
+    assert conformance("accept", sides[0], "--baseline", baseline)[0] == status
+    assert len(report.read(baseline)[0]) == rows
+
+
+def test_accept_refuses_what_is_unexpected_unless_told(conformance, sides, tmp_path):
+    baseline = tmp_path / "baseline"
+    status, _, err = conformance("accept", sides[1], "--baseline", baseline, "--yes")
+    assert status == 2
+    assert "1 row unexpected or stale: torch.A" in err
+    assert not baseline.exists()
+    assert conformance("accept", sides[1], "--baseline", baseline, "--yes", "--even-unexpected")[0] == 0
+    assert baseline.exists()
+
+
+def test_merge_joins_and_says_whether_the_whole_is_complete(conformance, tmp_path):
+    whole = [written(tmp_path / name, [row(f"torch.{name}")]) for name in "ab"]
+    half = written(tmp_path / "c", [row("torch.C", explanation=EVIL)], planned=2, interrupted="Ctrl-C")
+    status, out, _ = conformance("merge", *whole, "--report", tmp_path / "ab")
+    assert (status, out.splitlines()[0]) == (0, "2 reports, 2 of 2 rows, complete")
+    status, out, _ = conformance("merge", *whole, half, "--report", tmp_path / "abc")
+    assert (status, out.splitlines()[0]) == (0, "3 reports, 3 of 4 rows, incomplete (Ctrl-C)")
+    assert len(report.read(tmp_path / "abc")[0]) == 3
+
+
+def test_merge_refuses_with_one_message(conformance, tmp_path):
+    path = written(tmp_path / "a", [row()])
+    status, _, err = conformance("merge", path, path, "--report", tmp_path / "b")
+    assert status == 2
+    assert "they share 1 row" in err
+    assert not (tmp_path / "b").exists()
+    assert conformance("merge", path, "--report", path)[0] == 2
+
+
+def test_the_commands_are_there_from_a_shell(sides):
+    command = [sys.executable, "-m", "conformance", "diff", *map(str, sides), "--format", "csv"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stdout.startswith("severity,kinds,cause,")
+    assert found.stderr == ""
