@@ -1,18 +1,23 @@
-"""Keras 3: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND.
+"""Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND.
 
-A loss casts to float32 unless it is given a dtype, so it is given one.  `mean_with_sample_weight` is a
-second way to say mean, with another divisor, and a function of its own.
+A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
+before, float32 is all that can be asked of it.  A loss of Keras 2 keeps the dtype of the predictions.
+`mean_with_sample_weight` is a second way to say mean, with another divisor, and a function of its own.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+
 from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Rule, Tensor
-from conformance.case import Array, Loss, Problem
+from conformance.adapter import Call, Framework, Function, Rule, Tensor, Variant
+from conformance.case import DTYPES, Array, Loss, Problem
 from conformance.convention import Convention
 
 DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
@@ -43,10 +48,39 @@ LOSSES: dict[str, tuple[Loss, frozenset[str], frozenset[str], frozenset[str], di
 }
 
 
-def lower(name: str, mean: str, problem: Problem) -> Call:
+SOURCE = "https://github.com/keras-team/keras/blob/"
+
+
+@dataclass(frozen=True)
+class Era:
+    """What the losses of some releases have in common.
+
+    unreduced: how reduction none is said.  dtypes: in which they compute; cast: whether that is an argument.
+    ignore: whether a class can be ignored.  empty: what a reduction of an empty batch is, in the convention's words.
+    """
+
+    versions: str
+    unreduced: str | None = None
+    cast: bool = True
+    dtypes: tuple[str, ...] = DTYPES
+    ignore: bool = True
+    empty: str = "unreduced"
+    source: str = DOCUMENTATION
+
+
+ERAS = (
+    Era(">=3.4"),
+    Era(">=3,<3.4", cast=False, dtypes=("float32",), source=SOURCE + "v3.3.3/keras/src/losses/losses.py"),
+    Era(">=2.10,<3", "none", cast=False, empty="reduced", source=SOURCE + "v2.15.0/keras/losses.py"),
+    Era("<2.10", "none", cast=False, ignore=False, empty="reduced", source=SOURCE + "v2.8.0/keras/losses.py"),
+)
+WEIGHTED = Era(">=3.7", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py")
+
+
+def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
     """Labels as the loss wants them; options that were not asked for are left at their defaults."""
     options = problem.options
-    init: dict[str, Any] = {"reduction": {"none": None, "sum": "sum", "mean": mean}[problem.reduction]}
+    init: dict[str, Any] = {"reduction": {"none": era.unreduced, "sum": "sum", "mean": mean}[problem.reduction]}
     if problem.given == "logits":
         init["from_logits"] = True
     if options.label_smoothing is not None:
@@ -55,7 +89,8 @@ def lower(name: str, mean: str, problem: Problem) -> Call:
         init["ignore_class"] = options.ignore_index
     if problem.layout.class_axis != -1:
         init["axis"] = problem.layout.class_axis
-    init["dtype"] = problem.dtype
+    if era.cast:
+        init["dtype"] = problem.dtype
     encoded = {"CategoricalCrossentropy": adapter.one_hot_labels, "SparseCategoricalCrossentropy": adapter.index_labels}
     args = {"y_true": encoded.get(name, adapter.labels)(problem), "y_pred": adapter.predictions(problem)}
     weighted = problem.predictions.shape[:-1]
@@ -63,7 +98,7 @@ def lower(name: str, mean: str, problem: Problem) -> Call:
     return Call(f"keras.losses.{name}", args, {} if weights is None else {"sample_weight": weights}, init)
 
 
-def function(name: str, mean: str = "sum_over_batch_size") -> Function:
+def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
     divisor = "kept" if mean == "sum_over_batch_size" else "sample_weight"
     accepts = choices["accepts"] | {"invalid_probability"}
@@ -74,7 +109,7 @@ def function(name: str, mean: str = "sum_over_batch_size") -> Function:
             "clip": 1e-7,
             "empty_mean": "zero",
             "accepts": accepts,
-            "empty_batch": "unreduced",
+            "empty_batch": era.empty,
         }
     )
     return Function(
@@ -83,19 +118,43 @@ def function(name: str, mean: str = "sum_over_batch_size") -> Function:
         ranks={loss: range(1 if loss == "binary" else 2, 9)},
         takes=("logits", "probabilities"),
         targets=targets,
-        options=options | {"sample_weights"},
+        options=(options if era.ignore else options - {"ignore_index"}) | {"sample_weights"},
         reductions=frozenset({"none", "sum", "mean"} if divisor == "kept" else {"mean"}),
+        dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),
-        rules=(Rule(convention, ">=3", source=DOCUMENTATION),),
+        rules=(Rule(convention, source=era.source),),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
-        lower=partial(lower, name, mean),
+        lower=partial(lower, name, mean, era),
+        versions=era.versions,
     )
+
+
+def functions() -> Iterator[Function]:
+    for era in ERAS:
+        yield from (function(name, era) for name in LOSSES)
+    yield from (function(name, WEIGHTED, "mean_with_sample_weight") for name in LOSSES)
+
+
+def tensor(tensor: Tensor, memory: Array) -> Any:
+    """Arrays as they are; Keras 2 is handed bfloat16 as TensorFlow's, which numpy's of that name is not to it."""
+    import keras
+
+    if memory.dtype.name != "bfloat16" or not keras.__version__.startswith("2."):
+        return memory
+    import tensorflow
+
+    return tensorflow.cast(memory.astype(np.float32), tensorflow.bfloat16)
 
 
 def array(result: Any) -> tuple[Array, str]:
     import keras
 
+    if keras.__version__.startswith("2."):
+        import tensorflow
+
+        name = result.dtype.name
+        return (tensorflow.cast(result, "float64") if name == "bfloat16" else result).numpy(), name
     name = keras.backend.standardize_dtype(result.dtype)
     if name == "bfloat16":  # a scalar of TensorFlow has no way to numpy in this dtype
         result = keras.ops.cast(result, "float64")
@@ -122,9 +181,19 @@ FRAMEWORK = Framework(
     distributions=("keras",),
     modules=("keras", BACKEND),
     imports="import keras",
-    tensor=lambda tensor, memory: memory,
+    tensor=tensor,
     literal=Tensor.source,
     array=array,
     prepare=quiet,
-    functions=(*map(function, LOSSES), *(function(name, "mean_with_sample_weight") for name in LOSSES)),
+    needs=(("<2.12", "numpy<2"),),
+    functions=tuple(functions()),
+    variants={
+        "tensorflow": Variant(
+            ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
+            {"KERAS_BACKEND": "tensorflow"},
+        ),
+        "jax": Variant(("jax",), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}),
+        "torch": Variant(("torch",), {"KERAS_BACKEND": "torch"}),
+        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}),
+    },
 )

@@ -1,6 +1,7 @@
 """scikit-learn: `log_loss`, a metric over probabilities, summed or averaged by weight.
 
-Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.
+Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.  Labels outside the classes,
+and numbers that are no probabilities, are refused since 1.7; that earlier releases take them they document nowhere.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from conformance.case import Array, Problem
 from conformance.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
-REFUSES = frozenset(
-    {"nan_prediction", "infinite_prediction", "empty_batch", "one_class", "infinite_weight", "no_weight"}
-)
-UNCHECKED = frozenset({"invalid_probability"})
+REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
+WEIGHED = REFUSES | {"nan_weight", "infinite_weight"}
+PULLS = "https://github.com/scikit-learn/scikit-learn/pull/"
 
 
 def log_loss(problem: Problem) -> Call:
@@ -38,16 +38,21 @@ def array(result: Any) -> tuple[Array, str]:
     return values, values.dtype.name
 
 
-def rule(versions: str, **choices: Any) -> Rule:
-    return Rule(Convention(mean_divides_by="sample_weight", **choices), versions, source=DOCUMENTATION)
+def rule(versions: str, source: str, rejects: frozenset[str] = REFUSES, **choices: Any) -> Rule:
+    return Rule(Convention(mean_divides_by="sample_weight", rejects=rejects, **choices), versions, source=source)
 
 
 RULES = (
-    rule(">=1.8", clip="dtype", rejects=REFUSES | {"nan_weight"}),
-    rule(">=1.7,<1.8", clip="dtype", rejects=REFUSES),
-    rule(">=1.5,<1.7", clip="dtype", accepts=UNCHECKED, rejects=REFUSES),
-    rule(">=1.2,<1.5", clip="dtype", renormalise="after_clip", accepts=UNCHECKED, rejects=REFUSES),
-    rule("<1.2", clip=1e-15, renormalise="after_clip", accepts=UNCHECKED, rejects=REFUSES),
+    rule(">=1.9", DOCUMENTATION, WEIGHED | {"no_weight"}, clip="dtype"),
+    rule(">=1.8,<1.9", DOCUMENTATION, WEIGHED, clip="dtype"),
+    rule(">=1.5,<1.8", PULLS + "28851", clip="dtype"),
+    rule(">=1.2,<1.5", PULLS + "25299", clip="dtype", renormalise="after_clip"),
+    rule(
+        "<1.2",
+        "https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
+        clip=1e-15,
+        renormalise="after_clip",
+    ),
 )
 
 FRAMEWORK = Framework(
@@ -58,6 +63,7 @@ FRAMEWORK = Framework(
     tensor=lambda tensor, memory: memory,
     literal=Tensor.source,
     array=array,
+    needs=(("<1.4.2", "numpy<2"),),
     functions=(
         Function(
             name="sklearn.log_loss",

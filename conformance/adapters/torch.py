@@ -1,7 +1,8 @@
 """PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
 
 Classes are on axis 1.  With index targets the mean divides by the weight of the labels that are not
-ignored; with probability targets, and in the binary losses, by how many losses there are.
+ignored; with probability targets, and in the binary losses, by how many losses there are.  The narrow dtypes
+came to the CPU one operation after another, so what a function computes in depends on its release.
 """
 
 from __future__ import annotations
@@ -86,9 +87,85 @@ def array(result: Any) -> tuple[Array, str]:
     return result.detach().cpu().double().numpy(), name
 
 
+PULLS = "https://github.com/pytorch/pytorch/pull/"
+WIDE = frozenset({"float32", "float64"})
+NO_HALF = WIDE | {"bfloat16"}
 CATEGORICAL = {"categorical": range(2, 9)}
 BINARY = {"binary": range(1, 9)}
 OUTPUTS = frozenset({"binary", "soft_binary"})
+SMOOTHED = frozenset({"class_weights", "ignore_index", "label_smoothing"})
+SOFT_TARGETS = frozenset({"index", "one_hot", "distribution"})
+NOT_IGNORED = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
+
+
+def cross_entropy(versions: str, **data: Any) -> Function:
+    """With probability targets and smoothing since 1.10; log_softmax takes float16 since 2.2, nll_loss since 2.4."""
+    usual = {"targets": SOFT_TARGETS, "options": SMOOTHED, "excludes": NOT_IGNORED, "rules": (INDEX, SOFT)}
+    said = {"ranks": CATEGORICAL, "takes": ("logits",), "layouts": LAYOUTS, **usual, **data}
+    return function("CrossEntropyLoss", versions=versions, **said)
+
+
+def nll(versions: str, **data: Any) -> Function:
+    return function(
+        "NLLLoss",
+        versions=versions,
+        ranks=CATEGORICAL,
+        takes=("log_probabilities",),
+        targets=frozenset({"index"}),
+        options=frozenset({"class_weights", "ignore_index"}),
+        layouts=LAYOUTS,
+        rules=(INDEX,),
+        **data,
+    )
+
+
+def bce_rule(versions: str, rejects: frozenset[str], source: str) -> Rule:
+    return Rule(
+        Convention(mean_divides_by="kept", log_floor=-100.0, empty_mean="nan", rejects=rejects), versions, source=source
+    )
+
+
+BCE_RULES = (
+    bce_rule(">=2.1", frozenset({"nan_prediction", "nan_target"}), DOCUMENTATION + "BCELoss.html"),
+    bce_rule("<2.1", frozenset({"nan_prediction"}), PULLS + "97814"),
+)
+
+
+def bce(versions: str, **data: Any) -> Function:
+    """Its targets are checked since 2.1; what it documents about them is older.  Narrow dtypes since 2.4."""
+    return function(
+        "BCELoss",
+        versions=versions,
+        ranks=BINARY,
+        takes=("probabilities",),
+        targets=OUTPUTS,
+        options=frozenset({"sample_weights"}),
+        layouts=ORDERS,
+        rules=BCE_RULES,
+        **data,
+    )
+
+
+WITH_LOGITS = Rule(
+    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), cancellation="logits", empty_mean="nan"),
+    source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
+)
+
+
+def bce_with_logits(versions: str, **data: Any) -> Function:
+    return function(
+        "BCEWithLogitsLoss",
+        versions=versions,
+        ranks=BINARY,
+        takes=("logits",),
+        targets=OUTPUTS,
+        options=frozenset({"sample_weights", "positive_weight"}),
+        layouts=ORDERS,
+        rules=(WITH_LOGITS,),
+        **data,
+    )
+
+
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),
@@ -97,62 +174,23 @@ FRAMEWORK = Framework(
     tensor=tensor,
     literal=literal,
     array=array,
+    needs=(("<2.3", "numpy<2"),),
     functions=(
-        function(
-            "CrossEntropyLoss",
-            ranks=CATEGORICAL,
-            takes=("logits",),
-            targets=frozenset({"index", "one_hot", "distribution"}),
-            options=frozenset({"class_weights", "ignore_index", "label_smoothing"}),
-            layouts=LAYOUTS,
-            excludes=(frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"})),
-            rules=(INDEX, SOFT),
-        ),
-        function(
-            "NLLLoss",
-            ranks=CATEGORICAL,
-            takes=("log_probabilities",),
+        cross_entropy(">=2.4"),
+        nll(">=2.4"),
+        bce(">=2.4"),
+        bce_with_logits(">=2.1"),
+        cross_entropy(">=2.2,<2.4", excludes=(*NOT_IGNORED, frozenset({"float16", "index"}))),
+        cross_entropy(">=1.10,<2.2", dtypes=NO_HALF),
+        cross_entropy(
+            "<1.10",
+            dtypes=NO_HALF,
             targets=frozenset({"index"}),
-            options=frozenset({"class_weights", "ignore_index"}),
-            layouts=LAYOUTS,
+            options=SMOOTHED - {"label_smoothing"},
             rules=(INDEX,),
         ),
-        function(
-            "BCELoss",
-            ranks=BINARY,
-            takes=("probabilities",),
-            targets=OUTPUTS,
-            options=frozenset({"sample_weights"}),
-            layouts=ORDERS,
-            rules=(
-                Rule(
-                    Convention(
-                        mean_divides_by="kept",
-                        log_floor=-100.0,
-                        empty_mean="nan",
-                        rejects=frozenset({"nan_prediction", "nan_target"}),
-                    )
-                ),
-            ),
-        ),
-        function(
-            "BCEWithLogitsLoss",
-            ranks=BINARY,
-            takes=("logits",),
-            targets=OUTPUTS,
-            options=frozenset({"sample_weights", "positive_weight"}),
-            layouts=ORDERS,
-            rules=(
-                Rule(
-                    Convention(
-                        mean_divides_by="kept",
-                        accepts=frozenset({"invalid_target"}),
-                        cancellation="logits",
-                        empty_mean="nan",
-                    ),
-                    source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
-                ),
-            ),
-        ),
+        nll("<2.4", dtypes=NO_HALF),
+        bce("<2.4", dtypes=WIDE),
+        bce_with_logits("<2.1", dtypes=NO_HALF),
     ),
 )

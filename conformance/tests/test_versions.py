@@ -1,0 +1,296 @@
+"""Adapters against the releases they describe: which description holds where, and what calls it makes.
+
+No framework needs to be installed: capability, conventions and calls are data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from conformance import registry
+from conformance.adapter import Call, Framework, Function, Tensor, lowered
+from conformance.case import Case, Layout, Problem
+from conformance.loading import load, shipped
+from conformance.registry import NEWEST, functions_in, rule_for
+from conformance.suite import unsupported
+from conformance.tests.stated import case
+
+FRAMEWORKS = {framework.name: framework for framework in registry.frameworks()}
+MINORS = {
+    "sklearn": "1.0 1.0.2 1.1.3 1.2.0 1.2.2 1.3.2 1.4.2 1.5.0 1.5.2 1.6.1 1.7.0 1.7.2 1.8.0 1.9.0 1.9.1",
+    "keras": """2.8.0 2.9.0 2.10.0 2.11.0 2.12.0 2.13.1 2.14.0 2.15.0
+        3.0.0 3.0.5 3.1.1 3.2.1 3.3.3 3.4.0 3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.0 3.14.1 3.15.1""",
+    "torch": """1.9.1 1.10.2 1.11.0 1.12.1 1.13.1
+        2.0.1 2.1.2 2.2.2 2.3.1 2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.13.0+cpu""",
+}
+RELEASES = {name: versions.split() for name, versions in MINORS.items()}
+EVERY = [(name, version) for name, versions in RELEASES.items() for version in versions]
+
+
+def function(name: str, version: str) -> Function:
+    """The one description of a function in a release."""
+    (found,) = [f for f in functions_in(FRAMEWORKS[name.split(".")[0]], version) if f.name == name]
+    return found
+
+
+def descriptions() -> Iterator[tuple[str, list[Function]]]:
+    for framework in FRAMEWORKS.values():
+        names = dict.fromkeys(function.name for function in framework.functions)
+        yield from ((name, [f for f in framework.functions if f.name == name]) for name in names)
+
+
+# Ranges
+
+
+def test_every_adapter_says_which_releases_it_was_tried_with():
+    assert set(RELEASES) == set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize(("name", "version"), EVERY)
+def test_a_release_has_one_description_of_a_function(name, version):
+    names = [function.name for function in functions_in(FRAMEWORKS[name], version)]
+    assert names
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_function_that_came_stays(name):
+    seen: set[str] = set()
+    for version in RELEASES[name]:
+        here = {function.name for function in functions_in(FRAMEWORKS[name], version)}
+        assert seen <= here, version
+        seen = here
+
+
+@pytest.mark.parametrize(("name", "described"), list(descriptions()))
+def test_the_newest_range_is_open(name, described):
+    newest = [function for function in described if registry.within(NEWEST, function.versions)]
+    assert len(newest) == 1
+    assert all(specifier.operator == ">=" for specifier in SpecifierSet(newest[0].versions))
+    assert newest[0] is described[0]
+
+
+@pytest.mark.parametrize(("name", "described"), list(descriptions()))
+def test_no_range_is_idle(name, described):
+    framework = name.split(".")[0]
+    for function in described:
+        assert any(registry.within(version, function.versions) for version in RELEASES[framework]), function.versions
+
+
+@pytest.mark.parametrize(("name", "version"), EVERY)
+def test_a_release_has_a_convention_for_every_kind_of_target(name, version):
+    for function in functions_in(FRAMEWORKS[name], version):
+        for target in function.targets:
+            rules = [
+                rule
+                for rule in function.rules
+                if (rule.targets is None or target in rule.targets) and registry.within(version, rule.versions)
+            ]
+            assert rules, (function.name, target)
+            assert rules[0].source.startswith("https://"), (function.name, target)
+
+
+# Calls
+
+
+@functools.cache
+def corpus() -> tuple[Case, ...]:
+    return tuple(load(shipped()))
+
+
+def asked_of(function: Function) -> Iterator[Problem]:
+    """What a function declares that it takes, small where the case is large, in a kind of prediction that it takes."""
+    for found in corpus():
+        for problem in found.sketch.problems():
+            if unsupported(function, found, problem) is None:
+                yield dataclasses.replace(problem, given=function.native(problem.given))
+
+
+def plain(value: Any) -> bool:
+    """Whether a value travels as JSON and comes back the same."""
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or (type(value) in (bool, int, float, str) and json.loads(json.dumps(value)) == value)
+
+
+def values_of(call: Call) -> list[Any]:
+    return [*call.args.values(), *call.keywords.values(), *(call.init or {}).values()]
+
+
+DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
+
+
+@pytest.mark.parametrize("function", DESCRIBED, ids=lambda function: f"{function.name}{function.versions}")
+def test_it_says_what_it_declares(function):
+    count = 0
+    for problem in asked_of(function):
+        call = lowered(function, problem)
+        assert call.path == function.path
+        for value in values_of(call):
+            assert isinstance(value, Tensor) or plain(value), (problem.case, value)
+        for tensor in call.tensors().values():
+            assert isinstance(tensor.values, np.ndarray)
+        count += 1
+    assert count > 100
+
+
+def call(name: str, version: str, *, reduction: Any = "mean", dtype: str = "float32", **stated: Any) -> Call:
+    """How a release is asked a small problem."""
+    described = function(name, version)
+    loss = next(iter(described.ranks))
+    given: dict[str, Any] = {"loss": loss, "given": described.takes[0]}
+    if loss == "binary":
+        given |= {"predictions": [[0.3], [0.8]], "labels": [[1], [0]], "target": "binary"}
+    else:
+        given |= {"predictions": [[0.3, 0.7], [0.8, 0.2]], "labels": [1, 0], "target": "index"}
+    given |= stated
+    problem = case(given.pop("predictions"), given.pop("labels"), **given).problem(dtype, reduction)
+    assert described.unsupported(problem) is None
+    return lowered(described, problem)
+
+
+@pytest.mark.parametrize("version", RELEASES["sklearn"])
+def test_log_loss_is_called_in_a_way_that_every_release_has(version):
+    made = call("sklearn.log_loss", version, options={"sample_weights": [1.0, 2.0]}, reduction="sum")
+    assert made.init is None
+    assert len(made.args) == 2
+    assert set(made.keywords) == {"normalize", "labels", "sample_weight"}
+
+
+KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy")
+
+
+@pytest.mark.parametrize("loss", KERAS)
+@pytest.mark.parametrize("version", RELEASES["keras"])
+def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, loss):
+    made = call(f"keras.{loss}", version, reduction="none")
+    assert made.init is not None
+    assert made.init["reduction"] == ("none" if version.startswith("2.") else None)
+    assert ("dtype" in made.init) == registry.within(version, ">=3.4")
+
+
+def test_a_loss_of_keras_gets_what_it_was_asked_for():
+    options = {"ignore_index": -1}
+    made = call("keras.SparseCategoricalCrossentropy", "2.10.0", labels=[1, -1], options=options)
+    assert made.init == {"reduction": "sum_over_batch_size", "from_logits": True, "ignore_class": -1}
+    made = call(
+        "keras.CategoricalCrossentropy", "2.15.0", layout=Layout(class_axis=1), options={"label_smoothing": 0.1}
+    )
+    assert made.init == {
+        "reduction": "sum_over_batch_size", "from_logits": True, "label_smoothing": 0.1, "axis": 1,
+    }  # fmt: skip
+    made = call("keras.BinaryCrossentropy:mean_with_sample_weight", "3.7.0", dtype="float64")
+    assert made.init == {"reduction": "mean_with_sample_weight", "from_logits": True, "dtype": "float64"}
+
+
+# Support
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "before", "stated"),
+    [
+        ("keras.SparseCategoricalCrossentropy", "2.10.0", "2.9.0", {"options": {"ignore_index": 1}}),
+        ("keras.CategoricalCrossentropy", "3.4.0", "3.3.3", {"dtype": "float16"}),
+        ("keras.BinaryCrossentropy", "3.4.0", "3.3.3", {"dtype": "float64"}),
+        ("torch.CrossEntropyLoss", "1.10.2", "1.9.1", {"options": {"label_smoothing": 0.1}}),
+        ("torch.CrossEntropyLoss", "1.10.2", "1.9.1", {"labels": [[0.5, 0.5], [0.9, 0.1]], "target": "distribution"}),
+        ("torch.CrossEntropyLoss", "2.4.1", "2.3.1", {"dtype": "float16"}),
+        ("torch.NLLLoss", "2.4.1", "2.3.1", {"dtype": "float16"}),
+        ("torch.BCELoss", "2.4.1", "2.3.1", {"dtype": "float16"}),
+        ("torch.BCELoss", "2.4.1", "2.3.1", {"dtype": "bfloat16"}),
+        ("torch.BCEWithLogitsLoss", "2.1.2", "2.0.1", {"dtype": "float16"}),
+        (
+            "torch.CrossEntropyLoss",
+            "2.2.2",
+            "2.1.2",
+            {"labels": [[0.5, 0.5], [0.9, 0.1]], "target": "distribution", "dtype": "float16"},
+        ),
+    ],
+)
+def test_it_is_asked_from_the_release_on_that_can_say_it(name, first, before, stated):
+    call(name, first, **stated)
+    with pytest.raises(AssertionError):
+        call(name, before, **stated)
+
+
+def test_the_weighted_mean_of_keras_came_with_3_7():
+    names = {version: len(functions_in(FRAMEWORKS["keras"], version)) for version in RELEASES["keras"]}
+    assert {version for version, count in names.items() if count == 3} == {
+        version for version in names if registry.within(version, "<3.7")
+    }
+
+
+# Conventions
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "target", "choices"),
+    [
+        ("sklearn.log_loss", "1.0.2", "index", {"clip": 1e-15, "renormalise": "after_clip"}),
+        ("sklearn.log_loss", "1.1.3", "index", {"clip": 1e-15, "renormalise": "after_clip"}),
+        ("sklearn.log_loss", "1.2.0", "index", {"clip": "dtype", "renormalise": "after_clip"}),
+        ("sklearn.log_loss", "1.4.2", "binary", {"clip": "dtype", "renormalise": "after_clip"}),
+        ("sklearn.log_loss", "1.5.0", "index", {"clip": "dtype", "renormalise": "no"}),
+        ("sklearn.log_loss", "1.9.1", "one_hot", {"clip": "dtype", "mean_divides_by": "sample_weight"}),
+        ("keras.BinaryCrossentropy", "2.8.0", "binary", {"empty_batch": "reduced", "clip": 1e-7}),
+        ("keras.BinaryCrossentropy", "3.0.0", "binary", {"empty_batch": "unreduced", "clip": 1e-7}),
+        ("keras.CategoricalCrossentropy", "2.15.0", "one_hot", {"renormalise": "before_clip"}),
+        ("keras.CategoricalCrossentropy", "3.15.1", "one_hot", {"renormalise": "before_clip"}),
+        ("torch.CrossEntropyLoss", "1.9.1", "index", {"mean_divides_by": "label_weight"}),
+        ("torch.CrossEntropyLoss", "2.13.0", "distribution", {"mean_divides_by": "kept"}),
+        ("torch.BCELoss", "2.0.1", "binary", {"rejects": frozenset({"nan_prediction"})}),
+        ("torch.BCELoss", "2.1.2", "binary", {"rejects": frozenset({"nan_prediction", "nan_target"})}),
+    ],
+)
+def test_a_release_documents_its_own_convention(name, version, target, choices):
+    convention = rule_for(function(name, version), version, target).convention
+    assert {field: getattr(convention, field) for field in choices} == choices
+
+
+@pytest.mark.parametrize("version", RELEASES["sklearn"])
+def test_no_release_of_sklearn_documents_that_it_takes_what_is_no_probability(version):
+    described = function("sklearn.log_loss", version)
+    assert not rule_for(described, version, "index").convention.accepts
+
+
+@pytest.mark.parametrize(("kind", "first"), [("nan_weight", "1.8"), ("infinite_weight", "1.8"), ("no_weight", "1.9")])
+def test_weights_are_checked_since(kind, first):
+    for version in RELEASES["sklearn"]:
+        rejects = rule_for(function("sklearn.log_loss", version), version, "index").convention.rejects
+        assert (kind in rejects) == registry.within(version, f">={first}"), version
+
+
+# What an environment needs
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=lambda framework: framework.name)
+def test_requirements_parse(framework: Framework):
+    for versions, requirement in framework.needs:
+        SpecifierSet(versions)
+        Requirement(requirement)
+    for name, variant in framework.variants.items():
+        assert name == name.lower()
+        assert all(isinstance(value, str) for value in variant.environment.values())
+        for requirement in variant.requirements:
+            Requirement(requirement)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "needed"),
+    [
+        ("sklearn", "1.3.0", True), ("sklearn", "1.4.2", False), ("torch", "2.2.2", True), ("torch", "2.3.0", False),
+        ("keras", "2.11.0", True), ("keras", "2.12.0", False),
+    ],
+)  # fmt: skip
+def test_old_releases_need_an_old_numpy(name, version, needed):
+    found = [need for versions, need in FRAMEWORKS[name].needs if registry.within(version, versions)]
+    assert ("numpy<2" in found) == needed
