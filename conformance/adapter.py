@@ -110,12 +110,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Rule:
-    """A documented convention and where it holds: the versions (PEP 440), and the kinds of target."""
+    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants."""
 
     convention: Convention
     versions: str = ""
     targets: frozenset[str] | None = None
     source: str = ""
+    variants: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Function:
     `Problem.target_kind`).  excludes: groups of features that it takes alone but not together.
     result_dtype: `same` as the predictions, or the name of the dtype it always returns.  versions: PEP 440
     specifiers of the releases in which this description holds, "" for all; a function that was said or
-    called otherwise in other releases is described once for each range, under one name.
+    called otherwise in other releases is described once for each range, under one name.  variants: those of
+    the framework in which it holds, None for all; the same goes for them.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Function:
     result_dtype: Literal["same", "float64"] = "same"
     source: str = ""
     versions: str = ""
+    variants: frozenset[str] | None = None
 
     @property
     def framework(self) -> str:
@@ -226,12 +229,21 @@ class Framework:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     needs: tuple[tuple[str, str], ...] = ()
 
+    def variant(self, environment: Mapping[str, str]) -> str:
+        """The variant that runs where these variables are set; the first where none says; "" where there are none."""
+        for name, variant in self.variants.items():
+            chooses, value = next(iter(variant.environment.items()))
+            if environment.get(chooses) == value:
+                return name
+        return next(iter(self.variants), "")
+
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run a framework.
 
-    requirements: PEP 508, of what it needs beside the framework.  environment: variables that choose it.
+    requirements: PEP 508, of what it needs beside the framework.  environment: variables to be set, of which
+    the first is the one that chooses it.
     """
 
     requirements: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ class Known:
     """One known discrepancy.
 
     case, function: id and name, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
-    dtypes, reductions: empty for all.  reproducer: Python source; shows: what it prints.
+    dtypes, reductions, variants: empty for all.  reproducer: Python source; shows: what it prints.
     """
 
     case: str
@@ -40,6 +40,7 @@ class Known:
     versions: str = ""
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -59,13 +60,14 @@ class Known:
         """Whether `function` is one of those this entry is about."""
         return _glob(self.function).fullmatch(function) is not None
 
-    def matches(self, case: str, function: str, version: str, dtype: str, reduction: str) -> bool:
+    def matches(self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
         """Whether the row is one of those this entry is about."""
         return (
             self.concerns(function)
             and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
+            and (not self.variants or variant in self.variants)
             and within(version, self.versions)
         )
 
@@ -82,12 +84,14 @@ class Ledger:
         self.entries = tuple(entries)
         self._of: dict[str, list[Known]] = {}
 
-    def find(self, case: str, function: str, version: str, dtype: str, reduction: str) -> Known | None:
+    def find(
+        self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = ""
+    ) -> Known | None:
         """The entry that knows this row, if any."""
         if function not in self._of:
             self._of[function] = [entry for entry in self.entries if entry.concerns(function)]
         for entry in self._of[function]:
-            if entry.matches(case, function, version, dtype, reduction):
+            if entry.matches(case, function, version, dtype, reduction, variant):
                 return entry
         return None
 
@@ -155,7 +159,7 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         except InvalidSpecifier:
             message = f'"{entry.versions}" is not a PEP 440 specifier'
             errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        about = (several, entry.function, entry.versions, entry.dtypes, entry.reductions)
+        about = (several, entry.function, entry.versions, entry.dtypes, entry.reductions, entry.variants)
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
         seen.setdefault(about, line)

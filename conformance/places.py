@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ def places_of(
         except UserError as error:
             failed.append(failed_row(environment.name, framework.name, str(error)))
         else:
-            there.append(Installed(framework, facts.version, environment.name, facts.python, facts.numpy))
+            there.append(Installed(framework, environment=environment.name, **asdict(facts)))
     if not there:
         crew.close()
         raise UserError("\n".join(row["explanation"] for row in failed))

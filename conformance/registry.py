@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import platform
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Installed:
     """A framework somewhere, and what is there beside it.
 
     version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
+    variant: of the framework, that runs there.
     """
 
     framework: Framework
@@ -46,6 +48,7 @@ class Installed:
     environment: str = f"python{platform.python_version()}"
     python: str = platform.python_version()
     numpy: str = numpy.__version__
+    variant: str = ""
 
     @property
     def worker(self) -> str:
@@ -54,8 +57,8 @@ class Installed:
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The framework's functions as this version has them."""
-        return functions_in(self.framework, self.version)
+        """The framework's functions as this version and variant have them."""
+        return functions_in(self.framework, self.version, self.variant)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,14 @@ def functions() -> tuple[Function, ...]:
     return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
 
 
-def functions_in(framework: Framework, version: str) -> tuple[Function, ...]:
-    """A framework's functions in one version."""
-    return tuple(function for function in framework.functions if within(version, function.versions))
+def functions_in(framework: Framework, version: str, variant: str = "") -> tuple[Function, ...]:
+    """A framework's functions in one version and variant, the first unless told otherwise."""
+    variant = variant or framework.variant({})
+    return tuple(
+        function
+        for function in framework.functions
+        if within(version, function.versions) and (function.variants is None or variant in function.variants)
+    )
 
 
 def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
@@ -117,7 +125,7 @@ def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installe
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)
         else:
-            here.append(Installed(framework, version))
+            here.append(Installed(framework, version, variant=framework.variant(os.environ)))
     return here, missing
 
 
@@ -131,10 +139,12 @@ def version_of(framework: Framework) -> str | None:
     return None
 
 
-def rule_for(function: Function, version: str, target: str) -> Rule:
-    """What a function documents in a version for a kind of target; the definition where no rule fits."""
+def rule_for(function: Function, version: str, target: str, variant: str = "") -> Rule:
+    """What a function documents in a version and variant for a kind of target; the definition where no rule fits."""
     for rule in function.rules:
         if rule.targets is not None and target not in rule.targets:
+            continue
+        if rule.variants is not None and variant not in rule.variants:
             continue
         if within(version, rule.versions):
             return rule

@@ -203,7 +203,10 @@ class Suite:
             self.oracle,
             registry.conventions(),
         )
-        known = self.ledger.find(item.case.id, item.function.name, item.installed.version, item.dtype, item.reduction)
+        there = item.installed
+        known = self.ledger.find(
+            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant
+        )
         return Assessment(item, asked.handed, asked.bridge, verdict, known)
 
 
@@ -226,7 +229,7 @@ def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
 def rule_of(item: Item, problem: Problem) -> Rule:
     """What the item's function documents for the kind of target it is handed."""
     target = item.function.target_as(problem.target_kind) or problem.target_kind
-    return registry.rule_for(item.function, item.installed.version, target)
+    return registry.rule_for(item.function, item.installed.version, target, item.installed.variant)
 
 
 @dataclass(frozen=True, eq=False)

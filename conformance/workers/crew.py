@@ -63,11 +63,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker found where it runs: versions of the framework, of Python and of numpy."""
+    """What a worker found where it runs: versions of the framework, of Python and of numpy; the variant that runs."""
 
     version: str
     python: str
     numpy: str
+    variant: str = ""
 
 
 class Ticket:

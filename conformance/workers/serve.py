@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import platform
 import warnings
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ class Server:
             "version": _version(self._framework.distributions),
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "variant": self._framework.variant(os.environ),
         }
         return wire.message({"ready": here})
 
