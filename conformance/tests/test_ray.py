@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from conformance import running
+from conformance.adapter import LoweringError
+from conformance.environments import building, interpreters, parse, uv
+from conformance.environments.sources import PYPI, local, sources
+from conformance.errors import UserError
+from conformance.oracle import Oracle
+from conformance.outcome import Crashed, Raised, Returned, TimedOut
+from conformance.places import places_of
+from conformance.suite import Suite, load_suite, plan
+from conformance.tests import fragile
+from conformance.tests.test_workers import ask, call, place
+from conformance.workers import on_ray
+from conformance.workers.crew import AHEAD, Crew, WorkerError
+from conformance.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
+
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray is not installed", allow_module_level=True)
+
+SETTINGS = sources()
+ADAPTER = f"{fragile.__name__}:FRAMEWORK"
+NUMBERS = (f"numpy=={np.__version__}", f"ml_dtypes=={ml_dtypes.__version__}")
+
+
+def _index_answers():
+    for address in SETTINGS.indexes or (PYPI,):
+        if local(address) is None:
+            try:
+                urllib.request.urlopen(f"{address.rstrip('/')}/numpy/", timeout=10).close()
+            except urllib.error.HTTPError:
+                continue
+            except OSError:
+                return False
+    return True
+
+
+needs_index = pytest.mark.skipif(not _index_answers(), reason="the package index cannot be reached")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalRay(2) as here, connected(here.address, print) as ray:
+        yield ray
+
+
+def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **variables):
+    return RayPlace(
+        name, adapter, file, variables, requirements, SETTINGS.indexes, SETTINGS.links, SETTINGS.first_index,
+        SETTINGS.flags, SETTINGS.variables,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def crew(cluster):
+    with RayCrew({"fragile": wanted()}, timeout=60) as crew:
+        yield crew
+
+
+def parent(process):
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def gone(process, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not Path(f"/proc/{process}").exists() or ") Z" in Path(f"/proc/{process}/stat").read_text():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+# The same rows as a local run
+
+
+@needs_index
+def test_the_rows_are_those_of_a_local_run(cluster):
+    texts = ["scikit-learn==1.9.1", "scikit-learn==1.6.1"]
+    near = places_of(texts, print)
+    found, ledger = load_suite(None)
+    items = plan(found, near.there)[::97]
+    assert {item.installed.environment for item in items} == set(texts)
+    suite = Suite(Oracle(None), ledger)
+    with near.crew as crew:
+        expected = list(running.rows_of(items, suite, running.Isolated(crew, items)))
+    tool = uv.Uv(uv.program(), SETTINGS)
+    places = {}
+    for text in texts:
+        asked = parse(text)
+        lock = building._locked(asked, interpreters.running(), tool).splitlines()
+        name = f"sklearn in {text}"
+        places[name] = wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK")
+    with RayCrew(places) as crew:
+        for there in near.there:
+            facts = crew.facts(there.worker)
+            assert (facts.version, facts.python, facts.numpy) == (there.version, there.python, there.numpy)
+        rows = list(running.rows_of(items, suite, running.Isolated(crew, items)))
+    assert len(rows) == len(items) > 10
+    key = lambda row: (row["environment"], row["function"], row["case"], row["dtype"], row["reduction"])  # noqa: E731
+    assert sorted(map(repr, sorted(rows, key=key))) == sorted(map(repr, sorted(expected, key=key)))
+
+
+# What comes of a call
+
+
+@needs_index
+@pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble", "segfault", "abort", "vanish"])
+def test_it_says_what_a_local_worker_says(crew, name):
+    with Crew({"fragile": place()}) as near:
+        expected, outcome = ask(near, name), ask(crew, name)
+    assert type(outcome) is type(expected)
+    if isinstance(expected, Returned):
+        np.testing.assert_array_equal(outcome.value, expected.value)
+        assert (outcome.dtype, outcome.warnings, outcome.mutated) == (
+            expected.dtype, expected.warnings, expected.mutated,
+        )  # fmt: skip
+    elif isinstance(expected, Crashed):
+        assert outcome.how == expected.how
+        assert len(outcome.stderr.splitlines()) == len(expected.stderr.splitlines())
+    else:
+        assert outcome == expected
+
+
+@needs_index
+def test_large_arrays_go_both_ways(crew):
+    large = np.random.default_rng(0).random((1000, 1000))
+    tickets = [crew.submit("fragile", call("echo", large), "x") for _ in range(AHEAD + 2)]
+    for ticket in tickets:
+        assert crew.wait("fragile", ticket).value.tobytes() == large.tobytes()
+
+
+@needs_index
+def test_a_bug_of_an_adapter_is_no_outcome(crew):
+    with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
+        ask(crew, "nobody")
+    assert ask(crew, "fail") == Raised("ValueError", "no such thing")
+    assert crew.signatures("fragile", [f"{fragile.__name__}.echo"])
+
+
+@needs_index
+def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
+    with RayCrew({"fragile": wanted()}, timeout=2.0) as crew:
+        crew.facts("fragile")
+        tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
+        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+    assert [type(outcome) for outcome in outcomes] == [Returned, TimedOut, Returned]
+    assert outcomes[1].seconds == 2.0
+
+
+# Deaths
+
+
+@needs_index
+def test_work_that_is_lost_with_an_actor_is_done_again(crew):
+    worker = int(ask(crew, "whoami").value)
+    tickets = [crew.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
+    crew.wait("fragile", tickets[0])
+    os.kill(parent(worker), signal.SIGKILL)
+    outcomes = [crew.wait("fragile", ticket) for ticket in tickets[1:]]
+    assert [float(outcome.value) for outcome in outcomes] == [3.0 * n for n in range(1, 40)]
+    assert int(ask(crew, "whoami").value) != worker
+    assert gone(worker)
+
+
+@needs_index
+def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
+    """The adapter lies in a file of somebody else, which is sent along."""
+    other = tmp_path / "elsewhere.py"
+    other.write_text(
+        textwrap.dedent("""
+            import os, signal
+            import numpy as np
+            from conformance.adapter import Framework
+
+            def echo(x):
+                return x
+
+            def orphan(x):
+                os.kill(os.getppid(), signal.SIGKILL)
+                return x
+
+            FRAMEWORK = Framework(
+                name="elsewhere", distributions=("numpy",), modules=("numpy",), functions=(), literal=repr,
+                tensor=lambda tensor, memory: memory, array=lambda result: (result, result.dtype.name), imports="",
+            )
+        """)
+    )
+    names = ["echo", "orphan", "echo"]
+    with RayCrew({"it": wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))}) as crew:
+        calls = [call(name) for name in names]
+        for one, name in zip(calls, names, strict=True):
+            object.__setattr__(one, "path", f"elsewhere.{name}")
+        tickets = [crew.submit("it", one, one.path) for one in calls]
+        outcomes = [crew.wait("it", ticket) for ticket in tickets]
+    assert [type(outcome) for outcome in outcomes] == [Returned, Crashed, Returned]
+    assert outcomes[1].how == f"died with its Ray actor, {DEATHS} times"
+
+
+# What the cluster has to give
+
+
+@needs_index
+def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
+    names = ["one", "two", "three"]
+    with RayCrew({name: wanted(name, NUMBER=name) for name in names}) as crew:
+        assert [crew.facts(name).numpy for name in names] == [np.__version__] * 3
+        tickets = [(name, crew.submit(name, call("whoami"), "x")) for _ in range(20) for name in names]
+        processes = {(name, int(crew.wait(name, ticket).value)) for name, ticket in tickets}
+        actors = {parent(process) for _, process in processes if Path(f"/proc/{process}").exists()}
+        assert {name for name, _ in processes} == set(names)
+    assert all(map(gone, actors | {process for _, process in processes}))
+    deadline = time.monotonic() + 20
+    while cluster.available_resources().get("CPU", 0) < 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cluster.available_resources().get("CPU", 0) >= CPUS
+
+
+@needs_index
+def test_an_environment_that_cannot_be_made_is_one_message(cluster):
+    places = {"bad": wanted("bad", ("numpy==99.0",)), "none": wanted("none", adapter=f"{fragile.__name__}:NOBODY")}
+    with RayCrew({**places, "fragile": wanted()}) as crew:
+        ticket = crew.submit("bad", call("echo"), "x")
+        with pytest.raises(WorkerError, match=r"^bad: Ray cannot make its environment: No solution .*numpy==99\.0"):
+            crew.facts("bad")
+        with pytest.raises(WorkerError, match=r"^bad: "):
+            crew.wait("bad", ticket)
+        with pytest.raises(WorkerError, match=r"^none: the framework cannot be imported: AttributeError"):
+            crew.facts("none")
+        assert isinstance(ask(crew, "echo"), Returned)
+
+
+def test_an_address_where_nobody_listens_is_one_message():
+    for address in ("ray://127.0.0.1:1", "127.0.0.1:1"):
+        with pytest.raises(UserError, match=rf"^there is no Ray cluster at {address} \(Connection refused\); check"):
+            on_ray._reachable(address)
+
+
+def test_without_ray_it_says_how_to_install_it():
+    source = """
+        import sys
+        sys.modules["ray"] = None
+        from conformance.workers.on_ray import imported
+        imported()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False)
+    assert 'pip install "cross-entropy-conformance[ray]"' in done.stderr
+
+
+# What is sent, and how it is found
+
+
+def test_what_is_sent_is_this_package_and_the_adapter():
+    files, top = shipped("conformance.adapters.torch:FRAMEWORK")
+    assert top == ""
+    assert {"conformance/__init__.py", "conformance/adapters/torch.py", "conformance/workers/wire.py"} <= files.keys()
+    assert not [name for name in files if "sklearn" in name or "oracle" in name]
+
+
+def test_a_package_of_somebody_else_is_sent_whole(tmp_path):
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    for name in ("__init__", "inner/__init__", "inner/losses"):
+        (tmp_path / "theirs" / f"{name}.py").write_text("")
+    files, top = shipped("theirs.inner.losses:FRAMEWORK", str(tmp_path / "theirs/__init__.py"))
+    assert top == "theirs/__init__.py"
+    assert "theirs/inner/losses.py" in files
+
+
+def test_paths_of_this_machine_are_for_nodes_on_it():
+    place = RayPlace(
+        "x", ADAPTER, "", {"A": "1"}, ("numpy==1.0",), ("file:///simple", "https://index/simple"), ("/wheels",),
+        connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
+    )  # fmt: skip
+    here, away = (place.runtime_env(here=here) for here in (True, False))
+    assert here["uv"] == away["uv"]
+    assert "--no-deps" in here["uv"]["uv_pip_install_options"]
+    assert here["env_vars"]["UV_INDEX"] == "file:///simple"
+    assert here["env_vars"]["SSL_CERT_FILE"] == "/certificates"
+    rule = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert away["env_vars"] == {"UV_DEFAULT_INDEX": "https://index/simple", **rule, "A": "1"}
+
+
+OWN = """
+    from conformance.tests.test_ray import call, wanted
+    from conformance.workers.on_ray import RayCrew
+
+    with RayCrew({"fragile": wanted()}, told=print) as crew:
+        process = int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value)
+        print(crew.facts("fragile").numpy, process, flush=True)
+        END
+"""
+
+
+@needs_index
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_ray_of_its_own_says_nothing_and_leaves_nothing(killed):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    source = textwrap.dedent(OWN).replace("END", "import time; time.sleep(600)" if killed else "pass")
+    with (
+        tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder,  # Ray has sockets there, whose paths are short
+        subprocess.Popen(
+            [sys.executable, "-c", source], env={**environment, "TMPDIR": folder},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as run,
+    ):  # fmt: skip
+        assert run.stdout.readline() == "starting Ray on this machine ...\n"
+        numpy, process = run.stdout.readline().split()
+        assert numpy == np.__version__
+        if killed:
+            run.kill()
+        assert run.communicate() == ("", "")
+        assert gone(process)
+        deadline = time.monotonic() + 20
+        while list(Path(folder).iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert list(Path(folder).iterdir()) == []
