@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
@@ -19,7 +19,7 @@ from conformance.suite import COLUMNS, Row
 from conformance.workers.crew import TIMEOUT, Crew, Place
 
 if TYPE_CHECKING:
-    from conformance.environments import Environment, Wanted
+    from conformance.environments import Wanted
 
 
 @dataclass(frozen=True)
@@ -47,57 +47,102 @@ def place(name: str, framework: Framework, interpreter: Path, variables: Mapping
 
 
 def places_of(
-    texts: Sequence[str], told: Callable[[str], None], names: Sequence[str] = (), timeout: float = TIMEOUT
+    texts: Sequence[str],
+    told: Callable[[str], None],
+    names: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    ray: str | None = None,
 ) -> Places:
     """Workers in the environments that are asked for, as after `--with`.
 
-    names: of frameworks, where not all are meant.  told: gets a line for each step.  An environment that
-    cannot be made, or whose framework cannot be imported, is a row of the report and the others go on; raises
-    UserError where none is left.
+    names: of frameworks, where not all are meant.  told: gets a line for each step.  ray: address of a Ray
+    cluster to run on, "" for RAY_ADDRESS or a Ray of this machine; None: no Ray.  An environment that cannot be
+    made, or whose framework cannot be imported, is a row of the report and the others go on; raises UserError
+    where none is left.
     """
-    from conformance.environments import build, parse  # which a run without them does not need
+    from conformance.environments import parse  # which a run without them does not need
 
+    find = _found_here if ray is None else _found_on_ray
     failed: list[Row] = []
-    wanted: dict[str, tuple[Framework, Environment]] = {}
+    wanted: dict[str, tuple[Framework, str, Any]] = {}
     for text in texts:
         try:
-            found = parse(text)
-            environment = build(found, told)
-            wanted |= {
-                f"{framework.name} in {environment.name}": (framework, environment)
-                for framework in _meant(found, environment)
-                if framework.name in names or not names
-            }
+            asked = parse(text)
+            packages, placed = find(asked, told)
+            for framework in _meant(asked, packages):
+                if framework.name in names or not names:
+                    worker = f"{framework.name} in {asked.name}"
+                    wanted[worker] = framework, asked.name, placed(worker, framework)
         except UserError as error:
             failed.append(failed_row(text, "", str(error)))
-    crew = Crew(
-        {name: place(name, framework, made.interpreter, made.variables) for name, (framework, made) in wanted.items()},
-        timeout,
-    )
+    crew = _crew({worker: there for worker, (_, _, there) in wanted.items()}, told, timeout, ray)
     there = []
-    for name, (framework, environment) in wanted.items():
+    for worker, (framework, environment, _) in wanted.items():
         try:
-            facts = crew.facts(name)
+            facts = crew.facts(worker)
         except UserError as error:
-            failed.append(failed_row(environment.name, framework.name, str(error)))
+            failed.append(failed_row(environment, framework.name, str(error)))
         else:
-            there.append(Installed(framework, environment=environment.name, **asdict(facts)))
+            there.append(Installed(framework, environment=environment, **asdict(facts)))
     if not there:
         crew.close()
         raise UserError("\n".join(row["explanation"] for row in failed))
     return Places(crew, there, failed)
 
 
-def _meant(wanted: Wanted, environment: Environment) -> list[Framework]:
+Found = tuple[Mapping[str, str], Callable[[str, Framework], Any]]
+"""Versions by distribution, and the place of a worker by its name and framework."""
+
+
+def _found_here(wanted: Wanted, told: Callable[[str], None]) -> Found:
+    from conformance.environments import build
+
+    made = build(wanted, told)
+    return made.packages, lambda name, framework: place(name, framework, made.interpreter, made.variables)
+
+
+def _found_on_ray(wanted: Wanted, told: Callable[[str], None]) -> Found:
+    from conformance.environments import pinned, sources
+    from conformance.workers.on_ray import RayPlace
+
+    pins, index = pinned(wanted, told), sources()
+
+    def placed(name: str, framework: Framework) -> RayPlace:
+        origin = registry.origin(framework)
+        return RayPlace(
+            name,
+            origin.adapter,
+            origin.file,
+            wanted.variables,
+            pins.lines,
+            index.indexes,
+            index.links,
+            index.first_index,
+            index.flags,
+            index.variables,
+        )
+
+    return pins.packages, placed
+
+
+def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float, ray: str | None) -> Crew:
+    if ray is None:
+        return Crew(places, timeout)
+    from conformance.workers.on_ray import RayCrew
+
+    return RayCrew(places, timeout, ray, told)
+
+
+def _meant(wanted: Wanted, packages: Mapping[str, str]) -> list[Framework]:
     """The frameworks that an environment is for: those named outside brackets, or all that a file or a venv has."""
-    there = set(map(str, environment.packages))
+    there = set(packages)
     named = {
         str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", wanted.text))
     }
     found = [f for f in registry.frameworks() if there & set(f.distributions)]
     if not found:
         known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
-        raise UserError(f"{environment.name}: none of {known} is in it, so there is nothing to run; name one of them")
+        raise UserError(f"{wanted.name}: none of {known} is in it, so there is nothing to run; name one of them")
     return [f for f in found if named & set(f.distributions)] or found
 
 

@@ -62,6 +62,10 @@ def run(
             "requirements file; may be repeated.",
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option("--on", metavar="ENGINE", help="Where --with runs: ray, or a cluster's address, ray://HOST:PORT."),
+    ] = "",
     baseline: Annotated[
         Path | None,
         typer.Option(metavar="REPORT", help="An accepted report: only what got worse against it counts."),
@@ -77,7 +81,12 @@ def run(
     report.check_writable(folder)
     if environments and processes > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
-    places, missing = _places(framework or [], environments or [], isolate and processes == 1, timeout)
+    if engine and not environments:
+        raise UserError("--on runs environments that are made there: say with --with what they are to hold")
+    if engine and engine != "ray" and not engine.startswith("ray://"):
+        raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
+    ray = {"": None, "ray": ""}.get(engine, engine)
+    places, missing = _places(framework or [], environments or [], isolate and processes == 1, timeout, ray)
     rows: list[Row] = list(places.failed)
     failures: list[str] = []
     stopped = ""
@@ -128,13 +137,15 @@ def run(
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 
-def _places(names: list[str], environments: list[str], isolate: bool, timeout: float) -> tuple[Places, list[str]]:
+def _places(
+    names: list[str], environments: list[str], isolate: bool, timeout: float, ray: str | None
+) -> tuple[Places, list[str]]:
     """(where to run, frameworks that are left out)."""
     if not environments:
         here, missing = installed_among(names)
         return Places(crew_here(here, timeout) if isolate else None, here), missing
     with err.status("") as status:
-        places = places_of(environments, lambda line: status.update(escape(line)), names, timeout)
+        places = places_of(environments, lambda line: status.update(escape(line)), names, timeout, ray)
     for row in places.failed:
         err.print(escape(row["explanation"]), soft_wrap=True)
     return places, []
@@ -169,4 +180,4 @@ def _headline(row: Row) -> str:
     if not row["case"]:
         return f"{row['environment']}: {row['explanation']}"
     name = f"{row['function']}-{row['case']}-{row['dtype']}-{row['reduction']}"
-    return f"{name}: {row['explanation']}\n    {shortened(row['call'])}"
+    return f"{name} ({row['version']}): {row['explanation']}\n    {shortened(row['call'])}"

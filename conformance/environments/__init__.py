@@ -4,9 +4,10 @@
 ask for.
 """
 
-from conformance.environments.building import build
+from conformance.environments.building import Pins, build, pinned
 from conformance.environments.index import releases
 from conformance.environments.model import Environment, EnvironmentFailure, Wanted
+from conformance.environments.sources import sources
 from conformance.environments.wanted import parse
 
-__all__ = ["Environment", "EnvironmentFailure", "Wanted", "build", "parse", "releases"]
+__all__ = ["Environment", "EnvironmentFailure", "Pins", "Wanted", "build", "parse", "pinned", "releases", "sources"]

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -66,6 +66,29 @@ def build(wanted: Wanted, told: Told = _silent, *, refresh: bool = False) -> Env
     except UserError as error:
         raise EnvironmentFailure(wanted, str(error)) from error
     return _environment(wanted, made)
+
+
+def pinned(wanted: Wanted, told: Told = _silent) -> Pins:
+    """What `build` would install on the Python of this process; raises EnvironmentFailure."""
+    if wanted.interpreter is not None:
+        raise EnvironmentFailure(wanted, "it is an interpreter of this machine and no other has it; give requirements")
+    python = interpreters.running()
+    if wanted.python and interpreters.matching(wanted.python, []) != python:
+        raise EnvironmentFailure(wanted, f"there is the Python of this run, {python.version}, and no other")
+    try:
+        told(f"resolving for Python {python.version} ...")
+        lock = _locked(wanted, python, Uv(uv.program(), sources()))
+    except (Refusal, UserError) as error:
+        raise EnvironmentFailure(wanted, f"on Python {python.version}, the only one there, {error}") from error
+    return Pins((*wanted.options, *lock.splitlines()), _versions(lock))
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What is to be installed elsewhere: lines of a requirements file, and versions by normalised name."""
+
+    lines: tuple[str, ...]
+    packages: Mapping[str, str]
 
 
 @dataclass(frozen=True)

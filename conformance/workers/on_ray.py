@@ -27,7 +27,7 @@ import venv
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -173,7 +173,7 @@ class Relay(Crew):
             facts = self.facts(self._name)
         except WorkerError as error:
             return _message({"failed": str(error)})
-        return _message({"ready": {"version": facts.version, "python": facts.python, "numpy": facts.numpy}})
+        return _message({"ready": asdict(facts)})
 
     def answer(self, message: bytes) -> bytes:
         """The worker's own answer to a message, or what came instead of one."""
