@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 import conformance
-from conformance.cli.audit import audit
+from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
@@ -31,7 +31,7 @@ app.command()(run)
 app.add_typer(listing, name="list")
 for look in (show, expect, lint):
     app.command()(look)
-for held in (diff, audit, accept, merge):
+for held in (diff, audit, bisect, history, accept, merge):
     app.command()(held)
 
 

@@ -12,10 +12,12 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
-from conformance import auditing, report
+from conformance import auditing, registry, report
 from conformance.auditing import pages
-from conformance.cli.shared import INTERRUPTED, UNEXPECTED, USAGE, CasesOption, err, out, selected
+from conformance.cli.shared import INTERRUPTED, UNEXPECTED, USAGE, CasesOption, case_named, err, out, selected
 from conformance.oracle import Oracle, open_cache
+from conformance.report.frames import printable
+from conformance.selection import SelectionError
 from conformance.suite import Suite, load_suite
 from conformance.workers.crew import TIMEOUT
 
@@ -25,7 +27,7 @@ Requirements = Annotated[
     str,
     typer.Argument(
         metavar="OLD",
-        help='As after --with: "scikit-learn==1.1.3", a requirements or lock file, a venv, an interpreter.',
+        help='As after --with: "scikit-learn==1.1.3", a requirements or lock file, an interpreter.',
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take.")]
@@ -79,7 +81,7 @@ def audit(
             items = selected(found, sides.there, keyword)
             answers = auditing.answers(sides, items, Suite(oracle, ledger), told)
             try:
-                audited = auditing.audited(sides, answers, found, folder)
+                audited = auditing.audited(sides, answers, found, folder, f"-k {keyword}" if keyword else "")
             except KeyboardInterrupt:
                 err.print(f"interrupted; what there was is in {escape(str(folder))}")
                 raise typer.Exit(INTERRUPTED) from None
@@ -118,3 +120,69 @@ def _print(audited: auditing.Audit, form: Format) -> None:
             sys.stdout.write(pages.markdown(audited))
         case Format.json:
             sys.stdout.write(pages.as_json(audited))
+
+
+def bisect(
+    distribution: Annotated[str, typer.Argument(metavar="DISTRIBUTION", help="As the package index calls it.")],
+    good: Annotated[
+        str, typer.Argument(metavar="GOOD", help="The older release; 1.0 is 1.0, or else the first of 1.0.x.")
+    ],
+    bad: Annotated[str, typer.Argument(metavar="BAD", help="The newer release.")],
+    case: Annotated[str, typer.Option("--case", metavar="ID", help="The case whose answer changed.")],
+    function: Annotated[str, typer.Option("--function", metavar="NAME", help="Only this function.")] = "",
+    dtype: Annotated[str, typer.Option("--dtype", help="Only this dtype.")] = "",
+    reduction: Annotated[str, typer.Option("--reduction", help="Only this reduction.")] = "",
+    beside: Annotated[
+        str, typer.Option("--beside", metavar="REQUIREMENTS", help="What every environment has beside the release.")
+    ] = "",
+    cases: CasesOption = None,
+    timeout: Timeout = TIMEOUT,
+) -> None:
+    """Find the release in which the answer to a case changed; exit status 1 where it did not."""
+    from conformance.auditing import bisecting
+    from conformance.environments import releases
+
+    found, ledger = load_suite(cases)
+    wanted = case_named(found, case)
+    _check_function(function)
+    wish = bisecting.Wish(distribution, wanted, function, dtype, reduction, beside)
+    with Oracles() as oracle, err.status("") as status:
+        told = _told(status)
+        told(f"asking the package index for releases of {distribution}")
+        there = bisecting.between(good, bad, releases(distribution), distribution)
+        probe = bisecting.prober(wish, Suite(oracle, ledger), told, timeout)
+        try:
+            boundary = bisecting.bisect(wish, there, probe, told)
+        except bisecting.NothingToFindError as nothing:
+            for line in bisecting.trail(nothing.tried):
+                out.print(escape(printable(line)), soft_wrap=True)
+            err.print(escape(str(nothing)), soft_wrap=True)
+            raise typer.Exit(UNEXPECTED) from None
+    for line in bisecting.lines(boundary):
+        out.print(escape(printable(line)), soft_wrap=True)
+
+
+def _check_function(name: str) -> None:
+    known = sorted({function.name for framework in registry.frameworks() for function in framework.functions})
+    if name and name not in known:
+        raise SelectionError(f"--function {name}: there is no such function; there are {', '.join(known)}")
+
+
+def history(
+    path: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report of many releases, made with `run --with ... --with ...`.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
+    ] = None,
+) -> None:
+    """Which release changed what: a report of many releases, told release by release."""
+    from conformance.auditing import history as told
+
+    found = told.history(path)
+    home = folder or (path if path.is_dir() else path.parent)
+    text = told.markdown(found)
+    pages.put({"history.md": text, "history.csv": told.as_csv(found)}, home)
+    sys.stdout.write(text)
+    err.print(f"history: {escape(str(home))}", soft_wrap=True)

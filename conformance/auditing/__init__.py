@@ -1,0 +1,9 @@
+"""Upgrades: what changes between two environments, in which release it did, and what changed over many of them.
+
+Two environments --sides_of--> sides --answers--> rows --audited--> Audit --pages--> people and machines.
+"""
+
+from conformance.auditing.causes import Announced, Cause
+from conformance.auditing.upgrade import Answers, Audit, Sides, answers, audited, sides_of
+
+__all__ = ["Announced", "Answers", "Audit", "Cause", "Sides", "answers", "audited", "sides_of"]

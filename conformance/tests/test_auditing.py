@@ -1,0 +1,655 @@
+"""Upgrades audited, bisected and told as a history: a library of ours in several versions, each in a real worker."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from packaging.version import Version
+from typer.testing import CliRunner
+
+from conformance import audit, auditing, environments, registry, report
+from conformance.adapter import Rule
+from conformance.auditing import bisecting, causes, history, pages, signatures, upgrade
+from conformance.auditing.causes import sections, shift
+from conformance.auditing.signatures import Parameter, compared
+from conformance.cli import app
+from conformance.convention import Convention
+from conformance.environments import Environment, EnvironmentFailure
+from conformance.errors import UserError
+from conformance.registry import Origin
+from conformance.report import RunInfo
+from conformance.tests.test_report import raised, row
+
+EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
+
+# A library: 1.0 clips at 1e-15; 2.0 clips at 1e-7, as its notes say; 3.0 also doubles every loss, as nothing says;
+# 4.0 does not.  2.5 cannot be installed.
+
+SOURCE = """
+import warnings
+import numpy as np
+
+VERSION = {version}
+EPS = 1e-15 if VERSION < 2 else 1e-7
+
+def compute(y, p):
+    p = np.clip(p, EPS, 1 - EPS)
+    loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    if VERSION == 3:
+        warnings.warn("log_loss will go", FutureWarning)
+        return 2 * loss
+    return loss
+
+if VERSION < 2:
+    def log_loss(y_true, y_pred, *, eps=1e-15):
+        if np.any(p_bad(y_pred)):
+            raise TypeError("bad " + str(VERSION))
+        return compute(y_true, y_pred)
+else:
+    def log_loss(y_true, y_proba, *, base=None):
+        if np.any(p_bad(y_proba)):
+            raise ValueError("bad " + str(VERSION))
+        return compute(y_true, y_proba)
+
+def p_bad(p):
+    return (p < 0) | (p > 1)
+"""
+CASES = """\
+# yaml-language-server: $schema=https://raw.githubusercontent.com/cross-entropy-conformance/cross-entropy-conformance/main/conformance/case.schema.json
+about: What a library of ours does.
+source: https://example.org/
+loss: binary
+given: probabilities
+target: binary
+cases:
+  plain:
+    why: Nothing special.
+    predictions: [0.25, 0.5, 0.75]
+    labels: [1.0, 0.0, 1.0]
+    dtypes: [float64]
+  clipped:
+    why: Every clip shows.
+    predictions: [0.0, 0.5]
+    labels: [1.0, 0.0]
+    dtypes: [float64]
+  beyond:
+    why: It is no probability.
+    predictions: [1.5, 0.5]
+    labels: [1.0, 0.0]
+    dtypes: [float64]
+    expect: {error: invalid_probability}
+"""
+
+
+ADAPTER = """
+import numpy as np
+
+from conformance.adapter import Call, Framework, Function, Rule, Tensor, labels, predictions
+from conformance.convention import Convention
+
+
+def lower(problem):
+    return Call("fakelosses.log_loss", {"y": labels(problem, problem.dtype), "p": predictions(problem)})
+
+
+FRAMEWORK = Framework(
+    name="fake",
+    distributions=("fake-losses",),
+    modules=("fakelosses",),
+    functions=(
+        Function(
+            name="fake.log_loss",
+            path="fakelosses.log_loss",
+            ranks={"binary": range(1, 2)},
+            takes=("probabilities",),
+            targets=frozenset({"binary"}),
+            reductions=frozenset({"mean"}),
+            dtypes=frozenset({"float64"}),
+            rules=(
+                Rule(Convention(clip=1e-7), ">=2", source="https://example.org/2"),
+                Rule(Convention(clip=1e-15), "<2", source="https://example.org/1"),
+            ),
+            lower=lower,
+        ),
+    ),
+    tensor=lambda tensor, memory: memory,
+    literal=Tensor.source,
+    array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
+    imports="import fakelosses",
+)
+"""
+SPACE: dict[str, object] = {}
+exec(ADAPTER, SPACE)
+FRAMEWORK = SPACE["FRAMEWORK"]
+NEW_DOCUMENTS = "https://example.org/2"
+RELEASES = [Version(text) for text in ("1.0", "1.1", "2.0", "2.1", "2.5", "2.6", "3.0", "4.0")]
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Environments of that library, made here; gives the list of those that were made."""
+    made = []
+
+    def build(wanted, told=print, *, refresh=False):
+        version = next(one.partition("==")[2] for one in wanted.requirements if one.startswith("fake-losses=="))
+        if version in ("2.5", "9.9"):
+            raise EnvironmentFailure(wanted, "it cannot be resolved")
+        folder = tmp_path / "environments" / version
+        (folder / f"fake_losses-{version}.dist-info").mkdir(parents=True, exist_ok=True)
+        metadata = f"Metadata-Version: 2.1\nName: fake-losses\nVersion: {version}\n"
+        (folder / f"fake_losses-{version}.dist-info" / "METADATA").write_text(metadata)
+        number = int(version.partition(".")[0])
+        (folder / "fakelosses.py").write_text(SOURCE.replace("{version}", str(number)))
+        made.append(version)
+        return Environment(wanted.name, sys.executable, {"PYTHONPATH": str(folder)}, {"fake-losses": version}, "3")
+
+    adapter = tmp_path / "fakeadapter.py"
+    adapter.write_text(ADAPTER)
+    conventions = tuple(rule.convention for rule in FRAMEWORK.functions[0].rules)
+    monkeypatch.setattr(registry, "frameworks", lambda: (FRAMEWORK,))
+    monkeypatch.setattr(registry, "origin", lambda _: Origin("fakeadapter:FRAMEWORK", str(adapter)))
+    monkeypatch.setattr(registry, "conventions", lambda: conventions)
+    monkeypatch.setattr(environments, "build", build)
+    monkeypatch.setattr(environments, "releases", lambda _: list(RELEASES))
+    return made
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "cases" / "binary"
+    folder.mkdir(parents=True)
+    (folder / "fake.yaml").write_text(CASES)
+    return folder.parent
+
+
+def invoke(*words):
+    """What a command did; a UserError, which `main` prints, is its exception."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def audited(corpus, tmp_path, old, new, *more):
+    folder = tmp_path / "audit"
+    result = invoke("audit", f"fake-losses=={old}", f"fake-losses=={new}", "--cases", corpus, "--report", folder, *more)
+    return result, folder
+
+
+# An audit
+
+
+def test_an_audit_tells_what_is_documented_from_what_is_not(library, corpus, tmp_path):
+    result, folder = audited(corpus, tmp_path, "1.0", "3.0")
+    assert result.exit_code == 1, result.output
+    assert library == ["1.0", "3.0"]
+    said = json.loads((folder / "audit.json").read_text())
+    told = [(cause["section"], cause["severity"], cause["what"], cause["rows"]) for cause in said["causes"]]
+    assert told == [
+        ("undocumented", "regression", "right, returns a number -> wrong, returns a number", 2),
+        ("wording", "change", "raises ValueError, and raised TypeError", 1),
+    ]
+    assert said["answer"][0].startswith("Yes: from fake 1.0 to 3.0 fake.log_loss answers 2 of 3 questions otherwise")
+    assert said["versions"] == {"fake": ["1.0", "3.0"]}
+
+
+def test_a_documented_change_names_the_choice_the_release_and_the_source(library, corpus, tmp_path):
+    result, folder = audited(corpus, tmp_path, "1.0", "4.0")
+    assert result.exit_code == 0, result.output
+    (cause,) = (cause for cause in json.loads((folder / "audit.json").read_text())["causes"] if cause["announced"])
+    assert cause["what"] == "clip 1e-15 -> 1e-07 (since 2)"
+    assert cause["announced"][0]["source"] == NEW_DOCUMENTS
+    assert (cause["worst"]["case"], cause["rows"]) == ("binary/fake/clipped", 1)
+    assert float(cause["worst"]["before"]) > float(cause["worst"]["after"])
+    assert f"[\\>=2]({NEW_DOCUMENTS})" in (folder / "audit.md").read_text()
+    assert "Documented changes" in result.output
+
+
+def test_an_audit_leaves_both_reports_and_their_difference(library, corpus, tmp_path):
+    _, folder = audited(corpus, tmp_path, "1.0", "4.0")
+    found = audit.difference(folder / "old", folder / "new")
+    assert found.old.versions == {"fake": "1.0"}
+    assert len(found.changes) == 3
+    lines = list(csv.DictReader(io.StringIO((folder / "audit.csv").read_text())))
+    assert sorted(line["section"] for line in lines) == ["documented", "wording"]
+
+
+def test_an_audit_tells_how_calls_change(library, corpus, tmp_path):
+    _, folder = audited(corpus, tmp_path, "1.0", "3.0", "--fail-on", "never")
+    told = [change["what"] for change in json.loads((folder / "audit.json").read_text())["signatures"]]
+    assert told == [
+        "parameter eps=1e-15 is gone",
+        "parameter y_pred is now called y_proba",
+        "parameter base=None is new",
+        "deprecated: FutureWarning: log_loss will go",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "status"),
+    [
+        ("1.0", "1.1", "any", 0),
+        ("1.0", "4.0", "regression", 0),
+        ("1.0", "4.0", "change", 1),
+        ("1.0", "4.0", "any", 1),
+        ("2.0", "2.1", "any", 0),
+        ("2.0", "3.0", "never", 0),
+        ("2.0", "3.0", "regression", 1),
+        ("3.0", "2.0", "regression", 0),
+    ],
+)
+def test_the_exit_status_says_whether_it_is_as_bad_as_asked(library, corpus, tmp_path, old, new, level, status):
+    result, _ = audited(corpus, tmp_path, old, new, "--fail-on", level, "-k", "plain or clipped")
+    assert result.exit_code == status, result.output
+
+
+def test_nothing_changed_is_said_so(library, corpus, tmp_path):
+    result, _ = audited(corpus, tmp_path, "1.0", "1.1")
+    assert result.output.startswith("No: from fake 1.0 to 1.1 nothing that was asked changes")
+
+
+@pytest.mark.parametrize("form", ["markdown", "json"])
+def test_what_is_printed_is_what_is_written(library, corpus, tmp_path, form):
+    result, folder = audited(corpus, tmp_path, "1.0", "2.0", "--format", form, "-k", "clipped")
+    text = (folder / f"audit.{'md' if form == 'markdown' else form}").read_text()
+    assert result.stdout == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("1.0", "9.9", "fake-losses==9.9: it cannot be resolved"),
+        ("1.0", "1.0", "both sides are fake-losses==1.0"),
+        ("1.0", "1.1 -k", "is no requirement"),
+    ],
+)
+def test_what_cannot_be_audited_is_one_message(library, corpus, tmp_path, old, new, why):
+    result, _ = audited(corpus, tmp_path, old, new)
+    assert isinstance(result.exception, UserError)
+    assert why in str(result.exception)
+
+
+def test_an_item_that_cannot_be_asked_is_left_out_on_both_sides(library, corpus, tmp_path, monkeypatch):
+    def rows_of(items, suite, isolated):
+        for made in real(items, suite, isolated):
+            lost = not isinstance(made, str) and made["case"].endswith("plain") and made["version"] == "1.0"
+            yield f"fake.log_loss-{made['case']}-float64-mean: no" if lost else made
+
+    real = upgrade.running.rows_of
+    monkeypatch.setattr(upgrade.running, "rows_of", rows_of)
+    result, folder = audited(corpus, tmp_path, "1.0", "1.1")
+    assert result.exit_code == 2
+    assert "not asked, and left out on both sides" in result.output
+    assert json.loads((folder / "new" / "run.json").read_text())["complete"] is False
+    assert "of 2 questions" in result.output
+
+
+# Causes
+
+
+def changes(old, new, **versions):
+    stays = row("keras.Stays", case="binary/stays")
+    return audit.changes(report.frame([*old, stays]), report.frame([*new, stays]))
+
+
+def told(old, new):
+    return causes.causes(changes([old], [new]))
+
+
+BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (row(), row(got="9.0", **BAD), "right, returns a number -> wrong, returns a number"),
+        (row(got="nan", **BAD), row(), "wrong, returns nan -> right, returns a number"),
+        (row(), raised("torch.A"), "right, returns a number -> wrong, raises ValueError"),
+        (row(), row(got="1.5"), "right, returns a number as before, but another one"),
+        (row(), row(got="[1.0, Infinity]", **BAD), "right, returns a number -> wrong, returns inf"),
+        (row(), raised("torch.A", status="crashed", exception=""), "right, returns a number -> crashed"),
+        (row(), row(warnings="UserWarning: x"), "warns: UserWarning: x"),
+        (raised("torch.A"), raised("torch.A", exception="TypeError: no"), "raises TypeError, and raised ValueError"),
+        (raised("torch.A"), raised("torch.A", exception="ValueError: yes"), "words its ValueError otherwise"),
+        (row(result_dtype="float32"), row(result_dtype="float64"), "dtype float32 -> float64"),
+    ],
+)
+def test_a_cause_says_what_happened(old, new, what):
+    (cause,) = told(old, new)
+    assert cause.what == what
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "section"),
+    [
+        (row(), row(), "unchanged"),
+        (row(), row(got="1.01"), "rounding"),
+        (row(), row(got="1.5"), "undocumented"),
+        (row(), row(status="diverges", convention="clip=1e-15"), "judgement"),
+        (row(), row(status="diverges", convention="clip=1e-15", warnings="UserWarning: x"), "wording"),
+        (row(), row(warnings="UserWarning: x"), "wording"),
+        (row(), raised("torch.A", status="agrees"), "undocumented"),
+        (raised("torch.A"), raised("torch.A", exception="TypeError: no"), "wording"),
+    ],
+)
+def test_the_section_of_a_row(old, new, section):
+    table = changes([old], [new])
+    assert sections(table)[table["function"] == "torch.A"].tolist() == [section]
+
+
+def test_what_came_is_told_as_support():
+    table = changes([row()], [row(), row("torch.B"), row(dtype="float16")])
+    assert [(cause.function, cause.what) for cause in causes.causes(table)] == [
+        ("torch.A", "can be asked now, float16"),
+        ("torch.B", "the function is new"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "far"),
+    [
+        ("1.0", "2.0", 0.5),
+        ("1e-9", "2e-9", 1e-9),
+        ("[0.0, 4.0]", "[0.0, 3.0]", 0.25),
+        ("[NaN, 4.0]", "[1.0, 3.0]", 0.25),
+        ("-Infinity", "1.0", np.nan),
+        ("nan", "1.0", np.nan),
+        ("1e308", "-1e308", 2.0),
+        ("1.0", "[1.0]", np.nan),
+        ("", "1.0", np.nan),
+    ],
+)
+def test_how_far_an_answer_moves(old, new, far):
+    np.testing.assert_allclose(shift(old, new), far)
+
+
+def test_of_a_set_the_member_that_moved_is_told_with_its_release(monkeypatch):
+    def rule(versions, *names):
+        return Rule(Convention(rejects=frozenset(names)), versions, source=f"https://example.org/{versions}")
+
+    many = (
+        rule("<2", "one_class"),
+        rule(">=2,<3", "one_class", "nan_weight"),
+        rule(">=3", "one_class", "nan_weight", "no_weight"),
+    )
+    described = dataclasses.replace(FRAMEWORK.functions[0], name="setty.loss", rules=many)
+    framework = dataclasses.replace(FRAMEWORK, name="setty", functions=(described,))
+    monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
+    said = {"status": "diverges", "convention": "rejects=nan_weight", "exception": "ValueError: no"}
+    new = raised("setty.loss", version="3.1", **said)
+    (cause,) = told(row("setty.loss", version="1.0"), new)
+    assert cause.what == "rejects nan_weight (since 2)"
+    assert cause.sources == ("https://example.org/>=2,<3",)
+
+
+# Signatures
+
+
+def parameters(text):
+    """`a b=1 | c=2`: what follows the bar is keyword-only."""
+    found, kind = [], "positional or keyword"
+    for word in text.split():
+        if word == "|":
+            kind = "keyword-only"
+        else:
+            name, _, default = word.partition("=")
+            found.append(Parameter(name, kind, default))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds"),
+    [
+        ("a b=1", "a b=1", []),
+        ("a b=1", "a", ["removed"]),
+        ("a", "a b=1", ["added"]),
+        ("a b", "a c", ["renamed"]),
+        ("a b=1", "a c=2", ["removed", "added"]),
+        ("a b", "a c=None | b='deprecated'", ["renamed", "default", "deprecated"]),
+        ("a b=1", "a b=2", ["default"]),
+        ("a b=1", "a | b=1", ["kind"]),
+        ("a b", "b a", ["place", "place"]),
+        ("a b", "a x b", ["place", "added"]),
+        ("a | b=1 c=2", "a | c=2 b=1", []),
+        ("a | b=1", "a | b='deprecated'", ["deprecated"]),
+        ("a b=1 c=2", "a d=1 e=2", ["renamed", "renamed"]),
+    ],
+)
+def test_signatures_compared(old, new, kinds):
+    found = compared("p", ["f"], parameters(old), parameters(new))
+    assert [change.kind for change in found] == kinds
+    assert all(str(change) for change in found)
+
+
+def test_a_path_that_is_gone_is_a_function_lost():
+    assert [change.kind for change in compared("p", ["f"], [], None)] == ["function lost"]
+    assert [change.kind for change in compared("p", ["f"], None, [])] == ["function gained"]
+    assert compared("p", ["f"], None, None) == []
+
+
+def test_addresses_in_defaults_are_no_change():
+    told = ([["x", "keyword-only", f"<object object at 0x7f{digit}0>"]] for digit in "ab")
+    assert compared("p", ["f"], *map(signatures.parameters, told)) == []
+
+
+# Bisecting
+
+
+def bisected(corpus, good, bad, *more):
+    return invoke("bisect", "fake-losses", good, bad, "--cases", corpus, *more)
+
+
+def test_it_finds_the_release_with_few_environments(library, corpus):
+    result = bisected(corpus, "1.0", "2.6", "--case", "binary/fake/clipped")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("fake-losses 2.0 is the first release in which the answer is another, after 1.1")
+    assert f"documented: {NEW_DOCUMENTS}" in result.output
+    assert "import fakelosses" in result.output
+    assert len(library) <= 5
+
+
+def test_a_release_that_cannot_be_had_is_stepped_around(library, corpus):
+    result = bisected(corpus, "2.0", "4", "--case", "binary/fake/plain")
+    assert result.exit_code == 1
+    assert "2.0 and 4.0 answer alike to the bit" in str(result.output)
+    result = bisected(corpus, "2.1", "3.0", "--case", "binary/fake/plain")
+    assert "fake-losses 3.0 is the first" in result.output
+    assert "no adapter documents it" in result.output
+    assert "2.5: fake-losses==2.5: it cannot be resolved" in result.output
+
+
+def test_an_end_that_cannot_be_had_moves_inwards(library, corpus):
+    result = bisected(corpus, "2.5", "3.0", "--case", "binary/fake/plain")
+    assert result.output.startswith("fake-losses 3.0 is the first release in which the answer is another, after 2.6")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("1.0", "3.0", "--case", "binary/fake/plane"), "there is no case binary/fake/plane; did you mean"),
+        (("1.0", "3.0", "--case", "binary/fake/plain", "--function", "fake.loss"), "there is no such function"),
+        (("1.0", "3.0", "--case", "binary/fake/plain", "--dtype", "float32"), "is not asked as float32 there, but as"),
+        (("0.9", "3.0", "--case", "binary/fake/plain"), "there is no release 0.9 of fake-losses on the package index"),
+        (("new", "3.0", "--case", "binary/fake/plain"), "new is no version"),
+        (("3.0", "1.0", "--case", "binary/fake/plain"), "3.0 is not before 1.0"),
+    ],
+)
+def test_what_cannot_be_bisected_is_one_message(library, corpus, words, why):
+    result = bisected(corpus, *words)
+    assert isinstance(result.exception, UserError), result.output
+    assert why in str(result.exception)
+
+
+def test_a_version_is_itself_or_the_first_below_it():
+    releases = [Version(text) for text in ("1.0", "1.0.2", "1.1.1", "1.1.3", "1.10")]
+    assert bisecting.between("1.0", "1.1", releases, "x") == releases[:3]
+    with pytest.raises(UserError, match="the nearest are"):
+        bisecting.between("1.0", "1.2", releases, "x")
+
+
+def search(answers, broken=()):
+    """A search through releases 0, 1, 2 ... with these answers."""
+    asked = []
+
+    def probe(release):
+        asked.append(release.major)
+        if release.major in broken:
+            raise UserError(f"{release}: no")
+        got = answers[release.major]
+        return report.frame([row(got=got, version=str(release), budget=0.1)])
+
+    case = type("Case", (), {"id": "categorical/a/case"})
+    wish = bisecting.Wish("x", case)
+    return bisecting.bisect(wish, [Version(str(n)) for n in range(len(answers))], probe, lambda _: None), asked
+
+
+@pytest.mark.parametrize("boundary", [1, 2, 16, 17, 31, 32])
+def test_any_boundary_is_found_in_log2_steps(boundary):
+    found, asked = search(["1.0"] * boundary + ["5.0"] * (33 - boundary))
+    assert (found.before.major, found.after.major) == (boundary - 1, boundary)
+    assert len(asked) == len(set(asked)) <= 2 + 5
+    assert not found.again
+
+
+def test_rounding_alone_is_searched_for_where_nothing_else_differs():
+    found, _ = search(["1.0"] * 3 + ["1.001"] * 4)
+    assert found.rounding
+    assert found.after.major == 3
+
+
+def test_rounding_does_not_hide_a_change():
+    found, _ = search(["1.0", "1.001", "1.0", "5.0", "5.001"])
+    assert not found.rounding
+    assert found.after.major == 3
+
+
+def test_small_steps_that_add_up_are_told():
+    found, _ = search(["1.0", "1.06", "1.12"])
+    assert len(found.changes) == 1
+
+
+def test_a_second_change_is_mentioned():
+    found, _ = search(["1.0", "1.0", "5.0", "5.0", "9.0"])
+    assert found.again
+    assert any("changes again" in line for line in bisecting.lines(found))
+
+
+def test_what_lies_in_a_gap_is_said():
+    found, _ = search(["1.0", "1.0", "1.0", "5.0", "5.0"], broken=(2,))
+    assert [version.major for version in found.untried] == [2]
+    assert any("could not be had" in line for line in bisecting.lines(found))
+
+
+def test_ends_that_cannot_be_had():
+    with pytest.raises(UserError, match="no two releases can be had"):
+        search(["1.0", "2.0"], broken=(1,))
+
+
+# A history
+
+
+def multi(tmp_path, *rows):
+    results = report.frame(rows)
+    report.write(tmp_path, results, RunInfo(planned=len(results)))
+    return tmp_path
+
+
+def at(version, got="1.0", **rest):
+    return row("torch.A", got=got, version=version, environment=rest.pop("environment", f"torch=={version}"), **rest)
+
+
+def test_a_history_tells_which_release_changed_what(tmp_path):
+    path = multi(tmp_path, at("1.9"), at("1.10", "5.0", **BAD), at("1.11", "5.0", **BAD), at("2.0"))
+    found = history.history(path)
+    assert [(step.before, step.after, len(step.causes)) for step in found.steps] == [
+        ("1.9", "1.10", 1),
+        ("1.10", "1.11", 0),
+        ("1.11", "2.0", 1),
+    ]
+    lines = list(csv.DictReader(io.StringIO(history.as_csv(found))))
+    assert [(line["release"], line["kind"], line["documented"]) for line in lines] == [
+        ("1.10", "regression", "no"),
+        ("2.0", "improvement", "no"),
+    ]
+    assert "Nothing changed in 1.11" in history.markdown(found)
+
+
+def test_backends_have_a_history_each(tmp_path):
+    rows = [at(version, environment=f"torch[{name}]=={version}") for version in ("1", "2") for name in ("a", "b")]
+    found = history.history(multi(tmp_path, *rows))
+    assert [(step.place, step.before, step.after) for step in found.steps] == [("[a]", "1", "2"), ("[b]", "1", "2")]
+
+
+def test_releases_that_are_there_twice_are_refused(tmp_path):
+    rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
+    with pytest.raises(audit.AuditError, match="cannot be told apart"):
+        history.history(multi(tmp_path, *rows))
+
+
+def test_one_release_has_no_history(tmp_path):
+    with pytest.raises(audit.AuditError, match="there is no history in it"):
+        history.history(multi(tmp_path, at("1")))
+
+
+def test_a_history_of_what_others_wrote_is_harmless(tmp_path):
+    path = multi(tmp_path, at("1"), raised("torch.A", version="2", environment="torch==2", exception=f"E: {EVIL}"))
+    text = history.markdown(history.history(path))
+    assert "\x1b" not in text
+    assert "<script>" not in text.replace("`", "").replace("\\<script\\>", "") or "`" in text
+    assert "\n# big" not in text
+    assert all(not line.startswith("=") for line in history.as_csv(history.history(path)).splitlines())
+
+
+def test_history_is_written_and_the_same_every_time(tmp_path):
+    path = multi(tmp_path / "report", at("1"), at("2", "5.0", **BAD))
+    texts = []
+    for name in ("a", "b"):
+        result = invoke("history", path, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        texts.append([(tmp_path / name / f"history.{kind}").read_text() for kind in ("md", "csv")])
+    assert texts[0] == texts[1]
+
+
+def test_an_environment_that_could_not_be_had_is_in_the_history(library, tmp_path, corpus):
+    words = [word for version in ("1.0", "2.0", "2.5") for word in ("--with", f"fake-losses=={version}")]
+    invoke("run", *words, "--cases", corpus, "--report", tmp_path / "run")
+    result = invoke("history", tmp_path / "run")
+    assert "clip 1e-15 -\\> 1e-07 (since 2)" in result.output
+    assert "it cannot be resolved" in result.output
+
+
+def test_pages_of_what_others_wrote_are_harmless():
+    table = changes([row()], [raised("torch.A", exception=f"E: {EVIL}", warnings=f"FutureWarning: {EVIL}")])
+    side = audit.Side(EVIL, {})
+    said = signatures.deprecations(table, {})
+    found = auditing.Audit(
+        audit.Difference(side, side, table), {"torch": ("1", "2")}, sections(table), causes.causes(table), said, (EVIL,)
+    )
+    text = pages.markdown(found)
+    assert "\x1b" not in text
+    assert "\n# big" not in text
+    assert json.loads(pages.as_json(found))["signatures"][0]["kind"] == "deprecated"
+    assert all("\x1b" not in str(getattr(piece, "renderable", piece)) for piece in pages.terminal(found))
+
+
+# For real
+
+
+def test_scikit_learn_audited_for_real(tmp_path):
+    try:
+        for text in ("scikit-learn==1.1.3", "scikit-learn==1.9.1"):
+            environments.build(environments.parse(text), lambda _: None)
+    except UserError as error:
+        pytest.skip(f"no environment can be made here: {error}")
+    folder = tmp_path / "audit"
+    result = invoke("audit", "scikit-learn==1.1.3", "scikit-learn==1.9.1", "-k", "article", "--report", folder)
+    assert result.exit_code == 0, result.output
+    said = json.loads((folder / "audit.json").read_text())
+    assert said["versions"] == {"sklearn": ["1.1.3", "1.9.1"]}
+    kinds = {(change["kind"], change["name"]) for change in said["signatures"]}
+    assert {("removed", "eps"), ("renamed", "y_pred")} <= kinds
+    assert textwrap.shorten(said["answer"][0], 200) in " ".join(result.output.split())
