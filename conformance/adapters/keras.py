@@ -3,6 +3,9 @@
 A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
 before, float32 is all that can be asked of it.  A loss of Keras 2 keeps the dtype of the predictions.
 `mean_with_sample_weight` is a second way to say mean, with another divisor, and a function of its own.
+
+Each backend computes the losses in its own words, and those of TensorFlow are the default.  The other backends
+have computed in no more than 32 bits since 3.12, whatever dtype a loss is given.
 """
 
 from __future__ import annotations
@@ -49,6 +52,13 @@ LOSSES: dict[str, tuple[Loss, frozenset[str], frozenset[str], frozenset[str], di
 
 
 SOURCE = "https://github.com/keras-team/keras/blob/"
+TENSORFLOW = frozenset({"tensorflow"})
+OTHERS = frozenset({"jax", "torch", "numpy"})
+BACKENDS: dict[str, tuple[tuple[frozenset[str], dict[str, Any]], ...]] = {
+    # loss: backends on which it documents more than on TensorFlow, and what; since 3.0
+    "BinaryCrossentropy": ((frozenset({"torch"}), {"cancellation": "logits", "log_floor": -100.0}),),
+    "SparseCategoricalCrossentropy": ((OTHERS, {"renormalise": "before_clip"}),),
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Era:
 
     unreduced: how reduction none is said.  dtypes: in which they compute; cast: whether that is an argument.
     ignore: whether a class can be ignored.  empty: what a reduction of an empty batch is, in the convention's words.
+    variants: the backends that it is about, None for all.
     """
 
     versions: str
@@ -66,15 +77,28 @@ class Era:
     ignore: bool = True
     empty: str = "unreduced"
     source: str = DOCUMENTATION
+    variants: frozenset[str] | None = None
 
 
+CAPPED = Era(
+    ">=3.12",
+    dtypes=tuple(dtype for dtype in DTYPES if dtype != "float64"),
+    source="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
+    variants=OTHERS,
+)
 ERAS = (
-    Era(">=3.4"),
+    Era(">=3.4", variants=TENSORFLOW),
+    CAPPED,
+    Era(">=3.4,<3.12", variants=OTHERS),
     Era(">=3,<3.4", cast=False, dtypes=("float32",), source=SOURCE + "v3.3.3/keras/src/losses/losses.py"),
     Era(">=2.10,<3", "none", cast=False, empty="reduced", source=SOURCE + "v2.15.0/keras/losses.py"),
     Era("<2.10", "none", cast=False, ignore=False, empty="reduced", source=SOURCE + "v2.8.0/keras/losses.py"),
 )
-WEIGHTED = Era(">=3.7", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py")
+WEIGHTED = (
+    Era(">=3.7", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=TENSORFLOW),
+    CAPPED,
+    Era(">=3.7,<3.12", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=OTHERS),
+)
 
 
 def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
@@ -101,17 +125,14 @@ def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
 def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
     divisor = "kept" if mean == "sum_over_batch_size" else "sample_weight"
-    accepts = choices["accepts"] | {"invalid_probability"}
-    convention = Convention(
-        **{
-            **choices,
-            "mean_divides_by": divisor,
-            "clip": 1e-7,
-            "empty_mean": "zero",
-            "accepts": accepts,
-            "empty_batch": era.empty,
-        }
-    )
+    usual: dict[str, Any] = {
+        **choices,
+        "mean_divides_by": divisor,
+        "clip": 1e-7,
+        "empty_mean": "zero",
+        "accepts": choices["accepts"] | {"invalid_probability"},
+        "empty_batch": era.empty,
+    }
     return Function(
         name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",
@@ -123,17 +144,27 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),
-        rules=(Rule(convention, source=era.source),),
+        rules=(*on_backends(name, usual), Rule(Convention(**usual), source=era.source)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),
         versions=era.versions,
+        variants=era.variants,
     )
+
+
+def on_backends(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
+    """What a loss does in another way than usual on some backends; Keras 2 has none but TensorFlow."""
+    for backends, choices in BACKENDS.get(name, ()):
+        for backend in sorted(backends):
+            source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
+            yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
 
 
 def functions() -> Iterator[Function]:
     for era in ERAS:
         yield from (function(name, era) for name in LOSSES)
-    yield from (function(name, WEIGHTED, "mean_with_sample_weight") for name in LOSSES)
+    for era in WEIGHTED:
+        yield from (function(name, era, "mean_with_sample_weight") for name in LOSSES)
 
 
 def tensor(tensor: Tensor, memory: Array) -> Any:

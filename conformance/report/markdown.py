@@ -312,7 +312,8 @@ def status_table(results: pd.DataFrame) -> Table:
         place = f" in {environment}" if several[framework] and not str(environment).endswith(f"=={version}") else ""
         shown.add_row(escape(f"{framework} {version}{place}") if version else "not to be had")
         for function, line in counts(rows).iterrows():
-            shown.add_row(at_joints(str(function).partition(".")[2] if version else str(function)), *_cells(line, names))
+            own = str(function).partition(".")[2] if version else str(function)
+            shown.add_row(at_joints(own), *_cells(line, names))
     shown.add_section()
     shown.add_row("all", *_cells(found.sum(), names))
     return shown
