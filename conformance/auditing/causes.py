@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,6 +134,8 @@ def same_answer(table: pd.DataFrame) -> pd.Series:
     return returned & (raised[0] == raised[1]) & (table["old_result_dtype"] == table["new_result_dtype"]) & ended
 
 
+_SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
+"""What is told of a section's causes as one, however bad its rows."""
 _Key = tuple[Section, str, str, str, tuple[Announced, ...]]
 """What rows of one cause share: the first fields of `Cause`."""
 
@@ -148,7 +151,7 @@ def causes(table: pd.DataFrame) -> list[Cause]:
     for line, where in zip(records(table), section.tolist(), strict=True):
         if where in CHANGED:
             announced, what = _told(line, where, known)
-            severity = "change" if where == "documented" else line["severity"]
+            severity = _SEVERITY.get(where, line["severity"])
             groups.setdefault((where, severity, line["function"], what, announced), []).append(line)
     found = [_cause(key, lines) for key, lines in groups.items()]
 
@@ -225,26 +228,30 @@ def _explained(line: Mapping[str, Any]) -> str:
 
 
 def _support(line: Mapping[str, Any]) -> str:
-    side = "new" if line["kinds"].partition("; ")[0].endswith(("gained", "added")) else "old"
-    said = {
-        "function lost": "the function is gone",
-        "function gained": "the function is new",
-        "support lost": "cannot be asked any more",
-        "support gained": "can be asked now",
-    }.get(line["kinds"].partition("; ")[0], "the case differs")
-    failing = line[f"{side}_status"] in FAILING
-    asked = "" if said.startswith("the function") else f", {line['dtype']}"
-    return f"{said}{asked}" + (f", and {line[f'{side}_status'].replace('_', ' ')}" if failing else "")
+    """What can be asked on one side only.  Both sides of an audit are asked the same cases, so a case is never lost."""
+    kind = line["kinds"].partition("; ")[0]
+    gained = kind.endswith(("gained", "added"))
+    if kind.startswith("function"):
+        return "the function is new" if gained else "the function is gone"
+    if not gained:
+        return f"cannot be asked any more, {line['dtype']}"
+    failing = line["new_status"] in FAILING
+    return f"can be asked now, {line['dtype']}" + (f", and {line['new_status'].replace('_', ' ')}" if failing else "")
 
 
 def _wording(line: Mapping[str, Any]) -> str:
     names = [line[f"{side}_exception"].partition(":")[0] for side in ("old", "new")]
     if names[0] != names[1]:
         return f"raises {names[1] or 'nothing'}, and raised {names[0] or 'nothing'}"
-    was, now = (set(filter(None, line[f"{side}_warnings"].split(" | "))) for side in ("old", "new"))
+    was, now = (set(filter(None, _unsized(line[f"{side}_warnings"]).split(" | "))) for side in ("old", "new"))
     told = [f"no longer warns: {text}" for text in sorted(was - now)]
     told += [f"warns: {text}" for text in sorted(now - was)]
     return "; ".join(told) or f"words its {names[0]} otherwise"
+
+
+def _unsized(warnings: str) -> str:
+    """Warnings without the shapes that they name, which tell two of one kind apart."""
+    return re.sub(r"\(\d[\d, ]*\)", "(...)", warnings)
 
 
 def _behaviour(line: Mapping[str, Any], side: str) -> str:

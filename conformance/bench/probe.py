@@ -150,6 +150,18 @@ def isolated() -> Result:
     return {"status": status}
 
 
+def audited(*sides: str) -> Result:
+    """`conformance audit`."""
+    from conformance.cli import app
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            app(["audit", *sides, "--report", folder])
+        except SystemExit as finished:
+            status = finished.code
+    return {"status": status}
+
+
 def round_trip() -> Result:
     """Calls of small cases in a worker and in this process, seconds each; and bytes per second to a worker."""
     calls = [asked.call for asked in map(ask, _small_items("sklearn"))]
@@ -261,7 +273,7 @@ def _peak() -> int:
 
 KINDS: dict[str, Callable[..., Result]] = {
     kind.__name__: kind
-    for kind in (started, imported, pytest, rows, corpus, isolated, round_trip, bare_memory, row_memory)
+    for kind in (started, imported, pytest, rows, corpus, isolated, audited, round_trip, bare_memory, row_memory)
 }
 
 if __name__ == "__main__":
