@@ -54,10 +54,10 @@ LOSSES: dict[str, tuple[Loss, frozenset[str], frozenset[str], frozenset[str], di
 SOURCE = "https://github.com/keras-team/keras/blob/"
 TENSORFLOW = frozenset({"tensorflow"})
 OTHERS = frozenset({"jax", "torch", "numpy"})
-BACKENDS: dict[str, tuple[tuple[frozenset[str], dict[str, Any]], ...]] = {
-    # loss: backends on which it documents more than on TensorFlow, and what; since 3.0
-    "BinaryCrossentropy": ((frozenset({"torch"}), {"cancellation": "logits", "log_floor": -100.0}),),
-    "SparseCategoricalCrossentropy": ((OTHERS, {"renormalise": "before_clip"}),),
+BACKENDS: dict[str, dict[str, dict[str, Any]]] = {
+    # loss: by backend, what is chosen in another way than on TensorFlow; since 3.0
+    "BinaryCrossentropy": {"torch": {"cancellation": "logits", "log_floor": -100.0}},
+    "SparseCategoricalCrossentropy": {name: {"renormalise": "before_clip"} for name in sorted(OTHERS)},
 }
 
 
@@ -154,10 +154,9 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
 
 def on_backends(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
     """What a loss does in another way than usual on some backends; Keras 2 has none but TensorFlow."""
-    for backends, choices in BACKENDS.get(name, ()):
-        for backend in sorted(backends):
-            source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
-            yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
+    for backend, choices in BACKENDS.get(name, {}).items():
+        source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
+        yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
 
 
 def functions() -> Iterator[Function]:
@@ -188,7 +187,7 @@ def array(result: Any) -> tuple[Array, str]:
         return (tensorflow.cast(result, "float64") if name == "bfloat16" else result).numpy(), name
     name = keras.backend.standardize_dtype(result.dtype)
     if name == "bfloat16":  # a scalar of TensorFlow has no way to numpy in this dtype
-        result = keras.ops.cast(result, "float64")
+        result = keras.ops.cast(result, "float32")
     return keras.ops.convert_to_numpy(result), name
 
 

@@ -33,19 +33,23 @@ MINORS = {
         2.0.1 2.1.2 2.2.2 2.3.1 2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.13.0+cpu""",
 }
 RELEASES = {name: versions.split() for name, versions in MINORS.items()}
-EVERY = [(name, version) for name, versions in RELEASES.items() for version in versions]
+VARIANTS = {name: tuple(framework.variants) or ("",) for name, framework in FRAMEWORKS.items()}
+RUN = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+EVERY = [(name, version, variant) for name, variant in RUN for version in RELEASES[name]]
 
 
-def function(name: str, version: str) -> Function:
-    """The one description of a function in a release."""
-    (found,) = [f for f in functions_in(FRAMEWORKS[name.split(".")[0]], version) if f.name == name]
+def function(name: str, version: str, variant: str = "") -> Function:
+    """The one description of a function in a release and a variant, the first unless told otherwise."""
+    (found,) = [f for f in functions_in(FRAMEWORKS[name.split(".")[0]], version, variant) if f.name == name]
     return found
 
 
-def descriptions() -> Iterator[tuple[str, list[Function]]]:
-    for framework in FRAMEWORKS.values():
-        names = dict.fromkeys(function.name for function in framework.functions)
-        yield from ((name, [f for f in framework.functions if f.name == name]) for name in names)
+def descriptions() -> Iterator[tuple[str, str, list[Function]]]:
+    """Each function in each variant: its name, the variant, its descriptions."""
+    for framework, variant in RUN:
+        there = [f for f in FRAMEWORKS[framework].functions if f.variants is None or variant in f.variants]
+        for name in dict.fromkeys(f.name for f in there):
+            yield name, variant, [f for f in there if f.name == name]
 
 
 # Ranges
@@ -55,48 +59,57 @@ def test_every_adapter_says_which_releases_it_was_tried_with():
     assert set(RELEASES) == set(FRAMEWORKS)
 
 
-@pytest.mark.parametrize(("name", "version"), EVERY)
-def test_a_release_has_one_description_of_a_function(name, version):
-    names = [function.name for function in functions_in(FRAMEWORKS[name], version)]
+@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
+def test_a_release_has_one_description_of_a_function(name, version, variant):
+    names = [function.name for function in functions_in(FRAMEWORKS[name], version, variant)]
     assert names
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_a_function_that_came_stays(name):
+@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
+def test_a_release_has_the_same_functions_in_every_variant(name, version, variant):
+    usual = {function.name for function in functions_in(FRAMEWORKS[name], version)}
+    assert {function.name for function in functions_in(FRAMEWORKS[name], version, variant)} == usual
+
+
+def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
+    for name, framework in FRAMEWORKS.items():
+        for described in framework.functions:
+            for said in (described.variants, *(rule.variants for rule in described.rules)):
+                assert said is None or (said and said <= set(VARIANTS[name])), described.name
+
+
+@pytest.mark.parametrize(("name", "variant"), RUN)
+def test_a_function_that_came_stays(name, variant):
     seen: set[str] = set()
     for version in RELEASES[name]:
-        here = {function.name for function in functions_in(FRAMEWORKS[name], version)}
+        here = {function.name for function in functions_in(FRAMEWORKS[name], version, variant)}
         assert seen <= here, version
         seen = here
 
 
-@pytest.mark.parametrize(("name", "described"), list(descriptions()))
-def test_the_newest_range_is_open(name, described):
+@pytest.mark.parametrize(("name", "variant", "described"), list(descriptions()))
+def test_the_newest_range_is_open(name, variant, described):
     newest = [function for function in described if registry.within(NEWEST, function.versions)]
     assert len(newest) == 1
     assert all(specifier.operator == ">=" for specifier in SpecifierSet(newest[0].versions))
     assert newest[0] is described[0]
 
 
-@pytest.mark.parametrize(("name", "described"), list(descriptions()))
-def test_no_range_is_idle(name, described):
+@pytest.mark.parametrize(("name", "variant", "described"), list(descriptions()))
+def test_no_range_is_idle(name, variant, described):
     framework = name.split(".")[0]
     for function in described:
         assert any(registry.within(version, function.versions) for version in RELEASES[framework]), function.versions
 
 
-@pytest.mark.parametrize(("name", "version"), EVERY)
-def test_a_release_has_a_convention_for_every_kind_of_target(name, version):
-    for function in functions_in(FRAMEWORKS[name], version):
+@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
+def test_a_release_has_a_convention_for_every_kind_of_target(name, version, variant):
+    for function in functions_in(FRAMEWORKS[name], version, variant):
         for target in function.targets:
-            rules = [
-                rule
-                for rule in function.rules
-                if (rule.targets is None or target in rule.targets) and registry.within(version, rule.versions)
-            ]
-            assert rules, (function.name, target)
-            assert rules[0].source.startswith("https://"), (function.name, target)
+            rule = rule_for(function, version, target, variant)
+            assert rule in function.rules, (function.name, target)
+            assert rule.source.startswith("https://"), (function.name, target)
 
 
 # Calls
@@ -129,7 +142,11 @@ def values_of(call: Call) -> list[Any]:
 DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
 
 
-@pytest.mark.parametrize("function", DESCRIBED, ids=lambda function: f"{function.name}{function.versions}")
+def described_as(function: Function) -> str:
+    return " ".join([f"{function.name}{function.versions}", *sorted(function.variants or ())])
+
+
+@pytest.mark.parametrize("function", DESCRIBED, ids=described_as)
 def test_it_says_what_it_declares(function):
     count = 0
     for problem in asked_of(function):
@@ -143,9 +160,11 @@ def test_it_says_what_it_declares(function):
     assert count > 100
 
 
-def call(name: str, version: str, *, reduction: Any = "mean", dtype: str = "float32", **stated: Any) -> Call:
+def call(
+    name: str, version: str, variant: str = "", *, reduction: Any = "mean", dtype: str = "float32", **stated: Any
+) -> Call:
     """How a release is asked a small problem."""
-    described = function(name, version)
+    described = function(name, version, variant)
     loss = next(iter(described.ranks))
     given: dict[str, Any] = {"loss": loss, "given": described.takes[0]}
     if loss == "binary":
@@ -170,9 +189,10 @@ KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCros
 
 
 @pytest.mark.parametrize("loss", KERAS)
+@pytest.mark.parametrize("variant", VARIANTS["keras"])
 @pytest.mark.parametrize("version", RELEASES["keras"])
-def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, loss):
-    made = call(f"keras.{loss}", version, reduction="none")
+def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, variant, loss):
+    made = call(f"keras.{loss}", version, variant, reduction="none")
     assert made.init is not None
     assert made.init["reduction"] == ("none" if version.startswith("2.") else None)
     assert ("dtype" in made.init) == registry.within(version, ">=3.4")
@@ -222,8 +242,17 @@ def test_it_is_asked_from_the_release_on_that_can_say_it(name, first, before, st
         call(name, before, **stated)
 
 
-def test_the_weighted_mean_of_keras_came_with_3_7():
-    names = {version: len(functions_in(FRAMEWORKS["keras"], version)) for version in RELEASES["keras"]}
+@pytest.mark.parametrize("variant", VARIANTS["keras"])
+@pytest.mark.parametrize("loss", [*KERAS, *(f"{name}:mean_with_sample_weight" for name in KERAS)])
+def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(variant, loss):
+    for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3.7")):
+        there = variant == "tensorflow" or registry.within(version, "<3.12")
+        assert ("float64" in function(f"keras.{loss}", version, variant).dtypes) == there, version
+
+
+@pytest.mark.parametrize("variant", VARIANTS["keras"])
+def test_the_weighted_mean_of_keras_came_with_3_7(variant):
+    names = {version: len(functions_in(FRAMEWORKS["keras"], version, variant)) for version in RELEASES["keras"]}
     assert {version for version, count in names.items() if count == 3} == {
         version for version in names if registry.within(version, "<3.7")
     }
@@ -254,6 +283,35 @@ def test_the_weighted_mean_of_keras_came_with_3_7():
 def test_a_release_documents_its_own_convention(name, version, target, choices):
     convention = rule_for(function(name, version), version, target).convention
     assert {field: getattr(convention, field) for field in choices} == choices
+
+
+@pytest.mark.parametrize(
+    ("loss", "variant", "field", "documented"),
+    [
+        ("SparseCategoricalCrossentropy", "tensorflow", "renormalise", "after_clip"),
+        ("SparseCategoricalCrossentropy", "jax", "renormalise", "before_clip"),
+        ("SparseCategoricalCrossentropy", "torch", "renormalise", "before_clip"),
+        ("SparseCategoricalCrossentropy", "numpy", "renormalise", "before_clip"),
+        ("CategoricalCrossentropy", "torch", "renormalise", "before_clip"),
+        ("BinaryCrossentropy", "torch", "cancellation", "logits"),
+        ("BinaryCrossentropy", "torch", "log_floor", -100.0),
+        ("BinaryCrossentropy", "tensorflow", "cancellation", "none"),
+        ("BinaryCrossentropy", "jax", "log_floor", None),
+    ],
+)
+def test_a_backend_of_keras_documents_its_own_convention(loss, variant, field, documented):
+    for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3")):
+        described = function(f"keras.{loss}", version, variant)
+        for target in described.targets:
+            assert getattr(rule_for(described, version, target, variant).convention, field) == documented
+
+
+@pytest.mark.parametrize("variant", VARIANTS["keras"])
+def test_keras_2_documents_the_same_whatever_backend_is_asked_for(variant):
+    for name in KERAS:
+        described = function(f"keras.{name}", "2.15.0", variant)
+        for target in described.targets:
+            assert rule_for(described, "2.15.0", target, variant) is described.rules[-1]
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
