@@ -52,6 +52,11 @@ class Known:
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.function} on {self.case}"
 
+    @property
+    def told(self) -> str:
+        """Why, and where to read more."""
+        return f"{self.reason} ({self.see})" if self.see else self.reason
+
     def names(self, case: str) -> bool:
         """Whether `case`, an id, is one of those this entry is about."""
         return _glob(self.case).fullmatch(case) is not None

@@ -287,7 +287,7 @@ class Assessment:
             " | ".join(outcome.warnings) if isinstance(outcome, Returned | Raised) else "",
             self.call,
             self.expected,
-            self.known.reason if self.known else "",
+            self.known.told if self.known else "",
             list(comparison.where).__repr__() if comparison and comparison.where else "",
             _text(by_convention.hi) if by_convention is not None else "",
             _text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",

@@ -60,7 +60,7 @@ LAST_BITS = 8.0
 RIGHT = ("agrees", "diverges")
 SIDES = (
     "version", "environment", "status", "got", "convention", "exception", "warnings", "result_dtype", "ratio", "ulps",
-    "bridge", "explanation", "expected",
+    "bridge", "explanation", "expected", "known",
 )  # fmt: skip
 """Columns that a change has of both rows, as `old_version` and `new_version`."""
 FLOATS = frozenset({"ulps", "budgets", "old_ratio", "new_ratio", "old_ulps", "new_ulps"})

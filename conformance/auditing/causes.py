@@ -82,6 +82,11 @@ class Cause:
         return tuple(dict.fromkeys(one.source for one in self.announced if one.source))
 
     @property
+    def known(self) -> str:
+        """What the ledger says of it: the reason, and a link in parentheses."""
+        return _known(self.worst)
+
+    @property
     def example(self) -> str:
         """The case that shows it, with its dtype and reduction."""
         return " ".join(str(self.worst[name]) for name in ("case", "dtype", "reduction"))
@@ -147,19 +152,24 @@ def causes(table: pd.DataFrame) -> list[Cause]:
     """
     section = sections(table)
     known: dict[tuple[str, str, str], tuple[_Moved, ...]] = {}
-    groups: dict[_Key, list[dict[str, Any]]] = {}
+    groups: dict[tuple[_Key, str], list[dict[str, Any]]] = {}
     for line, where in zip(records(table), section.tolist(), strict=True):
         if where in CHANGED:
             announced, what = _told(line, where, known)
             severity = _SEVERITY.get(where, line["severity"])
-            groups.setdefault((where, severity, line["function"], what, announced), []).append(line)
-    found = [_cause(key, lines) for key, lines in groups.items()]
+            key = (where, severity, line["function"], what, announced)
+            groups.setdefault((key, _known(line)), []).append(line)
+    found = [_cause(key, lines) for (key, _), lines in groups.items()]
 
     def order(cause: Cause) -> tuple[Any, ...]:
         badness = SEVERITIES.index(cause.severity)
         return (CHANGED.index(cause.section), badness, -cause.rows, cause.function, cause.what)
 
     return sorted(found, key=order)
+
+
+def _known(line: Mapping[str, Any]) -> str:
+    return str(line["old_known"] or line["new_known"])
 
 
 def _cause(key: _Key, lines: list[dict[str, Any]]) -> Cause:

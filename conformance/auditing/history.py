@@ -18,7 +18,7 @@ from conformance.audit import AuditError
 from conformance.audit.comparing import opened
 from conformance.audit.words import short
 from conformance.auditing.causes import Cause, causes
-from conformance.auditing.pages import amount, source
+from conformance.auditing.pages import amount, known, source
 from conformance.report.files import guarded
 from conformance.report.markdown import code, plain, table
 
@@ -145,12 +145,12 @@ def _table(steps: list[Step]) -> str:
             code(cause.example),
             code(cause.before, LONG),
             code(cause.after, LONG),
-            ", ".join(dict.fromkeys(map(source, cause.announced))) or "no",
+            ", ".join(dict.fromkeys(map(source, cause.announced))) or known(cause) or "no",
         ]
         for step in steps
         for number, cause in enumerate(step.causes)
     ]
-    header = ["release", "function", "kind", "what", "rows", "shift", "for example", "before", "after", "documented"]
+    header = ["release", "function", "kind", "what", "rows", "shift", "for example", "before", "after", "announced"]
     return table(header, rows) if rows else ""
 
 
@@ -171,7 +171,7 @@ def as_csv(found: History) -> str:
             said = [name, step.after, step.before, cause.function, _kind(cause), cause.what]
             numbers = [str(cause.rows), str(cause.cases), amount(cause.shift)]
             shown = [cause.example, short(cause.before, LONG), short(cause.after, LONG)]
-            by = ["yes" if cause.announced else "no", " ".join(cause.sources)]
+            by = ["yes" if cause.announced else "no", " ".join(cause.sources) or cause.known]
             writer.writerow([guarded(cell) for cell in (*said, *numbers, *shown, *by)])
     return text.getvalue()
 

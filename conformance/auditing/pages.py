@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,11 +140,11 @@ def _cause_table(causes: Sequence[Cause], section: Section) -> str:
             code(cause.example),
             code(cause.before, LONG),
             code(cause.after, LONG),
-            *([", ".join(map(source, cause.announced))] if documented else []),
+            ", ".join(map(source, cause.announced)) if documented else known(cause),
         ]
         for cause in causes[:LINES]
     ]
-    return table([*header, *(["documented by"] if documented else [])], rows)
+    return table([*header, "documented by" if documented else "known as"], rows)
 
 
 def source(one: Announced) -> str:
@@ -151,6 +152,16 @@ def source(one: Announced) -> str:
     where = plain(one.versions or "all versions")
     safe = one.source.startswith(("https://", "http://")) and not set(one.source) & set(" <>()|\\\n")
     return f"[{where}]({one.source})" if safe else where
+
+
+def known(cause: Cause) -> str:
+    """What the ledger says of a change, as Markdown: its reason, linked where there is a link that can be followed."""
+    found = re.fullmatch(r"(.*) \((https?://[^\s<>()|\\]+)\)", cause.known, re.DOTALL)
+    return (
+        f"a bug: [{plain(found[1], 160)}]({found[2]})"
+        if found
+        else f"a bug: {plain(cause.known, 160)}" * bool(cause.known)
+    )
 
 
 def _signature_table(changes: Sequence[SignatureChange]) -> str:
@@ -236,7 +247,11 @@ def _terminal_cause(cause: Cause) -> Iterator[RenderableType]:
     by = f", by up to {amount(cause.shift)}" if amount(cause.shift) else ""
     head = f"{severity}{cause.function}: {cause.what}, {rows}{by}"
     yield Text(_clean(head, 600), style=COLOURS[cause.severity], overflow="fold")
-    lines = [f"{cause.example}: {_short(cause.before)} -> {_short(cause.after)}", *cause.sources]
+    lines = [
+        f"{cause.example}: {_short(cause.before)} -> {_short(cause.after)}",
+        *cause.sources,
+        *filter(None, [cause.known]),
+    ]
     for line in lines:
         yield Padding(Text(_clean(line), overflow="fold"), (0, 0, 0, 4))
 
@@ -269,4 +284,4 @@ def _clean(text: Any, most: int = 400) -> str:
     return short(printable(str(text)), most)
 
 
-__all__ = ["NAMES", "amount", "answer", "as_csv", "as_json", "markdown", "put", "source", "terminal", "write"]
+__all__ = ["NAMES", "amount", "answer", "as_csv", "as_json", "known", "markdown", "put", "source", "terminal", "write"]
