@@ -17,7 +17,14 @@ from conformance import adapters
 PACKAGE = Path(conformance.__file__).parent
 ADAPTERS = sorted(f"conformance.adapters.{file.stem}" for file in Path(adapters.__path__[0]).glob("[a-z]*.py"))
 WORKERS = ["conformance.workers.loop", "conformance.workers.serve", "conformance.workers.wire"]
-FOREIGN = ["conformance.case", "conformance.convention", "conformance.outcome", "conformance.adapter", *ADAPTERS, *WORKERS]
+FOREIGN = [
+    "conformance.case",
+    "conformance.convention",
+    "conformance.outcome",
+    "conformance.adapter",
+    *ADAPTERS,
+    *WORKERS,
+]
 """Modules that run beside an old framework, in its environment."""
 FRAMEWORKS = {"sklearn", "torch", "keras", "tensorflow", "jax", "scipy"}
 
