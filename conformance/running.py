@@ -16,15 +16,15 @@ from conformance.adapter import LoweringError
 from conformance.case import Case
 from conformance.coverage import coverage
 from conformance.digits import PublishedVerdict, published
-from conformance.errors import CaseFileError
+from conformance.errors import CaseFileError, UserError
 from conformance.oracle import Oracle, open_cache
 from conformance.outcome import Outcome
-from conformance.places import crew_here
 from conformance.suite import Asked, Item, Row, Suite, ask, load_suite, plan
-from conformance.workers.crew import Crew, Ticket, WorkerError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from conformance.workers.crew import Crew, Ticket
 
 CHUNK = 32
 AHEAD = 16
@@ -40,7 +40,7 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
     for item in items if isolated is None else isolated.as_they_come():
         try:
             yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).row
-        except (LoweringError, CaseFileError, WorkerError) as error:
+        except (LoweringError, UserError) as error:
             yield f"{item.id}: {error}"
 
 
@@ -190,6 +190,8 @@ def _start(folder: Path | None, isolate: bool) -> None:
     cases, ledger = load_suite(folder)
     here, _ = registry.installed()
     if isolate:
+        from conformance.places import crew_here  # which most runs do not need
+
         _crew = crew_here(here)
     _items = {item.id: item for item in plan(cases, here)}
     _suite = Suite(Oracle(open_cache()), ledger)
