@@ -302,9 +302,12 @@ def perform(framework: Framework, call: Call, what: str) -> Outcome:
     return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
 
 
-def reproducer(framework: Framework, function: Function, problem: Problem) -> str:
-    """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result."""
-    call = lowered(function, problem)
+def reproducer(framework: Framework, function: Function, problem: Problem, call: Call | None = None) -> str:
+    """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result.
+
+    call: the problem lowered, where that is at hand.
+    """
+    call = lowered(function, problem) if call is None else call
     if any(tensor.values.size > LITERAL_LIMIT for tensor in call.tensors().values()):
         asked = f"{function.name!r}, {problem.case!r}, {problem.dtype!r}, {problem.reduction!r}"
         return f"import conformance; conformance.replay({asked})"

@@ -148,9 +148,8 @@ def _item(test: pytest.Item) -> Item | None:
 @pytest.fixture(scope="session")
 def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     """Whether the baseline has a discrepancy as it is."""
-    if (path := request.config.getoption("baseline")) is None:
+    if (rows := _baseline(request.config)) is None:
         return lambda _: False
-    rows = _opened(path)
     rows = rows[rows["expected"].isin(["unexpected", "stale"])]
     keys = set(rows[_SAME].itertuples(index=False, name=None))
     return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
@@ -159,6 +158,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 _SAME = ["function", "case", "digest", "dtype", "reduction", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
+_BASELINE = pytest.StashKey["pd.DataFrame"]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -183,13 +183,12 @@ class Recorder:
         self.problem = ""
 
     def pytest_sessionstart(self) -> None:
-        if (baseline := self.config.getoption("baseline")) is not None:
-            from conformance.errors import UserError
+        from conformance.errors import UserError
 
-            try:
-                _opened(baseline)
-            except UserError as error:
-                raise pytest.UsageError(str(error)) from None
+        try:
+            _baseline(self.config)
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
         if (folder := self.config.getoption("report")) is not None:
             from conformance.report import ReportError, check_writable
 
@@ -230,7 +229,7 @@ class Recorder:
         folder = self.config.getoption("report")
         if not self.planned:
             return
-        if (baseline := self.config.getoption("baseline")) is not None:
+        if (baseline := _baseline(self.config)) is not None:
             self._hold_against(baseline, session)
         if folder is None:
             return
@@ -253,7 +252,7 @@ class Recorder:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
-    def _hold_against(self, baseline: str, session: pytest.Session) -> None:
+    def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""
         from conformance import audit, report
         from conformance.errors import UserError
@@ -267,7 +266,7 @@ class Recorder:
             finished,
         )
         try:
-            check = audit.check(_opened(baseline), report.frame(self.rows), asked, baseline)
+            check = audit.check(baseline, report.frame(self.rows), asked, self.config.getoption("baseline"))
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -309,10 +308,13 @@ def _is_ours(nodeid: str) -> bool:
     return f"::{TEST_NAME}[" in nodeid
 
 
-def _opened(path: str) -> pd.DataFrame:
-    from conformance.audit.comparing import opened
+def _baseline(config: pytest.Config) -> pd.DataFrame | None:
+    """The rows of the accepted report, read once per session; None where none is given."""
+    if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
+        from conformance.audit.comparing import opened
 
-    return opened(Path(path))[0]
+        config.stash[_BASELINE] = opened(Path(path))[0]
+    return config.stash.get(_BASELINE, None)
 
 
 def _folder(config: pytest.Config) -> Path | None:

@@ -154,7 +154,7 @@ class Asked:
     handed: Problem
     bridge: str
 
-    @property
+    @functools.cached_property
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
         return lowered(self.item.function, self.handed)
@@ -207,7 +207,7 @@ class Suite:
         known = self.ledger.find(
             item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant
         )
-        return Assessment(item, asked.handed, asked.bridge, verdict, known)
+        return Assessment(asked, verdict, known)
 
 
 def replay(function: str, case: str, dtype: str, reduction: Reduction) -> Any:
@@ -236,11 +236,13 @@ def rule_of(item: Item, problem: Problem) -> Rule:
 class Assessment:
     """A verdict in its place: the item it is about, how it was asked, and what the ledger says."""
 
-    item: Item
-    handed: Problem
-    bridge: str
+    asked: Asked
     verdict: Verdict
     known: Known | None
+
+    @property
+    def item(self) -> Item:
+        return self.asked.item
 
     @property
     def expected(self) -> str:
@@ -253,7 +255,7 @@ class Assessment:
     @property
     def call(self) -> str:
         """The reproducer."""
-        return reproducer(self.item.framework, self.item.function, self.handed)
+        return reproducer(self.item.framework, self.item.function, self.asked.handed, self.asked.call)
 
     @functools.cached_property
     def row(self) -> Row:
@@ -282,7 +284,7 @@ class Assessment:
             comparison.ulps if comparison else None,
             verdict.convention,
             verdict.explanation,
-            self.bridge,
+            self.asked.bridge,
             f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else "",
             " | ".join(outcome.warnings) if isinstance(outcome, Returned | Raised) else "",
             self.call,
@@ -313,8 +315,8 @@ class Assessment:
                 f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"
             )
         lines.append(f"  because    {row['explanation']}")
-        if self.bridge:
-            lines.append(f"  bridge     predictions were converted by {self.bridge}")
+        if self.asked.bridge:
+            lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")
         if row["warnings"]:
             lines.append(f"  warnings   {_short(row['warnings'])}")
         if self.expected == "stale" and self.known is not None:

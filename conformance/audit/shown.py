@@ -24,13 +24,11 @@ from conformance.audit.comparing import Difference, by_cause, by_function, by_ki
 from conformance.audit.words import short
 from conformance.report.files import guarded
 from conformance.report.frames import printable
-from conformance.report.markdown import at_joints, code, plain, table
+from conformance.report.markdown import at_joints, bounded, code, plain, table
 
 Format = Literal["terminal", "markdown", "csv", "json"]
 FORMAT = 1
 """Version of the layout of `as_json`."""
-LIMIT = 60_000
-"""Bytes that the Markdown stays under, so that a page or a comment shows it whole."""
 LINES = 40
 """Groups of a severity in Markdown."""
 SHOWN = 20
@@ -71,7 +69,7 @@ def moved(found: Difference) -> list[str]:
 
 
 def markdown(found: Difference) -> str:
-    """A difference in Markdown: the sums, then what changed by cause, worst first; under LIMIT bytes."""
+    """A difference in Markdown: the sums, then what changed by cause, worst first; bounded as a summary is."""
     sections = ["# What changed\n", f"From {code(found.old.name)} to {code(found.new.name)}: **{headline(found)}**.\n"]
     if told := moved(found):
         sections.append(", ".join(map(plain, told)) + ".\n")
@@ -81,7 +79,7 @@ def markdown(found: Difference) -> str:
         lines = grouped[grouped["severity"] == severity]
         if not lines.empty:
             sections.append(f"## {heading}\n\n{_markdown_groups(lines)}")
-    return _bounded("\n".join(sections))
+    return bounded("\n".join(sections), "the CSV and the JSON have every row")
 
 
 def as_csv(found: Difference) -> str:
@@ -207,14 +205,6 @@ def _markdown_groups(lines: pd.DataFrame) -> str:
     ]
     header = ["function", "kinds", "cause", "rows", "what they share", "budgets", "worst in", "what"]
     return f"{table(header, rows)}{_more(len(lines), len(rows))}"
-
-
-def _bounded(text: str) -> str:
-    if len(text.encode()) < LIMIT:
-        return text
-    note = "\n*Cut here: the CSV and the JSON have every row.*\n"
-    kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
-    return kept[: kept.rfind("\n") + 1] + note
 
 
 def _more(there: int, shown: int) -> str:

@@ -14,15 +14,24 @@ from rich.status import Status
 
 from conformance import auditing, registry, report
 from conformance.auditing import pages
-from conformance.cli.shared import INTERRUPTED, UNEXPECTED, USAGE, CasesOption, case_named, err, out, selected
+from conformance.cli.shared import (
+    FAILURES,
+    INTERRUPTED,
+    UNEXPECTED,
+    USAGE,
+    CasesOption,
+    Level,
+    case_named,
+    err,
+    out,
+    selected,
+)
 from conformance.oracle import Oracle, open_cache
 from conformance.report.frames import printable
 from conformance.selection import SelectionError
 from conformance.suite import Suite, load_suite
 from conformance.workers.crew import TIMEOUT
 
-FAILURES = 5
-"""Items that could not be asked are shown up to this number."""
 Requirements = Annotated[
     str,
     typer.Argument(
@@ -31,16 +40,6 @@ Requirements = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take.")]
-
-
-class Level(StrEnum):
-    """What makes `audit` fail; what is documented does so at `any` only."""
-
-    regression = "regression"
-    change = "change"
-    drift = "drift"
-    any = "any"
-    never = "never"
 
 
 class Format(StrEnum):

@@ -14,21 +14,11 @@ from rich.markup import escape
 
 from conformance import audit
 from conformance.audit import AuditError, Difference
-from conformance.cli.shared import UNEXPECTED, err, out
+from conformance.cli.shared import UNEXPECTED, Level, err, out
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
 """Columns of a terminal's text in a file."""
-
-
-class Level(StrEnum):
-    """What makes `diff` fail."""
-
-    regression = "regression"
-    change = "change"
-    drift = "drift"
-    any = "any"
-    never = "never"
 
 
 class Format(StrEnum):

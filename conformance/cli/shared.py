@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from conformance.suite import Item, plan
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
+FAILURES = 5
+"""Items that could not be asked are shown up to this number."""
 CasesOption = Annotated[
     Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
 ]
@@ -25,6 +28,16 @@ CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class Level(StrEnum):
+    """What makes `diff` and `audit` fail: `audit.LEVELS`; what is documented makes an audit fail at `any` only."""
+
+    regression = "regression"
+    change = "change"
+    drift = "drift"
+    any = "any"
+    never = "never"
 
 
 def installed_among(names: list[str]) -> tuple[list[Installed], list[str]]:

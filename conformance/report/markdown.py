@@ -86,13 +86,14 @@ def summary(
         _ratios(results),
         _coverage(run),
     ]
-    return _bounded("\n".join(filter(None, sections)))
+    return bounded("\n".join(filter(None, sections)))
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
+    """Text cut to stay under `LIMIT` bytes, and where the rest is."""
     if len(text.encode()) < LIMIT:
         return text
-    note = "\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n"
+    note = f"\n*Cut here: {rest}.*\n"
     kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
     return kept[: kept.rfind("\n") + 1] + note
 
@@ -335,4 +336,4 @@ def _cells(line: pd.Series, names: list[str]) -> list[str]:
     return [*cells[:-1], f"[bold red]{cells[-1]} ![/]" if cells[-1] else ""]
 
 
-__all__ = ["code", "plain", "status_table", "summary", "table"]
+__all__ = ["bounded", "code", "plain", "status_table", "summary", "table"]

@@ -303,7 +303,7 @@ def test_a_summary_stays_small_whatever_is_in_it():
         )
     ]
     assert len(told(report.frame(rows)).encode()) < markdown.LIMIT
-    cut = markdown._bounded("é\n" * markdown.LIMIT)
+    cut = markdown.bounded("é\n" * markdown.LIMIT)
     assert markdown.LIMIT - 100 < len(cut.encode()) < markdown.LIMIT
     assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
 
