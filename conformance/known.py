@@ -83,19 +83,24 @@ def _glob(text: str) -> re.Pattern[str]:
 
 
 class Ledger:
-    """Entries, indexed by function; of several that match a row the first counts."""
+    """Entries, indexed by case and function; of several that match a row the first counts."""
 
     def __init__(self, entries: Iterable[Known] = ()) -> None:
         self.entries = tuple(entries)
+        self._about: dict[tuple[str, str], list[Known]] = {}
         self._of: dict[str, list[Known]] = {}
 
     def find(
         self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = ""
     ) -> Known | None:
         """The entry that knows this row, if any."""
-        if function not in self._of:
-            self._of[function] = [entry for entry in self.entries if entry.concerns(function)]
-        for entry in self._of[function]:
+        about = self._about.get((case, function))
+        if about is None:
+            if case not in self._of:
+                self._of[case] = [entry for entry in self.entries if entry.names(case)]
+            of = self._of[case]
+            about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
+        for entry in about:
             if entry.matches(case, function, version, dtype, reduction, variant):
                 return entry
         return None

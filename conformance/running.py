@@ -1,12 +1,11 @@
-"""A run from items to report: rows made here or in several processes, then written and summed up."""
+"""A run from items to report: rows made one after another, then written and summed up."""
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,21 +16,19 @@ from conformance.case import Case
 from conformance.coverage import coverage
 from conformance.digits import PublishedVerdict, published
 from conformance.errors import CaseFileError, UserError
-from conformance.oracle import Oracle, open_cache
 from conformance.outcome import Outcome
-from conformance.suite import Asked, Item, Row, Suite, ask, load_suite, plan
+from conformance.suite import Asked, Item, Row, Suite, ask
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from conformance.workers.crew import Crew, Ticket
 
-CHUNK = 32
 AHEAD = 16
 """Items that a worker is asked before the first of them is judged."""
 
 
-def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Iterator[Row | str]:
+def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Row | str]:
     """The row of every item, in the order they are finished; for one that cannot be asked, why, as text.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.
@@ -102,16 +99,6 @@ class Isolated:
         return isinstance(found, Exception) or self._crew.over(found[0].item.installed.worker, found[1])
 
 
-def rows_from_processes(
-    ids: Sequence[str], folder: Path | None, processes: int, isolate: bool = False
-) -> Iterator[Row | str]:
-    """The rows of the items with these ids, from several fresh processes, in the order they finish."""
-    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
-    with multiprocessing.get_context("spawn").Pool(processes, _start, (folder, isolate)) as pool:
-        for rows in pool.imap_unordered(_work, chunks):
-            yield from rows
-
-
 def write(
     folder: Path,
     results: pd.DataFrame,
@@ -178,27 +165,3 @@ def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> l
     if len(rows) != planned:
         lines.append(f"incomplete: {len(rows)} of {planned} rows")
     return lines
-
-
-_suite: Suite
-_items: dict[str, Item]
-_crew: Crew | None = None
-
-
-def _start(folder: Path | None, isolate: bool) -> None:
-    global _suite, _items, _crew
-    cases, ledger = load_suite(folder)
-    here, _ = registry.installed()
-    if isolate:
-        from conformance.places import crew_here  # which most runs do not need
-
-        _crew = crew_here(here)
-    _items = {item.id: item for item in plan(cases, here)}
-    _suite = Suite(Oracle(open_cache()), ledger)
-
-
-def _work(ids: Sequence[str]) -> list[Row | str]:
-    items = [_items[name] for name in ids]
-    rows = list(rows_of(items, _suite, None if _crew is None else Isolated(_crew, items)))
-    _suite.oracle.flush()
-    return rows

@@ -17,6 +17,7 @@ from conformance import audit, report, running
 from conformance.audit.comparing import opened
 from conformance.case import Case
 from conformance.cli.shared import (
+    FAILURES,
     INTERRUPTED,
     UNEXPECTED,
     USAGE,
@@ -29,15 +30,14 @@ from conformance.cli.shared import (
 )
 from conformance.errors import UserError
 from conformance.oracle import Oracle, open_cache
-from conformance.places import Places, crew_here, places_of
+from conformance.places import Places, places_of
+from conformance.processes import one_pile, piles_by_framework, rows_from_processes
 from conformance.selection import compiled, substring_of
 from conformance.suite import Row, Suite, load_suite
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
 """Unexpected rows that are shown one by one."""
-FAILURES = 5
-"""Items that could not be asked are shown up to this number."""
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
     if engine and engine != "ray" and not engine.startswith("ray://"):
         raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
     ray = {"": None, "ray": ""}.get(engine, engine)
-    places, missing = _places(framework or [], environments or [], isolate and processes == 1, timeout, ray)
+    places, missing = _places(framework or [], environments or [], timeout, ray)
     rows: list[Row] = list(places.failed)
     failures: list[str] = []
     stopped = ""
@@ -99,13 +99,16 @@ def run(
         items = selected(found, places.there, keyword)
         for left_out in missing:
             err.print(f"left out, not installed: {left_out}")
+        limit = timeout if isolate else None
         if processes > 1:
-            rows_made = running.rows_from_processes([item.id for item in items], cases, processes, isolate)
+            rows_made = rows_from_processes([one_pile(items)] * processes, cases, limit)
+        elif isolate and not environments:
+            rows_made = rows_from_processes(piles_by_framework(items), cases, limit)
         else:
             isolated = running.Isolated(places.crew, items) if places.crew is not None else None
             rows_made = running.rows_of(items, Suite(Oracle(cache), ledger), isolated)
         try:
-            with _progress(len(items)) as advance:
+            with contextlib.closing(rows_made), _progress(len(items)) as advance:
                 for made in rows_made:
                     advance(made)
                     (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
@@ -137,13 +140,11 @@ def run(
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 
-def _places(
-    names: list[str], environments: list[str], isolate: bool, timeout: float, ray: str | None
-) -> tuple[Places, list[str]]:
+def _places(names: list[str], environments: list[str], timeout: float, ray: str | None) -> tuple[Places, list[str]]:
     """(where to run, frameworks that are left out)."""
     if not environments:
         here, missing = installed_among(names)
-        return Places(crew_here(here, timeout) if isolate else None, here), missing
+        return Places(None, here), missing
     with err.status("") as status:
         places = places_of(environments, lambda line: status.update(escape(line)), names, timeout, ray)
     for row in places.failed:

@@ -1,6 +1,6 @@
 """The far side: a script that connects to a run, makes the calls it is sent, and answers with their outcomes.
 
-    python loop.py PORT          (the token is in the environment, the framework in the first message)
+    python loop.py ADDRESS       (the token is in the environment, the framework in the first message)
 
 It needs Python 3.10, numpy and the framework, and nothing of this package but the files beside it: it
 mounts them under their name without putting the folder they lie in, and all that is installed there, on
@@ -12,6 +12,7 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
+import select
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ import time
 from pathlib import Path
 
 TOKEN = "CONFORMANCE_WORKER_TOKEN"  # noqa: S105 - the name of a variable
+AWAKE = 2e-3
+"""Seconds that a worker looks for its next call before it goes to sleep; whoever else wants the processor gets it."""
 ORPHANED = 1.0
 """Seconds between looks at whether the run is still there."""
 STUCK = 600.0
@@ -38,20 +41,36 @@ def mount(name: str, file: str) -> None:
     spec.loader.exec_module(module)
 
 
-def main(port: int) -> None:
+def connected(address: str) -> socket.socket:
+    """A connection to a run: to a port of this machine, or to a file where that is no number."""
+    if address.isdecimal():
+        connection = socket.create_connection(("127.0.0.1", int(address)))
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(address)
+    without_delay(connection)
+    return connection
+
+
+def without_delay(connection: socket.socket) -> None:
+    """Have small messages sent at once, where a connection would wait for more."""
+    if connection.family != getattr(socket, "AF_UNIX", None):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def main(address: str) -> None:
     """Serve one run until it closes the connection."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = connected(address)
     connection.sendall(bytes.fromhex(os.environ.pop(TOKEN)))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
     faulthandler.enable()
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-    stream = connection.makefile("rb", buffering=1 << 16)
 
-    def read(count: int) -> bytes:
-        data: bytes = stream.read(count)
-        if len(data) < count:
-            os._exit(0)  # the run is gone; so is the reason to tidy up
+    def read(count: int) -> bytearray:
+        data = bytearray(count)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[connection.recv_into(rest) or os._exit(0) :]  # without a run there is nothing to tidy up for
         return data
 
     mount("conformance", str(Path(__file__).parents[1] / "__init__.py"))
@@ -59,8 +78,22 @@ def main(port: int) -> None:
 
     server = serve.Server()
     while True:
+        _linger(connection)
         for piece in server.answer(*wire.received(read)):
             connection.sendall(piece)
+
+
+def _linger(connection: socket.socket) -> None:
+    """Stay awake for a moment if nothing has come yet: who was asleep makes the next call a fifth slower."""
+    until = time.perf_counter() + AWAKE
+    while not select.select([connection], [], [], 0)[0] and time.perf_counter() < until:
+        give_way()
+
+
+def give_way() -> None:
+    """Let another process have the processor, if one wants it."""
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
 
 
 def _watch(parent: int) -> None:
@@ -73,4 +106,4 @@ def _watch(parent: int) -> None:
 
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

@@ -367,7 +367,7 @@ class RayWorker:
             pieces = self._waiting[len(self._refs)].pieces
             self._refs.append(self._actor.answer.remote(b"".join(pieces)))
 
-    def _answered(self, head: Head, body: bytes) -> None:
+    def _answered(self, head: Head, body: bytes | bytearray) -> None:
         self._refs.popleft()
         ticket = self._waiting.popleft()
         self._since = time.monotonic()

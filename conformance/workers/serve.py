@@ -26,7 +26,7 @@ class Server:
     def __init__(self) -> None:
         self._framework: Framework | None = None
 
-    def answer(self, head: Head, body: bytes) -> Buffers:
+    def answer(self, head: Head, body: bytes | bytearray) -> Buffers:
         """The answer to one message; what goes wrong here is an answer, too."""
         try:
             match head["do"]:
@@ -62,7 +62,7 @@ class Server:
         }
         return wire.message({"ready": here})
 
-    def _perform(self, head: Head, body: bytes) -> Buffers:
+    def _perform(self, head: Head, body: bytes | bytearray) -> Buffers:
         if self._framework is None:
             raise LoweringError("a worker was asked before it was started")
         try:

@@ -7,9 +7,11 @@ is `MAGIC`, the length of the head (uint32), the length of all arrays (uint64), 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def message(head: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
     return [memoryview(b"".join(pieces))] if size < JOINED else pieces
 
 
-def lengths(start: bytes) -> tuple[int, int]:
+def lengths(start: bytes | bytearray) -> tuple[int, int]:
     """(bytes of the head, bytes of the arrays) that follow; raises WireError."""
     magic, head, arrays = LENGTHS.unpack(start)
     if magic != MAGIC or arrays > LARGEST:
@@ -57,8 +59,8 @@ def arrays_of(head: Head, body: bytes | bytearray | memoryview) -> list[Array]:
     """The arrays of a message, as read-only views of its body; raises ImportError where numpy lacks a dtype."""
     arrays, start = [], 0
     for name, shape in head["arrays"]:
-        dtype = numpy_dtype("bfloat16") if name == "bfloat16" else np.dtype(name)
-        count = int(np.prod(shape, dtype=np.int64))
+        dtype = _dtype(name)
+        count = math.prod(shape)
         array = np.frombuffer(body, np.uint8, count * dtype.itemsize, start).view(dtype).reshape(shape)
         array.flags.writeable = False
         arrays.append(array)
@@ -66,16 +68,23 @@ def arrays_of(head: Head, body: bytes | bytearray | memoryview) -> list[Array]:
     return arrays
 
 
-def received(read: Callable[[int], bytes]) -> tuple[Head, bytes]:
+@cache
+def _dtype(name: str) -> np.dtype[Any]:
+    return numpy_dtype(name) if name == "bfloat16" else np.dtype(name)
+
+
+def received(read: Callable[[int], bytes | bytearray]) -> tuple[Head, bytes | bytearray]:
     """(head, body) of the next message of a stream; `read` returns as many bytes as it is asked for, or raises."""
     head, arrays = lengths(read(LENGTHS.size))
     return json.loads(read(head)), read(arrays)
 
 
+@cache
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.name == "bfloat16" else dtype.newbyteorder("<")
 
 
+@cache
 def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype.name == "bfloat16" else dtype.newbyteorder("<").str
 
