@@ -1,0 +1,203 @@
+"""Right implementations that depart from the definition, and say in which choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conformance import adapter
+from conformance.case import Array, Problem
+from conformance.convention import Convention
+from conformance.mutants.losses import Binary, Categorical, refuse, wide
+
+
+class Clips(Categorical):
+    """Clips probabilities to [1e-7, 1 - 1e-7] and documents it."""
+
+    documented = Convention(clip=1e-7)
+
+    def log(self, p: Array) -> Array:
+        return np.asarray(np.log(clipped(p)))
+
+
+class Renormalises(Categorical):
+    """Divides rows of probabilities by their sum and documents it."""
+
+    documented = Convention(renormalise="before_clip")
+
+    def log(self, p: Array) -> Array:
+        return np.asarray(np.log(p / self.add(p)[..., np.newaxis]))
+
+
+class ClipsAndRenormalises(Categorical):
+    """Clips, then divides rows by their sum, and documents both."""
+
+    documented = Convention(clip=1e-7, renormalise="after_clip")
+
+    def log(self, p: Array) -> Array:
+        return self.log_softmax(np.log(clipped(p)))
+
+
+class RenormalisesAndClips(Categorical):
+    """Divides rows by their sum, then clips, and documents both."""
+
+    documented = Convention(clip=1e-7, renormalise="before_clip")
+
+    def log(self, p: Array) -> Array:
+        return np.asarray(np.log(clipped(p / self.add(p)[..., np.newaxis])))
+
+
+class BinaryClips(Binary):
+    """Clips probabilities to [1e-7, 1 - 1e-7] and documents it."""
+
+    documented = Convention(clip=1e-7)
+
+    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return super().of_probabilities(clipped(p))
+
+
+class ClipsAtTheEpsilon(Categorical):
+    """Clips probabilities to [eps, 1 - eps] with the epsilon of their dtype and documents it."""
+
+    documented = Convention(clip="dtype")
+
+    def log(self, p: Array) -> Array:
+        return np.asarray(np.log(clipped(p, epsilon_of(p))))
+
+
+class DividesByKept(Categorical):
+    """Divides the sum by how many samples are not ignored and documents it."""
+
+    documented = Convention(mean_divides_by="kept")
+
+    def divisor(self, weight: Array, kept: Array) -> Any:
+        return kept.sum()
+
+
+class DividesBySamples(Categorical):
+    """Divides the sum by how many samples there are and documents it."""
+
+    documented = Convention(mean_divides_by="samples")
+
+    def divisor(self, weight: Array, kept: Array) -> Any:
+        return kept.size
+
+
+class DividesBySampleWeight(Categorical):
+    """Divides the sum by the sample weights that count and documents it."""
+
+    documented = Convention(mean_divides_by="sample_weight")
+
+    def divisor(self, weight: Array, kept: Array) -> Any:
+        ones = np.ones(kept.shape, dtype=weight.dtype)
+        return self.sum(np.where(kept, ones if self.sample_weights is None else self.sample_weights, ones * 0))
+
+
+class DividesByLabelWeight(Categorical):
+    """Divides by the weights of the labels, not of the smoothed targets, and documents it."""
+
+    documented = Convention(mean_divides_by="label_weight")
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        loss, _ = super().losses(x, y)
+        return loss, self.add(self.parts(self.targets(x, y)))
+
+
+class IgnoresMinus100(Categorical):
+    """Ignores the label -100 unasked and documents it."""
+
+    documented = Convention(default_ignore_index=-100)
+
+    def kept(self, x: Array, y: Array) -> Array:
+        return super().kept(x, y) & (y != -100 if self.target == "index" else True)
+
+
+class WrapsLabels(Categorical):
+    """Counts labels outside the classes from the end and documents it."""
+
+    documented = Convention(out_of_range="wrap")
+
+    def index(self, x: Array, y: Array) -> Array:
+        return np.asarray(super().index(x, y) % x.shape[-1])
+
+    def check_labels(self, x: Array, y: Array) -> None:
+        if self.target != "index":
+            super().check_labels(x, y)
+
+
+class RefusesTheEdge(Categorical):
+    """Refuses predictions that are not finite and batches that are empty, and documents it."""
+
+    documented = Convention(rejects=frozenset({"nan_prediction", "infinite_prediction", "empty_batch"}))
+
+    def check(self, x: Array, y: Array) -> None:
+        super().check(x, y)
+        refuse(x.size == 0 or not np.all(np.isfinite(x[self.kept(x, y)].astype(np.float64))), "empty, or not finite")
+
+
+class FloorsTheLog(Binary):
+    """Takes logarithms below -100 for -100 and documents it."""
+
+    documented = Convention(log_floor=-100.0)
+
+    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        on, off = super().of_probabilities(p)
+        return np.minimum(on, p.dtype.type(100)), np.minimum(off, p.dtype.type(100))
+
+
+class AveragesTheLastAxis(Binary):
+    """Averages the losses of the last axis before weights are applied, refuses empty ones, and documents both."""
+
+    documented = Convention(
+        binary_outputs="mean_of_last_axis", mean_divides_by="kept", rejects=frozenset({"empty_batch"})
+    )
+    excludes = (frozenset({"output_weights", "binary"}), frozenset({"output_weights", "soft_binary"}))
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        refuse(x.size == 0, "the mean of no outputs")
+        loss, weight = super().losses(x, y)
+        return loss.mean(axis=-1, dtype=wide(x.dtype)).astype(x.dtype), weight[..., 0]
+
+    def kept(self, x: Array, y: Array) -> Array:
+        return np.ones(x.shape[:-1], dtype=bool)
+
+    def divisor(self, weight: Array, kept: Array) -> Any:
+        return weight.size
+
+    @classmethod
+    def asked(cls, problem: Problem) -> dict[str, Any]:
+        init = super().asked(problem)
+        if (weights := adapter.sample_weights(problem, problem.sample_shape[:-1])) is not None:
+            init["sample_weights"] = weights
+        return init
+
+
+def clipped(p: Array, epsilon: float = 1e-7) -> Array:
+    """Probabilities within [epsilon, 1 - epsilon], both ends rounded to the dtype."""
+    return np.clip(p, p.dtype.type(epsilon), p.dtype.type(1 - epsilon))
+
+
+def epsilon_of(p: Array) -> float:
+    """The machine epsilon of the dtype."""
+    one = p.dtype.type(1)
+    return float(np.nextafter(one, p.dtype.type(2)) - one)
+
+
+DOCUMENTED = (
+    Clips,
+    Renormalises,
+    ClipsAndRenormalises,
+    RenormalisesAndClips,
+    BinaryClips,
+    ClipsAtTheEpsilon,
+    DividesByKept,
+    DividesBySamples,
+    DividesBySampleWeight,
+    DividesByLabelWeight,
+    IgnoresMinus100,
+    WrapsLabels,
+    RefusesTheEdge,
+    FloorsTheLog,
+    AveragesTheLastAxis,
+)
