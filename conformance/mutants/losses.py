@@ -113,8 +113,8 @@ class Loss:
         return self.add(values.reshape(-1).astype(wide(values.dtype), copy=False))
 
     def add(self, values: Array) -> Array:
-        """Sums over the last axis, in the dtype."""
-        return np.asarray(values.sum(axis=-1, dtype=values.dtype))
+        """Sums over the last axis, rounded once to the dtype where that is narrow."""
+        return np.asarray(values.sum(axis=-1, dtype=wide(values.dtype))).astype(values.dtype, copy=False)
 
     @classmethod
     def lower(cls, problem: Problem) -> Call:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from conformance.case import Array
+from conformance.convention import DEFINITION
+from conformance.mutants.documented import WrapsLabels
 from conformance.mutants.losses import Binary, Categorical, refuse
 
 
@@ -136,14 +138,10 @@ class WrapsMinusOne(Categorical):
         super().check_labels(x, np.where(y == -1, 0, y) if self.target == "index" else y)
 
 
-class WrapsMinusHundred(Categorical):
-    """Counts labels far below 0 from the end, as an index that is reduced by the number of classes does."""
+class WrapsUnasked(WrapsLabels):
+    """Counts labels outside the classes from the end, and documents nothing."""
 
-    def check_labels(self, x: Array, y: Array) -> None:
-        super().check_labels(x, np.where(y < -x.shape[-1], 0, y) if self.target == "index" else y)
-
-    def index(self, x: Array, y: Array) -> Array:
-        return np.asarray(super().index(x, y) % x.shape[-1])
+    documented = DEFINITION
 
 
 class TakesAnyLabel(Categorical):
@@ -157,7 +155,7 @@ class TakesAnyLabel(Categorical):
 
 
 class TakesOneLabelTooMany(Categorical):
-    """Compares labels with <= where < is due, and has a class of probability 1 for the one too many."""
+    """Takes the number of classes for a label, too, which scores 0."""
 
     def check_labels(self, x: Array, y: Array) -> None:
         super().check_labels(x, np.where(y == x.shape[-1], 0, y) if self.target == "index" else y)

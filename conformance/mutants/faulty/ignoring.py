@@ -66,7 +66,6 @@ class CountsIgnoredLosses(Categorical):
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
         self.inside = (y >= 0) & (y < x.shape[-1]) if self.target == "index" else self.kept(x, y)
-        self.weights = weight
         return loss, np.where(self.kept(x, y), weight, 0)
 
     def masked(self, values: Array, kept: Array) -> Array:
@@ -113,9 +112,6 @@ class ChecksIgnoredProbabilities(Categorical):
 
 class IgnoresByTheFirstPosition(Categorical):
     """Ignores all positions of a sample whose first is ignored, and no others."""
-
-    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
-        return super().losses(x, y)
 
     def masked(self, values: Array, kept: Array) -> Array:
         first = kept[(slice(None), *[slice(0, 1)] * (kept.ndim - 1))]

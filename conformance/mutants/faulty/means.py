@@ -152,8 +152,8 @@ class MeanForSum(Categorical):
         return super().reduced(loss, weight, kept)
 
 
-class MeanOfTheLogarithm(Binary):
-    """Averages outputs of a sample in their probability and not in their loss."""
+class LogOfTheMean(Binary):
+    """Averages the probabilities of the outputs of a sample, and takes the logarithm of that."""
 
     def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
         if self.reduction != "mean" or loss.ndim == 1 or not loss.size:
@@ -196,9 +196,6 @@ class CountsIgnoredBelowZero(Categorical):
 class CountsIgnoredClasses(Categorical):
     """Divides by the class weights of ignored samples, too, where ignore_index is a class and there is smoothing."""
 
-    def masked(self, values: Array, kept: Array) -> Array:
-        return super().masked(values, kept)
-
     def divisor(self, weight: Array, kept: Array) -> Any:
         whole = super().divisor(weight, kept)
         if self.class_weights is None or self.ignore_index is None or not self.smoothing:
@@ -207,8 +204,8 @@ class CountsIgnoredClasses(Categorical):
         return whole + (~kept).sum() * self.class_weights[self.ignore_index] if inside else whole
 
 
-class DividesBeforeIgnoring(Categorical):
-    """Divides the mean by twice the weight where nothing but one sample is kept."""
+class DividesOneTwice(Categorical):
+    """Divides the mean by twice the weight where all samples but one are ignored."""
 
     def divisor(self, weight: Array, kept: Array) -> Any:
         whole = super().divisor(weight, kept)

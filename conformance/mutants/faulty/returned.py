@@ -82,8 +82,8 @@ class ReturnsSqueezed(Categorical):
         return np.squeeze(super().reduced(loss, weight, kept))
 
 
-class ReturnsOneByOne(Binary):
-    """Returns the mean over one axis of outputs as a vector of their losses."""
+class ReducesTheFirstAxisOnly(Binary):
+    """Reduces three axes of outputs to a row of two, not to a number."""
 
     def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
         if self.reduction == "none" or loss.ndim < 3:

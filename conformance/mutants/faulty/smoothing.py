@@ -98,7 +98,7 @@ class SmoothsAfterWeighting(Categorical):
         return super().smoothed(super().parts(q))
 
 
-class SmoothsByTheLargestClass(Categorical):
+class SmoothsAroundTheIgnored(Categorical):
     """Leaves the class of ignore_index out of the classes that share the smoothing."""
 
     def smoothed(self, q: Array) -> Array:

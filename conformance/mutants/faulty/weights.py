@@ -56,7 +56,7 @@ class TruncatesSampleWeights(Categorical):
         return values * np.trunc(self.sample_weights)
 
 
-class RefusesNegativeSampleWeights(Categorical):
+class ClampsSampleWeights(Categorical):
     """Takes negative sample weights for 0."""
 
     def weighted(self, values: Array) -> Array:
@@ -172,9 +172,8 @@ class BroadcastsColumns(Categorical):
     def weighted(self, values: Array) -> Array:
         return values[..., np.newaxis] * self.sample_weights if self.column else super().weighted(values)
 
-    def kept(self, x: Array, y: Array) -> Array:
-        kept = super().kept(x, y)
-        return kept[..., np.newaxis] if self.column and self.sample_weights is not None else kept
+    def masked(self, values: Array, kept: Array) -> Array:
+        return super().masked(values, kept[..., np.newaxis] if values.ndim > kept.ndim else kept)
 
 
 class DropsBinarySampleWeights(Binary):
