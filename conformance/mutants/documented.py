@@ -175,7 +175,7 @@ class AveragesTheLastAxis(Binary):
 
 def clipped(p: Array, epsilon: float = 1e-7) -> Array:
     """Probabilities within [epsilon, 1 - epsilon], both ends rounded to the dtype."""
-    return np.clip(p, p.dtype.type(epsilon), p.dtype.type(1 - epsilon))
+    return np.minimum(np.maximum(p, p.dtype.type(epsilon)), p.dtype.type(1 - epsilon))
 
 
 def epsilon_of(p: Array) -> float:
