@@ -132,11 +132,21 @@ def _work(run: Connection, folder: Path | None, frameworks: Sequence[str], timeo
             stack.callback(cache.close)
         suite = Suite(Oracle(cache), ledger)
         items = {item.id: item for item in plan(cases, here)}
+        made: list[Row | str] = []
+
+        def send() -> None:
+            if made:
+                run.send(made)
+                made.clear()
+
         run.send(None)
         while (ids := run.recv()) is not None:
             chosen = [items[name] for name in ids]
-            made = rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen))
-            while rows := list(itertools.islice(made, CHUNK)):
-                run.send(rows)
+            # Before it waits for a worker, which may hang, it sends what it has.
+            for row in rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen, send)):
+                made.append(row)
+                if len(made) == CHUNK:
+                    send()
+            send()
             suite.oracle.flush()
             run.send(None)
