@@ -149,6 +149,10 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
+def _of(row: Row) -> str:
+    return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"
+
+
 def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:
     """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
 
@@ -158,7 +162,7 @@ def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> l
     for row in rows:
         ratio = row["ratio"]
         if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
-            key = (row["function"], row["dtype"])
+            key = (_of(row), row["dtype"])
             if key not in worst or ratio > worst[key]["ratio"]:
                 worst[key] = row
     lines = ["largest error / budget of what is right:"] if worst else []
