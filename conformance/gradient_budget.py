@@ -123,7 +123,7 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
     if given.clip is not None:
         p = np.clip(p, *given.clip)
     first, second = _over(on, p), _over(off, 1 - p)
-    smoothed = 3 * y * bool(e) * (_over(np.ones_like(p), p) + _over(np.ones_like(p), 1 - p))
+    smoothed = 3 * y * (_over(np.ones_like(p), p) + _over(np.ones_like(p), 1 - p)) if e else 0.0
     if given.given == "log_probabilities":
         first, second = on, second * p
         return first + second, (first + second) * (2 * g + 4 + products)

@@ -9,7 +9,7 @@ import numpy as np
 from conformance import adapter
 from conformance.case import Array, Problem
 from conformance.convention import Convention
-from conformance.mutants.losses import Binary, Categorical, refuse, wide
+from conformance.mutants.losses import Binary, Categorical, minus_over, refuse, wide
 
 
 class Clips(Categorical):
@@ -20,6 +20,9 @@ class Clips(Categorical):
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(clipped(p)))
 
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        return np.where(clipped(p) == p, minus_over(t, p), p.dtype.type(0))
+
 
 class Renormalises(Categorical):
     """Divides rows of probabilities by their sum and documents it."""
@@ -28,6 +31,13 @@ class Renormalises(Categorical):
 
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(p / self.add(p)[..., np.newaxis]))
+
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        return self.through_the_sum(p, minus_over(t, p / self.add(p)[..., np.newaxis]), t)
+
+    def through_the_sum(self, p: Array, slopes: Array, counted: Array) -> Array:
+        """Slopes in p / sum p as slopes in p; `counted`: minus what they add up to with p / sum p."""
+        return np.asarray((slopes + self.add(counted)[..., np.newaxis]) / self.add(p)[..., np.newaxis])
 
 
 class ClipsAndRenormalises(Categorical):
@@ -38,8 +48,13 @@ class ClipsAndRenormalises(Categorical):
     def log(self, p: Array) -> Array:
         return self.log_softmax(np.log(clipped(p)))
 
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        u = clipped(p)
+        slopes = minus_over(t, u) + (self.add(t) / self.add(u))[..., np.newaxis]
+        return np.where(u == p, slopes, p.dtype.type(0))
 
-class RenormalisesAndClips(Categorical):
+
+class RenormalisesAndClips(Renormalises):
     """Divides rows by their sum, then clips, and documents both."""
 
     documented = Convention(clip=1e-7, renormalise="before_clip")
@@ -47,14 +62,22 @@ class RenormalisesAndClips(Categorical):
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(clipped(p / self.add(p)[..., np.newaxis])))
 
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        u = p / self.add(p)[..., np.newaxis]
+        counted = np.where(clipped(u) == u, t, t.dtype.type(0))
+        return self.through_the_sum(p, minus_over(counted, u), counted)
+
 
 class BinaryClips(Binary):
     """Clips probabilities to [1e-7, 1 - 1e-7] and documents it."""
 
     documented = Convention(clip=1e-7)
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        return super().of_probabilities(clipped(p))
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return super().logs_of_probabilities(clipped(p))
+
+    def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
+        return np.where(clipped(p) == p, super().of_probabilities(p, on, off), p.dtype.type(0))
 
 
 class ClipsAtTheEpsilon(Categorical):
@@ -64,6 +87,9 @@ class ClipsAtTheEpsilon(Categorical):
 
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(clipped(p, epsilon_of(p))))
+
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        return np.where(clipped(p, epsilon_of(p)) == p, minus_over(t, p), p.dtype.type(0))
 
 
 class DividesByKept(Categorical):
@@ -141,9 +167,13 @@ class FloorsTheLog(Binary):
 
     documented = Convention(log_floor=-100.0)
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        on, off = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        on, off = super().logs_of_probabilities(p)
         return np.minimum(on, p.dtype.type(100)), np.minimum(off, p.dtype.type(100))
+
+    def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
+        first, second = (np.where(u < np.exp(-100.0), u.dtype.type(0), minus_over(t, u)) for u, t in ((p, on), (1 - p, off)))
+        return np.asarray(first - second)
 
 
 class AveragesTheLastAxis(Binary):
@@ -158,6 +188,9 @@ class AveragesTheLastAxis(Binary):
         refuse(x.size == 0, "the mean of no outputs")
         loss, weight = super().losses(x, y)
         return loss.mean(axis=-1, dtype=wide(x.dtype)).astype(x.dtype), weight[..., 0]
+
+    def slopes(self, x: Array, y: Array) -> Array:
+        return super().slopes(x, y) / x.dtype.type(x.shape[-1])
 
     def kept(self, x: Array, y: Array) -> Array:
         return np.ones(x.shape[:-1], dtype=bool)

@@ -1,12 +1,15 @@
-"""Cross-entropy in pure numpy, in steps that a mutant can each get wrong.
+"""Cross-entropy and its gradient in pure numpy, in steps that a mutant can each get wrong.
 
 `Categorical` and `Binary` compute the definition, stably and in the dtype of the predictions.  A miniature is a
-class that is called as users call a loss: constructed with the options, then called with predictions and labels.
-Every other one is one of these two with some step computed in another way, or wrongly, which its docstring says.
+class that is called as users call a loss: constructed with the options, then called with predictions and labels;
+with predictions that are `Watched` it returns its gradient.  Every other one is one of these two with some step
+computed in another way, or wrongly, which its docstring says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +23,13 @@ from conformance.registry import Installed
 LAYOUTS = frozenset(
     {"class_axis", "class_axis_not_1", "labels_column", "fortran", "strided", "broadcast", "readonly", "label_dtype"}
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """Predictions with respect to which the result is to be differentiated."""
+
+    values: Array
 
 
 class Loss:
@@ -49,16 +59,55 @@ class Loss:
         self.noise: Array | None = options.pop("noise", None)
         assert not options, options
 
-    def __call__(self, predictions: Array, labels: Array) -> Any:
-        """Predictions [N, ..., C] or of any shape, labels as the target says; the reduced loss, in their dtype."""
+    def __call__(self, predictions: Array | Watched, labels: Array) -> Any:
+        """What is asked for, in the dtype of the predictions.
+
+        predictions: [N, ..., C], or of any shape for binary losses; labels as the target says.  The reduced loss;
+        the gradient of its sum, shaped as the predictions, where they are watched.
+        """
         with np.errstate(all="ignore"):
-            x, y = self.arranged(predictions, labels)
-            self.check(x, y)
-            kept = self.kept(x, y)
-            loss, weight = self.losses(x, y)
-            if self.sample_weights is not None:
-                loss, weight = self.weighted(loss), self.weighted(weight)
-            return self.reduced(self.masked(loss, kept), self.masked(weight, kept), kept)
+            if isinstance(predictions, Watched):
+                return self.gradient(predictions.values, labels)
+            return self.loss(predictions, labels)
+
+    def loss(self, predictions: Array, labels: Array) -> Any:
+        """The reduced loss."""
+        x, y = self.arranged(predictions, labels)
+        self.check(x, y)
+        kept = self.kept(x, y)
+        loss, weight = self.losses(x, y)
+        if self.sample_weights is not None:
+            loss, weight = self.weighted(loss), self.weighted(weight)
+        return self.reduced(self.masked(loss, kept), self.masked(weight, kept), kept)
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        """The gradient of the sum of the reduced loss, shaped as the predictions."""
+        x, y = self.arranged(predictions, labels)
+        self.check(x, y)
+        kept = self.kept(x, y)
+        _, weight = self.losses(x, y)
+        slope = self.scaled(self.slopes(x, y), self.factor(weight, kept))
+        return self.restored(np.where(spread(kept, x), slope, x.dtype.type(0)).astype(x.dtype))
+
+    def slopes(self, x: Array, y: Array) -> Array:
+        """The derivatives of the loss of each sample, sample weights not yet applied, shaped as the predictions."""
+        raise NotImplementedError
+
+    def factor(self, weight: Array, kept: Array) -> Array:
+        """What the reduction multiplies the slopes of each sample by."""
+        weights = np.ones(kept.shape, dtype=weight.dtype) if self.sample_weights is None else self.sample_weights
+        if self.reduction == "mean":
+            weight = weight if self.sample_weights is None else self.weighted(weight)
+            weights = weights.astype(wide(weights.dtype)) / self.divisor(self.masked(weight, kept), kept)
+        return np.asarray(weights if weights.ndim <= kept.ndim else self.sum(weights))
+
+    def scaled(self, slopes: Array, factor: Array) -> Array:
+        """Slopes times the factor of each sample."""
+        return slopes * spread(factor, slopes)
+
+    def restored(self, gradient: Array) -> Array:
+        """The gradient as the predictions were handed over."""
+        return gradient
 
     def arranged(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Both arrays with classes on the last axis, and without the axis of a column."""
@@ -153,6 +202,7 @@ class Loss:
             dtypes=cls.dtypes,
             layouts=cls.layouts,
             excludes=cls.excludes,
+            differentiated="x",
             rules=(Rule(cls.documented),),
             lower=cls.lower,
         )
@@ -223,6 +273,23 @@ class Categorical(Loss):
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(p))
 
+    def slopes(self, x: Array, y: Array) -> Array:
+        t = self.parts(self.smoothed(self.targets(x, y)))
+        if self.given == "logits":
+            return self.of_logits(x, t)
+        return -t if self.given == "log_probabilities" else self.of_probabilities(x, t)
+
+    def of_logits(self, z: Array, t: Array) -> Array:
+        """The derivatives of -sum_c t_c log softmax(z)_c."""
+        return np.asarray(self.add(t)[..., np.newaxis] * np.exp(self.log_softmax(z)) - t)
+
+    def of_probabilities(self, p: Array, t: Array) -> Array:
+        """The derivatives of -sum_c t_c log p_c."""
+        return minus_over(t, p)
+
+    def restored(self, gradient: Array) -> Array:
+        return np.moveaxis(gradient, -1, self.axis)
+
 
 class Binary(Loss):
     """The definition over outputs that stand each on its own."""
@@ -241,23 +308,42 @@ class Binary(Loss):
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
         """y on + (1 - y) off, the positive weight applied."""
-        positive = y if self.positive_weight is None else y * self.positive_weight
-        return times(positive, on) + times(1 - y, off)
+        positive, negative = self.shares(y)
+        return times(positive, on) + times(negative, off)
 
     def pair(self, x: Array) -> tuple[Array, Array]:
         """(-log p, -log(1 - p))."""
-        return self.of_logits(x) if self.given == "logits" else self.of_probabilities(x)
+        return self.logs_of_logits(x) if self.given == "logits" else self.logs_of_probabilities(x)
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         tail = self.tail(z)
         return tail + np.maximum(-z, z.dtype.type(0)), tail + np.maximum(z, z.dtype.type(0))
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
         return np.asarray(-np.log(p)), np.asarray(-np.log1p(-p))
 
     def tail(self, z: Array) -> Array:
         """log(1 + exp(-|z|))."""
         return np.asarray(np.log1p(np.exp(-np.abs(z))))
+
+    def slopes(self, x: Array, y: Array) -> Array:
+        y = self.smoothed(y.astype(x.dtype))
+        on, off = self.shares(y)
+        return self.of_logits(x, on, off) if self.given == "logits" else self.of_probabilities(x, on, off)
+
+    def shares(self, y: Array) -> tuple[Array, Array]:
+        """What -log p and -log(1 - p) are multiplied by."""
+        return y if self.positive_weight is None else y * self.positive_weight, 1 - y
+
+    def of_logits(self, z: Array, on: Array, off: Array) -> Array:
+        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z)."""
+        e = np.exp(-np.abs(z))
+        small, large = e / (1 + e), 1 / (1 + e)
+        return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))
+
+    def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
+        """The derivatives of -on log p - off log(1 - p)."""
+        return np.asarray(minus_over(on, p) - minus_over(off, 1 - p))
 
 
 def wide(dtype: Any) -> Any:
@@ -275,11 +361,21 @@ def times(a: Array, b: Array) -> Array:
     return np.where(a == 0, b.dtype.type(0), a * b)
 
 
+def minus_over(t: Array, p: Array) -> Array:
+    """-t / p, with 0 / 0 = 0."""
+    return np.where(t == 0, t, -t / p)
+
+
+def spread(values: Array, x: Array) -> Array:
+    """Values per sample, with axes of length 1 behind them for what else the predictions have."""
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
+
+
 def path_of(loss: type[Loss]) -> str:
     return f"{loss.__module__}.{loss.__name__}"
 
 
-def framework(*losses: type[Loss], name: str = "miniature") -> Framework:
+def framework(*losses: type[Loss], name: str = "miniature", differentiates: bool = False) -> Framework:
     """A framework of miniatures; `name` must be what their function names start with."""
     modules = tuple(dict.fromkeys(loss.__module__ for loss in losses))
     return Framework(
@@ -291,9 +387,19 @@ def framework(*losses: type[Loss], name: str = "miniature") -> Framework:
         literal=Tensor.source,
         array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
         functions=tuple(loss.function() for loss in losses),
+        gradient=_gradient if differentiates else None,
+        gradient_literal=_gradient_literal if differentiates else None,
     )
 
 
-def installed(*losses: type[Loss]) -> Installed:
-    """Miniatures as a framework that is there."""
-    return Installed(framework(*losses), "1.0")
+def _gradient(of: Callable[[Any], Any], at: Any) -> Any:
+    return of(Watched(at))
+
+
+def _gradient_literal(expression: str, x: str) -> str:
+    return f"import {__name__}; x = {__name__}.{Watched.__name__}({x}); {expression}"
+
+
+def installed(*losses: type[Loss], differentiates: bool = False) -> Installed:
+    """Miniatures as a framework that is there; `differentiates`: whether their gradients are asked for, too."""
+    return Installed(framework(*losses, differentiates=differentiates), "1.0")

@@ -129,7 +129,7 @@ def _generated_size(case: Case) -> int:
 def alarms(cases: Iterable[Case], right: Sequence[type[Loss]]) -> Iterator[Assessment | Case]:
     """What a suite finds wrong with implementations that are right, and each case once it has been put to all."""
     suite = Suite(Oracle(), Ledger())
-    here = installed(*right)
+    here = installed(*right, differentiates=True)
     for case in cases:
         for item in plan([case], [here]):
             assessment = suite.assess(item)

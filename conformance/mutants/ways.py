@@ -199,9 +199,8 @@ class SmoothsTheComplement(Binary):
         self.complement = (1 - e) * (1 - y) + e / 2 if self.smoothing else 1 - y
         return super().smoothed(y)
 
-    def mixed(self, y: Array, on: Array, off: Array) -> Array:
-        positive = y if self.positive_weight is None else y * self.positive_weight
-        return times(self.complement, off) + times(positive, on)
+    def shares(self, y: Array) -> tuple[Array, Array]:
+        return super().shares(y)[0], self.complement
 
 
 class WeighsOutputsLast(Binary):
@@ -273,15 +272,15 @@ class FusesOutputs(Binary):
     dtypes = WIDENED
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
-        positive = y if self.positive_weight is None else y * self.positive_weight
+        positive, negative = self.shares(y)
         left, right = positive.astype(widened(y.dtype)), on.astype(widened(y.dtype))
-        return np.asarray(times(left, right) + times(1 - y, off)).astype(y.dtype)
+        return np.asarray(times(left, right) + times(negative, off)).astype(y.dtype)
 
 
 class LogAddExp(Binary):
     """Takes log(exp 0 + exp z) with numpy's logaddexp."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         zero = z.dtype.type(0)
         if z.dtype.itemsize < 4:
             wide_z = z.astype(np.float32)
@@ -340,8 +339,8 @@ class SubtractsTheLogit(Binary):
 class LogOfTheComplement(Binary):
     """Takes log of 1 - p, which is rounded once, and not log1p of -p."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        on, _ = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        on, _ = super().logs_of_probabilities(p)
         return on, np.asarray(-np.log(1 - p))
 
 
@@ -358,16 +357,17 @@ class _Widened(Loss):
 
     dtypes = WIDENED
 
-    def __call__(self, predictions: Array, labels: Array) -> Any:
-        result = super().__call__(predictions.astype(widened(predictions.dtype)), labels)
+    def loss(self, predictions: Array, labels: Array) -> Any:
+        result = super().loss(predictions.astype(widened(predictions.dtype)), labels)
         return self.rounded(np.asarray(result), predictions.dtype)
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        result = super().gradient(predictions.astype(widened(predictions.dtype)), labels)
+        return self.rounded(result, predictions.dtype)
 
     def rounded(self, result: Array, dtype: Any) -> Array:
         """The result in the dtype that is due."""
-        with np.errstate(all="ignore"):
-            if dtype == numpy_dtype("bfloat16"):
-                return result.astype(np.float32).astype(dtype)
-            return result.astype(dtype)
+        return result.astype(np.float32).astype(dtype) if dtype == numpy_dtype("bfloat16") else result.astype(dtype)
 
 
 class Widened(_Widened, Categorical):
@@ -383,9 +383,8 @@ class _Chopped(_Widened):
 
     def rounded(self, result: Array, dtype: Any) -> Array:
         near = super().rounded(result, dtype)
-        with np.errstate(all="ignore"):
-            beyond = np.isfinite(near) & (np.abs(near.astype(result.dtype)) > np.abs(result))
-            return np.where(beyond, np.nextafter(near, dtype.type(0)), near)
+        beyond = np.isfinite(near) & (np.abs(near.astype(result.dtype)) > np.abs(result))
+        return np.where(beyond, np.nextafter(near, dtype.type(0)), near)
 
 
 class Chopped(_Chopped, Categorical):
@@ -429,7 +428,7 @@ class LogOfSoftmaxWidened(Widened):
 class LogOfSigmoidWidened(BinaryWidened):
     """Takes logarithms of the sigmoid in the next wider dtype, where it keeps its digits."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         sure = self.tail(z)
         on, off = -np.log(1 / (1 + np.exp(-z))), -np.log(1 / (1 + np.exp(z)))
         keeps = (np.abs(z) < SAFE[2] / 4) & np.isfinite(z)
@@ -463,6 +462,9 @@ class _Flushes(Loss):
 
     def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
         return flushed(np.asarray(super().reduced(flushed(loss), weight, kept)))
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        return flushed(super().gradient(predictions, labels))
 
 
 class Flushes(_Flushes, Categorical):

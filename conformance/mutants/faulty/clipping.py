@@ -29,7 +29,7 @@ class AddsEpsilon(Categorical):
 class AddsEpsilonToTheSigmoid(Binary):
     """Adds 1e-12 to both probabilities before the logarithm."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
         tiny = p.dtype.type(1e-12)
         return -np.log(p + tiny), -np.log((1 - p) + tiny)
 
@@ -72,14 +72,14 @@ class ClipsTheLogarithm(Clips):
 class ClipsOneTerm(BinaryClips):
     """Clips p and takes 1 - p from what it was before, where it documents both."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        return super().of_probabilities(p)[0], Binary.of_probabilities(self, p)[1]
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return super().logs_of_probabilities(p)[0], Binary.logs_of_probabilities(self, p)[1]
 
 
 class ClipsAndAddsEpsilon(BinaryClips):
     """Clips at 1e-7 and adds 1e-7 once more inside of the logarithm, which it does not document."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
         p, tiny = clipped(p), p.dtype.type(1e-7)
         return -np.log(p + tiny), -np.log(1 - p + tiny)
 
@@ -94,15 +94,15 @@ class ClipsTheSoftmax(Categorical):
 class ClipsTheSigmoid(Binary):
     """Takes logits through a sigmoid that it clips at 1e-7."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
-        return self.of_probabilities(clipped(1 / (1 + np.exp(-z))))
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        return self.logs_of_probabilities(clipped(1 / (1 + np.exp(-z))))
 
 
 class ClipsLogits(Binary):
     """Clips logits to [-80, 80]."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
-        return super().of_logits(np.clip(z, z.dtype.type(-80), z.dtype.type(80)))
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        return super().logs_of_logits(np.clip(z, z.dtype.type(-80), z.dtype.type(80)))
 
 
 class TinyForZero(Categorical):
@@ -122,23 +122,23 @@ class SkipsSmallProbabilities(Categorical):
 class FloorsOneTerm(FloorsTheLog):
     """Floors the logarithm of p and leaves that of 1 - p alone, where it documents both."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        return super().of_probabilities(p)[0], Binary.of_probabilities(self, p)[1]
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return super().logs_of_probabilities(p)[0], Binary.logs_of_probabilities(self, p)[1]
 
 
 class FloorsAtFifty(FloorsTheLog):
     """Takes logarithms below -50 for -50, where it documents -100."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        on, off = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        on, off = super().logs_of_probabilities(p)
         return np.minimum(on, p.dtype.type(50)), np.minimum(off, p.dtype.type(50))
 
 
 class FloorsLogits(FloorsTheLog):
     """Floors the logarithms of logits, too, where it documents those of probabilities."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
-        on, off = super().of_logits(z)
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        on, off = super().logs_of_logits(z)
         return np.minimum(on, z.dtype.type(100)), np.minimum(off, z.dtype.type(100))
 
 

@@ -242,8 +242,8 @@ class TakesProbabilitiesBelowZero(Binary):
     def check_probabilities(self, x: Array, y: Array) -> None:
         refuse(np.any(x > 1), "a probability is above 1")
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        return super().of_probabilities(np.maximum(p, p.dtype.type(0)))
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return super().logs_of_probabilities(np.maximum(p, p.dtype.type(0)))
 
 
 class ChecksTheLabelsProbability(Categorical):

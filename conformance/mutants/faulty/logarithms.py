@@ -115,8 +115,8 @@ class TemperedLogits(Categorical):
 class LogOfSigmoid(Binary):
     """Takes logarithms of a rounded sigmoid, which saturates."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
-        return self.of_probabilities(1 / (1 + np.exp(-z)))
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        return self.logs_of_probabilities(1 / (1 + np.exp(-z)))
 
 
 class DropsLog1p(Binary):
@@ -150,7 +150,7 @@ class ExponentialForTheTail(Binary):
 class UnshiftedSoftplus(Binary):
     """Takes log1p(exp(z)), which overflows."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         return np.asarray(np.log1p(np.exp(-z))), np.asarray(np.log1p(np.exp(z)))
 
 
@@ -165,8 +165,8 @@ class WrongSignBelowZero(Binary):
 class CancelsLogits(Binary):
     """Subtracts z from log(1 + exp z), which cancels for labels of one, and documents nothing."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
-        _, off = super().of_logits(z)
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        _, off = super().logs_of_logits(z)
         return off - z, off
 
 
@@ -190,14 +190,14 @@ class RoundsTheComplement(Binary):
 
     dtypes = frozenset({"float64"})
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        on, _ = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        on, _ = super().logs_of_probabilities(p)
         return on, -np.log((1 - p).astype(np.float32).astype(p.dtype))
 
 
 class LogOfOnePlus(Binary):
     """Takes log(p) of 1 + (p - 1), where the digits of a small probability are gone."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        _, off = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        _, off = super().logs_of_probabilities(p)
         return -np.log1p(p - 1), off

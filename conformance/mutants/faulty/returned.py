@@ -146,7 +146,7 @@ class NanIsZero(Binary):
 class NanLosesItself(Binary):
     """Takes the larger of 0 and the logit in a way that makes 0 of nan."""
 
-    def of_logits(self, z: Array) -> tuple[Array, Array]:
+    def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         tail = np.where(np.isnan(z), z.dtype.type(0), self.tail(z))
         return tail + np.fmax(-z, z.dtype.type(0)), tail + np.fmax(z, z.dtype.type(0))
 

@@ -55,8 +55,8 @@ class WritesIntoItsWeights(Categorical):
 class ClipsInPlace(Binary):
     """Clips probabilities in place to what changes none of their losses."""
 
-    def of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        pair = super().of_probabilities(p)
+    def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        pair = super().logs_of_probabilities(p)
         if p.flags.writeable:
             np.clip(p, p.dtype.type(1e-4), p.dtype.type(1 - 1e-2), out=p)
         return pair
