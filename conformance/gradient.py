@@ -10,7 +10,8 @@ One set of formulas is evaluated in two arithmetics: in balls, which certify it,
 narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
 
 *Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
-(`Slope.free`).  Beyond it the derivative is 0.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+(`Slope.free`).  Beyond it the derivative is 0.  A probability of 0 that counts has the derivative -inf; one that
+does not count (0 log 0), 0.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def clipped(
     if given.clip is None:
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
     low, high = given.clip
-    near = 0.0
+    near: Floats = np.zeros(())
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
         near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0], 0.0)

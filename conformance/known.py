@@ -41,7 +41,7 @@ class Known:
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
-    quantity: str = "loss"
+    quantities: tuple[str, ...] = ("loss",)
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -78,7 +78,7 @@ class Known:
     ) -> bool:
         """Whether the row is one of those this entry is about."""
         return (
-            self.quantity == quantity
+            quantity in self.quantities
             and self.concerns(function)
             and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
@@ -194,7 +194,7 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
             entry.dtypes,
             entry.reductions,
             entry.variants,
-            entry.quantity,
+            entry.quantities,
         )
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))

@@ -36,7 +36,7 @@ SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that say nothing about a returned value."""
-OF_GRADIENT = ("gradient_floor", "gradient_total")
+OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
 
 Floats = npt.NDArray[np.float64]
@@ -348,7 +348,7 @@ def _computed(part: Convention, documented: Convention) -> Convention:
 
 @functools.cache
 def _semantic(convention: Convention) -> Convention:
-    return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
 
 
 @functools.cache

@@ -131,6 +131,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         "clip": 1e-7,
         "empty_mean": "zero",
         "accepts": choices["accepts"] | {"invalid_probability"},
+        "gradient_cancellation": "targets",
         "empty_batch": era.empty,
     }
     return Function(
@@ -144,7 +145,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),
-        rules=(*on_backends(name, usual), Rule(Convention(**usual), source=era.source)),
+        rules=(*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),
         versions=era.versions,
@@ -158,6 +159,13 @@ def on_backends(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
     for backend, choices in BACKENDS.get(name, {}).items():
         source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
         yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
+
+
+def on_tensorflow(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
+    """TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to."""
+    if name == "CategoricalCrossentropy":
+        source = "https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits"
+        yield Rule(Convention(**usual, gradient_total="one"), source=source, variants=TENSORFLOW)
 
 
 def functions() -> Iterator[Function]:
