@@ -15,7 +15,7 @@ subtracted from every element, each of which knows S and its quotient to h(C) + 
 through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
 sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
 
-*Weights and smoothing* are products as in the loss.  *The mean* hands every sample 1 / D, which is rounded, and
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean* hands every sample 1 / D, which is rounded, and
 which in float16 may be subnormal: then it is off by up to half of the smallest subnormal, however large the
 term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is smaller than the smallest number.
 """
@@ -55,8 +55,9 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
         if not given.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
         tiny = least(problem.dtype)
-        total = np.abs(factor) * unit * (error + products * size)
-        total = total + tiny * (np.abs(unweighted) * size + np.abs(factor) * (1 + size) + DIVISION)
+        total = np.abs(factor) * (error + products * size)
+        size = tiny / unit * size
+        total = total + np.abs(unweighted) * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
     total = np.where(np.isfinite(total), total, 0.0)
     return total.reshape(problem.predictions.shape)
 
@@ -66,10 +67,14 @@ def _floats(values: Floats) -> Floats:
 
 
 def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
-    """(scale of each element, its error in units of u), weights per sample not applied."""
+    """(u times the scale of each element, its error), weights per sample not applied.
+
+    All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
+    """
     x = given.x.astype(np.float64)
-    t = np.abs(gradient.targets(given, _floats))
-    total = np.abs(gradient.total_of(gradient.targets(given, _floats), given, convention, _floats))
+    unit = numpy_info(str(given.x.dtype))[0]
+    t = np.abs(gradient.targets(given, _floats)) * unit
+    total = np.abs(gradient.total_of(gradient.targets(given, _floats), given, convention, _floats)) * unit
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     if given.given == "log_probabilities":
@@ -129,26 +134,30 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
     x = given.x.astype(np.float64)
     e = given.smoothing
     y = given.q * (1 - e) + e / 2
-    on = np.abs(y if given.positive_weight is None else given.positive_weight * y)
-    off = np.abs(1 - y)
+    unit = numpy_info(str(given.x.dtype))[0]
+    on = np.abs(y if given.positive_weight is None else given.positive_weight * y) * unit
+    off = np.abs(1 - y) * unit
+    smoothed = 3 * y * unit * bool(e)
     products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
     if given.given == "logits":
         s, r = gradient.sigmoids(x, _floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
-        return size, size * (2 * g + 3 + products)
+        return size, size * (2 * g + 3 + products) + smoothed * s
     p = np.exp(x) if given.given == "log_probabilities" else x
     if given.clip is not None:
         p = np.clip(p, *given.clip)
     first, second = _over(on, p), _over(off, 1 - p)
-    smoothed = 3 * y * (_over(np.ones_like(p), p) + _over(np.ones_like(p), 1 - p)) if e else 0.0
+    if convention.log_floor is not None:  # what lies below it is constant
+        least = np.exp(convention.log_floor)
+        first, second = np.where(p < least, 0.0, first), np.where(1 - p < least, 0.0, second)
     if given.given == "log_probabilities":
         first, second = on, second * p
-        return first + second, (first + second) * (2 * g + 4 + products)
+        return first + second, (first + second) * (2 * g + 4 + products) + _over(smoothed * p, 1 - p)
     if floor := gradient.gradient_floor(given, convention):
-        size = np.abs(p - y) / np.maximum(p * (1 - p), floor)
+        size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
         return size, size * (4 + products)
-    return first + second, (first + second) * (4 + products) + smoothed
+    return first + second, (first + second) * (4 + products) + _over(smoothed, 1 - p)
 
 
 def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:

@@ -36,8 +36,9 @@ class Renormalises(Categorical):
         return self.through_the_sum(p, minus_over(t, p / self.add(p)[..., np.newaxis]), t)
 
     def through_the_sum(self, p: Array, slopes: Array, counted: Array) -> Array:
-        """Slopes in p / sum p as slopes in p; `counted`: minus what they add up to with p / sum p."""
-        return np.asarray((slopes + self.add(counted)[..., np.newaxis]) / self.add(p)[..., np.newaxis])
+        """Slopes in p / sum p as slopes in p; counted: the targets whose slopes are not 0."""
+        total = self.add(p)[..., np.newaxis]
+        return np.where(total == 0, np.nan, (slopes + self.add(counted)[..., np.newaxis]) / total).astype(p.dtype)
 
 
 class ClipsAndRenormalises(Categorical):
@@ -50,8 +51,7 @@ class ClipsAndRenormalises(Categorical):
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
         u = clipped(p)
-        slopes = minus_over(t, u) + (self.add(t) / self.add(u))[..., np.newaxis]
-        return np.where(u == p, slopes, p.dtype.type(0))
+        return np.where(u == p, self.of_logits(np.log(u), t) / u, p.dtype.type(0))
 
 
 class RenormalisesAndClips(Renormalises):
@@ -172,7 +172,9 @@ class FloorsTheLog(Binary):
         return np.minimum(on, p.dtype.type(100)), np.minimum(off, p.dtype.type(100))
 
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
-        first, second = (np.where(u < np.exp(-100.0), u.dtype.type(0), minus_over(t, u)) for u, t in ((p, on), (1 - p, off)))
+        least = np.exp(-100.0)
+        first = np.where(p < least, p.dtype.type(0), minus_over(on, p))
+        second = np.where(1 - p < least, p.dtype.type(0), minus_over(off, 1 - p))
         return np.asarray(first - second)
 
 

@@ -280,8 +280,18 @@ class Categorical(Loss):
         return -t if self.given == "log_probabilities" else self.of_probabilities(x, t)
 
     def of_logits(self, z: Array, t: Array) -> Array:
-        """The derivatives of -sum_c t_c log softmax(z)_c."""
-        return np.asarray(self.add(t)[..., np.newaxis] * np.exp(self.log_softmax(z)) - t)
+        """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other t) p - t (1 - p)."""
+        p = np.exp(self.log_softmax(z))
+        return np.asarray(self.others(t, self.add(t)) * p - t * self.others(p, np.ones_like(p[..., 0])))
+
+    def others(self, values: Array, total: Array) -> Array:
+        """What the other classes have of a total; that of the largest is added up, so that nothing cancels."""
+        top = values.astype(np.float64).argmax(axis=-1)[..., np.newaxis]
+        rest = values.copy()
+        np.put_along_axis(rest, top, values.dtype.type(0), axis=-1)
+        left = total[..., np.newaxis] - values
+        np.put_along_axis(left, top, self.add(rest)[..., np.newaxis], axis=-1)
+        return left
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
         """The derivatives of -sum_c t_c log p_c."""

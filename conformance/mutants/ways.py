@@ -246,6 +246,24 @@ class AddsTheShiftBack(Categorical):
         return np.asarray(z - (np.log(self.add(np.exp(z - top)))[..., np.newaxis] + top))
 
 
+class TakesTargetsOff(Categorical):
+    """Takes targets off probabilities in the gradient, and documents it."""
+
+    documented = Convention(gradient_cancellation="targets")
+
+    def of_logits(self, z: Array, t: Array) -> Array:
+        return np.asarray(self.add(t)[..., np.newaxis] * np.exp(self.log_softmax(z)) - t)
+
+
+class TakesTargetsOffOutputs(Binary):
+    """Takes targets off probabilities in the gradient, and documents it."""
+
+    documented = Convention(gradient_cancellation="targets")
+
+    def of_logits(self, z: Array, on: Array, off: Array) -> Array:
+        return np.asarray((off + on) / (1 + np.exp(-z)) - on)
+
+
 class BinaryLogarithms(Categorical):
     """Takes logarithms of base 2 and multiplies them by log 2."""
 
@@ -508,6 +526,8 @@ WAYS = (
     Log1pOfTheOthers,
     ShiftsByTheLabel,
     AddsTheShiftBack,
+    TakesTargetsOff,
+    TakesTargetsOffOutputs,
     BinaryLogarithms,
     FusesProducts,
     FusesOutputs,
