@@ -32,7 +32,9 @@ class Known:
     """One known discrepancy.
 
     case, function: id and name, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
-    dtypes, reductions, variants: empty for all.  reproducer: Python source; shows: what it prints.
+    dtypes, reductions, variants: empty for all.  when: traits of a problem that bring it about, also where no case is
+    named, as in cases that are drawn; empty for what cannot be said in traits.  reproducer: Python source; shows: what
+    it prints.
     """
 
     case: str
@@ -41,6 +43,7 @@ class Known:
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    when: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -67,9 +70,12 @@ class Known:
 
     def matches(self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
         """Whether the row is one of those this entry is about."""
+        return self.names(case) and self.holds(function, version, dtype, reduction, variant)
+
+    def holds(self, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
+        """The same of everything but the case."""
         return (
             self.concerns(function)
-            and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
             and (not self.variants or variant in self.variants)
@@ -102,6 +108,15 @@ class Ledger:
             about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
         for entry in about:
             if entry.matches(case, function, version, dtype, reduction, variant):
+                return entry
+        return None
+
+    def cause(
+        self, traits: frozenset[str], function: str, version: str, dtype: str, reduction: str, variant: str = ""
+    ) -> Known | None:
+        """The entry whose conditions a problem with these traits meets, if any."""
+        for entry in self.entries:
+            if entry.when and traits >= set(entry.when) and entry.holds(function, version, dtype, reduction, variant):
                 return entry
         return None
 

@@ -502,7 +502,7 @@ def _label_dtypes(labels: Array) -> list[str]:
 class _Span:
     """What every dtype of a case has.
 
-    least: smallest positive number; normal: smallest normal one; most: largest.  epsilon: of the coarsest.
+    least: smallest positive number; normal: smallest normal one; most: largest, or nearly.  epsilon: of the coarsest.
     exponents: powers of two from 1/8 down that are normal.  digits: decimal orders of magnitude up to `most` / 32.
     """
 
@@ -520,6 +520,8 @@ def _span(dtypes: tuple[str, ...]) -> _Span:
     normal, epsilon = max(info[1] for info in infos), max(info[2] for info in infos)
     most = min(info[3] for info in infos)
     least = max(info[1] * info[2] for info in infos)
+    if most > 1e300:
+        most = 2.0**1000  # what is computed in float64 beside it, a budget, needs room
     exponents = min(-round(math.log2(normal)) - 3, 64)
     return _Span(least, normal, most, epsilon, exponents, min(int(math.log10(most / 32)) + 1, 8))
 
