@@ -78,7 +78,12 @@ def save(cases: Sequence[Case], folder: Path) -> Path:
         for message, advice in bad_name(schema_of(SCHEMA), part):
             raise WritingError(f"{stem}: {message}; {advice}")
     path = folder / f"{stem}.yaml"
-    content = text_of(cases, path).encode()
+    return save_text(text_of(cases, path), path)
+
+
+def save_text(text: str, path: Path) -> Path:
+    """Write the text of a case file, whole or not at all; see `save`."""
+    content = text.encode()
     if len(content) > MOST_BYTES:
         raise WritingError(f"{shown(path)}: {len(content)} bytes are more than a case file may have, {MOST_BYTES}")
     try:

@@ -89,6 +89,16 @@ class _Drawn:
     def below(self, n: int) -> int:
         return self._draw(_below(n))
 
+    def part(self, make: Callable[[], Any]) -> Any:
+        return self._draw(_part(make))
+
+
+def _part(make: Callable[[], Any]) -> Any:
+    """A strategy around choices that are made while it is drawn, so that Hypothesis sees where they start and end."""
+    from hypothesis import strategies
+
+    return strategies.builds(make)
+
 
 @functools.cache
 def _below(n: int) -> Any:
