@@ -12,11 +12,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "replay"]
 
 
-def replay(function: str, case: str, dtype: str, reduction: str) -> Any:
+def replay(function: str, case: str, dtype: str, reduction: str, quantity: str = "loss") -> Any:
     """Ask one function one shipped case again and return what it returned (numpy, float64).
+
+    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.
 
     For reproducers whose arrays are too long to write out.  Raises what the function raised.
     """
     from conformance.suite import replay
 
-    return replay(function, case, dtype, reduction)  # type: ignore[arg-type]
+    return replay(function, case, dtype, reduction, quantity)  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ class Known:
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    quantity: str = "loss"
     when: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
@@ -68,14 +69,26 @@ class Known:
         """Whether `function` is one of those this entry is about."""
         return _glob(self.function).fullmatch(function) is not None
 
-    def matches(self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
+    def matches(
+        self,
+        case: str,
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
+    ) -> bool:
         """Whether the row is one of those this entry is about."""
-        return self.names(case) and self.holds(function, version, dtype, reduction, variant)
+        return self.names(case) and self.holds(function, version, dtype, reduction, variant, quantity)
 
-    def holds(self, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
-        """The same of everything but the case."""
+    def holds(
+        self, function: str, version: str, dtype: str, reduction: str, variant: str = "", quantity: str = "loss"
+    ) -> bool:
+        """Whether a row is one of those this entry is about, its case left aside."""
         return (
-            self.concerns(function)
+            self.quantity == quantity
+            and self.concerns(function)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
             and (not self.variants or variant in self.variants)
@@ -97,7 +110,14 @@ class Ledger:
         self._of: dict[str, list[Known]] = {}
 
     def find(
-        self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = ""
+        self,
+        case: str,
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
     ) -> Known | None:
         """The entry that knows this row, if any."""
         about = self._about.get((case, function))
@@ -107,16 +127,24 @@ class Ledger:
             of = self._of[case]
             about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
         for entry in about:
-            if entry.matches(case, function, version, dtype, reduction, variant):
+            if entry.matches(case, function, version, dtype, reduction, variant, quantity):
                 return entry
         return None
 
     def cause(
-        self, traits: frozenset[str], function: str, version: str, dtype: str, reduction: str, variant: str = ""
+        self,
+        traits: frozenset[str],
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
     ) -> Known | None:
-        """The entry whose conditions a problem with these traits meets, if any."""
+        """The entry whose conditions a problem with these traits meets, if any; whatever its case."""
         for entry in self.entries:
-            if entry.when and traits >= set(entry.when) and entry.holds(function, version, dtype, reduction, variant):
+            met = bool(entry.when) and traits.issuperset(entry.when)
+            if met and entry.holds(function, version, dtype, reduction, variant, quantity):
                 return entry
         return None
 
@@ -184,7 +212,15 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         except InvalidSpecifier:
             message = f'"{entry.versions}" is not a PEP 440 specifier'
             errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        about = (several, entry.function, entry.versions, entry.dtypes, entry.reductions, entry.variants)
+        about = (
+            several,
+            entry.function,
+            entry.versions,
+            entry.dtypes,
+            entry.reductions,
+            entry.variants,
+            entry.quantity,
+        )
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
         seen.setdefault(about, line)

@@ -142,6 +142,8 @@ def _case(case: Case, source: str) -> Iterator[str]:
     if layout := _layout(case.layout):
         yield f"layout: {_flow(layout)}"
     yield from _expect(case)
+    if case.no_gradient:
+        yield f"gradient: {{asked: false, why: {_text(case.no_gradient, flow=True)}}}"
     if case.published:
         yield "published:"
         for number in case.published:

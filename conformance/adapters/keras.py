@@ -11,7 +11,7 @@ have computed in no more than 32 bits since 3.12, whatever dtype a loss is given
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -149,6 +149,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         lower=partial(lower, name, mean, era),
         versions=era.versions,
         variants=era.variants,
+        differentiated="y_pred",
     )
 
 
@@ -191,6 +192,38 @@ def array(result: Any) -> tuple[Array, str]:
     return keras.ops.convert_to_numpy(result), name
 
 
+def gradient(of: Callable[[Any], Any], at: Any) -> Any:
+    """By what each backend differentiates with; a loss that does not depend on the predictions has the gradient 0."""
+    import keras
+
+    backend = "tensorflow" if keras.__version__.startswith("2.") else keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        x = tensorflow.convert_to_tensor(at)
+        with tensorflow.GradientTape() as tape:
+            tape.watch(x)
+            result = of(x)
+        zero = tensorflow.UnconnectedGradients.ZERO
+        return tensorflow.convert_to_tensor(tape.gradient(result, x, unconnected_gradients=zero))
+    if backend == "jax":
+        import jax
+
+        return jax.grad(lambda x: of(x).sum())(jax.numpy.asarray(at))
+    x = keras.ops.convert_to_tensor(at).detach().requires_grad_()
+    of(x).sum().backward()
+    return x.grad
+
+
+def gradient_literal(expression: str, x: str) -> str:
+    if BACKEND == "jax":
+        return f"import jax; jax.grad(lambda x: {expression}.sum())(jax.numpy.asarray({x}))"
+    if BACKEND == "torch":
+        return f"x = keras.ops.convert_to_tensor({x}).requires_grad_(); {expression}.sum().backward(); x.grad"
+    tape = "import tensorflow; tape = tensorflow.GradientTape().__enter__()"
+    return f"{tape}; x = tensorflow.convert_to_tensor({x}); tape.watch(x); tape.gradient({expression}, x)"
+
+
 @cache
 def quiet() -> None:
     """Import Keras with stderr closed to native code: TensorFlow logs before it can be told not to."""
@@ -214,6 +247,8 @@ FRAMEWORK = Framework(
     tensor=tensor,
     literal=Tensor.source,
     array=array,
+    gradient=gradient,
+    gradient_literal=gradient_literal,
     prepare=quiet,
     needs=(("<2.12", "numpy<2"),),
     functions=tuple(functions()),
@@ -224,6 +259,6 @@ FRAMEWORK = Framework(
         ),
         "jax": Variant(("jax",), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}),
         "torch": Variant(("torch",), {"KERAS_BACKEND": "torch"}),
-        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}),
+        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}, differentiates=False),
     },
 )

@@ -7,6 +7,7 @@ came to the CPU one operation after another, so what a function computes in depe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,12 @@ def lower(path: str, problem: Problem) -> Call:
 def function(name: str, **data: Any) -> Function:
     path = f"torch.nn.{name}"
     return Function(
-        name=f"torch.{name}", path=path, source=f"{DOCUMENTATION}{name}.html", lower=lambda p: lower(path, p), **data
+        name=f"torch.{name}",
+        path=path,
+        source=f"{DOCUMENTATION}{name}.html",
+        lower=lambda p: lower(path, p),
+        differentiated="input",
+        **data,
     )
 
 
@@ -85,6 +91,16 @@ def literal(tensor: Tensor) -> str:
 def array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
     return result.detach().cpu().double().numpy(), name
+
+
+def gradient(of: Callable[[Any], Any], at: Any) -> Any:
+    x = at.detach().requires_grad_()
+    of(x).sum().backward()
+    return x.grad
+
+
+def gradient_literal(expression: str, x: str) -> str:
+    return f"x = {x}.requires_grad_(); {expression}.sum().backward(); x.grad"
 
 
 PULLS = "https://github.com/pytorch/pytorch/pull/"
@@ -119,9 +135,15 @@ def nll(versions: str, **data: Any) -> Function:
     )
 
 
+FLOOR = float(np.float32(1e-12))
+"""A float in the source, whatever the dtype of the loss."""
+
+
 def bce_rule(versions: str, rejects: frozenset[str], source: str) -> Rule:
     return Rule(
-        Convention(mean_divides_by="kept", log_floor=-100.0, empty_mean="nan", rejects=rejects), versions, source=source
+        Convention(mean_divides_by="kept", log_floor=-100.0, gradient_floor=FLOOR, empty_mean="nan", rejects=rejects),
+        versions,
+        source=source,
     )
 
 
@@ -174,6 +196,8 @@ FRAMEWORK = Framework(
     tensor=tensor,
     literal=literal,
     array=array,
+    gradient=gradient,
+    gradient_literal=gradient_literal,
     needs=(("<2.3", "numpy<2"),),
     functions=(
         cross_entropy(">=2.4"),

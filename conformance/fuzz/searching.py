@@ -141,7 +141,7 @@ class Search:
         if (cause := self._cause(assessment, found)) is not None:
             self.tally.known[cause] += 1
             return
-        name, wrong = assessment.item.function.name, mark(assessment.verdict)
+        name, wrong = assessment.item.function.name, mark(assessment)
         for finding in self.findings:
             if (finding.function, finding.mark) == (name, wrong) and found.issuperset(finding.traits):
                 self.tally.again[finding.case] += 1
@@ -154,7 +154,7 @@ class Search:
                     shown = self._suite().assess(item)
                 except (LoweringError, UserError):
                     continue
-                same = shown.expected == "unexpected" and mark(shown.verdict) == wrong
+                same = shown.expected == "unexpected" and mark(shown) == wrong
                 if same and self._cause(shown, traits(shown.asked)) is None:
                     least.shown = shown
                     return True
@@ -170,7 +170,9 @@ class Search:
         """The ledger's entry whose conditions are met, as text."""
         item = assessment.item
         there = item.installed
-        entry = self._ledger.cause(found, item.function.name, there.version, item.dtype, item.reduction, there.variant)
+        entry = self._ledger.cause(
+            found, item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity
+        )
         return None if entry is None else f"{entry.path}:{entry.line}: {entry.told}"
 
     def _keep(self, shown: Assessment) -> None:
@@ -209,7 +211,7 @@ def finding_of(shown: Assessment, seed: int, position: int) -> Finding:
     return Finding(
         function=item.function.name,
         version=item.installed.version,
-        mark=mark(verdict),
+        mark=mark(shown),
         traits=tuple(sorted(traits(shown.asked) - PLAIN)),
         position=position,
         case=case.id,
@@ -229,10 +231,11 @@ _NUMBER = re.compile(r"[-+]?\b\d[\d.]*(?:e[-+]?\d+)?\b")
 _PLACE = re.compile(r" at \[[^]]*\]|\((?:N, ?)*N?,?\)")
 
 
-def mark(verdict: Verdict) -> str:
-    """In which way a verdict is wrong: status and explanation, without numbers, places and what would explain it."""
-    said = verdict.explanation.partition("; ")[0]
-    return f"{verdict.status}: {_PLACE.sub('', _NUMBER.sub('N', said))}"
+def mark(shown: Assessment) -> str:
+    """In which way it is wrong: status and explanation, without numbers, places and what would explain it."""
+    said = shown.verdict.explanation.partition("; ")[0]
+    of = "" if shown.item.quantity == "loss" else f" ({shown.item.quantity})"
+    return f"{shown.verdict.status}{of}: {_PLACE.sub('', _NUMBER.sub('N', said))}"
 
 
 def narrowed(limits: Limits, functions: Iterable[Function], chosen: Wanted | None = None) -> Limits:
