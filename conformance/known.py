@@ -141,10 +141,14 @@ class Ledger:
         variant: str = "",
         quantity: str = "loss",
     ) -> Known | None:
-        """The entry whose conditions a problem with these traits meets, if any; whatever its case."""
+        """The entry whose conditions a problem with these traits meets, if any; whatever its case.
+
+        What makes a loss wrong makes its gradient wrong, too.
+        """
         for entry in self.entries:
             met = bool(entry.when) and traits.issuperset(entry.when)
-            if met and entry.holds(function, version, dtype, reduction, variant, quantity):
+            of = quantity if entry.quantity == quantity else "loss"
+            if met and entry.holds(function, version, dtype, reduction, variant, of):
                 return entry
         return None
 

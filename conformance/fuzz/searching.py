@@ -33,6 +33,8 @@ from conformance.writing import text_of
 DRAWN = "drawn/case"
 """Id of every case that is drawn; a finding gets one of its own."""
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
+SHRINKING = 20.0
+"""Seconds that one finding is shrunk for at most."""
 FAILURES = 20
 """Cases that could not be asked are remembered up to this number."""
 Wanted = Callable[[Function, str], bool]
@@ -79,7 +81,7 @@ class Search:
     """Draws, asks and shrinks.
 
     here: whose functions are asked, those of them that are `wanted`.  limits: what is drawn.  tally, findings: of the
-    search that this one goes on with.
+    search that this one goes on with.  shrinks: whether it takes the time to shrink what it finds.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Search:
         performer: Performer = perform,
         tally: Tally | None = None,
         findings: Iterable[Finding] = (),
+        shrinks: bool = True,
     ) -> None:
         self.here = here
         self.seed = seed
@@ -101,6 +104,7 @@ class Search:
         self._ledger = ledger
         self._wanted = wanted
         self._performer = performer
+        self._shrinks = shrinks
 
     def step(self) -> list[Finding]:
         """The next case, put to every function that can express it; what is found in it for the first time.
@@ -146,9 +150,14 @@ class Search:
             if (finding.function, finding.mark) == (name, wrong) and found.issuperset(finding.traits):
                 self.tally.again[finding.case] += 1
                 return
-        least = _Least(assessment)
+        if not self._shrinks:
+            self._keep(assessment)
+            return
+        least, until = _Least(assessment), time.monotonic() + SHRINKING
 
         def still(case: Case) -> bool:
+            if time.monotonic() > until:
+                raise _LongEnough
             for item in plan([case], [assessment.item.installed], lambda function, _: function.name == name):
                 try:
                     shown = self._suite().assess(item)
@@ -163,6 +172,8 @@ class Search:
         try:
             if (case := smallest(choices, self.limits, DRAWN, still)) is not None:
                 still(case)
+        except _LongEnough:
+            pass
         finally:
             self._keep(least.shown)
 
@@ -182,6 +193,10 @@ class Search:
             self.tally.again[finding.case] += 1
         else:
             self.findings.append(finding)
+
+
+class _LongEnough(BaseException):
+    """Shrinking has taken long enough; no Exception, which Hypothesis would take for a failure to shrink."""
 
 
 @dataclass
@@ -238,12 +253,12 @@ def mark(shown: Assessment) -> str:
     return f"{shown.verdict.status}{of}: {_PLACE.sub('', _NUMBER.sub('N', said))}"
 
 
-def narrowed(limits: Limits, functions: Iterable[Function], chosen: Wanted | None = None) -> Limits:
+def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), chosen: Wanted | None = None) -> Limits:
     """The limits without what none of the functions can express, so that few cases are drawn in vain.
 
     chosen: which items of theirs are asked for, by their ids.
     """
-    asked = list(functions)
+    limits, asked = limits or Limits(), list(functions)
     given = [
         (function, dtype, reduction)
         for function in asked

@@ -17,7 +17,7 @@ from conformance.suite import Asked
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
 SHAPES = ("rank_1", "higher_rank", "output_weights", "moved_class_axis", "labels_column", "label_dtype")
-VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target")
+VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample")
 PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS, *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
@@ -28,7 +28,7 @@ def traits(asked: Asked) -> frozenset[str]:
 
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
     kinds of unusual and invalid input: `dense_target` (a number per class), `moved_class_axis`, `certain_prediction`
-    (a probability of 0 or 1), `everything_ignored`, and `beyond_range` (terms, or weights, whose sum is more than the
+    (a probability of 0 or 1), `everything_ignored`, `one_sample`, and `beyond_range` (terms, or weights, whose sum is more than the
     dtype has).
     """
     problem, handed = asked.problem, asked.handed
@@ -43,6 +43,8 @@ def traits(asked: Asked) -> frozenset[str]:
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and bool(np.all(problem.labels == ignored)):
         found.add("everything_ignored")
+    if math.prod(problem.sample_shape) == 1:
+        found.add("one_sample")
     if _beyond_range(handed):
         found.add("beyond_range")
     return frozenset(found)
