@@ -148,7 +148,8 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
             error, loss = error.mean(axis=1) + rounding, loss.mean(axis=1)
         if given.sample_weights is not None:
             weights = np.abs(given.sample_weights)
-            error = (error + unit * np.abs(loss)) * weights
+            product = (error + unit * np.abs(loss)) * weights
+            error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
     return _Samples(given, loss, error)
 

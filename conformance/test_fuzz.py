@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from conformance import known
 from conformance.fuzz.searching import Search, narrowed
+from conformance.loading import shipped
 from conformance.registry import Installed
-from conformance.suite import load_suite
 
 SEED, CASES = 0, 300
 
 
 def test_fuzz(there: Installed) -> None:
     """It answers every case as the definition, its documentation or the ledger says."""
-    _, ledger = load_suite()
-    search = Search([there], ledger, narrowed(functions=there.functions), SEED, wanted=_of_loss, shrinks=False)
+    search = Search(
+        [there], known.load(shipped()), narrowed(functions=there.functions), SEED, wanted=_of_loss, shrinks=False
+    )
     while search.tally.position < CASES:
         search.step()
     assert search.tally.failures == []

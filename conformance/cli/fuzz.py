@@ -17,14 +17,13 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conformance import __version__, writing
+from conformance import __version__, known, writing
 from conformance.adapter import Call, Framework, perform
 from conformance.case import DTYPES
 from conformance.cli.shared import (
     INTERRUPTED,
     UNEXPECTED,
     USAGE,
-    CasesOption,
     Json,
     err,
     installed_among,
@@ -36,11 +35,12 @@ from conformance.fuzz import state
 from conformance.fuzz.drawing import KINDS, USUAL, Limits
 from conformance.fuzz.searching import Finding, Search, Tally, narrowed
 from conformance.fuzz.strategies import check_installed
+from conformance.loading import shipped
 from conformance.outcome import Outcome
 from conformance.places import crew_here
 from conformance.registry import Installed
 from conformance.selection import compiled, substring_of
-from conformance.suite import Performer, load_suite
+from conformance.suite import Performer
 from conformance.workers.crew import TIMEOUT
 
 SECONDS = 60.0
@@ -73,13 +73,15 @@ def fuzz(
         str, typer.Option("--max-shape", metavar="NxC", help="The most samples and the most classes.")
     ] = "8x5",
     edge: Annotated[
-        bool, typer.Option("--edge", help="Draw nan and infinite weights, too, of which little is written down.")
+        bool, typer.Option("--edge", help="Draw nan and infinite weights, too, and numbers whose sums overflow.")
     ] = False,
     kept: Annotated[
         Path | None, typer.Option("--state", metavar="FILE", help="Keep the search there, and go on with it.")
     ] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="Make the calls in processes that may die.")] = False,
-    cases: CasesOption = None,
+    cases: Annotated[
+        Path | None, typer.Option("--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
@@ -90,7 +92,7 @@ def fuzz(
     for name, value in SINGLE.items():
         os.environ.setdefault(name, value)
     here, missing = installed_among(framework or [])
-    _, ledger = load_suite(cases)
+    ledger = known.load(shipped() if cases is None else cases)
     selection = compiled(keyword) if keyword else None
     wanted = None if selection is None else lambda _, name: selection(substring_of(name))
     limits = narrowed(_limits(shape, dtypes or [], edge), [f for there in here for f in there.functions], wanted)

@@ -35,12 +35,15 @@ from conformance.case import (
 )
 from conformance.convention import EDGE, INVALID
 from conformance.domain import numpy_info
+from conformance.fuzz.ranges import may_be_beyond_range
 from conformance.legal import ARRAYS, faults
 
-KINDS = (EDGE | INVALID) - {"shape_mismatch", "trailing_axis"}
-"""Kinds of unusual and invalid input that can be drawn; shapes that do not fit are for cases that are written."""
-USUAL = KINDS - {"nan_weight", "infinite_weight"}
-"""Those that are drawn unless more is asked for: what an infinite weight of nothing is, nobody has written down."""
+BEYOND = "beyond_range"
+KINDS = (EDGE | INVALID | {BEYOND}) - {"shape_mismatch", "trailing_axis"}
+"""Kinds of unusual and invalid input that can be drawn: those of `domain` whose shapes fit, and that of `ranges`."""
+USUAL = KINDS - {"nan_weight", "infinite_weight", BEYOND}
+"""Those that are drawn unless more is asked for: what an infinite weight of nothing is, nobody has written down, and a
+function that is right may overflow on its way."""
 FAMILIES: tuple[tuple[Loss, Given, Target], ...] = (
     ("categorical", "logits", "index"),
     ("binary", "logits", "binary"),
@@ -118,13 +121,18 @@ def chosen_case(rng: np.random.Generator, name: str, limits: Limits) -> tuple[Ca
     while True:
         source = Chance(rng)
         case = drafted(source, name, limits)
-        if not faults(case):
+        if fits(case, limits):
             return case, source.choices
 
 
 def drafted(source: Source, name: str, limits: Limits) -> Case:
-    """The case that a source chooses; rarely one that `legal.faults` refuses."""
+    """The case that a source chooses; rarely one that does not `fit`."""
     return _Draft(source, limits).case(name)
+
+
+def fits(case: Case, limits: Limits) -> bool:
+    """Whether a draft is a legal case, and within the range of its dtypes where it has to be."""
+    return not faults(case) and (BEYOND in limits.kinds or not may_be_beyond_range(case))
 
 
 class _Draft:

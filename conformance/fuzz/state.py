@@ -36,7 +36,7 @@ def write(path: Path, asked: Asked, tally: Tally, findings: Iterable[Finding]) -
     content = {
         "format": FORMAT,
         "asked": asked,
-        "tally": dataclasses.asdict(tally),
+        "tally": vars(tally),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
     text = json.dumps(content, indent=1) + "\n"

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.case import Case
 from conformance.errors import UserError
-from conformance.fuzz.drawing import Limits, drafted
-from conformance.legal import faults
+from conformance.fuzz.drawing import Limits, drafted, fits
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -48,7 +47,7 @@ def cases(limits: Limits | None = None, name: str = "drawn/case") -> SearchStrat
     @strategies.composite
     def drawn(draw: Callable[[SearchStrategy[int]], int]) -> Case:
         case = drafted(_Drawn(draw), name, limits or Limits())
-        assume(not faults(case))
+        assume(fits(case, limits or Limits()))
         return case
 
     strategy: SearchStrategy[Case] = drawn()
