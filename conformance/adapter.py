@@ -426,7 +426,14 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
     if problem.target == "index":
         return labels(problem, dtype)
     values = np.argmax(problem.labels.astype(np.float64), axis=-1)
+    narrow = problem.layout.label_dtype
+    if narrow is not None and dtype is None and not _holds(narrow, problem.predictions.shape[-1] - 1):
+        dtype = values.dtype.name  # what holds 0 and 1 need not hold the index of a class
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def _holds(dtype: str, largest: int) -> bool:
+    return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
 
 
 def sample_weights(problem: Problem, shape: tuple[int, ...]) -> Tensor | None:

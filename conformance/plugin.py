@@ -54,17 +54,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__ != "conformance.test_conformance" or "item" not in metafunc.fixturenames:
-        return
+    ours = metafunc.module.__name__
+    if ours == "conformance.test_conformance" and "item" in metafunc.fixturenames:
+        _parametrize_items(metafunc)
+    if ours == "conformance.test_fuzz" and "there" in metafunc.fixturenames:
+        _parametrize_frameworks(metafunc)
+
+
+def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
     from conformance import registry
 
-    config = metafunc.config
+    _mark_frameworks(metafunc.config)
+    here = registry.installed()[0]
+    marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
+    metafunc.parametrize("there", marked)
+
+
+def _mark_frameworks(config: pytest.Config) -> None:
+    from conformance import registry
+
     try:
         known = registry.frameworks()
     except registry.AdapterError as error:
         raise pytest.Collector.CollectError(str(error)) from None
     for framework in known:
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
+
+
+def _parametrize_items(metafunc: pytest.Metafunc) -> None:
+    config = metafunc.config
+    _mark_frameworks(config)
     parents = [
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]

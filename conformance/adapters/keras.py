@@ -144,7 +144,8 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         reductions=frozenset({"none", "sum", "mean"} if divisor == "kept" else {"mean"}),
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
-        excludes=(frozenset({"output_weights"}),),
+        # Labels of shape (N, 1) make N samples of N outputs, and then each of them has its own weight.
+        excludes=(frozenset({"output_weights"}), frozenset({"labels_column", "rank_1", "sample_weights"})),
         rules=(*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),

@@ -15,6 +15,7 @@ from rich.markup import escape
 import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
+from conformance.cli.fuzz import fuzz
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(listing, name="list")
+app.command()(fuzz)
 for look in (show, expect, lint):
     app.command()(look)
 for held in (diff, audit, bisect, history, accept, merge):
