@@ -138,17 +138,18 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
     p = np.exp(x) if given.given == "log_probabilities" else x
     if given.clip is not None:
         p = np.clip(p, *given.clip)
-    first, second = _over(on, p), _over(off, 1 - p)
+    first, second, inherited = _over(on, p), _over(off, 1 - p), _over(smoothed, 1 - p)
     if convention.log_floor is not None:  # what lies below it is constant
         least = np.exp(convention.log_floor)
-        first, second = np.where(p < least, 0.0, first), np.where(1 - p < least, 0.0, second)
+        first = np.where(p < least, 0.0, first)
+        second, inherited = (np.where(1 - p < least, 0.0, term) for term in (second, inherited))
     if given.given == "log_probabilities":
         first, second = on, second * p
-        return first + second, (first + second) * (2 * g + 4 + products) + _over(smoothed * p, 1 - p)
+        return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
     if floor := gradient.gradient_floor(given, convention):
         size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
         return size, size * (4 + products)
-    return first + second, (first + second) * (4 + products) + _over(smoothed, 1 - p)
+    return first + second, (first + second) * (4 + products) + inherited
 
 
 def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:

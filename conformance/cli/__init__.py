@@ -17,6 +17,7 @@ from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.fuzz import fuzz
 from conformance.cli.look import expect, lint, listing, show
+from conformance.cli.mutants import mutants
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
 from conformance.errors import UserError
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(listing, name="list")
 app.command()(fuzz)
+app.command()(mutants)
 for look in (show, expect, lint):
     app.command()(look)
 for held in (diff, audit, bisect, history, accept, merge):

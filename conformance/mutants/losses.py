@@ -148,10 +148,13 @@ class Loss:
     def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
         if self.reduction == "none":
             return loss
-        total = self.sum(loss)
-        if self.reduction == "mean":
-            total = total / self.divisor(weight, kept)
+        total = self.sum(loss) if self.reduction == "sum" else self.mean(loss, self.divisor(weight, kept))
         return loss.dtype.type(total)
+
+    def mean(self, loss: Array, by: Any) -> Any:
+        """The sum divided; losses are divided first where their sum is beyond the dtype and the mean may not be."""
+        total = self.sum(loss)
+        return total / by if np.isfinite(total) else self.sum(loss.astype(wide(loss.dtype)) / by)
 
     def divisor(self, weight: Array, kept: Array) -> Any:
         """What the sum is divided by for the mean."""

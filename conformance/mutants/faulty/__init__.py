@@ -2,7 +2,7 @@
 
 A mutant's docstring says its fault, and the module that it stands in is its family.  What no case could show is
 no mutant: the sign of a zero (-0.0 equals 0.0 here), a documented choice that is not made (the definition is
-always right), what a mean over nothing is (it is undefined).
+always right, as where a gradient passes a documented clip), what a mean over nothing is (it is undefined).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import importlib
 
 from conformance.mutants.losses import Loss
 
+GRADIENTS = "gradients"
+"""The family whose losses are right."""
 FAMILIES = (
     "precision",
     "logarithms",
@@ -24,6 +26,7 @@ FAMILIES = (
     "state",
     "returned",
     "errors",
+    GRADIENTS,
 )
 
 

@@ -233,7 +233,7 @@ class TakesProbabilitiesAboveOne(Categorical):
     """Refuses probabilities below 0 and takes those above 1."""
 
     def check_probabilities(self, x: Array, y: Array) -> None:
-        refuse(np.any(x < 0), "a probability is negative")
+        refuse(np.any(x[self.kept(x, y)] < 0), "a probability is negative")
 
 
 class TakesProbabilitiesBelowZero(Binary):
@@ -252,5 +252,5 @@ class ChecksTheLabelsProbability(Categorical):
     def check_probabilities(self, x: Array, y: Array) -> None:
         if self.target != "index":
             return super().check_probabilities(x, y)
-        picked = np.take_along_axis(x, self.index(x, y)[..., np.newaxis], axis=-1)
+        picked = np.take_along_axis(x, self.index(x, y)[..., np.newaxis], axis=-1)[self.kept(x, y)]
         return refuse(np.any((picked < 0) | (picked > 1)), "a probability is outside [0, 1]")

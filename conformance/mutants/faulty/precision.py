@@ -135,6 +135,9 @@ class HalfAccumulator(Categorical):
     def sum(self, values: Array) -> Any:
         return np.add.accumulate(values.reshape(-1))[-1] if values.size else values.dtype.type(0)
 
+    def mean(self, loss: Array, by: Any) -> Any:
+        return self.sum(loss) / by
+
 
 class HalfDivisor(Categorical):
     """Adds the weights up in float16, which ends at 65504, and the losses in float32."""

@@ -170,7 +170,7 @@ class BroadcastsColumns(Categorical):
     """Keeps losses of labels (N, 1) as (N, 1), which broadcast against weights (N,) to (N, N)."""
 
     def weighted(self, values: Array) -> Array:
-        return values[..., np.newaxis] * self.sample_weights if self.column else super().weighted(values)
+        return values[..., np.newaxis] * self.sample_weights if self.column and values.ndim == 1 else super().weighted(values)
 
     def masked(self, values: Array, kept: Array) -> Array:
         return super().masked(values, kept[..., np.newaxis] if values.ndim > kept.ndim else kept)
