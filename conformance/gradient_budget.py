@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import gradient
-from conformance.budget import DIVISION, ELEMENTARY, least, softmax_error, summing
+from conformance.budget import DIVISION, ELEMENTARY, least, softmax_error, summing, underflow
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import numpy_info
@@ -84,11 +84,11 @@ def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats,
     if given.given == "logits":
         return _through_softmax(x, t, total, products + summing(counted), convention, g)
     p = x
-    divided = 0.0
+    divided: Any = 0.0
     if convention.renormalise == "before_clip":
-        divided = summing(x.shape[1]) + 3
         row = np.abs(x).sum(axis=1, keepdims=True)
         p = x / x.sum(axis=1, keepdims=True)
+        divided = summing(x.shape[1]) + 3 + underflow(p, str(given.x.dtype))
     if given.clip is not None:
         p = np.clip(p, *given.clip)
     if convention.renormalise == "after_clip":

@@ -51,7 +51,8 @@ class ClipsAndRenormalises(Categorical):
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
         u = clipped(p)
-        return np.where(u == p, self.of_logits(np.log(u), t) / u, p.dtype.type(0))
+        slopes = self.of_logits(np.log(u), t) / u
+        return np.where(u == p, slopes, slopes * 0)
 
 
 class RenormalisesAndClips(Renormalises):
@@ -191,8 +192,8 @@ class AveragesTheLastAxis(Binary):
         loss, weight = super().losses(x, y)
         return loss.mean(axis=-1, dtype=wide(x.dtype)).astype(x.dtype), weight[..., 0]
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        return super().slopes(x, y) / x.dtype.type(x.shape[-1])
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        return super().slopes(x, y, factor / x.dtype.type(x.shape[-1]))
 
     def kept(self, x: Array, y: Array) -> Array:
         return np.ones(x.shape[:-1], dtype=bool)

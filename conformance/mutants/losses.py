@@ -86,24 +86,24 @@ class Loss:
         self.check(x, y)
         kept = self.kept(x, y)
         _, weight = self.losses(x, y)
-        slope = self.scaled(self.slopes(x, y), self.factor(weight, kept))
-        return self.restored(np.where(spread(kept, x), slope, x.dtype.type(0)).astype(x.dtype))
+        slopes = self.slopes(x.astype(wide(x.dtype)), y, self.factor(weight, kept))
+        return self.restored(np.where(spread(kept, x), slopes, 0).astype(x.dtype))
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        """The derivatives of the loss of each sample, sample weights not yet applied, shaped as the predictions."""
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        """The derivatives of the loss of each sample times its factor, shaped as the predictions.
+
+        The factor goes first: what is divided by a small probability may be beyond the dtype without it.
+        """
         raise NotImplementedError
 
     def factor(self, weight: Array, kept: Array) -> Array:
-        """What the reduction multiplies the slopes of each sample by."""
+        """What the reduction multiplies the loss of each sample by."""
         weights = np.ones(kept.shape, dtype=weight.dtype) if self.sample_weights is None else self.sample_weights
+        weights = weights.astype(wide(weight.dtype))
         if self.reduction == "mean":
             weight = weight if self.sample_weights is None else self.weighted(weight)
-            weights = weights.astype(wide(weights.dtype)) / self.divisor(self.masked(weight, kept), kept)
-        return np.asarray(weights if weights.ndim <= kept.ndim else self.sum(weights))
-
-    def scaled(self, slopes: Array, factor: Array) -> Array:
-        """Slopes times the factor of each sample."""
-        return slopes * spread(factor, slopes)
+            weights = weights / self.divisor(self.masked(weight, kept), kept)
+        return np.asarray(weights if weights.ndim <= kept.ndim else self.sum(weights)).astype(wide(weight.dtype))
 
     def restored(self, gradient: Array) -> Array:
         """The gradient as the predictions were handed over."""
@@ -276,8 +276,8 @@ class Categorical(Loss):
     def log(self, p: Array) -> Array:
         return np.asarray(np.log(p))
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        t = self.parts(self.smoothed(self.targets(x, y)))
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        t = self.parts(self.smoothed(self.targets(x, y))) * spread(factor, x)
         if self.given == "logits":
             return self.of_logits(x, t)
         return -t if self.given == "log_probabilities" else self.of_probabilities(x, t)
@@ -289,7 +289,7 @@ class Categorical(Loss):
 
     def others(self, values: Array, total: Array) -> Array:
         """What the other classes have of a total; that of the largest is added up, so that nothing cancels."""
-        top = values.astype(np.float64).argmax(axis=-1)[..., np.newaxis]
+        top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
         rest = values.copy()
         np.put_along_axis(rest, top, values.dtype.type(0), axis=-1)
         left = total[..., np.newaxis] - values
@@ -339,9 +339,8 @@ class Binary(Loss):
         """log(1 + exp(-|z|))."""
         return np.asarray(np.log1p(np.exp(-np.abs(z))))
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        y = self.smoothed(y.astype(x.dtype))
-        on, off = self.shares(y)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        on, off = (share * spread(factor, x) for share in self.shares(self.smoothed(y.astype(x.dtype))))
         return self.of_logits(x, on, off) if self.given == "logits" else self.of_probabilities(x, on, off)
 
     def shares(self, y: Array) -> tuple[Array, Array]:

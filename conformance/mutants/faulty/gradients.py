@@ -9,7 +9,7 @@ import numpy as np
 from conformance.case import Array
 from conformance.convention import DEFINITION
 from conformance.mutants.documented import BinaryClips, Clips, ClipsAndRenormalises, Renormalises, clipped
-from conformance.mutants.losses import Binary, Categorical, minus_over
+from conformance.mutants.losses import Binary, Categorical, minus_over, spread
 from conformance.mutants.ways import TakesTargetsOff, TakesTargetsOffOutputs
 
 
@@ -55,17 +55,17 @@ class GradientWithoutSampleWeights(Categorical):
 class GradientWithoutClassWeights(Categorical):
     """Leaves class weights out of the gradient, and in its divisor."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         self.class_weights = None
-        return super().slopes(x, y)
+        return super().slopes(x, y, factor)
 
 
 class WeighsTheTargetOnly(Categorical):
     """Multiplies class weights with the target, and not with the softmax that it is taken off."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        self.unweighted = self.add(self.smoothed(self.targets(x, y)))[..., np.newaxis]
-        return super().slopes(x, y)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        self.unweighted = (self.add(self.smoothed(self.targets(x, y))) * factor)[..., np.newaxis]
+        return super().slopes(x, y, factor)
 
     def of_logits(self, z: Array, t: Array) -> Array:
         right = super().of_logits(z, t)
@@ -75,38 +75,34 @@ class WeighsTheTargetOnly(Categorical):
 class GradientWithoutSmoothing(Categorical):
     """Leaves label smoothing out of the gradient."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         self.smoothing = 0.0
-        return super().slopes(x, y)
+        return super().slopes(x, y, factor)
 
 
 class GradientOfIgnored(Categorical):
     """Gives ignored samples a gradient, as if they had class 0."""
 
-    def gradient(self, predictions: Array, labels: Array) -> Array:
-        x, y = self.arranged(predictions, labels)
-        self.check(x, y)
-        kept = self.kept(x, y)
-        factor = self.factor(self.masked(self.losses(x, y)[1], kept), kept)
-        return self.restored(self.scaled(self.slopes(x, y), factor).astype(x.dtype))
-
-
-class NanForIgnoredRows(Categorical):
-    """Multiplies the gradient of ignored samples by 0, which leaves an infinite one nan."""
-
-    def scaled(self, slopes: Array, factor: Array) -> Array:
-        self.products = super().scaled(slopes, factor)
-        return self.products
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        self.all = super().slopes(x, y, factor)
+        return self.all
 
     def restored(self, gradient: Array) -> Array:
-        return super().restored(gradient + (self.products * 0).astype(gradient.dtype))
+        return super().restored(self.all.astype(gradient.dtype))
+
+
+class NanForIgnoredRows(GradientOfIgnored):
+    """Multiplies the gradient of ignored samples by 0, which leaves an infinite one nan."""
+
+    def restored(self, gradient: Array) -> Array:
+        return Categorical.restored(self, gradient + (self.all * 0).astype(gradient.dtype))
 
 
 class GradientUphill(Categorical):
     """Returns the gradient of log p."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        return -super().slopes(x, y)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        return -super().slopes(x, y, factor)
 
 
 class GradientUphillForNegatives(Binary):
@@ -118,9 +114,9 @@ class GradientUphillForNegatives(Binary):
 
     backward = False
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         self.backward = True
-        return super().slopes(x, y)
+        return super().slopes(x, y, factor)
 
 
 class DropsTheSoftmax(Categorical):
@@ -140,8 +136,8 @@ class DropsTheTarget(Categorical):
 class DropsTheLastClass(Categorical):
     """Leaves the last class out, as a kernel with one thread too few does."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        slopes = super().slopes(x, y)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        slopes = super().slopes(x, y, factor)
         if slopes.shape[-1] > 1:
             slopes[..., -1] = 0
         return slopes
@@ -150,8 +146,12 @@ class DropsTheLastClass(Categorical):
 class TakesTargetsForADistribution(TakesTargetsOff):
     """Takes targets for a distribution that sums to 1."""
 
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        self.factors = spread(factor, x)
+        return super().slopes(x, y, factor)
+
     def of_logits(self, z: Array, t: Array) -> Array:
-        return np.asarray(np.exp(self.log_softmax(z)) - t)
+        return np.asarray(np.exp(self.log_softmax(z)) * self.factors - t)
 
 
 class TakesTargetsOffUnasked(TakesTargetsOff):
@@ -176,9 +176,9 @@ class TakesProbabilitiesForASoftmax(Categorical):
 class NormalisesLogsInTheGradient(Categorical):
     """Returns the gradient with respect to logits where log-probabilities are given."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        t = self.parts(self.smoothed(self.targets(x, y)))
-        return self.of_logits(x, t) if self.given == "log_probabilities" else super().slopes(x, y)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        t = self.parts(self.smoothed(self.targets(x, y))) * spread(factor, x)
+        return self.of_logits(x, t) if self.given == "log_probabilities" else super().slopes(x, y, factor)
 
 
 class GradientOfTheClip(Clips):
@@ -226,9 +226,9 @@ class NanForMinusInfinity(Categorical):
 class ClipsTheGradient(Categorical):
     """Clips gradients to [-10, 10]."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         ten = x.dtype.type(10)
-        return np.minimum(np.maximum(super().slopes(x, y), -ten), ten)
+        return np.minimum(np.maximum(super().slopes(x, y, factor), -ten), ten)
 
 
 class FloorsTheGradientsDivisor(Binary):
@@ -237,7 +237,7 @@ class FloorsTheGradientsDivisor(Binary):
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
         if self.positive_weight is not None:
             return super().of_probabilities(p, on, off)
-        return np.asarray((p - on) / np.maximum(p * (1 - p), p.dtype.type(1e-12)))
+        return np.asarray((off * p - on * (1 - p)) / np.maximum(p * (1 - p), p.dtype.type(1e-12)))
 
 
 class DropsTheDivisor(Binary):
@@ -266,26 +266,26 @@ class ThroughTheSigmoid(Binary):
 class GradientWithoutThePositiveWeight(Binary):
     """Leaves the positive weight out of the gradient."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         self.positive_weight = None
-        return super().slopes(x, y)
+        return super().slopes(x, y, factor)
 
 
 class GradientOfBothWeighted(Binary):
     """Multiplies the whole gradient by the positive weight where the label is 1 at all."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         weight, self.positive_weight = self.positive_weight, None
-        slopes = super().slopes(x, y)
+        slopes = super().slopes(x, y, factor)
         return slopes if weight is None else np.where(y > 0, slopes * weight, slopes)
 
 
 class BinaryGradientWithoutSmoothing(Binary):
     """Leaves label smoothing out of the gradient."""
 
-    def slopes(self, x: Array, y: Array) -> Array:
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         self.smoothing = 0.0
-        return super().slopes(x, y)
+        return super().slopes(x, y, factor)
 
 
 class BinaryGradientWithoutSampleWeights(Binary):
@@ -337,8 +337,8 @@ class HalfGradient(Categorical):
 
     dtypes = frozenset({"float32"})
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        return super().slopes(x, y).astype(np.float16).astype(x.dtype)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        return super().slopes(x, y, factor).astype(np.float16).astype(x.dtype)
 
 
 class SingleGradient(Binary):
@@ -346,8 +346,8 @@ class SingleGradient(Binary):
 
     dtypes = frozenset({"float64"})
 
-    def slopes(self, x: Array, y: Array) -> Array:
-        return super().slopes(x, y).astype(np.float32).astype(x.dtype)
+    def slopes(self, x: Array, y: Array, factor: Array) -> Array:
+        return super().slopes(x, y, factor).astype(np.float32).astype(x.dtype)
 
 
 class ReturnsADoubleGradient(Categorical):
