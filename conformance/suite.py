@@ -383,8 +383,8 @@ class Assessment:
 
 def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
-    words += ["gradient" if item.quantity == "gradient" else "not gradient"]
-    return " and ".join(re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words)
+    words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
+    return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
 
 
 def _text(values: Any) -> str:
