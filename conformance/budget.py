@@ -122,7 +122,7 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
             rounding = (DIVISION + summing(error.size) * weighed) * unit * (size / divisor)
-            total = total / divisor + rounding + _least(problem.dtype)
+            total = total / divisor + rounding + least(problem.dtype)
     return _finite(np.asarray(total))
 
 
@@ -135,7 +135,7 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error * unit + DIVISION * _least(problem.dtype), 0.0)
+        error = np.where(bounded, error * unit + DIVISION * least(problem.dtype), 0.0)
         loss = np.where(given.kept, loss, 0.0)
         if given.group == 0:
             loss = error = np.zeros(math.prod(given.shape))
@@ -151,7 +151,7 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
     return _Samples(given, loss, error)
 
 
-def _least(dtype: str) -> float:
+def least(dtype: str) -> float:
     """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
     return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else numpy_info(dtype)[1]
 

@@ -189,7 +189,7 @@ class _Bench:
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        return budget.allowed(self.handed, _computed(part, self.documented), self.asked if self.bridged else None)
+        return budget.allowed(self.handed, computed(part, self.documented), self.asked if self.bridged else None)
 
     def definition(self) -> Answer:
         limit = self.allowed() * SHARPER
@@ -259,7 +259,7 @@ class _Bench:
     def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
         allowed = self.allowed(convention)
         try:
-            answer = self.exact.answer(self.handed, _semantic(convention))
+            answer = self.exact.answer(self.handed, semantic(convention))
         except ArithmeticError:
             return None, None, allowed
         if not isinstance(answer, Exact):
@@ -318,14 +318,15 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
 
 
 @functools.cache
-def _computed(part: Convention, documented: Convention) -> Convention:
+def computed(part: Convention, documented: Convention) -> Convention:
     """A part of a convention, with the roundings of how the function documents to compute."""
     renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
     return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
 
 
 @functools.cache
-def _semantic(convention: Convention) -> Convention:
+def semantic(convention: Convention) -> Convention:
+    """A convention without what changes no answer: how it rounds, and what it refuses."""
     return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
 
 
