@@ -157,9 +157,10 @@ def outside(given: Given, dtype: str) -> dict[str, Array]:
     }
     if given != "probabilities":
         return special
-    last = pattern(numpy_info(dtype)[3] / 16, dtype)  # whose reciprocal is a normal number
+    # Between numbers whose reciprocal is a normal number: a row that is renormalised is divided by x.
+    first, last = pattern(numpy_info(dtype)[1] * 16, dtype), pattern(numpy_info(dtype)[3] / 16, dtype)
     above = values(_spread(pattern(1.0, dtype) + 1, last, OUTSIDE, dtype), dtype)
-    return {"above_one": above, "below_zero": -values(_spread(1, last, OUTSIDE, dtype), dtype), **special}
+    return {"above_one": above, "below_zero": -values(_spread(first, last, OUTSIDE, dtype), dtype), **special}
 
 
 def _spread(low: int, high: int, count: int, dtype: str) -> Patterns:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from conformance import oracle
 from conformance.adapter import Call, Framework, Function, Rule, described, lowered, perform
-from conformance.case import Array, ByOracle, Problem
+from conformance.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.convention import DEFINITION, Convention, describe
 from conformance.domain import numpy_info
 from conformance.oracle import Exact, Oracle
@@ -54,7 +55,7 @@ class Subject:
     installed: Installed
     name: str
     family: Family
-    labels: tuple[int, ...] = (0, 1)
+    labels: tuple[int, ...]
 
     @property
     def key(self) -> str:
@@ -101,6 +102,22 @@ class Subject:
     def problem(self, x: Array, label: Array) -> Problem:
         """What is handed over for x [n] with labels [n]."""
         return self.family.problem(x, label, "sum" if self.one_by_one else "none", self.flat)
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Of the losses of `count` inputs, as the function documents them."""
+        if self.one_by_one:
+            return ()
+        return (count, *self._trailing)
+
+    @cached_property
+    def _trailing(self) -> tuple[int, ...]:
+        zero = np.zeros(1, numpy_dtype(self.family.dtype))
+        return rows(self.problem(zero, np.zeros(1, np.int64)), self.rule.convention).shape[1:]
+
+    def returned(self, loss: np.float64, dtype: str) -> Outcome:
+        """One loss, in the shape in which it is judged."""
+        shape = () if self.one_by_one else (1,) if self.flat or self.family.loss == "categorical" else (1, 1)
+        return Returned(np.full(shape, loss), dtype)
 
     def judged(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
         """The verdict on an outcome for one input x [1] with its label [1]."""
@@ -156,7 +173,7 @@ def _held(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses 
         verdict = subject.judged(x[:1], label[:1], outcome)
         return Failed(verdict.status, verdict.convention, verdict.explanation)
     due = subject.family.dtype if subject.function.result_dtype == "same" else subject.function.result_dtype
-    shape = () if subject.one_by_one else rows(subject.problem(x, label), subject.rule.convention).shape
+    shape = subject.shape(len(x))
     if outcome.mutated:
         return Failed("disagrees", "", f"the call changed its argument {', '.join(outcome.mutated)} in place")
     if outcome.dtype != due:
@@ -171,7 +188,7 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
     tallies: Tallies = defaultdict(Tally)
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
-    asked = ask(subject, x, np.repeat([label for _, label in variants], len(chunk.patterns)), performer)
+    asked = ask(subject, x, _labels(subject.labels, len(x) // len(subject.labels)), performer)
     for place, (sign, label) in enumerate(variants):
         if isinstance(asked, Losses):
             here = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
@@ -181,6 +198,11 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
                 part = chunk.at(np.arange(where.start, where.stop))
                 _one_half_at_a_time(subject, part, sign, label, performer, tallies, [PATIENCE])
     return tallies
+
+
+@lru_cache(maxsize=8)
+def _labels(labels: tuple[int, ...], each: int) -> npt.NDArray[np.int64]:
+    return np.repeat(np.array(labels), each)
 
 
 def _one_half_at_a_time(
@@ -196,7 +218,8 @@ def _one_half_at_a_time(
         tally = tallies[region(subject.family, sign, chunk.bands[0][0], label)]
         tally.say(asked.status, asked.convention, count)
         if asked.status in FAILING:
-            tally.merge(Tally(why=f"{asked.why}, at {float(chunk.x(sign)[0])!r}"))
+            x = float(chunk.x(sign)[0])
+            tally.merge(Tally(ratio=_none(x, int(chunk.patterns[0])), why=f"{asked.why}, at {x!r}"))
     else:
         for half in np.array_split(np.arange(count), 2):
             _one_half_at_a_time(subject, chunk.at(half), sign, label, performer, tallies, left)
@@ -342,17 +365,30 @@ def sweep_outside(subject: Subject, performer: Performer = perform) -> Tallies:
     for kind, x in outside(subject.family.given, subject.family.dtype).items():
         for label in subject.labels:
             tally = tallies[f"{kind}_label_{label}"]
-            labels = np.full(len(x), label)
+            labels = _labels((label,), len(x))
             asked = ask(subject, x, labels, performer)
             if isinstance(asked, Failed):
                 tally.say(asked.status, asked.convention, len(x))
-                tally.why = asked.why if asked.status in FAILING else ""
+                if asked.status in FAILING:
+                    tally.merge(Tally(ratio=_none(float(x[0])), why=asked.why))
                 continue
             for place in range(len(x)):
                 one = x[place : place + 1]
-                value = asked.values[place].reshape(subject.problem(one, labels[:1]).sample_shape if not subject.one_by_one else ())
-                verdict = subject.judged(one, labels[:1], Returned(value, asked.dtype))
+                verdict = subject.judged(one, labels[:1], subject.returned(asked.values[place], asked.dtype))
                 tally.say(verdict.status, verdict.convention, 1)
                 if verdict.status in FAILING:
-                    tally.merge(Tally(why=f"{verdict.explanation}, at {float(one[0])!r}"))
+                    got, want = float(asked.values[place]), _want(verdict)
+                    worst = Extreme(np.inf, 0, float(one[0]).hex(), got, want)
+                    tally.merge(Tally(ratio=worst, why=f"{verdict.explanation}, at {float(one[0])!r}"))
     return tallies
+
+
+def _none(x: float, pattern: int = 0) -> Extreme:
+    """The input of a loss that is none to compare."""
+    return Extreme(np.inf, pattern, x.hex(), math.nan, math.nan)
+
+
+def _want(verdict: Verdict) -> float:
+    """The answer that a verdict on one loss rests on; nan where there is none."""
+    answer = verdict.want_by_convention or verdict.want
+    return float(answer.hi.item()) if isinstance(answer, Exact) else math.nan

@@ -47,8 +47,8 @@ BAND = 2.0**-18
 class Family:
     """Problems of one variable.  Binary: one output, x.  Categorical: a row of two, of which x is the second.
 
-    The first is `shift` for logits (which is added to x, too), 0 for logarithms, and 1 - x rounded for probabilities,
-    or 0 where x is none.  target: `binary`, `index` or `one_hot`.
+    The first is `shift` for logits (which is added to x, too), 0 for logarithms, of which only x is ever the label's,
+    and 1 - x rounded for probabilities, or 0 where x is none.  target: `binary`, `index` or `one_hot`.
     """
 
     loss: Loss
@@ -61,6 +61,11 @@ class Family:
     def signs(self) -> tuple[int, ...]:
         """Signs that x takes."""
         return (1,) if self.given == "probabilities" else (1, -1)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Labels that x takes."""
+        return (1,) if self.given == "log_probabilities" else (0, 1)
 
     @property
     def id(self) -> str:
@@ -90,11 +95,11 @@ class Family:
         predictions = self.rows(x)
         match self.target:
             case "index":
-                labels: Array = label.astype(np.int64)
+                labels: Array = label
             case "one_hot":
                 labels = np.stack([1 - label, label], axis=1).astype(numpy_dtype(self.dtype))
             case _:
-                labels = label[:, np.newaxis].astype(numpy_dtype(self.dtype))
+                labels = label.astype(numpy_dtype(self.dtype))[:, np.newaxis]
         if flat and self.loss == "binary":
             predictions, labels = predictions[:, 0], labels[:, 0]
         target = "distribution" if self.target == "one_hot" else self.target
@@ -137,9 +142,6 @@ class Chunk:
     def x(self, sign: int) -> Array:
         return self.magnitudes if sign > 0 else -self.magnitudes
 
-    def problem(self, sign: int, label: int) -> Problem:
-        return self.family.problem(self.x(sign), np.full(len(self.patterns), label))
-
     def answer(self, sign: int, label: int, part: Convention, documented: Convention) -> Answer:
         """What is right for x = sign * magnitude under a part of a function's documented convention."""
         means, costs = semantic(part), computed(part, documented)
@@ -160,7 +162,7 @@ class Chunk:
     def _answer(self, sign: int, label: int, means: Convention, costs: Convention) -> Answer:
         family = self.family
         if family.dtype == "float64" or not has_formula(family, means, costs):
-            problem = self.problem(sign, label)
+            problem = family.problem(self.x(sign), np.full(len(self.patterns), label))
             exact = oracle.evaluate(problem, means)
             assert isinstance(exact, Exact), exact
             want, allowed = exact.hi.reshape(-1), budget.allowed(problem, costs).reshape(-1)
@@ -169,7 +171,7 @@ class Chunk:
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
         error *= numpy_info(family.dtype)[0]
         error += DIVISION * budget.least(family.dtype)
-        if not np.isfinite(error.max()) or not np.isfinite(want.max()):
+        if family.given == "probabilities":
             error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
         return self._finished(want, None, error)
 
@@ -179,10 +181,10 @@ class Chunk:
     # In units of u, but for what an underflow loses.
 
     def _logits(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
-        gap, tail, spread, wrong = self._gaps(sign)
+        gap, tail = self._gaps(sign)
         g = ELEMENTARY[self.family.dtype]
         rightly = right(sign, label)
-        want = tail if rightly else wrong
+        want = tail if rightly else tail + gap
         if self.family.loss == "binary":
             error = tail * (2 * g)
             error += want
@@ -190,8 +192,9 @@ class Chunk:
             if costs.cancellation == "logits":
                 error += gap
             return want, error
+        e = np.exp(-gap)
         error = tail * g
-        error += spread
+        error += e * gap / (1 + e)
         error += g + summing(2)
         error += want * (2 + self._products)
         if not rightly:
@@ -206,14 +209,14 @@ class Chunk:
         """Products of a row beyond the first: a target that is given as a distribution multiplies."""
         return float(self.family.target == "one_hot")
 
-    def _gaps(self, sign: int) -> tuple[Floats, Floats, Floats, Floats]:
+    def _gaps(self, sign: int) -> tuple[Floats, Floats]:
         if not self.family.shift:
             return self._gap
         z = self.family.rows(self.x(sign)).astype(np.float64)
         return _of_gap(np.abs(z[:, 1] - z[:, 0]))
 
     @cached_property
-    def _gap(self) -> tuple[Floats, Floats, Floats, Floats]:
+    def _gap(self) -> tuple[Floats, Floats]:
         return _of_gap(self.magnitudes.astype(np.float64))
 
     def _probabilities(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
@@ -237,8 +240,9 @@ class Chunk:
         return want, error + (1 + self._products) * minus_log[:, label]
 
     def _logarithms(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
-        want = -self.family.rows(self.x(sign))[:, label].astype(np.float64)
-        return want, (1 + self._products) * np.abs(want)
+        x = self.magnitudes.astype(np.float64)
+        error = x * (1 + self._products)
+        return np.negative(x, out=x) if sign > 0 else x, error
 
 
 def right(sign: int, label: int) -> bool:
@@ -253,11 +257,11 @@ def has_formula(family: Family, means: Convention, costs: Convention) -> bool:
     return means.log_floor is None and means.default_ignore_index not in (0, 1) and costs.log_floor is None
 
 
-def _of_gap(gap: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """(|d|, log(1 + e), e |d| / (1 + e), their loss where d is on the wrong side), e = exp(-|d|)."""
-    e = np.exp(-gap)
-    tail = np.log1p(e)
-    return gap, tail, e * gap / (1 + e), tail + gap
+def _of_gap(gap: Floats) -> tuple[Floats, Floats]:
+    """(|d|, log(1 + exp(-|d|)))."""
+    e = np.negative(gap)
+    np.exp(e, out=e)
+    return gap, np.log1p(e, out=e)
 
 
 def _renormalised(x: Floats, label: int, means: Convention, ends: tuple[float, float] | None) -> Floats:
