@@ -192,7 +192,7 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
     for place, (sign, label) in enumerate(variants):
         if isinstance(asked, Losses):
             here = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
-            _Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values[here], tallies)
+            Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values[here], tallies)
         else:
             for _, where in chunk.bands:
                 part = chunk.at(np.arange(where.start, where.stop))
@@ -213,7 +213,7 @@ def _one_half_at_a_time(
     left[0] -= 1
     asked = ask(subject, chunk.x(sign), np.full(count, label), performer)
     if isinstance(asked, Losses):
-        _Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values, tallies)
+        Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values, tallies)
     elif count == 1 or left[0] <= 0:
         tally = tallies[region(subject.family, sign, chunk.bands[0][0], label)]
         tally.say(asked.status, asked.convention, count)
@@ -243,7 +243,7 @@ def _taken(values: Floats, where: Any) -> Floats:
     return values if len(values) == 1 else np.asarray(values[where])
 
 
-class _Comparer:
+class Comparer:
     """One sign and label of a chunk, of which losses of some dtype were returned."""
 
     def __init__(self, subject: Subject, chunk: Chunk, sign: int, label: int, returned: str) -> None:
