@@ -41,7 +41,9 @@ def sweep(
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Every float32, not a sample; minutes. float64 is left out.")
     ] = False,
-    pairs: Annotated[bool, typer.Option("--pairs", help="Also shift both logits of a pair, which changes no loss.")] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Also shift both logits of a pair, which changes no loss.")
+    ] = False,
     means: Annotated[bool, typer.Option("--lengths", help="Instead, means of 10 to 10^7 losses.")] = False,
     processes: Annotated[
         int, typer.Option("-n", min=0, help="How many processes share an exhaustive sweep; all cores unless given.")
@@ -70,7 +72,9 @@ def sweep(
     for why in left_out:
         err.print(f"left out: {escape(why)}", soft_wrap=True)
     if not jobs:
-        raise SelectionError("nothing of what is asked for is there to be swept; `conformance list functions` says what is")
+        raise SelectionError(
+            "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
+        )
     began = time.time()
     found: list[lines.Line] = []
     mean_lines: list[lines.Line] = []
@@ -134,7 +138,14 @@ def _processes(asked: int, jobs: list[Job]) -> int:
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Advance]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("", total=total)
 

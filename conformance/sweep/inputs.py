@@ -72,11 +72,13 @@ def smallest(dtype: str) -> float:
 def end(given: Given, dtype: str, shift: float = 0.0) -> int:
     """The pattern behind the last magnitude: behind 1 for probabilities, else the first that is not finite.
 
-    shift: what is added to a logit, whose sum must be finite, too.
+    shift: what is added to a logit.  Shifted ones end at a sixteenth of the largest number: their sum is finite then, and
+    so is their budget in units of u, which must not vanish where the sum is rounded.
     """
     if given == "probabilities":
         return pattern(1.0, dtype) + 1
-    return pattern(numpy_info(dtype)[3] - abs(shift), dtype) + (not shift)
+    largest = numpy_info(dtype)[3]
+    return pattern(largest / 16, dtype) if shift else pattern(largest, dtype) + 1
 
 
 @cache
@@ -130,9 +132,9 @@ def sample(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
     return chosen[(chosen >= 0) & (chosen < last)].astype(_unsigned(dtype))
 
 
-def few(given: Given, dtype: str, count: int) -> Patterns:
+def few(given: Given, dtype: str, count: int, shift: float = 0.0) -> Patterns:
     """About `count` magnitudes of every band alike, its ends among them."""
-    ends = [*(band.low for band in bands(given, dtype)), end(given, dtype)]
+    ends = [*(band.low for band in bands(given, dtype)), end(given, dtype, shift)]
     each = max(2, count // (len(ends) - 1))
     return np.unique(np.concatenate([_spread(low, high, each, dtype) for low, high in itertools.pairwise(ends)]))
 

@@ -267,7 +267,7 @@ class Comparer:
         ratio = error * answer.per_allowed[here]
         worst = float(ratio.max())
         ulps = error
-        ulps *= _taken(answer.per_unit, here)
+        ulps /= _taken(answer.unit, here)
         if worst <= 1 - BAND:  # which nan is not
             tally.say("agrees", "", len(ratio))
         else:
@@ -313,7 +313,7 @@ class Comparer:
         if len(over):
             tally.say("disagrees", "", len(over))
             worst = over[np.argmax(held.ratio[over])]
-            due, x = float(held.want[worst]), float(self.chunk.magnitudes[index[worst]]) * self.sign
+            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[index[worst]]) * self.sign
             tally.merge(Tally(why=f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"))
 
     def _against(self, got: Floats, index: Indices, part: Convention) -> _Held:
@@ -326,7 +326,7 @@ class Comparer:
         if answer.low is not None:
             error -= answer.low[where]
         np.abs(error, out=error)
-        held = _Held(error * answer.per_allowed[where], error * _taken(answer.per_unit, where), answer.want[where])
+        held = _Held(error * answer.per_allowed[where], error / _taken(answer.unit, where), answer.want[where])
         self._settle(got, index, part, answer, held, where)
         return held
 
@@ -349,7 +349,7 @@ class Comparer:
             exact = certified(self.subject, at, self.label, part)
             error = abs((float(got[place]) - float(exact.hi.item())) - float(exact.lo.item()))
             held.ratio[place] = error / answer.allowed[where][place]
-            held.ulps[place] = error * float(_taken(answer.per_unit, where)[place if len(answer.per_unit) > 1 else 0])
+            held.ulps[place] = error / float(_taken(answer.unit, where)[place if len(answer.unit) > 1 else 0])
 
 
 def certified(subject: Subject, x: Array, label: int, part: Convention) -> Exact:

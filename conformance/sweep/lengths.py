@@ -61,7 +61,7 @@ class Drawn:
 
     @property
     def counts(self) -> list[int]:
-        return np.bincount(self.order, minlength=len(self.x)).tolist()
+        return list(map(int, np.bincount(self.order, minlength=len(self.x))))
 
 
 def drawn(family: Family, length: int) -> Drawn:
@@ -97,7 +97,9 @@ class MeanOracle(Oracle):
     def _mean(self, losses: Answer) -> Answer:
         if not isinstance(losses, Exact) or not np.isfinite(losses.hi).all():
             return losses
-        terms = zip(self._counts, *(part.reshape(-1).tolist() for part in (losses.hi, losses.lo, losses.rad)), strict=True)
+        terms = zip(
+            self._counts, *(part.reshape(-1).tolist() for part in (losses.hi, losses.lo, losses.rad)), strict=True
+        )
         total = spread = Fraction(0)
         for count, hi, lo, rad in terms:
             total += count * (Fraction(hi) + Fraction(lo))

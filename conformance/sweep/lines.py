@@ -10,7 +10,7 @@ import numpy as np
 
 from conformance import oracle
 from conformance.adapter import reproducer
-from conformance.case import numpy_dtype
+from conformance.case import GIVEN, Loss, numpy_dtype
 from conformance.convention import DEFINITION
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import SWEPT, Ledger
@@ -61,16 +61,15 @@ def regions(family: Family) -> Iterator[str]:
 
 def check_ledger(ledger: Ledger) -> None:
     """Raise CaseErrors for entries about regions that no sweep has."""
-    binary = [Family("binary", given, "binary", "float32") for given in ("logits", "probabilities")]
-    rows = [
-        Family("categorical", given, target, "float32", shift)
-        for target in ("index", "one_hot")
-        for given, shift in (
-            *(("logits", shift) for shift in (0.0, *SHIFTS)), ("probabilities", 0.0), ("log_probabilities", 0.0),
-        )
-    ]  # fmt: skip
-    ids = [f"{family.id}/{name}" for family in (*binary, *rows) for name in regions(family)]
-    ids += [case_of(family, length) for family in (*binary, *rows) for length in LENGTHS]
+    kinds: tuple[tuple[Loss, str], ...] = (("binary", "binary"), ("categorical", "index"), ("categorical", "one_hot"))
+    families = [
+        Family(loss, given, target, "float32", shift)
+        for loss, target in kinds
+        for given in GIVEN
+        for shift in ((0.0, *SHIFTS) if given == "logits" and loss == "categorical" else (0.0,))
+    ]
+    ids = [f"{family.id}/{name}" for family in families for name in regions(family)]
+    ids += [case_of(family, length) for family in families for length in LENGTHS]
     wrong = [
         CaseFileError(entry.path, entry.line, 1, "", f"no sweep has a region {entry.case}", "correct it or remove it")
         for entry in ledger.entries
@@ -94,7 +93,7 @@ def _line(job: Job, name: str, tally: Tally, ledger: Ledger) -> Line:
     worst = tally.ratio or tally.ulps
     values = (
         subject.name, there.version, there.variant, family.dtype, case, family.given, family.target, int(label), band,
-        job.spread or family.dtype in ("float16", "bfloat16") and not subject.one_by_one,
+        job.spread or (family.dtype in ("float16", "bfloat16") and not subject.one_by_one),
         tally.status, expected(tally.status, known is not None), tally.count,
         *(counts.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")), " | ".join(conventions),
         *_extreme(tally.ulps), *_extreme(tally.ratio),

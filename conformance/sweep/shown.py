@@ -90,21 +90,34 @@ def markdown(lines: Sequence[Line], means: Sequence[Line] = ()) -> str:
     return "\n".join(pieces)
 
 
+LARGE = {("positive_central", 0), ("negative_central", 1), ("lower", 1), ("upper", 0)}
+"""Regions and labels in which every loss is at least log 2 and yet not as large as a logit."""
+
+
 def _overview(lines: Sequence[Line]) -> list[str]:
-    """For each function and kind of input the largest error in ulps of what is right, by dtype."""
+    """For each function and kind of input, by dtype: the largest errors of what is not wrong."""
     if not lines:
         return []
     dtypes = list(dict.fromkeys(line["dtype"] for line in lines))
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for (function, said, dtype), group in groupby(lines, key=lambda line: (line["function"], _said(line), line["dtype"])):
-        errors = [line for line in group if line["ulps"] is not None]
-        right = [line["ulps"] for line in errors if line["status"] != "disagrees"]
-        wrong = any(line["status"] == "disagrees" for line in errors)
-        cell = _number(max(right, default=math.nan)) + (" *" if wrong else "")
-        found.setdefault((function, said), {})[dtype] = cell
-    rows = [(*key, *(cells.get(dtype, "") for dtype in dtypes)) for key, cells in found.items()]
-    note = "Largest error in ulps over all regions whose verdict is not `disagrees`; * marks functions that have one."
+    found: dict[tuple[str, str], dict[str, list[Line]]] = {}
+    for line in lines:
+        found.setdefault((line["function"], _said(line)), {}).setdefault(line["dtype"], []).append(line)
+    rows = [(*key, *(_largest(of.get(dtype, [])) for dtype in dtypes)) for key, of in found.items()]
+    note = (
+        "Largest error in budgets over all regions, and in ulps over central inputs that are wrong, whose loss is at least"
+        " log 2; of what agrees or diverges. A star: some region disagrees."
+    )
     return [note, "", markdown_table(("function", "input", *dtypes), rows), ""]
+
+
+def _largest(lines: Sequence[Line]) -> str:
+    if not lines:
+        return ""
+    right = [line for line in lines if line["status"] != "disagrees" and line["ratio"] is not None]
+    ratio = max((line["ratio"] for line in right), default=math.nan)
+    large = [line["ulps"] for line in right if (line["region"], line["label"]) in LARGE]
+    star = " \\*" if any(line["status"] == "disagrees" for line in lines) else ""
+    return f"{_number(ratio)} budgets" + (f", {_number(max(large))} ulps" if large else "") + star
 
 
 def _said(line: Line) -> str:
@@ -142,9 +155,13 @@ def fields(conventions: str) -> str:
 def _mean_tables(means: Sequence[Line]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     for key, group in groupby(means, key=lambda line: (line["function"], line["version"], line["dtype"], _said(line))):
         function, version, dtype, said = key
-        yield f"{function} {version}, mean, {dtype}, {said}", [
-            (f"{line['length']}", _number(line["ulps"]), _number(line["ratio"]), _mean_verdict(line)) for line in group
-        ]
+        yield (
+            f"{function} {version}, mean, {dtype}, {said}",
+            [
+                (f"{line['length']}", _number(line["ulps"]), _number(line["ratio"]), _mean_verdict(line))
+                for line in group
+            ],
+        )
 
 
 def _mean_verdict(line: Line) -> str:

@@ -220,7 +220,9 @@ def state_of(path: Path | None, jobs: Sequence[Job]) -> State:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SweepError(f"--state {path}: is no state of a sweep ({error}); name another file") from error
     if kept["of"] != of:
-        raise SweepError(f"--state {path}: is of another sweep, or of other versions; ask the same, or name another file")
+        raise SweepError(
+            f"--state {path}: is of another sweep, or of other versions; ask the same, or name another file"
+        )
     return State(path, of, done, tallies)
 
 
@@ -235,7 +237,7 @@ def sweep(jobs: Sequence[Job], state: State, processes: int = 1, advance: Advanc
         advance(job.key, done)
     failures: list[str] = []
     try:
-        made = _here(todo) if processes == 1 else _beside(todo, processes)
+        made = _here(todo) if processes == 1 else beside(todo, processes)
         with contextlib.closing(made):
             for job, unit, found in made:
                 if isinstance(found, str):
@@ -264,7 +266,7 @@ def _asked(job: Job, unit: int) -> Tallies | str:
         return str(error)
 
 
-def _beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
+def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
     """Units asked by several processes, each handed one after another; one that dies is told of its unit."""
     context = multiprocessing.get_context("spawn")
     out: dict[Connection, tuple[BaseProcess, tuple[Job, int] | None]] = {}
@@ -273,10 +275,10 @@ def _beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
         os.environ.update(dict.fromkeys(THREADS, "1"))  # each process has a core, and no more than one thread on it
         for _ in range(min(processes, len(todo))):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there,), daemon=True)
-            process.start()
+            started = context.Process(target=_work, args=(there,), daemon=True)
+            started.start()
             there.close()
-            out[here] = (process, None)
+            out[here] = (started, None)
         while out:
             for connection in wait(list(out)):
                 assert isinstance(connection, Connection)

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from conformance import budget, oracle
 from conformance.budget import DIVISION, ELEMENTARY, summing
-from conformance.case import Array, Given, Layout, Loss, Options, Problem, Reduction, numpy_dtype
+from conformance.case import Array, Given, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.convention import Convention
 from conformance.domain import numpy_info
 from conformance.oracle import Exact
@@ -91,7 +91,7 @@ class Family:
         return found
 
     def problem(self, x: Array, label: Array, reduction: Reduction = "none", flat: bool = False) -> Problem:
-        """x [n] in the dtype with labels [n] of 0 and 1 as a problem.  flat: binary predictions of shape [n]."""
+        """X [n] in the dtype with labels [n] of 0 and 1 as a problem.  flat: binary predictions of shape [n]."""
         predictions = self.rows(x)
         match self.target:
             case "index":
@@ -102,10 +102,11 @@ class Family:
                 labels = label.astype(numpy_dtype(self.dtype))[:, np.newaxis]
         if flat and self.loss == "binary":
             predictions, labels = predictions[:, 0], labels[:, 0]
-        target = "distribution" if self.target == "one_hot" else self.target
+        said: dict[str, Target] = {"index": "index", "one_hot": "distribution", "binary": "binary"}
+        target = said[self.target]
         return Problem(
             self.id, self.loss, self.given, target, predictions, labels, Options(), Layout(), self.dtype, reduction
-        )  # type: ignore[arg-type]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ class Answer:
     low: Floats | None
     allowed: Floats
     per_allowed: Floats
-    per_unit: Floats
+    unit: Floats
 
 
 class Chunk:
@@ -176,7 +177,7 @@ class Chunk:
         return self._finished(want, None, error)
 
     def _finished(self, want: Floats, low: Floats | None, allowed: Floats) -> Answer:
-        return Answer(want, low, allowed, 1 / allowed, 1 / units(want, self.family.dtype))
+        return Answer(want, low, allowed, 1 / allowed, units(want, self.family.dtype))
 
     # In units of u, but for what an underflow loses.
 
@@ -296,7 +297,7 @@ def units(want: Floats, dtype: str) -> Floats:
         if ends[0] == ends[1]:
             return np.asarray(ends[:1])
     rounded = np.where(np.isfinite(want), want, 1.0).astype(kind)
-    return np.abs(np.spacing(rounded).astype(np.float64))
+    return np.asarray(np.abs(np.spacing(rounded).astype(np.float64)))
 
 
 @lru_cache(maxsize=24)
