@@ -170,8 +170,8 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(f"memory of a row of 100000 x 100 beside {bare['function']}", extra, "MiB", 1024, note)
 
 
-SLICE = 8
-"""Units of 2^23 float32 logits that an exhaustive sweep is extrapolated from."""
+SLICE = 18
+"""Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
 
 def sweeps(bench: Bench) -> Iterator[Measurement]:

@@ -36,6 +36,8 @@ LARGE = (100_000, 100)
 SLICES = 40
 """Chunks of float32 that stand for all in a sweep."""
 ROUNDS = 3
+PROCESSES = 2
+"""Beside this one, in an exhaustive sweep."""
 LARGE_BYTES = 200 * 2**20
 """Size of the array whose way to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
@@ -246,20 +248,20 @@ def swept_slice(function: str, units: str) -> Result:
     job = jobs[0]
     chosen = [job.units * k // int(units) for k in range(int(units))]
     began = ready = time.perf_counter()
-    inputs = 0
-    for _, unit, found in beside(collections.deque((job, unit) for unit in chosen), 2):
+    done: list[int] = []
+    for _, unit, found in beside(collections.deque((job, unit) for unit in chosen), PROCESSES):
         assert not isinstance(found, str), found
-        if not inputs:  # the processes have started
+        done.append(job.inputs(unit))
+        if len(done) == PROCESSES:  # each has started, imported what it asks, and asked once
             ready = time.perf_counter()
-        inputs += job.inputs(unit)
     ended = time.perf_counter()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "seconds": ended - ready,
         "start": ready - began,
-        "inputs": inputs - job.inputs(chosen[0]),
+        "inputs": sum(done[PROCESSES:]),
         "all": sum(job.inputs(unit) for unit in range(job.units)),
-        "bytes": _peak() + 2 * children,
+        "bytes": _peak() + PROCESSES * children,
     }
 
 

@@ -72,8 +72,8 @@ def smallest(dtype: str) -> float:
 def end(given: Given, dtype: str, shift: float = 0.0) -> int:
     """The pattern behind the last magnitude: behind 1 for probabilities, else the first that is not finite.
 
-    shift: what is added to a logit.  Shifted ones end at a sixteenth of the largest number: their sum is finite then, and
-    so is their budget in units of u, which must not vanish where the sum is rounded.
+    shift: what is added to a logit.  Shifted ones end at a sixteenth of the largest number: their sum is finite
+    then, and so is their budget in units of u, which must not vanish where the sum is rounded.
     """
     if given == "probabilities":
         return pattern(1.0, dtype) + 1

@@ -104,8 +104,8 @@ def _overview(lines: Sequence[Line]) -> list[str]:
         found.setdefault((line["function"], _said(line)), {}).setdefault(line["dtype"], []).append(line)
     rows = [(*key, *(_largest(of.get(dtype, [])) for dtype in dtypes)) for key, of in found.items()]
     note = (
-        "Largest error in budgets over all regions, and in ulps over central inputs that are wrong, whose loss is at least"
-        " log 2; of what agrees or diverges. A star: some region disagrees."
+        "Largest error in budgets over all regions, and in ulps over central inputs that are wrong, whose loss is at"
+        " least log 2; of what agrees or diverges. A star: some region disagrees."
     )
     return [note, "", markdown_table(("function", "input", *dtypes), rows), ""]
 

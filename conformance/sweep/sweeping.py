@@ -32,7 +32,7 @@ from conformance.sweep.judging import Performer, Subject, Tallies, sweep_chunk, 
 from conformance.sweep.tally import Tally
 from conformance.sweep.truth import Chunk, Family, chunk_of
 
-CHUNK = 1 << 15
+CHUNK = 1 << 14
 """Magnitudes that are asked in one call, with all their signs and labels."""
 SINGLE = 96
 """Magnitudes that are asked where each is a call of its own."""
@@ -52,7 +52,10 @@ class SweepError(UserError):
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for.  dtypes, given, labels: empty for all.  exhaustive: every float32, too.  pairs: shifted rows."""
+    """What is asked for.
+
+    dtypes, given, labels: empty for all.  exhaustive: every float32, too.  pairs: rows that are shifted, too.
+    """
 
     dtypes: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
@@ -290,6 +293,7 @@ def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
                     if not todo:
                         connection.send(None)
                         del out[connection]
+                        process.join()
                         continue
                     job, unit = todo.popleft()
                     out[connection] = (process, (job, unit))

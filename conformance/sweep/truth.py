@@ -1,18 +1,19 @@
 """What is right for many inputs at once: exact answers with a certified bound, and the error that is allowed.
 
 For the narrow dtypes and float32 the answer is computed in float64.  Inputs are exact there, and numpy's exp, log
-and log1p are good to 4 ulp, which is 8v with v = 2^-53 (what the vector loops promise; the C library does better).
+and log1p are good to 4 ulp, which is 8v with v = 2^-53: what the vector loops promise, and the C library does better.
+That is assumed of the machine, so `lines.certify` holds the largest errors of each region to the oracle.
 
-*Logits.*  With d the difference of the two logits, rounded once, t = log(1 + exp(-|d|)): rounding d moves exp(-|d|) by
-|d| v, at most 745 v before it underflows; exp and log1p add 8v each and lose nothing (log1p is better conditioned
-than its argument); |d| is added with one rounding.  So the loss is good to 770 v < 2^-43 of itself; a binary loss, whose
-d is exact, to 17 v.  What underflows is below 2^-1021, and no dtype here knows numbers of that size.
+*Logits.*  With d the difference of the two logits, rounded once, t = log(1 + exp(-|d|)): rounding d moves
+exp(-|d|) by |d| v, at most 745 v before it underflows; exp and log1p add 8v each and lose nothing (log1p is better
+conditioned than its argument); |d| is added with one rounding.  So the loss is good to 770 v < 2^-43 of itself; a
+binary loss, whose d is exact, to 17 v.  What underflows is below 2^-1021, and no dtype here knows numbers of that size.
 *Probabilities.*  -log p and -log1p(-p) are good to 8v.  A renormalised pair is -log(p / (p + q)) = log1p(q / p), good
 to 10v whatever its size; a clip is a minimum and a maximum of the loss, which keep the relative error.
 
-So every answer is good to `ACCURACY` = 2^-43 of itself.  The budget of a loss is at least u of itself, 2^-24 in float32: an
-error over its budget is known to 2^-18, and where it lies closer to 1 than that (`BAND`), ball arithmetic decides.  That
-is Ziv's strategy; float64, whose unit is v, is ball arithmetic throughout.
+So every answer is good to `ACCURACY` = 2^-43 of itself.  The budget of a loss is at least u of itself, 2^-24 in
+float32: an error over its budget is known to 2^-18, and where it lies closer to 1 than that (`BAND`), ball arithmetic
+decides.  That is Ziv's strategy; float64, whose unit is v, is ball arithmetic throughout.
 
 Budgets are those of `budget.allowed`, whose derivation is there, written for one or two predictions per row; a test
 holds one against the other.  A magnitude's answer is shared by both signs and both labels wherever it is the same.
@@ -155,9 +156,9 @@ class Chunk:
 
     def _case(self, sign: int, label: int, costs: Convention) -> tuple[int, ...]:
         """What tells the answers of a magnitude apart: of unshifted logits, only whether they are right."""
-        if self.family.given == "logits" and not self.family.shift:
-            if self.family.loss == "binary" or costs.cancellation == "none":
-                return (right(sign, label),)
+        unshifted = self.family.given == "logits" and not self.family.shift
+        if unshifted and (self.family.loss == "binary" or costs.cancellation == "none"):
+            return (right(sign, label),)
         return sign, label
 
     def _answer(self, sign: int, label: int, means: Convention, costs: Convention) -> Answer:

@@ -1,4 +1,4 @@
-"""Sweeps: exact answers and budgets for many inputs are the oracle's, faults are found in their region, nothing is lost."""
+"""Sweeps: answers and budgets for many inputs are the oracle's, faults are found where they are, nothing is lost."""
 
 from __future__ import annotations
 
