@@ -21,6 +21,8 @@ from conformance.loading import KNOWN, files_below
 from conformance.registry import within
 
 SCHEMA = "known.schema.json"
+SWEPT = "sweep/"
+"""What ids begin with that name no case but a region of a sweep; `conformance sweep` holds these entries to account."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]

@@ -18,6 +18,7 @@ from conformance.cli.compare import accept, diff, merge
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
+from conformance.cli.sweep import sweep
 from conformance.errors import UserError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ for look in (show, expect, lint):
     app.command()(look)
 for held in (diff, audit, bisect, history, accept, merge):
     app.command()(held)
+app.command()(sweep)
 
 
 def main() -> None:
