@@ -429,7 +429,7 @@ class _Draft:
         if "class_weights" in asked:
             values["class_weights"] = self.weights((self.classes,))
         if "sample_weights" in asked:
-            axes = len(samples) - self.below(len(samples))
+            axes = len(samples) - self.below(len(samples)) if samples[0] else 1  # [] has one axis
             values["sample_weights"] = self.weights(samples[:axes])
             if self.rare("no_weight", 24) and "zero_weight" in self.limits.kinds:
                 values["sample_weights"] = np.zeros(samples[:axes])
