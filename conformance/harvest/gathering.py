@@ -162,7 +162,8 @@ def _kept(source: Source) -> Path | None:
     folder = default_folder()
     if folder is None:
         return None
-    facts = [source.name, source.version, platform.python_version(), np.__version__, os.environ.get("KERAS_BACKEND")]
+    facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
+    facts += [os.environ.get(name) for name in source.depends]
     facts += [_state(place) for place in source.places] + [_ours()]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return folder / "harvest" / f"{source.name}-{source.version}-{key}"

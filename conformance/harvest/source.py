@@ -46,6 +46,8 @@ class Source:
     say: Callable[[Found], Draft]
     home: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    depends: tuple[str, ...] = ()
+    """Variables of the environment on which it depends what is found."""
     origin: str = ""
     """`module:attribute` that it is found at; filled in by the registry."""
 

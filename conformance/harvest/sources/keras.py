@@ -93,4 +93,5 @@ SOURCE = Source(
     say=say,
     home="https://github.com/keras-team/keras",
     variables={"TF_CPP_MIN_LOG_LEVEL": "3"},
+    depends=("KERAS_BACKEND",),
 )

@@ -6,7 +6,6 @@ out in others: the input is the same.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,7 @@ def collect() -> Collected:
     operators = {test.name: _operator(test) for test in tests}
     found = []
     for test in tests:
-        plain = re.sub("(_log_prob)?(_expanded)?$", "", test.name)
-        node = operators[test.name] or operators.get(plain)
+        node = operators.get(test.name.removesuffix("_expanded"))
         if node is None:
             raise SourceMovedError(f"{test.name} has no {' or '.join(OPERATORS)}")
         for inputs, outputs in test.data_sets or ():

@@ -5,6 +5,8 @@ JAX is told not to compile, so that what is called with values is called with va
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from conformance.harvest.found import Collected, Found
 from conformance.harvest.recording import NUMPY, Watched, record
 from conformance.harvest.saying import CannotSayError, Draft
@@ -12,6 +14,8 @@ from conformance.harvest.source import Source
 
 FILE = "losses/_classification_test.py"
 MODULE = "optax.losses._classification"
+TESTS = "(Softmax or Sigmoid or PolyLoss) and not gradient"
+"""Those of gradients put finite differences of the same inputs to the functions."""
 DENSE = ("softmax_cross_entropy", "safe_softmax_cross_entropy")
 INTEGER = "softmax_cross_entropy_with_integer_labels"
 SIGMOID = "sigmoid_binary_cross_entropy"
@@ -20,7 +24,10 @@ SIGMOID = "sigmoid_binary_cross_entropy"
 def collect() -> Collected:
     """Calls of the four functions, also those that other losses make."""
     watched = [Watched(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
-    return record(SOURCE.places[0], f"optax/{FILE}", "Softmax or Sigmoid or PolyLoss", watched, NUMPY)
+    collected = record(SOURCE.places[0], f"optax/{FILE}", TESTS, watched, NUMPY)
+    # Several functions are put to tests of the same names.
+    named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.found)
+    return replace(collected, found=named)
 
 
 def say(found: Found) -> Draft:
