@@ -13,10 +13,16 @@ __all__ = ["__version__", "replay"]
 
 
 def replay(function: str, case: str, dtype: str, reduction: str) -> Any:
-    """Ask one function one shipped case again and return what it returned (numpy, float64).
+    """Ask one function one shipped or harvested case again and return what it returned (numpy, float64).
 
     For reproducers whose arrays are too long to write out.  Raises what the function raised.
     """
+    from conformance.known import HARVESTED
     from conformance.suite import replay
 
-    return replay(function, case, dtype, reduction)  # type: ignore[arg-type]
+    among = None
+    if case.startswith(HARVESTED):
+        from conformance.harvest.harvesting import harvest
+
+        among = harvest([case.split("/")[1]]).cases
+    return replay(function, case, dtype, reduction, among)  # type: ignore[arg-type]

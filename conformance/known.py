@@ -21,6 +21,8 @@ from conformance.loading import KNOWN, files_below
 from conformance.registry import within
 
 SCHEMA = "known.schema.json"
+HARVESTED = "harvest/"
+"""What ids of cases begin with that are read at run time from other projects' tests, and are not always there."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from conformance.case import Case
+    from conformance.harvest.harvesting import Harvests
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
@@ -39,13 +40,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--baseline", metavar="REPORT", help="an accepted report: what got worse against it fails, what it has does not"
     )
+    group.addoption(
+        "--harvest",
+        metavar="SOURCE",
+        nargs="?",
+        const="",
+        action="append",
+        help="run cases read from the tests that other projects ship in their wheels, of all that are installed or of "
+        "SOURCE (may be repeated), instead of the shipped ones or beside those of --cases",
+    )
     group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    folder = _folder(config)
-    if folder is not None:
+    if _folder(config) is not None or _harvested(config) is not None:
         present = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
         if not any(path == TEST_FILE or path in TEST_FILE.parents for path in present):
             config.args.append(str(TEST_FILE))
@@ -158,6 +167,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 _SAME = ["function", "case", "digest", "dtype", "reduction", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
+_HARVEST = pytest.StashKey["Harvests"]()
 _BASELINE = pytest.StashKey["pd.DataFrame"]()
 
 
@@ -211,7 +221,21 @@ class Recorder:
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
+        lines += self._harvest_header()
         return lines
+
+    def _harvest_header(self) -> list[str]:
+        """What is harvested; read here once, so that the processes of xdist find it in the cache."""
+        if _harvested(self.config) is None:
+            return []
+        from conformance.errors import UserError
+
+        try:
+            made = _harvests(self.config)
+        except UserError as error:
+            return [f"conformance: {line}" for line in str(error).splitlines()]
+        lines = [f"conformance: harvested {len(one.cases)} cases of {one.source} {one.version}" for one in made.of]
+        return [*lines, *(f"conformance: left out: {left_out}" for left_out in made.missing)]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.planned = max(self.planned, sum(_is_ours(item.nodeid) for item in session.items))
@@ -298,9 +322,13 @@ class Recorder:
         return " ".join([*options, *filter(_is_ours, self.config.args)])
 
     def _asked(self) -> bool:
-        return _folder(self.config) is not None or any(
-            Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
-            for argument in self.config.args
+        return (
+            _folder(self.config) is not None
+            or _harvested(self.config) is not None
+            or any(
+                Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
+                for argument in self.config.args
+            )
         )
 
 
@@ -326,15 +354,35 @@ def _folder(config: pytest.Config) -> Path | None:
     return None
 
 
+def _harvested(config: pytest.Config) -> list[str] | None:
+    """The sources that are to be harvested, [] for all; None where none is."""
+    given = config.getoption("harvest")
+    return None if given is None else [name for name in given if name]
+
+
+def _harvests(config: pytest.Config) -> Harvests:
+    """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
+    if _HARVEST not in config.stash:
+        from conformance.harvest.corpus import load_harvest
+
+        cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
+        config.stash[_LOADED] = cases, ledger
+        config.stash[_HARVEST] = made
+    return config.stash[_HARVEST]
+
+
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.errors import CaseErrors
+        from conformance.errors import UserError
         from conformance.suite import load_suite
 
         try:
-            config.stash[_LOADED] = load_suite(_folder(config))
-        except CaseErrors as error:
+            if _harvested(config) is not None:
+                _harvests(config)
+            else:
+                config.stash[_LOADED] = load_suite(_folder(config))
+        except UserError as error:
             raise pytest.Collector.CollectError(str(error)) from None
     loaded: tuple[list[Case], Any] = config.stash[_LOADED]
     return loaded

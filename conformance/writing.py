@@ -75,7 +75,10 @@ def save(cases: Sequence[Case], folder: Path) -> Path:
         raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
     stem = stems.pop()
     schema = schema_of(SCHEMA)
-    for message, advice in (*bad_stem(schema, stem), *(bad for case in cases for bad in bad_name(schema, name_of(case)))):
+    for message, advice in (
+        *bad_stem(schema, stem),
+        *(bad for case in cases for bad in bad_name(schema, name_of(case))),
+    ):
         raise WritingError(f"{stem}: {message}; {advice}")
     path = folder / f"{stem}.yaml"
     content = text_of(cases, path).encode()

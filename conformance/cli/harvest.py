@@ -72,16 +72,17 @@ def _facts(found: Harvest, stated: list[Judged]) -> dict[str, object]:
 
 def _print(made: Harvests, stated: dict[str, list[Judged]]) -> None:
     table = Table(box=None, pad_edge=False)
-    table.add_column("source")
-    table.add_column("version")
-    for heading in ("found", "cases", "duplicates", "cannot be said", "stated", "hold", "by convention", "do not"):
-        table.add_column(heading, justify="right")
+    for heading in ("source", "version"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("found", "cases", "again", "unsaid", "stated", "hold", "by conv.", "do not"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for found in made.of:
-        held = Counter(one.held for one in stated[found.source])
+        held = Counter[str](one.held for one in stated[found.source])
         counts = (found.found, len(found.cases), found.duplicates, sum(found.unsaid.values()), held.total())
         by = (held["holds"], held["holds by its convention"], held[DOES_NOT_HOLD])
         table.add_row(found.source, found.version, *map(str, (*counts, *by)))
     out.print(table)
+    out.print("again: duplicates; unsaid: cannot be said; stated: answers, of which some hold by a convention only")
     for found in made.of:
         for reason, count in found.unsaid.items():
             out.print(f"{found.source}: {count} cannot be said: {escape(reason)}", soft_wrap=True)

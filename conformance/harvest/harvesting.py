@@ -18,9 +18,9 @@ from conformance.harvest.found import Collected, Found, Stated
 from conformance.harvest.gathering import TIMEOUT, Told, gather
 from conformance.harvest.saying import CannotSayError, Draft, case_of, named
 from conformance.harvest.source import HarvestError, Source, chosen
+from conformance.known import HARVESTED
 
-ROOT = "harvest"
-"""What ids of harvested cases begin with."""
+ROOT = HARVESTED.rstrip("/")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ def _published(case: Case, found: Found, draft: Draft) -> Case:
     stated = found.stated
     if stated is None or stated.values.ndim or case.reductions == ("none",):
         return case
-    note = "as its own convention has it" if draft.documented else ""
+    note = f"by the convention of {draft.documented}, where it has another" if draft.documented else ""
     number = Published(_vouched(stated), case.source, note, case.reductions[0])
     return replace(case, published=(number,))
 
@@ -212,5 +212,3 @@ def save(made: Iterable[Harvest], folder: Path) -> list[Path]:
             files.setdefault(kept.id.rpartition("/")[0], []).append(kept)
         written += [writing.save(cases, folder) for cases in files.values()]
     return written
-
-

@@ -71,11 +71,17 @@ NUMPY = (
 
 
 def record(
-    file: Path, label: str, keyword: str, watched: Sequence[Watched], assertions: Sequence[Assertion] = (), tests: int = 1
+    file: Path,
+    label: str,
+    keyword: str,
+    watched: Sequence[Watched],
+    assertions: Sequence[Assertion] = (),
+    tests: int = 1,
 ) -> Collected:
     """What the tests of `file` that -k `keyword` selects call the watched functions with.
 
-    label: names the file in ids.  tests: how many there must be at least; raises SourceMovedError where there are fewer, or a function is not there.
+    label: names the file in ids.  tests: how many there must be at least; raises SourceMovedError where there are
+    fewer, or where a function is not there.
     """
     if not file.exists():
         raise SourceMovedError(f"there is no {file}")
@@ -131,7 +137,7 @@ class _Recorder:
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         self._test = item
         random.seed(SEED)
-        np.random.seed(SEED)  # noqa: NPY002 - what the tests of others draw from
+        np.random.seed(SEED)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not report.skipped:

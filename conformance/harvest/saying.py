@@ -136,7 +136,9 @@ def named(text: str) -> str:
 def _numbers(value: Any, what: str) -> Array:
     if isinstance(value, Opaque):
         traced = "Tracer" in value.what
-        raise CannotSayError("traced by a transformation, without values" if traced else f"{what} that are {value.what}")
+        raise CannotSayError(
+            "traced by a transformation, without values" if traced else f"{what} that are {value.what}"
+        )
     if isinstance(value, bool | int | float):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):

@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +83,7 @@ def known() -> dict[str, Source]:
     return found
 
 
-def chosen(names: list[str] | tuple[str, ...] = ()) -> list[Source]:
+def chosen(names: Sequence[str] = ()) -> list[Source]:
     """The sources of some names, all where none is given; raises HarvestError for a name that is none."""
     there = known()
     for name in names:

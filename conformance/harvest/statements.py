@@ -86,8 +86,8 @@ def _against(statement: Statement, problem: Problem, convention: Convention, ora
     stated, by = statement.stated, describe(convention.choices())
     try:
         answer = oracle.answer(problem, convention)
-    except ArithmeticError as error:
-        return Judged(statement.case, "does not hold", by, why=str(error))
+    except ArithmeticError as unresolved:
+        return Judged(statement.case, "does not hold", by, why=str(unresolved))
     if not isinstance(answer, Exact):
         return Judged(statement.case, "does not hold", by, why=f"a number is stated where the answer is {answer}")
     values = stated.values
@@ -97,23 +97,23 @@ def _against(statement: Statement, problem: Problem, convention: Convention, ora
         why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is due"
         return Judged(statement.case, "does not hold", by, why=why)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs((values - answer.hi) - answer.lo)
-        error = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, error)
-        error = np.where(np.isnan(error), np.inf, error)
-        own = np.zeros(error.shape) + budget.allowed(problem, convention)
+        off = np.abs((values - answer.hi) - answer.lo)
+        off = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, off)
+        off = np.where(np.isnan(off), np.inf, off)
+        own = np.zeros(off.shape) + budget.allowed(problem, convention)
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
     limit = np.maximum(own, tolerance)
-    if error.size == 0:
+    if off.size == 0:
         return Judged(statement.case, "holds", by, "budget", 0.0)
-    at = np.unravel_index(int(np.argmax(np.where(error == 0, 0.0, error / limit))), error.shape)
-    right = bool(np.all(error <= limit))
+    at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
+    right = bool(np.all(off <= limit))
     held: Held = "does not hold" if not right else "holds by its convention" if by else "holds"
     return Judged(
         statement.case,
         held,
         by,
-        ("budget" if bool(np.all(error <= own)) else "tolerance") if right else "",
-        float(error[at]),
+        ("budget" if bool(np.all(off <= own)) else "tolerance") if right else "",
+        float(off[at]),
         float(limit[at]),
         float(values[at]),
         float(answer.hi[at]),

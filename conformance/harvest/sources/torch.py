@@ -55,7 +55,7 @@ def collect() -> Collected:
 def _seed(torch: Any) -> None:
     torch.manual_seed(SEED)
     random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002 - what the generators of PyTorch's tests draw from
+    np.random.seed(SEED)
 
 
 def _of_module(name: str, loss: Any, made: Iterable[Any]) -> Iterator[Found]:
