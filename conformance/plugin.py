@@ -197,6 +197,10 @@ class Recorder:
 
         try:
             _baseline(self.config)
+            if (sources := _harvested(self.config)) is not None:
+                from conformance.harvest.source import chosen
+
+                chosen(sources)
         except UserError as error:
             raise pytest.UsageError(str(error)) from None
         if (folder := self.config.getoption("report")) is not None:
@@ -284,9 +288,10 @@ class Recorder:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         wanted = _wanted(self.config, [str(TEST_FILE)])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
+        there = self._there()
         asked = audit.Asked(
             frozenset(row["framework"] for row in self.rows),
-            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)),
+            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
             finished,
         )
         try:
@@ -305,7 +310,7 @@ class Recorder:
         from conformance import running
 
         terminalreporter.section("cross-entropy conformance")
-        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr"))
+        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
         cases = _cases_of(self.config) if everything else []
         for line in running.closing_lines(self.rows, self.planned, cases):
             terminalreporter.line(line)
@@ -315,6 +320,16 @@ class Recorder:
             terminalreporter.line(f"report: {self.written}")
         if self.problem:
             terminalreporter.line(f"ERROR: {self.problem}", red=True)
+
+    def _harvested(self) -> bool:
+        return _harvested(self.config) is not None
+
+    def _there(self) -> Callable[[str], bool]:
+        """Whether an item of a baseline is of the cases that this session has, where it has harvested ones only."""
+        if not self._harvested() or _folder(self.config) is not None:
+            return lambda _: True
+        ids = {case.id for case in _cases_of(self.config)}
+        return lambda name: any(f"-{part}-" in name for part in ids if part in name)
 
     def _selected(self) -> str:
         """The options that left items out, as they were given."""

@@ -89,6 +89,7 @@ def run(
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
     found, ledger = _loaded(cases, sources or [], harvest or bool(sources))
+    loaded = (found, ledger) if harvest or sources else None
     accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
     if environments and processes > 1:
@@ -112,7 +113,6 @@ def run(
         for left_out in missing:
             err.print(f"left out, not installed: {left_out}")
         limit = timeout if isolate else None
-        loaded = (found, ledger) if harvest or sources else None
         if processes > 1:
             rows_made = rows_from_processes([one_pile(items)] * processes, cases, limit, loaded)
         elif isolate and not environments:
@@ -132,7 +132,7 @@ def run(
     written = running.write(
         folder, results, planned, started, found, missing, f"-k {keyword}" if keyword else "", stopped
     )
-    _finish(rows, results, planned, [] if keyword or framework else found, written)
+    _finish(rows, results, planned, [] if keyword or framework or loaded else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
     if len(rows) < planned:
@@ -142,9 +142,10 @@ def run(
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
     if accepted is not None:
         chosen = compiled(keyword) if keyword else None
+        asked_for = {item.id for item in items}
         asked = audit.Asked(
             frozenset(there.framework.name for there in places.there),
-            lambda _, name: chosen is None or chosen(substring_of(name)),
+            lambda _, name: (chosen is None or chosen(substring_of(name))) and (loaded is None or name in asked_for),
         )
         check = audit.check(accepted, results, asked, str(baseline))
         for line in check.lines():

@@ -6,7 +6,7 @@ callable, a traced array) becomes `Opaque` and says what it was.
 
 from __future__ import annotations
 
-import json
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ class Found:
     """One input.
 
     test: where it stands, as pytest names it.  name: from which the case's is made.  function: what was called.
-    raised: the exception it ended in, "" for none.  line: of the test's file, 0 where it is not known.
+    raised: the exception it ended in, "" for none.  line: of the test's file.
     """
 
     test: str
@@ -52,7 +52,7 @@ class Found:
     arguments: Mapping[str, Any]
     stated: Stated | None = None
     raised: str = ""
-    line: int = 0
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class Collected:
 
     found: tuple[Found, ...]
     notes: tuple[str, ...] = field(default=())
+
+
+def line_of(function: Any) -> int:
+    """The line that a function starts on; 1 where it has none."""
+    while hasattr(function, "func"):
+        function = function.func
+    return int(getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", 1))
 
 
 def plain(value: Any) -> Any:
@@ -165,4 +172,4 @@ def closing(notes: Sequence[str]) -> wire.Buffers:
 
 def failing(why: str) -> wire.Buffers:
     """The message instead of it, where the source cannot be read."""
-    return wire.message({"failed": json.loads(json.dumps(why))})
+    return wire.message({"failed": why})

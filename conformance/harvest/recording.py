@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from conformance.adapter import resolve
-from conformance.harvest.found import Collected, Found, Opaque, Stated, plain
+from conformance.harvest.found import Collected, Found, Stated, plain
 from conformance.harvest.source import SourceMovedError
 
 SEED = 0
@@ -97,6 +97,20 @@ def record(
     return Collected(tuple(recorder.found), (failed,) if failed else ())
 
 
+def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
+    """The values that a test is parametrised with, one after another, read off its mark without running it.
+
+    names: of the parameters; raises SourceMovedError where the test has others, or is not there.
+    """
+    marks = [m for m in getattr(getattr(module, test, None), "pytestmark", ()) if m.name == "parametrize"]
+    there = marks[0].args[0] if len(marks) == 1 else ()
+    there = tuple(part.strip() for part in there.split(",")) if isinstance(there, str) else tuple(there)
+    if there != names:
+        raise SourceMovedError(f"{test} has the parameters {', '.join(there) or 'none'}, not {', '.join(names)}")
+    for values in marks[0].args[1]:
+        yield getattr(values, "values", values)
+
+
 @contextlib.contextmanager
 def _settings(folder: Path) -> Iterator[Path]:
     """Settings of pytest that are nobody's: not the user's, and not those of the project that is read."""
@@ -126,7 +140,7 @@ class _Recorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             last = str(report.longrepr).strip().splitlines()[-1:]
-            self.broken.append(f"{report.nodeid} cannot be imported: {' '.join(last)}")
+            self.broken.append(f"{self.label} cannot be imported: {' '.join(last)}")
 
     def pytest_collection_finish(self) -> None:
         for one in self.watched:
@@ -209,12 +223,3 @@ class _Recorder:
                 values = np.broadcast_to(np.asarray(desired, dtype=np.float64), shape)
                 dtype = str(desired.dtype) if isinstance(desired, np.ndarray | np.generic) else ""
                 self.found[place] = replace(self.found[place], stated=Stated(values, dtype, *tolerance))
-
-
-def readable(value: Any) -> bool:
-    """Whether nothing in a value is opaque."""
-    if isinstance(value, Mapping):
-        return all(map(readable, value.values()))
-    if isinstance(value, list):
-        return all(map(readable, value))
-    return not isinstance(value, Opaque)

@@ -15,7 +15,11 @@ from conformance.harvest.saying import Draft
 from conformance.harvest.source import Source, SourceMovedError
 
 PREFIXES = ("test_sce_", "test_nllloss_")
-OPERATORS = ("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
+FILES = {
+    "SoftmaxCrossEntropyLoss": "backend/test/case/node/softmaxcrossentropy.py",
+    "NegativeLogLikelihoodLoss": "backend/test/case/node/negativeloglikelihoodloss.py",
+}
+OPERATORS = tuple(FILES)
 
 
 def collect() -> Collected:
@@ -57,7 +61,7 @@ def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Found:
     }
     stated = Stated(output.astype(np.float64), output.dtype.name, float(test.rtol), float(test.atol))
     name = test.name.removeprefix("test_")
-    return Found(f"onnx/backend/test/case/node::{test.name}", name, node.op_type, arguments, stated)
+    return Found(f"onnx/{FILES[node.op_type]}::{test.name}", name, node.op_type, arguments, stated)
 
 
 def say(found: Found) -> Draft:
@@ -80,11 +84,7 @@ SOURCE = Source(
     name="onnx",
     distribution="onnx",
     modules={"onnx": "onnx"},
-    files=(
-        "backend/test/loader/__init__.py",
-        "backend/test/case/node/softmaxcrossentropy.py",
-        "backend/test/case/node/negativeloglikelihoodloss.py",
-    ),
+    files=("backend/test/loader/__init__.py", *FILES.values()),
     collect=collect,
     say=say,
     home="https://github.com/onnx/onnx",

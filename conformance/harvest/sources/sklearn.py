@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from conformance.case import Reduction
-from conformance.harvest.found import Collected, Found, Stated, plain
-from conformance.harvest.recording import Assertion, Watched, closeness, record
+from conformance.harvest.found import Collected, Found, Stated, line_of, plain
+from conformance.harvest.recording import Assertion, Watched, closeness, parameters, record
 from conformance.harvest.saying import CannotSayError, Draft
-from conformance.harvest.source import Source, SourceMovedError
+from conformance.harvest.source import Source
 
 SPECIFIC = "_loss/tests/test_loss.py"
 METRICS = "metrics/tests/test_classification.py"
@@ -40,13 +40,9 @@ def collect() -> Collected:
 def _specific() -> Any:
     from sklearn._loss.tests import test_loss
 
-    test = getattr(test_loss, "test_loss_on_specific_values", None)
-    marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
-    names = tuple(part.strip() for part in marks[0].args[0].split(",")) if len(marks) == 1 else ()
-    if names != PARAMETERS:
-        raise SourceMovedError(f"test_loss_on_specific_values has the parameters {', '.join(names) or 'none'}")
-    for number, values in enumerate(marks[0].args[1]):
-        loss, y_true, raw, answer = getattr(values, "values", values)[:4]
+    line = line_of(getattr(test_loss, "test_loss_on_specific_values", None))
+    for number, values in enumerate(parameters(test_loss, "test_loss_on_specific_values", PARAMETERS)):
+        loss, y_true, raw, answer = values[:4]
         function = type(loss).__name__
         if function not in (BINARY, MULTINOMIAL):
             continue  # losses of other families
@@ -54,7 +50,7 @@ def _specific() -> Any:
         stated = Stated(np.array([answer], dtype=np.float64), "float64", RTOL, ATOL)
         test_id = f"sklearn/{SPECIFIC}::test_loss_on_specific_values[{number}]"
         name = f"specific_values_{function}_{_spoken(y_true)}_{_spoken(raw)}"
-        yield Found(test_id, name, function, {k: plain(v) for k, v in arguments.items()}, stated)
+        yield Found(test_id, name, function, {k: plain(v) for k, v in arguments.items()}, stated, line=line)
 
 
 def _spoken(value: Any) -> str:

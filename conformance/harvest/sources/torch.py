@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.harvest.found import Collected, Found, Stated, plain
+from conformance.harvest.found import Collected, Found, Stated, line_of, plain
 from conformance.harvest.saying import CannotSayError, Draft
 from conformance.harvest.source import Source, SourceMovedError
 
@@ -45,10 +45,12 @@ def collect() -> Collected:
         made = modules[name].module_inputs_func(
             modules[name], device="cpu", dtype=torch.float64, requires_grad=False, training=False
         )
-        found += _of_module(name, modules[name].module_cls, made)
+        found += _of_module(name, modules[name].module_cls, made, line_of(modules[name].module_inputs_func))
     for name in OPERATORS:
         _seed(torch)
-        found += _of_operator(name, operators[name].sample_inputs("cpu", torch.float64, requires_grad=False))
+        info = operators[name]
+        line = line_of(info.sample_inputs_func)
+        found += _of_operator(name, info.sample_inputs("cpu", torch.float64, requires_grad=False), line)
     return Collected(tuple(found))
 
 
@@ -58,7 +60,7 @@ def _seed(torch: Any) -> None:
     np.random.seed(SEED)
 
 
-def _of_module(name: str, loss: Any, made: Iterable[Any]) -> Iterator[Found]:
+def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator[Found]:
     for number, one in enumerate(made):
         init, forward = one.constructor_input, one.forward_input
         arguments = {**_bound(init.args, init.kwargs, ("weight",)), **_bound(forward.args, forward.kwargs, BOTH)}
@@ -67,10 +69,10 @@ def _of_module(name: str, loss: Any, made: Iterable[Any]) -> Iterator[Found]:
             answer = one.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
             stated = Stated(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
         test = f"torch/{MODULES_FILE}::module_inputs_torch_nn_{name}[{number}]"
-        yield Found(test, f"{_words(name)}_{one.desc}", name, arguments, stated)
+        yield Found(test, f"{_words(name)}_{one.desc}", name, arguments, stated, line=line)
 
 
-def _of_operator(name: str, made: Iterable[Any]) -> Iterator[Found]:
+def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Found]:
     for number, one in enumerate(made):
         arguments = {"input": plain(one.input.detach().clone()), **_bound(one.args, one.kwargs or {}, BOTH[1:])}
         shape = "x".join(map(str, arguments["input"].shape)) or "scalar"
@@ -79,7 +81,7 @@ def _of_operator(name: str, made: Iterable[Any]) -> Iterator[Found]:
         soft = "distribution" if name == "cross_entropy" and target is not None and target.dtype.kind == "f" else ""
         described = "_".join(filter(None, (name, shape, soft, *options)))
         test = f"torch/{OPERATORS_FILE}::sample_inputs_{name}[{number}]"
-        yield Found(test, described, name, arguments)
+        yield Found(test, described, name, arguments, line=line)
 
 
 def _option(name: str, value: Any) -> str:
