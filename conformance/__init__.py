@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "replay"]
 
 
-def replay(function: str, case: str, dtype: str, reduction: str) -> Any:
+def replay(function: str, case: str, dtype: str, reduction: str, quantity: str = "loss") -> Any:
     """Ask one function one shipped or harvested case again and return what it returned (numpy, float64).
+
+    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.
 
     For reproducers whose arrays are too long to write out.  Raises what the function raised.
     """
@@ -25,4 +27,4 @@ def replay(function: str, case: str, dtype: str, reduction: str) -> Any:
         from conformance.harvest.harvesting import harvest
 
         among = harvest([case.split("/")[1]]).cases
-    return replay(function, case, dtype, reduction, among)  # type: ignore[arg-type]
+    return replay(function, case, dtype, reduction, quantity, among)  # type: ignore[arg-type]

@@ -37,6 +37,8 @@ class Tensor:
 
     values: Array
     order: Order = "c"
+    class_axis: int = -1
+    """Axis to which the classes were moved; they are on the last one in a problem."""
 
     def __post_init__(self) -> None:
         if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
@@ -94,13 +96,15 @@ def nested(values: Array) -> str:
 class Call:
     """One call, as data: `path(**init)(*args, **keywords)`, or `path(*args, **keywords)` without init.
 
-    Values are `Tensor` or plain Python; `args` are passed by position, named for messages only.
+    Values are `Tensor` or plain Python; `args` are passed by position, named for messages only.  differentiated:
+    the one of them with respect to which the result is differentiated, "" where the result itself is wanted.
     """
 
     path: str
     args: Mapping[str, Any]
     keywords: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] | None = None
+    differentiated: str = ""
 
     def tensors(self) -> dict[str, Tensor]:
         """Every array argument by name."""
@@ -130,7 +134,8 @@ class Function:
     result_dtype: `same` as the predictions, or the name of the dtype it always returns.  versions: PEP 440
     specifiers of the releases in which this description holds, "" for all; a function that was said or
     called otherwise in other releases is described once for each range, under one name.  variants: those of
-    the framework in which it holds, None for all; the same goes for them.
+    the framework in which it holds, None for all; the same goes for them.  differentiated: the argument of its
+    call that holds the predictions, where their gradient can be had; "" where the function is no loss to train with.
     """
 
     name: str
@@ -149,6 +154,7 @@ class Function:
     source: str = ""
     versions: str = ""
     variants: frozenset[str] | None = None
+    differentiated: str = ""
 
     @property
     def framework(self) -> str:
@@ -214,6 +220,9 @@ class Framework:
     with the name of its dtype.  prepare: runs once before the first import.  variants: ways in which one
     release can run (a backend), by the name that stands in brackets in a requirement: `keras[jax]`.
     needs: what the metadata of old releases forgets to say, as (specifiers of its versions, requirement).
+    gradient: of the sum of what a call returns, as (the call as a function of one argument, that argument);
+    gradient_literal: the same as source text, from the call's text, in which that argument is `x`, and the text of
+    the argument; both None for a framework that does not differentiate.
     """
 
     name: str
@@ -228,6 +237,8 @@ class Framework:
     prepare: Callable[[], None] = lambda: None
     variants: Mapping[str, Variant] = field(default_factory=dict)
     needs: tuple[tuple[str, str], ...] = ()
+    gradient: Callable[[Callable[[Any], Any], Any], Any] | None = None
+    gradient_literal: Callable[[str, str], str] | None = None
 
     def variant(self, environment: Mapping[str, str]) -> str:
         """The variant that runs where these variables are set; the first where none says; "" where there are none."""
@@ -243,11 +254,12 @@ class Variant:
     """One way to run a framework.
 
     requirements: PEP 508, of what it needs beside the framework.  environment: variables to be set, of which
-    the first is the one that chooses it.
+    the first is the one that chooses it.  differentiates: whether gradients can be had.
     """
 
     requirements: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    differentiates: bool = True
 
 
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
@@ -287,14 +299,22 @@ def perform(framework: Framework, call: Call, what: str) -> Outcome:
     except Exception as error:
         raise LoweringError(f"{what}: {type(error).__name__}: {error}") from error
 
-    def passed(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: native.get(name, value) for name, value in values.items()}
+    def passed(values: Mapping[str, Any], **instead: Any) -> dict[str, Any]:
+        return {name: instead.get(name, native.get(name, value)) for name, value in values.items()}
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             callee = target if call.init is None else target(**passed(call.init))
-            result = callee(*passed(call.args).values(), **passed(call.keywords))
+
+            def asked(**instead: Any) -> Any:
+                return callee(*passed(call.args, **instead).values(), **passed(call.keywords, **instead))
+
+            if call.differentiated and framework.gradient is not None:
+                name = call.differentiated
+                result = framework.gradient(lambda x: asked(**{name: x}), native[name])
+            else:
+                result = asked()
             value, dtype = framework.array(result)
         except (Exception, SystemExit) as error:
             return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
@@ -310,17 +330,23 @@ def reproducer(framework: Framework, function: Function, problem: Problem, call:
     call = lowered(function, problem) if call is None else call
     if any(tensor.values.size > LITERAL_LIMIT for tensor in call.tensors().values()):
         asked = f"{function.name!r}, {problem.case!r}, {problem.dtype!r}, {problem.reduction!r}"
+        asked += ", 'gradient'" if call.differentiated else ""
         return f"import conformance; conformance.replay({asked})"
 
-    def text(value: Any) -> str:
+    def text(name: str, value: Any) -> str:
+        if name == call.differentiated:
+            return "x"
         return framework.literal(value) if isinstance(value, Tensor) else repr(value)
 
     def keywords(values: Mapping[str, Any]) -> list[str]:
-        return [f"{name}={text(value)}" for name, value in values.items()]
+        return [f"{name}={text(name, value)}" for name, value in values.items()]
 
     callee = call.path if call.init is None else f"{call.path}({', '.join(keywords(call.init))})"
-    arguments = ", ".join([*map(text, call.args.values()), *keywords(call.keywords)])
+    arguments = ", ".join([*(text(name, value) for name, value in call.args.items()), *keywords(call.keywords)])
     expression = f"{callee}({arguments})"
+    if call.differentiated and framework.gradient_literal is not None:
+        x = framework.literal(call.tensors()[call.differentiated])
+        expression = framework.gradient_literal(expression, x)
     modules = [framework.imports, "import numpy as np" if "np." in expression else ""]
     modules.append("import ml_dtypes" if "ml_dtypes." in expression else "")
     return "; ".join([*filter(None, modules), expression])
@@ -373,7 +399,7 @@ def predictions(problem: Problem, axis: int = -1) -> Tensor:
     """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
     wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
     values = problem.predictions
-    return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order)
+    return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order, wanted)
 
 
 def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:

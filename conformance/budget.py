@@ -122,7 +122,7 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
             rounding = (DIVISION + summing(error.size) * weighed) * unit * (size / divisor)
-            total = total / divisor + rounding + _least(problem.dtype)
+            total = total / divisor + rounding + least(problem.dtype)
     return _finite(np.asarray(total))
 
 
@@ -135,7 +135,7 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error * unit + DIVISION * _least(problem.dtype), 0.0)
+        error = np.where(bounded, error * unit + DIVISION * least(problem.dtype), 0.0)
         loss = np.where(given.kept, loss, 0.0)
         if given.group == 0:
             loss = error = np.zeros(math.prod(given.shape))
@@ -151,7 +151,7 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
     return _Samples(given, loss, error)
 
 
-def _least(dtype: str) -> float:
+def least(dtype: str) -> float:
     """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
     return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else numpy_info(dtype)[1]
 
@@ -192,7 +192,7 @@ def _categorical(
     g = arithmetic.elementary
     classes = x.shape[1]
     if given.given == "logits":
-        minus_log, error = _softmax_error(x, convention, g)
+        minus_log, error = softmax_error(x, convention, g)
     elif given.given == "log_probabilities":
         minus_log = -x
         error = np.zeros_like(x)
@@ -203,7 +203,7 @@ def _categorical(
         if convention.renormalise == "before_clip":
             error = error + 2 + summing(classes)
         if convention.renormalise == "after_clip":
-            error = _softmax_error(-minus_log, convention, g)[1] + 1 + error
+            error = softmax_error(-minus_log, convention, g)[1] + 1 + error
             error += np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     part = _targets(given, here, classes)
@@ -218,7 +218,7 @@ def _categorical(
     return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
 
 
-def _softmax_error(z: Floats, convention: Convention, g: float) -> tuple[Floats, Floats]:
+def softmax_error(z: Floats, convention: Convention, g: float) -> tuple[Floats, Floats]:
     """(-log softmax, its error in units of u), classes on the last axis."""
     top = z.max(axis=1, keepdims=True)
     d = z - top

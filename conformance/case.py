@@ -24,11 +24,13 @@ Loss = Literal["categorical", "binary"]
 Given = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
+Quantity = Literal["loss", "gradient"]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")
 GIVEN: tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
 TARGETS: tuple[Target, ...] = ("index", "distribution", "binary")
+QUANTITIES: tuple[Quantity, ...] = ("loss", "gradient")
 REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
 DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
@@ -182,6 +184,8 @@ class Case:
     dtypes: tuple[str, ...] = DEFAULT_DTYPES
     expect: Expectation = ByOracle()
     published: tuple[Published, ...] = ()
+    no_gradient: str = ""
+    """Why its gradient is not asked for; empty where it is."""
     path: str = ""
     line: int = 0
 
@@ -204,6 +208,11 @@ class Case:
             "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
         }
         return content_digest(content)
+
+    @property
+    def predicted(self) -> int:
+        """How many predictions there are."""
+        return int(self.predictions.size)
 
     @property
     def sketch(self) -> Case:

@@ -15,6 +15,8 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
+GradientCancellation = Literal["none", "targets"]
+GradientTotal = Literal["targets", "one"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
 
@@ -63,6 +65,15 @@ class Convention:
     """Logarithms of probabilities below this count as this."""
     renormalise: Renormalise = "no"
     """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
+    gradient_cancellation: GradientCancellation = "none"
+    """Numeric, not semantic: whether targets are taken off the softmax or the sigmoid, which loses the gradient of a
+    prediction that is right in the rounding of a probability next to 1."""
+    gradient_total: GradientTotal = "targets"
+    """By what the gradient in the logits of a row multiplies the softmax: by the sum of its targets, or by 1,
+    as if they were a distribution."""
+    gradient_floor: float | None = None
+    """The gradient of a binary loss in its probability is (p - y) / (p (1 - p)), clips and floors of the loss
+    notwithstanding, with a denominator that counts as this where it is smaller."""
     binary_outputs: BinaryOutputs = "each"
     """Whether a binary loss is one number per output, or their plain mean over the last axis."""
     default_ignore_index: int | None = None

@@ -132,6 +132,10 @@ class GeneratedCase(Case):
         }
         return content_digest(content)
 
+    @property
+    def predicted(self) -> int:
+        return int(np.prod(self.recipe.shape)) * self.recipe.classes
+
     @cached_property
     def sketch(self) -> Case:
         arrays = self.recipe.small().make()

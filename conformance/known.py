@@ -43,6 +43,7 @@ class Known:
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    quantities: tuple[str, ...] = ("loss",)
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -67,10 +68,20 @@ class Known:
         """Whether `function` is one of those this entry is about."""
         return _glob(self.function).fullmatch(function) is not None
 
-    def matches(self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = "") -> bool:
+    def matches(
+        self,
+        case: str,
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
+    ) -> bool:
         """Whether the row is one of those this entry is about."""
         return (
-            self.concerns(function)
+            quantity in self.quantities
+            and self.concerns(function)
             and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
@@ -93,7 +104,14 @@ class Ledger:
         self._of: dict[str, list[Known]] = {}
 
     def find(
-        self, case: str, function: str, version: str, dtype: str, reduction: str, variant: str = ""
+        self,
+        case: str,
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
     ) -> Known | None:
         """The entry that knows this row, if any."""
         about = self._about.get((case, function))
@@ -103,7 +121,7 @@ class Ledger:
             of = self._of[case]
             about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
         for entry in about:
-            if entry.matches(case, function, version, dtype, reduction, variant):
+            if entry.matches(case, function, version, dtype, reduction, variant, quantity):
                 return entry
         return None
 
@@ -171,7 +189,15 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         except InvalidSpecifier:
             message = f'"{entry.versions}" is not a PEP 440 specifier'
             errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        about = (several, entry.function, entry.versions, entry.dtypes, entry.reductions, entry.variants)
+        about = (
+            several,
+            entry.function,
+            entry.versions,
+            entry.dtypes,
+            entry.reductions,
+            entry.variants,
+            entry.quantities,
+        )
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
         seen.setdefault(about, line)

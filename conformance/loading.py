@@ -186,6 +186,7 @@ class _Builder:
             "reductions": self.reductions,
             "dtypes": self.dtypes,
             "path": self.document.path,
+            "no_gradient": self.said.get("gradient", {}).get("why", ""),
             "line": self.document.spot(("cases", self.name), at_key=True)[0],
         }
         if "generate" in self.said:

@@ -38,12 +38,14 @@ Term = Any
 class Exact:
     """A certified enclosure, elementwise: |exact - (hi + lo)| <= rad; nan and infinities stand in hi.
 
-    hi, lo, rad: float64, shaped as the reduced loss; hi is the exact answer rounded to float64.
+    hi, lo, rad: float64, shaped as the reduced loss, or as the predictions where it is a gradient; hi is the
+    exact answer rounded to float64.  free: the same shape, True where any value is right; None where none is.
     """
 
     hi: Floats
     lo: Floats
     rad: Floats
+    free: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def evaluate(problem: Problem, convention: Convention = DEFINITION, within: Floa
     for precision in PRECISIONS:
         try:
             shape, terms = enclose(problem, convention, precision)
-            answer = _exact(shape, terms, precision)
+            answer = exact(shape, terms, precision)
         except NoAnswerError as reason:
             return Undefined(str(reason))
         if _sharp(answer, within) and _resolved(answer):
@@ -166,12 +168,12 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         total = _sum(losses)
         if problem.reduction == "sum":
             return (), [total]
-        divisor = _divisor(given, convention)
-        if isinstance(divisor, float) or divisor.contains(0):
+        by = divisor(given, convention)
+        if isinstance(by, float) or by.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
             raise NoAnswerError("the mean divides by zero: nothing counts")
-        return (), [_times(1 / divisor, total)]
+        return (), [_times(1 / by, total)]
 
 
 def _losses(given: Rows, convention: Convention) -> Iterator[Term]:
@@ -323,7 +325,7 @@ def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
         yield arb(0) if ignored else _times(_ball(weight), loss)
 
 
-def _divisor(given: Rows, convention: Convention) -> Term:
+def divisor(given: Rows, convention: Convention) -> Term:
     """What the mean divides by; see `Convention.mean_divides_by`."""
     counted = math.prod(given.shape)
     kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
@@ -399,7 +401,8 @@ def _sum(terms: Any) -> Term:
     return special if special != 0 else total
 
 
-def _exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
+def exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
+    """Terms in the order of an array of that shape, as enclosures."""
     with ctx.workprec(precision):
         parts = [_split(term) for term in terms]
     hi, lo, rad = (
@@ -421,6 +424,11 @@ def _split(term: Term) -> tuple[float, float, float]:
     # The radius in float, rounded up, with what hi + lo itself leaves out.
     left = (rest - lo).abs_upper()
     return hi, lo, 0.0 if _is(left, 0) else math.nextafter(float(left) * (1 + 2**-20), INF)
+
+
+def float_of(term: Term) -> float:
+    """The number nearest to the middle of a ball; a special float as it is."""
+    return term if isinstance(term, float) else float(term.mid())
 
 
 def _sharp(answer: Answer, within: Floats | None) -> bool:

@@ -164,7 +164,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
 
 
-_SAME = ["function", "case", "digest", "dtype", "reduction", "status", "expected"]
+_SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()

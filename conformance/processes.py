@@ -22,7 +22,7 @@ from conformance.case import Case
 from conformance.known import Ledger
 from conformance.oracle import Oracle, open_cache
 from conformance.running import Isolated, rows_of
-from conformance.suite import Item, Row, Suite, load_suite, plan
+from conformance.suite import Item, Row, Suite, item_id, load_suite, plan
 
 CHUNK = 32
 """Items that a process is handed at one time, and rows that it sends back at one time."""
@@ -119,7 +119,7 @@ class _Share:
 def _id_of(made: Row | str) -> str:
     if isinstance(made, str):
         return made.partition(": ")[0]
-    return "-".join(made[name] for name in ("function", "case", "dtype", "reduction"))
+    return item_id(*(made[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
 
 
 def _work(
@@ -144,11 +144,21 @@ def _work(
             stack.callback(cache.close)
         suite = Suite(Oracle(cache), ledger)
         items = {item.id: item for item in plan(cases, here)}
+        made: list[Row | str] = []
+
+        def send() -> None:
+            if made:
+                run.send(made)
+                made.clear()
+
         run.send(None)
         while (ids := run.recv()) is not None:
             chosen = [items[name] for name in ids]
-            made = rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen))
-            while rows := list(itertools.islice(made, CHUNK)):
-                run.send(rows)
+            # Before it waits for a worker, which may hang, it sends what it has.
+            for row in rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen, send)):
+                made.append(row)
+                if len(made) == CHUNK:
+                    send()
+            send()
             suite.oracle.flush()
             run.send(None)

@@ -42,7 +42,7 @@ def findings(results: pd.DataFrame) -> str:
 
     A number in bold is not the definition's; a number in italics is one that nothing documents.
     """
-    chosen = results[results["dtype"] == DTYPE]
+    chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss")]
     lines = []
     for question, case, reduction in QUESTIONS:
         rows = chosen[(chosen["case"] == case) & (chosen["reduction"] == reduction)]

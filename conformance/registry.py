@@ -55,6 +55,12 @@ class Installed:
         """Names the process that makes the framework's calls, where they are made in one of its own."""
         return f"{self.framework.name} in {self.environment}"
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether gradients can be had."""
+        there = self.framework.variants.get(self.variant)
+        return self.framework.gradient is not None and (there is None or there.differentiates)
+
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
         """The framework's functions as this version and variant have them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,11 +44,13 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
 class Isolated:
     """Makes calls in the workers of a crew, each ahead of what is judged.
 
-    items: those that will be asked for; what is not among them is asked when it is its turn.
+    items: those that will be asked for; what is not among them is asked when it is its turn.  idle: called
+    before there is nothing to do but wait.
     """
 
-    def __init__(self, crew: Crew, items: Iterable[Item] = ()) -> None:
+    def __init__(self, crew: Crew, items: Iterable[Item] = (), idle: Callable[[], None] = lambda: None) -> None:
         self._crew = crew
+        self._idle = idle
         self._place: dict[Item, int] = {}
         self._later: dict[str, deque[Item]] = {}
         for item in items:
@@ -66,6 +68,7 @@ class Isolated:
                 yield min(there, key=self._place.__getitem__)
             else:
                 tickets = [(item.installed.worker, asked[item]) for item, asked in waiting]
+                self._idle()
                 self._crew.wait_any([(name, found[1]) for name, found in tickets if isinstance(found, tuple)])
 
     def outcome(self, item: Item) -> tuple[Asked, Outcome]:
@@ -84,6 +87,8 @@ class Isolated:
 
     def _ahead(self, name: str) -> None:
         later, asked = self._later.get(name, ()), self._asked[name]
+        if len(asked) > AHEAD // 2:
+            return  # a worker that is given many calls at one time is woken once for all of them
         while later and len(asked) < AHEAD:
             item = later.popleft()
             asked[item] = self._ask(item)
@@ -144,6 +149,10 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
+def _of(row: Row) -> str:
+    return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"
+
+
 def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:
     """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
 
@@ -153,7 +162,7 @@ def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> l
     for row in rows:
         ratio = row["ratio"]
         if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
-            key = (row["function"], row["dtype"])
+            key = (_of(row), row["dtype"])
             if key not in worst or ratio > worst[key]["ratio"]:
                 worst[key] = row
     lines = ["largest error / budget of what is right:"] if worst else []

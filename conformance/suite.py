@@ -7,6 +7,7 @@ Every step but `evaluate` is pure.  pytest, the command line and the tests all g
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from conformance import registry
 from conformance.adapter import Call, Framework, Function, LoweringError, Rule, described, lowered, perform, reproducer
 from conformance.bridge import bridge, unbridgeable
-from conformance.case import Case, Given, MustRaise, Problem, Reduction
+from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import HARVESTED, Known, Ledger
@@ -38,24 +39,27 @@ COLUMNS = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
     "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
     "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
-    "python", "numpy",
+    "python", "numpy", "quantity",
 )  # fmt: skip
 """Columns of the report, in order."""
 KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
+DIFFERENTIATED = 20_000
+"""Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
 SHOWN = 1024
 """Arrays with more elements than this stand in the report as that many evenly spaced elements."""
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One function on one case at one dtype and reduction: one test, one row."""
+    """One function on one case at one dtype and reduction, its loss or its gradient: one test, one row."""
 
     installed: Installed
     function: Function
     case: Case
     dtype: str
     reduction: Reduction
+    quantity: Quantity = "loss"
 
     @property
     def framework(self) -> Framework:
@@ -63,8 +67,14 @@ class Item:
 
     @property
     def id(self) -> str:
-        """`torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`, as pytest shows it."""
-        return f"{self.function.name}-{self.case.id}-{self.dtype}-{self.reduction}"
+        """`torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`, as pytest shows it; `...-mean-gradient`."""
+        return item_id(self.function.name, self.case.id, self.dtype, self.reduction, self.quantity)
+
+
+def item_id(function: str, case: str, dtype: str, reduction: str, quantity: str) -> str:
+    """The id of the item that a row is of."""
+    name = f"{function}-{case}-{dtype}-{reduction}"
+    return name if quantity == "loss" else f"{name}-{quantity}"
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -104,10 +114,28 @@ def plan(
     for case in cases:
         for problem in case.sketch.problems():
             for installed, function in functions:
-                item = Item(installed, function, case, problem.dtype, problem.reduction)
-                if (wanted is None or wanted(function, item.id)) and unsupported(function, case, problem) is None:
-                    items.append(item)
+                asked = [Item(installed, function, case, problem.dtype, problem.reduction)]
+                if not_differentiated(installed, function, case, problem) is None:
+                    asked.append(dataclasses.replace(asked[0], quantity="gradient"))
+                asked = [item for item in asked if wanted is None or wanted(function, item.id)]
+                if asked and unsupported(function, case, problem) is None:
+                    items += asked
     return items
+
+
+def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
+    """Why the gradient of what a function returns is not asked for; None where it is."""
+    if not function.differentiated or not installed.differentiates:
+        return "it does not differentiate"
+    if case.no_gradient:
+        return case.no_gradient
+    if isinstance(case.expect, MustRaise | NoRightAnswer):
+        return "there is no loss to differentiate"
+    if function.native(problem.given) != problem.given:
+        return "it takes other predictions than the case has"
+    if case.predicted > DIFFERENTIATED:
+        return f"it has more than {DIFFERENTIATED} predictions"
+    return None
 
 
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
@@ -164,7 +192,10 @@ class Asked:
     @functools.cached_property
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
-        return lowered(self.item.function, self.handed)
+        call = lowered(self.item.function, self.handed)
+        if self.item.quantity == "loss":
+            return call
+        return dataclasses.replace(call, differentiated=self.item.function.differentiated)
 
     @property
     def what(self) -> str:
@@ -200,6 +231,7 @@ class Suite:
     def judge(self, asked: Asked, outcome: Outcome) -> Assessment:
         """The verdict on what came of one item, held against the ledger."""
         item = asked.item
+        outcome = _classes_last(asked, outcome)
         verdict = judge(
             asked.problem,
             asked.handed,
@@ -209,22 +241,41 @@ class Suite:
             outcome,
             self.oracle,
             registry.conventions(),
+            item.quantity,
         )
         there = item.installed
         known = self.ledger.find(
-            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant
+            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity
         )
         return Assessment(asked, verdict, known)
 
 
-def replay(function: str, case: str, dtype: str, reduction: Reduction, among: Iterable[Case] | None = None) -> Any:
+def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
+    """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
+    if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
+        return outcome
+    axis = asked.call.tensors()[asked.call.differentiated].class_axis
+    if axis == -1 or outcome.value.ndim != asked.handed.predictions.ndim:
+        return outcome
+    return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
+
+
+def replay(
+    function: str,
+    case: str,
+    dtype: str,
+    reduction: Reduction,
+    quantity: Quantity = "loss",
+    among: Iterable[Case] | None = None,
+) -> Any:
     """See `conformance.replay`.  among: the cases that there are, the shipped ones unless given."""
     cases = {found.id: found for found in (load(shipped()) if among is None else among)}
     if case not in cases:
         raise LookupError(f"there is no {'shipped' if among is None else 'harvested'} case {case}")
     here, _ = registry.installed()
     for item in plan([cases[case]], here):
-        if (item.function.name, item.dtype, item.reduction) == (function, dtype, reduction):
+        asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
+        if asked_for == (function, dtype, reduction, quantity):
             asked = ask(item)
             outcome = perform(item.framework, asked.call, asked.what)
             if isinstance(outcome, Returned):
@@ -303,6 +354,7 @@ class Assessment:
             outcome.dtype if isinstance(outcome, Returned) else "",
             item.installed.python,
             item.installed.numpy,
+            item.quantity,
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -310,7 +362,8 @@ class Assessment:
         """What a failing test prints."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
-        lines.append(f"  case       {item.case.id} ({item.dtype}, {item.reduction}): {item.case.why}")
+        of = f"{item.dtype}, {item.reduction}{', gradient' if item.quantity == 'gradient' else ''}"
+        lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
         lines.append(f"  got        {_short(row['got']) or row['exception']}")
@@ -349,6 +402,7 @@ def _harvesting(item: Item) -> str:
 
 def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
+    words += ["gradient" if item.quantity == "gradient" else "not gradient"]
     return " and ".join(re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words)
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 
-from conformance import budget, oracle
+from conformance import budget, gradient, gradient_budget, oracle
 from conformance.adapter import Function
-from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, numpy_dtype
+from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.convention import DEFINITION, EDGE, Convention, describe
 from conformance.domain import examine, numpy_info
 from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
@@ -36,6 +36,8 @@ SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that say nothing about a returned value."""
+OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
+"""Fields of a convention that say something about gradients only."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,14 +89,15 @@ def judge(
     outcome: Outcome,
     exact: Oracle,
     conventions: Sequence[Convention] = (),
+    quantity: Quantity = "loss",
 ) -> Verdict:
     """The verdict on `outcome`, what `function` did with `handed`.
 
     asked: the problem of the case; handed: the same after a bridge converted its predictions, if one
     did.  documented: the function's convention in the version that ran.  conventions: all known ones,
-    searched for an explanation when nothing documented explains the outcome.
+    searched for an explanation when nothing documented explains the outcome.  quantity: what was asked for.
     """
-    bench = _Bench(asked, handed, documented, exact)
+    bench = _Bench(asked, handed, documented, exact, quantity)
     want = bench.definition()
     match outcome:
         case Crashed(how, stderr):
@@ -141,7 +144,8 @@ def _judge_returned(
     if outcome.mutated:
         changed = ", ".join(outcome.mutated)
         return Verdict("disagrees", outcome, want, explanation=f"the call changed its argument {changed} in place")
-    dtype = problem.dtype if function.result_dtype == "same" else function.result_dtype
+    same = function.result_dtype == "same" or bench.quantity == "gradient"
+    dtype = problem.dtype if same else function.result_dtype
     if outcome.dtype != dtype:
         return Verdict("disagrees", outcome, want, explanation=f"returned {outcome.dtype}, where {dtype} is due")
     if isinstance(expect, NoRightAnswer) or isinstance(want, Undefined):
@@ -182,16 +186,30 @@ def _judge_returned(
 class _Bench:
     """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
 
-    def __init__(self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle) -> None:
+    def __init__(
+        self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle, quantity: Quantity
+    ) -> None:
         self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
+        self.quantity = quantity
         self.bridged = asked is not handed
-        self.choices = tuple(name for name in documented.choices() if name not in UNJUDGED)
+        judged = _judged_fields(quantity)
+        self.choices = tuple(name for name in documented.choices() if name in judged)
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        return budget.allowed(self.handed, _computed(part, self.documented), self.asked if self.bridged else None)
+        computed = _computed(part, self.documented)
+        if self.quantity == "gradient":
+            return gradient_budget.allowed(self.handed, computed)
+        return budget.allowed(self.handed, computed, self.asked if self.bridged else None)
+
+    def answer(self, convention: Convention) -> Answer:
+        """What is due of the problem that is handed over; raises ArithmeticError."""
+        loss = self.exact.answer(self.handed, _of_loss(convention))
+        return gradient.answer(self.handed, _semantic(convention), loss) if self.quantity == "gradient" else loss
 
     def definition(self) -> Answer:
+        if self.quantity == "gradient":
+            return self.answer(DEFINITION)
         limit = self.allowed() * SHARPER
         try:
             return self.exact.answer(self.asked, DEFINITION, _usable(limit, self.asked))
@@ -233,9 +251,11 @@ class _Bench:
         """Which known convention would explain what nothing documented does."""
         if self.handed.predictions.size > SEARCHED:
             return "the problem is too large to search the known conventions for an explanation"
-        for candidate in _neighbours(self.documented, conventions):
+        for candidate in _neighbours(self.documented, conventions, self.quantity):
             if self._held(outcome, candidate) is not None:
-                fields = [f for f in _judged_fields() if getattr(candidate, f) != getattr(self.documented, f)]
+                fields = [
+                    f for f in _judged_fields(self.quantity) if getattr(candidate, f) != getattr(self.documented, f)
+                ]
                 changed = {field: getattr(candidate, field) for field in fields}
                 if "accepts" in changed:
                     changed["accepts"] &= examine(self.handed)
@@ -259,7 +279,7 @@ class _Bench:
     def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
         allowed = self.allowed(convention)
         try:
-            answer = self.exact.answer(self.handed, _semantic(convention))
+            answer = self.answer(convention)
         except ArithmeticError:
             return None, None, allowed
         if not isinstance(answer, Exact):
@@ -288,6 +308,8 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
             overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
             same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
             error = np.where(special, np.where(same, 0.0, np.inf), error)
+        if want.free is not None:
+            error = np.where(want.free, 0.0, error)
         ratio = np.where(error == 0, 0.0, error / limit)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
@@ -326,16 +348,23 @@ def _computed(part: Convention, documented: Convention) -> Convention:
 
 @functools.cache
 def _semantic(convention: Convention) -> Convention:
-    return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
 
 
-def _judged_fields() -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in UNJUDGED)
+@functools.cache
+def _of_loss(convention: Convention) -> Convention:
+    return dataclasses.replace(_semantic(convention), gradient_floor=None, gradient_total="targets")
 
 
-def _neighbours(documented: Convention, conventions: Sequence[Convention]) -> Iterator[Convention]:
+@functools.cache
+def _judged_fields(quantity: Quantity) -> tuple[str, ...]:
+    unjudged = UNJUDGED if quantity == "gradient" else (*UNJUDGED, *OF_GRADIENT)
+    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
+
+
+def _neighbours(documented: Convention, conventions: Sequence[Convention], quantity: Quantity) -> Iterator[Convention]:
     """Known conventions to try, nearest first: one field changed, then whole ones."""
-    known: dict[str, list[Any]] = {name: [] for name in _judged_fields()}
+    known: dict[str, list[Any]] = {name: [] for name in _judged_fields(quantity)}
     hints = typing.get_type_hints(Convention)
     for name, values in known.items():
         options = [getattr(c, name) for c in (DEFINITION, *conventions)]

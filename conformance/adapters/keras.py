@@ -11,7 +11,7 @@ have computed in no more than 32 bits since 3.12, whatever dtype a loss is given
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -131,6 +131,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         "clip": 1e-7,
         "empty_mean": "zero",
         "accepts": choices["accepts"] | {"invalid_probability"},
+        "gradient_cancellation": "targets",
         "empty_batch": era.empty,
     }
     return Function(
@@ -144,11 +145,12 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),
-        rules=(*on_backends(name, usual), Rule(Convention(**usual), source=era.source)),
+        rules=(*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),
         versions=era.versions,
         variants=era.variants,
+        differentiated="y_pred",
     )
 
 
@@ -157,6 +159,13 @@ def on_backends(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
     for backend, choices in BACKENDS.get(name, {}).items():
         source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
         yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
+
+
+def on_tensorflow(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
+    """TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to."""
+    if name == "CategoricalCrossentropy":
+        source = "https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits"
+        yield Rule(Convention(**usual, gradient_total="one"), source=source, variants=TENSORFLOW)
 
 
 def functions() -> Iterator[Function]:
@@ -191,6 +200,38 @@ def array(result: Any) -> tuple[Array, str]:
     return keras.ops.convert_to_numpy(result), name
 
 
+def gradient(of: Callable[[Any], Any], at: Any) -> Any:
+    """By what each backend differentiates with; a loss that does not depend on the predictions has the gradient 0."""
+    import keras
+
+    backend = "tensorflow" if keras.__version__.startswith("2.") else keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        x = tensorflow.convert_to_tensor(at)
+        with tensorflow.GradientTape() as tape:
+            tape.watch(x)
+            result = of(x)
+        zero = tensorflow.UnconnectedGradients.ZERO
+        return tensorflow.convert_to_tensor(tape.gradient(result, x, unconnected_gradients=zero))
+    if backend == "jax":
+        import jax
+
+        return jax.grad(lambda x: of(x).sum())(jax.numpy.asarray(at))
+    x = keras.ops.convert_to_tensor(at).detach().requires_grad_()
+    of(x).sum().backward()
+    return x.grad
+
+
+def gradient_literal(expression: str, x: str) -> str:
+    if BACKEND == "jax":
+        return f"import jax; jax.grad(lambda x: {expression}.sum())(jax.numpy.asarray({x}))"
+    if BACKEND == "torch":
+        return f"x = keras.ops.convert_to_tensor({x}).requires_grad_(); {expression}.sum().backward(); x.grad"
+    tape = "import tensorflow; tape = tensorflow.GradientTape().__enter__()"
+    return f"{tape}; x = tensorflow.convert_to_tensor({x}); tape.watch(x); tape.gradient({expression}, x)"
+
+
 @cache
 def quiet() -> None:
     """Import Keras with stderr closed to native code: TensorFlow logs before it can be told not to."""
@@ -214,6 +255,8 @@ FRAMEWORK = Framework(
     tensor=tensor,
     literal=Tensor.source,
     array=array,
+    gradient=gradient,
+    gradient_literal=gradient_literal,
     prepare=quiet,
     needs=(("<2.12", "numpy<2"),),
     functions=tuple(functions()),
@@ -224,6 +267,6 @@ FRAMEWORK = Framework(
         ),
         "jax": Variant(("jax",), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}),
         "torch": Variant(("torch",), {"KERAS_BACKEND": "torch"}),
-        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}),
+        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}, differentiates=False),
     },
 )

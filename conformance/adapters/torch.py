@@ -7,6 +7,7 @@ came to the CPU one operation after another, so what a function computes in depe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,22 @@ DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
 LAYOUTS = frozenset({"class_axis", "fortran", "strided", "broadcast", "readonly"})
 ORDERS = LAYOUTS - {"class_axis"}
 INDEX = Rule(
-    Convention(mean_divides_by="label_weight", default_ignore_index=-100, empty_mean="nan"),
+    Convention(
+        mean_divides_by="label_weight",
+        default_ignore_index=-100,
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
     targets=frozenset({"index"}),
     source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SOFT = Rule(
-    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), empty_mean="nan"),
+    Convention(
+        mean_divides_by="kept",
+        gradient_cancellation="targets",
+        accepts=frozenset({"invalid_target"}),
+        empty_mean="nan",
+    ),
     source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 
@@ -56,7 +67,12 @@ def lower(path: str, problem: Problem) -> Call:
 def function(name: str, **data: Any) -> Function:
     path = f"torch.nn.{name}"
     return Function(
-        name=f"torch.{name}", path=path, source=f"{DOCUMENTATION}{name}.html", lower=lambda p: lower(path, p), **data
+        name=f"torch.{name}",
+        path=path,
+        source=f"{DOCUMENTATION}{name}.html",
+        lower=lambda p: lower(path, p),
+        differentiated="input",
+        **data,
     )
 
 
@@ -85,6 +101,16 @@ def literal(tensor: Tensor) -> str:
 def array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
     return result.detach().cpu().double().numpy(), name
+
+
+def gradient(of: Callable[[Any], Any], at: Any) -> Any:
+    x = at.detach().requires_grad_()
+    of(x).sum().backward()
+    return x.grad
+
+
+def gradient_literal(expression: str, x: str) -> str:
+    return f"x = {x}.requires_grad_(); {expression}.sum().backward(); x.grad"
 
 
 PULLS = "https://github.com/pytorch/pytorch/pull/"
@@ -119,9 +145,15 @@ def nll(versions: str, **data: Any) -> Function:
     )
 
 
+FLOOR = float(np.float32(1e-12))
+"""A float in the source, whatever the dtype of the loss."""
+
+
 def bce_rule(versions: str, rejects: frozenset[str], source: str) -> Rule:
     return Rule(
-        Convention(mean_divides_by="kept", log_floor=-100.0, empty_mean="nan", rejects=rejects), versions, source=source
+        Convention(mean_divides_by="kept", log_floor=-100.0, gradient_floor=FLOOR, empty_mean="nan", rejects=rejects),
+        versions,
+        source=source,
     )
 
 
@@ -147,7 +179,13 @@ def bce(versions: str, **data: Any) -> Function:
 
 
 WITH_LOGITS = Rule(
-    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), cancellation="logits", empty_mean="nan"),
+    Convention(
+        mean_divides_by="kept",
+        accepts=frozenset({"invalid_target"}),
+        cancellation="logits",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
     source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
 )
 
@@ -174,6 +212,8 @@ FRAMEWORK = Framework(
     tensor=tensor,
     literal=literal,
     array=array,
+    gradient=gradient,
+    gradient_literal=gradient_literal,
     needs=(("<2.3", "numpy<2"),),
     functions=(
         cross_entropy(">=2.4"),

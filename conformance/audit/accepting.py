@@ -20,7 +20,7 @@ from conformance.audit.joining import several
 from conformance.audit.refusal import AuditError
 from conformance.report.run import RunInfo
 
-QUESTION = ["case", "dtype", "reduction", "function"]
+QUESTION = ["case", "dtype", "reduction", "quantity", "function"]
 PLACE = ["framework", "environment", "device"]
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from conformance.audit.refusal import AuditError
 
-IDENTITY = ["case", "digest", "dtype", "reduction", "function"]
+IDENTITY = ["case", "digest", "dtype", "reduction", "quantity", "function"]
 """What a question is, without the place where it is put."""
 PLACES = ("environment", "device")
 NAMES = ("the old report", "the new report")
@@ -59,7 +59,7 @@ def counted(rows: int) -> str:
 
 def named(rows: pd.DataFrame) -> str:
     """The first rows, as one says them in a sentence."""
-    columns = ["function", "case", "dtype", "reduction", "environment"]
+    columns = ["function", "case", "dtype", "reduction", "quantity", "environment"]
     told = [" ".join(map(str, row)) for row in rows[columns].head(SHOWN).to_numpy(dtype=object)]
     return "; ".join(told) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
 

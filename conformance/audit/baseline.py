@@ -27,6 +27,7 @@ from conformance.audit.changes import RIGHT, compare
 from conformance.audit.comparing import groups, opened
 from conformance.audit.refusal import AuditError
 from conformance.audit.shown import group_lines
+from conformance.suite import item_id
 from conformance.verdict import FAILING
 
 SLACK = 0.5
@@ -152,9 +153,9 @@ def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.
     if left := set(baseline.loc[~chosen, "framework"]):
         mentions.append(f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()))} of the baseline)")
     rows = baseline[chosen]
-    columns = ("framework", "function", "case", "dtype", "reduction")
+    columns = ("framework", "function", "case", "dtype", "reduction", "quantity")
     lines = zip(*(rows[column].tolist() for column in columns), strict=True)
-    selected = [asked.selects(framework, "-".join(item)) for framework, *item in lines]
+    selected = [asked.selects(framework, item_id(*item)) for framework, *item in lines]
     if count := len(selected) - sum(selected):
         mentions.append(f"not selected, so not compared: {counted(count)} of the baseline")
     return rows[np.array(selected, dtype=bool)]

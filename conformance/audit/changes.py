@@ -65,7 +65,7 @@ SIDES = (
 """Columns that a change has of both rows, as `old_version` and `new_version`."""
 FLOATS = frozenset({"ulps", "budgets", "old_ratio", "new_ratio", "old_ulps", "new_ulps"})
 COLUMNS = (
-    "severity", "kinds", "cause", "framework", "function", "case", "digest", "dtype", "reduction", "device",
+    "severity", "kinds", "cause", "framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device",
     *(f"{side}_{name}" for name in SIDES for side in ("old", "new")),
     "ulps", "budgets", "what", "transition", "call",
 )  # fmt: skip
@@ -236,7 +236,7 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
 def _sides(old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any) -> dict[str, Texts]:
     """The columns of both rows; for a row that one side lacks its version and environment there, if it has one."""
     table: dict[str, Texts] = {}
-    for name in ("framework", "function", "case", "digest", "dtype", "reduction", "device", "call"):
+    for name in ("framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device", "call"):
         table[name] = np.where(j >= 0, _taken(new, name, j), _taken(old, name, i))
     for name in SIDES:
         table[f"old_{name}"], table[f"new_{name}"] = _taken(old, name, i), _taken(new, name, j)
@@ -386,7 +386,10 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
             "kind": table["kinds"].str.partition("; ")[0].map(ranks) if len(table) else pd.Series(dtype="int64"),
             "budgets": -table["budgets"].fillna(-1.0),
             "ulps": -table["ulps"].fillna(-1.0),
-            **{name: table[name] for name in ("function", "case", "dtype", "reduction", "digest", "new_environment")},
+            **{
+                name: table[name]
+                for name in ("function", "case", "dtype", "reduction", "quantity", "digest", "new_environment")
+            },
         }
     )
     return table.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)

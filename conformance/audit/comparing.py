@@ -15,8 +15,8 @@ from conformance.audit.refusal import AuditError
 GROUP = ["severity", "function", "kinds", "cause", "transition"]
 """What rows of one cause have in common."""
 GROUP_COLUMNS = (
-    *GROUP, "rows", "cases", "ulps", "budgets", "case", "dtype", "reduction", "old_version", "new_version", "what",
-    "call",
+    *GROUP, "rows", "cases", "ulps", "budgets", "case", "dtype", "reduction", "quantity", "old_version", "new_version",
+    "what", "call",
 )  # fmt: skip
 """Columns of `groups`: what the rows have in common, how many they are, and the worst of them."""
 

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-PROBLEM = ["case", "digest", "dtype", "reduction"]
+PROBLEM = ["case", "digest", "dtype", "reduction", "quantity"]
 RELATIONS = ("agree", "explained", "unexplained", "incomparable", "undefined")
 PAIR_FLOATS = ("difference", "allowed", "semantic", "numeric")
 PAIR_COLUMNS = (

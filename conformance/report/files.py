@@ -165,7 +165,8 @@ def _reason(error: OSError) -> str:
 def _lost(results: pd.DataFrame) -> str:
     """Names the rows that matter most among those that are gone."""
     rows = results[failing(results)]
-    named = [" ".join(row) for row in rows[["function", "case", "dtype", "reduction", "status"]].head(NAMED).to_numpy()]
+    columns = ["function", "case", "dtype", "reduction", "quantity", "status"]
+    named = [" ".join(row) for row in rows[columns].head(NAMED).to_numpy()]
     more = f", and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
     told = f", among them {', '.join(named)}{more}" if named else ", none of which fails"
     return f"lost are {len(results)} rows{told}"
@@ -191,6 +192,8 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         advice = "name the folder of a report, or one of these files"
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
     table = pd.read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
+    if "quantity" not in table.columns:  # a report from before gradients were compared
+        table = table.assign(quantity="loss")
     if absent := [name for name in COLUMNS if name not in table.columns]:
         raise ReportError(results, f"has no column {', '.join(absent)}", "read it with the version that wrote it")
     return typed(table, FLOATS), run

@@ -17,7 +17,7 @@ from conformance.verdict import FAILING, STATUSES
 
 FLOATS = frozenset({"error", "budget", "ratio", "ulps"})
 """Columns of `frame` that are float64, NaN where a row has none; the others are strings."""
-ORDER = ("case", "dtype", "reduction", "function", "environment", "version", "device", "digest")
+ORDER = ("case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -67,14 +67,14 @@ def labelled(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
-    """The largest error / budget of each function and dtype, and the problem that attains it.
+    """The largest error / budget of each function, quantity and dtype, and the problem that attains it.
 
     Only rows that were compared and are right: those that agree, or diverge as documented.  Columns:
-    function, dtype, ratio, error, budget, ulps, case, reduction, status, rows (how many were compared).
+    function, quantity, dtype, ratio, error, budget, ulps, case, reduction, status, rows (how many were compared).
     """
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))
-    groups = results[usable].groupby(["function", "dtype"], sort=True)
-    columns = ["function", "dtype", "ratio", "error", "budget", "ulps", "case", "reduction", "status"]
+    groups = results[usable].groupby(["function", "quantity", "dtype"], sort=True)
+    columns = ["function", "quantity", "dtype", "ratio", "error", "budget", "ulps", "case", "reduction", "status"]
     worst = results.loc[groups["ratio"].idxmax(), columns].reset_index(drop=True)
     return worst.assign(rows=groups.size().to_numpy())
 

@@ -109,7 +109,7 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())
     known = int(results["expected"].eq("known").sum())
     asked = results[results["case"] != ""]
-    problems = len(asked[["case", "dtype", "reduction"]].drop_duplicates())
+    problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     lines.append(
         f"{asked['function'].nunique()} functions on {problems} problems ({asked['case'].nunique()} cases): "
         f"{len(results)} rows, of which {told or 'none is judged'}. "
@@ -269,16 +269,17 @@ def _ratios(results: pd.DataFrame) -> str:
     if found.empty:
         return ""
     dtypes = sorted(found["dtype"].unique())
-    wide = found.pivot_table(index="function", columns="dtype", values="ratio")
-    worst = found.loc[found.groupby("function")["ratio"].idxmax()]
+    wide = found.pivot_table(index=["quantity", "function"], columns="dtype", values="ratio")
+    worst = found.loc[found.groupby(["quantity", "function"])["ratio"].idxmax()]
     attained = worst["case"] + " " + worst["dtype"]
     rows = [
-        [code(name), *(_number(line[dtype]) for dtype in dtypes), code(where)]
-        for (name, line), where in zip(wide.iterrows(), attained, strict=True)
-    ][:FUNCTIONS]
+        [code(name), quantity, *(_number(line[dtype]) for dtype in dtypes), code(where)]
+        for (quantity, name), (_, line), where in zip(wide.index.tolist(), wide.iterrows(), attained, strict=True)
+    ]
+    rows = sorted(rows, key=lambda row: (row[1] != "loss", row[0]))[:FUNCTIONS]
     intro = "The largest error of a row that is right, in units of what is allowed there.\n"
     left = _more(len(wide), len(rows))
-    return f"## Largest error / budget\n\n{intro}\n{table(['function', *dtypes, 'attained by'], rows)}{left}"
+    return f"## Largest error / budget\n\n{intro}\n{table(['function', 'of', *dtypes, 'attained by'], rows)}{left}"
 
 
 def _coverage(run: RunInfo) -> str:

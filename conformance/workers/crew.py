@@ -43,6 +43,8 @@ PRINTED = 1 << 24
 LOOKED_AT = 64
 """Answers between two looks at how much that is."""
 READ = 1 << 20
+SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Has the threads of a framework sleep while there is nothing for them, where other workers want the processor."""
 
 
 class WorkerError(UserError):
@@ -160,11 +162,12 @@ class Crew:
             worker.check()
 
     def _moved(self, patience: float) -> list[tuple[selectors.SelectorKey, int]]:
-        """What can be read or written; looked for awake at first, as workers do."""
-        until = time.monotonic() + min(loop.AWAKE, patience)
+        """What can be read or written; looked for awake at first where one answer is all that is due, as workers do."""
+        lone = sum(worker.due for worker in self._workers.values()) == 1
+        until = time.monotonic() + (min(loop.AWAKE, patience) if lone else 0.0)
         while not (moved := self._selector.select(0)) and time.monotonic() < until:
             loop.give_way()
-        return moved or self._selector.select(max(0.0, patience - loop.AWAKE))
+        return moved or self._selector.select(patience)
 
 
 class Worker:
@@ -189,6 +192,11 @@ class Worker:
         self._spawn()
 
     # What the crew asks for.
+
+    @property
+    def due(self) -> int:
+        """How many calls are not answered yet."""
+        return len(self._waiting)
 
     def submit(self, pieces: Sequence[memoryview]) -> Ticket:
         ticket = Ticket(pieces, self.timeout)
@@ -247,7 +255,8 @@ class Worker:
         self._listener.settimeout(0.1)
         self._token = secrets.token_bytes(32)
         self._printed = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process
-        variables = {**os.environ, **self.place.variables, loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
+        own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
+        variables = {**SHARING, **os.environ, **self.place.variables, **own}
         command = [str(self.place.interpreter), loop.__file__, address]
         self.started = Ticket(
             wire.message({"do": "start", "adapter": self.place.adapter, "file": self.place.file}), START_TIMEOUT

@@ -106,7 +106,8 @@ def call_message(call: Call, what: str) -> Buffers:
         return ["tensor", len(arrays) - 1, value.order]
 
     parts = {name: encoded(getattr(call, name)) for name in ("args", "keywords", "init")}
-    return message({"do": "perform", "what": what, "path": call.path, **parts}, arrays)
+    head = {"do": "perform", "what": what, "path": call.path, "differentiated": call.differentiated}
+    return message({**head, **parts}, arrays)
 
 
 def call_of(head: Head, arrays: Sequence[Array]) -> Call:
@@ -118,7 +119,8 @@ def call_of(head: Head, arrays: Sequence[Array]) -> Call:
     def value(found: Any) -> Any:
         return Tensor(arrays[found[1]], found[2]) if found[0] == "tensor" else found[1]
 
-    return Call(head["path"], *(decoded(head[name]) for name in ("args", "keywords", "init")))
+    args, keywords, init = (decoded(head[name]) for name in ("args", "keywords", "init"))
+    return Call(head["path"], args, keywords, init, head["differentiated"])
 
 
 # Outcomes

@@ -1,0 +1,155 @@
+"""How far a correct floating-point gradient may lie from the exact one; the counterpart of `budget`, in its terms.
+
+u is the unit roundoff, g u the error of an elementary function, h(n) u that of a sum of n terms; see `budget`.
+
+*Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): what log p_c is off by
+(`budget.softmax_error`) and g more is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
+Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
+the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
+
+*Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the form
+is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.
+
+*Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
+subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
+through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
+sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
+
+*Weights and smoothing* are products as in the loss.  *The mean* hands every sample 1 / D, which is rounded, and
+which in float16 may be subnormal: then it is off by up to half of the smallest subnormal, however large the
+term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is smaller than the smallest number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance import gradient
+from conformance.budget import DIVISION, ELEMENTARY, least, softmax_error, summing
+from conformance.case import Problem
+from conformance.convention import Convention
+from conformance.domain import numpy_info
+from conformance.gradient import Floats
+from conformance.rows import Rows, refused, rows
+
+
+def allowed(problem: Problem, convention: Convention) -> Floats:
+    """The absolute error of each element of the gradient, shaped as the predictions.
+
+    problem: as the function receives it.  Where there is no finite gradient it is 0: that is to be met exactly.
+    """
+    if refused(problem, convention):
+        return np.zeros(())
+    given = rows(problem, convention)
+    unit, g = numpy_info(problem.dtype)[0], ELEMENTARY[problem.dtype]
+    with np.errstate(all="ignore"):
+        size, error = (_binary if given.binary else _categorical)(given, convention, g)
+        unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
+        factor = gradient.factors(problem, given, convention, _floats)
+        weighed = convention.mean_divides_by not in ("kept", "samples")
+        divided = DIVISION + summing(len(unweighted)) * weighed if problem.reduction == "mean" else 0.0
+        products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2 + divided
+        if not given.binary:
+            unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
+        tiny = least(problem.dtype)
+        total = np.abs(factor) * unit * (error + products * size)
+        total = total + tiny * (np.abs(unweighted) * size + np.abs(factor) * (1 + size) + DIVISION)
+    total = np.where(np.isfinite(total), total, 0.0)
+    return total.reshape(problem.predictions.shape)
+
+
+def _floats(values: Floats) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+    """(scale of each element, its error in units of u), weights per sample not applied."""
+    x = given.x.astype(np.float64)
+    t = np.abs(gradient.targets(given, _floats))
+    total = np.abs(gradient.total_of(gradient.targets(given, _floats), given, convention, _floats))
+    counted = int((t != 0).sum(axis=1).max(initial=1))
+    products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
+    if given.given == "log_probabilities":
+        return t, products * t
+    if given.given == "logits":
+        return _through_softmax(x, t, total, products + summing(counted), convention, g)
+    p = x
+    divided = 0.0
+    if convention.renormalise == "before_clip":
+        divided = summing(x.shape[1]) + 3
+        row = np.abs(x).sum(axis=1, keepdims=True)
+        p = x / x.sum(axis=1, keepdims=True)
+    if given.clip is not None:
+        p = np.clip(p, *given.clip)
+    if convention.renormalise == "after_clip":
+        logs = np.log(p)
+        size, error = _through_softmax(logs, t, total, products + summing(counted), convention, g)
+        lost = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
+            axis=1, keepdims=True
+        )
+        return size / p, (error + size * (lost + 2)) / p
+    size = np.where(t == 0, 0.0, t / np.where(p == 0, np.inf, p))
+    error = size * (products + divided + 1)
+    if convention.renormalise == "before_clip":
+        size = (size + total) / row
+        error = (error + total * (products + 2 * divided + summing(counted) + 1)) / row + divided * size
+    return size, error
+
+
+def _through_softmax(
+    z: Floats, t: Floats, total: Floats, products: float, convention: Convention, g: float
+) -> tuple[Floats, Floats]:
+    minus_log, off = softmax_error(z, convention, g)
+    p = np.exp(-minus_log)
+    relative = np.where(p > 0, off + g + 1, 0.0)
+    if convention.gradient_cancellation == "targets" or convention.gradient_total == "one":
+        return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
+    others = (relative * p).sum(axis=1, keepdims=True) - relative * p
+    rest = _complement(p)
+    size = np.abs(total - t) * p + t * rest
+    off_rest = np.where(rest > 0, np.maximum(others, 0.0) / np.where(rest > 0, rest, 1.0), 0.0) + summing(p.shape[1])
+    return size, size * (products + 2) + np.abs(total - t) * p * relative + t * rest * off_rest
+
+
+def _complement(p: Floats) -> Floats:
+    """1 - p of the probabilities of rows, without cancellation: that of the largest is the sum of the others."""
+    top = np.argmax(p, axis=1)[:, np.newaxis]
+    rest = p.copy()
+    np.put_along_axis(rest, top, 0.0, axis=1)
+    complement = 1 - p
+    np.put_along_axis(complement, top, rest.sum(axis=1, keepdims=True), axis=1)
+    return complement
+
+
+def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+    assert given.q is not None
+    x = given.x.astype(np.float64)
+    e = given.smoothing
+    y = given.q * (1 - e) + e / 2
+    on = np.abs(y if given.positive_weight is None else given.positive_weight * y)
+    off = np.abs(1 - y)
+    products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
+    if given.given == "logits":
+        s, r = gradient.sigmoids(x, _floats)
+        cancels = convention.gradient_cancellation == "targets"
+        size = s * (off + on) + on if cancels else off * s + on * r
+        return size, size * (2 * g + 3 + products)
+    p = np.exp(x) if given.given == "log_probabilities" else x
+    if given.clip is not None:
+        p = np.clip(p, *given.clip)
+    first, second = _over(on, p), _over(off, 1 - p)
+    smoothed = 3 * y * bool(e) * (_over(np.ones_like(p), p) + _over(np.ones_like(p), 1 - p))
+    if given.given == "log_probabilities":
+        first, second = on, second * p
+        return first + second, (first + second) * (2 * g + 4 + products)
+    if floor := gradient.gradient_floor(given, convention):
+        size = np.abs(p - y) / np.maximum(p * (1 - p), floor)
+        return size, size * (4 + products)
+    return first + second, (first + second) * (4 + products) + smoothed
+
+
+def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:
+    return np.where(part == 0, 0.0, part / np.where(p == 0, np.nan, p))
