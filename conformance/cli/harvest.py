@@ -15,7 +15,6 @@ from conformance.cli.shared import UNEXPECTED, Json, err, out
 from conformance.harvest.gathering import TIMEOUT
 from conformance.harvest.harvesting import Harvest, Harvests, save
 from conformance.harvest.harvesting import harvest as harvest_of
-from conformance.harvest.source import known
 from conformance.harvest.statements import Judged, judged
 from conformance.oracle import Oracle, open_cache
 
@@ -67,7 +66,7 @@ def _stated(made: Harvests) -> dict[str, list[Judged]]:
 def _facts(found: Harvest, stated: list[Judged]) -> dict[str, object]:
     held = Counter(one.held for one in stated)
     wrong = [str(one) for one in stated if one.held == DOES_NOT_HOLD]
-    return {**found.facts, "home": known()[found.source].home, "stated": dict(held), "wrong": wrong}
+    return {**found.facts, "stated": dict(held), "wrong": wrong}
 
 
 def _print(made: Harvests, stated: dict[str, list[Judged]]) -> None:

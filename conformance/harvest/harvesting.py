@@ -37,12 +37,13 @@ class Statement:
 class Harvest:
     """What one source yields.
 
-    found: inputs.  cases: that they are; duplicates: of these, in the same source.  unsaid: how many cannot be said,
+    home: of the project.  found: inputs.  cases: that they are; duplicates: of these, in the same source.  unsaid: how many cannot be said,
     by reason.  statements: what the source says about those that can.  notes: for the reader.
     """
 
     source: str
     version: str
+    home: str
     found: int
     cases: tuple[Case, ...]
     duplicates: int
@@ -56,6 +57,7 @@ class Harvest:
         return {
             "source": self.source,
             "version": self.version,
+            "home": self.home,
             "found": self.found,
             "cases": len(self.cases),
             "duplicates": self.duplicates,
@@ -163,6 +165,7 @@ def harvested(source: Source, collected: Collected) -> Harvest:
     return Harvest(
         source.name,
         version,
+        source.home,
         len(collected.found),
         tuple(sorted(cases.values(), key=lambda case: case.id)),
         duplicates,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from conformance import known, loading
+from conformance import cli, known, loading
 from conformance.case import DTYPES, ByOracle, MustRaise
 from conformance.document import bad_name, schema_of
 from conformance.errors import CaseErrors
@@ -526,3 +528,50 @@ def test_it_refuses_to_harvest_what_is_no_source(pytested):
     result = pytested("--harvest", "elsewhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: there is no source elsewhere; there are quarry"])
+
+
+# The command
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """`conformance harvest` in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["conformance", "harvest", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_it_prints_what_was_found_and_what_cannot_be_said(quarry, monkeypatch, command, tmp_path):
+    only(monkeypatch, quarry.source("recorded"))
+    status, out, err = command("--save", tmp_path / "saved")
+    assert status == 0
+    assert re.search(r"quarry +1\.5 +6 +4 +1 +1 +1 +1 +0 +0\n", out)
+    assert "quarry: 1 cannot be said: labels that are no array of numbers" in out
+    assert f"4 cases in 1 files below {tmp_path / 'saved'}" in err
+    status, out, _ = command("--json")
+    (facts,) = json.loads(out)
+    assert (facts["found"], facts["cases"], facts["stated"], facts["wrong"]) == (6, 4, {"holds": 1}, [])
+
+
+def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, command):
+    file = quarry.folder / "quarry" / "test_losses.py"
+    file.write_text(file.read_text().replace("0.2876820724517809", "0.2877"))
+    only(monkeypatch, quarry.source("marked"))
+    status, out, _ = command()
+    assert status == 1
+    assert "does not hold harvest/quarry/probabilities_index/specific_2: 0.2877 is stated where 0.28768207" in out
+
+
+def test_it_prints_and_saves_what_there_is_before_it_fails_for_what_is_not(quarry, monkeypatch, command, tmp_path):
+    only(monkeypatch, quarry.source("data"))
+    monkeypatch.setattr(harvesting, "expected", lambda *_: Expected("", found=9, cases=1, measured="1.5"))
+    status, out, err = command("--save", tmp_path / "saved")
+    assert status == 2
+    assert re.search(r"quarry +1\.5 +2 +1 ", out)
+    assert "quarry 1.5: 2 inputs where 9 are on record" in err
+    assert len(loading.load(tmp_path / "saved")) == 1
