@@ -37,8 +37,8 @@ class Statement:
 class Harvest:
     """What one source yields.
 
-    home: of the project.  found: inputs.  cases: that they are; duplicates: of these, in the same source.  unsaid: how many cannot be said,
-    by reason.  statements: what the source says about those that can.  notes: for the reader.
+    home: of the project.  found: inputs.  cases: that they are; duplicates: of these, in the same source.  unsaid: how
+    many cannot be said, by reason.  statements: what the source says about those that can.  notes: for the reader.
     """
 
     source: str

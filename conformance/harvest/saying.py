@@ -92,7 +92,8 @@ def case_of(found: Found, draft: Draft, name: str, folder: str, source: str) -> 
         ignore_index=draft.ignore_index,
     )
     file = file_of(draft)
-    why = f"An input of {found.function} in {found.test.partition('[')[0].rpartition('::')[2] or found.name}."
+    ends = f", which ends in {found.raised} there" if found.raised else ""
+    why = f"An input of {found.function} in {found.test.partition('[')[0].rpartition('::')[2] or found.name}{ends}."
     case = Case(
         id=f"{folder}/{file}/{name}",
         why=why,

@@ -41,7 +41,7 @@ def collect() -> Collected:
 def configured(passed: Mapping[str, Any]) -> dict[str, Any]:
     """What the object was made with, and whether a mask hangs on the arrays."""
     loss = passed["self"]
-    config = loss.get_config()
+    config = {**loss._fn_kwargs, **loss.get_config()}  # the axis of classes is not in every configuration
     masked = any(getattr(passed[name], "_keras_mask", None) is not None for name in ("y_true", "y_pred"))
     known = ("from_logits", "label_smoothing", "ignore_class", "axis", "reduction")
     return {
