@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -278,7 +279,15 @@ def test_it_reads_foreign_arrays_and_keeps_its_hands_off_the_rest():
         def __array__(self, dtype=None, copy=None):
             raise TypeError
 
+    class Warns(Foreign):
+        def __array__(self, dtype=None, copy=None):
+            warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+            return np.array([1.0])
+
     assert plain(Foreign()).tolist() == [1.0, 2.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as tests of others do
+        assert plain(Warns()).tolist() == [1.0]
     assert plain(Tracer()) == Opaque("Tracer")
     assert plain(np.array(["x", "y"])) == ["x", "y"]
     original = np.zeros(2)
