@@ -7,8 +7,8 @@ u is the unit roundoff, g u the error of an elementary function, h(n) u that of 
 Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
 the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
 
-*Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the form
-is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.
+*Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
+form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.
 
 *Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
 subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
@@ -69,7 +69,9 @@ def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats,
     """(scale of each element, its error in units of u), weights per sample not applied."""
     x = given.x.astype(np.float64)
     t = np.abs(gradient.targets(given, _floats))
-    total = np.abs(gradient.total_of(gradient.targets(given, _floats), given, convention, _floats))
+    total = t.sum(axis=1, keepdims=True)
+    if convention.gradient_total == "one" and given.class_weights is None:
+        total = np.ones_like(total)
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     if given.given == "log_probabilities":
@@ -107,21 +109,10 @@ def _through_softmax(
     relative = np.where(p > 0, off + g + 1, 0.0)
     if convention.gradient_cancellation == "targets" or convention.gradient_total == "one":
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
-    others = (relative * p).sum(axis=1, keepdims=True) - relative * p
-    rest = _complement(p)
-    size = np.abs(total - t) * p + t * rest
-    off_rest = np.where(rest > 0, np.maximum(others, 0.0) / np.where(rest > 0, rest, 1.0), 0.0) + summing(p.shape[1])
-    return size, size * (products + 2) + np.abs(total - t) * p * relative + t * rest * off_rest
-
-
-def _complement(p: Floats) -> Floats:
-    """1 - p of the probabilities of rows, without cancellation: that of the largest is the sum of the others."""
-    top = np.argmax(p, axis=1)[:, np.newaxis]
-    rest = p.copy()
-    np.put_along_axis(rest, top, 0.0, axis=1)
-    complement = 1 - p
-    np.put_along_axis(complement, top, rest.sum(axis=1, keepdims=True), axis=1)
-    return complement
+    rest, others = gradient.of_others(p), gradient.of_others(t)
+    size = others * p + t * rest
+    off = others * p * relative + t * (gradient.of_others(relative * p) + summing(p.shape[1]) * rest)
+    return size, size * (products + 2) + off
 
 
 def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
