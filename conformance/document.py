@@ -180,13 +180,19 @@ def _modeline(file: Path, name: str, text: str, schema: str) -> list[CaseFileErr
     relative = "://" not in where and not where.startswith("/")
     if re.search(rf"(^|/){re.escape(schema)}$", where) and (relative or where.startswith("https://")):
         return []
-    ours = Path(__file__).with_name(schema)
-    repository = ours.parent.parent
-    absolute = file.resolve()
-    near = absolute.is_relative_to(repository) and not absolute.is_relative_to(ours.parent)
-    target = os.path.relpath(ours, absolute.parent).replace(os.sep, "/") if near else schema_of(schema)["$id"]
     message = "the first line does not name the schema that editors check it by"
-    return [CaseFileError(name, 1, 1, "", message, f"make the first line: # yaml-language-server: $schema={target}")]
+    return [CaseFileError(name, 1, 1, "", message, f"make the first line: {schema_line(file, schema)}")]
+
+
+def schema_line(file: Path | None, schema: str) -> str:
+    """The first line of a file that is held against a schema: beside this package a relative path, elsewhere a link."""
+    ours = Path(__file__).with_name(schema)
+    target = schema_of(schema)["$id"]
+    if file is not None:
+        absolute = file.resolve()
+        if absolute.is_relative_to(ours.parent.parent) and not absolute.is_relative_to(ours.parent):
+            target = os.path.relpath(ours, absolute.parent).replace(os.sep, "/")
+    return f"# yaml-language-server: $schema={target}"
 
 
 def _broken(name: str, text: str, error: yaml.MarkedYAMLError) -> CaseFileError:
@@ -365,6 +371,11 @@ class _Composer:
             advice = "write .inf if infinity is meant"
             self.errors.append(self.complaint(event, f"{text[:40]} overflows float64", advice))
         return number
+
+
+def plain_text(text: str) -> bool:
+    """Whether a plain scalar of the core schema is this text, and no number or word."""
+    return text not in _WORDS and not _INT.fullmatch(text) and not _FLOAT.fullmatch(text)
 
 
 def _spot(event: Any) -> Spot:
@@ -554,6 +565,17 @@ def _interval(rule: Mapping[str, Any]) -> tuple[str, str]:
 
 def _beside(name: str) -> str:
     return "generate" if name != "generate" else "predictions"
+
+
+def bad_stem(schema: Any, stem: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with the names of folders and of the file in `folder/file`; see `bad_name`.
+
+    A folder may be called exactly as a framework: that is where its cases come from, and `-k folder/` selects them.
+    """
+    *folders, file = stem.split("/")
+    taken = re.compile(schema["definitions"]["name"]["not"]["pattern"])
+    for name in (*(name for name in folders if not taken.fullmatch(name)), file):
+        yield from bad_name(schema, name)
 
 
 def bad_name(schema: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -7,13 +7,14 @@ A case's id is its file's path below the folder, without suffix, and its name:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from conformance import legal
 from conformance.case import (
     DEFAULT_DTYPES,
     Array,
@@ -26,13 +27,11 @@ from conformance.case import (
     NoRightAnswer,
     Options,
     Published,
-    numpy_dtype,
 )
-from conformance.convention import INVALID
-from conformance.document import Document, Path_, bad_name, listed, number_text, read_document, schema_of, shown
-from conformance.domain import examine
+from conformance.document import Document, Path_, bad_stem, listed, number_text, read_document, schema_of, shown
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.generate import GeneratedCase, Recipe, digits
+from conformance.legal import Fault
 
 __all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped"]
 
@@ -113,11 +112,9 @@ def _about(path: Path, message: str, advice: str) -> CaseFileError:
 def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """The cases of one file, and everything wrong with it; `stem` is what their ids start with."""
     document, errors = read_document(file, SCHEMA)
-    for part in stem.split("/"):
-        errors += [
-            CaseFileError(shown(file), 1, 1, "", message, advice)
-            for message, advice in bad_name(schema_of(SCHEMA), part)
-        ]
+    errors += [
+        CaseFileError(shown(file), 1, 1, "", message, advice) for message, advice in bad_stem(schema_of(SCHEMA), stem)
+    ]
     if document is None:
         return [], errors
     # What the schema refused is reported; the rest of the file is still looked at, as far as it makes sense.
@@ -143,17 +140,10 @@ def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Ca
 
 
 def _file_fits(document: Document, errors: list[CaseFileError]) -> bool:
-    loss, target = document.value["loss"], document.value["target"]
-    given = document.value["given"]
-    if (loss == "binary") != (target == "binary"):
-        wanted = "binary" if loss == "binary" else "index or distribution"
-        errors.append(document.error(("target",), f"a {loss} loss has no {target} target", f"write {wanted}"))
-        return False
-    if loss == "binary" and given == "log_probabilities":
-        message = "one log-probability does not give a binary loss"
-        errors.append(document.error(("given",), message, "write logits or probabilities"))
-        return False
-    return True
+    said = document.value
+    wrong = list(legal.family_faults(said["loss"], said["given"], said["target"]))
+    errors += [document.error(fault.path, fault.message, fault.advice) for fault in wrong]
+    return not wrong
 
 
 @dataclass(eq=False)
@@ -176,6 +166,10 @@ class _Builder:
 
     def note(self, path: Path_, message: str, advice: str = "") -> None:
         self.errors.append(self.complaint(path, message, advice))
+
+    def faults(self, found: Iterable[Fault]) -> None:
+        for fault in found:
+            self.note(fault.path, fault.message, fault.advice)
 
     def build(self, generate: bool) -> Case:
         """The case; raises the first error that leaves nothing to go on with."""
@@ -210,7 +204,7 @@ class _Builder:
             **stated,
         )
         if not self.errors:
-            self.check(case)
+            self.faults(legal.content_faults(case))
         return case
 
     def listed(self, key: str, default: Sequence[str]) -> Sequence[str]:
@@ -290,14 +284,8 @@ class _Builder:
         loose = expect == MustRaise("shape_mismatch")
         for name, value in asked.items():
             path: Path_ = ("options", name)
-            belongs = {
-                "class_weights": ("categorical losses", self.categorical),
-                "positive_weight": ("binary losses", not self.categorical),
-                "ignore_index": ("index targets", self.target == "index"),
-            }
-            needs, met = belongs.get(name, ("", True))
-            if not met:
-                self.note(path, f"{name} is for {needs} only", "remove it")
+            if (fault := legal.misplaced(name, self.file["loss"], self.target)) is not None:
+                self.faults([fault])
                 continue
             if name == "ignore_index":
                 if not isinstance(value, int):
@@ -309,60 +297,26 @@ class _Builder:
                 values[name] = float(value)
             else:
                 array = self.numbers(path, value)
-                misfit = None if loose or shape is None else self.misfit(name, array.shape, shape)
-                if misfit:
-                    self.note(path, *misfit)
+                if not loose and shape is not None:
+                    self.fits(name, array, shape)
                 values[name] = array
         return Options(**values)
 
-    def misfit(self, name: str, shape: Shape, predictions: Shape) -> tuple[str, str] | None:
-        """What is wrong with the shape of an option, and what to do."""
-        samples = self.sample_shape(predictions)
-        if name == "class_weights" and shape != predictions[-1:]:
-            classes = predictions[-1]
-            return f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights"
-        if name == "sample_weights" and (not shape or shape != samples[: len(shape)]):
-            return (
-                f"shape {list(shape)} does not fit samples of shape {list(samples)}",
-                f"give weights of shape {list(samples)}, or of its leading axes",
-            )
-        if name == "positive_weight" and not _broadcasts(shape, predictions):
-            return (
-                f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
-                "give one number, or one per output of the last axis",
-            )
-        return None
+    def fits(self, option: str, array: Array, predictions: Shape) -> None:
+        fault = legal.misfit(option, array.shape, predictions, self.file["loss"])
+        self.faults([] if fault is None else [fault])
 
     def layout(self, predictions: Array, labels: Array) -> Layout:
         """The layout, with the last axis as class axis -1 and any other counted from 0."""
         said = dict(self.said.get("layout", {}))
         rank = predictions.ndim
         if (axis := said.get("class_axis")) is not None:
-            path = ("layout", "class_axis")
-            if not self.categorical:
-                self.note(path, "a binary loss has no axis of classes", "remove it")
-            elif not isinstance(axis, int) or not -rank <= axis < rank:
-                self.note(path, f"there is no axis {axis} in predictions of rank {rank}", f"give 0 to {rank - 1}")
-            else:
-                said["class_axis"] = -1 if axis % rank == rank - 1 else axis % rank
-        if said.get("labels") == "column" and self.target == "distribution":
-            self.note(("layout", "labels"), "distributions cannot be a column", "remove it")
-        if said.get("order") == "broadcast":
-            first = predictions[:1]
-            same = (predictions == first) | (np.isnan(predictions) & np.isnan(first))
-            if not bool(np.all(same)):
-                row = int(np.argwhere(~same)[0][0])
-                message = f"row {row} differs from row 0, so one row cannot stand for all"
-                self.note(("layout", "order"), message, "repeat row 0, or choose another order")
-        if (dtype := said.get("label_dtype")) is not None:
-            with np.errstate(invalid="ignore", over="ignore"):
-                handed = labels.astype(dtype)
-                kept = (handed == labels) | ((handed != handed) & (labels != labels))
-            if not bool(np.all(kept)):
-                at = tuple(int(index) for index in np.argwhere(~kept)[0])
-                message = f"{number_text(labels[at].item())} does not fit into {dtype}"
-                self.note(("labels", *at), message, "choose another label_dtype")
-        return Layout(**said)
+            wrong = list(legal.axis_faults(self.file["loss"], rank, axis))
+            self.faults(wrong)
+            said["class_axis"] = -1 if wrong or axis % rank == rank - 1 else axis % rank
+        layout = Layout(**said)
+        self.faults(legal.layout_faults(layout, self.target, predictions, labels))
+        return layout
 
     def expect(self, samples: Shape) -> Expectation:
         said = self.said.get("expect", "oracle")
@@ -408,88 +362,6 @@ class _Builder:
             found.append(Published(said["value"], said["source"], said.get("note", ""), reduction))
         return tuple(found)
 
-    # What the finished case contains, against what it says it contains
-
-    def check(self, case: Case) -> None:
-        kinds: set[str] = set()
-        lost = {dtype: self.lost(case, dtype) for dtype in self.dtypes}
-        fitting = [dtype for dtype, loss in lost.items() if loss is None]
-        for dtype, loss in lost.items():
-            if loss is not None:
-                path, number, what = loss
-                advice = f"give dtypes: [{listed(fitting)}]" if fitting else "give another number"
-                self.note(path, f"{number_text(number)} {what} {dtype}", advice)
-            else:
-                kinds |= examine(case.problem(dtype, case.reductions[0]))
-        if self.errors:
-            return
-        expect = case.expect
-        said = expect.kind if isinstance(expect, MustRaise) else None
-        misfits = {
-            name: array.shape
-            for name in ("class_weights", "sample_weights", "positive_weight")
-            if (array := getattr(case.options, name)) is not None
-            and self.misfit(name, array.shape, case.predictions.shape)
-        }
-        if misfits:
-            kinds.add("shape_mismatch")
-        invalid = kinds & INVALID
-        if isinstance(expect, NoRightAnswer):
-            invalid &= {"shape_mismatch"}
-        for kind in sorted(invalid - {said}):
-            path, message = self.found(case, kind)
-            taken = said is not None
-            self.note(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
-        if said is not None and said not in kinds:
-            here = f"; what is there: {listed(sorted(kinds))}" if kinds else ""
-            self.note(("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other")
-
-    def lost(self, case: Case, dtype: str) -> tuple[Path_, float, str] | None:
-        """The first number that is finite and not in `dtype`, or a prediction that is not 0 and is in `dtype`."""
-        if dtype == "float64":
-            return None
-        narrow = numpy_dtype(dtype)
-        options = [("options", name) for name in ("class_weights", "sample_weights", "positive_weight")]
-        arrays: list[tuple[Path_, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
-        arrays += [(path, getattr(case.options, path[1])) for path in options]
-        for path, exact in arrays:
-            if exact is None or exact.dtype != np.float64:
-                continue
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                rounded = exact.astype(narrow).astype(np.float64)
-            over = np.isinf(rounded) != np.isinf(exact)
-            under = (rounded == 0) != (exact == 0)
-            for where, what in ((over, "overflows"), (under, "becomes 0 in")):
-                if bool(where.any()) and (what == "overflows" or path == ("predictions",)):
-                    at = tuple(int(index) for index in np.argwhere(where)[0])
-                    return (*path, *at), float(exact[at]), what
-        return None
-
-    def found(self, case: Case, kind: str) -> tuple[Path_, str]:
-        """Where the first input of an invalid kind is, and what it is."""
-        predictions, labels = case.predictions, case.labels
-        if kind == "shape_mismatch":
-            want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
-            want = want if self.target == "index" else predictions.shape
-            have, need, given = list(labels.shape), list(want), list(predictions.shape)
-            return ("labels",), f"labels of shape {have} where predictions of shape {given} need {need}"
-        classes = predictions.shape[-1]
-        where = labels < 0
-        path: Path_ = ("labels",)
-        array, fault = labels, "outside [0, 1]"
-        if kind == "label_out_of_range":
-            where, fault = where | (labels >= classes), f"outside [0, {classes})"
-            if case.options.ignore_index is not None:
-                where = where & (labels != case.options.ignore_index)
-        elif kind == "invalid_target":
-            where = where | (labels > 1)
-        elif kind == "invalid_probability":
-            where, array, path = (predictions < 0) | (predictions > 1), predictions, ("predictions",)
-        if not bool(np.any(where)):
-            return path, f"there is a {kind}"
-        at = tuple(int(index) for index in np.argwhere(where)[0])
-        return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {fault}"
-
     # Generated arrays
 
     def generated(self, stated: dict[str, Any], generate: bool) -> Case:
@@ -504,8 +376,8 @@ class _Builder:
         shape = recipe.shape if not self.categorical else (*recipe.shape, recipe.classes)
         for name in ("sample_weights", "class_weights", "positive_weight"):
             weights = getattr(asked, name)
-            if weights is not None and (misfit := self.misfit(name, weights.shape, shape)):
-                self.note(("options", name), *misfit)
+            if weights is not None:
+                self.fits(name, weights, shape)
         if self.errors:
             raise self.errors.pop()
         small = recipe.small().make()
@@ -528,7 +400,7 @@ class _Builder:
         if isinstance(case.expect, MustRaise):
             self.note(("expect",), "generated arrays are valid", "write out arrays that must be refused")
         if generate and not self.errors:
-            self.check(case)
+            self.faults(legal.content_faults(case))
         return case
 
     def recipe(self) -> Recipe:
@@ -604,10 +476,3 @@ def _uneven(value: Any, at: Path_ = ()) -> tuple[Path_, str] | None:
                 what, first = f"has shape {list(have)}", f"has shape {list(want)}"
             return (*at, index), f"ragged: row {index} {what}, row 0 {first}"
     return None
-
-
-def _broadcasts(shape: Shape, against: Shape) -> bool:
-    try:
-        return np.broadcast_shapes(shape, against) == against
-    except ValueError:
-        return False

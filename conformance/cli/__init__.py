@@ -15,6 +15,7 @@ from rich.markup import escape
 import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
+from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
@@ -32,6 +33,7 @@ app.command()(run)
 app.add_typer(listing, name="list")
 for look in (show, expect, lint):
     app.command()(look)
+app.command()(harvest)
 for held in (diff, audit, bisect, history, accept, merge):
     app.command()(held)
 app.command()(sweep)

@@ -1,0 +1,60 @@
+"""Cases that are drawn: all legal, of every kind, the same from the same seed, within their limits."""
+
+import numpy as np
+import pytest
+
+from conformance.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
+from conformance.domain import examine
+from conformance.fuzz.drawing import FAMILIES, KINDS, Limits, random_case
+from conformance.legal import faults
+
+MANY = 3000
+
+
+def drawn(count, limits=None, seed=0):
+    return [random_case(np.random.default_rng([seed, index]), f"drawn/case_{index}", limits) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return drawn(MANY)
+
+
+def test_it_draws_legal_cases_only(cases):
+    assert [fault for case in cases for fault in faults(case)] == []
+
+
+def test_it_draws_the_same_from_the_same_seed(cases):
+    assert [case.digest for case in drawn(50)] == [case.digest for case in cases[:50]]
+    assert drawn(50, seed=1)[0].digest != cases[0].digest
+
+
+def test_it_draws_everything_there_is(cases):
+    assert {(case.loss, case.given, case.target) for case in cases} == set(FAMILIES)
+    assert {name for case in cases for name in case.options.names()} == set(OPTIONS)
+    assert {dtype for case in cases for dtype in case.dtypes} == set(DTYPES)
+    assert {reduction for case in cases for reduction in case.reductions} == set(REDUCTIONS)
+    assert {case.layout.order for case in cases} == set(ORDERS)
+    assert {case.layout.label_dtype for case in cases} == {None, *LABEL_DTYPES}
+    assert {case.predictions.ndim for case in cases if case.loss == "binary"} == {1, 2, 3, 4}
+    assert {case.predictions.ndim for case in cases if case.loss == "categorical"} == {2, 3, 4}
+    kinds = {kind for case in cases for dtype in case.dtypes for kind in examine(case.problem(dtype, "mean"))}
+    assert kinds == KINDS
+
+
+def test_it_keeps_to_its_limits():
+    limits = Limits(3, 2, ("float16",), frozenset(), (("categorical", "logits", "index"),), frozenset(), frozenset())
+    for case in drawn(300, limits):
+        *samples, classes = case.predictions.shape
+        assert 1 <= np.prod(samples) <= 3
+        assert classes == 2
+        assert (case.loss, case.given, case.target, case.dtypes) == ("categorical", "logits", "index", ("float16",))
+        assert case.options.names() == case.layout.names() == ()
+        assert examine(case.problem("float16", "mean")) == frozenset()
+
+
+def test_it_draws_ignored_samples_all_of_them_at_times(cases):
+    asked = [case for case in cases if case.options.ignore_index is not None and case.labels.size > 1]
+    ignored = [(case.labels == case.options.ignore_index).mean() for case in asked]
+    assert 1.0 in ignored
+    assert any(0 < share < 1 for share in ignored)
