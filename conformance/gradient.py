@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,17 @@ def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
     """
     if not isinstance(loss, Exact):
         return loss
+    known = _ANSWERS.setdefault(problem, {})
+    if convention not in known:
+        known[convention] = _answer(problem, convention)
+    return known[convention]
+
+
+_ANSWERS: WeakKeyDictionary[Problem, dict[Convention, Answer]] = WeakKeyDictionary()
+"""The functions that are asked a problem share its answers."""
+
+
+def _answer(problem: Problem, convention: Convention) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
     given = rows(problem, convention)

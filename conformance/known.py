@@ -21,6 +21,12 @@ from conformance.loading import KNOWN, files_below
 from conformance.registry import within
 
 SCHEMA = "known.schema.json"
+SWEPT = "sweep/"
+"""What ids begin with that name no case but a region of a sweep; `conformance sweep` holds these entries to account."""
+HARVESTED = "harvest/"
+"""What ids of cases begin with that are read at run time from other projects' tests, and are not always there."""
+ELSEWHERE = (SWEPT, HARVESTED)
+"""What ids begin with that are not in the folder of cases; what they are in holds such entries to account."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]

@@ -32,6 +32,7 @@ def row(function="torch.A", got="1.0", want="1.0", budget=0.1, status="agrees", 
         "device": "cpu",
         "dtype": "float32",
         "reduction": "mean",
+        "quantity": "loss",
         "expected": "ok",
         "error": 0.0,
         "ratio": 0.5,
@@ -438,7 +439,7 @@ def test_rows_that_find_no_room_anywhere_are_named(tmp_path, monkeypatch, refuge
     monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
     with pytest.raises(ReportError, match="lost are 6 rows") as caught:
         report.write(tmp_path / "report", faulty(), RunInfo(6))
-    assert "keras.Bad categorical/a/case float32 mean disagrees" in str(caught.value)
+    assert "keras.Bad categorical/a/case float32 mean loss disagrees" in str(caught.value)
     assert str(refuge) in str(caught.value)
     pd.testing.assert_frame_equal(caught.value.results, faulty())
 

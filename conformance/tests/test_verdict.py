@@ -349,7 +349,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure():
         "import conformance.tests.miniatures; import numpy as np; conformance.tests.miniatures.DropsSmoothing(given="
     )
     assert lines["reproduce"].startswith(start)
-    assert lines["again"] == 'pytest -k "miniature.DropsSmoothing and a/b/c and float64 and none"'
+    assert lines["again"] == 'pytest -k "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"'
 
 
 def test_it_prints_a_line_that_pytest_takes_again():
