@@ -261,7 +261,7 @@ def _share(q: Floats, weights: Floats) -> Floats:
 def _underflow(p: Floats, arithmetic: _Arithmetic) -> Floats:
     """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others."""
     half_a_step = arithmetic.least / 2
-    return np.where(p < arithmetic.normal, half_a_step / (p * arithmetic.unit), 0.0)
+    return np.where(p < arithmetic.normal, -np.log1p(-half_a_step / p) / arithmetic.unit, 0.0)
 
 
 def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:

@@ -21,7 +21,9 @@ SHAPES = ("rank_1", "higher_rank", "output_weights", "moved_class_axis", "labels
 VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample")
 PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
-TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS, *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+SMALL = frozenset({"one_sample", "rank_1"})
+"""Traits that a case has once it is shrunk, whether they matter or not."""
+TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 
 
 def traits(asked: Asked) -> frozenset[str]:
