@@ -13,12 +13,18 @@ __all__ = ["__version__", "replay"]
 
 
 def replay(function: str, case: str, dtype: str, reduction: str, quantity: str = "loss") -> Any:
-    """Ask one function one shipped case again and return what it returned (numpy, float64).
+    """Ask one function one shipped or harvested case again and return what it returned (numpy, float64).
 
     quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.
 
     For reproducers whose arrays are too long to write out.  Raises what the function raised.
     """
+    from conformance.known import HARVESTED
     from conformance.suite import replay
 
-    return replay(function, case, dtype, reduction, quantity)  # type: ignore[arg-type]
+    among = None
+    if case.startswith(HARVESTED):
+        from conformance.harvest.harvesting import harvest
+
+        among = harvest([case.split("/")[1]]).cases
+    return replay(function, case, dtype, reduction, quantity, among)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
+GradientCancellation = Literal["none", "targets"]
 GradientTotal = Literal["targets", "one"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
@@ -64,6 +65,9 @@ class Convention:
     """Logarithms of probabilities below this count as this."""
     renormalise: Renormalise = "no"
     """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
+    gradient_cancellation: GradientCancellation = "none"
+    """Numeric, not semantic: whether targets are taken off the softmax or the sigmoid, which loses the gradient of a
+    prediction that is right in the rounding of a probability next to 1."""
     gradient_total: GradientTotal = "targets"
     """By what the gradient in the logits of a row multiplies the softmax: by the sum of its targets, or by 1,
     as if they were a distribution."""

@@ -567,6 +567,17 @@ def _beside(name: str) -> str:
     return "generate" if name != "generate" else "predictions"
 
 
+def bad_stem(schema: Any, stem: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with the names of folders and of the file in `folder/file`; see `bad_name`.
+
+    A folder may be called exactly as a framework: that is where its cases come from, and `-k folder/` selects them.
+    """
+    *folders, file = stem.split("/")
+    taken = re.compile(schema["definitions"]["name"]["not"]["pattern"])
+    for name in (*(name for name in folders if not taken.fullmatch(name)), file):
+        yield from bad_name(schema, name)
+
+
 def bad_name(schema: Any, name: str) -> Iterator[tuple[str, str]]:
     """What is wrong with a name of a case, a file or a folder, by the schema's definition of `name`."""
     rule = schema["definitions"]["name"]

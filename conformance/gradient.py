@@ -2,15 +2,17 @@
 
 With t_c = w_c q'_c, T = sum_c t_c, a sample's gradient is T softmax(z)_c - t_c in its logits, -t_c in its log
 probabilities and -t_c / p_c in its probabilities, with the chain rule through a clip and a division by the
-row's sum where a convention has them; that of a binary loss is (1 - y') sigma(z) - pos y' (1 - sigma(z)) in its
-logit and (1 - y') / (1 - p) - pos y' / p in its probability.  Each is times s_i, divided as a mean divides.
-Unreduced losses are differentiated through their sum.
+row's sum where a convention has them; what cancels in that is written as sums over the other classes.  That
+of a binary loss is (1 - y') sigma(z) - pos y' (1 - sigma(z)) in its logit and (1 - y') / (1 - p) - pos y' / p in
+its probability.  Each is times s_i, divided as a mean divides.  Unreduced losses are differentiated through
+their sum.
 
 One set of formulas is evaluated in two arithmetics: in balls, which certify it, for float64; in float64 for
 narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
 
 *Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
-(`Slope.free`).  Beyond it the derivative is 0.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+(`Slope.free`).  Beyond it the derivative is 0.  A probability of 0 that counts has the derivative -inf; one that
+does not count (0 log 0), 0.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +61,17 @@ def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
     """
     if not isinstance(loss, Exact):
         return loss
+    known = _ANSWERS.setdefault(problem, {})
+    if convention not in known:
+        known[convention] = _answer(problem, convention)
+    return known[convention]
+
+
+_ANSWERS: WeakKeyDictionary[Problem, dict[Convention, Answer]] = WeakKeyDictionary()
+"""The functions that are asked a problem share its answers."""
+
+
+def _answer(problem: Problem, convention: Convention) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
     given = rows(problem, convention)
@@ -131,7 +145,8 @@ def categorical_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
     if given.given == "log_probabilities":
         value = -t
     elif given.given == "logits":
-        value = _of_logits(x, t, total_of(t, given, convention, lift), lift)
+        one = convention.gradient_total == "one" and given.class_weights is None
+        value = _of_logits(x, t, 1 - t if one else of_others(t), lift)
     else:
         value, free = _of_probabilities(x, t, given, convention, lift)
     if given.index is not None and convention.out_of_range in ("zero", "nan"):
@@ -141,15 +156,17 @@ def categorical_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
     return Slope(value, free)
 
 
-def total_of(t: Numbers, given: Rows, convention: Convention, lift: Lift) -> Numbers:
-    """T, by what the softmax of a row is multiplied: [n, 1]."""
-    if convention.gradient_total == "one" and given.class_weights is None:
-        return lift(np.ones((len(t), 1)))
-    return np.asarray(t.sum(axis=1, keepdims=True))
+def of_others(values: Numbers) -> Numbers:
+    """The sum of the other elements of a row, for each: [n, C]; nothing cancels where none is negative."""
+    before, after = np.zeros_like(values), np.zeros_like(values)
+    before[:, 1:] = np.cumsum(values[:, :-1], axis=1)
+    after[:, :-1] = np.cumsum(values[:, :0:-1], axis=1)[:, ::-1]
+    return before + after
 
 
-def _of_logits(x: Floats, t: Numbers, total: Numbers, lift: Lift) -> Numbers:
-    value = total * softmax(x, lift) - t
+def _of_logits(x: Floats, t: Numbers, others: Numbers, lift: Lift) -> Numbers:
+    p = softmax(x, lift)
+    value = others * p - t * of_others(p)
     return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, value)
 
 
@@ -168,26 +185,27 @@ def _of_probabilities(
     x: Floats, t: Numbers, given: Rows, convention: Convention, lift: Lift
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     nan = np.isnan(x)
+    zero = lift(np.zeros(()))
     p = lift(np.where(nan, 0.5, x))
-    total: Numbers | None = None
-    if convention.renormalise == "before_clip":
-        total = p.sum(axis=1, keepdims=True)
-        p = p / total
+    row = p.sum(axis=1, keepdims=True)
+    p = p / row if convention.renormalise == "before_clip" else p
     passes, free = clipped(p, x, given, convention)
     u = p if given.clip is None else np.where(passes | free, p, _ends(p, given.clip, lift))
-    value = _minus_over(t, u, lift)
+    slopes = passes | free
     if convention.log_floor is not None:
-        value = np.where(_below(u, np.exp(convention.log_floor)), lift(np.zeros(())), value)
-    if convention.renormalise == "after_clip":
-        value = value + t.sum(axis=1, keepdims=True) / u.sum(axis=1, keepdims=True)
-    value = np.where(passes | free, value, lift(np.zeros(())))
-    if total is not None:
-        share = np.where(np.asarray(u == 0, dtype=bool), np.where(passes, -t, lift(np.zeros(()))), value * u)
-        value = (value - share.sum(axis=1, keepdims=True)) / total
+        slopes = slopes & ~_below(u, np.exp(convention.log_floor))
+    if convention.renormalise == "no":
+        value = np.where(slopes, _minus_over(t, u, lift), zero)
+    elif convention.renormalise == "before_clip":
+        counted = np.where(slopes, t, zero)
+        value = (_minus_over(counted * of_others(p), p, lift) + of_others(counted)) / row
         free = np.broadcast_to(free.any(axis=1, keepdims=True), free.shape)
+    else:
+        value = (_minus_over(t * of_others(u), u, lift) + of_others(t)) / u.sum(axis=1, keepdims=True)
+        value = np.where(slopes, value, zero)
     if convention.renormalise != "no":
-        nan = np.broadcast_to(nan.any(axis=1, keepdims=True), nan.shape)
-    return np.where(nan & ((t != 0) | (convention.renormalise != "no")), np.nan, value), free
+        return np.where(nan.any(axis=1, keepdims=True), np.nan, value), free
+    return np.where(nan & np.asarray(t != 0, dtype=bool), np.nan, value), free
 
 
 def clipped(
@@ -197,7 +215,7 @@ def clipped(
     if given.clip is None:
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
     low, high = given.clip
-    near = 0.0
+    near: Floats = np.zeros(())
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
         near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0], 0.0)

@@ -2,12 +2,13 @@
 
 u is the unit roundoff, g u the error of an elementary function, h(n) u that of a sum of n terms; see `budget`.
 
-*Logits, categorical.*  T p_c - t_c, with p_c = exp(log p_c): what log p_c is off by (`budget.softmax_error`) and
-g more is the relative error of p_c.  The two terms cancel where a prediction is right, and a right
-prediction's gradient is no better than the rounding of its p_c: what is allowed scales with T p_c + |t_c|.
+*Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): what log p_c is off by
+(`budget.softmax_error`) and g more is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
+Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
+the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
 
-*Logits, binary.*  The usual form is sigma(z) - y, so the scale is sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a
-label of 0 that is sigma(z), and nothing is lost in a negative tail.
+*Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
+form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.
 
 *Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
 subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
@@ -68,7 +69,9 @@ def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats,
     """(scale of each element, its error in units of u), weights per sample not applied."""
     x = given.x.astype(np.float64)
     t = np.abs(gradient.targets(given, _floats))
-    total = np.abs(gradient.total_of(gradient.targets(given, _floats), given, convention, _floats))
+    total = t.sum(axis=1, keepdims=True)
+    if convention.gradient_total == "one" and given.class_weights is None:
+        total = np.ones_like(total)
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     if given.given == "log_probabilities":
@@ -104,7 +107,12 @@ def _through_softmax(
     minus_log, off = softmax_error(z, convention, g)
     p = np.exp(-minus_log)
     relative = np.where(p > 0, off + g + 1, 0.0)
-    return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
+    if convention.gradient_cancellation == "targets" or convention.gradient_total == "one":
+        return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
+    rest, others = gradient.of_others(p), gradient.of_others(t)
+    size = others * p + t * rest
+    off = others * p * relative + t * (gradient.of_others(relative * p) + summing(p.shape[1]) * rest)
+    return size, size * (products + 2) + off
 
 
 def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
@@ -116,8 +124,9 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
     off = np.abs(1 - y)
     products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
     if given.given == "logits":
-        s = gradient.sigmoids(x, _floats)[0]
-        size = s * (off + on) + on
+        s, r = gradient.sigmoids(x, _floats)
+        cancels = convention.gradient_cancellation == "targets"
+        size = s * (off + on) + on if cancels else off * s + on * r
         return size, size * (2 * g + 3 + products)
     p = np.exp(x) if given.given == "log_probabilities" else x
     if given.clip is not None:

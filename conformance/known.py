@@ -21,6 +21,12 @@ from conformance.loading import KNOWN, files_below
 from conformance.registry import within
 
 SCHEMA = "known.schema.json"
+SWEPT = "sweep/"
+"""What ids begin with that name no case but a region of a sweep; `conformance sweep` holds these entries to account."""
+HARVESTED = "harvest/"
+"""What ids of cases begin with that are read at run time from other projects' tests, and are not always there."""
+ELSEWHERE = (SWEPT, HARVESTED)
+"""What ids begin with that are not in the folder of cases; what they are in holds such entries to account."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]
@@ -43,7 +49,7 @@ class Known:
     dtypes: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
-    quantity: str = "loss"
+    quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
@@ -87,7 +93,7 @@ class Known:
     ) -> bool:
         """Whether a row is one of those this entry is about, its case left aside."""
         return (
-            self.quantity == quantity
+            quantity in self.quantities
             and self.concerns(function)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
@@ -147,7 +153,7 @@ class Ledger:
         """
         for entry in self.entries:
             met = bool(entry.when) and traits.issuperset(entry.when)
-            of = quantity if entry.quantity == quantity else "loss"
+            of = quantity if quantity in entry.quantities else "loss"
             if met and entry.holds(function, version, dtype, reduction, variant, of):
                 return entry
         return None
@@ -223,7 +229,7 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
             entry.dtypes,
             entry.reductions,
             entry.variants,
-            entry.quantity,
+            entry.quantities,
         )
         if about in seen:
             errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))

@@ -28,7 +28,7 @@ from conformance.case import (
     Options,
     Published,
 )
-from conformance.document import Document, Path_, bad_name, listed, number_text, read_document, schema_of, shown
+from conformance.document import Document, Path_, bad_stem, listed, number_text, read_document, schema_of, shown
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.generate import GeneratedCase, Recipe, digits
 from conformance.legal import Fault
@@ -112,11 +112,9 @@ def _about(path: Path, message: str, advice: str) -> CaseFileError:
 def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """The cases of one file, and everything wrong with it; `stem` is what their ids start with."""
     document, errors = read_document(file, SCHEMA)
-    for part in stem.split("/"):
-        errors += [
-            CaseFileError(shown(file), 1, 1, "", message, advice)
-            for message, advice in bad_name(schema_of(SCHEMA), part)
-        ]
+    errors += [
+        CaseFileError(shown(file), 1, 1, "", message, advice) for message, advice in bad_stem(schema_of(SCHEMA), stem)
+    ]
     if document is None:
         return [], errors
     # What the schema refused is reported; the rest of the file is still looked at, as far as it makes sense.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from conformance.case import Case
+    from conformance.harvest.harvesting import Harvests
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
@@ -39,13 +40,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--baseline", metavar="REPORT", help="an accepted report: what got worse against it fails, what it has does not"
     )
+    group.addoption(
+        "--harvest",
+        metavar="SOURCE",
+        nargs="?",
+        const="",
+        action="append",
+        help="run cases read from the tests that other projects ship in their wheels, of all that are installed or of "
+        "SOURCE (may be repeated), instead of the shipped ones or beside those of --cases",
+    )
     group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    folder = _folder(config)
-    if folder is not None:
+    if _folder(config) is not None or _harvested(config) is not None:
         present = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
         if not any(path == TEST_FILE or path in TEST_FILE.parents for path in present):
             config.args.append(str(TEST_FILE))
@@ -177,6 +186,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
+_HARVEST = pytest.StashKey["Harvests"]()
 _BASELINE = pytest.StashKey["pd.DataFrame"]()
 
 
@@ -206,6 +216,10 @@ class Recorder:
 
         try:
             _baseline(self.config)
+            if (sources := _harvested(self.config)) is not None:
+                from conformance.harvest.source import chosen
+
+                chosen(sources)
         except UserError as error:
             raise pytest.UsageError(str(error)) from None
         if (folder := self.config.getoption("report")) is not None:
@@ -230,7 +244,21 @@ class Recorder:
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
+        lines += self._harvest_header()
         return lines
+
+    def _harvest_header(self) -> list[str]:
+        """What is harvested; read here once, so that the processes of xdist find it in the cache."""
+        if _harvested(self.config) is None:
+            return []
+        from conformance.errors import UserError
+
+        try:
+            made = _harvests(self.config)
+        except UserError as error:
+            return [f"conformance: {line}" for line in str(error).splitlines()]
+        lines = [f"conformance: harvested {len(one.cases)} cases of {one.source} {one.version}" for one in made.of]
+        return [*lines, *(f"conformance: left out: {left_out}" for left_out in made.missing)]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.planned = max(self.planned, sum(_is_ours(item.nodeid) for item in session.items))
@@ -279,9 +307,10 @@ class Recorder:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         wanted = _wanted(self.config, [str(TEST_FILE)])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
+        there = self._there()
         asked = audit.Asked(
             frozenset(row["framework"] for row in self.rows),
-            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)),
+            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
             finished,
         )
         try:
@@ -300,7 +329,7 @@ class Recorder:
         from conformance import running
 
         terminalreporter.section("cross-entropy conformance")
-        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr"))
+        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
         cases = _cases_of(self.config) if everything else []
         for line in running.closing_lines(self.rows, self.planned, cases):
             terminalreporter.line(line)
@@ -311,15 +340,29 @@ class Recorder:
         if self.problem:
             terminalreporter.line(f"ERROR: {self.problem}", red=True)
 
+    def _harvested(self) -> bool:
+        return _harvested(self.config) is not None
+
+    def _there(self) -> Callable[[str], bool]:
+        """Whether an item of a baseline is of the cases that this session has, where it has harvested ones only."""
+        if not self._harvested() or _folder(self.config) is not None:
+            return lambda _: True
+        ids = {case.id for case in _cases_of(self.config)}
+        return lambda name: any(f"-{part}-" in name for part in ids if part in name)
+
     def _selected(self) -> str:
         """The options that left items out, as they were given."""
         options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(_OPTIONS[flag]))]
         return " ".join([*options, *filter(_is_ours, self.config.args)])
 
     def _asked(self) -> bool:
-        return _folder(self.config) is not None or any(
-            Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
-            for argument in self.config.args
+        return (
+            _folder(self.config) is not None
+            or _harvested(self.config) is not None
+            or any(
+                Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
+                for argument in self.config.args
+            )
         )
 
 
@@ -345,15 +388,35 @@ def _folder(config: pytest.Config) -> Path | None:
     return None
 
 
+def _harvested(config: pytest.Config) -> list[str] | None:
+    """The sources that are to be harvested, [] for all; None where none is."""
+    given = config.getoption("harvest")
+    return None if given is None else [name for name in given if name]
+
+
+def _harvests(config: pytest.Config) -> Harvests:
+    """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
+    if _HARVEST not in config.stash:
+        from conformance.harvest.corpus import load_harvest
+
+        cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
+        config.stash[_LOADED] = cases, ledger
+        config.stash[_HARVEST] = made
+    return config.stash[_HARVEST]
+
+
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.errors import CaseErrors
+        from conformance.errors import UserError
         from conformance.suite import load_suite
 
         try:
-            config.stash[_LOADED] = load_suite(_folder(config))
-        except CaseErrors as error:
+            if _harvested(config) is not None:
+                _harvests(config)
+            else:
+                config.stash[_LOADED] = load_suite(_folder(config))
+        except UserError as error:
             raise pytest.Collector.CollectError(str(error)) from None
     loaded: tuple[list[Case], Any] = config.stash[_LOADED]
     return loaded

@@ -18,6 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from conformance import registry
+from conformance.case import Case
+from conformance.known import Ledger
 from conformance.oracle import Oracle, open_cache
 from conformance.running import Isolated, rows_of
 from conformance.suite import Item, Row, Suite, item_id, load_suite, plan
@@ -50,19 +52,23 @@ def piles_by_framework(items: Sequence[Item]) -> list[Pile]:
 
 
 def rows_from_processes(
-    piles: Sequence[Pile], folder: Path | None, timeout: float | None = None
+    piles: Sequence[Pile],
+    folder: Path | None,
+    timeout: float | None = None,
+    loaded: tuple[list[Case], Ledger] | None = None,
 ) -> Generator[Row | str]:
     """The rows of the items on some piles, in the order they are finished; for one that is not asked, why, as text.
 
     piles: one for each process, which may share them.  folder: of the cases.  timeout: what a call may take in a
-    process of its own; None where those that judge make the calls, too.
+    process of its own; None where those that judge make the calls, too.  loaded: the cases and their ledger, where
+    they are not what lies in the folder.
     """
     context = multiprocessing.get_context("spawn")
     shares: dict[Connection, _Share] = {}
     try:
         for pile in piles:
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, folder, pile.frameworks, timeout), daemon=True)
+            process = context.Process(target=_work, args=(there, folder, pile.frameworks, timeout, loaded), daemon=True)
             process.start()
             there.close()
             shares[here] = _Share(process, pile)
@@ -116,7 +122,13 @@ def _id_of(made: Row | str) -> str:
     return item_id(*(made[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
 
 
-def _work(run: Connection, folder: Path | None, frameworks: Sequence[str], timeout: float | None) -> None:
+def _work(
+    run: Connection,
+    folder: Path | None,
+    frameworks: Sequence[str],
+    timeout: float | None,
+    loaded: tuple[list[Case], Ledger] | None,
+) -> None:
     """Make rows until the run has no more to hand out, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
     here = [found for found in registry.installed()[0] if found.framework.name in frameworks]
@@ -127,7 +139,7 @@ def _work(run: Connection, folder: Path | None, frameworks: Sequence[str], timeo
             from conformance.places import crew_here  # which most runs do not need
 
             crew = stack.enter_context(crew_here(here, timeout))
-        cases, ledger = load_suite(folder)
+        cases, ledger = load_suite(folder) if loaded is None else loaded
         if (cache := open_cache()) is not None:
             stack.callback(cache.close)
         suite = Suite(Oracle(cache), ledger)

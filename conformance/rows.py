@@ -104,16 +104,16 @@ def rows(problem: Problem, convention: Convention) -> Rows:
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
         sample_weights=spread,
         smoothing=options.label_smoothing or 0.0,
-        clip=_clip(problem, convention),
+        clip=clip_ends(problem.dtype, convention) if problem.given == "probabilities" else None,
         group=group,
         shape=shape,
     )
 
 
-def _clip(problem: Problem, convention: Convention) -> tuple[float, float] | None:
-    if convention.clip is None or problem.given != "probabilities":
+def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
+    """Where a convention clips probabilities of a dtype, both ends rounded to it; None where it does not."""
+    if convention.clip is None:
         return None
-    epsilon = numpy_info(problem.dtype)[2] if convention.clip == "dtype" else convention.clip
-    dtype = numpy_dtype(problem.dtype)
-    low, high = (float(np.asarray(end, dtype=np.float64).astype(dtype)) for end in (epsilon, 1.0 - epsilon))
-    return low, high
+    epsilon = numpy_info(dtype)[2] if convention.clip == "dtype" else convention.clip
+    ends = np.array([epsilon, 1.0 - epsilon]).astype(numpy_dtype(dtype))
+    return float(ends[0]), float(ends[1])

@@ -36,7 +36,7 @@ from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
-from conformance.known import Known, Ledger
+from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
 from conformance.known import read as read_known
 from conformance.loading import load, root_of, shipped
 from conformance.loading import read as read_cases
@@ -173,15 +173,22 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     entries, wrong = read_known(home)
     ledger = Ledger(entries)
     if not errors and folder.is_dir():
-        wrong = [*wrong, *map(_stray, ledger.unmatched([c.id for c in cases], [f.name for f in registry.functions()]))]
+        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(ELSEWHERE)), cases)]
     if errors or wrong:
         raise CaseErrors((*errors, *wrong))
     return cases, ledger
 
 
-def _stray(entry: Known) -> CaseFileError:
-    message = f"{entry.function} on {entry.case} is known, but there is no such case or no such function"
-    return CaseFileError(entry.path, entry.line, 1, "", message, "correct the entry or remove it")
+def strays(entries: Iterable[Known], cases: Iterable[Case]) -> list[CaseFileError]:
+    """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
+    unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
+    what = "is known, but there is no such case or no such function"
+    return [
+        CaseFileError(
+            entry.path, entry.line, 1, "", f"{entry.function} on {entry.case} {what}", "correct the entry or remove it"
+        )
+        for entry in unmatched
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,11 +271,18 @@ def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
 
 
-def replay(function: str, case: str, dtype: str, reduction: Reduction, quantity: Quantity = "loss") -> Any:
-    """See `conformance.replay`."""
-    cases = {found.id: found for found in load(shipped())}
+def replay(
+    function: str,
+    case: str,
+    dtype: str,
+    reduction: Reduction,
+    quantity: Quantity = "loss",
+    among: Iterable[Case] | None = None,
+) -> Any:
+    """See `conformance.replay`.  among: the cases that there are, the shipped ones unless given."""
+    cases = {found.id: found for found in (load(shipped()) if among is None else among)}
     if case not in cases:
-        raise LookupError(f"there is no shipped case {case}")
+        raise LookupError(f"there is no {'shipped' if among is None else 'harvested'} case {case}")
     here, _ = registry.installed()
     for item in plan([cases[case]], here):
         asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
@@ -382,7 +396,7 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row['call']}")
-        lines.append(f'  again      pytest -k "{_again(item)}"')
+        lines.append(f'  again      pytest {_harvesting(item)}-k "{_again(item)}"')
         return "\n".join(lines)
 
     def _headline(self) -> str:
@@ -393,10 +407,15 @@ class Assessment:
         )
 
 
+def _harvesting(item: Item) -> str:
+    """The option that a test of a harvested case is run with."""
+    return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVESTED) else ""
+
+
 def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
-    words += ["gradient" if item.quantity == "gradient" else "not gradient"]
-    return " and ".join(re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words)
+    words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
+    return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
 
 
 def _text(values: Any) -> str:
@@ -429,5 +448,6 @@ __all__ = [
     "problem_of",
     "replay",
     "rule_of",
+    "strays",
     "unsupported",
 ]

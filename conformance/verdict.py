@@ -36,7 +36,7 @@ SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that say nothing about a returned value."""
-OF_GRADIENT = ("gradient_floor", "gradient_total")
+OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
 
 Floats = npt.NDArray[np.float64]
@@ -199,15 +199,15 @@ class _Bench:
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        computed = _computed(part, self.documented)
+        rounded = computed(part, self.documented)
         if self.quantity == "gradient":
-            return gradient_budget.allowed(self.handed, computed)
-        return budget.allowed(self.handed, computed, self.asked if self.bridged else None)
+            return gradient_budget.allowed(self.handed, rounded)
+        return budget.allowed(self.handed, rounded, self.asked if self.bridged else None)
 
     def answer(self, convention: Convention) -> Answer:
         """What is due of the problem that is handed over; raises ArithmeticError."""
-        loss = self.exact.answer(self.handed, _of_loss(convention))
-        return gradient.answer(self.handed, _semantic(convention), loss) if self.quantity == "gradient" else loss
+        loss = self.exact.answer(self.handed, semantic(convention))
+        return gradient.answer(self.handed, _of_gradient(convention), loss) if self.quantity == "gradient" else loss
 
     def definition(self) -> Answer:
         if self.quantity == "gradient":
@@ -357,20 +357,21 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
 
 
 @functools.cache
-def _computed(part: Convention, documented: Convention) -> Convention:
+def computed(part: Convention, documented: Convention) -> Convention:
     """A part of a convention, with the roundings of how the function documents to compute."""
     renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
     return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
 
 
 @functools.cache
-def _semantic(convention: Convention) -> Convention:
-    return dataclasses.replace(convention, cancellation="none", rejects=frozenset())
+def semantic(convention: Convention) -> Convention:
+    """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
+    return dataclasses.replace(_of_gradient(convention), gradient_floor=None, gradient_total="targets")
 
 
 @functools.cache
-def _of_loss(convention: Convention) -> Convention:
-    return dataclasses.replace(_semantic(convention), gradient_floor=None, gradient_total="targets")
+def _of_gradient(convention: Convention) -> Convention:
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
 
 
 @functools.cache

@@ -29,7 +29,7 @@ from conformance.case import (
     Options,
     Published,
 )
-from conformance.document import MOST_BYTES, bad_name, number_text, plain_text, schema_line, schema_of, shown
+from conformance.document import MOST_BYTES, bad_name, bad_stem, number_text, plain_text, schema_line, schema_of, shown
 from conformance.errors import UserError
 from conformance.generate import GeneratedCase, Recipe, digits
 from conformance.loading import SCHEMA
@@ -74,9 +74,12 @@ def save(cases: Sequence[Case], folder: Path) -> Path:
     if len(stems) != 1 or "" in stems:
         raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
     stem = stems.pop()
-    for part in (*stem.split("/"), *map(name_of, cases)):
-        for message, advice in bad_name(schema_of(SCHEMA), part):
-            raise WritingError(f"{stem}: {message}; {advice}")
+    schema = schema_of(SCHEMA)
+    for message, advice in (
+        *bad_stem(schema, stem),
+        *(bad for case in cases for bad in bad_name(schema, name_of(case))),
+    ):
+        raise WritingError(f"{stem}: {message}; {advice}")
     path = folder / f"{stem}.yaml"
     return save_text(text_of(cases, path), path)
 

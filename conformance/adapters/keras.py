@@ -132,9 +132,10 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         "clip": 1e-7,
         "empty_mean": "zero",
         "accepts": choices["accepts"] | {"invalid_probability"},
+        "gradient_cancellation": "targets",
         "empty_batch": era.empty,
     }
-    documented = (*on_backends(name, usual), Rule(Convention(**usual), source=era.source))
+    documented = (*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source))
     return Function(
         name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",
@@ -170,6 +171,13 @@ def in_columns(name: str, usual: Rule) -> Iterator[Rule]:
         features = frozenset({"labels_column", "rank_1"})
         yield dataclasses.replace(usual, convention=each, versions=">=3", source=source, features=features)
     yield usual
+
+
+def on_tensorflow(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
+    """TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to."""
+    if name == "CategoricalCrossentropy":
+        source = "https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits"
+        yield Rule(Convention(**usual, gradient_total="one"), source=source, variants=TENSORFLOW)
 
 
 def functions() -> Iterator[Function]:

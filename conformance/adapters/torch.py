@@ -21,12 +21,22 @@ DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
 LAYOUTS = frozenset({"class_axis", "fortran", "strided", "broadcast", "readonly"})
 ORDERS = LAYOUTS - {"class_axis"}
 INDEX = Rule(
-    Convention(mean_divides_by="label_weight", default_ignore_index=-100, empty_mean="nan"),
+    Convention(
+        mean_divides_by="label_weight",
+        default_ignore_index=-100,
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
     targets=frozenset({"index"}),
     source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SOFT = Rule(
-    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), empty_mean="nan"),
+    Convention(
+        mean_divides_by="kept",
+        gradient_cancellation="targets",
+        accepts=frozenset({"invalid_target"}),
+        empty_mean="nan",
+    ),
     source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 
@@ -169,7 +179,13 @@ def bce(versions: str, **data: Any) -> Function:
 
 
 WITH_LOGITS = Rule(
-    Convention(mean_divides_by="kept", accepts=frozenset({"invalid_target"}), cancellation="logits", empty_mean="nan"),
+    Convention(
+        mean_divides_by="kept",
+        accepts=frozenset({"invalid_target"}),
+        cancellation="logits",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
     source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
 )
 

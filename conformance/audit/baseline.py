@@ -27,6 +27,7 @@ from conformance.audit.changes import RIGHT, compare
 from conformance.audit.comparing import groups, opened
 from conformance.audit.refusal import AuditError
 from conformance.audit.shown import group_lines
+from conformance.report.frames import largest_ratios
 from conformance.suite import item_id
 from conformance.verdict import FAILING
 
@@ -136,7 +137,7 @@ def check(
     failures = table[reason != ""].assign(reason=reason[reason != ""])
     order = failures["reason"].map({name: rank for rank, name in enumerate(REASONS)}).sort_values(kind="stable").index
     failures = failures.loc[order].reset_index(drop=True)
-    mentions = [*_mentions(table[reason == ""], asked.finished), *mentions]
+    mentions = [*_mentions(table[reason == ""], asked.finished), *_risen(wanted, results), *mentions]
     return Check(failures, tuple(mentions))
 
 
@@ -145,6 +146,18 @@ def limit(old_ratio: pd.Series, new_ratio: pd.Series, new_ulps: pd.Series) -> pd
     with np.errstate(divide="ignore", invalid="ignore"):
         ulp = (new_ratio / new_ulps).where(new_ulps > 0, 0.0)
     return (old_ratio.fillna(0.0) + ulp).clip(lower=SLACK)
+
+
+def _risen(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
+    """Where the largest error of what is right, in budgets, is past the ratchet of the largest in the baseline."""
+    key = ["function", "quantity", "dtype"]
+    both = largest_ratios(results).merge(largest_ratios(baseline)[[*key, "ratio"]], on=key, suffixes=("", "_before"))
+    risen = both[both["ratio"] > limit(both["ratio_before"], both["ratio"], both["ulps"])]
+    return [
+        f"the largest error of {row['function']} ({row['quantity']}, {row['dtype']}) is {row['ratio']:.2f} budgets, "
+        f"in the baseline {row['ratio_before']:.2f}: {row['case']}"
+        for row in records(risen)
+    ]
 
 
 def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def run(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
+    def run(
+        self, kind: str, *words: str, cache: str = "off", environment: Mapping[str, str] | None = None
+    ) -> tuple[float, dict[str, Any]]:
         """(seconds, result) of one probe in a fresh process; the time counts from its start to its end."""
         result = self._folder / "result.json"
         result.unlink(missing_ok=True)
@@ -59,7 +61,7 @@ class Bench:
         done = subprocess.run(  # noqa: S603
             command,
             cwd=self._folder,
-            env={**os.environ, "CONFORMANCE_CACHE": where, "PYTEST_ADDOPTS": ""},
+            env={**os.environ, **(environment or {}), "CONFORMANCE_CACHE": where, "PYTEST_ADDOPTS": ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -181,6 +183,39 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
     yield Measurement(f"a drawn case put to {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
 
 
+SLICE = 18
+"""Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
+
+
+def sweeps(bench: Bench) -> Iterator[Measurement]:
+    """Sweeps beside the calls that they make, and how long the exhaustive ones take."""
+    single = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+    functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
+    ratios = [
+        found for name in functions for found in bench.run("swept", name, environment=single)[1]["ratios"]
+    ]  # a process each: none profits from what another has computed
+    for dtype in ("float16", "bfloat16", "float32"):
+        ratio, key, call = max((ratio, key, call) for key, ratio, call in ratios if key.endswith(f"|{dtype}"))
+        note = (
+            f"{key.partition('|')[0]}, {call:.1f} ns an input; middle {statistics.median(r for k, r, _ in ratios):.2f}"
+        )
+        yield Measurement(f"a sweep to the calls it makes, {dtype}, worst function", ratio, "", 3.0, note)
+    seconds, result = bench.run("swept_narrow")
+    note = f"{result['inputs']} inputs; {seconds:.1f} s with imports"
+    yield Measurement("every float16 and bfloat16 for every binary function", result["seconds"], "s", 60, note)
+    binary = [f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks]
+    for name in (name for name in functions if name in binary and _takes_logits(name)):
+        result = bench.run("swept_slice", name, str(SLICE))[1]
+        whole = result["seconds"] * result["all"] / result["inputs"] + result["start"]
+        note = f"extrapolated from {result['inputs']} inputs in {result['seconds']:.1f} s on two processes"
+        yield Measurement(f"all float32 logits of {name}, both labels", whole / 60, "min", 30, note)
+        yield Measurement(f"memory of all float32 logits of {name}", result["bytes"] / MIB, "MiB", 2048)
+
+
+def _takes_logits(name: str) -> bool:
+    return any(f.name == name and "logits" in f.takes for found in installed()[0] for f in found.functions)
+
+
 PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "startup": startup,
     "rows": per_row,
@@ -189,6 +224,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "audit": auditing,
     "memory": memory,
     "fuzz": fuzzing,
+    "sweep": sweeps,
 }
 
 

@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ LARGE = (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
 WARMING, DRAWN = 100, 2000
 """Cases before the time of a search counts, and cases whose drawing is timed."""
+SLICES = 40
+"""Chunks of float32 that stand for all in a sweep."""
+ROUNDS = 3
+PROCESSES = 2
+"""Beside this one, in an exhaustive sweep."""
 LARGE_BYTES = 200 * 2**20
 """Size of the array whose way to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
@@ -184,6 +189,84 @@ def round_trip() -> Result:
     return {"there": there, "here": here, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
 
 
+def swept(*functions: str) -> Result:
+    """Sweeps of some functions against their own calls on the same arrays, in processor time of this process.
+
+    Every value of the narrow dtypes; of float32 as many chunks, evenly spread over all magnitudes.
+    """
+    from conformance.sweep.inputs import NARROW, end
+    from conformance.sweep.judging import Subject, sweep_chunk
+    from conformance.sweep.sweeping import CHUNK, Wish, plan
+    from conformance.sweep.truth import Chunk, chunk_of
+
+    def chunks(subject: Subject) -> Iterator[Chunk]:
+        family = subject.family
+        last = end(family.given, family.dtype)
+        if family.dtype in NARROW:
+            yield chunk_of(family, np.arange(last).astype(np.uint16))
+        else:
+            for start in range(0, last - CHUNK, last // SLICES):
+                yield Chunk(family, np.arange(start, start + CHUNK).astype(np.uint32))
+
+    jobs, _ = plan(installed()[0], lambda name: name in functions, Wish(dtypes=("float16", "bfloat16", "float32")))
+    taken = []
+    for subject in (job.subject for job in jobs):
+        sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
+        rounds = []
+        for _ in range(ROUNDS):
+            watch = Stopwatch(time.process_time)
+            began, inputs = time.process_time(), 0
+            for chunk in chunks(subject):
+                sweep_chunk(subject, chunk, watch)
+                inputs += len(chunk.patterns) * len(subject.family.signs) * len(subject.labels)
+            rounds.append((time.process_time() - began, watch.calls))
+        spent, calls = min(rounds)
+        taken.append((subject.key, spent / calls, 1e9 * calls / inputs))
+    return {"ratios": taken}
+
+
+def swept_narrow() -> Result:
+    """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
+    from conformance.sweep.sweeping import Wish, plan, state_of, sweep
+
+    here = installed()[0]
+    binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
+    _import(here)
+    jobs, _ = plan(here, lambda name: name in binary, Wish(dtypes=("float16", "bfloat16")))
+    began = time.perf_counter()
+    state = state_of(None, jobs)
+    sweep(jobs, state)
+    inputs = sum(tally.count for of in state.tallies.values() for tally in of.values())
+    return {"seconds": time.perf_counter() - began, "inputs": inputs}
+
+
+def swept_slice(function: str, units: str) -> Result:
+    """Some units of an exhaustive float32 sweep of logits, evenly spread, by two processes; seconds and memory."""
+    import collections
+
+    from conformance.sweep.sweeping import Wish, beside, plan
+
+    jobs, _ = plan(installed()[0], lambda name: name == function, Wish(("float32",), ("logits",), exhaustive=True))
+    job = jobs[0]
+    chosen = [job.units * k // int(units) for k in range(int(units))]
+    began = ready = time.perf_counter()
+    done: list[int] = []
+    for _, unit, found in beside(collections.deque((job, unit) for unit in chosen), PROCESSES):
+        assert not isinstance(found, str), found
+        done.append(job.inputs(unit))
+        if len(done) == PROCESSES:  # each has started, imported what it asks, and asked once
+            ready = time.perf_counter()
+    ended = time.perf_counter()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "seconds": ended - ready,
+        "start": ready - began,
+        "inputs": sum(done[PROCESSES:]),
+        "all": sum(job.inputs(unit) for unit in range(job.units)),
+        "bytes": _peak() + PROCESSES * children,
+    }
+
+
 def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
     """Seconds of each call, the first of which is made once before."""
     make(calls[0])
@@ -324,6 +407,9 @@ KINDS: dict[str, Callable[..., Result]] = {
         bare_memory,
         row_memory,
         fuzzed,
+        swept,
+        swept_narrow,
+        swept_slice,
     )
 }
 

@@ -16,9 +16,11 @@ import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.fuzz import fuzz
+from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
+from conformance.cli.sweep import sweep
 from conformance.errors import UserError
 
 app = typer.Typer(
@@ -33,8 +35,10 @@ app.add_typer(listing, name="list")
 app.command()(fuzz)
 for look in (show, expect, lint):
     app.command()(look)
+app.command()(harvest)
 for held in (diff, audit, bisect, history, accept, merge):
     app.command()(held)
+app.command()(sweep)
 
 
 def main() -> None:

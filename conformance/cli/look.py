@@ -17,6 +17,8 @@ from conformance.case import Case, Reduction
 from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, out, shortened
 from conformance.coverage import coverage
 from conformance.errors import CaseErrors
+from conformance.harvest.corpus import load_harvest
+from conformance.known import HARVESTED
 from conformance.loading import read as read_cases
 from conformance.loading import shipped
 from conformance.oracle import Oracle
@@ -64,7 +66,10 @@ def show(
     case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = ""
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
-    found, ledger = load_suite(cases)
+    if cases is None and case.startswith(HARVESTED):
+        found, ledger, _ = load_harvest([case.split("/")[1]])
+    else:
+        found, ledger = load_suite(cases)
     wanted = case_named(found, case)
     here, _ = registry.installed()
     _printcase_named(wanted)

@@ -29,6 +29,8 @@ from conformance.cli.shared import (
     shortened,
 )
 from conformance.errors import UserError
+from conformance.harvest.corpus import load_harvest
+from conformance.known import Ledger
 from conformance.oracle import Oracle, open_cache
 from conformance.places import Places, places_of
 from conformance.processes import one_pile, piles_by_framework, rows_from_processes
@@ -73,10 +75,21 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take in a process of its own.")
     ] = TIMEOUT,
+    harvest: Annotated[
+        bool,
+        typer.Option(
+            "--harvest",
+            help="Run the cases of `conformance harvest`, instead of the shipped ones or beside those of --cases.",
+        ),
+    ] = False,
+    sources: Annotated[
+        list[str] | None, typer.Option("--source", metavar="SOURCE", help="Harvest this one only; may be repeated.")
+    ] = None,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
-    found, ledger = load_suite(cases)
+    found, ledger = _loaded(cases, sources or [], harvest or bool(sources))
+    loaded = (found, ledger) if harvest or sources else None
     accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
     if environments and processes > 1:
@@ -101,9 +114,9 @@ def run(
             err.print(f"left out, not installed: {left_out}")
         limit = timeout if isolate else None
         if processes > 1:
-            rows_made = rows_from_processes([one_pile(items)] * processes, cases, limit)
+            rows_made = rows_from_processes([one_pile(items)] * processes, cases, limit, loaded)
         elif isolate and not environments:
-            rows_made = rows_from_processes(piles_by_framework(items), cases, limit)
+            rows_made = rows_from_processes(piles_by_framework(items), cases, limit, loaded)
         else:
             isolated = running.Isolated(places.crew, items) if places.crew is not None else None
             rows_made = running.rows_of(items, Suite(Oracle(cache), ledger), isolated)
@@ -119,7 +132,7 @@ def run(
     written = running.write(
         folder, results, planned, started, found, missing, f"-k {keyword}" if keyword else "", stopped
     )
-    _finish(rows, results, planned, [] if keyword or framework else found, written)
+    _finish(rows, results, planned, [] if keyword or framework or loaded else found, written)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
     if len(rows) < planned:
@@ -129,15 +142,27 @@ def run(
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
     if accepted is not None:
         chosen = compiled(keyword) if keyword else None
+        asked_for = {item.id for item in items}
         asked = audit.Asked(
             frozenset(there.framework.name for there in places.there),
-            lambda _, name: chosen is None or chosen(substring_of(name)),
+            lambda _, name: (chosen is None or chosen(substring_of(name))) and (loaded is None or name in asked_for),
         )
         check = audit.check(accepted, results, asked, str(baseline))
         for line in check.lines():
             out.print(escape(line), soft_wrap=True)
         raise typer.Exit(0 if check.ok else UNEXPECTED)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
+
+
+def _loaded(folder: Path | None, sources: list[str], harvest: bool) -> tuple[list[Case], Ledger]:
+    """The cases to run and their ledger."""
+    if not harvest:
+        return load_suite(folder)
+    with err.status("") as status:
+        found, ledger, made = load_harvest(sources, folder, told=lambda line: status.update(escape(line)))
+    for left_out in made.missing:
+        err.print(f"left out: {escape(left_out)}", soft_wrap=True)
+    return found, ledger
 
 
 def _places(names: list[str], environments: list[str], timeout: float, ray: str | None) -> tuple[Places, list[str]]:

@@ -31,7 +31,8 @@ def traits(asked: Asked) -> frozenset[str]:
 
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
     kinds of unusual and invalid input: `dense_target` (a number per class), `moved_class_axis`, `certain_prediction`
-    (a probability of 0 or 1), `everything_ignored`, `one_sample`, and `beyond_range` (see `ranges`).
+    (a probability of 0 or 1, or one that a clip makes that), `everything_ignored`, `one_sample`, and `beyond_range`
+    (see `ranges`).
     """
     problem, handed = asked.problem, asked.handed
     target = asked.item.function.target_as(problem.target_kind) or problem.target_kind
@@ -40,7 +41,7 @@ def traits(asked: Asked) -> frozenset[str]:
         found.add("dense_target")
     if handed.layout.class_axis != -1:
         found.add("moved_class_axis")
-    if handed.given == "probabilities" and bool(np.any((handed.predictions == 0) | (handed.predictions == 1))):
+    if handed.given == "probabilities" and bool(np.any((handed.predictions <= 0) | (handed.predictions >= 1))):
         found.add("certain_prediction")
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and bool(np.all(problem.labels == ignored)):

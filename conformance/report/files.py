@@ -55,7 +55,7 @@ def check_writable(folder: Path) -> None:
     advice = "choose another folder for the report, or make this one writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder, ".writable", b"")
+        put(folder, ".writable", b"")
         (folder / ".writable").unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
@@ -96,23 +96,23 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, published: list[Ma
     (folder / RUN).unlink(missing_ok=True)
     digests: dict[str, str] = {}
 
-    def put(name: str, content: bytes) -> None:
-        _put(folder, name, content)
+    def keep(name: str, content: bytes) -> None:
+        put(folder, name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
 
     # The rows first: whatever goes wrong with what is made of them, they are kept.
-    put("results.csv", _csv(results))
-    put("results.parquet", _parquet(results))
+    keep("results.csv", _csv(results))
+    keep("results.parquet", _parquet(results))
     pairs = agreement.pairs(results)
-    put("pairs.parquet", _parquet(pairs))
-    put("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
-    put("summary.md", summary(results, pairs, run, published).encode())
+    keep("pairs.parquet", _parquet(pairs))
+    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
+    keep("summary.md", summary(results, pairs, run, published).encode())
     record = run.record(results, pairs, digests)
-    _put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+    put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
 
 
-def _put(folder: Path, name: str, content: bytes) -> None:
+def put(folder: Path, name: str, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = folder / f".{name}.{os.getpid()}.tmp"
     try:
@@ -232,4 +232,4 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-__all__ = ["ReportError", "check_writable", "read", "write"]
+__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "write"]

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import __version__
+from conformance.report.frames import largest_ratios
 
 FORMAT = 1
 """Version of the layout of a report's folder; raised when an older reader would misread it."""
@@ -95,5 +96,9 @@ class RunInfo:
             "published": [dict(number) for number in self.published],
             "started": self.started,
             "duration": self.duration,
+            "largest": [
+                {name: row[name] for name in ("function", "quantity", "dtype", "ratio", "case")}
+                for row in largest_ratios(results).to_dict("records")
+            ],
             "files": dict(digests),
         }

@@ -669,6 +669,20 @@ def test_the_ratchet_is_the_slack_or_what_it_was_and_one_ulp():
     assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == SLACK
 
 
+def test_the_largest_error_of_what_is_right_has_a_ratchet_of_its_own():
+    old = [row(ratio=0.1), row(ratio=0.1, quantity="gradient"), row(ratio=0.6, dtype="float16")]
+    new = [
+        *old[1:],
+        row(case="binary/new", ratio=0.7, ulps=9.0),
+        row(case="binary/new", ratio=0.4, ulps=9.0, quantity="gradient"),
+        row(case="binary/new", ratio=0.61, ulps=9.0, dtype="float16"),
+    ]
+    found = checked(old, new)
+    assert [mention for mention in found.mentions if "largest" in mention] == [
+        "the largest error of torch.A (loss, float32) is 0.70 budgets, in the baseline 0.10: binary/new"
+    ]
+
+
 def test_what_the_run_was_asked_for_and_is_not_there_vanished():
     found = checked([row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")], [row()])
     assert reasons(found) == ["vanished"] * 3
@@ -924,7 +938,7 @@ def test_shards_of_different_frameworks_do_not_complete_each_other():
         ),
         ([row("torch.B")], {"suite": "another"}, "they are of different suites"),
         ([row("torch.B")], {"host": HOST | {"conformance": "2"}}, "written by different versions of conformance"),
-        ([row("torch.B"), row()], {}, "they share 1 row, torch.A categorical/a/case float32 mean here"),
+        ([row("torch.B"), row()], {}, "they share 1 row, torch.A categorical/a/case float32 mean loss here"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):

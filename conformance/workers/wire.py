@@ -119,7 +119,8 @@ def call_of(head: Head, arrays: Sequence[Array]) -> Call:
     def value(found: Any) -> Any:
         return Tensor(arrays[found[1]], found[2]) if found[0] == "tensor" else found[1]
 
-    return Call(head["path"], *(decoded(head[name]) for name in ("args", "keywords", "init")), head["differentiated"])
+    args, keywords, init = (decoded(head[name]) for name in ("args", "keywords", "init"))
+    return Call(head["path"], args, keywords, init, head["differentiated"])
 
 
 # Outcomes

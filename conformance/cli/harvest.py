@@ -1,0 +1,93 @@
+"""`conformance harvest`: what the tests inside other projects' wheels yield."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from conformance.cli.shared import UNEXPECTED, Json, err, out
+from conformance.harvest.gathering import TIMEOUT
+from conformance.harvest.harvesting import Harvest, Harvests, save
+from conformance.harvest.harvesting import harvest as harvest_of
+from conformance.harvest.statements import Judged, judged
+from conformance.oracle import Oracle, open_cache
+
+DOES_NOT_HOLD = "does not hold"
+
+
+def harvest(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Projects to read; every one that is installed unless given."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write the cases as files below this folder.")
+    ] = None,
+    as_json: Json = False,
+    timeout: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="What reading one project may take.")
+    ] = TIMEOUT,
+) -> None:
+    """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
+    with err.status("") as status:
+        made = harvest_of(sources or [], timeout, lambda line: status.update(escape(line)))
+        status.update("holding what they state against the oracle")
+        stated = _stated(made)
+    if as_json:
+        out.print_json(json.dumps([_facts(found, stated[found.source]) for found in made.of]))
+    else:
+        _print(made, stated)
+    for left_out in made.missing:
+        err.print(f"left out: {escape(left_out)}", soft_wrap=True)
+    if folder is not None:
+        files = save(made.of, folder)
+        err.print(f"{len(made.cases)} cases in {len(files)} files below {escape(str(folder))}", soft_wrap=True)
+    made.whole()
+    if any(one.held == DOES_NOT_HOLD for of_source in stated.values() for one in of_source):
+        raise typer.Exit(UNEXPECTED)
+
+
+def _stated(made: Harvests) -> dict[str, list[Judged]]:
+    cache = open_cache()
+    try:
+        oracle = Oracle(cache)
+        return {found.source: list(judged(found.statements, oracle)) for found in made.of}
+    finally:
+        if cache is not None:
+            cache.close()
+
+
+def _facts(found: Harvest, stated: list[Judged]) -> dict[str, object]:
+    held = Counter(one.held for one in stated)
+    wrong = [str(one) for one in stated if one.held == DOES_NOT_HOLD]
+    return {**found.facts, "stated": dict(held), "wrong": wrong}
+
+
+def _print(made: Harvests, stated: dict[str, list[Judged]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("source", "version"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("found", "cases", "again", "unsaid", "stated", "hold", "by conv.", "do not"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for found in made.of:
+        held = Counter[str](one.held for one in stated[found.source])
+        counts = (found.found, len(found.cases), found.duplicates, sum(found.unsaid.values()), held.total())
+        by = (held["holds"], held["holds by its convention"], held[DOES_NOT_HOLD])
+        table.add_row(found.source, found.version, *map(str, (*counts, *by)))
+    out.print(table)
+    out.print("again: duplicates; unsaid: cannot be said; stated: answers, of which some hold by a convention only")
+    for found in made.of:
+        for reason, count in found.unsaid.items():
+            out.print(f"{found.source}: {count} cannot be said: {escape(reason)}", soft_wrap=True)
+        for note in found.notes:
+            out.print(f"{found.source}: {escape(note)}", soft_wrap=True)
+    for of_source in stated.values():
+        for one in of_source:
+            if one.held == DOES_NOT_HOLD:
+                out.print(f"[bold]{one.held}[/] {escape(str(one))}", soft_wrap=True)

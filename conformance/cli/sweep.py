@@ -1,0 +1,168 @@
+"""`conformance sweep`: every value of a narrow dtype, and a grid or all of a wide one, put to a function at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from conformance import registry, report
+from conformance.case import DTYPES, GIVEN
+from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, out
+from conformance.known import Known
+from conformance.selection import SelectionError
+from conformance.suite import load_suite
+from conformance.sweep import lengths, lines, shown, sweeping
+from conformance.sweep.sweeping import Advance, Job, Wish
+
+Dtype = StrEnum("Dtype", {name: name for name in DTYPES})  # type: ignore[misc]
+Given = StrEnum("Given", {name: name for name in GIVEN})  # type: ignore[misc]
+
+
+def sweep(
+    function: Annotated[
+        list[str], typer.Argument(metavar="FUNCTION...", help="As `list functions` prints it; * stands for anything.")
+    ],
+    dtype: Annotated[list[Dtype] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.")] = None,
+    given: Annotated[
+        list[Given] | None, typer.Option("--given", help="Only this kind of input; may be repeated.")
+    ] = None,
+    label: Annotated[int | None, typer.Option("--label", min=0, max=1, help="Only this label.")] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Every float32, not a sample; minutes. float64 is left out.")
+    ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Also shift both logits of a pair, which changes no loss.")
+    ] = False,
+    means: Annotated[bool, typer.Option("--lengths", help="Instead, means of 10 to 10^7 losses.")] = False,
+    processes: Annotated[
+        int, typer.Option("-n", min=0, help="How many processes share an exhaustive sweep; all cores unless given.")
+    ] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.")
+    ] = None,
+    as_json: Json = False,
+    cases: CasesOption = None,
+) -> None:
+    """Where does a function err, and by how much? Its loss for every input at once, region by region."""
+    _, ledger = load_suite(cases)
+    lines.check_ledger(ledger)
+    labels = () if label is None else (label,)
+    wish = Wish(tuple(map(str, dtype or ())), tuple(map(str, given or ())), labels, exhaustive, pairs)
+    if exhaustive and wish.dtypes == ("float64",):
+        raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
+    if means and (exhaustive or pairs or labels or state):
+        raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
+    jobs, left_out = sweeping.plan(registry.installed()[0], _wanted(function), wish)
+    if folder is not None:
+        report.check_writable(folder)
+    for why in left_out:
+        err.print(f"left out: {escape(why)}", soft_wrap=True)
+    if not jobs:
+        raise SelectionError(
+            "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
+        )
+    began = time.time()
+    found: list[lines.Line] = []
+    mean_lines: list[lines.Line] = []
+    failures: list[str] = []
+    stopped = False
+    if means:
+        try:
+            with _progress(len(jobs) * len(lengths.LENGTHS)) as advance:
+                for job in jobs:
+                    subject = job.subject
+                    if "mean" in subject.function.reductions:
+                        for line in lengths.lines_of(subject.installed, subject.name, subject.family, ledger):
+                            mean_lines.append(line)
+                            advance(subject.key, 1)
+        except KeyboardInterrupt:
+            stopped = True
+    else:
+        kept = sweeping.state_of(state, jobs)
+        count = _processes(processes, jobs)
+        try:
+            with _progress(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
+                failures = sweeping.sweep(jobs, kept, count, advance)
+        except KeyboardInterrupt:
+            stopped = True
+        found = [line for job in jobs for line in lines.lines_of(job, kept.tallies.get(job.key, {}), ledger)]
+    about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": not (stopped or failures)}
+    if as_json:
+        sys.stdout.write(json.dumps(shown.document(found, mean_lines, about), indent=1) + "\n")
+    else:
+        for piece in shown.terminal(found, mean_lines):
+            out.print(piece)
+            out.print()
+    if folder is not None:
+        shown.write(folder, found, mean_lines, about)
+        err.print(f"report: {escape(str(folder))}", soft_wrap=True)
+    _finish(found, mean_lines, failures)
+    if stopped:
+        where = f"; go on with --state {state}" if state else "; --state FILE would have kept it"
+        err.print(f"interrupted{escape(where)}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    if failures:
+        raise typer.Exit(USAGE)
+    raise typer.Exit(UNEXPECTED if lines.failing([*found, *mean_lines]) else 0)
+
+
+def _wanted(names: list[str]):  # type: ignore[no-untyped-def]
+    """Says of a function whether it is meant; every name must be one, or a glob that has some."""
+    there = [function.name for function in registry.functions()]
+    globs = [Known(case="", function=name) for name in names]
+    for glob in globs:
+        if not any(map(glob.concerns, there)):
+            raise SelectionError(f"{glob.function}: there is no such function; there are {', '.join(there)}")
+    return lambda name: any(glob.concerns(name) for glob in globs)
+
+
+def _processes(asked: int, jobs: list[Job]) -> int:
+    if asked:
+        return asked
+    return (os.cpu_count() or 1) if any(job.spread for job in jobs) else 1
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=total)
+
+        def advance(what: str, count: int) -> None:
+            progress.update(task, advance=count, description=escape(what.replace("|sweep/", " ").replace("|", " ")))
+
+        yield advance
+
+
+def _finish(found: list[lines.Line], means: list[lines.Line], failures: list[str]) -> None:
+    if found:
+        counts = ", ".join(f"{count} {status}" for status, count in lines.totals(found).items() if count)
+        err.print(f"{sum(line['count'] for line in found)} inputs in {len(found)} regions: {counts}", soft_wrap=True)
+    for line in lines.failing([*found, *means]):
+        what = f"{line['function']} {line['dtype']} {line['case']}: {line.get('why') or line.get('explanation') or ''}"
+        err.print(f"[bold]{line['expected']}[/] {escape(what)}", soft_wrap=True)
+        if line["call"]:
+            err.print(f"    {escape(line['call'])}", soft_wrap=True)
+    for failure in failures[:FAILURES]:
+        err.print(f"not asked: {escape(failure)}", soft_wrap=True)

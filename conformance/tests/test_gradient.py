@@ -1,0 +1,179 @@
+"""Gradients against differences of the oracle's losses, in two arithmetics, at kinks, and through the whole flow."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from conformance import gradient, gradient_budget, oracle
+from conformance.case import Case, Problem
+from conformance.convention import DEFINITION, Convention
+from conformance.domain import examine
+from conformance.loading import load, shipped
+from conformance.oracle import Exact, Undefined
+from conformance.tests.stated import case
+
+STEP = 2.0**-14
+LARGEST = 40
+"""Predictions of the largest case that is differentiated numerically."""
+CONVENTIONS = (
+    DEFINITION,
+    Convention(mean_divides_by="label_weight", default_ignore_index=-100),
+    Convention(mean_divides_by="kept", clip=1e-7, renormalise="before_clip"),
+    Convention(mean_divides_by="sample_weight", clip=1e-3, renormalise="after_clip"),
+    Convention(renormalise="before_clip"),
+    Convention(mean_divides_by="samples", clip=1e-3, binary_outputs="mean_of_last_axis"),
+    Convention(log_floor=-5.0, out_of_range="wrap"),
+    Convention(out_of_range="zero"),
+)
+
+
+def exact(problem: Problem, convention: Convention = DEFINITION) -> oracle.Answer:
+    return gradient.answer(problem, convention, oracle.evaluate(problem, convention))
+
+
+def small() -> list[Case]:
+    found = [found for found in load(shipped()) if found.predicted <= LARGEST]
+    return [found for found in found if found.predicted and np.isfinite(found.predictions).all()]
+
+
+def moved(problem: Problem, index: tuple[int, ...], step: float) -> Problem:
+    x = problem.predictions.copy()
+    x[index] += step
+    return dataclasses.replace(problem, predictions=x)
+
+
+def difference(problem: Problem, convention: Convention, index: tuple[int, ...], step: float) -> float:
+    """The slope of the loss between two sides of an element, nan where there is none."""
+    sides = [oracle.evaluate(moved(problem, index, side * step), convention) for side in (1, -1)]
+    if not all(isinstance(side, Exact) for side in sides):
+        return np.nan
+    (up, up_rest), (down, down_rest) = ((float(side.hi), float(side.lo)) for side in sides)
+    apart = float(problem.predictions[index] + step) - float(problem.predictions[index] - step)
+    return ((up - down) + (up_rest - down_rest)) / apart
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: str(convention) or "definition")
+def test_it_is_the_slope_of_the_loss(convention):
+    compared = 0
+    for found in small()[::3]:
+        problem = found.problem("float64", ("sum", "mean")[compared % 2])
+        answer = exact(problem, convention)
+        if not isinstance(answer, Exact) or examine(problem) & {"nan_prediction", "negative_weight"}:
+            continue
+        for index in list(np.ndindex(problem.predictions.shape))[:: max(1, found.predicted // 4)]:
+            want = answer.hi[index]
+            x = float(problem.predictions[index])
+            step = STEP if problem.given == "logits" else STEP * min(x, 1 - x, 0.1) if 0 < x < 1 else 0.0
+            if problem.given == "log_probabilities":
+                step = STEP * min(-x, 1.0) if x < 0 else 0.0
+            if not step or not np.isfinite(want) or (answer.free is not None and answer.free[index]):
+                continue
+            slope, finer = (difference(problem, convention, index, h) for h in (step, step / 2))
+            if np.isfinite(slope) and np.isfinite(finer):
+                # Of the remainder of order h^2 the finer one has a quarter; a kink in between has them disagree.
+                rest = abs(slope - finer)
+                assert abs(finer - want) <= 2 * rest + 1e-9 * (1 + abs(want)), (found.id, index, problem.reduction)
+                compared += 1
+    assert compared > 40
+
+
+def test_float64_is_as_good_as_a_correct_answer_in_float64():
+    compared = 0
+    for found, convention in itertools.product(small()[::5], (DEFINITION, CONVENTIONS[1], CONVENTIONS[4])):
+        narrow = found.problem("float32", "sum")
+        wide = dataclasses.replace(
+            narrow,
+            dtype="float64",
+            predictions=narrow.predictions.astype(np.float64),
+            labels=narrow.labels.astype(np.float64) if narrow.target != "index" else narrow.labels,
+            options=narrow.options.rounded(np.dtype(np.float64)),
+        )
+        in_floats, in_balls = exact(narrow, convention), exact(wide, convention)
+        assert type(in_floats) is type(in_balls)
+        if isinstance(in_floats, Exact) and isinstance(in_balls, Exact):
+            finite = np.isfinite(in_balls.hi)
+            allowed = 2 * gradient_budget.allowed(wide, convention) + 1e-300
+            with np.errstate(invalid="ignore"):
+                off = np.abs(in_floats.hi - in_balls.hi)
+            assert np.all(off[finite] <= np.broadcast_to(allowed, off.shape)[finite]), found.id
+            np.testing.assert_array_equal(in_floats.hi[~finite], in_balls.hi[~finite])
+            compared += 1
+    assert compared > 100
+
+
+def test_a_ball_encloses_the_gradient_tightly():
+    answer = exact(case(predictions=[[30.0, 0.0, -2.0]], labels=[0]).problem("float64", "sum"))
+    assert isinstance(answer, Exact)
+    assert np.all(answer.rad < 1e-25 * np.abs(answer.hi))
+    rest = np.exp(-30.0) + np.exp(-32.0)
+    assert answer.hi[0, 0] == pytest.approx(-rest / (1 + rest), rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_there_is_no_slope_at_the_end_of_a_clip_and_none_beyond_it(dtype):
+    stated = case(
+        loss="binary", given="probabilities", target="binary", predictions=[0.25, 0.1, 0.75], labels=[1, 1, 1]
+    )
+    answer = exact(stated.problem(dtype, "sum"), Convention(clip=0.25))
+    assert isinstance(answer, Exact)
+    assert answer.free is not None
+    assert answer.free.tolist() == [True, False, True]
+    assert answer.hi[1] == 0
+
+
+def test_a_probability_of_zero_has_an_infinite_slope_where_it_counts():
+    stated = case(given="probabilities", predictions=[[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], labels=[0, 1])
+    answer = exact(stated.problem("float64", "sum"))
+    assert isinstance(answer, Exact)
+    assert answer.hi.tolist() == [[-np.inf, 0, 0], [0, -2, 0]]
+
+
+def test_what_is_ignored_has_none_whatever_it_holds():
+    stated = case(predictions=[[np.nan, np.inf], [0.0, 0.0]], labels=[-1, 0], options={"ignore_index": -1})
+    answer = exact(stated.problem("float64", "mean"))
+    assert isinstance(answer, Exact)
+    assert answer.hi.tolist() == [[0, 0], [-0.5, 0.5]]
+
+
+def test_it_has_none_where_the_loss_has_none():
+    stated = case(predictions=[[np.inf, 0.0]], labels=[0])
+    assert isinstance(exact(stated.problem("float64", "sum")), Undefined)
+
+
+def test_a_floored_denominator_is_the_convention_and_not_the_definition():
+    stated = case(loss="binary", given="probabilities", target="binary", predictions=[0.0, 1.0], labels=[0, 1])
+    problem = stated.problem("float32", "sum")
+    plain, floored = exact(problem), exact(problem, Convention(gradient_floor=1e-12))
+    assert isinstance(plain, Exact)
+    assert isinstance(floored, Exact)
+    assert plain.hi.tolist() == [1, -1]
+    assert floored.hi.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("given", ["logits", "log_probabilities"])
+def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is_not(dtype, given):
+    random = np.random.default_rng(5)
+    z = random.normal(scale=8, size=(50, 7))
+    z = z - np.log(np.exp(z).sum(axis=1, keepdims=True)) if given == "log_probabilities" else z
+    labels = random.integers(7, size=50)
+    problem = case(given=given, predictions=z.tolist(), labels=labels.tolist()).problem(dtype, "mean")
+    x = problem.predictions
+    one = np.eye(7, dtype=x.dtype)[labels]
+    if given == "logits":
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        returned = (e / e.sum(axis=1, keepdims=True, dtype=x.dtype) - one) / x.dtype.type(50)
+    else:
+        returned = -one / x.dtype.type(50)
+    answer = exact(problem)
+    assert isinstance(answer, Exact)
+    off = np.abs(returned.astype(np.float64) - answer.hi)
+    usual = gradient_budget.allowed(problem, Convention(gradient_cancellation="targets"))
+    assert np.all(off <= usual)
+    assert np.any(np.abs(returned.astype(np.float64) * 1.1 - answer.hi) > usual)
+    right = np.abs(answer.hi) < 1e-3 / 50
+    assert np.all((gradient_budget.allowed(problem, DEFINITION) <= 1.1 * usual)[right])

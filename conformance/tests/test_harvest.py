@@ -1,0 +1,586 @@
+"""Cases from other projects' tests: what is found, said and counted, and what is told when it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conformance import cli, known, loading
+from conformance.case import DTYPES, ByOracle, MustRaise
+from conformance.document import bad_name, schema_of
+from conformance.errors import CaseErrors
+from conformance.harvest import corpus, counts, gathering, harvesting
+from conformance.harvest.counts import Expected
+from conformance.harvest.found import Collected, Found, Opaque, Stated, decoded, encoded, plain
+from conformance.harvest.harvesting import harvest, harvested
+from conformance.harvest.saying import CannotSayError, Draft, case_of, named
+from conformance.harvest.source import HarvestError, chosen
+from conformance.harvest.statements import judged
+from conformance.known import Known, Ledger
+from conformance.oracle import Oracle
+from conformance.tests.quarries import Quarry, only
+from conformance.workers import wire
+
+pytest_plugins = ["pytester"]
+TIMEOUT = 60.0
+
+
+@pytest.fixture
+def quarry(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return Quarry(tmp_path / "site")
+
+
+@pytest.fixture
+def yielded(quarry, monkeypatch):
+    """What a fake project yields that is read in a way of its own."""
+
+    def yields(collect, timeout=TIMEOUT):
+        only(monkeypatch, quarry.source(collect))
+        return harvest(timeout=timeout)
+
+    return yields
+
+
+def failure(yielded, collect, timeout=TIMEOUT):
+    (error,) = yielded(collect, timeout).errors
+    return str(error)
+
+
+# What is found
+
+
+def test_it_records_what_test_functions_call_a_loss_with(yielded):
+    (made,) = yielded("recorded").of
+    assert made.found == 6
+    ids = [case.id for case in made.cases]
+    assert ids == [
+        "harvest/quarry/probabilities_index/loss_of_random_numbers",
+        "harvest/quarry/probabilities_index/loss_plain",
+        "harvest/quarry/probabilities_index/loss_plain_2",
+        "harvest/quarry/probabilities_index/loss_refuses",
+    ]
+    plain_, doubled = made.cases[1], made.cases[2]
+    assert plain_.predictions.tolist() == [[0.5, 0.5], [0.25, 0.75]], "as it was when the call was made"
+    assert doubled.predictions.shape == (4, 2)
+    assert doubled.reductions == ("sum",)
+    assert made.cases[3].expect == MustRaise("label_out_of_range")
+    assert made.duplicates == 1
+    assert made.unsaid == {"labels that are no array of numbers": 1}
+    assert plain_.source == "quarry 1.5, quarry/test_losses.py::test_loss_plain"
+    assert (plain_.path, plain_.line) == ("quarry/test_losses.py", 11)
+
+
+def test_it_keeps_what_a_test_holds_a_result_against(yielded):
+    (made,) = yielded("recorded").of
+    (statement,) = made.statements
+    assert statement.case.id.endswith("/loss_plain")
+    assert (float(statement.stated.values), statement.stated.atol) == (1.0397, 1e-3)
+    (published,) = statement.case.published
+    assert (published.value, published.reduction) == ("1.040", "mean")
+
+
+def test_it_draws_the_same_random_numbers_each_time(quarry, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    only(monkeypatch, quarry.source("recorded"))
+    first, second = (harvest(timeout=TIMEOUT).cases[0] for _ in range(2))
+    assert first.id.endswith("random_numbers")
+    assert first.digest == second.digest
+
+
+def test_it_reads_the_marks_of_a_test_without_running_it(yielded):
+    (made,) = yielded("marked").of
+    assert [case.labels.tolist() for case in made.cases] == [[0], [1]]
+    assert [held.held for held in judged(made.statements, Oracle())] == ["holds", "holds"]
+
+
+def test_it_reads_data(yielded):
+    (made,) = yielded("data").of
+    assert (made.found, len(made.cases), made.duplicates, made.notes) == (2, 1, 1, ("a note",))
+    assert made.cases[0].reductions == ("none",)
+
+
+def test_it_says_how_many_tests_fail_there(quarry, yielded):
+    with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
+        out.write("\n\ndef test_loss_wrong():\n    assert loss([0], [[0.5, 0.5]]) == 5\n")
+    (made,) = yielded("recorded").of
+    assert made.notes == ("1 of 6 tests fail there",)
+    assert any(case.id.endswith("/loss_wrong") for case in made.cases)
+
+
+def test_it_is_not_disturbed_by_the_settings_of_the_user(quarry, yielded, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    (quarry.folder.parent / "pytest.ini").write_text("[pytest]\naddopts = --neither-this\n")
+    assert yielded("recorded").of[0].found == 6
+
+
+def test_it_reads_a_project_once_and_again_when_its_tests_change(quarry, monkeypatch):
+    only(monkeypatch, quarry.source("recorded"))
+    told = []
+    for _ in range(2):
+        assert harvest(timeout=TIMEOUT, told=told.append).of[0].found == 6
+    assert told == ["reading quarry 1.5"]
+    with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
+        out.write("\n\ndef test_loss_more():\n    loss([0], [[0.125, 0.875]])\n")
+    assert harvest(timeout=TIMEOUT, told=told.append).of[0].found == 7
+    assert len(told) == 2
+
+
+def test_it_takes_a_broken_cache_for_none(quarry, monkeypatch, tmp_path):
+    only(monkeypatch, quarry.source("data"))
+    harvest(timeout=TIMEOUT)
+    (kept,) = (tmp_path / "cache" / "harvest").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-40])
+    assert harvest(timeout=TIMEOUT).of[0].found == 2
+
+
+# What goes wrong over there
+
+
+def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielded, monkeypatch):
+    source = quarry.source("recorded")
+    only(monkeypatch, source)
+    on_record = Expected(">=1.5,<2", found=6, cases=5, measured="1.5")
+    monkeypatch.setattr(harvesting, "expected", lambda *_: on_record)
+    found = harvest(timeout=TIMEOUT)
+    (error,) = found.errors
+    for part in ("quarry 1.5: 4 cases where 5 are on record", "labels that are no array", "counts.toml", ">=1.5,<2"):
+        assert part in str(error)
+    assert len(found.cases) == 4, "nothing that was found is lost"
+    with pytest.raises(HarvestError):
+        found.whole()
+    monkeypatch.setattr(harvesting, "expected", lambda *_: replace(on_record, found=7, cases=4))
+    assert "6 inputs where 7 are on record" in str(harvest(timeout=TIMEOUT).errors[0])
+    monkeypatch.setattr(harvesting, "expected", lambda *_: replace(on_record, cases=4))
+    assert harvest(timeout=TIMEOUT).errors == ()
+
+
+def test_it_tells_of_tests_that_cannot_be_imported(quarry, yielded):
+    quarry.write("quarry/test_losses.py", "import no_such_package\n")
+    message = failure(yielded, "recorded")
+    assert re.match(r"quarry 1.5: it cannot be read: its internals have moved: .*test_losses.py cannot be imp", message)
+    assert "no_such_package" in message
+
+
+def test_it_tells_of_a_function_that_is_not_there(quarry, yielded):
+    quarry.write("quarry/test_losses.py", "def test_loss():\n    pass\n")
+    assert "there is no quarry.test_losses.loss" in failure(yielded, "recorded")
+
+
+def test_it_tells_of_a_file_that_is_not_there(quarry, yielded):
+    (quarry.folder / "quarry" / "test_losses.py").unlink()
+    assert re.search(r"there is no .*quarry.test_losses\.py", failure(yielded, "recorded"))
+
+
+def test_it_tells_of_tests_that_are_not_there(quarry, yielded):
+    quarry.write("quarry/test_losses.py", "from quarry.losses import loss\nassert_allclose = loss\n")
+    assert "0 tests of test_losses.py ran where 1 were expected" in failure(yielded, "recorded")
+
+
+def test_it_tells_of_parameters_that_are_called_otherwise(quarry, yielded):
+    file = quarry.folder / "quarry" / "test_losses.py"
+    file.write_text(file.read_text().replace('"y, p, answer"', '"y, q, answer"'))
+    assert "test_specific has the parameters y, q, answer, not y, p, answer" in failure(yielded, "marked")
+
+
+def test_it_tells_of_an_exception_in_a_source(yielded):
+    assert "it cannot be read: ZeroDivisionError: division by zero" in failure(yielded, "lambda: 1 / 0")
+
+
+def test_it_gives_up_on_tests_that_hang(quarry, yielded):
+    quarry.write("quarry/test_losses.py", "import time\nprint('so far', flush=True)\ntime.sleep(600)\n")
+    message = failure(yielded, "lambda: __import__('quarry.test_losses')", timeout=2.0)
+    assert message.startswith("quarry 1.5: it was not read within 2 s; it said: so far; ")
+
+
+def test_it_tells_of_tests_that_take_their_process_along(quarry, yielded):
+    quarry.write("quarry/test_losses.py", "import os\nos.write(2, b'last words')\nos.abort()\n")
+    message = failure(yielded, "lambda: __import__('quarry.test_losses')")
+    assert "the process that reads it was killed by SIGABRT; it said: last words" in message
+
+
+def test_it_goes_on_with_the_others_where_one_fails(quarry, monkeypatch):
+    good = quarry.source("data")
+    quarry.write("quarry_wrong.py", "import os\nSOURCE = property()\nos._exit(3)\n")
+    wrong = replace(good, name="wrong", origin="quarry_wrong:SOURCE")
+    only(monkeypatch, good)
+    monkeypatch.setattr(harvesting, "chosen", lambda _: [wrong, good])
+    found = harvest(timeout=TIMEOUT)
+    assert [made.source for made in found.of] == ["quarry"]
+    assert "wrong 1.5: the process that reads it exited with status 3" in str(found.errors[0])
+
+
+def test_it_leaves_out_what_is_not_installed(quarry, monkeypatch):
+    good = quarry.source("data")
+    absent = replace(good, name="absent", distribution="no-such-thing", modules={"no_such_thing": "no-such-thing"})
+    lacking = replace(good, name="lacking", modules={"quarry": "quarry", "no_such_helper": "no-such-helper"})
+    only(monkeypatch, good)
+    monkeypatch.setattr(harvesting, "chosen", lambda _: [absent, lacking, good])
+    found = harvest(timeout=TIMEOUT)
+    assert found.missing == (
+        "absent: no-such-thing is not installed (pip install no-such-thing)",
+        "lacking: no-such-helper is not installed (pip install no-such-helper)",
+    )
+    monkeypatch.setattr(harvesting, "chosen", lambda _: [absent])
+    with pytest.raises(HarvestError, match="nothing to harvest: absent"):
+        harvest()
+
+
+def test_it_refuses_a_name_that_is_no_source():
+    with pytest.raises(HarvestError, match=r"there is no source nosuch; there are .*optax"):
+        chosen(["nosuch"])
+
+
+# What travels
+
+
+def test_it_sends_an_input_as_it_is():
+    arguments = {
+        "array": np.array([[1.5, -0.0]], dtype=np.float32),
+        "nothing": None,
+        "text": ["a", "b"],
+        "options": {"axis": -1, "weight": np.array(2.5)},
+        "function": Opaque("function"),
+        "infinite": float("inf"),
+    }
+    sent = Found("t.py::test", "name", "loss", arguments, Stated(np.array([1.0, np.nan]), "float64", 1e-7, 0.0), "E", 7)
+    content = b"".join(encoded(sent))
+    place = [0]
+
+    def take(count):
+        place[0] += count
+        return content[place[0] - count : place[0]]
+
+    got = decoded(*wire.received(take))
+    assert (got.test, got.name, got.function, got.raised, got.line) == ("t.py::test", "name", "loss", "E", 7)
+    assert got.arguments["array"].dtype == np.float32
+    assert np.signbit(got.arguments["array"][0, 1])
+    assert got.arguments["options"]["weight"].tolist() == 2.5
+    kept = ("nothing", "text", "function", "infinite")
+    assert [got.arguments[name] for name in kept] == [arguments[name] for name in kept]
+    assert np.isnan(got.stated.values[1])
+
+
+def test_it_reads_foreign_arrays_and_keeps_its_hands_off_the_rest():
+    class Foreign:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([1.0, 2.0])
+
+    class Tracer:
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError
+
+    class Warns(Foreign):
+        def __array__(self, dtype=None, copy=None):
+            warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+            return np.array([1.0])
+
+    assert plain(Foreign()).tolist() == [1.0, 2.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as tests of others do
+        assert plain(Warns()).tolist() == [1.0]
+    assert plain(Tracer()) == Opaque("Tracer")
+    assert plain(np.array(["x", "y"])) == ["x", "y"]
+    original = np.zeros(2)
+    copy = plain(original)
+    original += 1
+    assert copy.tolist() == [0, 0]
+
+
+# What is said
+
+
+def draft(predictions=((0.5, 0.5), (0.25, 0.75)), labels=(0, 1), **said):
+    usual = {"loss": "categorical", "given": "probabilities", "target": "index", "reduction": "mean"}
+    return Draft(**{**usual, **said}, predictions=plain(predictions), labels=plain(labels))
+
+
+def said(drafted):
+    return case_of(Found("t.py::test", "name", "loss", {}), drafted, "name", "harvest/quarry", "quarry 1.5")
+
+
+CUBE = np.arange(24.0).reshape(2, 3, 4)
+
+
+def test_it_moves_the_classes_to_the_last_axis_and_remembers_an_axis_that_was_asked_for():
+    by_nature = said(draft(CUBE, np.zeros((2, 4), int), given="logits", class_axis=1))
+    assert by_nature.predictions.shape == (2, 4, 3)
+    assert by_nature.layout.class_axis == -1
+    asked = said(draft(CUBE, np.zeros((2, 4), int), given="logits", class_axis=1, asked_axis=True))
+    assert asked.layout.class_axis == 1
+    assert np.array_equal(asked.predictions, by_nature.predictions)
+
+
+def test_it_takes_one_sample_for_a_batch_of_one():
+    assert said(draft((0.5, 0.5), labels=np.array(1))).predictions.shape == (1, 2)
+    single = said(draft(np.array(0.5), np.array(1.0), loss="binary", target="binary", sample_weights=2.0))
+    assert (single.predictions.shape, single.options.sample_weights.tolist()) == ((1,), [2.0])
+
+
+def test_it_takes_labels_of_one_column_for_a_layout():
+    column = said(draft(labels=[[0], [1]]))
+    assert (column.labels.tolist(), column.layout.labels) == ([0, 1], "column")
+
+
+def test_it_writes_out_a_weight_that_is_broadcast():
+    predictions = np.full((2, 3), 0.5)
+    binary = {"loss": "binary", "target": "binary"}
+    each = said(draft(predictions, np.ones((2, 3)), sample_weights=np.array([1.0, 2.0, 3.0]), **binary))
+    assert each.options.sample_weights.tolist() == [[1, 2, 3], [1, 2, 3]]
+    per_sample = said(
+        draft(predictions, np.ones((2, 3)), sample_weights=np.array([[1.0], [2.0]]), per_sample=True, **binary)
+    )
+    assert per_sample.options.sample_weights.tolist() == [1, 2]
+    assert said(draft(sample_weights=3)).options.sample_weights.tolist() == [3, 3]
+
+
+def test_it_asks_in_the_dtypes_that_keep_the_numbers():
+    half = np.array([[0.5, 0.5], [0.25, 0.75]], dtype=np.float16)
+    assert said(draft(half)).dtypes == ("float16", "float32", "float64")
+    assert said(draft([[1e-60, 1.0], [0.5, 0.5]])).dtypes == ("float64",)
+    assert set(said(draft()).dtypes) < set(DTYPES)
+
+
+def test_it_expects_the_error_that_an_input_is_for():
+    assert said(draft(labels=[0, 1])).expect == ByOracle()
+    assert said(draft(labels=[0, 2])).expect == MustRaise("label_out_of_range")
+    assert said(draft(labels=[0, 1, 1])).expect == MustRaise("shape_mismatch")
+    assert said(draft([[0.5, 1.5], [0.5, 0.5]])).expect == MustRaise("invalid_probability")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"predictions": Opaque("JVPTracer")}, "traced by a transformation, without values"),
+        ({"predictions": Opaque("Module")}, "predictions that are Module"),
+        ({"labels": ["a", "b"]}, "labels that are no array of numbers"),
+        ({"labels": np.array([0.5, 1.0])}, "indices that are no whole numbers"),
+        ({"class_axis": 5}, "predictions without an axis of classes"),
+        ({"class_weights": np.ones(3)}, "class weights of shape [3] for 2 classes"),
+        ({"sample_weights": np.ones(3)}, "sample weights that do not fit the samples"),
+        ({"label_smoothing": 1.5}, "a label smoothing outside [0, 1]"),
+        ({"predictions": np.array([[0.5, 1.5], [0.5, 0.5]]), "labels": np.array([0, 7])}, "more than one thing"),
+        ({"predictions": np.ones((500, 500))}, "more than 100000 numbers"),
+        ({"predictions": np.ones((2, 0))}, "predictions without classes"),
+    ],
+)
+def test_it_says_why_it_cannot_say_something(wrong, reason):
+    with pytest.raises(CannotSayError, match=re.escape(reason)):
+        said(replace(draft(), **wrong))
+
+
+@pytest.mark.parametrize("text", ["Keras_torch", "2d-mean", "test_TF", "a.b[c]", "onnx", "___", "tf_tf_jax"])
+def test_it_makes_names_that_case_files_may_have(text):
+    assert not list(bad_name(schema_of(loading.SCHEMA), named(text)))
+
+
+# What is stated
+
+
+def stated(value, dtype="", rtol=0.0, atol=0.0, documented="", **asked):
+    found = Found("t.py::test", "name", "loss", {}, Stated(np.array(value), dtype, rtol, atol))
+    case = said(draft(**asked))
+    (verdict,) = judged([harvesting.Statement(case, found.stated, documented, "3.15.1")], Oracle())
+    return verdict
+
+
+def test_it_holds_a_statement_against_the_oracle():
+    exact = (np.log(2) - np.log(0.75)) / 2
+    assert (stated(exact, "float64").held, stated(exact, "float64").within) == ("holds", "budget")
+    assert stated(0.49, atol=1e-2).within == "tolerance"
+    wrong = stated(0.49, atol=1e-4)
+    assert wrong.held == "does not hold"
+    assert "0.49 is stated where 0.490" in str(wrong)
+
+
+def test_it_names_the_convention_that_a_statement_holds_by():
+    weights = {"sample_weights": np.array([1.0, 3.0])}
+    kept = (np.log(2) - 3 * np.log(0.75)) / 2
+    assert stated(kept, "float64", **weights).held == "does not hold"
+    by = stated(kept, "float64", documented="keras.SparseCategoricalCrossentropy", **weights)
+    assert (by.held, by.convention) == ("holds by its convention", "mean_divides_by=kept")
+
+
+def test_it_says_that_no_number_is_right_for_an_input_that_must_be_refused():
+    assert "a number is stated where" in str(stated(0.5, "float64", labels=[0, 2]))
+
+
+# What is done with it
+
+
+def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
+    made = yielded("recorded").of
+    files = harvesting.save(made, tmp_path / "cases" / "harvest")
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
+        "cases/harvest/quarry/probabilities_index.yaml"
+    ]
+    back = loading.load(tmp_path / "cases")
+    assert [(case.id, case.digest, case.published) for case in back] == [
+        (case.id, case.digest, case.published) for case in made[0].cases
+    ]
+
+
+def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_path):
+    (made,) = yielded("data").of
+    case = replace(made.cases[0], id=made.cases[0].id.replace("quarry", "torch"))
+    harvesting.save([replace(made, cases=(case,))], tmp_path)
+    assert [case.id for case in loading.load(tmp_path)] == ["torch/probabilities_index/row"]
+
+
+def ledger_of(monkeypatch, *names):
+    entries = [Known(name, "torch.NLLLoss", path="k", line=3) for name in names]
+    monkeypatch.setattr(known, "load", lambda _: Ledger(entries))
+
+
+def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
+    only(monkeypatch, quarry.source("data"))
+    ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
+    cases, ledger, _ = corpus.load_harvest()
+    assert [case.id for case in cases] == ["harvest/quarry/probabilities_index/row"]
+    assert ledger.find(cases[0].id, "torch.NLLLoss", "2.13.0", "float32", "none") is not None
+    assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
+
+
+def test_it_refuses_an_entry_about_a_harvested_case_that_is_not_there(quarry, monkeypatch):
+    only(monkeypatch, quarry.source("data"))
+    ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
+    corpus.load_harvest()  # of a version that nobody measured, nothing is known
+    monkeypatch.setattr(corpus, "expected", lambda *_: Expected("", 1, 1, measured="1.5"))
+    with pytest.raises(CaseErrors, match=r"^k:3:1: torch.NLLLoss on harvest/quarry/.*/gone is known, but"):
+        corpus.load_harvest()
+
+
+def test_it_has_a_count_on_record_for_each_source():
+    assert set(counts.recorded()) == {source.name for source in chosen()}
+    for source, entries in counts.recorded().items():
+        for entry in entries:
+            assert entry.found >= entry.cases > 0
+            assert counts.expected(source, entry.measured) == entry
+
+
+def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
+    arguments = {"y": ["a"], "p": np.array([[0.5, 0.5]]), "reduction": "mean", "weight": None, "axis": -1}
+    found = [Found("t.py::test", "x", "loss", arguments)] * 3
+    made = harvested(quarry.source("data"), Collected(tuple(found)))
+    assert made.unsaid == {"labels that are no array of numbers": 3}
+    assert made.facts["unsaid"] == made.unsaid
+
+
+def test_it_reads_no_more_than_was_written(quarry):
+    with pytest.raises(wire.WireError):
+        gathering.read(quarry.source("data"), b"".join(encoded(Found("t", "n", "f", {}))))
+
+
+# Runs of pytest
+
+FAKES = """
+import quarry_source
+from conformance import registry
+from conformance.harvest import harvesting, source
+from conformance.tests import miniatures
+
+FRAMEWORK = miniatures.framework(miniatures.Categorical, miniatures.Clips)
+registry.frameworks = lambda: (FRAMEWORK,)
+MADE = source.Source(**{**vars(quarry_source.SOURCE), "origin": "quarry_source:SOURCE"})
+source.known = lambda: {"quarry": MADE}
+harvesting.expected = lambda *_: None
+"""
+
+
+@pytest.fixture
+def pytested(quarry, pytester, monkeypatch):
+    """Runs pytest where the fake project is installed and fake frameworks are."""
+    quarry.source("data")
+    monkeypatch.setenv("PYTHONPATH", str(quarry.folder), prepend=os.pathsep)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(fakes=FAKES)
+
+    def run(*arguments):
+        return pytester.runpytest_subprocess("-p", "fakes", "-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
+def test_it_runs_harvested_cases_instead_of_the_shipped_ones(pytested):
+    result = pytested("--harvest", "-v")
+    result.stdout.fnmatch_lines(
+        [
+            "conformance: harvested 1 cases of quarry 1.5",
+            "*Categorical-harvest/quarry/probabilities_index/row-float32-none* PASSED*",
+        ]
+    )
+    assert set(result.parseoutcomes()) == {"passed"}
+    assert "categorical/" not in result.stdout.str()
+
+
+def test_it_runs_them_beside_those_of_a_folder(pytested, pytester):
+    case = "predictions: [[0.5, 0.5]]\n    labels: [0]\n    dtypes: [float32]\n    why: It is here."
+    head = "# yaml-language-server: $schema=../conformance/case.schema.json\nabout: a\nsource: none\n"
+    said = "loss: categorical\ngiven: probabilities\ntarget: index\ncases:\n  here:\n    "
+    (pytester.path / "mine").mkdir()
+    (pytester.path / "mine" / "x.yaml").write_text(head + said + case)
+    ids = pytested("--cases", "mine", "--harvest=quarry", "--collect-only", "-q").stdout.str()
+    assert "-x/here-float32-mean]" in ids
+    assert "-harvest/quarry/probabilities_index/row-float32-none]" in ids
+
+
+def test_it_refuses_to_harvest_what_is_no_source(pytested):
+    result = pytested("--harvest", "elsewhere")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: there is no source elsewhere; there are quarry"])
+
+
+# The command
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """`conformance harvest` in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["conformance", "harvest", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_it_prints_what_was_found_and_what_cannot_be_said(quarry, monkeypatch, command, tmp_path):
+    only(monkeypatch, quarry.source("recorded"))
+    status, out, err = command("--save", tmp_path / "saved")
+    assert status == 0
+    assert re.search(r"quarry +1\.5 +6 +4 +1 +1 +1 +1 +0 +0\n", out)
+    assert "quarry: 1 cannot be said: labels that are no array of numbers" in out
+    assert f"4 cases in 1 files below {tmp_path / 'saved'}" in err
+    status, out, _ = command("--json")
+    (facts,) = json.loads(out)
+    assert (facts["found"], facts["cases"], facts["stated"], facts["wrong"]) == (6, 4, {"holds": 1}, [])
+
+
+def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, command):
+    file = quarry.folder / "quarry" / "test_losses.py"
+    file.write_text(file.read_text().replace("0.2876820724517809", "0.2877"))
+    only(monkeypatch, quarry.source("marked"))
+    status, out, _ = command()
+    assert status == 1
+    assert "does not hold harvest/quarry/probabilities_index/specific_2: 0.2877 is stated where 0.28768207" in out
+
+
+def test_it_prints_and_saves_what_there_is_before_it_fails_for_what_is_not(quarry, monkeypatch, command, tmp_path):
+    only(monkeypatch, quarry.source("data"))
+    monkeypatch.setattr(harvesting, "expected", lambda *_: Expected("", found=9, cases=1, measured="1.5"))
+    status, out, err = command("--save", tmp_path / "saved")
+    assert status == 2
+    assert re.search(r"quarry +1\.5 +2 +1 ", out)
+    assert "quarry 1.5: 2 inputs where 9 are on record" in err
+    assert len(loading.load(tmp_path / "saved")) == 1

@@ -1,0 +1,599 @@
+"""Sweeps: answers and budgets for many inputs are the oracle's, faults are found where they are, nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from conformance import budget, oracle, registry
+from conformance.adapter import perform
+from conformance.case import ByOracle, numpy_dtype
+from conformance.cli import app
+from conformance.convention import DEFINITION, Convention
+from conformance.known import SWEPT, Known, Ledger
+from conformance.oracle import Oracle
+from conformance.suite import load_suite
+from conformance.sweep import lengths, lines, sweeping
+from conformance.sweep.inputs import NARROW, bands, cut, end, few, outside, pattern, sample, values
+from conformance.sweep.judging import Comparer, Subject, sweep_chunk, sweep_outside
+from conformance.sweep.sweeping import Job, SweepError, state_of, sweep
+from conformance.sweep.tally import BINS, Extreme, Tally, add_ulps
+from conformance.sweep.truth import ACCURACY, Chunk, Family, has_formula
+from conformance.tests import miniatures
+from conformance.verdict import computed, judge, semantic
+
+COMMAND = sys.modules["conformance.cli.sweep"]
+NARROWER = ("float16", "bfloat16", "float32")
+CLIPS = Convention(clip=1e-7)
+CONVENTIONS = {
+    "logits": (DEFINITION, Convention(cancellation="logits")),
+    "log_probabilities": (DEFINITION,),
+    "probabilities": (
+        DEFINITION,
+        CLIPS,
+        Convention(clip="dtype"),
+        Convention(log_floor=-100.0),
+        Convention(renormalise="before_clip"),
+        Convention(renormalise="after_clip"),
+        Convention(clip=1e-7, renormalise="before_clip"),
+        Convention(clip=1e-7, renormalise="after_clip"),
+    ),
+}
+
+
+def families(dtypes=NARROWER):
+    for dtype in dtypes:
+        for given in ("logits", "probabilities"):
+            yield Family("binary", given, "binary", dtype)
+        for target in ("index", "one_hot"):
+            for given in CONVENTIONS:
+                yield Family("categorical", given, target, dtype)
+            yield Family("categorical", "logits", target, dtype, -16.0)
+
+
+def answers(dtypes=NARROWER):
+    for family in families(dtypes):
+        for convention in CONVENTIONS[family.given]:
+            if family.loss == "binary" and convention.renormalise != "no":
+                continue
+            for sign in family.signs:
+                for label in family.labels:
+                    yield family, convention, sign, label
+
+
+# Exactness.
+
+
+@pytest.mark.parametrize("dtype", NARROWER)
+def test_its_fast_answers_are_the_oracles_to_the_certified_bound_under_every_convention(dtype):
+    compared = 0
+    for family, convention, sign, label in answers((dtype,)):
+        chunk = Chunk(family, few(family.given, dtype, 40, family.shift))
+        want = chunk.answer(sign, label, convention, convention).want
+        assert len(want) > 20
+        exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), semantic(convention))
+        hi = exact.hi.reshape(-1)
+        finite = np.isfinite(hi)
+        assert (np.isfinite(want) == finite).all(), (family, convention)
+        assert (want[~finite] == hi[~finite]).all()
+        error = np.abs((want[finite] - hi[finite]) - exact.lo.reshape(-1)[finite])
+        if has_formula(family, convention, convention):
+            assert (error <= ACCURACY * np.abs(hi[finite])).all(), (family, convention, sign, label)
+            compared += 1
+    assert compared > 30
+
+
+@pytest.mark.parametrize("dtype", NARROWER)
+def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
+    for family, convention, sign, label in answers((dtype,)):
+        for part in (DEFINITION, convention):
+            chunk = Chunk(family, few(family.given, dtype, 60, family.shift))
+            allowed = chunk.answer(sign, label, part, convention).allowed
+            problem = family.problem(chunk.x(sign), np.full(len(allowed), label))
+            want = budget.allowed(problem, computed(part, convention)).reshape(-1)
+            assert allowed == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
+
+
+def test_float64_is_left_to_ball_arithmetic():
+    family = Family("binary", "logits", "binary", "float64")
+    chunk = Chunk(family, few("logits", "float64", 30))
+    answer = chunk.answer(-1, 1, DEFINITION, DEFINITION)
+    exact = oracle.evaluate(family.problem(chunk.x(-1), np.ones(len(answer.want), int)))
+    assert answer.low is not None
+    assert np.abs(answer.low).max() > 0
+    assert (answer.want == exact.hi.reshape(-1)).all()
+
+
+def subject_of(loss, family, labels=None):
+    return Subject(miniatures.installed(loss), f"miniature.{loss.__name__}", family, labels or family.labels)
+
+
+def said(tallies):
+    return {name: dict(tally.said) for name, tally in tallies.items()}
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "dtype"),
+    [
+        (miniatures.Binary, "logits", "float16"),
+        (miniatures.CancelsLogits, "logits", "float32"),
+        (miniatures.FloorsTheLog, "probabilities", "float32"),
+        (miniatures.FloorsTheLog, "probabilities", "bfloat16"),
+        (miniatures.LogOfSigmoid, "logits", "float16"),
+    ],
+)
+def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
+    family = Family("binary", given, "binary", dtype)
+    subject = subject_of(loss, family)
+    chunk = Chunk(family, few(given, dtype, 60))
+    counted = defaultdict(int)
+    for sign in family.signs:
+        for label in family.labels:
+            for place in range(len(chunk.patterns)):
+                one = family.problem(chunk.x(sign)[place : place + 1], np.array([label]))
+                outcome = perform(subject.framework, subject.function.lower(one), "")
+                verdict = judge(one, one, ByOracle(), subject.function, loss.documented, outcome, Oracle())
+                counted[verdict.status, verdict.convention] += 1
+    swept = defaultdict(int)
+    for tally in sweep_chunk(subject, chunk).values():
+        for key, count in tally.said.items():
+            swept[key] += count
+    assert swept == counted
+
+
+def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch):
+    family = Family("binary", "logits", "binary", "float32")
+    chunk = Chunk(family, np.array([pattern(3.0, "float32")], dtype=np.uint32))
+    answer = chunk.answer(1, 0, DEFINITION, DEFINITION)
+    asked = []
+    real = oracle.evaluate
+    monkeypatch.setattr(oracle, "evaluate", lambda *given: asked.append(1) or real(*given))
+    near = ((0.9, "agrees", 0), (1 - 1e-9, "agrees", 1), (1 + 1e-9, "disagrees", 1), (1.1, "disagrees", 0))
+    for off, status, decided in near:
+        tallies = defaultdict(Tally)
+        asked.clear()
+        comparer = Comparer(subject_of(miniatures.Binary, family), chunk, 1, 0, "float32")
+        comparer.compare(answer.want + off * answer.allowed, tallies)
+        assert tallies["positive_central_label_0"].status == status, off
+        assert len(asked) == decided, off
+
+
+# Inputs.
+
+
+@pytest.mark.parametrize("dtype", sorted(NARROW))
+def test_it_asks_every_value_of_a_narrow_dtype_once(dtype):
+    family = Family("binary", "logits", "binary", dtype)
+    asked = [Chunk(family, sample("logits", dtype)).x(sign) for sign in family.signs]
+    asked += list(outside("logits", dtype).values())
+    bits = np.concatenate(asked).view(np.uint16)
+    with np.errstate(invalid="ignore"):
+        every = np.arange(1 << 16).astype(np.uint16).view(numpy_dtype(dtype)).astype(np.float64)
+    assert len(np.unique(bits)) == len(bits) == (1 << 16) - int(np.isnan(every).sum()) + 1
+    probable = values(sample("probabilities", dtype), dtype).astype(np.float64)
+    assert len(probable) == int(((every >= 0) & (every <= 1)).sum()) - 1  # -0.0 is 0.0
+
+
+def test_units_of_an_exhaustive_sweep_hold_every_float32_once():
+    job = Job(subject_of(miniatures.Binary, Family("binary", "logits", "binary", "float32")), exhaustive=True)
+    last = end("logits", "float32")
+    assert np.array([last], dtype=np.uint32).view(np.float32)[0] == np.inf
+    edges = [next(job.patterns(unit))[0] for unit in range(job.units)] + [last]
+    assert edges[0] == 0
+    for unit in (0, 511, job.units - 1):
+        found = np.concatenate(list(job.patterns(unit)))
+        assert (found == np.arange(edges[unit], edges[unit + 1])).all()
+        assert job.inputs(unit) == 4 * len(found)
+    assert sum(job.inputs(unit) for unit in range(job.units)) == 2 * (2**32 - 2**24)
+
+
+@pytest.mark.parametrize("given", ["logits", "probabilities"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_bands_are_cut_where_they_begin(given, dtype):
+    patterns = sample(given, dtype)
+    pieces = cut(patterns, given, dtype)
+    assert [where.start for _, where in pieces] == [0, *(where.stop for _, where in pieces[:-1])]
+    assert pieces[-1][1].stop == len(patterns)
+    assert [name for name, _ in pieces] == [band.name for band in bands(given, dtype)]
+    for (name, where), band in zip(pieces, bands(given, dtype), strict=True):
+        assert patterns[where.start] == band.low, name
+
+
+# Faults.
+
+
+class WrongSignBelowMinusTen(miniatures.Binary):
+    """Forgets the sign of a logit below -10: the loss of a confident mistake is that of a success."""
+
+    def losses(self, x, y):
+        return super().losses(np.where(x < -10, -x, x), y)
+
+
+class ClampsTheWrongEnd(miniatures.FloorsTheLog):
+    """Clips a loss at 100 and then everything else to at least 100."""
+
+    def losses(self, x, y):
+        loss, weight = super().losses(x, y)
+        return np.maximum(loss, x.dtype.type(100)), weight
+
+
+class RaisesAtSeven(miniatures.Binary):
+    """Refuses one logit."""
+
+    def losses(self, x, y):
+        miniatures.refuse(np.any(x == 7), "seven")
+        return super().losses(x, y)
+
+
+class WritesIntoItsLogits(miniatures.Categorical):
+    """Shifts the logits that it is handed."""
+
+    def __call__(self, predictions, labels):
+        loss = super().__call__(predictions, labels)
+        predictions += 1
+        return loss
+
+
+class RefusesNan(miniatures.Binary):
+    documented = Convention(rejects=frozenset({"nan_prediction"}))
+
+    def losses(self, x, y):
+        miniatures.refuse(np.any(np.isnan(x)), "nan")
+        return super().losses(x, y)
+
+
+for found in (WrongSignBelowMinusTen, ClampsTheWrongEnd, RaisesAtSeven, RefusesNan, WritesIntoItsLogits):
+    setattr(miniatures, found.__name__, found)  # where `path_of` looks for them
+
+
+def wrong(loss, given, dtype):
+    family = Family("binary", given, "binary", dtype)
+    job = Job(subject_of(loss, family))
+    return {line["case"].rpartition("/")[2]: line for line in lines.lines_of(job, job.tallies(0), Ledger())}
+
+
+def disagreeing(found):
+    return {name for name, line in found.items() if line["status"] == "disagrees"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_sign_forgotten_below_minus_ten_is_found_there_and_nowhere_else(dtype):
+    found = wrong(WrongSignBelowMinusTen, "logits", dtype)
+    regions = {f"negative_{band}_label_{label}" for band in ("tail", "saturated") for label in (0, 1)}
+    if dtype == "float32":
+        regions |= {"negative_central_label_0", "negative_central_label_1"}
+    assert disagreeing(found) - {"negative_infinite_label_0", "negative_infinite_label_1"} == regions
+    worst = found["negative_tail_label_1"]
+    assert float.fromhex(worst["ratio_at_hex"]) < -10
+    assert worst["ratio"] > 100
+    assert worst["disagrees"] <= worst["count"]
+
+
+def test_a_dropped_log1p_is_found_where_the_tail_counts():
+    found = disagreeing(wrong(miniatures.DropsTheTail, "logits", "float32"))
+    central = {f"{side}_central_label_{label}" for side in ("positive", "negative") for label in (0, 1)}
+    assert found == central | {"positive_tail_label_1", "negative_tail_label_0"}
+
+
+def test_a_clamp_at_the_wrong_end_is_found():
+    found = disagreeing(wrong(ClampsTheWrongEnd, "probabilities", "float32"))
+    assert {"lower_label_1", "upper_label_0", "one_label_1"} <= found
+    assert "zero_label_1" not in found
+
+
+def test_what_a_function_documents_is_named_and_is_no_error():
+    found = wrong(miniatures.FloorsTheLog, "probabilities", "float32")
+    assert not disagreeing(found)
+    zero = found["zero_label_1"]
+    assert (zero["status"], zero["convention"], zero["diverges"]) == ("diverges", "log_floor=-100.0", 1)
+    assert found["lower_label_1"]["status"] == "agrees"
+
+
+def test_one_input_that_is_refused_is_found_among_all():
+    found = wrong(RaisesAtSeven, "logits", "float16")
+    assert disagreeing(found) == {"positive_central_label_0", "positive_central_label_1"}
+    line = found["positive_central_label_0"]
+    assert line["disagrees"] == 1
+    assert line["ratio_at"] == 7.0
+    assert "seven" in line["why"]
+    assert line["count"] == len(
+        [m for m in sample("logits", "float16") if pattern(2**-11, "float16") <= m < pattern(7.6246, "float16")]
+    )
+
+
+def test_a_documented_refusal_is_no_error():
+    found = wrong(RefusesNan, "logits", "float32")
+    assert found["nan_label_0"]["status"] == "diverges"
+    assert "nan_prediction" in found["nan_label_0"]["convention"]
+
+
+@pytest.mark.parametrize("loss", [miniatures.ReturnsDouble, miniatures.ReturnsColumns, WritesIntoItsLogits])
+def test_a_result_of_the_wrong_form_fails_everywhere(loss):
+    family = Family("categorical", "logits", "index", "float32")
+    tallies = sweep_chunk(subject_of(loss, family), Chunk(family, few("logits", "float32", 20)))
+    assert {tally.status for tally in tallies.values()} == {"disagrees"}
+    assert all(tally.why for tally in tallies.values())
+
+
+def test_values_outside_the_probabilities_are_recorded_by_kind():
+    subject = subject_of(miniatures.Binary, Family("binary", "probabilities", "binary", "float32"))
+    tallies = sweep_outside(subject)
+    assert {name.rpartition("_label_")[0] for name in tallies} == set(outside("probabilities", "float32"))
+    assert tallies["below_zero_label_0"].said == {("agrees", ""): 64}
+
+
+@pytest.mark.parametrize("loss", [miniatures.Categorical, miniatures.ClipsAndRenormalises])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_right_functions_have_nothing_wrong(loss, dtype, monkeypatch):
+    monkeypatch.setattr(sweeping, "sample", lambda given, dtype, shift: few(given, dtype, 600))
+    for given in ("logits", "probabilities", "log_probabilities"):
+        for target in ("index", "one_hot"):
+            family = Family("categorical", given, target, dtype)
+            job = Job(subject_of(loss, family))
+            for line in lines.lines_of(job, job.tallies(0), Ledger()):
+                assert line["status"] != "disagrees", (line["case"], line["why"])
+
+
+# Tallies, state, processes.
+
+
+def test_a_histogram_counts_each_error_once():
+    ulps = np.array([0.0, 0.5, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0, 1e3, 2.0**60, np.inf])
+    histogram = np.zeros(BINS + 1, dtype=np.int64)
+    add_ulps(histogram, ulps, np.inf)
+    assert histogram[:5].tolist() == [2, 2, 2, 1, 1]
+    assert histogram[11] == 1  # up to 1024
+    assert histogram[-2:].tolist() == [1, 1]
+    assert histogram.sum() == len(ulps)
+    edges = np.array(lines.EDGES)
+    for value in (0.7, 4.0, 4.1, 31.0, 900.0, 2.0**30):
+        one = np.zeros(BINS + 1, dtype=np.int64)
+        add_ulps(one, np.array([value]), value)
+        assert one[int(np.searchsorted(edges, value))] == 1
+
+
+def test_tallies_add_up_in_any_order_and_survive_json():
+    one = Tally({("agrees", ""): 3}, ratio=Extreme(0.5, 7, "0x1p+0", 1.0, 1.0))
+    two = Tally({("agrees", ""): 1, ("disagrees", ""): 1}, ratio=Extreme(0.5, 3, "-0x1p+0", 1.0, 1.0), why="b")
+    three = Tally(ratio=Extreme(math.inf, 9, "0x1p+1", math.nan, 1.0), why="a")
+    left, right = Tally(), Tally()
+    for part in (one, two, three):
+        left.merge(Tally.of(json.loads(json.dumps(part.record()))))
+    for part in (three, two, one):
+        right.merge(part)
+    assert json.dumps(left.record()) == json.dumps(right.record())
+    assert left.said == {("agrees", ""): 4, ("disagrees", ""): 1}
+    assert (left.why, left.ratio.pattern, left.status) == ("a", 9, "disagrees")
+
+
+@pytest.fixture
+def short_units(monkeypatch):
+    """An exhaustive float32 sweep of a few units."""
+    last = 5 * (1 << 12) + 100
+    monkeypatch.setattr(sweeping, "UNIT", 1 << 12)
+    monkeypatch.setattr(sweeping, "end", lambda *_: last)
+    monkeypatch.setattr(sweeping, "SAVED", 0.0)
+    return last
+
+
+def exhaustive_job(loss=miniatures.CancelsLogits):
+    return Job(subject_of(loss, Family("binary", "logits", "binary", "float32")), exhaustive=True)
+
+
+def records(state):
+    """As text, in which a nan is like another."""
+    found = {key: {name: tally.record() for name, tally in of.items()} for key, of in state.tallies.items()}
+    return json.dumps(found, sort_keys=True)
+
+
+def test_a_sweep_that_was_interrupted_ends_as_one_that_was_not(short_units, tmp_path):
+    job = exhaustive_job()
+    assert job.units == 6
+    whole = state_of(None, [job])
+    sweep([job], whole)
+    path = tmp_path / "state.json"
+
+    def stop_at_the_third(what, count, calls=[]):  # noqa: B006
+        calls.append(count)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep([job], state_of(path, [job]), advance=stop_at_the_third)
+    resumed = state_of(path, [job])
+    assert resumed.done[job.key] == {0, 1, 2}
+    told = []
+    sweep([job], resumed, advance=lambda what, count: told.append(count))
+    assert sum(told) == 4 * short_units
+    assert records(resumed) == records(whole)
+    assert sum(tally.count for tally in resumed.tallies[job.key].values()) == 4 * short_units + 6
+
+
+def test_a_state_of_another_sweep_or_of_nothing_is_refused(short_units, tmp_path):
+    path = tmp_path / "state.json"
+    state_of(path, [exhaustive_job()])
+    with pytest.raises(SweepError, match="another sweep"):
+        state_of(path, [exhaustive_job(miniatures.Binary)])
+    path.write_text('{"format": 1, "tallies"')
+    with pytest.raises(SweepError, match="no state of a sweep"):
+        state_of(path, [exhaustive_job()])
+    with pytest.raises(SweepError, match="cannot be written"):
+        state_of(tmp_path / "nowhere" / "state.json", [exhaustive_job()])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from conformance.sweep import sweeping
+from conformance.tests import test_sweep
+
+sweeping.UNIT, sweeping.SAVED = 1 << 12, 0.0
+sweeping.end = lambda *_: 5 * (1 << 12) + 100
+job = test_sweep.exhaustive_job()
+state = sweeping.state_of(Path(sys.argv[1]), [job])
+calls = []
+def advance(what, count):
+    calls.append(count)
+    if len(calls) == 4:
+        print("ready", flush=True)
+        sys.stdin.read()
+sweeping.sweep([job], state, advance=advance)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_it_goes_on_after_kill_9(short_units, tmp_path):
+    path = tmp_path / "state.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.pid, signal.SIGKILL)
+    job = exhaustive_job()
+    resumed = state_of(path, [job])
+    assert resumed.done[job.key] == {0, 1, 2}
+    sweep([job], resumed)
+    whole = state_of(None, [job])
+    sweep([job], whole)
+    assert records(resumed) == records(whole)
+
+
+def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
+    import tracemalloc
+
+    job = exhaustive_job()
+    job.tallies(1)
+    tracemalloc.start()
+    try:
+        peaks = []
+        for units in ((1,), (1, 2, 3, 4)):
+            tracemalloc.reset_peak()
+            for unit in units:
+                job.tallies(unit)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[0] < 64 * 2**20
+
+
+# Means.
+
+
+def test_the_exact_mean_is_that_of_the_oracle():
+    family = Family("categorical", "logits", "index", "float64")
+    means = lengths.drawn(family, 300)
+    exact = oracle.evaluate(means.problem)
+    mine = lengths.MeanOracle(means).answer(means.problem)
+    assert abs((mine.hi - exact.hi) + (mine.lo - exact.lo)) <= mine.rad + exact.rad
+    assert mine.rad <= abs(mine.hi) * 2.0**-70
+
+
+def test_a_sum_kept_in_float16_is_found_where_it_overflows():
+    family = Family("categorical", "logits", "index", "float16")
+    installed = miniatures.installed(miniatures.HalfAccumulator)
+    found = list(lengths.lines_of(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
+    assert found[0]["status"] == "agrees"
+    assert found[-1]["status"] == "disagrees"
+    right = miniatures.installed(miniatures.Categorical)
+    for line in lengths.lines_of(right, "miniature.Categorical", family, Ledger(), (10, 1000, 100_000)):
+        assert line["status"] == "agrees"
+        assert line["ratio"] <= 1
+
+
+# The command.
+
+
+@pytest.fixture
+def command(monkeypatch):
+    losses = (miniatures.Binary, WrongSignBelowMinusTen, miniatures.FloorsTheLog)
+    framework = miniatures.framework(*losses)
+    monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
+    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setattr(COMMAND, "load_suite", lambda cases: ([], Ledger()))
+
+    def run(*words):
+        return CliRunner().invoke(app, ["sweep", *words])
+
+    return run
+
+
+def test_its_exit_status_says_whether_something_is_wrong(command, tmp_path):
+    fast = ("--dtype", "float16", "--given", "logits")
+    assert command("miniature.Binary", *fast).exit_code == 0
+    failed = command("miniature.WrongSignBelowMinusTen", *fast, "--report", str(tmp_path))
+    assert failed.exit_code == 1
+    assert "negative_tail_label_1" in failed.output
+    kept = json.loads((tmp_path / "sweep.json").read_text())
+    worst = max((line for line in kept["lines"] if isinstance(line["ratio"], float)), key=lambda line: line["ratio"])
+    assert worst["status"] == "disagrees"
+    assert worst["case"].startswith("sweep/binary/logits/negative_")
+    rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert len(rows) == len(kept["lines"])
+    assert "disagrees" in (tmp_path / "sweep.md").read_text()
+
+
+def test_what_the_ledger_knows_is_no_failure_until_it_is_gone(command, monkeypatch):
+    words = ("--dtype", "float16", "--given", "logits")
+    about = {"case": "sweep/binary/logits/negative_*", "reason": "told"}
+
+    def known(function, **more):
+        ledger = Ledger([Known(function=function, **about, **more)])
+        monkeypatch.setattr(COMMAND, "load_suite", lambda cases: ([], ledger))
+
+    known("miniature.Wrong*", dtypes=("float32",))
+    assert "unexpected" in command("miniature.WrongSignBelowMinusTen", *words).output
+    known("miniature.Binary")
+    stale = command("miniature.Binary", *words)
+    assert stale.exit_code == 1
+    assert "stale" in stale.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("miniature.Nothing",), "no such function"),
+        (("miniature.Binary", "--dtype", "float64", "--exhaustive"), "2^64"),
+        (("miniature.Binary", "--given", "log_probabilities"), "nothing of what is asked for"),
+        (("miniature.Binary", "--lengths", "--pairs"), "--lengths goes with"),
+    ],
+)
+def test_what_cannot_be_swept_is_said(command, words, said):
+    done = command(*words)
+    assert said in str(done.exception)
+    assert isinstance(done.exception, registry.UserError)
+
+
+def test_it_fits_a_terminal_of_80_columns(command):
+    for line in command("miniature.FloorsTheLog", "--dtype", "float32", "--label", "1").output.splitlines():
+        assert len(line) <= 80
+
+
+def test_entries_of_the_ledger_name_regions_that_there_are():
+    shipped = load_suite()[1]
+    assert any(entry.case.startswith(SWEPT) for entry in shipped.entries)
+    lines.check_ledger(shipped)
+    lines.check_ledger(Ledger([Known(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))
+    with pytest.raises(Exception, match="no sweep has a region"):
+        lines.check_ledger(Ledger([Known(case="sweep/binary/logits/nowhere", function="x.Y")]))
+
+
+def test_functions_without_a_loss_for_each_input_are_asked_one_by_one(monkeypatch):
+    installed = miniatures.installed(miniatures.Binary)
+    family = Family("binary", "logits", "binary", "float16")
+    subject = Subject(installed, "miniature.Binary", family, (0, 1))
+    only_sums = subject.function.__class__(**{**vars(subject.function), "reductions": frozenset({"sum"})})
+    vars(subject)["function"] = only_sums
+    tallies = Job(subject).tallies(0)
+    assert {tally.status for tally in tallies.values()} == {"agrees"}
+    assert 300 < sum(tally.count for tally in tallies.values()) < 1000
