@@ -41,8 +41,10 @@ def traits(asked: Asked) -> frozenset[str]:
         found.add("dense_target")
     if handed.layout.class_axis != -1:
         found.add("moved_class_axis")
-    if handed.given == "probabilities" and bool(np.any((handed.predictions <= 0) | (handed.predictions >= 1))):
-        found.add("certain_prediction")
+    if handed.given == "probabilities":
+        with np.errstate(invalid="ignore"):
+            certain = (handed.predictions <= 0) | (handed.predictions >= 1)
+        found |= {"certain_prediction"} if bool(np.any(certain)) else set()
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and bool(np.all(problem.labels == ignored)):
         found.add("everything_ignored")
