@@ -114,13 +114,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Rule:
-    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants."""
+    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants.
+
+    features: what a problem has to ask for beside (see `problem_features`).
+    """
 
     convention: Convention
     versions: str = ""
     targets: frozenset[str] | None = None
     source: str = ""
     variants: frozenset[str] | None = None
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

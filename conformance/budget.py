@@ -30,15 +30,16 @@ subnormal ones, however small it is.  One that does it through log and log-sum-e
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
-an absolute error: 3u y' on both sides.  *The mean* divides
-once, by a divisor that is itself a sum.  *Underflow*: what is smaller than the smallest normal number may
-be flushed to zero.  *The bridge*: where a prediction was converted for the function, it was rounded once;
+an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D that is itself a sum, of weights w:
+what it is off by scales with sum |w|, which is more than |D| where weights of both signs cancel.  *Underflow*:
+what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted for the function, it was rounded once;
 that moves the loss by u |x dloss/dx|, counted up to the point where half of the digits are gone (1/sqrt(u)):
 what is lost beyond that is the bridge's doing and reported as such.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -123,7 +124,7 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            rounding = (DIVISION + summing(error.size) * weighed) * unit * (size / divisor)
+            rounding = (DIVISION + summing(error.size) * weighed) * cancelled(given, convention) * unit * (size / divisor)
             total = total / divisor + rounding + least(problem.dtype)
     return _finite(np.asarray(total))
 
@@ -317,6 +318,16 @@ def _binary(
     if e:
         error += 3 * y * (np.abs(positive) * np.where(weight_on != 0, on, 0.0) + np.where(weight_off != 0, off, 0.0))
     return loss, error + np.abs(loss)
+
+
+def cancelled(given: Rows, convention: Convention) -> float:
+    """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
+    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
+    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
+    if not negative or convention.mean_divides_by in ("kept", "samples"):
+        return 1.0
+    whole = abs(_divisor(given, convention))
+    return max(1.0, _divisor(dataclasses.replace(given, **negative), convention) / whole) if whole else 1.0
 
 
 def _divisor(given: Rows, convention: Convention) -> float:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import gradient
-from conformance.budget import DIVISION, ELEMENTARY, least, softmax_error, summing, underflow
+from conformance.budget import DIVISION, ELEMENTARY, cancelled, least, softmax_error, summing, underflow
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import numpy_info
@@ -51,6 +51,7 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
         factor = gradient.factors(problem, given, convention, _floats)
         weighed = convention.mean_divides_by not in ("kept", "samples")
         divided = DIVISION + summing(len(unweighted)) * weighed if problem.reduction == "mean" else 0.0
+        divided = divided * cancelled(given, convention) if divided else divided
         products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2 + divided
         if not given.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]

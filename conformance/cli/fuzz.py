@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import sys
 import time
@@ -33,7 +32,7 @@ from conformance.cli.shared import (
 from conformance.errors import UserError
 from conformance.fuzz import state
 from conformance.fuzz.drawing import KINDS, USUAL, Limits
-from conformance.fuzz.searching import Finding, Search, Tally, narrowed
+from conformance.fuzz.searching import Finding, Search, Tally, narrowed, single_threaded
 from conformance.fuzz.strategies import check_installed
 from conformance.loading import shipped
 from conformance.outcome import Outcome
@@ -47,8 +46,6 @@ SECONDS = 60.0
 """How long a search lasts where nothing says it."""
 KEPT_EVERY = 1.0
 """Seconds after which the state is written again."""
-SINGLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-"""Frameworks wake threads also for arrays of ten numbers, and then wait for them longer than the loss takes."""
 
 
 def fuzz(
@@ -89,8 +86,7 @@ def fuzz(
     Exit status 1 where something was found that the ledger does not know.
     """
     check_installed()
-    for name, value in SINGLE.items():
-        os.environ.setdefault(name, value)
+    single_threaded()
     here, missing = installed_among(framework or [])
     ledger = known.load(shipped() if cases is None else cases)
     selection = compiled(keyword) if keyword else None

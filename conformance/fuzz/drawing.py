@@ -306,7 +306,8 @@ class _Draft:
         if self.given == "probabilities":
             # Within a row only what leaves its sum alone.
             found += [] if self.categorical else [0.0, 1.0, span.normal, 1 - span.epsilon]
-            found += [span.least] if "subnormal_prediction" in kinds else []
+            # Of a few steps, because a quotient of one step or less may be rounded to 0.
+            found += [span.least * (16 if self.categorical else 1)] if "subnormal_prediction" in kinds else []
         else:
             found += [-0.0, -span.normal, -span.most]
             found += [span.normal, span.most] if self.given == "logits" else []

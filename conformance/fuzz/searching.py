@@ -8,6 +8,7 @@ every trait of a finding of the same function that went wrong in the same way.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import time
 from collections import Counter
@@ -22,7 +23,8 @@ from conformance.case import Case
 from conformance.errors import UserError
 from conformance.fuzz.drawing import Limits, chosen_case
 from conformance.fuzz.strategies import smallest
-from conformance.fuzz.traits import PLAIN, traits
+from conformance.fuzz.thinning import thinned
+from conformance.fuzz.traits import PLAIN, SMALL, traits
 from conformance.known import Ledger
 from conformance.oracle import Oracle
 from conformance.registry import Installed
@@ -171,7 +173,7 @@ class Search:
 
         try:
             if (case := smallest(choices, self.limits, DRAWN, still)) is not None:
-                still(case)
+                still(thinned(case, still))
         except _LongEnough:
             pass
         finally:
@@ -227,7 +229,7 @@ def finding_of(shown: Assessment, seed: int, position: int) -> Finding:
         function=item.function.name,
         version=item.installed.version,
         mark=mark(shown),
-        traits=tuple(sorted(traits(shown.asked) - PLAIN)),
+        traits=tuple(sorted(traits(shown.asked) - PLAIN - SMALL)),
         position=position,
         case=case.id,
         path=f"fuzz/{named}.yaml",
@@ -251,6 +253,15 @@ def mark(shown: Assessment) -> str:
     said = shown.verdict.explanation.partition("; ")[0]
     of = "" if shown.item.quantity == "loss" else f" ({shown.item.quantity})"
     return f"{shown.verdict.status}{of}: {_PLACE.sub('', _NUMBER.sub('N', said))}"
+
+
+def single_threaded() -> None:
+    """Have frameworks that are imported from now on compute in one thread, unless the user said otherwise.
+
+    They wake others also for arrays of ten numbers, and then wait for them longer than the loss takes.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), chosen: Wanted | None = None) -> Limits:
@@ -291,4 +302,4 @@ def _takes(function: Function, loss: Any, given: str, target: str) -> bool:
     return loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])
 
 
-__all__ = ["DRAWN", "Finding", "Search", "Tally", "finding_of", "mark", "narrowed"]
+__all__ = ["DRAWN", "Finding", "Search", "Tally", "finding_of", "mark", "narrowed", "single_threaded"]

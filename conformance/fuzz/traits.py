@@ -21,7 +21,9 @@ SHAPES = ("rank_1", "higher_rank", "output_weights", "moved_class_axis", "labels
 VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample")
 PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
-TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS, *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+SMALL = frozenset({"one_sample", "rank_1"})
+"""Traits that a case has once it is shrunk, whether they matter or not."""
+TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 
 
 def traits(asked: Asked) -> frozenset[str]:
@@ -29,7 +31,8 @@ def traits(asked: Asked) -> frozenset[str]:
 
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
     kinds of unusual and invalid input: `dense_target` (a number per class), `moved_class_axis`, `certain_prediction`
-    (a probability of 0 or 1), `everything_ignored`, `one_sample`, and `beyond_range` (see `ranges`).
+    (a probability of 0 or 1, or one that a clip makes that), `everything_ignored`, `one_sample`, and `beyond_range`
+    (see `ranges`).
     """
     problem, handed = asked.problem, asked.handed
     target = asked.item.function.target_as(problem.target_kind) or problem.target_kind
@@ -38,8 +41,10 @@ def traits(asked: Asked) -> frozenset[str]:
         found.add("dense_target")
     if handed.layout.class_axis != -1:
         found.add("moved_class_axis")
-    if handed.given == "probabilities" and bool(np.any((handed.predictions == 0) | (handed.predictions == 1))):
-        found.add("certain_prediction")
+    if handed.given == "probabilities":
+        with np.errstate(invalid="ignore"):
+            certain = (handed.predictions <= 0) | (handed.predictions >= 1)
+        found |= {"certain_prediction"} if bool(np.any(certain)) else set()
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and bool(np.all(problem.labels == ignored)):
         found.add("everything_ignored")

@@ -9,19 +9,28 @@ import numpy as np
 from conformance import adapter
 from conformance.case import Array, Problem
 from conformance.convention import Convention
-from conformance.mutants.losses import Binary, Categorical, minus_over, refuse, wide
+from conformance.mutants.losses import Binary, Categorical, Loss, minus_over, refuse, wide
 
 
-class Clips(Categorical):
+class _Clips(Loss):
+    """What clips, at both ends as the dtype of the predictions has them, also where it computes in a wider one."""
+
+    def clipped(self, p: Array, epsilon: float = 1e-7) -> Array:
+        """Probabilities within [epsilon, 1 - epsilon]."""
+        low, high = (np.asarray(end).astype(self.dtype).astype(p.dtype) for end in (epsilon, 1 - epsilon))
+        return np.minimum(np.maximum(p, low), high)
+
+
+class Clips(_Clips, Categorical):
     """Clips probabilities to [1e-7, 1 - 1e-7] and documents it."""
 
     documented = Convention(clip=1e-7)
 
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p)))
+        return np.asarray(np.log(self.clipped(p)))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return np.where(clipped(p) == p, minus_over(t, p), p.dtype.type(0))
+        return np.where(self.clipped(p) == p, minus_over(t, p), p.dtype.type(0))
 
 
 class Renormalises(Categorical):
@@ -41,56 +50,60 @@ class Renormalises(Categorical):
         return np.where(total == 0, np.nan, (slopes + self.add(counted)[..., np.newaxis]) / total).astype(p.dtype)
 
 
-class ClipsAndRenormalises(Categorical):
+class ClipsAndRenormalises(_Clips, Categorical):
     """Clips, then divides rows by their sum, and documents both."""
 
     documented = Convention(clip=1e-7, renormalise="after_clip")
 
     def log(self, p: Array) -> Array:
-        return self.log_softmax(np.log(clipped(p)))
+        return self.log_softmax(np.log(self.clipped(p)))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        u = clipped(p)
+        u = self.clipped(p)
         slopes = self.of_logits(np.log(u), t) / u
         return np.where(u == p, slopes, slopes * 0)
 
 
-class RenormalisesAndClips(Renormalises):
+class RenormalisesAndClips(_Clips, Renormalises):
     """Divides rows by their sum, then clips, and documents both."""
 
     documented = Convention(clip=1e-7, renormalise="before_clip")
 
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p / self.add(p)[..., np.newaxis])))
+        return np.asarray(np.log(self.clipped(p / self.add(p)[..., np.newaxis])))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
         u = p / self.add(p)[..., np.newaxis]
-        counted = np.where(clipped(u) == u, t, t.dtype.type(0))
+        counted = np.where(self.clipped(u) == u, t, t.dtype.type(0))
         return self.through_the_sum(p, minus_over(counted, u), counted)
 
 
-class BinaryClips(Binary):
+class BinaryClips(_Clips, Binary):
     """Clips probabilities to [1e-7, 1 - 1e-7] and documents it."""
 
     documented = Convention(clip=1e-7)
 
     def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        return super().logs_of_probabilities(clipped(p))
+        return super().logs_of_probabilities(self.clipped(p))
 
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
-        return np.where(clipped(p) == p, super().of_probabilities(p, on, off), p.dtype.type(0))
+        return np.where(self.clipped(p) == p, super().of_probabilities(p, on, off), p.dtype.type(0))
 
 
-class ClipsAtTheEpsilon(Categorical):
+class ClipsAtTheEpsilon(_Clips, Categorical):
     """Clips probabilities to [eps, 1 - eps] with the epsilon of their dtype and documents it."""
 
     documented = Convention(clip="dtype")
 
+    def clipped(self, p: Array, epsilon: float = 0.0) -> Array:
+        one = self.dtype.type(1)
+        return super().clipped(p, epsilon or float(np.nextafter(one, self.dtype.type(2)) - one))
+
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p, epsilon_of(p))))
+        return np.asarray(np.log(self.clipped(p)))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return np.where(clipped(p, epsilon_of(p)) == p, minus_over(t, p), p.dtype.type(0))
+        return np.where(self.clipped(p) == p, minus_over(t, p), p.dtype.type(0))
 
 
 class DividesByKept(Categorical):
@@ -207,17 +220,6 @@ class AveragesTheLastAxis(Binary):
         if (weights := adapter.sample_weights(problem, problem.sample_shape[:-1])) is not None:
             init["sample_weights"] = weights
         return init
-
-
-def clipped(p: Array, epsilon: float = 1e-7) -> Array:
-    """Probabilities within [epsilon, 1 - epsilon], both ends rounded to the dtype."""
-    return np.minimum(np.maximum(p, p.dtype.type(epsilon)), p.dtype.type(1 - epsilon))
-
-
-def epsilon_of(p: Array) -> float:
-    """The machine epsilon of the dtype."""
-    one = p.dtype.type(1)
-    return float(np.nextafter(one, p.dtype.type(2)) - one)
 
 
 DOCUMENTED = (

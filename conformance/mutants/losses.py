@@ -65,6 +65,7 @@ class Loss:
         predictions: [N, ..., C], or of any shape for binary losses; labels as the target says.  The reduced loss;
         the gradient of its sum, shaped as the predictions, where they are watched.
         """
+        self.dtype = (predictions.values if isinstance(predictions, Watched) else predictions).dtype
         with np.errstate(all="ignore"):
             if isinstance(predictions, Watched):
                 return self.gradient(predictions.values, labels)
@@ -369,8 +370,8 @@ def refuse(wrong: Any, why: str) -> None:
 
 
 def times(a: Array, b: Array) -> Array:
-    """a b, with 0 inf = 0."""
-    return np.where(a == 0, b.dtype.type(0), a * b)
+    """a b, with 0 inf = 0; 0 nan is nan."""
+    return np.where((a == 0) & ~np.isnan(b), b.dtype.type(0), a * b)
 
 
 def minus_over(t: Array, p: Array) -> Array:

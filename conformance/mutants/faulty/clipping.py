@@ -14,7 +14,6 @@ from conformance.mutants.documented import (
     FloorsTheLog,
     Renormalises,
     RenormalisesAndClips,
-    clipped,
 )
 from conformance.mutants.losses import Binary, Categorical
 
@@ -38,14 +37,14 @@ class ClipsAt1e8(Clips):
     """Clips at 1e-8 where it documents 1e-7."""
 
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p, 1e-8)))
+        return np.asarray(np.log(self.clipped(p, 1e-8)))
 
 
 class ClipsAt1e15(ClipsAtTheEpsilon):
     """Clips at 1e-15 where it documents the epsilon of the dtype."""
 
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p, 1e-15)))
+        return np.asarray(np.log(self.clipped(p, 1e-15)))
 
 
 class ClipsBelowOnly(Clips):
@@ -80,22 +79,22 @@ class ClipsAndAddsEpsilon(BinaryClips):
     """Clips at 1e-7 and adds 1e-7 once more inside of the logarithm, which it does not document."""
 
     def logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
-        p, tiny = clipped(p), p.dtype.type(1e-7)
+        p, tiny = self.clipped(p), p.dtype.type(1e-7)
         return -np.log(p + tiny), -np.log(1 - p + tiny)
 
 
-class ClipsTheSoftmax(Categorical):
-    """Takes logits through a softmax that it clips at 1e-7."""
+class ClipsTheSoftmax(Clips):
+    """Takes logits through a softmax that it clips, where it documents that it clips probabilities."""
 
     def log_softmax(self, z: Array) -> Array:
-        return np.asarray(np.log(clipped(np.exp(super().log_softmax(z)))))
+        return np.asarray(np.log(self.clipped(np.exp(super().log_softmax(z)))))
 
 
-class ClipsTheSigmoid(Binary):
-    """Takes logits through a sigmoid that it clips at 1e-7."""
+class ClipsTheSigmoid(BinaryClips):
+    """Takes logits through a sigmoid that it clips, where it documents that it clips probabilities."""
 
     def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
-        return self.logs_of_probabilities(clipped(1 / (1 + np.exp(-z))))
+        return self.logs_of_probabilities(self.clipped(1 / (1 + np.exp(-z))))
 
 
 class ClipsLogits(Binary):
@@ -166,21 +165,21 @@ class RenormalisesTooEarly(ClipsAndRenormalises):
     """Divides rows by their sum before it clips, where it documents after."""
 
     def log(self, p: Array) -> Array:
-        return RenormalisesAndClips.log(self, p)  # type: ignore[arg-type]
+        return np.asarray(np.log(self.clipped(p / self.add(p)[..., np.newaxis])))
 
 
 class RenormalisesTooLate(RenormalisesAndClips):
     """Divides rows by their sum after it clips, where it documents before."""
 
     def log(self, p: Array) -> Array:
-        return ClipsAndRenormalises.log(self, p)  # type: ignore[arg-type]
+        return self.log_softmax(np.log(self.clipped(p)))
 
 
 class LeavesRenormalisationOut(ClipsAndRenormalises):
     """Clips and does not divide rows by their sum, where it documents both."""
 
     def log(self, p: Array) -> Array:
-        return np.asarray(np.log(clipped(p)))
+        return np.asarray(np.log(self.clipped(p)))
 
 
 class RenormalisesByTheLargest(Renormalises):

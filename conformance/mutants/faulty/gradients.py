@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance.case import Array
 from conformance.convention import DEFINITION
-from conformance.mutants.documented import BinaryClips, Clips, ClipsAndRenormalises, Renormalises, clipped
+from conformance.mutants.documented import BinaryClips, Clips, ClipsAndRenormalises, Renormalises
 from conformance.mutants.losses import Binary, Categorical, minus_over, spread
 from conformance.mutants.ways import TakesTargetsOff, TakesTargetsOffOutputs
 
@@ -185,7 +185,7 @@ class GradientOfTheClip(Clips):
     """Divides by what was clipped, and does not stop there."""
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return minus_over(t, clipped(p))
+        return minus_over(t, self.clipped(p))
 
 
 class StopsOneTermAtTheClip(BinaryClips):
@@ -206,7 +206,7 @@ class GradientOfTheNormalised(ClipsAndRenormalises):
     """Returns the gradient with respect to rows that were clipped and divided by their sum."""
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return minus_over(t, clipped(p) / self.add(clipped(p))[..., np.newaxis])
+        return minus_over(t, self.clipped(p) / self.add(self.clipped(p))[..., np.newaxis])
 
 
 class NanWhereNothingCounts(Categorical):
