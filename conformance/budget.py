@@ -32,9 +32,9 @@ subnormal ones, however small it is.  One that does it through log and log-sum-e
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
 an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D that is itself a sum, of weights w:
 what it is off by scales with sum |w|, which is more than |D| where weights of both signs cancel.  *Underflow*:
-what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted for the function, it was rounded once;
-that moves the loss by u |x dloss/dx|, counted up to the point where half of the digits are gone (1/sqrt(u)):
-what is lost beyond that is the bridge's doing and reported as such.
+what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
+for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
+digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and reported as such.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            rounding = (DIVISION + summing(error.size) * weighed) * cancelled(given, convention) * unit * (size / divisor)
+            rounding = (
+                (DIVISION + summing(error.size) * weighed) * cancelled(given, convention) * unit * (size / divisor)
+            )
             total = total / divisor + rounding + least(problem.dtype)
     return _finite(np.asarray(total))
 

@@ -216,7 +216,9 @@ def clipped(
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
     low, high = given.clip
     near: Floats = np.zeros(())
-    coarse = float(np.spacing(np.asarray(low, dtype=given.x.dtype))) / low if low else 0.0  # of float16, 1e-7 is subnormal
+    coarse = (
+        float(np.spacing(np.asarray(low, dtype=given.x.dtype))) / low if low else 0.0
+    )  # of float16, 1e-7 is subnormal
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
         near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0] + coarse / 2, 0.0)

@@ -15,7 +15,8 @@ subtracted from every element, each of which knows S and its quotient to h(C) + 
 through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
 sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
 
-*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean* hands every sample 1 / D, which is rounded, and
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean*
+hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`budget.cancelled`), and
 which in float16 may be subnormal: then it is off by up to half of the smallest subnormal, however large the
 term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is smaller than the smallest number.
 """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Generator, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +45,8 @@ def mutants(
         bool, typer.Option("--right", help="Put the cases to right implementations instead; none may be caught.")
     ] = False,
     generated: Annotated[
-        int, typer.Option(min=0, metavar="N", help="With --right: N cases drawn at random instead of those of a folder.")
+        int,
+        typer.Option(min=0, metavar="N", help="With --right: N cases drawn at random instead of those of a folder."),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="With --generated: the same seed draws the same cases.")] = 0,
     as_json: Json = False,
@@ -78,7 +78,7 @@ def mutants(
         _alarms(_events(alarms_of, parts, count * len(parts)), f"{count} cases", count * len(parts), as_json)
 
 
-def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Iterator[Any]:
+def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generator[Any]:
     """What comes of the work, with a progress bar over the cases that it still has to put."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     told = 0

@@ -36,5 +36,7 @@ def chosen(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: s
         and (matches is None or matches(substring_of(f"{family_of(loss)}.{loss.__name__}")))
     ]
     if not found:
-        raise SelectionError(f"nothing is selected by -k {keyword!r}; `conformance mutants --list` prints what there is")
+        raise SelectionError(
+            f"nothing is selected by -k {keyword!r}; `conformance mutants --list` prints what there is"
+        )
     return found

@@ -18,7 +18,7 @@ class _Clips(Loss):
     def clipped(self, p: Array, epsilon: float = 1e-7) -> Array:
         """Probabilities within [epsilon, 1 - epsilon]."""
         low, high = (np.asarray(end).astype(self.dtype).astype(p.dtype) for end in (epsilon, 1 - epsilon))
-        return np.minimum(np.maximum(p, low), high)
+        return np.asarray(np.minimum(np.maximum(p, low), high))
 
 
 class Clips(_Clips, Categorical):

@@ -321,7 +321,7 @@ class Binary(Loss):
         return (1 - e) * y + e / 2 if self.smoothing else y
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
-        """y on + (1 - y) off, the positive weight applied."""
+        """Y on + (1 - y) off, the positive weight applied."""
         positive, negative = self.shares(y)
         return times(positive, on) + times(negative, off)
 
@@ -370,7 +370,7 @@ def refuse(wrong: Any, why: str) -> None:
 
 
 def times(a: Array, b: Array) -> Array:
-    """a b, with 0 inf = 0; 0 nan is nan."""
+    """A b, with 0 inf = 0; 0 nan is nan."""
     return np.where((a == 0) & ~np.isnan(b), b.dtype.type(0), a * b)
 
 

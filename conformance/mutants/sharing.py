@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ class ProcessLostError(UserError):
     """A process that shared the work ended before its part was done."""
 
 
-def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Iterator[T]:
+def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
     """What `work(*part)` yields for each part, as it comes; in this process where there is one part.
 
     work: a function at the top of a module; parts and what it yields must be picklable.  Raises what work raises.

@@ -221,7 +221,7 @@ class Log1pOfTheOthers(Categorical):
         top = z.max(axis=-1, keepdims=True)
         e = np.exp(z - top)
         np.put_along_axis(e, z.astype(np.float64).argmax(axis=-1)[..., np.newaxis], z.dtype.type(0), axis=-1)
-        return np.where(np.isnan(top), top, (z - top) - np.log1p(self.add(e))[..., np.newaxis])
+        return np.asarray(np.where(np.isnan(top), top, (z - top) - np.log1p(self.add(e))[..., np.newaxis]))
 
 
 class ShiftsByTheLabel(Categorical):
@@ -316,7 +316,7 @@ class Log1pByHand(Binary):
 
 
 class SoftplusOfTheSign(Binary):
-    """Takes softplus of minus the logit where the label is 1, of the logit where it is 0, and mixes where it is soft."""
+    """Takes one softplus, of the logit with the sign that the label says, and mixes two where it is soft."""
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
         loss = np.where(y == 1, on, off)
@@ -457,7 +457,7 @@ class LogOfSigmoidWidened(BinaryWidened):
 
 
 def shifted(loss: Categorical, z: Array, shift: Array) -> Array:
-    """log softmax through a log-sum-exp with another shift in rows where that is safe."""
+    """Log softmax through a log-sum-exp with another shift in rows where that is safe."""
     d = z - shift
     logs = d - np.log(loss.add(np.exp(d)))[..., np.newaxis]
     safe = np.all(np.abs(d) < SAFE[2], axis=-1, keepdims=True) & np.all(np.isfinite(z), axis=-1, keepdims=True)
@@ -466,7 +466,7 @@ def shifted(loss: Categorical, z: Array, shift: Array) -> Array:
 
 def digits_left(logs: Array) -> Array:
     """Where log-probabilities are neither so large nor so small that a dtype of twice the digits loses too many."""
-    return np.all((logs > -SAFE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True)
+    return np.asarray(np.all((logs > -SAFE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True))
 
 
 # Small numbers taken for 0.

@@ -104,8 +104,9 @@ class ReadsEveryElement(Categorical):
 
     def arranged(self, x: Array, y: Array) -> tuple[Array, Array]:
         base = x.base
-        gaps = isinstance(base, np.ndarray) and base.size > x.size and x.strides[-1] not in (0, x.itemsize)
-        return super().arranged(base.reshape(-1)[: x.size].reshape(x.shape) if gaps else x, y)
+        if base is not None and base.size > x.size and x.strides[-1] not in (0, x.itemsize):
+            x = base.reshape(-1)[: x.size].reshape(x.shape)
+        return super().arranged(x, y)
 
 
 class BroadcastsShapes(Binary):

@@ -65,7 +65,7 @@ class ClipsTheLogarithm(Clips):
     """Clips logarithms at log 1e-7 and not probabilities, which leaves the upper end alone and the lower exact."""
 
     def log(self, p: Array) -> Array:
-        return np.maximum(super(Clips, self).log(p), p.dtype.type(np.log(1e-7)))
+        return np.asarray(np.maximum(super(Clips, self).log(p), p.dtype.type(np.log(1e-7))))
 
 
 class ClipsOneTerm(BinaryClips):

@@ -151,7 +151,7 @@ class TakesAnyLabel(Categorical):
         super().check_labels(x, np.minimum(y, x.shape[-1] - 1) if self.target == "index" else y)
 
     def index(self, x: Array, y: Array) -> Array:
-        return np.minimum(super().index(x, y), x.shape[-1] - 1)
+        return np.asarray(np.minimum(super().index(x, y), x.shape[-1] - 1))
 
 
 class TakesOneLabelTooMany(Categorical):
@@ -175,7 +175,7 @@ class LosesLabelsOutside(Categorical):
     def targets(self, x: Array, y: Array) -> Array:
         if self.target == "distribution":
             return super().targets(x, y)
-        return (y[..., np.newaxis] == np.arange(x.shape[-1])).astype(x.dtype)
+        return np.asarray((y[..., np.newaxis] == np.arange(x.shape[-1])).astype(x.dtype))
 
 
 class NanForLabelsOutside(Categorical):

@@ -220,7 +220,7 @@ class NanForMinusInfinity(Categorical):
     """Returns nan for a logit of -inf, which has no share of anything."""
 
     def of_logits(self, z: Array, t: Array) -> Array:
-        return super().of_logits(z, t) + z * 0
+        return np.asarray(super().of_logits(z, t) + z * 0)
 
 
 class ClipsTheGradient(Categorical):
@@ -228,7 +228,7 @@ class ClipsTheGradient(Categorical):
 
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         ten = x.dtype.type(10)
-        return np.minimum(np.maximum(super().slopes(x, y, factor), -ten), ten)
+        return np.asarray(np.minimum(np.maximum(super().slopes(x, y, factor), -ten), ten))
 
 
 class FloorsTheGradientsDivisor(Binary):

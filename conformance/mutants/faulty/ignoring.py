@@ -98,7 +98,7 @@ class MultipliesByTheMask(Categorical):
     """Multiplies ignored losses by 0, which leaves an infinite one nan."""
 
     def masked(self, values: Array, kept: Array) -> Array:
-        return values * kept.astype(values.dtype)
+        return np.asarray(values * kept.astype(values.dtype))
 
 
 class ChecksIgnoredProbabilities(Categorical):

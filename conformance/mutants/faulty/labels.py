@@ -38,7 +38,7 @@ class HardensTargets(Categorical):
 
     def targets(self, x: Array, y: Array) -> Array:
         q = super().targets(x, y)
-        return np.eye(q.shape[-1], dtype=q.dtype)[q.argmax(axis=-1)]
+        return np.asarray(np.eye(q.shape[-1], dtype=q.dtype)[q.argmax(axis=-1)])
 
 
 class NormalisesTargets(Categorical):

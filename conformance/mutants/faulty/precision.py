@@ -57,7 +57,7 @@ class SingleLogarithm(Categorical):
 
     def log_softmax(self, z: Array) -> Array:
         d = z - z.max(axis=-1, keepdims=True)
-        return d - np.log(np.exp(d).sum(axis=-1, keepdims=True).astype(np.float32)).astype(z.dtype)
+        return np.asarray(d - np.log(np.exp(d).sum(axis=-1, keepdims=True).astype(np.float32)).astype(z.dtype))
 
 
 class SingleWeights(Categorical):

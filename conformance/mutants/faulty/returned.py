@@ -187,7 +187,7 @@ class NanForNoTargetTimesInfinity(Binary):
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
         positive = y if self.positive_weight is None else y * self.positive_weight
-        return positive * on + (1 - y) * off
+        return np.asarray(positive * on + (1 - y) * off)
 
 
 class NanForTheEmptySum(Binary):

@@ -36,7 +36,7 @@ class AddsSmoothing(Categorical):
 
     def smoothed(self, q: Array) -> Array:
         e = q.dtype.type(self.smoothing)
-        return q + e / q.dtype.type(q.shape[-1])
+        return np.asarray(q + e / q.dtype.type(q.shape[-1]))
 
 
 class SmoothsTheOtherWay(Categorical):
@@ -135,14 +135,14 @@ class SmoothsTowardsOne(Binary):
 
     def smoothed(self, y: Array) -> Array:
         e = y.dtype.type(self.smoothing)
-        return (1 - e) * y + e
+        return np.asarray((1 - e) * y + e)
 
 
 class SmoothsTowardsZero(Binary):
     """Smooths binary targets towards 0 instead of 1/2."""
 
     def smoothed(self, y: Array) -> Array:
-        return (1 - y.dtype.type(self.smoothing)) * y
+        return np.asarray((1 - y.dtype.type(self.smoothing)) * y)
 
 
 class SmoothsByTwice(Binary):
@@ -150,7 +150,7 @@ class SmoothsByTwice(Binary):
 
     def smoothed(self, y: Array) -> Array:
         e = y.dtype.type(self.smoothing)
-        return (1 - 2 * e) * y + e
+        return np.asarray((1 - 2 * e) * y + e)
 
 
 class SmoothsPositivesOnly(Binary):

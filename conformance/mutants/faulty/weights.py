@@ -45,7 +45,7 @@ class NormalisesSampleWeights(Categorical):
 
     def weighted(self, values: Array) -> Array:
         assert self.sample_weights is not None
-        return super().weighted(values) / self.sample_weights.mean()
+        return np.asarray(super().weighted(values) / self.sample_weights.mean())
 
 
 class TruncatesSampleWeights(Categorical):
@@ -61,7 +61,7 @@ class ClampsSampleWeights(Categorical):
 
     def weighted(self, values: Array) -> Array:
         assert self.sample_weights is not None
-        return values * np.maximum(self.sample_weights, values.dtype.type(0))
+        return np.asarray(values * np.maximum(self.sample_weights, values.dtype.type(0)))
 
 
 class FirstWeightForAll(Categorical):
@@ -170,7 +170,8 @@ class BroadcastsColumns(Categorical):
     """Keeps losses of labels (N, 1) as (N, 1), which broadcast against weights (N,) to (N, N)."""
 
     def weighted(self, values: Array) -> Array:
-        return values[..., np.newaxis] * self.sample_weights if self.column and values.ndim == 1 else super().weighted(values)
+        broadcasts = self.column and values.ndim == 1
+        return np.asarray(values[..., np.newaxis] * self.sample_weights) if broadcasts else super().weighted(values)
 
     def masked(self, values: Array, kept: Array) -> Array:
         return super().masked(values, kept[..., np.newaxis] if values.ndim > kept.ndim else kept)
