@@ -231,7 +231,7 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "  file       mine/categorical/x.yaml:*",
             "  how far    * x the allowed *",
             "  because    off by * budgets*",
-            "  reproduce  import conformance.tests.miniatures; *",
+            "  reproduce  import conformance.mutants.*",
             '  again      pytest -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none"',
         ]
     )

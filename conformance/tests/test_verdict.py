@@ -345,9 +345,8 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure():
     error, place, ratio, allowed, ulps = map(assessment.row.get, ("error", "where", "ratio", "budget", "ulps"))
     assert lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the allowed {allowed:.6g} ({ulps:.4g} ulp)"
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
-    start = (
-        "import conformance.tests.miniatures; import numpy as np; conformance.tests.miniatures.DropsSmoothing(given="
-    )
+    path = "conformance.mutants.faulty.smoothing"
+    start = f"import {path}; import numpy as np; {path}.DropsSmoothing(given="
     assert lines["reproduce"].startswith(start)
     assert lines["again"] == 'pytest -k "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"'
 
