@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,16 @@ def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 2
 def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: int = 256) -> list[Term]:
     """The answer as balls (or special floats), flat, at a fixed precision; for checks against printed digits."""
     return enclose(problem, convention, precision)[1]
+
+
+def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
+    """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
+    with ctx.workprec(256):
+        found = _divisor(rows(problem, convention), convention)
+    if isinstance(found, float):
+        return None
+    mantissa, exponent = found.mid().man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
 
 
 def answer_key(problem: Problem, convention: Convention) -> str:
