@@ -21,6 +21,8 @@ from conformance.loading import KNOWN, files_below
 from conformance.registry import within
 
 SCHEMA = "known.schema.json"
+RELATION = "relation/"
+"""What the case of an entry about a relation begins with: `relation/<its name>/<case>`."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]
@@ -31,7 +33,8 @@ Row = tuple[str, str, str, str, str]
 class Known:
     """One known discrepancy.
 
-    case, function: id and name, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
+    case, function: id and name, or a glob in which * stands for anything; the case of a broken relation is
+    `relation/<its name>/<id>`.  versions: PEP 440 specifiers, empty for all.
     dtypes, reductions, variants: empty for all.  reproducer: Python source; shows: what it prints.
     """
 
@@ -56,6 +59,16 @@ class Known:
     def told(self) -> str:
         """Why, and where to read more."""
         return f"{self.reason} ({self.see})" if self.see else self.reason
+
+    @property
+    def relation(self) -> str:
+        """The name of the relation that this entry says is broken; "" for an entry about cases."""
+        return self.case.split("/")[1] if self.case.startswith(RELATION) else ""
+
+    @property
+    def of_case(self) -> str:
+        """The id or glob of the cases themselves, whatever it is about them."""
+        return self.case.removeprefix(f"{RELATION}{self.relation}/") if self.relation else self.case
 
     def names(self, case: str) -> bool:
         """Whether `case`, an id, is one of those this entry is about."""
@@ -110,7 +123,7 @@ class Ledger:
         return [
             entry
             for entry in self.entries
-            if not any(map(entry.concerns, functions)) or not any(map(entry.names, cases))
+            if not any(map(entry.concerns, functions)) or not any(map(_glob(entry.of_case).fullmatch, cases))
         ]
 
     def unused(self, asked: Iterable[Row]) -> list[Known]:

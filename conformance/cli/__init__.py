@@ -16,6 +16,7 @@ import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.look import expect, lint, listing, show
+from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
 from conformance.errors import UserError
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(listing, name="list")
+app.command("relations")(relations)
 for look in (show, expect, lint):
     app.command()(look)
 for held in (diff, audit, bisect, history, accept, merge):

@@ -4,9 +4,9 @@ A relation says one problem in two ways and how the two answers hang together (`
 `instances` chooses what is asked, `check` asks both sides and judges, `shown` prints.
 """
 
-from conformance.relations.catalogue import RELATIONS
-from conformance.relations.checking import PREFIX, Finding, Instance, check
+from conformance.relations.catalogue import RELATIONS, check_names
+from conformance.relations.checking import Finding, Instance, check, gone
 from conformance.relations.choosing import instances
 from conformance.relations.relation import Relation, Restated
 
-__all__ = ["PREFIX", "RELATIONS", "Finding", "Instance", "Relation", "Restated", "check", "instances"]
+__all__ = ["RELATIONS", "Finding", "Instance", "Relation", "Restated", "check", "check_names", "gone", "instances"]

@@ -31,7 +31,7 @@ def backwards(problem: Problem, convention: Convention) -> Restated | None:
     return Restated(
         problem,
         (other,),
-        lambda answers: np.flip(answers[0], [axis for axis in axes if axis < answers[0].ndim]),
+        lambda answers: np.flip(answers[0], tuple(axis for axis in axes if axis < answers[0].ndim)),
     )
 
 

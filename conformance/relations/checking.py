@@ -12,7 +12,7 @@ exact to one rounding.  nan and infinities must be in the same places, and eithe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never
@@ -20,11 +20,11 @@ from typing import assert_never
 import numpy as np
 
 from conformance import budget
-from conformance.adapter import Call, Tensor, described, lowered, reproducer
+from conformance.adapter import Call, Function, Tensor, described, lowered, reproducer
 from conformance.case import MustRaise, NoRightAnswer, Problem
 from conformance.convention import Convention
 from conformance.domain import examine, numpy_info
-from conformance.known import Known, Ledger
+from conformance.known import RELATION, Known, Ledger
 from conformance.oracle import Exact, divisor
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.relations.relation import Floats, Relation, Restated
@@ -34,7 +34,6 @@ from conformance.verdict import Comparison, compare
 
 UNIT = 2.0**-53
 """Unit roundoff of float64, in which answers are added up."""
-PREFIX = "relation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +82,10 @@ class Instance:
     item: Item
 
     @property
+    def function(self) -> Function:
+        return self.item.function
+
+    @property
     def id(self) -> str:
         """`torch.CrossEntropyLoss-shifted_logits-categorical/seed/plain-float32-mean`, as pytest shows it."""
         item = self.item
@@ -123,10 +126,18 @@ def _side(item: Item, problem: Problem, converted: bool) -> Side | None:
     if unsupported(function, item.case, problem) is not None:
         return None
     convention = rule_of(item, problem).convention
+    if _unsaid(problem, convention):
+        return None
     handed, name = bridged(problem, function.native(problem.given))
     if refused(handed, convention) or examine(handed) & convention.rejects:
         return None
     return Side(problem, handed, convention, lowered(function, handed), converted or bool(name))
+
+
+def _unsaid(problem: Problem, convention: Convention) -> bool:
+    """Whether labels bring an axis along that a function would average, of which its convention does not speak."""
+    averaged = problem.loss == "binary" and convention.binary_outputs == "mean_of_last_axis"
+    return averaged and problem.predictions.ndim == 1 and problem.layout.labels == "column"
 
 
 def _factors(restated: Restated, whole: Side, parts: Sequence[Side]) -> tuple[float | Floats, ...] | None:
@@ -184,10 +195,11 @@ class Finding:
 
     @property
     def expected(self) -> str:
-        """`ok`, `known`, `unexpected`, or `stale`: the ledger knows this relation as broken, and it holds."""
+        """`ok`, `known`, `unexpected`, or `stale`: the ledger knows just this as broken, and it holds."""
         if self.why:
             return "unexpected" if self.known is None else "known"
-        return "stale" if self.known is not None and self.known.case.startswith(PREFIX) else "ok"
+        exact = self.known is not None and self.known.relation and "*" not in self.known.case
+        return "stale" if exact else "ok"
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -214,7 +226,9 @@ class Finding:
         if self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
         sides = zip(_distinct(self.statement), self.calls, strict=True)
-        lines += [f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)]
+        lines += [
+            f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)
+        ]
         lines.append(f'  again      conformance relations -k "{self.instance.id.replace("-", " and ")}"')
         return "\n".join(lines)
 
@@ -232,6 +246,15 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> Finding:
     known = _known(instance, statement, ledger)
     held = _held(instance, statement, dict(zip(sides, outcomes, strict=True)))
     return Finding(instance, statement, outcomes, *held, known)
+
+
+def gone(findings: Iterable[Finding]) -> list[Known]:
+    """The entries with a glob about relations that hold wherever they were asked: of a whole run, they are stale."""
+    held: dict[Known, bool] = {}
+    for finding in findings:
+        if finding.known is not None and finding.known.relation and "*" in finding.known.case:
+            held[finding.known] = held.get(finding.known, True) and not finding.why
+    return [entry for entry, everywhere in held.items() if everywhere]
 
 
 Held = tuple[str, Comparison | None, Floats | None]
@@ -330,7 +353,9 @@ def _not_overflown(statement: Statement, whole: Returned, follows: Floats, allow
     least = min(float(np.min(np.abs(factor))) for factor in statement.factors)
     largest = least * numpy_info(statement.whole.handed.dtype)[3]
     with np.errstate(invalid="ignore"):
-        beyond = np.isinf(follows) & (np.abs(whole.value) + allowed > largest) & (np.sign(whole.value) == np.sign(follows))
+        beyond = (
+            np.isinf(follows) & (np.abs(whole.value) + allowed > largest) & (np.sign(whole.value) == np.sign(follows))
+        )
     return np.where(beyond, whole.value, follows)
 
 
@@ -338,7 +363,7 @@ def _known(instance: Instance, statement: Statement, ledger: Ledger) -> Known | 
     """The entry about this relation on this case, or about the case as one of the sides asks it."""
     item = instance.item
     there = item.installed
-    names = [f"{PREFIX}/{instance.relation.name}/{item.case.id}", item.case.id]
+    names = [f"{RELATION}{instance.relation.name}/{item.case.id}", item.case.id]
     asked = dict.fromkeys((side.problem.dtype, side.problem.reduction) for side in statement.sides)
     asked = {(item.dtype, item.reduction): None, **asked}
     for name in names:

@@ -10,6 +10,7 @@ import numpy as np
 from conformance.adapter import Function
 from conformance.case import Array, Problem, numpy_dtype
 from conformance.convention import Convention
+from conformance.relations.predictions import clipped
 from conformance.relations.relation import (
     Relation,
     Restated,
@@ -18,11 +19,9 @@ from conformance.relations.relation import (
     nameable,
     narrowed,
     opted,
-    sample_axes,
     stated,
     taken,
 )
-from conformance.relations.predictions import clipped
 
 SMOOTHING = 0.5
 """With it a smoothed label is exact for two classes and for four."""
@@ -180,7 +179,9 @@ RELATIONS = (
     Relation("permuted_outputs", "No output is different for where it stands.", is_binary, with_outputs_backwards),
     Relation("opposite_outputs", "To say no to the opposite is to say yes.", is_symmetric, turned_round),
     Relation(
-        "other_encoding", "An index label and its one-hot row say the same.", takes_both_encodings,
+        "other_encoding",
+        "An index label and its one-hot row say the same.",
+        takes_both_encodings,
         in_the_other_encoding,
     ),
     Relation("no_smoothing", "Smoothing by 0 smooths nothing.", is_unsmoothed, with_smoothing_of_zero),
@@ -191,7 +192,10 @@ RELATIONS = (
         smoothed_beforehand,
     ),
     Relation(
-        "mixed_labels", "A soft label has the mixture of the losses it is a mixture of.", takes_losses_apart, taken_apart
+        "mixed_labels",
+        "A soft label has the mixture of the losses it is a mixture of.",
+        takes_losses_apart,
+        taken_apart,
     ),
     Relation("two_classes", "One output is two classes.", takes_both_losses, of_two_classes),
 )

@@ -82,9 +82,7 @@ RELATIONS = (
         takes_another_axis,
         with_classes_first,
     ),
-    Relation(
-        "classes_second", "Classes may be on axis 1, where that is said.", takes_axis_1, with_classes_second
-    ),
+    Relation("classes_second", "Classes may be on axis 1, where that is said.", takes_axis_1, with_classes_second),
     Relation(
         "labels_in_a_column",
         "Labels of shape (N, 1) are those of shape (N,), and broadcast against nothing.",

@@ -1,7 +1,7 @@
 """Predictions: shifted, normalised, of another kind, in a wider dtype.
 
-A shift of arbitrary logits is not exact: 0.1 + 8 is rounded.  So the logits of both sides are rounded to a grid first, on
-which the shift is.  Probabilities that are made from logits are rounded once each, which the budget has a term for.
+A shift of arbitrary logits is not exact: 0.1 + 8 is rounded.  So the logits of both sides are rounded to a grid first,
+on which the shift is.  Probabilities that are made from logits are rounded once each, which the budget has a term for.
 Where a function says that it clips probabilities, or floors their logarithms, they must lie where it does neither.
 """
 
@@ -115,16 +115,22 @@ def widened(problem: Problem, convention: Convention) -> Restated | None:
 RELATIONS = (
     Relation("shifted_logits", "What is added to all logits of a row changes no probability.", has_logits, shifted),
     Relation(
-        "normalised_logits", "Logarithms of probabilities are logits of the same probabilities.", takes_logits,
+        "normalised_logits",
+        "Logarithms of probabilities are logits of the same probabilities.",
+        takes_logits,
         normalised,
     ),
     Relation(
-        "as_probabilities", "Logits and the probabilities they stand for have the same loss.",
-        takes_probabilities_too, as_probabilities,
+        "as_probabilities",
+        "Logits and the probabilities they stand for have the same loss.",
+        takes_probabilities_too,
+        as_probabilities,
     ),
     Relation(
-        "as_log_probabilities", "Logits and the log-probabilities they stand for have the same loss.",
-        takes_log_probabilities_too, as_log_probabilities,
+        "as_log_probabilities",
+        "Logits and the log-probabilities they stand for have the same loss.",
+        takes_log_probabilities_too,
+        as_log_probabilities,
     ),
     Relation("in_float64", "The same numbers in a wider dtype have the same loss.", is_narrow, widened),
 )

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapter import Function
-from conformance.case import Array, Options, Problem
+from conformance.case import Array, Problem
 from conformance.convention import Convention
 
 Floats = npt.NDArray[np.float64]

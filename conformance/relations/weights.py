@@ -128,10 +128,12 @@ def weighs_positives_and_samples(problem: Problem, function: Function) -> bool:
     return plain and problem.target_kind == "binary" and "sample_weights" in function.options
 
 
-def positives_as_samples(problem: Problem, convention: Convention) -> Restated:
+def positives_as_samples(problem: Problem, convention: Convention) -> Restated | None:
     """The positive weight as the weight of each output whose label is 1."""
     weights = problem.options.positive_weight
     assert weights is not None
+    if convention.binary_outputs != "each":
+        return None
     of_output = np.where(problem.labels == 1, weights, weights.dtype.type(1)).astype(weights.dtype)
     return Restated(problem, (opted(problem, positive_weight=None, sample_weights=of_output),))
 
@@ -142,18 +144,16 @@ RELATIONS = (
     of_one("positive_weight", "Positive labels that weigh 1 weigh as the others."),
     scaled("class_weights", "Four times the class weights are four times the losses."),
     scaled("sample_weights", "Four times the sample weights are four times the losses."),
-    Relation(
-        "left_out_sample", "A sample of weight 0 is as good as left out.", takes_sample_weights, without_weight
-    ),
+    Relation("left_out_sample", "A sample of weight 0 is as good as left out.", takes_sample_weights, without_weight),
     Relation("left_out_class", "A class of weight 0 is as good as left out.", takes_class_weights, without_class),
     Relation(
-        "class_weights_of_samples",
+        "weighted_classes",
         "A class weighs what each of its samples then weighs.",
         weighs_classes_and_samples,
         classes_as_samples,
     ),
     Relation(
-        "positive_weight_of_outputs",
+        "weighted_positives",
         "Positive labels weigh what each of their outputs then weighs.",
         weighs_positives_and_samples,
         positives_as_samples,
