@@ -14,6 +14,7 @@ from conformance.relations.relation import (
     batched,
     flat,
     ignored,
+    opted,
     placed,
     sample_axes,
     taken,
@@ -91,6 +92,17 @@ def without_ignored(problem: Problem, convention: Convention) -> Restated | None
     return Restated(problem, (taken(flat(problem), np.flatnonzero(~gone)),), placed(~gone))
 
 
+def can_begin_to_ignore(problem: Problem, function: Function) -> bool:
+    options = problem.options
+    return problem.target == "index" and options.ignore_index is None and "ignore_index" in function.options
+
+
+def with_a_class_ignored(problem: Problem, convention: Convention) -> Restated | None:
+    """Without the samples of a class that is ignored: of the lowest label, which may be 0."""
+    counted = problem.labels[~ignored(problem, convention)]
+    return without_ignored(opted(problem, ignore_index=int(counted.min())), convention) if counted.size else None
+
+
 RELATIONS = (
     Relation("permuted_samples", "No sample is different for where it stands in the batch.", always, backwards),
     Relation(
@@ -114,4 +126,7 @@ RELATIONS = (
         from_the_losses,
     ),
     Relation("left_out_ignored", "An ignored sample is as good as left out.", can_ignore, without_ignored),
+    Relation(
+        "left_out_label", "Any class can be ignored, the first as well.", can_begin_to_ignore, with_a_class_ignored
+    ),
 )

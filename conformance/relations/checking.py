@@ -29,7 +29,7 @@ from conformance.oracle import Exact, divisor
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.relations.relation import Floats, Relation, Restated
 from conformance.rows import refused, rows
-from conformance.suite import Item, Performer, bridged, problem_of, rule_of, unsupported
+from conformance.suite import Item, Performer, bridged, rule_of, unsupported
 from conformance.verdict import Comparison, compare
 
 UNIT = 2.0**-53
@@ -76,10 +76,11 @@ class Statement:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One relation on one item: one test."""
+    """One relation on one item, and the problem that the item asks: one test."""
 
     relation: Relation
     item: Item
+    problem: Problem
 
     @property
     def function(self) -> Function:
@@ -94,8 +95,7 @@ class Instance:
     @functools.cached_property
     def statement(self) -> Statement | None:
         """Both sides; None where the function cannot say one of them, or says both with the same call."""
-        item, relation = self.item, self.relation
-        problem = problem_of(item.case, item.dtype, item.reduction)
+        item, relation, problem = self.item, self.relation, self.problem
         if isinstance(item.case.expect, MustRaise | NoRightAnswer) or not relation.concerns(problem, item.function):
             return None
         convention = rule_of(item, problem).convention
@@ -311,16 +311,15 @@ def _unanswered(outcome: Outcome) -> str:
 
 def _misfit(instance: Instance, statement: Statement, answers: Mapping[Side, Returned]) -> str:
     """What is wrong with answers before their values are looked at; "" if nothing is."""
-    whole = answers[statement.whole]
     declared = instance.item.function.result_dtype
+    one_dtype = len({side.problem.dtype for side in answers}) == 1
     for side, answer in answers.items():
         if instance.relation.again and answer.mutated:
             return f"the call changed its argument {', '.join(answer.mutated)} in place, for whoever asks again"
         if answer.value.shape != side.shape:
             return f"one side has shape {answer.value.shape}, where {side.shape} is due"
-        due = whole.dtype
-        if side.problem.dtype != statement.whole.problem.dtype:
-            due = side.problem.dtype if declared == "same" else declared
+        due = side.problem.dtype if declared == "same" else declared
+        due = answers[statement.whole].dtype if one_dtype else due
         if answer.dtype != due:
             return f"one side has dtype {answer.dtype}, where {due} is due"
     return ""

@@ -5,6 +5,8 @@ A restatement that the dtype does not hold exactly, such as 1 - p or a smoothed 
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from conformance.adapter import Function
@@ -75,7 +77,8 @@ def turned_round(problem: Problem, convention: Convention) -> Restated | None:
     x = problem.predictions
     predictions = -x if problem.given == "logits" else complement(x)
     labels = complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
-    if predictions is None or labels is None or clipped(problem, convention):
+    unfloored = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
+    if predictions is None or labels is None or clipped(problem, unfloored):
         return None
     labels = labels if problem.labels.dtype.kind == "f" else labels.astype(problem.labels.dtype)
     return Restated(problem, (stated(problem, predictions=predictions, labels=labels),))

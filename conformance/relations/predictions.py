@@ -17,7 +17,7 @@ from conformance.bridge import bridge
 from conformance.case import Problem, numpy_dtype
 from conformance.convention import Convention
 from conformance.domain import numpy_info
-from conformance.relations.relation import Relation, Restated, opted, stated
+from conformance.relations.relation import Relation, Restated, finite, opted, stated
 from conformance.rows import rows
 
 SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
@@ -93,6 +93,66 @@ def clipped(problem: Problem, convention: Convention) -> bool:
     return not bool(np.all((p >= max(low, floor)) & (p <= high)))
 
 
+def takes_logits_too(problem: Problem, function: Function) -> bool:
+    both = {"logits", "probabilities"} <= set(function.takes)
+    return problem.given == "probabilities" and both and problem.loss == "categorical"
+
+
+def as_logits(problem: Problem, convention: Convention) -> Restated | None:
+    """The logarithms of probabilities that sum to 1 exactly."""
+    p = problem.predictions.astype(np.float64)
+    sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
+    if any(total != 1 for total in sums) or clipped(problem, convention):
+        return None
+    return Restated(problem, (bridge(problem, "logits")[0],), converted=True)
+
+
+def takes_probabilities(problem: Problem, function: Function) -> bool:
+    return problem.given == "probabilities" and "probabilities" in function.takes
+
+
+def clipped_beforehand(problem: Problem, convention: Convention) -> Restated | None:
+    """Probabilities where a function documents that it moves them to."""
+    ends = rows(problem, convention).clip
+    if ends is None or convention.renormalise == "before_clip":
+        return None
+    with np.errstate(invalid="ignore"):
+        inside = np.clip(problem.predictions.astype(np.float64), *ends).astype(problem.predictions.dtype)
+    if np.array_equal(inside, problem.predictions, equal_nan=True):
+        return None
+    return Restated(problem, (stated(problem, predictions=inside),))
+
+
+def takes_rows(problem: Problem, function: Function) -> bool:
+    return takes_probabilities(problem, function) and problem.loss == "categorical"
+
+
+def halved(problem: Problem, convention: Convention) -> Restated | None:
+    """Rows of half their sum, for a function that divides by it."""
+    half = problem.predictions * problem.predictions.dtype.type(0.5)
+    exact = np.array_equal(half.astype(np.float64) * 2, problem.predictions.astype(np.float64), equal_nan=True)
+    other = stated(problem, predictions=half)
+    if not exact or convention.renormalise == "no" or clipped(problem, convention) or clipped(other, convention):
+        return None
+    return Restated(problem, (other,))
+
+
+def takes_crisp_rows(problem: Problem, function: Function) -> bool:
+    crisp = problem.target_kind in ("index", "one_hot") and not problem.options.label_smoothing
+    return crisp and takes_rows(problem, function)
+
+
+def with_others_halved(problem: Problem, convention: Convention) -> Restated | None:
+    """Another share for the classes that are not the label, for a function that takes rows as they are."""
+    classes = problem.predictions.shape[-1]
+    index = problem.target == "index"
+    label = problem.labels[..., np.newaxis] == np.arange(classes) if index else problem.labels != 0
+    half = problem.predictions * problem.predictions.dtype.type(0.5)
+    if convention.renormalise != "no" or not finite(problem):
+        return None
+    return Restated(problem, (stated(problem, predictions=np.where(label, problem.predictions, half)),))
+
+
 def is_narrow(problem: Problem, function: Function) -> bool:
     return problem.dtype != "float64" and problem.given in function.takes and "float64" in function.dtypes
 
@@ -131,6 +191,20 @@ RELATIONS = (
         "Logits and the log-probabilities they stand for have the same loss.",
         takes_log_probabilities_too,
         as_log_probabilities,
+    ),
+    Relation("as_logits", "Logarithms of probabilities are logits of them.", takes_logits_too, as_logits),
+    Relation(
+        "clipped_beforehand",
+        "A probability has the loss of the one that it is documented to be clipped to.",
+        takes_probabilities,
+        clipped_beforehand,
+    ),
+    Relation("halved_rows", "Rows that are divided by their sum may have any.", takes_rows, halved),
+    Relation(
+        "other_probabilities",
+        "Of a row that is taken as it is only the probability of the label counts.",
+        takes_crisp_rows,
+        with_others_halved,
     ),
     Relation("in_float64", "The same numbers in a wider dtype have the same loss.", is_narrow, widened),
 )
