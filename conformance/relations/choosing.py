@@ -87,11 +87,11 @@ def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
 
 
 def _size(problem: Problem) -> frozenset[str]:
-    """How large and how small predictions are, in steps of 2**16; what kind of class is ignored; many classes."""
+    """How large and how small predictions are, in steps of 2**8; what kind of class is ignored; many classes."""
     x = np.abs(problem.predictions.astype(np.float64))
     x = x[np.isfinite(x) & (x > 0)]
-    ends = {int(np.log2(end)) // 16 for end in (x.min(), x.max())} if x.size else set()
-    found = {f"2**{16 * end}" for end in ends}
+    ends = {int(np.log2(end)) // 8 for end in (x.min(), x.max())} if x.size else set()
+    found = {f"2**{8 * end}" for end in ends}
     ignored = problem.options.ignore_index
     if ignored is not None:
         found.add("ignored_class_0" if ignored == 0 else "ignored_class" if ignored > 0 else "ignored_label")

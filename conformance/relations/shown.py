@@ -33,7 +33,7 @@ def table(findings: Iterable[Finding]) -> Iterator[str]:
             cells = [_cell(*(counts[relation.name, name, state] for state in STATES)) for name in block]
             yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
     yield ""
-    yield "36 held; 36+2: 2 more are known to be broken; 3!: 3 are broken; -: not applicable"
+    yield "36: so many held; 36+2: 2 more are known to be broken; 3!: broken; -: none there"
 
 
 STATES = ("ok", "known", "unexpected", "stale")
