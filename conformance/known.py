@@ -22,7 +22,8 @@ from conformance.registry import within
 
 SCHEMA = "known.schema.json"
 RELATION = "relation/"
-"""What the case of an entry about a relation begins with: `relation/<its name>/<case>`."""
+"""What the case of an entry about a relation begins with: `relation/<its name>/<case>`, or `relation/<its name>/asks/`
+and the options and layouts that one side or the other asks for, sorted, with / between them."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]
@@ -33,8 +34,8 @@ Row = tuple[str, str, str, str, str]
 class Known:
     """One known discrepancy.
 
-    case, function: id and name, or a glob in which * stands for anything; the case of a broken relation is
-    `relation/<its name>/<id>`.  versions: PEP 440 specifiers, empty for all.
+    case, function: id and name, or a glob in which * stands for anything; see `RELATION`
+    for what it is where a relation is broken.  versions: PEP 440 specifiers, empty for all.
     dtypes, reductions, variants: empty for all.  reproducer: Python source; shows: what it prints.
     """
 
@@ -67,8 +68,9 @@ class Known:
 
     @property
     def of_case(self) -> str:
-        """The id or glob of the cases themselves, whatever it is about them."""
-        return self.case.removeprefix(f"{RELATION}{self.relation}/") if self.relation else self.case
+        """The id or glob of the cases themselves, whatever it is about them; * where it is about what is asked."""
+        case = self.case.removeprefix(f"{RELATION}{self.relation}/") if self.relation else self.case
+        return "*" if self.relation and case.startswith("asks/") else case
 
     def names(self, case: str) -> bool:
         """Whether `case`, an id, is one of those this entry is about."""

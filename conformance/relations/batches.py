@@ -85,9 +85,10 @@ def can_ignore(problem: Problem, function: Function) -> bool:
 
 
 def without_ignored(problem: Problem, convention: Convention) -> Restated | None:
-    """Without the samples whose label is ignored, which are on one axis then."""
+    """Without the samples whose label is ignored, which are on one axis then; what they weigh must be finite."""
     gone = ignored(problem, convention)
-    if not gone.any() or gone.all():
+    weights = flat(problem).options.sample_weights
+    if not gone.any() or gone.all() or (weights is not None and not np.all(np.isfinite(weights[gone.reshape(-1)]))):
         return None
     return Restated(problem, (taken(flat(problem), np.flatnonzero(~gone)),), placed(~gone))
 

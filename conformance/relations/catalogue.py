@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import Known, Ledger
@@ -20,8 +21,8 @@ RELATIONS: tuple[Relation, ...] = (
 
 def check_names(ledger: Ledger) -> None:
     """Raise CaseErrors where the ledger is about relations that there are not."""
-    names = {relation.name for relation in RELATIONS}
-    wrong = [entry for entry in ledger.entries if entry.relation and entry.relation not in names]
+    names = [relation.name for relation in RELATIONS]
+    wrong = [entry for entry in ledger.entries if entry.relation and not fnmatch.filter(names, entry.relation)]
     if wrong:
         raise CaseErrors(tuple(map(_unknown, wrong)))
 

@@ -359,10 +359,14 @@ def _not_overflown(statement: Statement, whole: Returned, follows: Floats, allow
 
 
 def _known(instance: Instance, statement: Statement, ledger: Ledger) -> Known | None:
-    """The entry about this relation on this case, or about the case as one of the sides asks it."""
+    """The entry about this relation on this case, about the case as a side asks it, or about what the sides ask."""
     item = instance.item
     there = item.installed
-    names = [f"{RELATION}{instance.relation.name}/{item.case.id}", item.case.id]
+    about = f"{RELATION}{instance.relation.name}/"
+    features = {
+        name for side in statement.sides for name in (*side.problem.options.names(), *side.problem.layout.names())
+    }
+    names = [about + item.case.id, item.case.id, "/".join([f"{about}asks", *sorted(features)])]
     asked = dict.fromkeys((side.problem.dtype, side.problem.reduction) for side in statement.sides)
     asked = {(item.dtype, item.reduction): None, **asked}
     for name in names:

@@ -69,7 +69,10 @@ def with_outputs_backwards(problem: Problem, convention: Convention) -> Restated
 
 
 def is_symmetric(problem: Problem, function: Function) -> bool:
-    return problem.loss == "binary" and problem.given != "log_probabilities" and problem.options.positive_weight is None
+    plain = problem.given in ("logits", "probabilities") and problem.options.positive_weight is None
+    return (
+        problem.loss == "binary" and plain and problem.given in function.takes
+    )  # a bridge loses one end before the other
 
 
 def turned_round(problem: Problem, convention: Convention) -> Restated | None:

@@ -226,7 +226,8 @@ def test_it_knows_what_a_mean_divides_by_exactly():
 # What is said
 
 
-PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], dtypes=("float32",), reductions=("none",), id="a/b/plain")
+SMALL = {"dtypes": ("float32",), "reductions": ("none",), "id": "a/b/plain"}
+PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], **SMALL)
 
 
 def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> Finding:
@@ -268,6 +269,8 @@ def test_a_process_that_dies_breaks_a_relation():
         ("relation/permuted_classes/a/b/plain", "known", "stale"),
         ("relation/permuted_classes/a/*", "known", "ok"),
         ("relation/permuted_samples/a/b/plain", "unexpected", "ok"),
+        ("relation/*/asks*", "known", "ok"),
+        ("relation/permuted_classes/asks/*label_smoothing*", "unexpected", "ok"),
     ],
 )
 def test_it_tells_what_the_ledger_knows(entry, faulty, right):
@@ -276,11 +279,18 @@ def test_it_tells_what_the_ledger_knows(entry, faulty, right):
     held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
     assert (broken.expected, held.expected) == (faulty, right)
     assert relations.gone([broken, held]) == []
-    assert [known.case for known in relations.gone([held])] == ([entry] if "*" in entry else [])
+    globbed = "*" in entry and faulty == "known"
+    assert [known.case for known in relations.gone([held])] == ([entry] if globbed else [])
+
+
+def test_it_knows_what_a_side_asks_for_beside_the_case():
+    ledger = Ledger([Known("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
+    broken = one(miniatures.DropsSmoothing, "smoothed_labels", case(np.eye(4), [0, 1, 2, 3], **SMALL), ledger=ledger)
+    assert broken.expected == "known"
 
 
 def test_a_ledger_names_relations_that_there_are():
-    relations.check_names(Ledger([Known("relation/permuted_classes/*", "miniature.*"), Known("a/b", "miniature.*")]))
+    relations.check_names(Ledger([Known("relation/*/*", "miniature.*"), Known("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r"x.yaml:3:1: permuted_class is no relation; did you mean permuted_classes\?"):
         relations.check_names(Ledger([Known("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
