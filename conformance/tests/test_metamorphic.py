@@ -124,8 +124,8 @@ def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
 
 @pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
 def test_it_holds_for_what_is_right(loss):
-    found = list(findings(loss, NARROW[::2]))
-    assert len(found) > 300
+    found = list(findings(loss, NARROW[::3]))
+    assert len(found) > 200
     assert [str(finding) for finding in found if finding.why] == []
 
 
@@ -177,8 +177,9 @@ def test_it_chooses_every_option_layout_and_target_of_the_cases():
 
 def test_it_chooses_the_same_whatever_is_wanted():
     here = [miniatures.installed(miniatures.Categorical)]
-    everything = [instance.id for instance in relations.instances(CASES, here)]
-    some = relations.instances(CASES, here, lambda _, name: "float64-none" in name)
+    among = RELATIONS[::6]
+    everything = [instance.id for instance in relations.instances(CASES, here, relations=among)]
+    some = relations.instances(CASES, here, lambda _, name: "float64-none" in name, among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
 
