@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,16 @@ def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: 
     return enclose(problem, convention, precision)[1]
 
 
+def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
+    """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
+    with ctx.workprec(256):
+        found = divided_by(rows(problem, convention), convention)
+    if isinstance(found, float):
+        return None
+    mantissa, exponent = found.mid().man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
+
+
 def answer_key(problem: Problem, convention: Convention) -> str:
     """Names an answer: the problem's content, the convention, and the oracle's version."""
     return f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
@@ -168,7 +179,7 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         total = _sum(losses)
         if problem.reduction == "sum":
             return (), [total]
-        by = divisor(given, convention)
+        by = divided_by(given, convention)
         if isinstance(by, float) or by.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
@@ -325,7 +336,7 @@ def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
         yield arb(0) if ignored else _times(_ball(weight), loss)
 
 
-def divisor(given: Rows, convention: Convention) -> Term:
+def divided_by(given: Rows, convention: Convention) -> Term:
     """What the mean divides by; see `Convention.mean_divides_by`."""
     counted = math.prod(given.shape)
     kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)

@@ -17,6 +17,7 @@ from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
+from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
 from conformance.cli.sweep import sweep
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(listing, name="list")
+app.command("relations")(relations)
 for look in (show, expect, lint):
     app.command()(look)
 app.command()(harvest)
