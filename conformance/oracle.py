@@ -24,7 +24,7 @@ from conformance.case import Problem, content_digest
 from conformance.convention import DEFINITION, Convention
 from conformance.rows import Rows, refused, rows
 
-VERSION = "1"
+VERSION = "2"
 """Part of every cache key; raised whenever an answer could change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
@@ -237,9 +237,9 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
         lse = shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
         return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
     if any(math.isnan(value) for value in x):
-        if (len(picked) == 1 and math.isnan(x[picked[0]])) or len(picked) == len(x):
+        if any(math.isnan(x[c]) for c in picked):
             return dict.fromkeys(picked, NAN)
-        raise NoAnswerError("a prediction is nan in a class that the label may or may not pick")
+        raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
     if given.given == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
