@@ -114,13 +114,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Rule:
-    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants."""
+    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants.
+
+    features: what a problem has to ask for beside (see `problem_features`).
+    """
 
     convention: Convention
     versions: str = ""
     targets: frozenset[str] | None = None
     source: str = ""
     variants: frozenset[str] | None = None
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -426,7 +430,14 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
     if problem.target == "index":
         return labels(problem, dtype)
     values = np.argmax(problem.labels.astype(np.float64), axis=-1)
+    narrow = problem.layout.label_dtype
+    if narrow is not None and dtype is None and not _holds(narrow, problem.predictions.shape[-1] - 1):
+        dtype = values.dtype.name  # what holds 0 and 1 need not hold the index of a class
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def _holds(dtype: str, largest: int) -> bool:
+    return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
 
 
 def sample_weights(problem: Problem, shape: tuple[int, ...]) -> Tensor | None:

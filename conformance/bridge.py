@@ -16,6 +16,7 @@ import numpy as np
 from flint import arb, ctx
 
 from conformance.case import Array, Given, Problem, numpy_dtype
+from conformance.domain import numpy_info
 
 CHUNK = 4096
 PRECISION = 256
@@ -51,10 +52,20 @@ def unbridgeable(problem: Problem, given: Given) -> str | None:
     with np.errstate(invalid="ignore"):
         if problem.given == "log_probabilities" and given == "probabilities" and bool(np.any(x > 0)):
             return "no probability has a positive logarithm"
+        if problem.given == "logits" and given == "log_probabilities" and _overflow(x, problem.dtype):
+            return "a logarithm of a probability is beyond what the dtype has"
         ends = (x == 0) | (x == 1) if problem.loss == "binary" else x == 0
         if problem.given == "probabilities" and given == "logits" and bool(np.any(ends)):
             return "a probability of 0 (or 1, of a single output) has no finite logit"
     return None
+
+
+def _overflow(z: Array, dtype: str) -> bool:
+    """Whether a finite logit, a row on the last axis, has a log-probability that is not finite in the dtype."""
+    wide = np.where(np.isfinite(z), z, np.nan).astype(np.float64)
+    with np.errstate(over="ignore"):
+        spread = np.fmax.reduce(wide, axis=-1) - np.fmin.reduce(wide, axis=-1) + math.log(z.shape[-1])
+    return bool(np.any(spread > numpy_info(dtype)[3]))
 
 
 def _convert(name: str, x: Array, dtype: str) -> Array:

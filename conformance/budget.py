@@ -20,11 +20,13 @@ that adds the shift back before it subtracts the label's logit (`cancellation="l
 *Logits, binary.*  log(1 + exp(-|z|)) through exp and log1p is relatively accurate (2g u; |z| is exact), and
 the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  A soft label, or a
 positive weight, makes products of |z| that are rounded, 2u |z| each side.  With `cancellation="logits"`
-terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one.
+terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one;
+that weight p is then 1 + (p - 1) y, which is off by 2u |p - 1| y however small it is.
 
 *Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
 convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
-moved the row's sum); one that does it through log and log-sum-exp pays as for logits.
+moved the row's sum); where the quotient is below the smallest normal number it is off by half a step of the
+subnormal ones, however small it is.  One that does it through log and log-sum-exp pays as for logits.
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
@@ -128,8 +130,8 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
 
 def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
     given = rows(problem, convention)
-    unit = numpy_info(problem.dtype)[0]
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
+    unit, normal, epsilon, _ = numpy_info(problem.dtype)
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], normal, normal * epsilon, bridged)
     with np.errstate(all="ignore"):
         pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
@@ -146,7 +148,8 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
             error, loss = error.mean(axis=1) + rounding, loss.mean(axis=1)
         if given.sample_weights is not None:
             weights = np.abs(given.sample_weights)
-            error = (error + unit * np.abs(loss)) * weights
+            product = (error + unit * np.abs(loss)) * weights
+            error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
     return _Samples(given, loss, error)
 
@@ -173,10 +176,12 @@ def _has_weights(given: Rows) -> bool:
 
 @dataclass(frozen=True)
 class _Arithmetic:
-    """u, g, and whether the predictions went over a bridge."""
+    """u, g, the smallest normal number and the smallest of all, and whether the predictions went over a bridge."""
 
     unit: float
     elementary: float
+    normal: float
+    least: float
     bridged: bool
 
 
@@ -197,11 +202,12 @@ def _categorical(
         minus_log = -x
         error = np.zeros_like(x)
     else:
-        p = np.clip(x, *given.clip) if given.clip is not None else x
+        p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
+        p = np.clip(p, *given.clip) if given.clip is not None else p
         minus_log = -np.log(p)
         error = g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + 2 + summing(classes)
+            error = error + 2 + summing(classes) + _underflow(p, arithmetic)
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g)[1] + 1 + error
             error += np.nansum(p * g * minus_log, axis=1, keepdims=True)
@@ -244,7 +250,18 @@ def _targets(given: Rows, here: slice, classes: int) -> Floats:
         q = given.q[here]
     if given.smoothing:
         q = (1 - given.smoothing) * q + given.smoothing / classes
-    return q if given.class_weights is None else q * given.class_weights
+    return q if given.class_weights is None else _share(q, given.class_weights)
+
+
+def _share(q: Floats, weights: Floats) -> Floats:
+    """Each share q times its weight, and 0 where the share is, whatever the weight."""
+    return np.where(q != 0, q * weights, 0.0)
+
+
+def _underflow(p: Floats, arithmetic: _Arithmetic) -> Floats:
+    """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others."""
+    half_a_step = arithmetic.least / 2
+    return np.where(p < arithmetic.normal, -np.log1p(-half_a_step / p) / arithmetic.unit, 0.0)
 
 
 def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
@@ -288,10 +305,12 @@ def _binary(
         most = 1 / math.sqrt(arithmetic.unit)
         on_error = on_error + np.minimum(sensitivity_on, most)
         off_error = off_error + np.minimum(sensitivity_off, most)
-    weight_on, weight_off = positive * y, 1 - y
+    weight_on, weight_off = _share(y, positive), 1 - y
     loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
     error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
     error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
+    if given.given == "logits" and convention.cancellation == "logits" and given.positive_weight is not None:
+        error += np.where(y != 0, 2 * np.abs(positive - 1) * y * on, 0.0)
     if e:
         error += 3 * y * (np.abs(positive) * np.where(weight_on != 0, on, 0.0) + np.where(weight_off != 0, off, 0.0))
     return loss, error + np.abs(loss)

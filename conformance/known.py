@@ -40,9 +40,10 @@ Row = tuple[str, str, str, str, str]
 class Known:
     """One known discrepancy.
 
-    case, function: id and name, or a glob in which * stands for anything; see `RELATION`
-    for what it is where a relation is broken.  versions: PEP 440 specifiers, empty for all.
-    dtypes, reductions, variants: empty for all.  reproducer: Python source; shows: what it prints.
+    case, function: id and name, or a glob in which * stands for anything; see `RELATION` for what it is where a
+    relation is broken.  versions: PEP 440 specifiers, empty for all.  dtypes, reductions, variants: empty for all.
+    when: traits of a problem that bring it about, also where no case is named, as in cases that are drawn; empty for
+    what cannot be said in traits.  reproducer: Python source; shows: what it prints.
     """
 
     case: str
@@ -52,6 +53,7 @@ class Known:
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ("loss",)
+    when: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -98,10 +100,15 @@ class Known:
         quantity: str = "loss",
     ) -> bool:
         """Whether the row is one of those this entry is about."""
+        return self.names(case) and self.holds(function, version, dtype, reduction, variant, quantity)
+
+    def holds(
+        self, function: str, version: str, dtype: str, reduction: str, variant: str = "", quantity: str = "loss"
+    ) -> bool:
+        """Whether a row is one of those this entry is about, its case left aside."""
         return (
             quantity in self.quantities
             and self.concerns(function)
-            and self.names(case)
             and (not self.dtypes or dtype in self.dtypes)
             and (not self.reductions or reduction in self.reductions)
             and (not self.variants or variant in self.variants)
@@ -141,6 +148,27 @@ class Ledger:
             about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
         for entry in about:
             if entry.matches(case, function, version, dtype, reduction, variant, quantity):
+                return entry
+        return None
+
+    def cause(
+        self,
+        traits: frozenset[str],
+        function: str,
+        version: str,
+        dtype: str,
+        reduction: str,
+        variant: str = "",
+        quantity: str = "loss",
+    ) -> Known | None:
+        """The entry whose conditions a problem with these traits meets, if any; whatever its case.
+
+        What makes a loss wrong makes its gradient wrong, too.
+        """
+        for entry in self.entries:
+            met = bool(entry.when) and traits.issuperset(entry.when)
+            of = quantity if quantity in entry.quantities else "loss"
+            if met and entry.holds(function, version, dtype, reduction, variant, of):
                 return entry
         return None
 

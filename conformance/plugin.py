@@ -75,6 +75,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             _parametrize(metafunc, "item", TEST_NAME, _items)
         case "conformance.test_relations" if "instance" in metafunc.fixturenames:
             _parametrize(metafunc, "instance", RELATIONS_NAME, _instances)
+        case "conformance.test_fuzz" if "there" in metafunc.fixturenames:
+            _parametrize_frameworks(metafunc)
 
 
 def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Maker) -> None:
@@ -86,6 +88,15 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
     made = make(config, _wanted(config, [*parents, name]))
     marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in made]
     metafunc.parametrize(argument, marked)
+
+
+def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
+    from conformance import registry
+
+    _mark_frameworks(metafunc.config)
+    here = registry.installed()[0]
+    marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
+    metafunc.parametrize("there", marked)
 
 
 def _mark_frameworks(config: pytest.Config) -> None:

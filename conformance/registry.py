@@ -145,9 +145,16 @@ def version_of(framework: Framework) -> str | None:
     return None
 
 
-def rule_for(function: Function, version: str, target: str, variant: str = "") -> Rule:
-    """What a function documents in a version and variant for a kind of target; the definition where no rule fits."""
+def rule_for(
+    function: Function, version: str, target: str, variant: str = "", features: frozenset[str] = frozenset()
+) -> Rule:
+    """What a function documents in a version and variant for a kind of target; the definition where no rule fits.
+
+    features: what the problem asks for.
+    """
     for rule in function.rules:
+        if not rule.features <= features:
+            continue
         if rule.targets is not None and target not in rule.targets:
             continue
         if rule.variants is not None and variant not in rule.variants:

@@ -86,9 +86,9 @@ def rows(problem: Problem, convention: Convention) -> Rows:
     weights = options.sample_weights
     spread = None
     if weights is not None:
-        if weights.ndim > len(shape):
+        if weights.ndim > len(shape) and weights.shape != (1,):  # one weight for the one loss, which stays a scalar
             shape = weights.shape
-        full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+        full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
         spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
     positive = options.positive_weight
     return Rows(

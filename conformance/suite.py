@@ -20,7 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import registry
-from conformance.adapter import Call, Framework, Function, LoweringError, Rule, described, lowered, perform, reproducer
+from conformance.adapter import (
+    Call,
+    Framework,
+    Function,
+    LoweringError,
+    Rule,
+    described,
+    lowered,
+    perform,
+    problem_features,
+    reproducer,
+)
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.digits import wrong_digits
@@ -287,7 +298,8 @@ def replay(
 def rule_of(item: Item, problem: Problem) -> Rule:
     """What the item's function documents for the kind of target it is handed."""
     target = item.function.target_as(problem.target_kind) or problem.target_kind
-    return registry.rule_for(item.function, item.installed.version, target, item.installed.variant)
+    features = problem_features(problem, target)
+    return registry.rule_for(item.function, item.installed.version, target, item.installed.variant, features)
 
 
 @dataclass(frozen=True, eq=False)

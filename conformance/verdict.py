@@ -171,6 +171,8 @@ def _judge_returned(
             f"as documented: {choice}",
             allowed,
         )
+    if why := bench.undefined_as_documented(must_raise):
+        return Verdict("undefined", outcome, want, explanation=f"by what it documents, {why}")
     if must_raise:
         start = f"returned a value, where it must refuse: {must_raise}"
     else:
@@ -218,7 +220,7 @@ class _Bench:
 
     def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right."""
-        if must_raise and (refused(self.handed, self.documented) or must_raise in EDGE - self.documented.accepts):
+        if self._refuses(must_raise):
             return None
         full = self._held(outcome, self.documented)
         if full is None:
@@ -230,6 +232,21 @@ class _Bench:
                 if found := self._held(outcome, self.documented.restricted_to(part)):
                     return part, *found
         return self.choices, *full
+
+    def undefined_as_documented(self, must_raise: str) -> str:
+        """Why the function has no right answer by what it documents, where that is so; "" otherwise."""
+        if self._refuses(must_raise):
+            return ""
+        try:
+            answer = self.answer(self.documented)
+        except ArithmeticError:
+            return ""
+        return answer.why if isinstance(answer, Undefined) else ""
+
+    def _refuses(self, must_raise: str) -> bool:
+        """Whether an exception is right by what is documented, too."""
+        documented = self.documented
+        return bool(must_raise) and bool(refused(self.handed, documented) or must_raise in EDGE - documented.accepts)
 
     def named(self, names: tuple[str, ...]) -> str:
         """The part of the documented convention that explains an outcome, as text; with the bridge if that matters."""

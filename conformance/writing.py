@@ -81,7 +81,12 @@ def save(cases: Sequence[Case], folder: Path) -> Path:
     ):
         raise WritingError(f"{stem}: {message}; {advice}")
     path = folder / f"{stem}.yaml"
-    content = text_of(cases, path).encode()
+    return save_text(text_of(cases, path), path)
+
+
+def save_text(text: str, path: Path) -> Path:
+    """Write the text of a case file, whole or not at all; see `save`."""
+    content = text.encode()
     if len(content) > MOST_BYTES:
         raise WritingError(f"{shown(path)}: {len(content)} bytes are more than a case file may have, {MOST_BYTES}")
     try:
@@ -140,6 +145,8 @@ def _case(case: Case, source: str) -> Iterator[str]:
     if layout := _layout(case.layout):
         yield f"layout: {_flow(layout)}"
     yield from _expect(case)
+    if case.no_gradient:
+        yield f"gradient: {{asked: false, why: {_text(case.no_gradient, flow=True)}}}"
     if case.published:
         yield "published:"
         for number in case.published:

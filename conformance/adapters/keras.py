@@ -10,6 +10,7 @@ have computed in no more than 32 bits since 3.12, whatever dtype a loss is given
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         "gradient_cancellation": "targets",
         "empty_batch": era.empty,
     }
+    documented = (*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source))
     return Function(
         name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",
@@ -145,7 +147,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),
-        rules=(*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source)),
+        rules=tuple(rule for usually in documented for rule in in_columns(name, usually)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),
         versions=era.versions,
@@ -159,6 +161,16 @@ def on_backends(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
     for backend, choices in BACKENDS.get(name, {}).items():
         source = f"{SOURCE}v3.15.1/keras/src/backend/{backend}/nn.py"
         yield Rule(Convention(**(usual | choices)), ">=3", source=source, variants=frozenset({backend}))
+
+
+def in_columns(name: str, usual: Rule) -> Iterator[Rule]:
+    """Beside labels of shape (N, 1), predictions of rank 1 become (N, 1), too, since 3.0: each output is a sample."""
+    if name == "BinaryCrossentropy":
+        each = dataclasses.replace(usual.convention, binary_outputs="each")
+        source = f"{SOURCE}v3.15.1/keras/src/losses/loss.py"
+        features = frozenset({"labels_column", "rank_1"})
+        yield dataclasses.replace(usual, convention=each, versions=">=3", source=source, features=features)
+    yield usual
 
 
 def on_tensorflow(name: str, usual: dict[str, Any]) -> Iterator[Rule]:

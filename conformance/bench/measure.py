@@ -19,6 +19,8 @@ from conformance.registry import frameworks, installed
 REPEATS = 3
 """How often a round of short processes is run; the middle one counts."""
 MIB = 2.0**20
+CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
+"""Functions whose own call is short, so that what is measured is the harness."""
 AUDITED = ("scikit-learn==1.1.3", "scikit-learn==1.9.1")
 
 
@@ -180,6 +182,17 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(f"memory of a row of 100000 x 100 beside {bare['function']}", extra, "MiB", 1024, note)
 
 
+def fuzzing(bench: Bench) -> Iterator[Measurement]:
+    """What a drawn case takes of one core, with its exact answer, its judgement and the framework's call."""
+    names = [function.name for found in installed()[0] for function in found.functions]
+    cheapest = next((name for name in CHEAPEST if name in names), names[0])
+    rounds = [bench.run("fuzzed", cheapest, "1000")[1] for _ in range(REPEATS)]
+    best = min(rounds, key=lambda found: found["seconds"] / found["cases"])
+    rate, drawn = best["cases"] / best["seconds"], 1 / best["drawn"]
+    note = f"{rate:.0f} cases a second, {best['rows']} rows; drawing alone {drawn:.0f} a second"
+    yield Measurement(f"a drawn case put to {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
+
+
 SLICE = 18
 """Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
@@ -221,6 +234,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "relations": relations,
     "audit": auditing,
     "memory": memory,
+    "fuzz": fuzzing,
     "sweep": sweeps,
 }
 

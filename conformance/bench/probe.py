@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Call, Framework, Tensor, perform, resolve
+from conformance.adapter import Call, Framework, Function, Tensor, perform, resolve
 from conformance.bench import echo
 from conformance.case import Case, numpy_dtype
 from conformance.generate import GeneratedCase
@@ -33,6 +33,8 @@ SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
+WARMING, DRAWN = 100, 2000
+"""Cases before the time of a search counts, and cases whose drawing is timed."""
 SLICES = 40
 """Chunks of float32 that stand for all in a sweep."""
 ROUNDS = 3
@@ -372,6 +374,41 @@ def _peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def fuzzed(name: str, count: str) -> Result:
+    """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
+    from conformance.fuzz.searching import Search, narrowed, single_threaded
+    from conformance.known import load
+    from conformance.loading import shipped
+
+    here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
+    single_threaded()
+    _import(here)
+    asked = [function for found in here for function in found.functions if function.name == name]
+    of_loss = functools.partial(_asks_the_loss, name)
+    search = Search(here, load(shipped()), narrowed(functions=asked), wanted=of_loss, shrinks=False)
+    for _ in range(WARMING):
+        search.step()
+    before, began = search.tally.cases, time.thread_time()
+    while search.tally.cases - before < int(count):
+        search.step()
+    spent = time.thread_time() - began
+    return {"seconds": spent, "cases": search.tally.cases - before, "rows": search.tally.rows, "drawn": _drawn()}
+
+
+def _asks_the_loss(name: str, function: Function, item: str) -> bool:
+    return function.name == name and not item.endswith("-gradient")
+
+
+def _drawn() -> float:
+    """Seconds that drawing a case takes."""
+    from conformance.fuzz.drawing import random_case
+
+    began = time.thread_time()
+    for position in range(DRAWN):
+        random_case(np.random.default_rng([0, position]), "drawn/case")
+    return (time.thread_time() - began) / DRAWN
+
+
 KINDS: dict[str, Callable[..., Result]] = {
     kind.__name__: kind
     for kind in (
@@ -386,6 +423,7 @@ KINDS: dict[str, Callable[..., Result]] = {
         round_trip,
         bare_memory,
         row_memory,
+        fuzzed,
         swept,
         swept_narrow,
         swept_slice,

@@ -15,6 +15,7 @@ from rich.markup import escape
 import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
+from conformance.cli.fuzz import fuzz
 from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.relations import held as relations
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(listing, name="list")
 app.command("relations")(relations)
+app.command()(fuzz)
 for look in (show, expect, lint):
     app.command()(look)
 app.command()(harvest)

@@ -7,6 +7,7 @@ is shrunk by whoever can shrink integers.  Edge values are behind choices whose 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -34,10 +35,15 @@ from conformance.case import (
 )
 from conformance.convention import EDGE, INVALID
 from conformance.domain import numpy_info
-from conformance.legal import faults
+from conformance.fuzz.ranges import may_be_beyond_range
+from conformance.legal import ARRAYS, faults
 
-KINDS = (EDGE | INVALID) - {"shape_mismatch", "trailing_axis"}
-"""Kinds of unusual and invalid input that can be drawn; shapes that do not fit are for cases that are written."""
+BEYOND = "beyond_range"
+KINDS = (EDGE | INVALID | {BEYOND}) - {"shape_mismatch", "trailing_axis"}
+"""Kinds of unusual and invalid input that can be drawn: those of `domain` whose shapes fit, and that of `ranges`."""
+USUAL = KINDS - {"nan_weight", "infinite_weight", BEYOND}
+"""Those that are drawn unless more is asked for: what an infinite weight of nothing is, nobody has written down, and a
+function that is right may overflow on its way."""
 FAMILIES: tuple[tuple[Loss, Given, Target], ...] = (
     ("categorical", "logits", "index"),
     ("binary", "logits", "binary"),
@@ -67,7 +73,7 @@ class Limits:
     samples: int = 8
     classes: int = 5
     dtypes: tuple[str, ...] = DTYPES
-    kinds: frozenset[str] = KINDS
+    kinds: frozenset[str] = USUAL
     families: tuple[tuple[Loss, Given, Target], ...] = FAMILIES
     options: frozenset[str] = frozenset(OPTIONS)
     layouts: frozenset[str] = frozenset(LAYOUTS)
@@ -79,6 +85,10 @@ class Source(Protocol):
 
     def below(self, n: int) -> int:
         """An integer from 0 to n - 1; the smaller, the simpler the case."""
+        ...
+
+    def part(self, make: Callable[[], Any]) -> Any:
+        """What `make` returns, from choices that belong together: a part that can be left out as a whole."""
         ...
 
 
@@ -97,6 +107,9 @@ class Chance:
         self.choices.append(choice)
         return choice
 
+    def part(self, make: Callable[[], Any]) -> Any:
+        return make()
+
 
 def random_case(rng: np.random.Generator, name: str, limits: Limits | None = None) -> Case:
     """A legal case; `name` is its id.  The same state of `rng` draws the same case."""
@@ -108,13 +121,18 @@ def chosen_case(rng: np.random.Generator, name: str, limits: Limits) -> tuple[Ca
     while True:
         source = Chance(rng)
         case = drafted(source, name, limits)
-        if not faults(case):
+        if fits(case, limits):
             return case, source.choices
 
 
 def drafted(source: Source, name: str, limits: Limits) -> Case:
-    """The case that a source chooses; rarely one that `legal.faults` refuses."""
+    """The case that a source chooses; rarely one that does not `fit`."""
     return _Draft(source, limits).case(name)
+
+
+def fits(case: Case, limits: Limits) -> bool:
+    """Whether a draft is a legal case, and within the range of its dtypes where it has to be."""
+    return not faults(case) and (BEYOND in limits.kinds or not may_be_beyond_range(case))
 
 
 class _Draft:
@@ -122,6 +140,7 @@ class _Draft:
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self.below = source.below
+        self.part = source.part
         self.limits = limits
 
     # Choices
@@ -156,8 +175,15 @@ class _Draft:
         asked = [option for option in _belonging(self.loss, self.target) if option in limits.options]
         asked = [option for option in asked if self.once_in(4)]
         ignored = self.ignored() if "ignore_index" in asked else None
-        one_row = "order" in limits.layouts and self.once_in(16)
-        predictions, labels = self.arrays(shape, samples, ignored, one_row)
+        # What there is one of comes before what there are many of, so that fewer samples change nothing else.
+        layout = self.layout(len(shape))
+        reductions = self.pick(_reduction_lists(limits.reductions))
+        options = self.scalars(asked, ignored)
+        draw_weights = [
+            (name, self.weight_shape(name, shape, samples), self.weights()) for name in asked if name in ARRAYS
+        ]
+        predictions, labels = self.arrays(shape, samples, ignored, layout.order == "broadcast")
+        options |= {name: draw(of) for name, of, draw in draw_weights}
         return Case(
             id=name,
             why=WHY,
@@ -168,9 +194,9 @@ class _Draft:
             target=self.target,
             predictions=predictions,
             labels=labels,
-            options=self.options(asked, shape, samples, ignored),
-            layout=self.layout(predictions, labels, one_row),
-            reductions=self.pick(_reduction_lists(limits.reductions)),
+            options=Options(**options),
+            layout=_fitting(layout, labels),
+            reductions=reductions,
             dtypes=dtypes,
             expect=self.expect(),
         )
@@ -213,8 +239,10 @@ class _Draft:
         y: list[Any] = []
         repeated = max(1, count // samples[0]) if one_row and count else 0
         for row in range(count):
-            x.append(x[row - repeated] if repeated and row >= repeated else predict())
-            y.append(label())
+            copied = repeated and row >= repeated
+            x_row, y_row = self.part(lambda: (None, label()) if copied else (predict(), label()))  # noqa: B023
+            x.append(x[row - repeated] if copied else x_row)
+            y.append(y_row)
         if self.kind and count:
             self.spoil(x, y, ignored, repeated or count)
         predictions = np.array(x, dtype=np.float64).reshape(shape)
@@ -262,7 +290,12 @@ class _Draft:
             if not special or not self.once_in(3):
                 return found
             value = self.pick(special)
-            return self.with_one(found, value) if self.categorical else value
+            if not self.categorical:
+                return value
+            changed = self.with_one(found, value)
+            return (
+                [1 / len(changed)] * len(changed) if self.given == "probabilities" and sum(changed) < 0.1 else changed
+            )
 
         return drawn
 
@@ -273,7 +306,8 @@ class _Draft:
         if self.given == "probabilities":
             # Within a row only what leaves its sum alone.
             found += [] if self.categorical else [0.0, 1.0, span.normal, 1 - span.epsilon]
-            found += [span.least] if "subnormal_prediction" in kinds else []
+            # Of a few steps, because a quotient of one step or less may be rounded to 0.
+            found += [span.least * (16 if self.categorical else 1)] if "subnormal_prediction" in kinds else []
         else:
             found += [-0.0, -span.normal, -span.most]
             found += [span.normal, span.most] if self.given == "logits" else []
@@ -422,22 +456,11 @@ class _Draft:
     def ignored(self) -> int:
         return int(self.pick((-100, -1, self.classes - 1, 0, 255)))
 
-    def options(
-        self, asked: Sequence[str], shape: tuple[int, ...], samples: tuple[int, ...], ignored: int | None
-    ) -> Options:
+    def scalars(self, asked: Sequence[str], ignored: int | None) -> dict[str, Any]:
         values: dict[str, Any] = {} if ignored is None else {"ignore_index": ignored}
-        if "class_weights" in asked:
-            values["class_weights"] = self.weights((self.classes,))
-        if "sample_weights" in asked:
-            axes = len(samples) - self.below(len(samples)) if samples[0] else 1  # [] has one axis
-            values["sample_weights"] = self.weights(samples[:axes])
-            if self.rare("no_weight", 24) and "zero_weight" in self.limits.kinds:
-                values["sample_weights"] = np.zeros(samples[:axes])
-        if "positive_weight" in asked:
-            values["positive_weight"] = self.weights(shape[len(shape) - self.below(2) :])
         if "label_smoothing" in asked:
             values["label_smoothing"] = self.smoothing()
-        return Options(**values)
+        return values
 
     def smoothing(self) -> float:
         style = self.below(4)
@@ -445,18 +468,31 @@ class _Draft:
             return float(self.pick((0.5, 0.25, 0.1, 0.125, 0.2)))
         return self.below(1001) / 1000 if style == 2 else float(self.pick((0.0, 1.0)))
 
-    def weights(self, shape: tuple[int, ...]) -> Array:
-        kinds, count = self.limits.kinds, math.prod(shape)
-        value = self.weight()
-        found = [value() for _ in range(count)]
-        if count and self.once_in(8):
-            odd = [0.0] if "zero_weight" in kinds else []
-            odd += [-1.0, -0.5] if "negative_weight" in kinds else []
-            odd += [math.inf] if "infinite_weight" in kinds else []
-            odd += [math.nan] if "nan_weight" in kinds else []
-            if odd:
-                found[self.below(count)] = self.pick(odd)
-        return np.array(found, dtype=np.float64).reshape(shape)
+    def weight_shape(self, option: str, shape: tuple[int, ...], samples: tuple[int, ...]) -> tuple[int, ...]:
+        if option == "class_weights":
+            return shape[-1:]
+        if option == "positive_weight":
+            return shape[len(shape) - self.below(2) :]
+        axes = len(samples) - self.below(len(samples))
+        return samples[:axes] if samples[0] else (0,)  # an empty list shows one axis
+
+    def weights(self) -> Callable[[tuple[int, ...]], Array]:
+        """Draws weights of a shape."""
+        kinds, value = self.limits.kinds, self.weight()
+        nothing = self.rare("no_weight", 64) and "zero_weight" in kinds
+        special = [0.0] if "zero_weight" in kinds else []
+        special += [-1.0, -0.5] if "negative_weight" in kinds else []
+        special += [math.inf] if "infinite_weight" in kinds else []
+        special += [math.nan] if "nan_weight" in kinds else []
+        odd = self.pick(special) if special and self.once_in(8) else None
+
+        def drawn(shape: tuple[int, ...]) -> Array:
+            found = [self.part(value) for _ in range(math.prod(shape))]
+            if odd is not None and found:
+                found[self.below(len(found))] = odd
+            return np.zeros(shape) if nothing else np.array(found, dtype=np.float64).reshape(shape)
+
+        return drawn
 
     def weight(self) -> Callable[[], float]:
         style = self.below(4)
@@ -469,21 +505,18 @@ class _Draft:
 
     # Layout
 
-    def layout(self, predictions: Array, labels: Array, one_row: bool) -> Layout:
+    def layout(self, rank: int) -> Layout:
         allowed = self.limits.layouts
         values: dict[str, Any] = {}
-        rank = predictions.ndim
         if self.categorical and "class_axis" in allowed and self.once_in(6):
             axis = (1 + self.below(rank)) % rank
             values["class_axis"] = -1 if axis == rank - 1 else axis
         if self.target != "distribution" and "labels" in allowed and self.once_in(16):
             values["labels"] = "column"
-        if one_row:
-            values["order"] = "broadcast"
-        elif "order" in allowed and self.once_in(8):
-            values["order"] = self.pick(("fortran", "strided", "readonly"))
+        if "order" in allowed and self.once_in(6):
+            values["order"] = self.pick(("fortran", "strided", "readonly", "broadcast"))
         if "label_dtype" in allowed and self.once_in(12):
-            values["label_dtype"] = self.pick(_label_dtypes(labels))
+            values["label_dtype"] = self.pick(LABEL_DTYPES)
         return Layout(**values)
 
 
@@ -491,18 +524,21 @@ def _as(kind: Callable[[Any], Any], label: Any) -> Any:
     return [kind(value) for value in label] if isinstance(label, list) else kind(label)
 
 
-def _label_dtypes(labels: Array) -> list[str]:
-    """The dtypes that hold these labels as they are."""
+def _fitting(layout: Layout, labels: Array) -> Layout:
+    """The layout, without a dtype that does not hold these labels as they are."""
+    if layout.label_dtype is None:
+        return layout
     with np.errstate(invalid="ignore", over="ignore"):
         wide = labels.astype(np.float64)
-        return [name for name in LABEL_DTYPES if np.array_equal(wide.astype(name), wide, equal_nan=True)]
+        fits = np.array_equal(wide.astype(layout.label_dtype).astype(np.float64), wide, equal_nan=True)
+    return layout if fits else dataclasses.replace(layout, label_dtype=None)
 
 
 @dataclass(frozen=True)
 class _Span:
     """What every dtype of a case has.
 
-    least: smallest positive number; normal: smallest normal one; most: largest.  epsilon: of the coarsest.
+    least: smallest positive number; normal: smallest normal one; most: largest, or nearly.  epsilon: of the coarsest.
     exponents: powers of two from 1/8 down that are normal.  digits: decimal orders of magnitude up to `most` / 32.
     """
 
@@ -520,6 +556,8 @@ def _span(dtypes: tuple[str, ...]) -> _Span:
     normal, epsilon = max(info[1] for info in infos), max(info[2] for info in infos)
     most = min(info[3] for info in infos)
     least = max(info[1] * info[2] for info in infos)
+    if most > 1e300:
+        most = 2.0**1000  # what is computed in float64 beside it, a budget, needs room
     exponents = min(-round(math.log2(normal)) - 3, 64)
     return _Span(least, normal, most, epsilon, exponents, min(int(math.log10(most / 32)) + 1, 8))
 
@@ -560,4 +598,4 @@ ROUND = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 5.0, -5.0, 10.0, -10.0
 ROUND_PROBABILITIES = (0.5, 0.25, 0.75, 0.125, 0.875, 0.1, 0.9, 0.0, 1.0)
 ROUND_WEIGHTS = (1.0, 2.0, 0.5, 3.0, 0.25, 10.0, 0.1)
 
-__all__ = ["FAMILIES", "KINDS", "Chance", "Limits", "Source", "chosen_case", "drafted", "random_case"]
+__all__ = ["FAMILIES", "KINDS", "USUAL", "Chance", "Limits", "Source", "chosen_case", "drafted", "random_case"]

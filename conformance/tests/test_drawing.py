@@ -5,7 +5,7 @@ import pytest
 
 from conformance.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
 from conformance.domain import examine
-from conformance.fuzz.drawing import FAMILIES, KINDS, Limits, random_case
+from conformance.fuzz.drawing import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
 from conformance.legal import faults
 
 MANY = 3000
@@ -38,8 +38,8 @@ def test_it_draws_everything_there_is(cases):
     assert {case.layout.label_dtype for case in cases} == {None, *LABEL_DTYPES}
     assert {case.predictions.ndim for case in cases if case.loss == "binary"} == {1, 2, 3, 4}
     assert {case.predictions.ndim for case in cases if case.loss == "categorical"} == {2, 3, 4}
-    kinds = {kind for case in cases for dtype in case.dtypes for kind in examine(case.problem(dtype, "mean"))}
-    assert kinds == KINDS
+    assert _kinds(cases) == USUAL
+    assert _kinds(drawn(MANY, Limits(kinds=KINDS))) == KINDS - {BEYOND}
 
 
 def test_it_keeps_to_its_limits():
@@ -58,3 +58,7 @@ def test_it_draws_ignored_samples_all_of_them_at_times(cases):
     ignored = [(case.labels == case.options.ignore_index).mean() for case in asked]
     assert 1.0 in ignored
     assert any(0 < share < 1 for share in ignored)
+
+
+def _kinds(cases):
+    return {kind for case in cases for dtype in case.dtypes for kind in examine(case.problem(dtype, "mean"))}

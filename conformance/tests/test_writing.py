@@ -75,6 +75,7 @@ def test_it_keeps_every_bit(tmp_path, dtype):
         {"expect": MustRaise("label_out_of_range"), "labels": np.array([2])},
         {"expect": NoRightAnswer("nobody knows: 1, 2 or {3}")},
         {"published": (Published("0.6931", "a book", "page 3: it's 'here' # so"),)},
+        {"no_gradient": "it has a kink, and {that} is why"},
         {"why": "a: b"},
         {"why": "true"},
         {"why": "1e3"},
@@ -93,7 +94,7 @@ def test_it_knows_every_field_of_a_case():
     # A field that is added has to be written, too.
     assert {field.name for field in dataclasses.fields(Case)} == {
         "id", "why", "about", "source", "loss", "given", "target", "predictions", "labels", "options", "layout",
-        "reductions", "dtypes", "expect", "published", "path", "line",
+        "reductions", "dtypes", "expect", "published", "no_gradient", "path", "line",
     }  # fmt: skip
 
 

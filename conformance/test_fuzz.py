@@ -1,0 +1,31 @@
+"""The slice: a few hundred cases that nobody wrote, always the same ones, put to every function of a framework."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance import known
+from conformance.fuzz.searching import Search, narrowed
+from conformance.loading import shipped
+from conformance.registry import Installed
+
+SEED, CASES = 0, 300
+
+
+def test_fuzz(there: Installed) -> None:
+    """It answers every case as the definition, its documentation or the ledger says."""
+    search = Search(
+        [there], known.load(shipped()), narrowed(functions=there.functions), SEED, wanted=_of_loss, shrinks=False
+    )
+    while search.tally.position < CASES:
+        search.step()
+    assert search.tally.failures == []
+    assert search.tally.cases > CASES / 3
+    if search.findings:
+        shown = "\n\n".join(finding.message for finding in search.findings)
+        again = f"conformance fuzz --framework {there.framework.name} --seed {SEED} --cases-count {CASES}"
+        pytest.fail(f"{shown}\n\nshrink them with: {again}", pytrace=False)
+
+
+def _of_loss(_: object, name: str) -> bool:
+    return not name.endswith("-gradient")

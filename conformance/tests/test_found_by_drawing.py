@@ -1,0 +1,138 @@
+"""What drawn cases found wrong with the suite itself, each with the numbers that showed it."""
+
+import numpy as np
+import pytest
+
+from conformance import adapter, budget
+from conformance.bridge import unbridgeable
+from conformance.case import Layout
+from conformance.convention import DEFINITION, Convention
+from conformance.fuzz.drawing import Limits
+from conformance.fuzz.ranges import beyond_range, may_be_beyond_range
+from conformance.fuzz.thinning import thinned
+from conformance.known import Ledger
+from conformance.oracle import Exact, Oracle, evaluate
+from conformance.outcome import Returned
+from conformance.tests import miniatures
+from conformance.tests import stated as written
+from conformance.verdict import judge
+
+BINARY = {"loss": "binary", "target": "binary"}
+ARRAYS = ("class_weights", "sample_weights", "positive_weight")
+
+
+def case(predictions, labels, **stated):
+    """A case, its options among everything else that is said."""
+    options = {name: np.array(stated.pop(name)) for name in ARRAYS if name in stated}
+    return written.case(predictions, labels, options=options, **stated)
+
+
+def within(problem, got, convention=DEFINITION):
+    answer = evaluate(problem, convention)
+    assert isinstance(answer, Exact)
+    return bool(np.all(np.abs(got - answer.hi) <= budget.allowed(problem, convention)))
+
+
+def test_it_allows_a_weighted_loss_to_underflow():
+    stated = case([[-6.103515625e-05, -5.375]], [0], given="log_probabilities", sample_weights=[0.000390625])
+    assert within(stated.problem("float16", "none"), [0.0])
+    assert not within(stated.problem("float16", "none"), [1e-3])
+
+
+def test_it_allows_a_quotient_half_a_step_of_the_subnormal_numbers():
+    renormalised = Convention(renormalise="before_clip", clip=1e-7)
+    stated = case([[5.960464477539063e-08, 0.42857142857142855]], [0], given="probabilities")
+    assert within(stated.problem("float16", "none"), [15.9453125], renormalised)
+    assert not within(stated.problem("float16", "none"), [16.6], renormalised)
+
+
+def test_it_allows_one_plus_a_small_positive_weight_minus_one_its_roundings():
+    stated = case([-4.8125], [1.0], **BINARY, positive_weight=0.0146484375)
+    cancelling = Convention(cancellation="logits")
+    assert within(stated.problem("bfloat16", "none"), [0.0751953125], cancelling)
+    assert not within(stated.problem("bfloat16", "none"), [0.0751953125])
+
+
+def test_it_renormalises_before_it_counts_what_a_logarithm_loses():
+    problem = case([[1.0, 1.0, 1.0]], [0], given="probabilities").problem("float32", "none")
+    allowed = budget.allowed(problem, Convention(renormalise="before_clip"))
+    assert allowed >= np.log(3) * 8 * 2.0**-24
+
+
+def test_a_weight_that_is_nan_costs_no_budget_where_nothing_of_it_counts():
+    stated = case([[1.0, 2.0, 0.5]], [0], class_weights=[1.0, np.nan, np.inf])
+    assert budget.allowed(stated.problem("float32", "none"), DEFINITION) > 0
+    stated = case([1.0, 2.0], [0.0, 1.0], **BINARY, positive_weight=[np.nan, 2.0])
+    assert bool(np.all(budget.allowed(stated.problem("float32", "none"), DEFINITION) > 0))
+
+
+def test_a_single_output_that_is_averaged_stays_a_number_under_its_weight():
+    stated = case([0.75], [1.0], **BINARY, given="probabilities", sample_weights=[0.25])
+    answer = evaluate(stated.problem("float64", "none"), Convention(binary_outputs="mean_of_last_axis"))
+    assert answer.hi.shape == ()
+    assert answer.hi == pytest.approx(-0.25 * np.log(0.75))
+
+
+def test_a_narrow_dtype_of_one_hot_labels_is_not_that_of_the_index():
+    stated = case([[0.0, 1.0, 2.0]], [[0, 0, 1]], target="distribution", layout=Layout(label_dtype="bool"))
+    assert adapter.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
+    stated = case([[0.0, 1.0]], [[0, 1]], target="distribution", layout=Layout(label_dtype="uint8"))
+    assert adapter.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
+
+
+def test_a_log_probability_that_the_dtype_does_not_hold_is_not_handed_over():
+    stated = case([[-65504.0, 65504.0]], [0])
+    assert unbridgeable(stated.problem("float16", "none"), "log_probabilities")
+    assert unbridgeable(stated.problem("float32", "none"), "log_probabilities") is None
+    masked = case([[-np.inf, 65504.0]], [0])
+    assert unbridgeable(masked.problem("float16", "none"), "log_probabilities") is None
+
+
+def test_what_has_no_right_answer_by_what_is_documented_is_undefined():
+    stated = case([[np.inf, 1.0]], [[1.5, 0.0]], target="distribution")
+    problem = stated.problem("float32", "mean")
+    documented = Convention(accepts=frozenset({"invalid_target"}))
+    outcome = Returned(np.array(np.nan), "float32")
+    function = miniatures.Categorical.function()
+    assert judge(problem, problem, stated.expect, function, documented, outcome, Oracle()).status == "undefined"
+    assert judge(problem, problem, stated.expect, function, DEFINITION, outcome, Oracle()).status == "disagrees"
+
+
+# Ranges, and the last steps to the smallest case
+
+
+@pytest.mark.parametrize(
+    ("stated", "beyond"),
+    [
+        (case([[0.0, 30000.0]], [0], dtypes=("float16",)), False),
+        (case([[0.0, 30000.0], [0.0, 30000.0]], [0, 0], dtypes=("float16",)), True),
+        (case([[0.0, 30000.0], [0.0, 30000.0]], [0, 0], dtypes=("float32",)), False),
+        (case([[0.0, 0.0], [0.0, 0.0]], [0, 0], dtypes=("float16",), class_weights=[30000.0, 30000.0]), True),
+        (case([[0.0, 0.0]] * 3, [0, 0, 0], dtypes=("float16",), sample_weights=[30000.0] * 3), True),
+        (case([0.0, 0.0], [0, 0], **BINARY, dtypes=("float16",), positive_weight=30000.0), True),
+        (case([[-np.inf, 0.0]], [0], dtypes=("float16",)), False),
+    ],
+    ids=range(7),
+)
+def test_it_sees_where_sums_may_overflow(stated, beyond):
+    assert beyond_range(stated.problem(stated.dtypes[0], "mean")) == beyond
+    assert may_be_beyond_range(stated) == beyond
+
+
+def test_it_leaves_out_samples_and_classes_that_do_not_matter():
+    stated = case(
+        [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 1.0, 2.0, 3.0]], [3, 1, 3],
+        class_weights=[1.0, 2.0, 3.0, 4.0], sample_weights=[0.1, 0.2, 0.3],
+    )  # fmt: skip
+    small = thinned(stated, lambda case: bool(np.any(case.predictions == 6.0)))
+    assert small.predictions.tolist() == [[6.0, 8.0]]
+    assert small.labels.tolist() == [0]
+    assert small.options.class_weights.tolist() == [2.0, 4.0]
+    assert small.options.sample_weights.tolist() == [0.2]
+    square = thinned(stated, lambda case: case.predictions.shape[0] + 1 == case.predictions.shape[1])
+    assert square.predictions.shape == (1, 2)
+
+
+def test_it_has_limits_that_are_usual():
+    assert "beyond_range" not in Limits().kinds
+    assert Ledger().cause(frozenset({"beyond_range"}), "f.g", "1", "float16", "mean") is None

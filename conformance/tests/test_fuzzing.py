@@ -1,0 +1,358 @@
+"""The search for cases that a function answers wrongly: found, shrunk, told once, kept, gone on with."""
+
+import dataclasses
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import find, settings
+from typer.testing import CliRunner
+
+from conformance import known, registry
+from conformance.adapter import perform
+from conformance.bridge import bridge
+from conformance.case import Case, Layout, Options
+from conformance.cli import app
+from conformance.errors import UserError
+from conformance.fuzz import state
+from conformance.fuzz.drawing import KINDS, Limits, random_case
+from conformance.fuzz.searching import Search, Tally, mark, narrowed
+from conformance.fuzz.strategies import cases
+from conformance.fuzz.traits import TRAITS, traits
+from conformance.known import Known, Ledger
+from conformance.loading import load, shipped
+from conformance.oracle import Oracle
+from conformance.suite import Asked, Item, Suite, ask, plan, unsupported
+from conformance.tests import miniatures
+from conformance.writing import save
+
+MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
+PROGRAM = """
+import sys
+from conformance import registry
+from conformance.tests import miniatures
+registry.frameworks = lambda: (miniatures.framework(miniatures.{loss}),)
+from conformance.cli import main
+main()
+"""
+
+
+def search(loss, ledger=None, **options):
+    """A search among the cases that a miniature can express."""
+    there = miniatures.installed(loss)
+    return Search([there], ledger or Ledger(), narrowed(functions=there.functions), **options)
+
+
+def until_found(searching, most=400):
+    while not searching.findings:
+        assert searching.tally.position < most
+        searching.step()
+    (finding,) = searching.findings
+    return finding
+
+
+def until_interrupted(searching):
+    while True:
+        searching.step()
+
+
+@pytest.fixture
+def fuzz(tmp_path, monkeypatch):
+    """`conformance` where one miniature is all there is, and no ledger."""
+    (tmp_path / "cases" / "known").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def invoked(loss, *words):
+        monkeypatch.setattr(registry, "frameworks", lambda: (miniatures.framework(loss),))
+        first, *others = map(str, words)
+        return CliRunner().invoke(app, [first, *others])
+
+    return invoked
+
+
+# What it finds
+
+
+@pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
+def test_it_is_quiet_about_a_right_function(loss):
+    searching = search(loss, seed=3, shrinks=False)
+    while searching.tally.position < 60:
+        searching.step()
+    assert [finding.message for finding in searching.findings] == []
+    assert searching.tally.failures == []
+    assert searching.tally.cases > 30
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (miniatures.SmoothsTwice, ["predictions: [[0.0, 1.0]]", "labels: [0]", "options: {label_smoothing: 0.5}"]),
+        (miniatures.TransposesSquares, ["predictions: [[0.0, 0.0], [0.0, 1.0]]", "labels: [0, 0]"]),
+        (miniatures.SwapsTwoClasses, ["predictions: [[0.0, 1.0]]", "labels: [0]"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_it_shrinks_to_the_smallest_case(loss, said):
+    finding = until_found(search(loss))
+    lines = [line.strip() for line in finding.text.partition("cases:")[2].splitlines()]
+    stated = [line for line in lines if line.partition(":")[0] in ("predictions", "labels", "options", "reduction")]
+    assert stated == said
+    assert "dtypes: float32" in lines
+
+
+def test_its_strategy_shrinks_to_readable_cases():
+    unlucky = settings(max_examples=2000, database=None, derandomize=True)
+    limits = Limits(families=(("categorical", "logits", "index"),))
+    case = find(cases(limits), _smoothed_over_something, settings=unlucky)
+    assert case.predictions.tolist() in ([[1.0, 0.0]], [[0.0, 1.0]])
+    assert (case.options.names(), case.layout) == (("label_smoothing",), Layout())
+    assert (case.dtypes, case.reductions) == (("float32",), ("mean",))
+
+
+def _smoothed_over_something(case):
+    return bool(case.options.label_smoothing) and case.predictions.max(initial=0) > 0
+
+
+def test_it_tells_a_fault_once_and_counts_the_others():
+    searching = search(miniatures.SmoothsTwice)
+    finding = until_found(searching)
+    while searching.tally.position < 120:
+        searching.step()
+    assert [found.traits for found in searching.findings if found.mark == finding.mark] == [finding.traits]
+    assert searching.tally.again[finding.case] > 3
+
+
+def test_it_leaves_out_what_the_ledger_knows_by_its_conditions():
+    entry = Known("made/by/hand", "miniature.SmoothsTwice", when=("label_smoothing",), reason="it is known")
+    searching = search(miniatures.SmoothsTwice, Ledger([entry]))
+    while searching.tally.position < 60:
+        searching.step()
+    assert searching.findings == []
+    assert sum(searching.tally.known.values()) > 3
+    elsewhere = search(miniatures.SmoothsTwice, Ledger([dataclasses.replace(entry, when=("class_weights",))]))
+    assert until_found(elsewhere).traits == ("label_smoothing",)
+
+
+def test_it_keeps_the_smallest_so_far_where_it_is_interrupted():
+    calls = 0
+
+    def performer(framework, call, what):
+        nonlocal calls
+        calls += 1
+        if calls > 60:
+            raise KeyboardInterrupt
+        return perform(framework, call, what)
+
+    searching = search(miniatures.ReadsMemoryInOrder, performer=performer)
+    with pytest.raises(KeyboardInterrupt):
+        until_interrupted(searching)
+    position = searching.tally.position
+    assert len(searching.findings) == 1
+    calls = -(10**6)
+    searching.step()
+    assert searching.tally.position == position + 1
+    assert len({(finding.mark, finding.traits) for finding in searching.findings}) == len(searching.findings)
+
+
+def test_it_narrows_what_it_draws_to_what_can_be_asked():
+    function = dataclasses.replace(
+        miniatures.Categorical.function(), targets=frozenset({"index"}), options=frozenset({"class_weights"})
+    )
+    limits = narrowed(functions=[function], chosen=lambda _, name: "-float16-sum" in name)
+    assert (limits.dtypes, limits.reductions, limits.options) == (("float16",), ("sum",), {"class_weights"})
+    assert {loss for loss, _, _ in limits.families} == {"categorical"}
+
+
+# What a ledger's conditions can say
+
+
+def test_it_has_a_word_for_every_trait():
+    here = [miniatures.installed(miniatures.Categorical), miniatures.installed(miniatures.Binary)]
+    seen: set[str] = set()
+    for index in range(1500):
+        case = random_case(np.random.default_rng([5, index]), "drawn/case", Limits(kinds=KINDS))
+        for item in plan([case], here)[:2]:
+            seen |= traits(ask(item))
+    assert seen <= TRAITS
+    assert TRAITS - seen <= {"shape_mismatch", "trailing_axis"}
+
+
+def test_it_ships_conditions_that_the_entries_cases_meet():
+    entries, _ = known.read(shipped())
+    by_id = {case.id: case for case in load(shipped())}
+    stated = [entry for entry in entries if entry.when and entry.case in by_id]
+    assert stated
+    for entry in stated:
+        assert set(entry.when) <= TRAITS, entry
+        case = by_id[entry.case].sketch if "beyond_range" not in entry.when else by_id[entry.case]
+        met = {trait for asked in _asked_anywhere(entry, case) for trait in traits(asked)}
+        assert met >= set(entry.when), (str(entry), set(entry.when) - met)
+
+
+def _asked_anywhere(entry: Known, case: Case) -> list[Asked]:
+    """The entry's case as it would be put to the entry's functions, installed or not."""
+    functions = [function for function in registry.functions() if entry.concerns(function.name)]
+    found = []
+    for function in functions:
+        there = dataclasses.replace(miniatures.installed(miniatures.Categorical), environment="none")
+        for dtype, reduction in itertools.product(entry.dtypes or case.dtypes, entry.reductions or case.reductions):
+            problem = case.problem(dtype, reduction)
+            if unsupported(function, case, problem) is None:
+                item = Item(there, function, case, dtype, reduction)
+                found.append(Asked(item, problem, *bridge(problem, function.native(problem.given))))
+    return found
+
+
+# The command
+
+
+def test_it_exits_with_1_where_something_was_found_and_saves_it(fuzz, tmp_path):
+    options = ("--cases", "cases", "--cases-count", 60, "--save", "found")
+    done = fuzz(miniatures.SmoothsTwice, "fuzz", *options)
+    assert done.exit_code == 1, done.output
+    (file,) = Path("found/fuzz").iterdir()
+    assert file.read_text() in done.output
+    assert fuzz(miniatures.SmoothsTwice, "lint", "found").exit_code == 0
+    again = fuzz(miniatures.SmoothsTwice, "run", "--cases", "found", "--report", "report")
+    assert again.exit_code == 1
+    assert "disagrees" in again.output
+    assert fuzz(miniatures.Categorical, "run", "--cases", "found", "--report", "report").exit_code == 0
+    assert fuzz(miniatures.SmoothsTwice, "fuzz", *options).exit_code == 1  # the same file again
+
+
+def test_it_saves_a_finding_to_the_last_bit(tmp_path):
+    values = np.array([[-0.0, 0.1], [5e-324, -1.7e308], [np.inf, np.nan], [float(np.float32(0.1)), 0.099609375]])
+    case = Case("fuzz/x/smallest", "w", "a", "s", "categorical", "logits", "index", values, np.array([0, 1, 0, 1]),
+                Options(class_weights=np.array([0.1, -0.0])), dtypes=("float64",))  # fmt: skip
+    save([case], tmp_path)
+    (read,) = load(tmp_path)
+    assert read.digest == case.digest
+    assert read.predictions.tobytes() == values.tobytes()
+
+
+def test_it_exits_with_0_where_nothing_was_found(fuzz):
+    done = fuzz(miniatures.Categorical, "fuzz", "--cases", "cases", "--cases-count", 40, "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert (facts["position"], facts["findings"], facts["failures"]) == (40, [], [])
+    assert facts["rows"] > facts["cases"] > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dtype", "float8"], "there is no such dtype"),
+        (["--max-shape", "8"], "write samples and classes"),
+        (["--framework", "nobody"], "there is no such framework"),
+        (["-k", "float32 and"], "a word should stand"),
+        (["-k", "nobody"], "nothing is selected"),
+        (["--state", "."], "cannot be read"),
+        (["--state", "text"], "is no state of a search"),
+    ],
+    ids=str,
+)
+def test_it_exits_with_2_where_the_question_is_wrong(fuzz, words, said):
+    Path("text").write_text("no JSON")
+    done = fuzz(miniatures.Categorical, "fuzz", "--cases", "cases", "--cases-count", 5, *words)
+    assert isinstance(done.exception, UserError)
+    assert said in str(done.exception)
+
+
+def test_it_shows_each_finding_as_json(fuzz):
+    done = fuzz(miniatures.SmoothsTwice, "fuzz", "--cases", "cases", "--cases-count", 60, "--json")
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["function"], finding["traits"]) == ("miniature.SmoothsTwice", ["label_smoothing"])
+    assert finding["yaml"].endswith("dtypes: float32\n")
+    assert finding["row"]["expected"] == "unexpected"
+
+
+# Going on
+
+
+def test_it_goes_on_where_it_stopped_as_if_it_never_had(fuzz):
+    options = ("fuzz", "--cases", "cases", "--json", "--state")
+    whole = fuzz(miniatures.SmoothsTwice, *options, "whole", "--cases-count", 80)
+    for count in (10, 30, 80):
+        parts = fuzz(miniatures.SmoothsTwice, *options, "parts", "--cases-count", count)
+    one, other = json.loads(whole.stdout), json.loads(parts.stdout)
+    for facts in (one, other):
+        del facts["seconds"]
+    assert one == other
+    assert one["findings"]
+
+
+def test_it_refuses_to_go_on_with_another_search(fuzz):
+    options = ("fuzz", "--cases", "cases", "--cases-count", 5, "--state", "state")
+    assert fuzz(miniatures.Categorical, *options).exit_code == 0
+    refused = fuzz(miniatures.Categorical, *options, "--seed", 1)
+    assert "is of a search with seed 0, and not 1" in str(refused.exception)
+
+
+def test_it_replaces_its_state_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    state.write(path, {"seed": 1}, Tally(position=7), [])
+    monkeypatch.setattr(state.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(state.StateError, match="No space left"):
+        state.write(path, {"seed": 1}, Tally(position=8), [])
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+    found = state.read(path, {"seed": 1})
+    assert found is not None
+    assert found[0].position == 7
+
+
+def started(loss, *words):
+    program = PROGRAM.format(loss=loss.__name__)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "fuzz", "--cases", "cases", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path, condition):
+    for _ in range(600):
+        if path.exists() and condition(json.loads(path.read_text())):
+            return
+        time.sleep(0.05)
+    pytest.fail("it took too long")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl_c", "kill"])
+def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how):
+    path = Path("state")
+    running = started(miniatures.SmoothsTwice, "--state", path, "--seconds", 60)
+    try:
+        wait_for(path, lambda said: said["findings"] and said["tally"]["position"] > 30)
+        running.send_signal(how)
+        output, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    if how == signal.SIGINT:
+        assert running.returncode == 130, errors
+        assert "found miniature.SmoothsTwice" in output
+        assert "interrupted" in errors
+    before = json.loads(path.read_text())
+    done = fuzz(
+        miniatures.SmoothsTwice, "fuzz", "--cases", "cases", "--json", "--state", path,
+        "--cases-count", before["tally"]["position"] + 5,
+    )  # fmt: skip
+    facts = json.loads(done.stdout)
+    assert facts["position"] == before["tally"]["position"] + 5
+    assert [found["case"] for found in facts["findings"]] == [found["case"] for found in before["findings"]]
+
+
+def test_it_marks_what_is_wrong_without_its_numbers():
+    there = miniatures.installed(miniatures.SmoothsTwice)
+    made = {}
+    for smoothing in (0.5, 0.25):
+        case = Case("a/b/c", "w", "a", "s", "categorical", "logits", "index", np.array([[0.0, 1.0]]), np.array([0]),
+                    Options(label_smoothing=smoothing), dtypes=("float32",))  # fmt: skip
+        made[smoothing] = mark(Suite(Oracle(), Ledger()).assess(plan([case], [there])[0]))
+    assert set(made.values()) == {"disagrees: off by N budgets"}
