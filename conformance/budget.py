@@ -30,15 +30,16 @@ subnormal ones, however small it is.  One that does it through log and log-sum-e
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
-an absolute error: 3u y' on both sides.  *The mean* divides
-once, by a divisor that is itself a sum.  *Underflow*: what is smaller than the smallest normal number may
-be flushed to zero.  *The bridge*: where a prediction was converted for the function, it was rounded once;
-that moves the loss by u |x dloss/dx|, counted up to the point where half of the digits are gone (1/sqrt(u)):
-what is lost beyond that is the bridge's doing and reported as such.
+an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D that is itself a sum, of weights w:
+what it is off by scales with sum |w|, which is more than |D| where weights of both signs cancel.  *Underflow*:
+what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
+for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
+digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and reported as such.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -123,15 +124,17 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            rounding = (DIVISION + summing(error.size) * weighed) * unit * (size / divisor)
+            rounding = (
+                (DIVISION + summing(error.size) * weighed) * cancelled(given, convention) * unit * (size / divisor)
+            )
             total = total / divisor + rounding + least(problem.dtype)
     return _finite(np.asarray(total))
 
 
 def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
     given = rows(problem, convention)
-    unit, normal, epsilon, _ = numpy_info(problem.dtype)
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], normal, normal * epsilon, bridged)
+    unit = numpy_info(problem.dtype)[0]
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
     with np.errstate(all="ignore"):
         pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
@@ -176,12 +179,10 @@ def _has_weights(given: Rows) -> bool:
 
 @dataclass(frozen=True)
 class _Arithmetic:
-    """u, g, the smallest normal number and the smallest of all, and whether the predictions went over a bridge."""
+    """u, g, and whether the predictions went over a bridge."""
 
     unit: float
     elementary: float
-    normal: float
-    least: float
     bridged: bool
 
 
@@ -207,7 +208,7 @@ def _categorical(
         minus_log = -np.log(p)
         error = g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + 2 + summing(classes) + _underflow(p, arithmetic)
+            error = error + 2 + summing(classes) + underflow(p, str(given.x.dtype))
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g)[1] + 1 + error
             error += np.nansum(p * g * minus_log, axis=1, keepdims=True)
@@ -258,10 +259,15 @@ def _share(q: Floats, weights: Floats) -> Floats:
     return np.where(q != 0, q * weights, 0.0)
 
 
-def _underflow(p: Floats, arithmetic: _Arithmetic) -> Floats:
-    """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others."""
-    half_a_step = arithmetic.least / 2
-    return np.where(p < arithmetic.normal, -np.log1p(-half_a_step / p) / arithmetic.unit, 0.0)
+def underflow(p: Floats, dtype: str) -> Floats:
+    """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others.
+
+    It is rounded by up to half a step s, which moves its logarithm by up to -log(1 - s / (2 p)).
+    """
+    unit, normal, epsilon, _ = numpy_info(dtype)
+    step = normal * epsilon
+    with np.errstate(all="ignore"):
+        return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)
 
 
 def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
@@ -314,6 +320,16 @@ def _binary(
     if e:
         error += 3 * y * (np.abs(positive) * np.where(weight_on != 0, on, 0.0) + np.where(weight_off != 0, off, 0.0))
     return loss, error + np.abs(loss)
+
+
+def cancelled(given: Rows, convention: Convention) -> float:
+    """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
+    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
+    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
+    if not negative or convention.mean_divides_by in ("kept", "samples"):
+        return 1.0
+    whole = abs(_divisor(given, convention))
+    return max(1.0, _divisor(dataclasses.replace(given, **negative), convention) / whole) if whole else 1.0
 
 
 def _divisor(given: Rows, convention: Convention) -> float:

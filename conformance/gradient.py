@@ -216,9 +216,12 @@ def clipped(
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
     low, high = given.clip
     near: Floats = np.zeros(())
+    coarse = (
+        float(np.spacing(np.asarray(low, dtype=given.x.dtype))) / low if low else 0.0
+    )  # of float16, 1e-7 is subnormal
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
-        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0], 0.0)
+        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0] + coarse / 2, 0.0)
     wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
     free = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
     return (wide > low) & (wide < high) & ~free, free

@@ -16,7 +16,8 @@ subtracted from every element, each of which knows S and its quotient to h(C) + 
 through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
 sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
 
-*Weights and smoothing* are products as in the loss.  *The mean* hands every sample 1 / D, which is rounded, and
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean*
+hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`budget.cancelled`), and
 which in float16 may be subnormal: then it is off by up to half of the smallest subnormal, however large the
 term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is smaller than the smallest number.
 """
@@ -29,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import gradient
-from conformance.budget import DIVISION, ELEMENTARY, least, softmax_error, summing
+from conformance.budget import DIVISION, ELEMENTARY, cancelled, least, softmax_error, summing, underflow
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import numpy_info
@@ -52,12 +53,14 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
         factor = gradient.factors(problem, given, convention, _floats)
         weighed = convention.mean_divides_by not in ("kept", "samples")
         divided = DIVISION + summing(len(unweighted)) * weighed if problem.reduction == "mean" else 0.0
+        divided = divided * cancelled(given, convention) if divided else divided
         products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2 + divided
         if not given.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
         tiny = least(problem.dtype)
-        total = np.abs(factor) * unit * (error + products * size)
-        total = total + tiny * (np.abs(unweighted) * size + np.abs(factor) * (1 + size) + DIVISION)
+        total = np.abs(factor) * (error + products * size)
+        size = tiny / unit * size
+        total = total + np.abs(unweighted) * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
     total = np.where(np.isfinite(total), total, 0.0)
     return total.reshape(problem.predictions.shape)
 
@@ -67,12 +70,16 @@ def _floats(values: Floats) -> Floats:
 
 
 def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
-    """(scale of each element, its error in units of u), weights per sample not applied."""
+    """(u times the scale of each element, its error), weights per sample not applied.
+
+    All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
+    """
     x = given.x.astype(np.float64)
-    t = np.abs(gradient.targets(given, _floats))
+    unit = numpy_info(str(given.x.dtype))[0]
+    t = np.abs(gradient.targets(given, _floats)) * unit
     total = t.sum(axis=1, keepdims=True)
     if convention.gradient_total == "one" and given.class_weights is None:
-        total = np.ones_like(total)
+        total = np.full_like(total, unit)
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     if given.given == "log_probabilities":
@@ -80,11 +87,11 @@ def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats,
     if given.given == "logits":
         return _through_softmax(x, t, total, products + summing(counted), convention, g)
     p = x
-    divided = 0.0
+    divided: Any = 0.0
     if convention.renormalise == "before_clip":
-        divided = summing(x.shape[1]) + 3
         row = np.abs(x).sum(axis=1, keepdims=True)
         p = x / x.sum(axis=1, keepdims=True)
+        divided = summing(x.shape[1]) + 3 + underflow(p, str(given.x.dtype))
     if given.clip is not None:
         p = np.clip(p, *given.clip)
     if convention.renormalise == "after_clip":
@@ -121,29 +128,34 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
     x = given.x.astype(np.float64)
     e = given.smoothing
     y = given.q * (1 - e) + e / 2
-    on = np.abs(y if given.positive_weight is None else given.positive_weight * y)
-    off = np.abs(1 - y)
+    unit = numpy_info(str(given.x.dtype))[0]
+    on = np.abs(y if given.positive_weight is None else given.positive_weight * y) * unit
+    off = np.abs(1 - y) * unit
+    smoothed = 3 * y * unit * bool(e)
     products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
     if given.given == "logits":
         s, r = gradient.sigmoids(x, _floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
-        error = size * (2 * g + 3 + products)
+        error = size * (2 * g + 3 + products) + smoothed * s
         if cancels and given.positive_weight is not None:
-            error = error + np.where(y != 0, (1 + on) * s, 0.0)
+            error = error + np.where(y != 0, (unit + on) * s, 0.0)
         return size, error
     p = np.exp(x) if given.given == "log_probabilities" else x
     if given.clip is not None:
         p = np.clip(p, *given.clip)
-    first, second = _over(on, p), _over(off, 1 - p)
-    smoothed = 3 * y * bool(e) * (_over(np.ones_like(p), p) + _over(np.ones_like(p), 1 - p))
+    first, second, inherited = _over(on, p), _over(off, 1 - p), _over(smoothed, 1 - p)
+    if convention.log_floor is not None:  # what lies below it is constant
+        least = np.exp(convention.log_floor)
+        first = np.where(p < least, 0.0, first)
+        second, inherited = (np.where(1 - p < least, 0.0, term) for term in (second, inherited))
     if given.given == "log_probabilities":
         first, second = on, second * p
-        return first + second, (first + second) * (2 * g + 4 + products)
+        return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
     if floor := gradient.gradient_floor(given, convention):
-        size = np.abs(p - y) / np.maximum(p * (1 - p), floor)
+        size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
         return size, size * (4 + products)
-    return first + second, (first + second) * (4 + products) + smoothed
+    return first + second, (first + second) * (4 + products) + inherited
 
 
 def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:

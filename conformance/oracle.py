@@ -2,7 +2,8 @@
 
 Every number the oracle starts from is the one the function receives, already rounded to the dtype.
 Infinite and undefined terms are decided by the definition's rules before arithmetic: 0 * log 0 = 0,
-a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss) is undefined.
+a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss), or a weight that is not
+finite where there is no target, is undefined.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -24,7 +25,7 @@ from conformance.case import Problem, content_digest
 from conformance.convention import DEFINITION, Convention
 from conformance.rows import Rows, refused, rows
 
-VERSION = "2"
+VERSION = "4"
 """Part of every cache key; raised whenever an answer could change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
@@ -217,6 +218,8 @@ def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[flo
             mixed = q if not given.smoothing else _plus(_times(1 - e, q), e / classes)
             if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
+    if given.class_weights is not None and not all(map(math.isfinite, given.class_weights)):
+        _refuse_weights_without_target(given.class_weights[c] for c in range(classes) if c not in parts)
     logs = _minus_logs(given, convention, x, tuple(parts))
     terms = []
     for c, part in parts.items():
@@ -261,6 +264,8 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
         y = _plus(_times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
+    if given.positive_weight is not None and _is(y, 0):
+        _refuse_weights_without_target([given.positive_weight[row]])
     positive, negative = _minus_log_pair(given, convention, x)
     y_weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
     terms = []
@@ -269,6 +274,12 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
     if not _is(y, 1):
         terms.append(_times(1 - y, negative))
     return _sum(terms)
+
+
+def _refuse_weights_without_target(weights: Iterable[float]) -> None:
+    """Whether 0 times a weight that is nan or infinite counts is nobody's to say."""
+    if not all(map(math.isfinite, weights)):
+        raise NoAnswerError("0 * nan or 0 * inf: a weight that is not finite, where there is no target")
 
 
 def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:

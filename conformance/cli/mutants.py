@@ -1,0 +1,197 @@
+"""`conformance mutants`: what a folder of cases catches, and whether it leaves what is right alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Generator, Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from conformance.cli.shared import INTERRUPTED, UNEXPECTED, CasesOption, Json, err, out
+from conformance.errors import UserError
+from conformance.mutants.catalogue import RIGHT, chosen
+from conformance.mutants.faulty import FAULTY, family_of
+from conformance.mutants.losses import Loss
+from conformance.mutants.scoring import (
+    Alarm,
+    Fate,
+    Put,
+    Score,
+    alarms_drawn,
+    alarms_of,
+    fates_of,
+    fault_of,
+)
+from conformance.mutants.sharing import shared
+from conformance.suite import load_suite
+
+SHOWN = 10
+"""False alarms that are shown one by one."""
+
+
+def mutants(
+    cases: CasesOption = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
+    keyword: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose name matches.")] = "",
+    processes: Annotated[int, typer.Option("-n", min=1, help="How many processes share the work.")] = 1,
+    kills: Annotated[bool, typer.Option("--kills", help="Print which case caught each, and what was wrong.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Print what there is, and run nothing.")] = False,
+    right: Annotated[
+        bool, typer.Option("--right", help="Put the cases to right implementations instead; none may be caught.")
+    ] = False,
+    generated: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="With --right: N cases drawn at random instead of those of a folder."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="With --generated: the same seed draws the same cases.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Put every case to faulty functions, and print how many of them some case catches.
+
+    Exit status 1 where one survives, or with --right where one is caught.
+    """
+    if generated and not right:
+        raise UserError("--generated goes with --right: cases drawn at random are put to right implementations")
+    if right and family:
+        raise UserError("--family and --right do not go together: families are of faults")
+    found = chosen(RIGHT if right else FAULTY, family or (), keyword)
+    if listed:
+        _list(found, as_json)
+        return
+    names = [loss.__name__ for loss in found]
+    if not right:
+        count = len(load_suite(cases)[0])
+        parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
+        _score(found, _events(fates_of, parts, count * len(parts)), kills, as_json)
+    elif generated:
+        places = [range(start, generated, processes) for start in range(min(processes, generated))]
+        events = _events(alarms_drawn, [(names, seed, part) for part in places], generated)
+        _alarms(events, f"{generated} cases of seed {seed}", generated, as_json)
+    else:
+        count = len(load_suite(cases)[0])
+        parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
+        _alarms(_events(alarms_of, parts, count * len(parts)), f"{count} cases", count * len(parts), as_json)
+
+
+def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generator[Any]:
+    """What comes of the work, with a progress bar over the cases that it still has to put."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    told = 0
+    with Progress(*columns, console=err, transient=True) as progress, contextlib.closing(shared(work, parts)) as events:
+        task = progress.add_task("cases", total=count)
+        for event in events:
+            if isinstance(event, Put):
+                progress.advance(task)
+            else:
+                told += 1
+                what = "false alarms" if isinstance(event, Alarm) else "decided"
+                progress.update(task, description=f"{told} {what}")
+            yield event
+
+
+def _list(found: list[type[Loss]], as_json: bool) -> None:
+    facts = [{"name": loss.__name__, "family": family_of(loss), "what": fault_of(loss)} for loss in found]
+    if as_json:
+        out.print_json(json.dumps(facts))
+        return
+    for fact in facts:
+        out.print(f"[bold]{fact['family']}.{fact['name']}[/]  {escape(fact['what'])}", soft_wrap=True)
+    out.print(f"{len(facts)} in all")
+
+
+def _score(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
+    decided: dict[str, Fate] = {}
+    stopped = False
+    try:
+        for event in events:
+            if isinstance(event, Fate):
+                decided[event.name] = event
+    except KeyboardInterrupt:
+        stopped = True
+    score = Score(tuple(decided[loss.__name__] for loss in found if loss.__name__ in decided))
+    undecided = len(found) - len(decided)
+    if as_json:
+        out.print_json(json.dumps(_facts(score, undecided)))
+    else:
+        _print_score(score, kills)
+    if stopped:
+        err.print(f"interrupted; {undecided} of {len(found)} mutants are not decided")
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(UNEXPECTED if score.survivors else 0)
+
+
+def _facts(score: Score, undecided: int) -> dict[str, Any]:
+    return {
+        "killed": score.killed,
+        "of": len(score.fates),
+        "undecided": undecided,
+        "families": {family: {"killed": killed, "of": of} for family, (killed, of) in score.families().items()},
+        "survivors": [fate.name for fate in score.survivors],
+        "alone": score.alone(),
+        "mutants": [
+            {
+                "name": fate.name,
+                "family": fate.family,
+                "fault": fate.fault,
+                "kills": [{"case": kill.case, "item": kill.item, "because": kill.because} for kill in fate.kills],
+            }
+            for fate in score.fates
+        ],
+    }
+
+
+def _print_score(score: Score, kills: bool) -> None:
+    if kills:
+        for fate in score.fates:
+            for kill in fate.kills[:1]:
+                out.print(f"[bold]{fate.family}.{fate.name}[/]  {escape(fate.fault)}", soft_wrap=True)
+                out.print(f"    {escape(kill.item)}: {escape(kill.because)}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("family")
+    table.add_column("killed", justify="right")
+    table.add_column("of", justify="right")
+    for family, (killed, of) in score.families().items():
+        table.add_row(family, str(killed), str(of))
+    table.add_row("all", str(score.killed), str(len(score.fates)))
+    out.print(table)
+    if alone := score.alone():
+        out.print("cases that alone kill a mutant:")
+        for case, names in alone.items():
+            out.print(f"  {case}  {', '.join(names)}", soft_wrap=True)
+    if score.survivors:
+        out.print("survivors:")
+        for fate in score.survivors:
+            out.print(f"  [bold]{fate.family}.{fate.name}[/]  {escape(fate.fault)}", soft_wrap=True)
+
+
+def _alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None:
+    found: list[Alarm] = []
+    items = put = 0
+    stopped = False
+    try:
+        for event in events:
+            if isinstance(event, Put):
+                items, put = items + event.items, put + 1
+                continue
+            found.append(event)
+            if len(found) <= SHOWN and not as_json:
+                out.print(f"[bold]false alarm[/] {escape(event.message)}", soft_wrap=True)
+                out.print(escape(event.text), soft_wrap=True)
+    except KeyboardInterrupt:
+        stopped = True
+    if as_json:
+        facts = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in found]
+        out.print_json(json.dumps({"items": items, "put": put, "of": count, "alarms": facts}))
+    else:
+        for name in dict.fromkeys(alarm.name for alarm in found):
+            out.print(f"{name}: {sum(alarm.name == name for alarm in found)} false alarms")
+        out.print(f"{what}, {items} items: {len(found) or 'no'} false alarm{'s' if len(found) != 1 else ''}")
+    if stopped:
+        err.print(f"interrupted after {put} of {count} cases")
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(UNEXPECTED if found else 0)
