@@ -130,8 +130,8 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
 
 def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
     given = rows(problem, convention)
-    unit, normal, epsilon, _ = numpy_info(problem.dtype)
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], normal, normal * epsilon, bridged)
+    unit = numpy_info(problem.dtype)[0]
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], problem.dtype, bridged)
     with np.errstate(all="ignore"):
         pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
@@ -176,12 +176,11 @@ def _has_weights(given: Rows) -> bool:
 
 @dataclass(frozen=True)
 class _Arithmetic:
-    """u, g, the smallest normal number and the smallest of all, and whether the predictions went over a bridge."""
+    """u, g, the dtype that they are of, and whether the predictions went over a bridge."""
 
     unit: float
     elementary: float
-    normal: float
-    least: float
+    dtype: str
     bridged: bool
 
 
@@ -207,7 +206,7 @@ def _categorical(
         minus_log = -np.log(p)
         error = g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + 2 + summing(classes) + _underflow(p, arithmetic)
+            error = error + 2 + summing(classes) + underflow(p, arithmetic.dtype)
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g)[1] + 1 + error
             error += np.nansum(p * g * minus_log, axis=1, keepdims=True)
@@ -258,10 +257,11 @@ def _share(q: Floats, weights: Floats) -> Floats:
     return np.where(q != 0, q * weights, 0.0)
 
 
-def _underflow(p: Floats, arithmetic: _Arithmetic) -> Floats:
+def underflow(p: Floats, dtype: str) -> Floats:
     """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others."""
-    half_a_step = arithmetic.least / 2
-    return np.where(p < arithmetic.normal, -np.log1p(-half_a_step / p) / arithmetic.unit, 0.0)
+    unit, normal, epsilon, _ = numpy_info(dtype)
+    half_a_step = normal * epsilon / 2
+    return np.where(p < normal, -np.log1p(-half_a_step / p) / unit, 0.0)
 
 
 def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
