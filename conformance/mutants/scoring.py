@@ -24,6 +24,7 @@ from conformance.mutants.catalogue import named
 from conformance.mutants.faulty import GRADIENTS, family_of
 from conformance.mutants.losses import Loss, installed
 from conformance.oracle import Oracle, open_cache
+from conformance.outcome import Raised
 from conformance.registry import Installed
 from conformance.suite import Item, Suite, load_suite, plan
 from conformance.writing import text_of
@@ -38,11 +39,12 @@ IN_TURN = 4
 
 @dataclass(frozen=True)
 class Kill:
-    """A case that caught a mutant: by which item, and what was wrong there."""
+    """A case that caught a mutant: by which item, what was wrong there, and whether the mutant raised."""
 
     case: str
     item: str
     because: str
+    raised: bool
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,13 @@ def fault_of(mutant: type[Loss]) -> str:
     return " ".join((mutant.__doc__ or "").split())
 
 
-def fates(cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle | None = None) -> Iterator[Fate | Put]:
-    """The fate of each mutant as soon as it is clear, and each case once it has been put to those that are left."""
+def fates(
+    cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle | None = None, enough: int = ENOUGH
+) -> Iterator[Fate | Put]:
+    """The fate of each mutant as soon as it is clear, and each case once it has been put to those that are left.
+
+    enough: cases that catch a mutant before it is asked no more.
+    """
     suite = Suite(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
     left = {mutant.__name__: mutant for mutant in mutants}
@@ -133,11 +140,11 @@ def fates(cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle |
         items = plan([case], _there(left.values()))
         for item in items:
             name = _name_of(item)
-            if name not in caught and (wrong := _wrong(suite, item)) is not None:
-                caught[name] = Kill(case.id, item.id.partition("-")[2], wrong)
+            if name not in caught and (kill := _kill(suite, item)) is not None:
+                caught[name] = kill
         for name, kill in caught.items():
             kills[name].append(kill)
-            if len(kills[name]) == ENOUGH:
+            if len(kills[name]) == enough:
                 yield told(left.pop(name), kills[name])
         yield Put(case.id, len(items))
         if not left:
@@ -157,10 +164,13 @@ def _name_of(item: Item) -> str:
     return item.function.name.partition(".")[2]
 
 
-def _wrong(suite: Suite, item: Item) -> str | None:
+def _kill(suite: Suite, item: Item) -> Kill | None:
     """What would fail a run; None where nothing does."""
     assessment = suite.assess(item)
-    return None if assessment.expected == "ok" else assessment.verdict.explanation
+    if assessment.expected == "ok":
+        return None
+    verdict = assessment.verdict
+    return Kill(item.case.id, item.id.partition("-")[2], verdict.explanation, isinstance(verdict.outcome, Raised))
 
 
 def in_order(cases: Iterable[Case]) -> list[Case]:

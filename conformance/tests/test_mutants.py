@@ -1,0 +1,333 @@
+"""The suite catches every fault, and passes what is right however it is computed.
+
+`conformance mutants --kills` prints which case caught which fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from conformance.adapter import perform
+from conformance.case import Case
+from conformance.cli import app
+from conformance.errors import UserError
+from conformance.generate import GeneratedCase
+from conformance.known import Ledger
+from conformance.loading import load, shipped
+from conformance.mutants.catalogue import NAMED, RIGHT
+from conformance.mutants.documented import DOCUMENTED
+from conformance.mutants.faulty import FAMILIES, FAULTY, GRADIENTS, family_of
+from conformance.mutants.faulty.errors import RaisesOnThreeAxes
+from conformance.mutants.faulty.labels import CountsLabelsFromOne
+from conformance.mutants.faulty.smoothing import DropsSmoothing
+from conformance.mutants.losses import Binary, Categorical, Loss, installed
+from conformance.mutants.scoring import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
+from conformance.mutants.sharing import ProcessLostError, shared
+from conformance.oracle import Oracle
+from conformance.outcome import Returned
+from conformance.suite import Item, Suite, ask, plan
+from conformance.tests.stated import case
+
+LARGEST = 60_000
+"""Cases with more numbers than this are left to `conformance mutants`, but for those that alone catch something."""
+NEEDED = ("categorical/masks_beyond_float16/",)
+ONE_CASE = """# yaml-language-server: $schema=../conformance/case.schema.json
+about: One case.
+source: https://example.org
+loss: categorical
+given: logits
+target: index
+cases:
+  plain:
+    why: To catch something.
+    predictions: [[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]]
+    labels: [0, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return in_order(case for case in load(shipped()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
+
+
+def _size(case: Case) -> int:
+    return case.recipe.classes * math.prod(case.recipe.shape) if isinstance(case, GeneratedCase) else 0
+
+
+@pytest.fixture(scope="module")
+def score(cases) -> dict[str, Fate]:
+    return {fate.name: fate for fate in fates(cases, FAULTY, enough=1) if isinstance(fate, Fate)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_catches_every_fault_of_a_family(score, family):
+    found = [score[mutant.__name__] for mutant in FAULTY if family_of(mutant) == family]
+    assert len(found) >= 10
+    assert [f"{fate.name}: {fate.fault}" for fate in found if fate.survived] == []
+
+
+def test_it_catches_no_mutant_by_an_exception_that_is_not_its_fault(score):
+    # It would be a second fault, which hides the first.
+    assert [name for name, fate in score.items() if fate.kills[0].raised != NAMED[name].raises] == []
+
+
+def test_it_has_no_two_mutants_that_do_the_same(cases, score):
+    # Two that did would have been caught by the same item, for the same reason.
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, fate in score.items():
+        alike.setdefault((fate.kills[0].item, fate.kills[0].because), []).append(name)
+    groups = [group for group in alike.values() if len(group) > 1]
+    shown = {fate.kills[0].case for fate in score.values()}
+    for asked in (found for found in cases if found.id in shown):
+        groups = [part for group in groups for part in _split(group, asked)]
+    assert groups == []
+
+
+def _split(names: list[str], asked: Case) -> list[list[str]]:
+    """Those that return the same in a case, where there are several."""
+    done: dict[str, list[str]] = {name: [repr(NAMED[name].documented)] for name in names}
+    for item in plan([asked], [installed(*(NAMED[name] for name in names), differentiates=True)]):
+        done[item.function.name.partition(".")[2]].append(item.id.partition("-")[2] + _returned(item))
+    parts: dict[str, list[str]] = {}
+    for name, found in done.items():
+        parts.setdefault(" ".join(found), []).append(name)
+    return [part for part in parts.values() if len(part) > 1]
+
+
+def _returned(item: Item) -> str:
+    put = ask(item)
+    outcome = perform(item.framework, put.call, put.what)
+    if not isinstance(outcome, Returned):
+        return repr(outcome)
+    return f"{outcome.value.tobytes().hex()} {outcome.value.shape} {outcome.dtype} {outcome.mutated}"
+
+
+def test_it_says_every_fault_once_and_under_one_name():
+    names = [mutant.__name__ for mutant in (*RIGHT, *FAULTY)]
+    assert len(set(names)) == len(names)
+    assert all(mutant.__doc__ and mutant.__doc__.strip().endswith(".") for mutant in (*RIGHT, *FAULTY))
+
+
+# What is right.
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return Suite(Oracle(), Ledger())
+
+
+@pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
+def test_it_passes_the_definition_on_every_case(cases, loss):
+    events = list(alarms([c for c in cases if c.loss == loss.__name__.lower()], [loss]))
+    assert [alarm.message for alarm in events if isinstance(alarm, Alarm)] == []
+    assert sum(event.items for event in events if isinstance(event, Put)) > 1000
+
+
+def test_it_passes_right_implementations_that_compute_in_other_ways(cases):
+    # In turn; `conformance mutants --right` puts every case to all.
+    found = [event for event in alarms(cases, RIGHT, in_turn=1) if isinstance(event, Alarm)]
+    assert [alarm.message for alarm in found] == []
+
+
+def test_it_passes_right_implementations_on_cases_that_nobody_wrote():
+    events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 20260000, range(300)))
+    assert [alarm.message + alarm.text for alarm in events if isinstance(alarm, Alarm)] == []
+    assert len([event for event in events if isinstance(event, Put)]) == 300
+
+
+@pytest.mark.parametrize("loss", DOCUMENTED, ids=lambda loss: loss.__name__)
+def test_it_names_what_a_right_implementation_documents(suite, cases, loss):
+    # In one dtype, and until every choice has shown.
+    choices = set(loss.documented.choices())
+    for item in plan((c for c in cases if _size(c) == 0), [installed(loss)]):
+        if item.dtype == item.case.dtypes[-1] and choices:
+            choices -= set(_fields(suite.assess(item).verdict.convention))
+    assert choices == set()
+
+
+def _fields(convention: str) -> Iterator[str]:
+    return (choice.partition("=")[0] for choice in convention.split("; ") if choice)
+
+
+def test_it_has_a_right_implementation_for_each_choice_that_changes_a_value():
+    documented = {field for loss in RIGHT for field in loss.documented.choices()}
+    assert documented >= {
+        "mean_divides_by", "clip", "log_floor", "renormalise", "binary_outputs", "default_ignore_index", "out_of_range",
+        "cancellation", "gradient_cancellation",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
+def test_it_has_ten_right_ways_of_every_loss_in_every_dtype(loss):
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        assert len([way for way in RIGHT if issubclass(way, loss) and dtype in way.dtypes]) >= 10
+
+
+def test_it_raises_an_alarm_about_a_loss_that_is_wrong_and_shows_the_case():
+    drawn = dataclasses.replace(SMOOTHED, id="drawn/one/case", about="A.", why="Because.", source="Drawn.")
+    found = [event for event in alarms([drawn], [Categorical, DropsSmoothing]) if isinstance(event, Alarm)]
+    assert {alarm.name for alarm in found} == {"DropsSmoothing"}
+    assert "label_smoothing: 0.2" in found[0].text
+
+
+# How it is scored.
+
+SMOOTHED = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], options={"label_smoothing": 0.2}, id="a/b/smoothed")
+PLAIN = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], id="a/b/plain")
+
+
+def scored(cases: list[Case], *mutants: type[Loss]) -> Score:
+    found = {fate.name: fate for fate in fates(cases, mutants) if isinstance(fate, Fate)}
+    return Score(tuple(found[mutant.__name__] for mutant in mutants))
+
+
+def test_it_lets_a_fault_survive_that_no_case_shows():
+    found = scored([PLAIN], DropsSmoothing, CountsLabelsFromOne)
+    assert [fate.name for fate in found.survivors] == ["DropsSmoothing"]
+    assert (found.killed, found.families()) == (1, {"smoothing": (0, 1), "labels": (1, 1)})
+
+
+def test_it_names_the_case_without_which_a_fault_would_survive():
+    found = scored([PLAIN, SMOOTHED], DropsSmoothing, CountsLabelsFromOne)
+    assert found.alone() == {"a/b/smoothed": ["DropsSmoothing"]}
+    assert [kill.case for kill in found.fates[1].kills] != [found.fates[1].kills[0].case]
+
+
+def test_it_asks_no_more_than_it_has_to():
+    events = list(fates([PLAIN, SMOOTHED], [CountsLabelsFromOne], enough=1))
+    assert [type(event) for event in events] == [Fate, Put]
+
+
+def test_it_asks_for_gradients_only_where_they_are_wrong():
+    wrong = [mutant for mutant in FAULTY if family_of(mutant) == GRADIENTS]
+    found = scored([PLAIN], *wrong)
+    assert 0 < found.killed < len(wrong)
+    assert all(kill.item.endswith("-gradient") for fate in found.fates for kill in fate.kills)
+
+
+def test_it_differentiates_as_differences_do():
+    # The gradients of the right losses do not rest on the oracle's closed forms alone.
+    x, y = np.array([[0.5, -1.0, 2.0], [0.0, 0.25, -0.75]]), np.array([2, 0])
+    loss = Categorical(given="logits", target="index", reduction="mean", label_smoothing=0.1)
+    steps = [np.eye(6)[i].reshape(2, 3) * 1e-6 for i in range(6)]
+    slopes = [(loss.loss(x + step, y) - loss.loss(x - step, y)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(loss.gradient(x, y).ravel(), slopes, rtol=1e-7)
+
+
+# The command.
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["mutants", *arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    (tmp_path / "one.yaml").write_text(ONE_CASE)
+    return str(tmp_path)
+
+
+def test_it_prints_survivors_and_exits_with_1(folder):
+    done = run("--cases", folder, "--family", "smoothing", "--family", "labels")
+    assert done.exit_code == 1
+    assert "smoothing.DropsSmoothing  Takes label smoothing and does not use it." in done.stdout
+    assert "labels.CountsLabelsFromOne" not in done.stdout
+    assert "\nall " in done.stdout
+
+
+def test_it_exits_with_0_where_none_survives_and_prints_what_caught_it(folder):
+    done = run("--cases", folder, "-k", "labels and CountsLabelsFromOne", "--kills")
+    assert done.exit_code == 0
+    assert "one/plain-float32-mean: off by" in done.stdout
+    assert "one/plain  CountsLabelsFromOne" in done.stdout
+
+
+def test_it_prints_json(folder):
+    facts = json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout)
+    assert (facts["killed"], facts["of"], facts["undecided"]) == (0, 20, 0)
+    assert facts["mutants"][0]["fault"] and "DropsSmoothing" in facts["survivors"]
+
+
+def test_it_puts_a_folder_to_what_is_right(folder):
+    done = run("--cases", folder, "--right", "-k", "SumsBackwards or BinarySumsPairwise")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "1 cases, 4 items: no false alarms")
+
+
+def test_it_shares_drawn_cases_among_processes():
+    done = run("--right", "-k", "SumsBackwards", "--generated", "6", "--seed", "3", "-n", "2", "--json")
+    assert done.exit_code == 0
+    facts = json.loads(done.stdout)
+    assert (facts["put"], facts["of"], facts["alarms"]) == (6, 6, [])
+    assert facts["items"] == sum(
+        event.items for event in alarms_drawn(["SumsBackwards", "BinarySumsBackwards"], 3, range(6))
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "colours"], "--family colours: there is no such family; there are precision, "),
+        (["-k", "nobody"], "nothing is selected by -k 'nobody'; `conformance mutants --list` prints what there is"),
+        (["--generated", "5"], "--generated goes with --right"),
+        (["--right", "--family", "labels"], "--family and --right do not go together"),
+        (["--cases", "/nowhere"], "there is no such folder"),
+    ],
+)
+def test_it_says_what_is_wrong_with_what_was_asked(arguments, message):
+    done = run(*arguments)
+    assert isinstance(done.exception, UserError)
+    assert message in str(done.exception)
+
+
+def test_it_lists_what_there_is():
+    assert len(json.loads(run("--list", "--json").stdout)) == len(FAULTY) > 120
+    assert "errors.RaisesOnThreeAxes" in run("--list", "--family", "errors").stdout
+    assert len(json.loads(run("--list", "--right", "--json").stdout)) == len(RIGHT) > 22
+
+
+# Work that is shared.
+
+
+def counted(start: int, stop: int) -> Iterator[int]:
+    yield from range(start, stop)
+
+
+def broken(start: int, stop: int) -> Iterator[int]:
+    yield start
+    raise UserError(f"{start} is wrong")
+
+
+def killed(start: int, stop: int) -> Iterator[int]:
+    yield start
+    import os
+
+    os._exit(3)
+
+
+def test_it_shares_work_and_loses_nothing():
+    assert sorted(shared(counted, [(0, 5), (5, 9)])) == list(range(9))
+    assert list(shared(counted, [(0, 5)])) == list(range(5))
+
+
+def test_it_raises_what_the_work_raises():
+    with pytest.raises(UserError, match="is wrong"):
+        list(shared(broken, [(1, 2), (3, 4)]))
+
+
+def test_it_says_which_way_a_process_was_lost():
+    with pytest.raises(ProcessLostError, match="a process of -n 2 ended with status 3"):
+        list(shared(killed, [(1, 2), (3, 4)]))
+
+
+def test_it_knows_what_raises():
+    assert RaisesOnThreeAxes.raises
+    assert not DropsSmoothing.raises
