@@ -254,7 +254,8 @@ def test_it_exits_with_0_where_none_survives_and_prints_what_caught_it(folder):
 def test_it_prints_json(folder):
     facts = json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout)
     assert (facts["killed"], facts["of"], facts["undecided"]) == (0, 20, 0)
-    assert facts["mutants"][0]["fault"] and "DropsSmoothing" in facts["survivors"]
+    assert facts["mutants"][0]["fault"]
+    assert "DropsSmoothing" in facts["survivors"]
 
 
 def test_it_puts_a_folder_to_what_is_right(folder):
