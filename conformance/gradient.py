@@ -29,7 +29,7 @@ from flint import arb, ctx
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import examine, numpy_info
-from conformance.oracle import Answer, Exact, Undefined, divisor, exact, float_of
+from conformance.oracle import Answer, Exact, Undefined, divided_by, exact, float_of
 from conformance.rows import Rows, rows
 
 PRECISION = 160
@@ -113,7 +113,7 @@ def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -
         weights = lift(given.sample_weights)
         factor = factor * (weights if len(weights) == losses else weights.sum())
     if problem.reduction == "mean" and losses:
-        by = divisor(given, convention)
+        by = divided_by(given, convention)
         nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
         factor = factor * 0 if nothing else factor / (by if lift is _balls else float_of(by))
     return np.repeat(factor, given.group) / given.group if given.group > 1 else factor

@@ -8,7 +8,8 @@ Where `gradient_cancellation` says that t_c is taken off T p_c, a right predicti
 the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
 
 *Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
-form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.
+form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.  With
+a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.
 
 *Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
 subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
@@ -136,7 +137,10 @@ def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floa
         s, r = gradient.sigmoids(x, _floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
-        return size, size * (2 * g + 3 + products) + smoothed * s
+        error = size * (2 * g + 3 + products) + smoothed * s
+        if cancels and given.positive_weight is not None:
+            error = error + np.where(y != 0, (unit + on) * s, 0.0)
+        return size, error
     p = np.exp(x) if given.given == "log_probabilities" else x
     if given.clip is not None:
         p = np.clip(p, *given.clip)

@@ -27,6 +27,9 @@ HARVESTED = "harvest/"
 """What ids of cases begin with that are read at run time from other projects' tests, and are not always there."""
 ELSEWHERE = (SWEPT, HARVESTED)
 """What ids begin with that are not in the folder of cases; what they are in holds such entries to account."""
+RELATION = "relation/"
+"""What the case of an entry about a relation begins with: `relation/<its name>/<case>`, or `relation/<its name>/asks/`
+and the options and layouts that one side or the other asks for, sorted, with / between them."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]
@@ -37,10 +40,10 @@ Row = tuple[str, str, str, str, str]
 class Known:
     """One known discrepancy.
 
-    case, function: id and name, or a glob in which * stands for anything.  versions: PEP 440 specifiers, empty for all.
-    dtypes, reductions, variants: empty for all.  when: traits of a problem that bring it about, also where no case is
-    named, as in cases that are drawn; empty for what cannot be said in traits.  reproducer: Python source; shows: what
-    it prints.
+    case, function: id and name, or a glob in which * stands for anything; see `RELATION` for what it is where a
+    relation is broken.  versions: PEP 440 specifiers, empty for all.  dtypes, reductions, variants: empty for all.
+    when: traits of a problem that bring it about, also where no case is named, as in cases that are drawn; empty for
+    what cannot be said in traits.  reproducer: Python source; shows: what it prints.
     """
 
     case: str
@@ -66,6 +69,17 @@ class Known:
     def told(self) -> str:
         """Why, and where to read more."""
         return f"{self.reason} ({self.see})" if self.see else self.reason
+
+    @property
+    def relation(self) -> str:
+        """The name of the relation that this entry says is broken; "" for an entry about cases."""
+        return self.case.split("/")[1] if self.case.startswith(RELATION) else ""
+
+    @property
+    def of_case(self) -> str:
+        """The id or glob of the cases themselves, whatever it is about them; * where it is about what is asked."""
+        case = self.case.removeprefix(f"{RELATION}{self.relation}/") if self.relation else self.case
+        return "*" if self.relation and case.startswith("asks/") else case
 
     def names(self, case: str) -> bool:
         """Whether `case`, an id, is one of those this entry is about."""
@@ -163,7 +177,7 @@ class Ledger:
         return [
             entry
             for entry in self.entries
-            if not any(map(entry.concerns, functions)) or not any(map(entry.names, cases))
+            if not any(map(entry.concerns, functions)) or not any(map(_glob(entry.of_case).fullmatch, cases))
         ]
 
     def unused(self, asked: Iterable[Row]) -> list[Known]:

@@ -2,8 +2,7 @@
 
 Every number the oracle starts from is the one the function receives, already rounded to the dtype.
 Infinite and undefined terms are decided by the definition's rules before arithmetic: 0 * log 0 = 0,
-a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss), or a weight that is not
-finite where there is no target, is undefined.
+a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss) is undefined.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,16 @@ def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: 
     return enclose(problem, convention, precision)[1]
 
 
+def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
+    """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
+    with ctx.workprec(256):
+        found = divided_by(rows(problem, convention), convention)
+    if isinstance(found, float):
+        return None
+    mantissa, exponent = found.mid().man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
+
+
 def answer_key(problem: Problem, convention: Convention) -> str:
     """Names an answer: the problem's content, the convention, and the oracle's version."""
     return f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
@@ -169,7 +179,7 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         total = _sum(losses)
         if problem.reduction == "sum":
             return (), [total]
-        by = divisor(given, convention)
+        by = divided_by(given, convention)
         if isinstance(by, float) or by.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
@@ -207,8 +217,6 @@ def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[flo
             mixed = q if not given.smoothing else _plus(_times(1 - e, q), e / classes)
             if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
-    if given.class_weights is not None and not all(map(math.isfinite, given.class_weights)):
-        _refuse_weights_without_target(given.class_weights[c] for c in range(classes) if c not in parts)
     logs = _minus_logs(given, convention, x, tuple(parts))
     terms = []
     for c, part in parts.items():
@@ -229,9 +237,9 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
         lse = shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
         return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
     if any(math.isnan(value) for value in x):
-        if (len(picked) == 1 and math.isnan(x[picked[0]])) or len(picked) == len(x):
+        if any(math.isnan(x[c]) for c in picked):
             return dict.fromkeys(picked, NAN)
-        raise NoAnswerError("a prediction is nan in a class that the label may or may not pick")
+        raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
     if given.given == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
@@ -253,8 +261,6 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
         y = _plus(_times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
-    if given.positive_weight is not None and _is(y, 0):
-        _refuse_weights_without_target([given.positive_weight[row]])
     positive, negative = _minus_log_pair(given, convention, x)
     y_weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
     terms = []
@@ -263,12 +269,6 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
     if not _is(y, 1):
         terms.append(_times(1 - y, negative))
     return _sum(terms)
-
-
-def _refuse_weights_without_target(weights: Iterable[float]) -> None:
-    """Whether 0 times a weight that is nan or infinite counts is nobody's to say."""
-    if not all(map(math.isfinite, weights)):
-        raise NoAnswerError("0 * nan or 0 * inf: a weight that is not finite, where there is no target")
 
 
 def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:
@@ -336,7 +336,7 @@ def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
         yield arb(0) if ignored else _times(_ball(weight), loss)
 
 
-def divisor(given: Rows, convention: Convention) -> Term:
+def divided_by(given: Rows, convention: Convention) -> Term:
     """What the mean divides by; see `Convention.mean_divides_by`."""
     counted = math.prod(given.shape)
     kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)

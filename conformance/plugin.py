@@ -1,13 +1,14 @@
 """The pytest plugin: options, parametrisation, and a recorder that writes the report (also under xdist).
 
 Installed as an entry point, it does nothing in a test run that does not ask for cases: neither
-`--cases`, nor the ini option `conformance_cases`, nor this package's own test file.
+`--cases`, nor the ini option `conformance_cases`, nor one of this package's own test files.  Relations are held
+where their test file is asked for; they are tests like any other, and none of the report's rows.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,18 @@ import pytest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from conformance.adapter import Call, Framework
     from conformance.case import Case
     from conformance.harvest.harvesting import Harvests
+    from conformance.outcome import Outcome
+    from conformance.registry import Installed
+    from conformance.relations import Finding, Instance
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
 TEST_NAME = "test_conformance"
+RELATIONS_FILE = Path(__file__).with_name("test_relations.py")
+RELATIONS_NAME = "test_relations"
 ROW = "conformance_row"
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
@@ -63,11 +70,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    ours = metafunc.module.__name__
-    if ours == "conformance.test_conformance" and "item" in metafunc.fixturenames:
-        _parametrize_items(metafunc)
-    if ours == "conformance.test_fuzz" and "there" in metafunc.fixturenames:
-        _parametrize_frameworks(metafunc)
+    match metafunc.module.__name__:
+        case "conformance.test_conformance" if "item" in metafunc.fixturenames:
+            _parametrize(metafunc, "item", TEST_NAME, _items)
+        case "conformance.test_relations" if "instance" in metafunc.fixturenames:
+            _parametrize(metafunc, "instance", RELATIONS_NAME, _instances)
+        case "conformance.test_fuzz" if "there" in metafunc.fixturenames:
+            _parametrize_frameworks(metafunc)
+
+
+def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Maker) -> None:
+    config = metafunc.config
+    _mark_frameworks(config)
+    parents = [
+        node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
+    ]
+    made = make(config, _wanted(config, [*parents, name]))
+    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in made]
+    metafunc.parametrize(argument, marked)
 
 
 def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
@@ -90,25 +110,19 @@ def _mark_frameworks(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
 
 
-def _parametrize_items(metafunc: pytest.Metafunc) -> None:
-    config = metafunc.config
-    _mark_frameworks(config)
-    parents = [
-        node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
-    ]
-    items = _items(config, _wanted(config, parents))
-    marked = [pytest.param(item, id=item.id, marks=getattr(pytest.mark, item.framework.name)) for item in items]
-    metafunc.parametrize("item", marked)
+Wanted = Callable[[str, str], bool] | None
+"""Whether a test is asked for, by its framework and the id of its parameter; None where all are."""
+Maker = Callable[[pytest.Config, Wanted], "Sequence[Item | Instance]"]
 
 
-def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[str, str], bool] | None:
+def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
     """What -k and -m ask for, by framework and item id, so that the thousands of items they leave out are never made.
 
-    pytest has the last word: it selects again among what is left, and what this cannot read is left to it.
+    above: names of what a test is in, and of its function.  pytest has the last word: it selects again among what
+    is left, and what this cannot read is left to it.
     """
     from conformance.selection import SelectionError, compiled, substring_of
 
-    above = "\n".join([*parents, TEST_NAME])
     try:
         keyword = compiled(config.getoption("keyword")) if config.getoption("keyword") else None
         mark = compiled(config.getoption("markexpr")) if config.getoption("markexpr") else None
@@ -116,10 +130,11 @@ def _wanted(config: pytest.Config, parents: list[str]) -> Callable[[str, str], b
         return None
     if keyword is None and mark is None:
         return None
+    names = "\n".join(above)
 
     def wanted(of: str, name: str) -> bool:
         return (mark is None or mark(of.__eq__)) and (
-            keyword is None or keyword(substring_of(f"{above}\n{name}\n{of}"))
+            keyword is None or keyword(substring_of(f"{names}\n{name}\n{of}"))
         )
 
     return wanted
@@ -155,6 +170,27 @@ def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[I
     with crew_here(here, request.config.getoption("call_timeout")) as crew:
         isolated = Isolated(crew, items)
         yield lambda item: suite.judge(*isolated.outcome(item))
+
+
+@pytest.fixture(scope="session")
+def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Instance], Finding]]:
+    """Holds a relation against its function, here or in a worker."""
+    from conformance.relations import check
+
+    if not request.config.getoption("isolate"):
+        yield lambda instance: check(instance, suite.performer, suite.ledger)
+        return
+    from conformance import registry
+    from conformance.places import crew_here
+
+    workers = {found.framework.name: found for found in registry.installed()[0]}
+    with crew_here(workers.values(), request.config.getoption("call_timeout")) as crew:
+
+        def performer(framework: Framework, call: Call, what: str) -> Outcome:
+            worker = workers[framework.name].worker
+            return crew.wait(worker, crew.submit(worker, call, what))
+
+        yield lambda instance: check(instance, performer, suite.ledger)
 
 
 @pytest.fixture
@@ -305,7 +341,7 @@ class Recorder:
         from conformance.errors import UserError
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        wanted = _wanted(self.config, [str(TEST_FILE)])
+        wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
         there = self._there()
         asked = audit.Asked(
@@ -360,7 +396,7 @@ class Recorder:
             _folder(self.config) is not None
             or _harvested(self.config) is not None
             or any(
-                Path(argument.partition("::")[0]).resolve() in (TEST_FILE, *TEST_FILE.parents)
+                Path(argument.partition("::")[0]).resolve() in (TEST_FILE, RELATIONS_FILE, *TEST_FILE.parents)
                 for argument in self.config.args
             )
         )
@@ -426,9 +462,9 @@ def _cases_of(config: pytest.Config) -> list[Case]:
     return _loaded(config)[0]
 
 
-def _items(config: pytest.Config, wanted: Callable[[str, str], bool] | None) -> list[Item]:
+def _here() -> list[Installed]:
+    """The frameworks that are installed; that there are none ends collection with a message."""
     from conformance import registry
-    from conformance.suite import plan
 
     here, missing = registry.installed()
     if not here:
@@ -437,6 +473,13 @@ def _items(config: pytest.Config, wanted: Callable[[str, str], bool] | None) -> 
             f"none of {names} is installed, so there is nothing to test: "
             'pip install "cross-entropy-conformance[all]", or one of its extras'
         )
+    return here
+
+
+def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
+    from conformance.suite import plan
+
+    here = _here()
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
     items = plan(_cases_of(config), here, chosen)
     if not items and wanted is not None:
@@ -446,3 +489,24 @@ def _items(config: pytest.Config, wanted: Callable[[str, str], bool] | None) -> 
             "no installed function can express any of the cases: install more, or add cases"
         )
     return items
+
+
+def _instances(config: pytest.Config, wanted: Wanted) -> list[Instance]:
+    from conformance import relations
+    from conformance.errors import CaseErrors
+
+    here = _here()
+    cases, ledger = _loaded(config)
+    try:
+        relations.check_names(ledger)
+    except CaseErrors as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
+    found = relations.instances(cases, here, chosen)
+    if not found and wanted is not None:
+        return relations.instances(cases[:1], here)[:1]  # for pytest to deselect
+    if not found:
+        raise pytest.Collector.CollectError(
+            "no installed function can say any of the cases in two ways: install more, or add cases"
+        )
+    return found

@@ -161,6 +161,16 @@ def auditing(bench: Bench) -> Iterator[Measurement]:
         )
 
 
+def relations(bench: Bench) -> Iterator[Measurement]:
+    """Every relation on every function."""
+    result = bench.run("relations", cache="relations")[1]
+    note = f"{result['count']} instances, {result['seconds']:.1f} s with choosing and judging them"
+    yield Measurement("calls that relations make", result["calls"], "s", 60, note)
+    each = 1e3 * (result["seconds"] - result["choosing"] - result["calls"]) / result["count"]
+    yield Measurement("a relation beside its calls", each, "ms", 3.0)
+    yield Measurement("choosing what relations are held against", result["choosing"], "s", 8.0)
+
+
 def memory(bench: Bench) -> Iterator[Measurement]:
     """The row of 100,000 samples and 100 classes, less what the call on them takes."""
     for found in installed()[0]:
@@ -221,6 +231,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "rows": per_row,
     "corpus": whole_corpus,
     "isolation": isolation,
+    "relations": relations,
     "audit": auditing,
     "memory": memory,
     "fuzz": fuzzing,

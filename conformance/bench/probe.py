@@ -157,6 +157,22 @@ def isolated() -> Result:
     return {"status": status}
 
 
+def relations() -> Result:
+    """Relations chosen and held, in this thread's processor time, after the imports."""
+    from conformance.relations import check, instances
+
+    cases, ledger = load_suite()
+    here = installed()[0]
+    _import(here)
+    watch = Stopwatch(time.thread_time)
+    began = time.thread_time()
+    chosen = instances(cases, here)
+    choosing = time.thread_time() - began
+    for instance in chosen:
+        check(instance, watch, ledger)
+    return {"choosing": choosing, "seconds": time.thread_time() - began, "calls": watch.calls, "count": len(chosen)}
+
+
 def audited(*sides: str) -> Result:
     """`conformance audit`."""
     from conformance.cli import app
@@ -402,6 +418,7 @@ KINDS: dict[str, Callable[..., Result]] = {
         rows,
         corpus,
         isolated,
+        relations,
         audited,
         round_trip,
         bare_memory,

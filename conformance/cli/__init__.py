@@ -19,6 +19,7 @@ from conformance.cli.fuzz import fuzz
 from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.mutants import mutants
+from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
 from conformance.cli.sweep import sweep
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(listing, name="list")
+app.command("relations")(relations)
 app.command()(fuzz)
 app.command()(mutants)
 for look in (show, expect, lint):

@@ -22,6 +22,7 @@ from conformance.known import HARVESTED
 from conformance.loading import read as read_cases
 from conformance.loading import shipped
 from conformance.oracle import Oracle
+from conformance.relations import check_names
 from conformance.suite import Item, Suite, load_suite, plan
 from conformance.verdict import want_of
 
@@ -112,7 +113,7 @@ def lint(
     where = shipped() if folder is None else folder
     problems: list[Any] = []
     try:
-        load_suite(where)
+        check_names(load_suite(where)[1])
     except CaseErrors as error:
         problems += error.errors
     checked, wrong = read_cases(where, generate=True)

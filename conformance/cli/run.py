@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
@@ -25,6 +23,7 @@ from conformance.cli.shared import (
     err,
     installed_among,
     out,
+    progress,
     selected,
     shortened,
 )
@@ -121,9 +120,9 @@ def run(
             isolated = running.Isolated(places.crew, items) if places.crew is not None else None
             rows_made = running.rows_of(items, Suite(Oracle(cache), ledger), isolated)
         try:
-            with contextlib.closing(rows_made), _progress(len(items)) as advance:
+            with contextlib.closing(rows_made), progress(len(items)) as advance:
                 for made in rows_made:
-                    advance(made)
+                    advance("" if isinstance(made, str) else made["framework"])
                     (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -175,18 +174,6 @@ def _places(names: list[str], environments: list[str], timeout: float, ray: str 
     for row in places.failed:
         err.print(escape(row["explanation"]), soft_wrap=True)
     return places, []
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("", total=total)
-
-        def advance(made: Row | str) -> None:
-            progress.update(task, advance=1, description="" if isinstance(made, str) else f"{made['framework']:<8}")
-
-        yield advance
 
 
 def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:

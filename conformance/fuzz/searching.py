@@ -28,7 +28,7 @@ from conformance.fuzz.traits import PLAIN, SMALL, traits
 from conformance.known import Ledger
 from conformance.oracle import Oracle
 from conformance.registry import Installed
-from conformance.suite import Assessment, Item, Performer, Row, Suite, plan
+from conformance.suite import Assessment, Item, Performer, Row, Suite, item_id, plan
 from conformance.verdict import Verdict
 from conformance.writing import text_of
 
@@ -277,7 +277,7 @@ def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), c
         for reduction in limits.reductions
         if dtype in function.dtypes
         and reduction in function.reductions
-        and (chosen is None or chosen(function, f"{function.name}-{DRAWN}-{dtype}-{reduction}"))
+        and (chosen is None or any(chosen(function, name) for name in _ids(function, dtype, reduction)))
     ]
     asked = list({function.name: function for function, _, _ in given}.values())
     if not asked:
@@ -294,6 +294,10 @@ def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), c
         families=tuple(family for family in limits.families if any(_takes(function, *family) for function in asked)),
         layouts=frozenset(name for name in limits.layouts if fields[name] & layouts),
     )
+
+
+def _ids(function: Function, dtype: str, reduction: str) -> list[str]:
+    return [item_id(function.name, DRAWN, dtype, reduction, quantity) for quantity in ("loss", "gradient")]
 
 
 def _takes(function: Function, loss: Any, given: str, target: str) -> bool:

@@ -18,7 +18,7 @@ from conformance.suite import Asked
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
 SHAPES = ("rank_1", "higher_rank", "output_weights", "moved_class_axis", "labels_column", "label_dtype")
-VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample")
+VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample", "odd_ignored")
 PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 SMALL = frozenset({"one_sample", "rank_1"})
@@ -31,8 +31,8 @@ def traits(asked: Asked) -> frozenset[str]:
 
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
     kinds of unusual and invalid input: `dense_target` (a number per class), `moved_class_axis`, `certain_prediction`
-    (a probability of 0 or 1, or one that a clip makes that), `everything_ignored`, `one_sample`, and `beyond_range`
-    (see `ranges`).
+    (a probability of 0 or 1, or one that a clip makes that), `everything_ignored`, `odd_ignored` (an ignored row that
+    is not finite), `one_sample`, and `beyond_range` (see `ranges`).
     """
     problem, handed = asked.problem, asked.handed
     target = asked.item.function.target_as(problem.target_kind) or problem.target_kind
@@ -46,8 +46,11 @@ def traits(asked: Asked) -> frozenset[str]:
             certain = (handed.predictions <= 0) | (handed.predictions >= 1)
         found |= {"certain_prediction"} if bool(np.any(certain)) else set()
     ignored = problem.options.ignore_index
-    if ignored is not None and problem.labels.size and bool(np.all(problem.labels == ignored)):
-        found.add("everything_ignored")
+    if ignored is not None and problem.labels.size:
+        left_out = problem.labels == ignored
+        found |= {"everything_ignored"} if bool(np.all(left_out)) else set()
+        odd = ~np.isfinite(problem.predictions.astype(np.float64))[left_out]
+        found |= {"odd_ignored"} if bool(np.any(odd)) else set()
     if math.prod(problem.sample_shape) == 1:
         found.add("one_sample")
     if beyond_range(problem) or beyond_range(handed):

@@ -355,7 +355,7 @@ def _compare_chunk(x: _Values, y: _Values, a: Integers, b: Integers) -> _Compari
     all_agree, all_explained = every(agree), every(explained)
     open_ = np.repeat(~all_explained, size)
     part = np.where(open_ & known, np.abs(np.where(known, numeric, 0.0)), np.abs(difference))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         badness = np.where(part == 0, 0.0, part / allowed)
     worst = _first_largest(badness, size, filled, first)
 

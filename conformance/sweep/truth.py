@@ -232,11 +232,12 @@ class Chunk:
             error = want * (g + 2)
             return want, error if label else error + (p > 0)
         want = _renormalised(x, label, means, clip_ends(self.family.dtype, means))
-        p = x if (ends := clip_ends(self.family.dtype, costs)) is None else np.clip(x, *ends)
+        p = x / x.sum(axis=1, keepdims=True) if costs.renormalise == "before_clip" else x
+        p = p if (ends := clip_ends(self.family.dtype, costs)) is None else np.clip(p, *ends)
         minus_log = -np.log(p)
         error = g * minus_log[:, label]
         if costs.renormalise == "before_clip":
-            error += 2 + summing(2)
+            error += 2 + summing(2) + budget.underflow(p[:, label], self.family.dtype)
         if costs.renormalise == "after_clip":
             error += _softmax_error(-minus_log, label, g) + 1 + np.nansum(p * g * minus_log, axis=1)
         return want, error + (1 + self._products) * minus_log[:, label]

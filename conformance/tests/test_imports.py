@@ -69,8 +69,9 @@ assert len(count.ids) > 1000, len(count.ids)
 """
 
 
-def test_it_collects_every_test_without_importing_a_framework(tmp_path):
-    test = PACKAGE / "test_conformance.py"
+@pytest.mark.parametrize("file", ["test_conformance.py", "test_relations.py"])
+def test_it_collects_every_test_without_importing_a_framework(tmp_path, file):
+    test = PACKAGE / file
     names = imported(COLLECT.format(arguments=[str(test), "--rootdir", str(tmp_path)]), tmp_path)
     assert "flint" in names
     assert not names & FRAMEWORKS

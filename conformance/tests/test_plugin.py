@@ -232,7 +232,8 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "  how far    * x the allowed *",
             "  because    off by * budgets*",
             "  reproduce  import conformance.mutants.*",
-            '  again      pytest -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none"',
+            '  again      pytest -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none '
+            'and not gradient"',
         ]
     )
     assert "test_conformance.py:" not in result.stdout.str().partition("short test summary")[0]
@@ -372,3 +373,43 @@ def test_it_sums_up_at_the_end(folder):
     result.stdout.fnmatch_lines(
         ["*= cross-entropy conformance =*", "*miniature.DropsSmoothing float32 *categorical/x/plain"]
     )
+
+
+# Relations
+
+
+def test_it_holds_relations_where_their_file_is_asked_for(folder):
+    relations = ["--pyargs", "conformance.test_relations"]
+    found = folder.run("--collect-only", "-q", *relations, "-k", "test_relations").stdout.str()
+    ids = re.findall(r"::test_relations\[(.*)\]$", found, re.MULTILINE)
+    assert "miniature.Categorical-shifted_logits-categorical/x/plain-float32-mean" in ids
+    assert "::test_relations" not in folder.run("--collect-only", "-q").stdout.str()
+
+
+def test_it_fails_where_a_relation_is_broken_and_counts_no_row_for_it(folder):
+    asked = ["--pyargs", "conformance.test_relations", "-k", "permuted_classes or plain and not test_relations"]
+    result = folder.run("--report", "rows", *asked, losses="SwapsTwoClasses")
+    text = result.stdout.str()
+    assert re.search(r"miniature.SwapsTwoClasses \S+ breaks permuted_classes", text)
+    assert "test_relations.py:" not in text.partition("short test summary")[0]
+    rows, run = written(folder, "rows")
+    assert (len(rows), run["planned"], run["complete"]) == (1, 1, True)
+
+
+def test_it_expects_what_the_ledger_knows_of_relations(folder):
+    folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
+        KNOWN.format(case="*", function="SwapsTwoClasses").replace("categorical/x/", "relation/*/categorical/x/")
+    )
+    asked = ["--pyargs", "conformance.test_relations", "-k", "permuted_classes"]
+    result = folder.run(*asked, losses="SwapsTwoClasses")
+    assert result.ret == 0
+    assert result.parseoutcomes()["xfailed"] >= 1
+
+
+def test_it_refuses_a_ledger_of_relations_that_there_are_not(folder):
+    folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
+        KNOWN.format(case="*", function="Categorical").replace("categorical/x/", "relation/permuted_class/")
+    )
+    result = folder.run("--pyargs", "conformance.test_relations")
+    assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
+    assert_said(result, "miniature.yaml:4", "permuted_class is no relation; did you mean permuted_classes?")

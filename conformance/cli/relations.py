@@ -1,0 +1,96 @@
+"""`conformance relations`: what two answers must have in common, held against every function without the oracle."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from conformance import relations
+from conformance.adapter import LoweringError, perform
+from conformance.cli.shared import (
+    FAILURES,
+    INTERRUPTED,
+    UNEXPECTED,
+    USAGE,
+    CasesOption,
+    Json,
+    err,
+    installed_among,
+    out,
+    progress,
+)
+from conformance.relations import Finding, shown
+from conformance.selection import SelectionError, compiled, substring_of
+from conformance.suite import load_suite
+
+BROKEN = 10
+"""Broken relations that are shown one by one."""
+
+
+def held(
+    keyword: Annotated[
+        str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose id matches, as in pytest.")
+    ] = "",
+    framework: Annotated[
+        list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
+    ] = None,
+    cases: CasesOption = None,
+    as_json: Json = False,
+) -> None:
+    """Say problems in two ways and hold both answers against each other, for every installed function.
+
+    Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
+    """
+    found, ledger = load_suite(cases)
+    relations.check_names(ledger)
+    here, missing = installed_among(framework or [])
+    chosen = compiled(keyword) if keyword else None
+    asked = relations.instances(found, here, None if chosen is None else lambda _, name: chosen(substring_of(name)))
+    if not asked:
+        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
+        raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
+    for left_out in missing:
+        err.print(f"left out, not installed: {left_out}")
+    findings: list[Finding] = []
+    failures: list[str] = []
+    stopped = False
+    try:
+        with progress(len(asked)) as advance:
+            for instance in asked:
+                try:
+                    findings.append(relations.check(instance, perform, ledger))
+                except LoweringError as error:
+                    failures.append(f"{instance.id}: {error}")
+                advance(instance.item.framework.name)
+    except KeyboardInterrupt:
+        stopped = True
+    _print(findings, as_json)
+    for failure in failures[:FAILURES]:
+        err.print(f"not asked: {escape(failure)}", soft_wrap=True)
+    if len(findings) < len(asked):
+        err.print(f"{'interrupted; ' if stopped else ''}{len(findings)} of {len(asked)} were asked")
+        raise typer.Exit(INTERRUPTED if stopped else USAGE)
+    stale = [] if keyword or framework else relations.gone(findings)
+    for entry in stale:
+        err.print(escape(f"{entry} is known, and holds wherever it was asked; remove the entry"), soft_wrap=True)
+    raise typer.Exit(UNEXPECTED if stale or any(map(_broken, findings)) else 0)
+
+
+def _broken(finding: Finding) -> bool:
+    return finding.expected in ("unexpected", "stale")
+
+
+def _print(findings: list[Finding], as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps([shown.row(finding) for finding in findings]))
+        return
+    broken = list(filter(_broken, findings))
+    for finding in broken[:BROKEN]:
+        out.print(escape(str(finding)), soft_wrap=True)
+    if len(broken) > BROKEN:
+        out.print(f"and {len(broken) - BROKEN} more; --json has every one")
+    for line in shown.table(findings):
+        out.print(escape(line), soft_wrap=True)

@@ -1,0 +1,387 @@
+"""Relations: those that are right keep every one, and which faults they catch without an exact answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from conformance import cli, registry, relations
+from conformance.adapter import perform
+from conformance.case import numpy_dtype
+from conformance.errors import CaseErrors
+from conformance.known import Known, Ledger
+from conformance.loading import load, shipped
+from conformance.oracle import divisor
+from conformance.outcome import Crashed, Raised
+from conformance.relations import RELATIONS, Finding, Instance, shown
+from conformance.tests import miniatures
+from conformance.tests.stated import case
+
+CASES = load(shipped())
+NARROW = [dataclasses.replace(c.sketch, dtypes=("float32",)) for c in CASES if "float32" in c.dtypes]
+CAUGHT = {
+    "ClipsAt1e8": "clipped_beforehand",
+    "ClipsBelowOnly": "clipped_beforehand",
+    "ClipsAboveOnly": "clipped_beforehand",
+    "RenormalisesUnasked": "other_probabilities",
+    "MeanOverKept": "scaled_class_weights",
+    "MeanOverSamples": "left_out_ignored",
+    "MeanOverLabelWeight": "sum_of_mean",
+    "SingleForDouble": "shifted_logits",
+    "HalfForSingle": "shifted_logits",
+    "SingleLogarithm": "as_log_probabilities",
+    "Noisy": "in_float64",
+    "SlightlyNoisy": "in_float64",
+    "NoisyInOnePlace": "permuted_samples",
+    "Unshifted": "shifted_logits",
+    "LogOfSoftmax": "as_log_probabilities",
+    "AddsEpsilon": "as_probabilities",
+    "NormalisesLogs": "permuted_classes",
+    "SoftmaxTwice": "as_probabilities",
+    "DividesByOneLess": "repeated_row",
+    "MeanOverTheBatch": "one_axis",
+    "CountsIgnoredInTheMean": "left_out_ignored",
+    "CountsIgnoredLosses": "left_out_ignored",
+    "IgnoreIndexIsFalsy": "left_out_label",
+    "DropsSampleWeights": "left_out_sample",
+    "ForgetsWeightsInSums": "sum_of_losses",
+    "DropsClassWeights": "left_out_class",
+    "WeighsTheLabelOnly": "smoothed_labels",
+    "BroadcastsColumns": "labels_in_a_column",
+    "DropsSmoothing": "smoothed_labels",
+    "SmoothsOverTheOthers": "smoothed_labels",
+    "SmoothsTwice": "smoothed_labels",
+    "HardensTargets": "mixed_labels",
+    "NormalisesTargets": "smoothed_labels",
+    "SwapsTwoClasses": "permuted_classes",
+    "SwapsWeightsOfTwoClasses": "weighted_classes",
+    "CountsLabelsFromOne": "other_encoding",
+    "LabelsInBytes": "permuted_classes",
+    "TransposesSquares": "repeated_row",
+    "MixesUpAxes": "classes_first",
+    "ReadsMemoryInOrder": "fortran_arrays",
+    "WritesIntoItsInput": "asked_again",
+    "WritesIntoItsLabels": "asked_again",
+    "RemembersWeights": "permuted_classes",
+    "AddsToTheLastResult": "asked_again",
+    "ReturnsDouble": "in_float64",
+    "ReturnsSingle": "in_float64",
+    "ReturnsColumns": "permuted_samples",
+    "ReturnsVectors": "sum_of_mean",
+    "ReturnsFlat": "permuted_samples",
+    "SumsTheBatchOnly": "sum_of_losses",
+    "SwallowsNan": "mixed_labels",
+    "SwallowsInfinity": "sum_of_losses",
+    "NanForZeroTimesInfinity": "mixed_labels",
+    "RaisesOnCertainty": "as_logits",
+    "RaisesOnColumns": "labels_in_a_column",
+    "ForgetsTheSign": "sum_of_losses",
+    "SingleForDoubleBinary": "as_probabilities",
+    "LogOfSigmoid": "in_float64",
+    "DropsTheTail": "as_probabilities",
+    "CancelsLogits": "opposite_outputs",
+    "BinaryMeanOverSamples": "left_out_sample",
+    "PositiveWeightOnNegatives": "weighted_positives",
+    "PositiveWeightInTheMean": "weighted_positives",
+    "DropsBinarySmoothing": "smoothed_labels",
+    "SmoothsTowardsOne": "smoothed_labels",
+    "HardensBinaryTargets": "mixed_labels",
+}
+"""The relation that each of these breaks; most break several."""
+NEEDS_AN_ANSWER = {
+    "ClipsUnasked": "the clip is the same whichever way a probability is said",
+    "RenormalisesTooEarly": "what it clips afterwards is where it would have clipped before",
+    "FloorsAtFifty": "the floor is the same whichever way a probability is said",
+    "FloorsOneTerm": "only numbers below the floor show it, and their complements are 1",
+    "IgnoresUnasked": "a label that is no class has no second way to be said",
+    "WrapsMinusOne": "it is about what must be refused",
+    "TakesAnyLabel": "it is about what must be refused",
+    "LosesLabelsOutside": "it is about what must be refused",
+    "TakesAnyProbability": "it is about what must be refused",
+    "TakesAnyTarget": "it is about what must be refused",
+    "TakesAnyBinaryTarget": "it is about what must be refused",
+    "BroadcastsShapes": "it is about what must be refused",
+    "HalfAccumulator": "only tens of thousands of samples show it",
+    "LabelsInTheDtype": "only thousands of classes show it",
+    "IgnoredInTheDtype": "only thousands of classes show it",
+}
+"""Faults that relations do not see on the cases that they are held against, and why."""
+
+
+def named(*names):
+    return [relation for relation in RELATIONS if relation.name in names]
+
+
+def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
+    for instance in relations.instances(cases, [miniatures.installed(loss)], relations=among):
+        yield relations.check(instance, perform, ledger or Ledger())
+
+
+@pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
+def test_it_holds_for_what_is_right(loss):
+    found = list(findings(loss, NARROW[::3]))
+    assert len(found) > 200
+    assert [str(finding) for finding in found if finding.why] == []
+
+
+def test_it_holds_for_the_definition_in_every_dtype():
+    found = list(findings(miniatures.Categorical))
+    assert [str(finding) for finding in found if finding.why] == []
+    everywhere = {finding.instance.relation.name for finding in found}
+    everywhere |= {finding.instance.relation.name for finding in findings(miniatures.Binary)}
+    documented = {"clipped_beforehand", "halved_rows"}
+    assert everywhere == {relation.name for relation in RELATIONS} - documented - {"two_classes"}
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_it_catches(name):
+    loss = getattr(miniatures, name)
+    broken = next((found for found in findings(loss, among=named(CAUGHT[name])) if found.why), None)
+    assert broken is not None
+    assert broken.expected == "unexpected"
+
+
+def test_it_says_of_every_fault_whether_relations_catch_it():
+    assert CAUGHT.keys() | NEEDS_AN_ANSWER.keys() == {loss.__name__ for loss in miniatures.FAULTY}
+    assert not CAUGHT.keys() & NEEDS_AN_ANSWER.keys()
+
+
+def test_it_has_a_fault_or_a_convention_for_most_relations():
+    names = {relation.name for relation in RELATIONS}
+    assert set(CAUGHT.values()) <= names
+    assert len(set(CAUGHT.values())) > len(names) / 2
+
+
+# What is chosen
+
+
+def test_it_chooses_every_option_layout_and_target_of_the_cases():
+    chosen = relations.instances(CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again"))
+    asked = [instance.problem for instance in chosen]
+    have = [c for c in CASES if c.loss == "categorical" and type(c.expect).__name__ in ("Digits", "ByOracle")]
+    for shows in (
+        lambda c: c.options.names(),
+        lambda c: c.layout.names(),
+        lambda c: [c.given],
+        lambda c: [c.target],
+        lambda c: getattr(c, "dtypes", None) or [c.dtype],
+        lambda c: getattr(c, "reductions", None) or [c.reduction],
+    ):
+        assert {x for c in asked for x in shows(c)} == {x for c in have for x in shows(c.sketch if c in have else c)}
+
+
+def test_it_chooses_the_same_whatever_is_wanted():
+    here = [miniatures.installed(miniatures.Categorical)]
+    among = RELATIONS[::6]
+    everything = [instance.id for instance in relations.instances(CASES, here, relations=among)]
+    some = relations.instances(CASES, here, lambda _, name: "float64-none" in name, among)
+    assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
+    assert len(everything) == len(set(everything))
+
+
+def test_it_asks_nothing_whose_two_sides_are_one_call():
+    class OneEncoding(miniatures.Categorical):
+        @classmethod
+        def lower(cls, problem):
+            labels = problem.labels
+            if problem.target == "index":
+                labels = np.eye(problem.predictions.shape[-1], dtype=numpy_dtype(problem.dtype))[labels]
+            return super().lower(dataclasses.replace(problem, target="distribution", labels=labels))
+
+    plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
+    asked = relations.instances(
+        [plain], [miniatures.installed(miniatures.Categorical)], relations=named("other_encoding")
+    )
+    assert asked
+    assert relations.instances([plain], [miniatures.installed(OneEncoding)], relations=named("other_encoding")) == []
+
+
+# What is exact
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_it_shifts_logits_exactly(dtype):
+    plain = case([[0.1, -1.7, 0.3], [2.9, 0.2, -1.1]], [1, 0]).problem(dtype, "none")
+    both = named("shifted_logits")[0].restated(plain, miniatures.Categorical.documented)
+    start, moved = (side.predictions.astype(np.float64) for side in (both.whole, both.parts[0]))
+    shifts = moved - start
+    assert np.all(shifts == shifts[:, :1])
+    assert np.all(np.abs(shifts) >= 64)
+    assert np.all(np.abs(start - plain.predictions.astype(np.float64)) <= 0.25)
+
+
+def test_it_knows_what_a_mean_divides_by_exactly():
+    weighted = case([[0.1, 0.2]] * 3, [0, 1, 1], options={"class_weights": [0.1, 0.7], "sample_weights": [1, 2, 0.5]})
+    problem = weighted.problem("float64", "mean")
+    exact = divisor(problem, miniatures.Categorical.documented)
+    assert exact == Fraction(0.1) + Fraction(2.5) * Fraction(0.7)
+    assert divisor(problem, miniatures.DividesByKept.documented) == 3
+    assert divisor(problem, miniatures.DividesBySampleWeight.documented) == 3.5
+
+
+# What is said
+
+
+SMALL = {"dtypes": ("float32",), "reductions": ("none",), "id": "a/b/plain"}
+PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], **SMALL)
+
+
+def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> Finding:
+    (instance,) = relations.instances([plain], [miniatures.installed(loss)], relations=named(relation))
+    return relations.check(instance, performer, ledger or Ledger())
+
+
+def test_it_tells_got_want_how_far_and_both_calls():
+    text = str(one(miniatures.SwapsTwoClasses, "permuted_classes"))
+    lines = [line.split()[0] for line in text.splitlines()]
+    assert lines[1:] == ["relation", "case", "got", "want", "how", "because", "one", "the", "again"]
+    assert "x the allowed" in text
+    calls = one(miniatures.SwapsTwoClasses, "permuted_classes").calls
+    values = []
+    for call in calls:
+        *imports, expression = call.split("; ")
+        scope = {}
+        exec("\n".join(imports), scope)
+        values.append(eval(expression, scope))
+    assert not np.allclose(*values)
+
+
+def test_an_exception_on_one_side_breaks_a_relation_and_on_both_does_not():
+    broken = one(miniatures.RaisesOnColumns, "labels_in_a_column")
+    assert broken.why == "one side raised ValueError: labels have two axes, and another did not"
+    raises = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Raised("ValueError", "no"))
+    assert (raises.why, raises.expected) == ("", "ok")
+
+
+def test_a_process_that_dies_breaks_a_relation():
+    broken = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Crashed("was killed by SIGSEGV"))
+    assert broken.why == "one side had its process die, which was killed by SIGSEGV"
+
+
+@pytest.mark.parametrize(
+    ("entry", "faulty", "right"),
+    [
+        ("a/b/plain", "known", "ok"),
+        ("relation/permuted_classes/a/b/plain", "known", "stale"),
+        ("relation/permuted_classes/a/*", "known", "ok"),
+        ("relation/permuted_samples/a/b/plain", "unexpected", "ok"),
+        ("relation/*/asks*", "known", "ok"),
+        ("relation/permuted_classes/asks/*label_smoothing*", "unexpected", "ok"),
+    ],
+)
+def test_it_tells_what_the_ledger_knows(entry, faulty, right):
+    ledger = Ledger([Known(entry, "miniature.*", reason="It swaps.")])
+    broken = one(miniatures.SwapsTwoClasses, "permuted_classes", ledger=ledger)
+    held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
+    assert (broken.expected, held.expected) == (faulty, right)
+    assert relations.gone([broken, held]) == []
+    globbed = "*" in entry and faulty == "known"
+    assert [known.case for known in relations.gone([held])] == ([entry] if globbed else [])
+
+
+def test_it_knows_what_a_side_asks_for_beside_the_case():
+    ledger = Ledger([Known("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
+    broken = one(miniatures.DropsSmoothing, "smoothed_labels", case(np.eye(4), [0, 1, 2, 3], **SMALL), ledger=ledger)
+    assert broken.expected == "known"
+
+
+def test_a_ledger_names_relations_that_there_are():
+    relations.check_names(Ledger([Known("relation/*/*", "miniature.*"), Known("a/b", "miniature.*")]))
+    with pytest.raises(CaseErrors, match=r"x.yaml:3:1: permuted_class is no relation; did you mean permuted_classes\?"):
+        relations.check_names(Ledger([Known("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
+
+
+def test_an_entry_about_a_relation_is_of_a_case_that_there_is():
+    ledger = Ledger(
+        [Known("relation/permuted_classes/a/*", "lib.Loss"), Known("relation/permuted_classes/b", "lib.Loss")]
+    )
+    assert [entry.case for entry in ledger.unmatched({"a/x"}, {"lib.Loss"})] == ["relation/permuted_classes/b"]
+
+
+def test_its_table_fits_80_columns():
+    every = [
+        found for loss in (miniatures.Categorical, miniatures.SwapsTwoClasses) for found in findings(loss, [PLAIN])
+    ]
+    lines = list(shown.table(every))
+    assert max(map(len, lines)) <= 80
+    assert "permuted_classes" in "\n".join(lines)
+    (line,) = [line for line in lines if line.startswith("permuted_classes")]
+    assert line.split()[1:] == ["1", "1!"]
+    assert json.loads(json.dumps(shown.row(every[0])))["expected"] == "ok"
+
+
+# The command
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys, tmp_path):
+    """`conformance relations` of one miniature on two cases: (exit status, standard output, standard error)."""
+    text = (
+        "# yaml-language-server: $schema=../../conformance/case.schema.json\nabout: Rows.\nsource: none\n"
+        "loss: categorical\ngiven: logits\ntarget: index\ndtypes: [float32]\ncases:\n"
+        "  plain:\n    why: Nothing is asked.\n"
+        "    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]\n    labels: [1, 0]\n"
+    )
+    (tmp_path / "mine" / "categorical").mkdir(parents=True)
+    (tmp_path / "mine" / "categorical" / "x.yaml").write_text(text)
+
+    def run(*arguments, loss=miniatures.Categorical):
+        made = miniatures.framework(loss)
+        monkeypatch.setattr(registry, "frameworks", lambda: (made,))
+        monkeypatch.setattr(sys, "argv", ["conformance", "relations", "--cases", str(tmp_path / "mine"), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_exits_with_0_1_and_2(conformance):
+    status, out, _ = conformance()
+    assert status == 0
+    assert "1  miniature.Categorical 1.0" not in out  # the version is that of this package
+    assert "miniature.Categorical" in out
+    status, out, _ = conformance("-k", "permuted_classes", loss=miniatures.SwapsTwoClasses)
+    assert status == 1
+    assert "breaks permuted_classes" in out
+    assert "1!" in out
+    assert conformance("-k", "nothing_of_that_name")[0] == 2
+    assert conformance("--framework", "nobody")[0] == 2
+
+
+def test_the_command_prints_json(conformance):
+    status, out, _ = conformance("--json", "-k", "permuted", loss=miniatures.SwapsTwoClasses)
+    rows = json.loads(out)
+    assert status == 1
+    assert {row["relation"] for row in rows} == {"permuted_samples", "permuted_classes"}
+    assert [len(row["calls"]) for row in rows] == [2] * len(rows)
+
+
+def test_the_command_keeps_what_there_is_when_it_is_interrupted(conformance, monkeypatch):
+    asked = []
+
+    def interrupted(*arguments) -> Finding:
+        asked.append(arguments)
+        if len(asked) > 2:
+            raise KeyboardInterrupt
+        return check(*arguments)
+
+    check = relations.check
+    monkeypatch.setattr(relations, "check", interrupted)
+    status, out, err = conformance()
+    assert status == 130
+    assert "miniature.Categorical" in out
+    assert "interrupted; 2 of" in err
+
+
+def test_an_instance_is_called_by_what_it_is_about():
+    (instance,) = relations.instances(
+        [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
+    )
+    assert isinstance(instance, Instance)
+    assert instance.id == "miniature.Categorical-asked_again-a/b/plain-float32-none"
