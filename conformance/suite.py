@@ -59,6 +59,8 @@ DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
 SHOWN = 1024
 """Arrays with more elements than this stand in the report as that many evenly spaced elements."""
+SHOWN_OF_GRADIENTS = 64
+"""The same for gradients, which have an element for each prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +335,8 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison = verdict.comparison
         outcome = verdict.outcome
-        got = _text(outcome.value) if isinstance(outcome, Returned) else ""
+        text = functools.partial(_thinned, most=SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS)
+        got = text(outcome.value) if isinstance(outcome, Returned) else ""
         by_convention = verdict.want_by_convention
         values = (
             item.case.id,
@@ -347,7 +350,7 @@ class Assessment:
             item.reduction,
             verdict.status,
             got,
-            _text(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            text(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
             comparison.error if comparison else None,
             comparison.allowed if comparison else None,
             comparison.ratio if comparison else None,
@@ -361,8 +364,8 @@ class Assessment:
             self.expected,
             self.known.told if self.known else "",
             list(comparison.where).__repr__() if comparison and comparison.where else "",
-            _text(by_convention.hi) if by_convention is not None else "",
-            _text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
+            text(by_convention.hi) if by_convention is not None else "",
+            text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
             outcome.dtype if isinstance(outcome, Returned) else "",
             item.installed.python,
             item.installed.numpy,
@@ -418,13 +421,13 @@ def _again(item: Item) -> str:
     return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
 
 
-def _text(values: Any) -> str:
-    """A scalar as its shortest digits, an array as JSON; long arrays thinned to `SHOWN` elements."""
+def _thinned(values: Any, most: int) -> str:
+    """A scalar as its shortest digits, an array as JSON; long arrays thinned to `most` elements."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0:
         return repr(float(array))
-    if array.size > SHOWN:
-        array = array.reshape(-1)[np.linspace(0, array.size - 1, SHOWN).astype(int)]
+    if array.size > most:
+        array = array.reshape(-1)[np.linspace(0, array.size - 1, most).astype(int)]
     return json.dumps(array.tolist())
 
 
