@@ -193,6 +193,17 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
     yield Measurement(f"a drawn case put to {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
 
 
+def mutation_score(bench: Bench) -> Iterator[Measurement]:
+    """Every shipped case to every mutant until two have caught it, and drawn cases to right implementations."""
+    for temperature, limit in (("cold", None), ("warm", 60.0)):
+        result = bench.run("scored", cache="mutants")[1]
+        note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
+        yield Measurement(f"conformance mutants on one core, oracle {temperature}", result["seconds"], "s", limit, note)
+    result = bench.run("cleared", "2000")[1]
+    note = f"{result['items']} items, {result['alarms']} false alarms"
+    yield Measurement("a drawn case to right implementations", 1e3 * result["seconds"] / 2000, "ms", 20.0, note)
+
+
 SLICE = 18
 """Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
@@ -236,6 +247,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "memory": memory,
     "fuzz": fuzzing,
     "sweep": sweeps,
+    "mutants": mutation_score,
 }
 
 

@@ -374,6 +374,36 @@ def _peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def scored() -> Result:
+    """The mutation score of the shipped cases, in this thread's processor time."""
+    from conformance.mutants.faulty import FAULTY
+    from conformance.mutants.scoring import Fate, Put, fates_of
+
+    began = time.thread_time()
+    events = list(fates_of(None, [mutant.__name__ for mutant in FAULTY]))
+    found = [event for event in events if isinstance(event, Fate)]
+    return {
+        "seconds": time.thread_time() - began,
+        "items": sum(event.items for event in events if isinstance(event, Put)),
+        "mutants": len(found),
+        "survivors": sum(fate.survived for fate in found),
+    }
+
+
+def cleared(count: str) -> Result:
+    """So many drawn cases put to right implementations, in this thread's processor time."""
+    from conformance.mutants.catalogue import RIGHT
+    from conformance.mutants.scoring import Alarm, Put, alarms_drawn
+
+    began = time.thread_time()
+    events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 0, range(int(count))))
+    return {
+        "seconds": time.thread_time() - began,
+        "items": sum(event.items for event in events if isinstance(event, Put)),
+        "alarms": sum(isinstance(event, Alarm) for event in events),
+    }
+
+
 def fuzzed(name: str, count: str) -> Result:
     """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
     from conformance.fuzz.searching import Search, narrowed, single_threaded
@@ -424,6 +454,8 @@ KINDS: dict[str, Callable[..., Result]] = {
         bare_memory,
         row_memory,
         fuzzed,
+        scored,
+        cleared,
         swept,
         swept_narrow,
         swept_slice,
