@@ -1,7 +1,7 @@
 """A report on disk: written atomically, read back only if it is what was written.
 
-The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md` and
-`run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
+The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
+`index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
 was, it says itself.  In the CSV files a text that a spreadsheet would take for a formula has an
 apostrophe in front (see `guarded`); `read` takes it off again.
 """
@@ -24,6 +24,7 @@ from conformance.errors import UserError
 from conformance.report import agreement
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
+from conformance.report.page import page
 from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
@@ -107,6 +108,7 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, published: list[Ma
     keep("pairs.parquet", _parquet(pairs))
     keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
     keep("summary.md", summary(results, pairs, run, published).encode())
+    keep("index.html", page(results, run, published).encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
