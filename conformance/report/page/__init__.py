@@ -10,5 +10,6 @@ single rows, which are decoded when one is looked at.
 
 from conformance.report.page.building import page
 from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed, unpacked
+from conformance.report.page.problems import problems
 
-__all__ = ["DETAIL", "INDEX", "LONG", "embedded", "packed", "page", "unpacked"]
+__all__ = ["DETAIL", "INDEX", "LONG", "embedded", "packed", "page", "problems", "unpacked"]

@@ -13,15 +13,21 @@ from typing import Any
 import pandas as pd
 
 from conformance.report.frames import printable
-from conformance.report.page.packing import DETAIL, INDEX, embedded, packed
+from conformance.report.page.packing import DETAIL, INDEX, embedded, packed, shortened
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 
 
-def page(results: pd.DataFrame, run: RunInfo, published: Iterable[Mapping[str, Any]] = ()) -> str:
+def page(
+    results: pd.DataFrame,
+    run: RunInfo,
+    published: Iterable[Mapping[str, Any]] = (),
+    problems: Mapping[str, str] | None = None,
+) -> str:
     """A report as HTML that needs nothing beside it; without times, so that equal rows give equal text.
 
-    results: a `frame`.  published: see `report.summary`.
+    results: a `frame`.  published: see `report.summary`.  problems: the text of the cases, by their
+    ids, as far as it is known.
     """
     parts = _parts()
     said = {
@@ -42,8 +48,13 @@ def page(results: pd.DataFrame, run: RunInfo, published: Iterable[Mapping[str, A
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
         index=embedded(said),
-        detail=embedded(packed(results, DETAIL)),
+        detail=embedded({"columns": packed(results, DETAIL), "problems": _told(results, problems or {})}),
     )
+
+
+def _told(results: pd.DataFrame, problems: Mapping[str, str]) -> dict[str, str]:
+    asked = results["case"].unique().tolist()
+    return {case: shortened(printable(problems[case])) for case in asked if case in problems}
 
 
 @functools.cache

@@ -60,7 +60,7 @@ def embedded(value: Any) -> str:
 
 def _column(column: pd.Series, number: bool) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
-    texts = [_told(float(value)) for value in values] if number else [_shortened(value) for value in values]
+    texts = [_told(float(value)) for value in values] if number else [shortened(value) for value in values]
     return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
 
 
@@ -76,5 +76,6 @@ def _told(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Text of at most `LONG` characters, and how many more there were."""
     return text if len(text) <= LONG else f"{text[:LONG]} … (+{len(text) - LONG})"

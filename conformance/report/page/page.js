@@ -90,8 +90,10 @@
     codes: packed.codes === null ? new Int32Array(rows) : Int32Array.from(packed.codes),
   });
   const at = (name, row) => columns[name].values[columns[name].codes[row]];
-  const detail = () => (detailed ??= decoded("detail").then((packed) =>
-    Object.fromEntries(Object.entries(packed).map(([name, one]) => [name, column(one, false)]))));
+  const detail = () => (detailed ??= decoded("detail").then((said) => ({
+    problems: said.problems,
+    ...Object.fromEntries(Object.entries(said.columns).map(([name, one]) => [name, column(one, false)])),
+  })));
 
   /** What a filter chooses among: for each value of a column, which choices it stands for. */
   const facet = (name) => {
@@ -302,12 +304,14 @@
   };
   const matrix = () => {
     const family = columns.family, functions = columns.function;
-    const cells = new Map(), statuses = columns.status;
+    const cells = new Map(), alarms = new Map(), statuses = columns.status;
     for (const i of passing("family", "function")) {
       const key = family.codes[i] * functions.values.length + functions.codes[i];
       if (!cells.has(key)) cells.set(key, new Map());
       const status = statuses.values[statuses.codes[i]];
       cells.get(key).set(status, (cells.get(key).get(status) ?? 0) + 1);
+      const expected = at("expected", i);
+      if (expected === "unexpected" || expected === "stale") alarms.set(key, (alarms.get(key) ?? 0) + 1);
     }
     const byName = (values) => values.map((_, i) => i).sort((a, b) => (values[a] < values[b] ? -1 : 1));
     const present = new Set([...cells.keys()].map((key) => key % functions.values.length));
@@ -335,10 +339,11 @@
       for (const f of across.slice(0, LINES.functions)) {
         const counts = cells.get(r * functions.values.length + f);
         if (!counts) { line.push(make("td", {}, make("span", { class: "unseen" }, word("not_asked")))); continue; }
+        const alarm = alarms.get(r * functions.values.length + f);
         const status = worst(counts), total = [...counts.values()].reduce((a, b) => a + b, 0);
-        const label = word("cell", { function: functions.values[f], family: name, counts: inWords(counts) });
+        const label = word("cell", { function: functions.values[f], family: name, counts: inWords(counts) + (alarm ? `; ${word("unexpected")} ${alarm}` : "") });
         const on = state.family === name && state.function === functions.values[f];
-        line.push(make("td", {}, button(make("span", {}, mark(status), String(counts.get(status)), total > counts.get(status) ? make("small", {}, `/${total}`) : null),
+        line.push(make("td", {}, button(make("span", {}, mark(status), String(counts.get(status)), total > counts.get(status) ? make("small", {}, `/${total}`) : null, alarm ? make("b", { class: "alarm" }, ` !${alarm}`) : null),
           () => go(on ? { family: undefined, function: undefined } : { family: name, function: functions.values[f], view: "table" }),
           { class: `cell ${status}`, "aria-label": label, title: label, "aria-pressed": String(on) })));
         line.at(-1).firstChild.append(share(counts));
@@ -379,7 +384,7 @@
         cell("statuses", make("span", { class: "tags" }, WORST.filter((status) => counts.get(status)).map((status) => make("span", { class: "tag" }, mark(status), `${named("status", status)} ${counts.get(status)}`)))),
         make("td", {}, make("a", { href: target, "aria-label": word("show_rows", { count: group.rows.length, name: group.choice }) }, word("show"))));
     });
-    return [make("table", { class: "groups" }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines)), more(groups.length - LINES.groups)];
+    return [make("table", { class: `groups by-${name}` }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines)), more(groups.length - LINES.groups)];
   };
   const causes = () => {
     const found = [...passing()].filter((i) => at("status", i) !== "agrees");
@@ -467,7 +472,7 @@
     const body = make("div", { role: "rowgroup", class: "body" });
     grid.append(make("div", { role: "rowgroup", class: "heads" }, head), body);
     const phone = matchMedia("(max-width: 700px)").matches;
-    const height = phone ? 84 : 34;
+    const height = phone ? 100 : 34;
     body.style.height = `${shown.length * height}px`;
     active = Math.min(active, Math.max(0, shown.length - 1));
     const place = () => {
@@ -587,7 +592,7 @@
     const section = byId("opened"), id = state.case, wanted = state.at;
     const number = columns.case.values.indexOf(id);
     const back = button(`← ${word("back")}`, () => go({ case: undefined, at: undefined }), { class: "back" });
-    if (number < 0) { section.replaceChildren(back, make("h2", {}, id), make("p", { class: "nothing" }, word("no_case"))); return; }
+    if (number < 0) { section.replaceChildren(back, make("h2", {}, id), make("p", { class: "nothing" }, word("no_case"))); document.body.dataset.ready = "case"; return; }
     section.replaceChildren(back, make("h2", {}, id), make("p", {}, word("loading")));
     section.focus({ preventScroll: true });
     const texts = await detail();
@@ -622,6 +627,7 @@
     const command = `conformance show ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`;
     section.replaceChildren(back, make("h2", {}, id),
       make("h3", {}, word("problem")), make("p", {}, word("print_problem"), ` (${word("digest")} ${distinct("digest", own).join(", ")})`), copyable(command, command),
+      Object.hasOwn(texts.problems, id) ? copyable(texts.problems[id], word("problem")) : "",
       published.length ? make("div", {}, make("h3", {}, word("published")), make("ul", {}, published)) : "", ...parts,
       make("p", { class: "help" }, word("shortened")));
     if (problems.has(wanted)) section.querySelector("details[open]").scrollIntoView({ block: "start" });
