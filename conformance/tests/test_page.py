@@ -22,6 +22,7 @@ from conformance.tests.test_report import INF, NAN, raised, row
 from conformance.verdict import STATUSES
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
+VIEWS = ("matrix", "causes", "errors", "known_view", "table")
 LINK = "javascript:document.title='owned' (https://example.org/a?b=1&c=2)"
 
 
@@ -322,7 +323,7 @@ def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer
     assert "no case of that name" in Page(chromium, small, "case=nowhere").one("#opened").text
 
 
-@pytest.mark.parametrize("view", ["matrix", "causes", "errors", "known_view", "table", "case"])
+@pytest.mark.parametrize("view", [*VIEWS, "case"])
 def test_a_hostile_row_stays_text(chromium, small, view):
     found = Page(
         chromium, small, f"case={quote(report.frame(hostile())['case'][0])}" if view == "case" else f"view={view}"
@@ -344,6 +345,33 @@ def test_the_policy_stops_a_script_that_is_not_the_pages_own(chromium, small, tm
     assert any("Content Security Policy" in line for line in found.complaints)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_of(chromium, small, scheme):
+    axe = pytest.importorskip("axe_core_python.base", reason="needs axe-core-python").AXE_FILE_PATH.read_text()
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    for view in (*(f"view={name}" for name in VIEWS), "case=categorical/a/case", "lang=zh&q=nothing+of+the+kind"):
+        Page(chromium, small, view).run(axe)
+        found = chromium.execute_async_script(
+            f"const done = arguments[0]; axe.run({rules}).then((found) => done(found.violations.map("
+            "(one) => [one.id, one.nodes[0].html, one.nodes[0].failureSummary])))"
+        )
+        assert found == [], view
+
+
+def test_a_browser_that_cannot_decompress_says_so(chromium, large):
+    added = chromium.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"}
+    )
+    try:
+        failure = Page(chromium, large).one("#failure").text
+    finally:
+        chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert "this browser cannot decompress" in failure
+    assert "results.csv" in failure
+
+
 def test_it_speaks_chinese(chromium, small):
     found = Page(chromium, small)
     found.one('[data-language="zh"]').click()
@@ -351,7 +379,7 @@ def test_it_speaks_chinese(chromium, small):
     assert found.browser.title == "交叉熵一致性报告"
 
 
-@pytest.mark.parametrize("view", ["matrix", "causes", "errors", "known_view", "table"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_nothing_is_wider_than_a_phone(chromium, small, view):
     chromium.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
@@ -363,7 +391,7 @@ def test_nothing_is_wider_than_a_phone(chromium, small, view):
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-@pytest.mark.parametrize("view", ["matrix", "causes", "errors", "known_view", "table"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_fifty_thousand_rows_render_as_few_elements(chromium, large, view):
     found = Page(chromium, large, f"view={view}")
     assert found.count == "50,000 of 50,000 rows"

@@ -141,8 +141,8 @@
       for (let i = 0; i < rows; i++) if (!passes[codes[i]]) fails[i] |= 1 << bit;
     });
     for (const term of (state.q ?? "").toLowerCase().split(/\s+/).filter(Boolean)) {
-      const hits = SEARCHED.map((name) => columns[name]).map(({ values, codes }) =>
-        [codes, Uint8Array.from(values, (value) => (value.toLowerCase().includes(term) ? 1 : 0))])
+      const hits = SEARCHED.map((name) => columns[name]).map((own) =>
+        [own.codes, Uint8Array.from((own.lower ??= own.values.map((value) => value.toLowerCase())), (value) => (value.includes(term) ? 1 : 0))])
         .filter(([, flags]) => flags.includes(1));
       for (let i = 0; i < rows; i++) {
         let hit = false;
@@ -180,9 +180,15 @@
     if (NUMBERS.has(key)) order.sort((a, b) => Number.isNaN(values[a]) - Number.isNaN(values[b]) || sign * (values[a] - values[b] || 0));
     else if (key === "status") order.sort((a, b) => sign * (WORST.indexOf(values[a]) - WORST.indexOf(values[b])));
     else order.sort((a, b) => (values[a] === "") - (values[b] === "") || sign * (values[a] < values[b] ? -1 : 1));
+    // By counting, which is stable and takes one pass.
+    const start = new Int32Array(values.length + 1);
     const rank = new Int32Array(values.length);
     order.forEach((value, place) => { rank[value] = place; });
-    return found.slice().sort((a, b) => rank[codes[a]] - rank[codes[b]] || a - b);
+    for (const row of found) start[rank[codes[row]] + 1]++;
+    for (let place = 1; place < start.length; place++) start[place] += start[place - 1];
+    const placed = new Int32Array(found.length);
+    for (const row of found) placed[start[rank[codes[row]]]++] = row;
+    return placed;
   };
 
   // State, in the fragment of the address
@@ -292,15 +298,15 @@
   };
   const worst = (counts) => WORST.find((status) => counts.get(status)) ?? "undefined";
   const inWords = (counts) => WORST.filter((status) => counts.get(status)).map((status) => `${named("status", status)} ${counts.get(status)}`).join(", ");
-  const share = (counts) => {
-    const bar = make("span", { class: "share", "aria-hidden": "true" });
-    for (const status of WORST) {
-      if (!counts.get(status)) continue;
-      const part = make("span", { class: status });
-      part.style.flexGrow = counts.get(status);
-      bar.append(part);
-    }
-    return bar;
+  /** The shares of the statuses as a bar that is no element of its own: there are thousands of cells. */
+  const share = (counts, total) => {
+    let done = 0;
+    const parts = WORST.filter((status) => counts.get(status)).map((status) => {
+      const from = done;
+      done += (100 * counts.get(status)) / total;
+      return `var(--bar-${status}) ${from}% ${done}%`;
+    });
+    return `linear-gradient(90deg, ${parts.join(", ")})`;
   };
   const matrix = () => {
     const family = columns.family, functions = columns.function;
@@ -343,15 +349,16 @@
         const status = worst(counts), total = [...counts.values()].reduce((a, b) => a + b, 0);
         const label = word("cell", { function: functions.values[f], family: name, counts: inWords(counts) + (alarm ? `; ${word("unexpected")} ${alarm}` : "") });
         const on = state.family === name && state.function === functions.values[f];
-        line.push(make("td", {}, button(make("span", {}, mark(status), String(counts.get(status)), total > counts.get(status) ? make("small", {}, `/${total}`) : null, alarm ? make("b", { class: "alarm" }, ` !${alarm}`) : null),
+        const cell = button([mark(status), String(counts.get(status)), total > counts.get(status) ? make("small", {}, `/${total}`) : null, alarm ? make("b", { class: "alarm" }, ` !${alarm}`) : null],
           () => go(on ? { family: undefined, function: undefined } : { family: name, function: functions.values[f], view: "table" }),
-          { class: `cell ${status}`, "aria-label": label, title: label, "aria-pressed": String(on) })));
-        line.at(-1).firstChild.append(share(counts));
+          { class: `cell ${status}`, "aria-label": label, title: label, "aria-pressed": String(on) });
+        cell.style.backgroundImage = share(counts, total);
+        line.push(make("td", {}, cell));
       }
       body.push(make("tr", {}, line));
     }
     return [make("p", { class: "help" }, word("matrix_help")), legend(),
-      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix") }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, body))),
+      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix") }, make("table", { class: "matrix" }, make("colgroup", {}, make("col", { class: "families" }), make("col", { span: Math.max(1, Math.min(across.length, LINES.functions)) })), make("thead", {}, head), make("tbody", {}, body))),
       more(down.length - LINES.matrix), more(across.length - LINES.functions)];
   };
   const broken = (name) => name.replace(/([.:=])/g, "$1\u200b").replace(/([a-z])([A-Z])/g, "$1\u200b$2").replaceAll("_", "_\u200b");
@@ -443,7 +450,7 @@
     let before = "";
     for (const { function: name, dtype, finite, infinite } of order.slice(0, LINES.groups)) {
       const ratios = Float64Array.from(finite).sort();
-      if (name !== before) lines.push(make("h3", {}, name));
+      if (name !== before) lines.push(make("h2", {}, name));
       before = name;
       const count = ratios.length + infinite;
       const told = ratios.length ? { median: short(quantile(ratios, 0.5)), high: short(quantile(ratios, 0.95)), max: short(ratios.at(-1)) } : {};
