@@ -193,6 +193,13 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
     yield Measurement(f"a drawn case put to {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
 
 
+def pages(bench: Bench) -> Iterator[Measurement]:
+    """The page of a large report, each of whose texts is another."""
+    result = bench.run("paged", "50000")[1]
+    yield Measurement("a page of 50,000 rows, written", result["seconds"], "s", 3.0)
+    yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
+
+
 SLICE = 18
 """Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
@@ -236,6 +243,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "memory": memory,
     "fuzz": fuzzing,
     "sweep": sweeps,
+    "page": pages,
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from conformance import report
 from conformance.report import RunInfo
-from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, page, unpacked
+from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
 from conformance.suite import COLUMNS
 from conformance.tests.test_report import INF, NAN, raised, row
 from conformance.verdict import STATUSES
@@ -94,6 +94,16 @@ def test_the_rows_in_a_page_are_those_of_the_frame(copies):
 def test_a_long_text_is_cut_and_says_how_much_is_missing():
     cut = packed(report.frame([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
     assert cut == "1" * LONG + " … (+5)"
+
+
+def test_texts_are_cut_shorter_where_there_are_too_many_of_them(monkeypatch):
+    lines = [row(case=f"binary/b/{n}", call=str([n / k for k in range(3, 60)])) for n in range(400)]
+    whole = len(paged(lines))
+    monkeypatch.setattr(packing, "MOST", 100_000)
+    cut = paged(lines)
+    assert whole > len(cut) + 50_000
+    calls = blocks(cut)["detail"]["columns"]["call"]["values"]
+    assert all(re.search(r" … \(\+\d+\)$", call) for call in calls)
 
 
 def test_text_from_rows_adds_nothing_to_the_structure_of_a_page():

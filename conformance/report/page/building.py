@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.report.frames import printable
-from conformance.report.page.packing import DETAIL, INDEX, embedded, packed, shortened
+from conformance.report.page.packing import INDEX, detailed, embedded, packed
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 
@@ -48,13 +48,8 @@ def page(
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
         index=embedded(said),
-        detail=embedded({"columns": packed(results, DETAIL), "problems": _told(results, problems or {})}),
+        detail=detailed(results, problems or {}),
     )
-
-
-def _told(results: pd.DataFrame, problems: Mapping[str, str]) -> dict[str, str]:
-    asked = results["case"].unique().tolist()
-    return {case: shortened(printable(problems[case])) for case in asked if case in problems}
 
 
 @functools.cache

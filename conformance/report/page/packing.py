@@ -11,12 +11,12 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from conformance.report.frames import FLOATS
+from conformance.report.frames import FLOATS, printable
 
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
@@ -27,7 +27,9 @@ INDEX = (
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 """Columns that are needed where a case is opened."""
 LONG = 2400
-"""Characters of a text in the page; `results.csv` has all of them."""
+"""Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
+MOST = 10_000_000
+"""Bytes of the long texts of single rows, together."""
 PLAIN = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
 SPEED = 2
@@ -36,9 +38,21 @@ SPEED = 2
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def packed(results: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:
-    """Columns of a frame as builtin values; texts longer than `LONG` end in how much is missing."""
-    return {name: _column(results[name], name in FLOATS) for name in columns}
+def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> dict[str, Any]:
+    """Columns of a frame as builtin values; texts of more than `most` characters end in how much is missing."""
+    return {name: _column(results[name], name in FLOATS, most) for name in columns}
+
+
+def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
+    """The columns of `DETAIL` and the text of the cases, embedded, in at most about `MOST` bytes."""
+    asked = results["case"].unique().tolist()
+    texts = {case: printable(problems[case]) for case in asked if case in problems}
+    for most in (LONG, LONG // 6, LONG // 40):
+        shorter = {case: _shortened(text, most) for case, text in texts.items()}
+        found = embedded({"columns": packed(results, DETAIL, most), "problems": shorter})
+        if len(found) <= MOST:
+            break
+    return found
 
 
 def unpacked(columns: dict[str, Any], rows: int) -> pd.DataFrame:
@@ -58,9 +72,9 @@ def embedded(value: Any) -> str:
     return text.translate(_ESCAPES)
 
 
-def _column(column: pd.Series, number: bool) -> dict[str, Any]:
+def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
-    texts = [_told(float(value)) for value in values] if number else [shortened(value) for value in values]
+    texts = [_told(float(value)) for value in values] if number else [_shortened(value, most) for value in values]
     return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
 
 
@@ -76,6 +90,5 @@ def _told(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def shortened(text: str) -> str:
-    """Text of at most `LONG` characters, and how many more there were."""
-    return text if len(text) <= LONG else f"{text[:LONG]} … (+{len(text) - LONG})"
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"
