@@ -18,6 +18,7 @@
   const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "ratio", "ulps", "why"];
   const LINES = { matrix: 400, functions: 80, groups: 300 };
 
+  let active = 0, wasOpened = false;
   let run, rows, columns, facets, fails, shown, language, detailed;
   let state = {};
 
@@ -209,6 +210,7 @@
     return `#${next}`;
   };
   const go = (changes, replace = false) => {
+    if (Object.keys(changes).some((key) => !["case", "at", "lang"].includes(key))) active = 0;
     const target = fragment(changes);
     if (target !== (location.hash || "#")) history[replace ? "replaceState" : "pushState"](null, "", target);
     read();
@@ -467,7 +469,6 @@
 
   // The table: only the rows in sight are in the document
 
-  let active = 0;
   const table = () => {
     const grid = make("div", { class: "grid", id: "grid", role: "grid", tabindex: 0, "aria-label": word("grid"), "aria-rowcount": shown.length + 1, "aria-colcount": COLUMNS.length });
     const [, down, by] = /^(-?)(\w+)$/.exec(state.sort ?? "") ?? [];
@@ -524,7 +525,7 @@
       make("option", { value: "" }, word("none")),
       COLUMNS.flatMap((name) => [make("option", { value: name }, `${word(name)}, ${word("ascending")}`), make("option", { value: `-${name}` }, `${word(name)}, ${word("descending")}`)]));
     sortBy.value = state.sort ?? "";
-    return [make("label", { class: "sort" }, make("span", {}, word("sort")), sortBy), shown.length ? grid : nothing(), { placed: place }];
+    return [make("label", { class: "sort" }, make("span", {}, word("sort")), sortBy), shown.length ? grid : nothing(), { placed: () => { grid.scrollTop = Math.max(0, active - 3) * height; place(); } }];
   };
   const gridRow = (i, k) => {
     const cell = (name, ...children) => make("div", { role: "gridcell", class: name, "data-name": name === "ratio" || name === "ulps" ? word(name) : null }, ...children);
@@ -612,7 +613,8 @@
       problems.get(problemOf(i)).push(i);
     }
     const chosen = problems.has(wanted) ? wanted : problems.keys().next().value;
-    const parts = [...problems].map(([key, members]) => {
+    const ordered = [...problems].sort(([a], [b]) => (b === chosen) - (a === chosen));
+    const parts = ordered.map(([key, members]) => {
       const [dtype, reduction, quantity] = key.split(",");
       const counts = countsOf(members);
       const fill = (element) => {
@@ -633,11 +635,12 @@
       make("li", {}, make("b", {}, number.value), ": ", word(number.holds === "True" ? "holds" : "fails", { exact: number.exact }), ". ", linked(number.source)));
     const command = `conformance show ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`;
     section.replaceChildren(back, make("h2", {}, id),
-      make("h3", {}, word("problem")), make("p", {}, word("print_problem"), ` (${word("digest")} ${distinct("digest", own).join(", ")})`), copyable(command, command),
+      make("h3", {}, word("problem")), make("p", { class: "help" }, `${word("digest")} ${distinct("digest", own).join(", ")}`),
       Object.hasOwn(texts.problems, id) ? copyable(texts.problems[id], word("problem")) : "",
+      make("p", {}, word("print_problem")), copyable(command, command),
       published.length ? make("div", {}, make("h3", {}, word("published")), make("ul", {}, published)) : "", ...parts,
       make("p", { class: "help" }, word("shortened")));
-    if (problems.has(wanted)) section.querySelector("details[open]").scrollIntoView({ block: "start" });
+    scrollTo(0, 0);
     document.body.dataset.ready = "case";
   };
 
@@ -654,6 +657,8 @@
     byId("view").hidden = opened;
     for (const id of ["filters", "tabs", "tiles"]) byId(id).hidden = opened;
     byId("opened").hidden = !opened;
+    const closed = wasOpened && !opened;
+    wasOpened = opened;
     if (opened) { renderCase().catch(failed); return; }
     byId("opened").replaceChildren();
     const parts = views[state.view ?? "matrix"]();
@@ -665,6 +670,7 @@
     if (focused && document.activeElement === document.body) byId("view").focus({ preventScroll: true });
     byId("view").querySelector(".scroll")?.scrollTo(left, top);
     after?.placed();
+    if (closed) (byId("grid") ?? byId("view")).focus({ preventScroll: true });
     document.body.dataset.ready = state.view ?? "matrix";
   };
   const failed = (error) => {
