@@ -135,7 +135,7 @@ def write(
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    report.write(folder, results, run, run.published)
+    report.write(folder, results, run, run.published, report.problems(cases))
     return folder
 
 

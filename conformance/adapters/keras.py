@@ -177,7 +177,9 @@ def on_tensorflow(name: str, usual: dict[str, Any]) -> Iterator[Rule]:
     """TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to."""
     if name == "CategoricalCrossentropy":
         source = "https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits"
-        yield Rule(Convention(**usual, gradient_total="one"), source=source, variants=TENSORFLOW)
+        documented = Convention(**usual, gradient_total="one")
+        yield Rule(documented, ">=3", source=source, variants=TENSORFLOW)
+        yield Rule(documented, "<3", source=source)
 
 
 def functions() -> Iterator[Function]:

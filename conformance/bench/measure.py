@@ -204,6 +204,13 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
     yield Measurement("a drawn case to right implementations", 1e3 * result["seconds"] / 2000, "ms", 20.0, note)
 
 
+def pages(bench: Bench) -> Iterator[Measurement]:
+    """The page of a large report, each of whose texts is another."""
+    result = bench.run("paged", "50000")[1]
+    yield Measurement("a page of 50,000 rows, written", result["seconds"], "s", 3.0)
+    yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
+
+
 SLICE = 18
 """Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
@@ -248,6 +255,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "fuzz": fuzzing,
     "sweep": sweeps,
     "mutants": mutation_score,
+    "page": pages,
 }
 
 

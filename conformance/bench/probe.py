@@ -439,6 +439,37 @@ def _drawn() -> float:
     return (time.thread_time() - began) / DRAWN
 
 
+def paged(count: str) -> Result:
+    """A report's page of so many rows, no two of them alike, twenty on a problem."""
+    from conformance import report
+
+    statuses = ("agrees", "agrees", "diverges", "disagrees", "undefined")
+    lines = [
+        {
+            "case": f"drawn/family_{n % 40}/case_{n // 20}",
+            "digest": f"{n // 20:016x}",
+            "function": f"framework_{n % 3}.Function{n % 20}",
+            "framework": f"framework_{n % 3}",
+            "dtype": ("float16", "float32", "float64")[n % 3],
+            "reduction": ("none", "mean")[n % 2],
+            "quantity": "loss",
+            "status": statuses[n % 5],
+            "expected": "ok",
+            "convention": f"choice_{n % 7}=value" if statuses[n % 5] == "diverges" else "",
+            **{name: (n + 1) / place for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)},
+            "got": str([(n + 1) / k for k in range(3, 15)]),
+            "want": str([(n // 20 + 1) / k for k in range(3, 15)]),
+            "budgets": str([float(f"{(n + 1) / k:.4g}") for k in range(3, 15)]),
+            "call": f"import framework; framework.Function{n % 20}({[(n // 20) / k for k in range(3, 25)]})",
+        }
+        for n in range(int(count))
+    ]
+    results = report.frame(lines)
+    began = time.perf_counter()
+    text = report.page(results, report.RunInfo(len(lines)))
+    return {"seconds": time.perf_counter() - began, "bytes": len(text)}
+
+
 KINDS: dict[str, Callable[..., Result]] = {
     kind.__name__: kind
     for kind in (
@@ -456,6 +487,7 @@ KINDS: dict[str, Callable[..., Result]] = {
         fuzzed,
         scored,
         cleared,
+        paged,
         swept,
         swept_narrow,
         swept_slice,

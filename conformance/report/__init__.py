@@ -7,6 +7,7 @@ from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.files import ReportError, check_writable, read, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
+from conformance.report.page import page, problems
 from conformance.report.run import RunInfo, fingerprint
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
@@ -25,7 +26,9 @@ __all__ = [
     "functions_table",
     "largest_ratios",
     "markdown_table",
+    "page",
     "pairs",
+    "problems",
     "read",
     "status_table",
     "summary",

@@ -1,7 +1,7 @@
 """A report on disk: written atomically, read back only if it is what was written.
 
-The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md` and
-`run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
+The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
+`index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
 was, it says itself.  In the CSV files a text that a spreadsheet would take for a formula has an
 apostrophe in front (see `guarded`); `read` takes it off again.
 """
@@ -24,6 +24,7 @@ from conformance.errors import UserError
 from conformance.report import agreement
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
+from conformance.report.page import page
 from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
@@ -69,29 +70,40 @@ def check_writable(folder: Path) -> None:
 
 
 def write(
-    folder: Path, results: pd.DataFrame, run: RunInfo, published: Iterable[Mapping[str, Any]] = ()
+    folder: Path,
+    results: pd.DataFrame,
+    run: RunInfo,
+    published: Iterable[Mapping[str, Any]] = (),
+    problems: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write a report into `folder` and return what `run.json` says.
 
-    results: a `frame`.  published: see `summary`.  Where the folder fails, for instance because the disk
-    is full, everything is written into a temporary folder instead, and the ReportError names both.
+    results: a `frame`.  published: see `summary`.  problems: see `page`.  Where the folder fails, for
+    instance because the disk is full, everything is written into a temporary folder instead, and the
+    ReportError names both.
     """
     numbers = list(published)
     try:
-        return _write(folder, results, run, numbers)
+        return _write(folder, results, run, numbers, problems)
     except OSError as error:
         failure = error
     what = f"the report cannot be written ({_reason(failure)})"
     try:
         refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(refuge, results, run, numbers)
+        _write(refuge, results, run, numbers, problems)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
         raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
     raise ReportError(folder, what, f"it is in {refuge}; free some space and move it there") from failure
 
 
-def _write(folder: Path, results: pd.DataFrame, run: RunInfo, published: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _write(
+    folder: Path,
+    results: pd.DataFrame,
+    run: RunInfo,
+    published: list[Mapping[str, Any]],
+    problems: Mapping[str, str] | None,
+) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)
     digests: dict[str, str] = {}
@@ -107,6 +119,7 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, published: list[Ma
     keep("pairs.parquet", _parquet(pairs))
     keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
     keep("summary.md", summary(results, pairs, run, published).encode())
+    keep("index.html", page(results, run, published, problems).encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record

@@ -344,7 +344,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     results = faulty()
     for name, info in (("a", RunInfo(6, started="now")), ("b", RunInfo(6, started="then", duration=9.0))):
         report.write(tmp_path / name, results, info)
-    for name in ("results.csv", "discrepancies.csv", "summary.md", "results.parquet", "pairs.parquet"):
+    for name in ("results.csv", "discrepancies.csv", "summary.md", "index.html", "results.parquet", "pairs.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert b"\r" not in (tmp_path / "a" / "results.csv").read_bytes()
 

@@ -1,0 +1,15 @@
+"""A report as one page that opens from disk: no network, no library, no script but its own.
+
+Rows are text from strangers.  They lie in the page as JSON inside `<script type="application/json">`,
+never as markup, and the page's script puts them into text nodes only.  What may run and how it may look
+is named by hash in a content-security policy, which forbids everything else.
+
+The rows lie there by column, each distinct text once.  What a table needs is apart from the long texts of
+single rows, which are decoded when one is looked at.
+"""
+
+from conformance.report.page.building import page
+from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed, unpacked
+from conformance.report.page.problems import problems
+
+__all__ = ["DETAIL", "INDEX", "LONG", "embedded", "packed", "page", "problems", "unpacked"]

@@ -1,0 +1,65 @@
+"""The page's parts put together: its template, style and script, and the rows."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import pandas as pd
+
+from conformance.report.frames import printable
+from conformance.report.page.packing import INDEX, detailed, embedded, packed
+from conformance.report.run import RunInfo
+from conformance.verdict import STATUSES
+
+
+def page(
+    results: pd.DataFrame,
+    run: RunInfo,
+    published: Iterable[Mapping[str, Any]] = (),
+    problems: Mapping[str, str] | None = None,
+) -> str:
+    """A report as HTML that needs nothing beside it; without times, so that equal rows give equal text.
+
+    results: a `frame`.  published: see `report.summary`.  problems: the text of the cases, by their
+    ids, as far as it is known.
+    """
+    parts = _parts()
+    said = {
+        "rows": len(results),
+        "complete": run.complete(len(results)),
+        "planned": run.planned,
+        "why": [printable(text) for text in (run.interrupted, run.partial) if text],
+        "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
+        "missing": list(run.missing),
+        "statuses": STATUSES,
+        "published": [{name: printable(str(value)) for name, value in number.items()} for number in published],
+        "columns": packed(results, INDEX),
+    }
+    template = Template(parts["template.html"])
+    return template.substitute(
+        style=parts["page.css"],
+        style_hash=_hash(parts["page.css"]),
+        script=parts["page.js"],
+        script_hash=_hash(parts["page.js"]),
+        index=embedded(said),
+        detail=detailed(results, problems or {}),
+    )
+
+
+@functools.cache
+def _parts() -> dict[str, str]:
+    folder = files(__package__)
+    names = ("template.html", "page.css", "page.js")
+    # An HTML parser turns \r\n to \n before it hashes what is between the tags.
+    return {name: folder.joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n") for name in names}
+
+
+def _hash(text: str) -> str:
+    """A source of a content-security policy that admits this text and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,94 @@
+"""A frame as JSON by column, small enough to lie in a page.
+
+A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of their first rows, and
+for each row which one it has.  `codes` is null where all rows have the first.  Numbers that JSON has no
+words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from conformance.report.frames import FLOATS, printable
+
+INDEX = (
+    "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
+    "status", "expected", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception",
+    "warnings", "known", "where", "result_dtype",
+)  # fmt: skip
+"""Columns that the table, its filters and the search need."""
+DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
+"""Columns that are needed where a case is opened."""
+LONG = 2400
+"""Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
+MOST = 10_000_000
+"""Bytes of the long texts of single rows, together."""
+PLAIN = 1 << 15
+"""Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
+SPEED = 2
+"""gzip's level: 6 saves a fifth of the bytes and takes four times as long."""
+
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> dict[str, Any]:
+    """Columns of a frame as builtin values; texts of more than `most` characters end in how much is missing."""
+    return {name: _column(results[name], name in FLOATS, most) for name in columns}
+
+
+def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
+    """The columns of `DETAIL` and the text of the cases, embedded, in at most about `MOST` bytes."""
+    asked = results["case"].unique().tolist()
+    texts = {case: printable(problems[case]) for case in asked if case in problems}
+    for most in (LONG, LONG // 6, LONG // 40):
+        shorter = {case: _shortened(text, most) for case, text in texts.items()}
+        found = embedded({"columns": packed(results, DETAIL, most), "problems": shorter})
+        if len(found) <= MOST:
+            break
+    return found
+
+
+def unpacked(columns: dict[str, Any], rows: int) -> pd.DataFrame:
+    """The columns that were `packed`."""
+    return pd.DataFrame({name: _values(column, rows, name in FLOATS) for name, column in columns.items()})
+
+
+def embedded(value: Any) -> str:
+    """JSON that can lie in a script element: ASCII, without a character that means something in HTML.
+
+    Long JSON becomes `{"gzip": base64 of it, compressed}`.
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if len(text) > PLAIN:
+        # No time in the header: equal rows give equal bytes.
+        text = json.dumps({"gzip": base64.b64encode(gzip.compress(text.encode(), SPEED, mtime=0)).decode()})
+    return text.translate(_ESCAPES)
+
+
+def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
+    codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
+    texts = [_told(float(value)) for value in values] if number else [_shortened(value, most) for value in values]
+    return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
+
+
+def _values(column: dict[str, Any], rows: int, number: bool) -> list[Any]:
+    values = [float(value) for value in column["values"]] if number else column["values"]
+    codes = column["codes"]
+    return values * rows if codes is None else [values[code] for code in codes]
+
+
+def _told(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"

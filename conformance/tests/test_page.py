@@ -1,0 +1,416 @@
+"""The page of a report: what is in its file, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pandas as pd
+import pytest
+
+from conformance import report
+from conformance.report import RunInfo
+from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
+from conformance.suite import COLUMNS
+from conformance.tests.test_report import INF, NAN, raised, row
+from conformance.verdict import STATUSES
+
+HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
+VIEWS = ("matrix", "causes", "errors", "known_view", "table")
+LINK = "javascript:document.title='owned' (https://example.org/a?b=1&c=2)"
+
+
+def rows():
+    """Two functions on three cases, one row of each kind that the page treats in its own way."""
+    kept = {"status": "diverges", "convention": "mean_divides_by=kept; clip=1e-07", "want_by_convention": "1.5"}
+    return [
+        row("torch.A", ratio=0.25, call="import torch; f(1)"),
+        row("keras.B", got="1.5", explanation="as documented", **kept),
+        row("keras.B", quantity="gradient", got="[1.0, 2.0]", want="[1.0, 2.0]", ratio=0.01),
+        row("torch.A", case="binary/b/wrong", got="nan", status="disagrees", expected="known", known=LINK, ratio=INF),
+        row("torch.A", case="binary/b/lost", status="disagrees", expected="unexpected", ratio=NAN, explanation="off"),
+        raised("keras.B", case="binary/b/lost", status="crashed"),
+    ]
+
+
+def hostile():
+    return [row(**{name: HOSTILE for name in (*INDEX, *DETAIL) if name not in ("error", "budget", "ratio", "ulps")})]
+
+
+def paged(lines, **about):
+    return page(report.frame(lines), RunInfo(len(lines), **about))
+
+
+class Elements(HTMLParser):
+    """Every element, and the text of each script and style."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.texts.append((dict(attrs), ""))
+
+    def handle_data(self, data):
+        if self.cdata_elem:
+            attrs, text = self.texts[-1]
+            self.texts[-1] = (attrs, text + data)
+
+
+def blocks(text):
+    """The JSON in a page by the id of its element, decompressed."""
+    found = {attrs["id"]: json.loads(inside) for attrs, inside in Elements(text).texts if "id" in attrs}
+    return {name: json.loads(gzip.decompress(base64.b64decode(one["gzip"]))) if "gzip" in one else one
+            for name, one in found.items()}  # fmt: skip
+
+
+def shape(text):
+    return [(tag, sorted(attrs)) for tag, attrs in Elements(text).tags]
+
+
+# the file
+
+
+@pytest.mark.parametrize("copies", [1, 400])
+def test_the_rows_in_a_page_are_those_of_the_frame(copies):
+    lines = [{**line, "case": f"{line['case']}_{n}", "call": f"f({n})"} for n in range(copies) for line in rows()]
+    results = report.frame([*lines, *hostile()])
+    found = blocks(page(results, RunInfo(len(results))))
+    index, detail = found["index"]["columns"], found["detail"]["columns"]
+    assert sorted([*index, *detail, "python", "numpy"]) == sorted(COLUMNS)
+    both = pd.concat([unpacked(index, len(results)), unpacked(detail, len(results))], axis=1)
+    pd.testing.assert_frame_equal(both.astype(results[both.columns].dtypes), results[both.columns], check_exact=True)
+
+
+def test_a_long_text_is_cut_and_says_how_much_is_missing():
+    cut = packed(report.frame([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
+    assert cut == "1" * LONG + " … (+5)"
+
+
+def test_texts_are_cut_shorter_where_there_are_too_many_of_them(monkeypatch):
+    lines = [row(case=f"binary/b/{n}", call=str([n / k for k in range(3, 60)])) for n in range(1, 400)]
+    whole = len(paged(lines))
+    monkeypatch.setattr(packing, "MOST", 100_000)
+    cut = paged(lines)
+    assert whole > len(cut) + 50_000
+    calls = blocks(cut)["detail"]["columns"]["call"]["values"]
+    assert all(re.search(r" … \(\+\d+\)$", call) for call in calls)
+
+
+def test_text_from_rows_adds_nothing_to_the_structure_of_a_page():
+    assert shape(paged(hostile(), interrupted=HOSTILE, missing=(HOSTILE,))) == shape(paged([row()]))
+    run = {"versions": {HOSTILE: HOSTILE}, "host": {HOSTILE: HOSTILE}}
+    assert shape(paged(hostile(), **run)) == shape(paged([row()]))
+
+
+def test_embedded_json_has_no_character_that_means_something_in_html():
+    text = embedded([HOSTILE, "\ud800"])
+    assert not re.search("[<>&\u2028\u2029\x00-\x1f]", text)
+    assert text.isascii()
+    assert json.loads(text) == [HOSTILE, "\ud800"]
+
+
+def test_the_policy_admits_the_pages_own_script_and_style_and_nothing_else():
+    text = paged(hostile())
+    elements = Elements(text)
+    metas = [attrs for tag, attrs in elements.tags if tag == "meta"]
+    policy = next(meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy")
+    said = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    code = [inside for attrs, inside in elements.texts if attrs.get("type") != "application/json"]
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in code]
+    assert [said.pop("style-src"), said.pop("script-src")] == hashes
+    assert said == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"}
+
+
+def test_a_page_asks_nothing_of_a_network_and_has_no_inline_handler_or_style():
+    for tag, attrs in Elements(paged(rows())).tags:
+        assert tag not in ("link", "img", "iframe", "object", "base")
+        assert not {"src", "style"} & set(attrs)
+        assert not [name for name in attrs if name.startswith("on")]
+        assert attrs.get("href", "#").startswith("#")
+
+
+def test_the_script_never_makes_markup_of_text():
+    script = Elements(paged([row()])).texts[-1][1]
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
+
+
+def test_every_word_is_there_in_both_languages():
+    strings = blocks(paged([row()]))["strings"]
+    english, chinese = strings["en"], strings["zh"]
+    assert english.keys() == chinese.keys()
+    assert set(STATUSES) <= english.keys()
+    for name, text in english.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[name])), name
+    said = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', paged([row()])))
+    said |= set(re.findall(r'\bword\("(\w+)"', Elements(paged([row()])).texts[-1][1]))
+    assert said <= english.keys()
+
+
+def test_a_report_has_a_page_and_is_read_with_or_without_one(tmp_path):
+    results = report.frame(rows())
+    record = report.write(tmp_path, results, RunInfo(len(results)))
+    content = (tmp_path / "index.html").read_bytes()
+    assert record["files"]["index.html"] == hashlib.sha256(content).hexdigest()
+    (tmp_path / "index.html").unlink()
+    pd.testing.assert_frame_equal(report.read(tmp_path)[0], results)
+    (tmp_path / "index.html").write_bytes(content + b" ")
+    with pytest.raises(report.ReportError, match=r"index\.html: is not the file"):
+        report.read(tmp_path)
+
+
+def many(count):
+    """As many rows as a large report has, no two of them alike."""
+    kinds = rows()
+    return [
+        {**kinds[n % 6], "case": f"drawn/f{n % 40}/case_{n}", "digest": f"{n:016x}", "ratio": n / count / 2,
+         "error": n / 7, "got": str(n / 3), "want": str(n / 3 + 1e-9), "call": f"import torch; f({n / 11}, {n / 13})"}
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    file = tmp_path_factory.mktemp("large") / "index.html"
+    file.write_text(paged(many(50_000)), encoding="utf-8")
+    return file
+
+
+def test_a_page_takes_less_than_300_bytes_a_row(large):
+    assert large.stat().st_size < 50_000 * 300
+
+
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, to drive a browser")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not found or not driver:
+        pytest.skip("needs chromium and chromedriver, to open the page in")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as browser:
+        browser.set_window_size(1300, 1000)
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    file = tmp_path_factory.mktemp("small") / "index.html"
+    lines = [*rows(), *hostile()]
+    told = {"categorical/a/case": "about: as it was asked"}
+    file.write_text(page(report.frame(lines), RunInfo(7), problems=told), encoding="utf-8")
+    return file
+
+
+class Page:
+    """A page in a browser, opened at an address, and what a reader does with it."""
+
+    def __init__(self, browser, file, fragment=""):
+        self.browser = browser
+        browser.get("about:blank")
+        browser.get(f"{file.as_uri()}#lang=en&{fragment}")
+        self.wait("return document.body.dataset.ready !== undefined || !document.getElementById('failure').hidden")
+
+    def run(self, script, *values):
+        return self.browser.execute_script(script, *values)
+
+    def wait(self, script):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, 20, poll_frequency=0.05).until(lambda _: self.run(script))
+
+    def all(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def one(self, selector):
+        (found,) = self.all(selector)
+        return found
+
+    def press(self, *keys):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+    @property
+    def count(self):
+        return self.one("#count").text
+
+    @property
+    def cases(self):
+        return [cell.text for cell in self.all("#grid .body .case")]
+
+    @property
+    def complaints(self):
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_an_address_is_a_view_filtered_and_sorted(chromium, small):
+    found = Page(chromium, small, "view=table&status=disagrees&sort=-case")
+    assert found.count == "2 of 7 rows"
+    assert found.cases == ["binary/b/wrong", "binary/b/lost"]
+    assert Page(chromium, small, "view=table&convention=clip%3D1e-07").count == "1 of 7 rows"
+    assert Page(chromium, small, "view=table&q=b/lost+binary").count == "2 of 7 rows"
+
+
+def test_a_filter_a_search_and_an_order_become_part_of_the_address(chromium, small):
+    found = Page(chromium, small, "view=table")
+    found.run(
+        "const s = document.getElementById('by-function');s.value = '=torch.A'; s.dispatchEvent(new Event('change'))"
+    )
+    found.one("#query").send_keys("binary")
+    found.one(".case button").click()
+    assert found.cases == ["binary/b/lost", "binary/b/wrong"]
+    fragment = found.run("return location.hash")
+    assert all(part in fragment for part in ("function=torch.A", "q=binary", "sort=case"))
+    found.one("#clear").click()
+    assert found.count == "7 of 7 rows"
+
+
+def test_the_matrix_counts_rows_by_family_and_function_and_leads_to_them(chromium, small):
+    found = Page(chromium, small)
+    assert found.one('[aria-label="keras.B, categorical/a (gradient): agrees 1"]')
+    found.one('[aria-label="torch.A, binary/b: disagrees 2; unexpected 1"]').click()
+    assert sorted(found.cases) == ["binary/b/lost", "binary/b/wrong"]
+
+
+def test_a_cause_says_how_many_rows_and_leads_to_them(chromium, small):
+    found = Page(chromium, small, "view=causes")
+    found.one('a[href*="mean_divides_by"]').click()
+    found.wait("return document.getElementById('grid')")
+    assert found.cases == ["categorical/a/case"]
+    assert found.count == "1 of 7 rows"
+
+
+def test_errors_are_drawn_for_each_function_and_dtype(chromium, small):
+    found = Page(chromium, small, "view=errors&function=torch.A")
+    assert [strip.get_attribute("aria-label") for strip in found.all(".line button")] == [
+        "torch.A float32: 2 rows, median 0.25, 95 % under 0.25, largest 0.25"
+    ]
+    assert len(found.all("svg.strip .ticks")) == 1
+
+
+def test_it_is_used_with_keys_alone(chromium, small):
+    found = Page(chromium, small, "view=table&q=binary&sort=case")
+    found.run("document.getElementById('grid').focus()")
+    found.press("\ue015", "\ue015", "\ue007")  # down, down, Enter
+    found.wait("return document.body.dataset.ready === 'case'")
+    assert found.one("#opened h2").text == "binary/b/wrong"
+    found.press("\ue00c")  # Escape
+    assert found.run("return document.activeElement.id") == "grid"
+    assert found.one("#grid").get_attribute("aria-activedescendant") == "row-2"
+    found.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    found.press("\ue014")  # right
+    assert found.run("return document.activeElement.id") == "tab-matrix"
+    assert found.all(".matrix")
+
+
+def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer(chromium, small):
+    found = Page(chromium, small, "case=categorical/a/case&at=float32,mean,loss")
+    text = found.one("#opened").text
+    assert "about: as it was asked" in text
+    assert "by convention 0.5; by rounding 0" in text
+    assert len(found.all("article")) == 2  # the gradient's answers come when they are asked for
+    found.one('[aria-label="Copy: reproducer torch.A 1.0"]').click()
+    found.wait("return document.getElementById('said').textContent")
+    assert found.one("#said").get_attribute("textContent") == "Copied."
+    found.run("document.querySelector('details:not([open]) summary').click()")
+    found.wait("return document.querySelectorAll('article').length === 3")
+    assert "no case of that name" in Page(chromium, small, "case=nowhere").one("#opened").text
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "case"])
+def test_a_hostile_row_stays_text(chromium, small, view):
+    found = Page(
+        chromium, small, f"case={quote(report.frame(hostile())['case'][0])}" if view == "case" else f"view={view}"
+    )
+    assert "onerror" in found.run("return document.body.textContent")
+    assert found.browser.title == "Cross-entropy conformance"
+    assert not found.all("img, svg[onload], iframe")
+    hrefs = {link.get_attribute("href") for link in found.all("#view a, #opened a")}
+    assert all(re.match("https://|file://[^#]*#", href) for href in hrefs)
+    assert view != "known_view" or "https://example.org/a?b=1&c=2" in hrefs
+    assert not found.complaints
+
+
+def test_the_policy_stops_a_script_that_is_not_the_pages_own(chromium, small, tmp_path):
+    text = small.read_text(encoding="utf-8")
+    (tmp_path / "index.html").write_text(text.replace("<body>", "<body><script>document.title = 'owned'</script>"))
+    found = Page(chromium, tmp_path / "index.html")
+    assert found.browser.title == "Cross-entropy conformance"
+    assert any("Content Security Policy" in line for line in found.complaints)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_of(chromium, small, scheme):
+    axe = pytest.importorskip("axe_core_python.base", reason="needs axe-core-python").AXE_FILE_PATH.read_text()
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    for view in (*(f"view={name}" for name in VIEWS), "case=categorical/a/case", "lang=zh&q=nothing+of+the+kind"):
+        Page(chromium, small, view).run(axe)
+        found = chromium.execute_async_script(
+            f"const done = arguments[0]; axe.run({rules}).then((found) => done(found.violations.map("
+            "(one) => [one.id, one.nodes[0].html, one.nodes[0].failureSummary])))"
+        )
+        assert found == [], view
+
+
+def test_a_browser_that_cannot_decompress_says_so(chromium, large):
+    added = chromium.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"}
+    )
+    try:
+        failure = Page(chromium, large).one("#failure").text
+    finally:
+        chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert "this browser cannot decompress" in failure
+    assert "results.csv" in failure
+
+
+def test_it_speaks_chinese(chromium, small):
+    found = Page(chromium, small)
+    found.one('[data-language="zh"]').click()
+    assert found.run("return document.documentElement.lang") == "zh-CN"
+    assert found.browser.title == "交叉熵一致性报告"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_is_wider_than_a_phone(chromium, small, view):
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        found = Page(chromium, small, f"view={view}")
+        assert found.run("return document.documentElement.scrollWidth") <= 360
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_fifty_thousand_rows_render_as_few_elements(chromium, large, view):
+    found = Page(chromium, large, f"view={view}")
+    assert found.count == "50,000 of 50,000 rows"
+    assert found.run("return document.querySelectorAll('*').length") < 5_000
+
+
+def test_the_last_of_fifty_thousand_rows_is_reached(chromium, large):
+    found = Page(chromium, large, "view=table&sort=ulps")
+    found.run("document.getElementById('grid').focus()")
+    found.press("\ue010")  # End
+    found.wait("return document.getElementById('row-49999')?.getAttribute('aria-rowindex') === '50001'")
