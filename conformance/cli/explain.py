@@ -86,4 +86,4 @@ def _also(case: Case, dtype: str, reduction: str, quantity: str) -> None:
     other = [f"{name} {value}" for name, (there, used) in options.items() for value in there if value != used]
     other += ["--quantity gradient"] if quantity == "loss" and not case.no_gradient else []
     if other:
-        out.print(f"\nAlso:\n    {'\n    '.join(other)}", soft_wrap=True)
+        out.print("\n".join(["", "Also:", *(f"    {option}" for option in other)]), soft_wrap=True)

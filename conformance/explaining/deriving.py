@@ -108,7 +108,7 @@ def rule_of(problem: Problem) -> str:
     w = "w_" if options.class_weights is not None else ""
     log = {"logits": "logsumexp(z) - z_", "probabilities": "-log p_", "log_probabilities": "-x_"}[problem.given]
     if problem.target == "index" and not options.label_smoothing:
-        return f"loss_i = {s}{w and w + 'y '}({log}y), y the label"
+        return f"loss_i = {s}{w and w + 'y '}{log + 'y' if not s + w else f'({log}y)'}, y the label"
     q = "q'" if options.label_smoothing else "q"
     smoothed = f", q' = (1 - e) q + e/C, e = {options.label_smoothing:g}" if options.label_smoothing else ""
     return f"loss_i = {s}sum_c {w and w + 'c '}{q}_c ({log}c){smoothed}"
@@ -141,7 +141,7 @@ def _sample(problem: Problem, given: Rows, at: int, digits: int) -> Sample:
     weight = math.nan if divisor is None else float(divisor)
     lines = (binary_lines if given.binary else categorical_lines)(problem, given, at, digits)
     lines += [Line("loss", *_loss(problem, given, at, digits), figure(loss, digits))]
-    if problem.options.class_weights is not None or problem.options.sample_weights is not None:
+    if problem.options.class_weights is not None or (given.sample_weights is not None and given.index is None):
         lines.append(_weight_line(problem, given, at, weight, digits))
     return Sample(where, _about(problem, given, at), tuple(lines), loss, weight)
 

@@ -18,11 +18,11 @@ from conformance.case import Problem
 from conformance.convention import DEFINITION, Convention, describe
 from conformance.domain import examine
 from conformance.explaining import words
-from conformance.explaining.deriving import answer_text, counted, divisor_terms, smoothed_output
+from conformance.explaining.deriving import answer_text, counted, divisor_terms, said_as, smoothed_output
 from conformance.explaining.explanation import Difference, Line, Split
-from conformance.explaining.figures import SHOWN, added, apart, element, figure, figures
+from conformance.explaining.figures import SHOWN, added, apart, element, figure, figures, row
 from conformance.explaining.probing import lift, minus_logs
-from conformance.oracle import Answer, Exact, Oracle
+from conformance.oracle import Answer, Exact, Oracle, float_of
 from conformance.outcome import Returned
 from conformance.rows import Rows, clip_ends, refused, rows
 from conformance.suite import Assessment, rule_of
@@ -30,6 +30,10 @@ from conformance.verdict import answer_by, compare, computed, semantic
 
 AFFECTED = 3
 """Rows that are shown for a choice that is made in each of them."""
+SEARCHED = 20_000
+"""Predictions beyond which the rows that a choice changes are not looked for."""
+NOTICEABLE = 1e-4
+"""What a row has to change by, as a share of what changes most, to be told."""
 NUMERIC = ("cancellation", "gradient_cancellation")
 """Fields that change how much rounding is allowed, and no exact answer."""
 
@@ -127,7 +131,7 @@ def _lines(assessment: Assessment, exact: Oracle, name: str, before: Convention,
     elif name == "binary_outputs":
         yield from _averages(problem, exact, before, after)
     elif name in ("clip", "log_floor", "renormalise"):
-        yield from _logarithms(problem, name, before, after)
+        yield from _logarithms(assessment, name, before, after)
     elif name == "default_ignore_index":
         labels = problem.labels.reshape(-1)
         found = np.flatnonzero(labels == after.default_ignore_index)
@@ -195,28 +199,42 @@ def _averages(problem: Problem, exact: Oracle, before: Convention, after: Conven
             yield Line("its sum", "", added([figure(mean) for mean in averaged.hi.ravel()]), figure(total.hi))
 
 
-def _logarithms(problem: Problem, name: str, before: Convention, after: Convention) -> Iterator[Line]:
-    """The rows whose logarithms change: the probability, what it becomes, and -log p before and after."""
+def _logarithms(assessment: Assessment, name: str, before: Convention, after: Convention) -> Iterator[Line]:
+    """The rows whose logarithms change most: the probability, what it becomes, and -log p before and after."""
+    problem = assessment.asked.handed
     given = rows(problem, before)
-    shown = more = 0
-    for at in range(len(given.x) if given.x.size <= 20_000 else 0):
-        if not given.kept[at]:
-            continue
-        changed = _changed(problem, given, at, before, after)
-        if not changed:
-            continue
-        if shown == AFFECTED:
-            more += 1
-            continue
-        shown += 1
+    if name == "clip":
+        ends = clip_ends(problem.dtype, after)
+        assert ends is not None
+        yield Line(f"its clip in {problem.dtype}", "", "", f"[{', '.join(said_as(problem, end) for end in ends)}]")
+    if given.x.size > SEARCHED:
+        return
+    found = [
+        (at, changed)
+        for at in np.flatnonzero(given.kept).tolist()
+        if (changed := _changed(problem, given, at, before, after))
+    ]
+    found = sorted(found, key=lambda row: -_by(row[1]))
+    found = [row for row in found if _by(row[1]) > NOTICEABLE * _by(found[0][1])]
+    for at, changed in sorted(found[:AFFECTED]):
         place = f" of {'output' if given.binary else 'sample'} {_index(problem, at)}" if len(given.x) > 1 else ""
-        yield from _became(problem, name, given, at, [c for c, _, _ in changed], place, before, after)
+        yield from _became(problem, name, given, at, [c for c, _, _ in changed], place)
         for c, old, new in changed[:AFFECTED]:
-            digits = apart([float(figure(old, 17)), float(figure(new, 17))])
+            if assessment.item.quantity == "gradient" and name != "renormalise" and after.renormalise == "no":
+                yield Line(f"slope{place}", "nothing depends on p there", "", "0")
+                continue
+            digits = apart([float_of(old), float_of(new)])
             what = ("-log p" if c else "-log(1 - p)") if given.binary else f"-log p_{c}"
             yield Line(what + place, "", "", f"{figure(new, digits)} instead of {figure(old, digits)}")
-    if more:
-        yield Line("and so in others", "", "", f"{more} more")
+    if len(found) > AFFECTED:
+        yield Line("others that change", "", "", str(len(found) - AFFECTED))
+
+
+def _by(changed: list[tuple[int, Any, Any]]) -> float:
+    """How much the logarithms of a row change."""
+    with np.errstate(all="ignore"):
+        sizes = [abs(float_of(new) - float_of(old)) for _, old, new in changed]
+    return max(np.nan_to_num(size, nan=np.inf, posinf=np.inf) for size in sizes)
 
 
 def _index(problem: Problem, at: int) -> str:
@@ -242,26 +260,22 @@ def _changed(
     return [(c, a, b) for c, a, b in pairs if figure(a, 17) != figure(b, 17)]
 
 
-def _became(
-    problem: Problem, name: str, given: Rows, at: int, classes: list[int], place: str, before: Convention, after: Any
-) -> Iterator[Line]:
-    """What the choice makes of the probabilities themselves."""
+def _became(problem: Problem, name: str, given: Rows, at: int, classes: list[int], place: str) -> Iterator[Line]:
+    """What the choice is made about: the probabilities that count, and the row's sum."""
     x = given.x[at]
-    if name == "clip":
-        ends = clip_ends(problem.dtype, after)
-        assert ends is not None
-        yield Line("it clips to", "", "", f"[{figure(ends[0], 9)}, {figure(ends[1], 17)}] in {problem.dtype}")
-        for c in () if given.binary else classes[:AFFECTED]:
+    if given.binary:
+        yield Line(f"p{place}", "", "", element(x))
+    elif name != "renormalise":
+        for c in classes[:AFFECTED]:
             yield Line(f"p_{c}{place}", "", "", element(x[c]))
-        if given.binary:
-            yield Line(f"p{place}", "", "", element(x))
-    elif name == "renormalise" and not given.binary:
-        total = sum((Fraction(float(value)) for value in x.tolist()), Fraction(0)) if np.all(np.isfinite(x)) else None
-        if total:
-            yield Line(f"sum of the row{place}", "", added([element(value) for value in x]), figure(total))
-            for c in classes[:AFFECTED]:
-                share = Fraction(float(x[c])) / total
-                yield Line(f"p_{c} / sum", "", f"{element(x[c])} / {figure(total)}", figure(share))
+    elif given.clip is not None:
+        yield Line(f"p{place}", "clipped", "", row(np.clip(x, *np.array(given.clip).astype(x.dtype))))
+    elif np.all(np.isfinite(x.astype(np.float64))):
+        total = sum((Fraction(float(value)) for value in x.tolist()), Fraction(0))
+        yield Line(f"sum of the row{place}", "", added([element(value) for value in x]), figure(total))
+        for c in classes[:AFFECTED] if total else ():
+            share = Fraction(float(x[c])) / total
+            yield Line(f"p_{c} / sum", "", f"{element(x[c])} / {figure(total)}", figure(share))
 
 
 def _labels(problem: Problem, after: Convention) -> Iterator[Line]:
@@ -318,7 +332,7 @@ def _floors(assessment: Assessment, exact: Oracle, before: Convention, after: Co
 
 
 def split(assessment: Assessment) -> Split | None:
-    """The difference from the definition, at the element that the verdict is about, or where conventions differ most."""
+    """The difference from the definition where the verdict found most, or where the convention changes most."""
     verdict, outcome = assessment.verdict, assessment.verdict.outcome
     want, by = verdict.want, verdict.want_by_convention
     if not isinstance(outcome, Returned) or not isinstance(want, Exact) or verdict.comparison is None:

@@ -11,7 +11,7 @@ from conformance.convention import DEFINITION
 from conformance.explaining import slopes, words
 from conformance.explaining.deriving import array_text, derived
 from conformance.explaining.differing import answer, differences, split
-from conformance.explaining.explanation import Answered, Derivation, Explanation, Ledgered
+from conformance.explaining.explanation import Answered, Derivation, Explanation, Ledgered, Line
 from conformance.explaining.figures import apart, element, figure
 from conformance.explaining.remedies import remedies
 from conformance.oracle import Answer, Exact, Oracle
@@ -95,8 +95,7 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
     if quantity == "loss":
         return found
     lines = slopes.closed_form(problem, want, slopes.largest(want)) if isinstance(want, Exact) and want.hi.size else ()
-    rule = f"{found.rule}; {slopes.rule_of(problem)}"
-    return dataclasses.replace(found, rule=rule, reduction=lines)
+    return dataclasses.replace(found, rule=slopes.rule_of(problem), samples=(), left_out=0, reduction=lines)
 
 
 def answered(assessment: Assessment, asker: Suite) -> Answered:
@@ -104,7 +103,7 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
     item, verdict = assessment.item, assessment.verdict
     differs = verdict.status != "agrees"
     parts = split(assessment)
-    gradient = ()
+    gradient: tuple[Line, ...] = ()
     if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = parts.where if parts is not None else slopes.largest(verdict.want)
         gradient = slopes.closed_form(assessment.asked.problem, verdict.want, where)

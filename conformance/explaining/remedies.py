@@ -17,7 +17,7 @@ from conformance.adapter import LoweringError
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Array, ByOracle, Digits, Options, Problem, numpy_dtype
 from conformance.convention import DEFINITION, Convention
-from conformance.explaining.deriving import array_text
+from conformance.explaining.deriving import array_text, said_as
 from conformance.explaining.differing import choices_of, documented
 from conformance.explaining.explanation import Remedy
 from conformance.explaining.figures import figure
@@ -196,7 +196,7 @@ def _other_predictions(
 ) -> Iterator[Remedy]:
     """Do to the probabilities beforehand what the function does to them: then everybody sees the same."""
     problem = assessment.asked.problem
-    if problem.given != "probabilities" or refused(problem, by):
+    if problem.given != "probabilities" or refused(problem, by) or assessment.item.quantity == "gradient":
         return
     wide = problem.predictions.astype(np.float64)
     ends = clip_ends(problem.dtype, by)
@@ -207,11 +207,11 @@ def _other_predictions(
         if "accepts" in names:
             candidates.append(("clip the probabilities to [0, 1] first", np.clip(wide, 0.0, 1.0)))
         if "clip" in names and ends is not None:
-            what = f"clip the probabilities to [{figure(ends[0])}, {figure(ends[1], 17)}] first"
+            what = f"clip the probabilities to [{said_as(problem, ends[0])}, {said_as(problem, ends[1])}] first"
             candidates.append((what, np.clip(wide, *ends)))
     for what, values in candidates:
         changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
-        found = tried(assessment, asker, changed)
+        found = tried(assessment, asker, changed) if np.all(np.isfinite(values)) else None
         if found is not None and _agrees(found):
             yield Remedy(f"{what}: the definition then gives the same", _shown(_value(found)))
             return
@@ -233,7 +233,7 @@ def _wider(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iter
         options=_wide(problem.options),
     )
     found = tried(assessment, asker, changed)
-    if found is not None and _agrees(found):
+    if found is not None and isinstance(found.verdict.outcome, Returned) and _with(assessment, asker, _value(found)):
         yield Remedy("cast to float64 first", _shown(_value(found)), found.call)
 
 

@@ -20,18 +20,28 @@ from conformance.rows import Rows, rows
 
 
 def rule_of(problem: Problem) -> str:
-    """The gradient of the definition as a formula."""
+    """The gradient of the definition as a formula, with only the options that the problem asks for."""
+    options = problem.options
     by = " / divisor" if problem.reduction == "mean" else ""
-    s = "s_i " if problem.options.sample_weights is not None else ""
+    s = "s_i " if options.sample_weights is not None else ""
     if problem.loss == "binary":
-        inner = {
-            "logits": "(1 - y') sigmoid(z) - pos y' (1 - sigmoid(z))",
-            "probabilities": "(1 - y') / (1 - p) - pos y' / p",
-            "log_probabilities": "(1 - y') e^x / (1 - e^x) - pos y'",
-        }[problem.given]
-        return f"gradient_i = {s}({inner}){by}"
-    inner = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
-    return f"gradient_ic = {s}{inner[problem.given]}{by}, t_c = w_c q'_c, T = sum_c t_c"
+        y = "y'" if options.label_smoothing else "y"
+        pos = "pos " if options.positive_weight is not None else ""
+        output = {
+            "logits": f"((1 - {y}) sigmoid(z) - {pos}{y} (1 - sigmoid(z)))",
+            "probabilities": f"((1 - {y}) / (1 - p) - {pos}{y} / p)",
+            "log_probabilities": f"((1 - {y}) e^x / (1 - e^x) - {pos}{y})",
+        }
+        return f"gradient_i = {s}{output[problem.given]}{by}"
+    of_class = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
+    total = ", T = sum_c t_c" if problem.given == "logits" else ""
+    return f"gradient_ic = {s}{of_class[problem.given]}{by}, t_c = {_target(problem)}{total}"
+
+
+def _target(problem: Problem) -> str:
+    """t_c in the problem's own options."""
+    weight = "w_c " if problem.options.class_weights is not None else ""
+    return f"{weight}q'_c" if problem.options.label_smoothing else f"{weight}q_c"
 
 
 def largest(want: Exact) -> tuple[int, ...]:
@@ -61,9 +71,9 @@ def _categorical(problem: Problem, one: tuple[Rows, int], c: int) -> tuple[Line,
     given, at = one
     parts = counted(given, at)
     x = given.x[at]
-    t = dict(parts).get(c, ball(0.0))
+    t: Any = dict(parts).get(c, ball(0.0))
     total = sum((part for _, part in parts), ball(0.0))
-    lines = [Line(f"t_{c}", "w_c q'_c", "", figure(t))]
+    lines = [Line(f"t_{c}", _target(problem).replace("_c", f"_{c}"), "", figure(t))]
     match problem.given:
         case "log_probabilities":
             lines.append(Line("slope", f"-t_{c}", "", figure(-t)))

@@ -66,8 +66,17 @@ def told(explanation: Explanation) -> Iterator[Block]:
             yield Formula(function.bridge, 2)
         if function.expected == "stale" and function.ledger is not None:
             yield Formula(f"The ledger, {function.ledger.place}, says that it disagrees; remove the entry.", 2)
+    before: dict[object, str] = {}
     for function in explanation.functions:
-        if function.differs:
+        if not function.differs:
+            continue
+        like = _likeness(function)
+        if like in before:
+            yield _headline(function)
+            yield Prose(f"Just as {before[like]} above.")
+            yield Code(function.reproduce)
+        else:
+            before[like] = function.function
             yield from _function(function)
     if explanation.unasked:
         yield Heading("Who is not asked", 2)
@@ -75,6 +84,25 @@ def told(explanation: Explanation) -> Iterator[Block]:
     for reason in reasons:
         names = [name for name, why in explanation.unasked if why == reason]
         yield Formula(f"{reason}: {', '.join(names)}")
+
+
+def _likeness(function: Answered) -> object:
+    """What two functions have in common of which one explanation will do."""
+    advice = tuple((remedy.advice, remedy.shown) for remedy in function.remedies)
+    return (
+        function.status,
+        function.expected,
+        function.got,
+        function.bridge,
+        function.differences,
+        function.ledger,
+        advice,
+    )
+
+
+def _headline(function: Answered) -> Heading:
+    known = " (known)" if function.expected == "known" else ""
+    return Heading(f"{function.function} {function.version} {STATUS[function.status]}{known}", 2)
 
 
 def _how_far(split: Split | None) -> str:
@@ -85,11 +113,11 @@ def _how_far(split: Split | None) -> str:
 
 def _derivation(derivation: Derivation) -> Iterator[Block]:
     yield Formula(derivation.rule)
-    if derivation.samples:
+    if derivation.samples or derivation.reduction:
         yield Prose("What follows is rounded from exact numbers.")
     for sample in derivation.samples:
-        where = ", ".join(map(str, sample.where))
-        yield Formula(f"sample {where or 'alone'}: {sample.about}")
+        where = str(sample.where[0]) if len(sample.where) == 1 else str(list(sample.where))
+        yield Formula(f"sample {where}: {sample.about}")
         for line in sample.lines:
             yield Formula(str(line), 2)
     if derivation.left_out:
@@ -99,12 +127,13 @@ def _derivation(derivation: Derivation) -> Iterator[Block]:
     if derivation.why:
         yield Prose(derivation.why)
     if derivation.answer:
-        yield Prose(f"The exact answer, to the digits of float64: {derivation.answer}")
+        yield Prose(
+            f"The exact answer{', rounded to float64' if '[' not in derivation.answer else ''}: {derivation.answer}"
+        )
 
 
 def _function(function: Answered) -> Iterator[Block]:
-    known = " (known)" if function.expected == "known" else ""
-    yield Heading(f"{function.function} {function.version} {STATUS[function.status]}{known}", 2)
+    yield _headline(function)
     returned = "raises" if function.split is None and ": " in function.got else "returns"
     yield Formula(f"It {returned} {function.got}")
     if function.bridge:
@@ -156,12 +185,16 @@ def _difference(difference: Difference, also: bool) -> Iterator[Block]:
 def _split(split: Split) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
     total = _signed(split.total)
-    yield Prose(f"The difference from the definition{place}: {split.got} - {split.want} = {total}")
-    yield Formula(str(Line("by convention", "", f"{split.by_convention} - {split.want}", _signed(split.semantic))))
+    yield Prose(f"The difference from the definition{place}: {_minus(split.got, split.want)} = {total}")
+    yield Formula(str(Line("by convention", "", _minus(split.by_convention, split.want), _signed(split.semantic))))
     of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
-    filled = f"{split.got} - {split.by_convention}"
+    filled = _minus(split.got, split.by_convention)
     yield Formula(f"{Line('by rounding', '', filled, _signed(split.numeric))} ({of})")
 
 
 def _signed(value: float | None) -> str:
-    return "no number" if value is None else figure(value, 5)
+    return "no finite number" if value is None else figure(value, 5)
+
+
+def _minus(a: str, b: str) -> str:
+    return f"{a} - ({b})" if b.startswith("-") else f"{a} - {b}"
