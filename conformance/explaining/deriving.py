@@ -104,7 +104,8 @@ def rule_of(problem: Problem) -> str:
         pos = "pos " if options.positive_weight is not None else ""
         p = "sigmoid(z)" if problem.given == "logits" else "exp(x)" if problem.given == "log_probabilities" else "p"
         q = f", y' = (1 - e) y + e/2, e = {options.label_smoothing:g}" if options.label_smoothing else ""
-        return f"loss_i = {s}({pos}{y} (-log p) + (1 - {y}) (-log(1 - p))), p = {p}{q}"
+        both = f"{pos}{y} (-log p) + (1 - {y}) (-log(1 - p))"
+        return f"loss_i = {f'{s}({both})' if s else both}{'' if p == 'p' else f', p = {p}'}{q}"
     w = "w_" if options.class_weights is not None else ""
     log = {"logits": "logsumexp(z) - z_", "probabilities": "-log p_", "log_probabilities": "-x_"}[problem.given]
     if problem.target == "index" and not options.label_smoothing:

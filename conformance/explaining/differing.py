@@ -7,6 +7,7 @@ change adds up to the semantic part of the difference.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -26,7 +27,7 @@ from conformance.oracle import Answer, Exact, Oracle, float_of
 from conformance.outcome import Returned
 from conformance.rows import Rows, clip_ends, refused, rows
 from conformance.suite import Assessment, rule_of
-from conformance.verdict import answer_by, compare, computed, semantic
+from conformance.verdict import OF_GRADIENT, UNJUDGED, answer_by, compare, computed, semantic
 
 AFFECTED = 3
 """Rows that are shown for a choice that is made in each of them."""
@@ -54,7 +55,8 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     names = choices_of(assessment)
     by = documented(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
-        names = tuple(name for name in by.choices() if name not in ("rejects", "empty_mean", *NUMERIC))
+        silent = {*UNJUDGED, *NUMERIC, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
+        names = tuple(name for name in by.choices() if name not in silent)
     found = []
     for number, name in enumerate(names):
         before, after = by.restricted_to(names[:number]), by.restricted_to(names[: number + 1])
@@ -215,7 +217,7 @@ def _logarithms(assessment: Assessment, name: str, before: Convention, after: Co
         if (changed := _changed(problem, given, at, before, after))
     ]
     found = sorted(found, key=lambda row: -_by(row[1]))
-    found = [row for row in found if _by(row[1]) > NOTICEABLE * _by(found[0][1])]
+    found = [row for row in found if _by(row[1]) >= NOTICEABLE * _by(found[0][1])]
     for at, changed in sorted(found[:AFFECTED]):
         place = f" of {'output' if given.binary else 'sample'} {_index(problem, at)}" if len(given.x) > 1 else ""
         yield from _became(problem, name, given, at, [c for c, _, _ in changed], place)
@@ -234,7 +236,7 @@ def _by(changed: list[tuple[int, Any, Any]]) -> float:
     """How much the logarithms of a row change."""
     with np.errstate(all="ignore"):
         sizes = [abs(float_of(new) - float_of(old)) for _, old, new in changed]
-    return max(np.nan_to_num(size, nan=np.inf, posinf=np.inf) for size in sizes)
+    return max(math.inf if math.isnan(size) else size for size in sizes)
 
 
 def _index(problem: Problem, at: int) -> str:
@@ -334,31 +336,35 @@ def _floors(assessment: Assessment, exact: Oracle, before: Convention, after: Co
 def split(assessment: Assessment) -> Split | None:
     """The difference from the definition where the verdict found most, or where the convention changes most."""
     verdict, outcome = assessment.verdict, assessment.verdict.outcome
-    want, by = verdict.want, verdict.want_by_convention
-    if not isinstance(outcome, Returned) or not isinstance(want, Exact) or verdict.comparison is None:
+    if not isinstance(outcome, Returned) or verdict.comparison is None:
         return None
-    by = want if by is None else by
-    if not want.hi.shape == by.hi.shape == outcome.value.shape or not want.hi.size:
+    want = verdict.want if isinstance(verdict.want, Exact) else None
+    by = want if verdict.want_by_convention is None else verdict.want_by_convention
+    if by is None or by.hi.shape != outcome.value.shape or not by.hi.size:
         return None
-    comparison = compare(outcome.value, by, verdict.allowed, assessment.asked.handed.dtype, outcome.dtype)
-    where = comparison.where if by is want else furthest(want, by)
-    if by is not want and where != comparison.where:
-        one = Exact(by.hi[where], by.lo[where], by.rad[where], None if by.free is None else by.free[where])
-        allowed = np.broadcast_to(verdict.allowed, by.hi.shape)[where]
-        value = np.asarray(outcome.value[where])
-        one = dataclasses.replace(one, hi=np.asarray(one.hi), lo=np.asarray(one.lo), rad=np.asarray(one.rad))
-        comparison = compare(value, one, np.asarray(allowed), assessment.asked.handed.dtype, outcome.dtype)
-    got = outcome.value[where]
-    digits = apart([float(want.hi[where]), float(by.hi[where]), float(got)])
-    exacts = [_fraction(want, where), _fraction(by, where), Fraction(float(got)) if np.isfinite(got) else None]
+    if want is not None and want.hi.shape != by.hi.shape:
+        want = None
+    dtype = assessment.asked.handed.dtype
+    where = compare(outcome.value, by, verdict.allowed, dtype, outcome.dtype).where
+    if want is not None and by is not want and (semantic_where := furthest(want, by)) != ():
+        where = semantic_where
+    free = None if by.free is None else np.asarray(by.free[where])
+    one = Exact(np.asarray(by.hi[where]), np.asarray(by.lo[where]), np.asarray(by.rad[where]), free)
+    got = np.asarray(outcome.value[where])
+    allowed = np.asarray(np.broadcast_to(verdict.allowed, by.hi.shape)[where])
+    comparison = compare(got, one, allowed, dtype, outcome.dtype)
+    shown = [float(got), float(one.hi), *([] if want is None else [float(want.hi[where])])]
+    digits = apart(shown)
+    returned = Fraction(float(got)) if np.isfinite(got) else None
+    due, by_convention = None if want is None else _fraction(want, where), _fraction(by, where)
     return Split(
         where,
-        figure(want.hi[where], digits),
-        figure(by.hi[where], digits),
+        answer_text(verdict.want) if want is None else figure(want.hi[where], digits),
+        figure(one.hi, digits),
         figure(got, digits),
-        _minus(exacts[2], exacts[0]),
-        _minus(exacts[1], exacts[0]),
-        _minus(exacts[2], exacts[1]),
+        _minus(returned, due),
+        _minus(by_convention, due),
+        _minus(returned, by_convention),
         comparison.allowed,
         comparison.ratio,
         comparison.ulps,

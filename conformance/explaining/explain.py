@@ -20,6 +20,8 @@ from conformance.registry import Installed
 from conformance.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
 from conformance.verdict import answer_by
 
+MESSAGE = 160
+"""Characters of an exception's message that are shown."""
 LITERAL = 60
 """Elements up to which an array of the case is written out."""
 
@@ -118,6 +120,7 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
         verdict.status,
         assessment.expected,
         got(verdict.outcome),
+        isinstance(verdict.outcome, Returned),
         verdict.explanation,
         differs,
         bridge_of(assessment, asker.oracle),
@@ -143,7 +146,7 @@ def got(outcome: Outcome) -> str:
                 else (array_text(value))
             )
         case Raised(exception, message):
-            return f"{exception}: {message}"
+            return f"{exception}: {message if len(message) <= MESSAGE else message[:MESSAGE] + '...'}"
         case Crashed(how):
             return f"the process {how}"
         case TimedOut(seconds):

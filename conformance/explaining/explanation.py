@@ -116,8 +116,9 @@ class Ledgered:
 class Answered:
     """What one function did with the problem, and why it differs where it does.
 
-    differs: whether there is anything to explain.  because: the verdict's explanation.  gradient: how the gradient
-    comes about at the element where it is furthest off.
+    returned: whether it came back with a value; otherwise got says what it did instead.  differs: whether there is
+    anything to explain.  because: the verdict's explanation.  gradient: how the gradient comes about, by the
+    definition, at the element where it is furthest off.
     """
 
     function: str
@@ -125,6 +126,7 @@ class Answered:
     status: str
     expected: str
     got: str
+    returned: bool
     because: str
     differs: bool
     bridge: str = ""

@@ -59,9 +59,9 @@ def told(explanation: Explanation) -> Iterator[Block]:
     yield from _derivation(explanation.derivation)
     agreeing = [function for function in explanation.functions if not function.differs]
     if agreeing:
-        yield Heading("Who agrees, within the error that rounding may cause", 2)
+        yield Heading("Who agrees", 2)
     for function in agreeing:
-        yield Formula(f"{function.function} {function.version} returns {function.got}{_how_far(function.split)}")
+        yield Formula(f"{function.function} {function.version} {_does(function)}{_how_far(function.split)}")
         if function.bridge:
             yield Formula(function.bridge, 2)
         if function.expected == "stale" and function.ledger is not None:
@@ -105,10 +105,14 @@ def _headline(function: Answered) -> Heading:
     return Heading(f"{function.function} {function.version} {STATUS[function.status]}{known}", 2)
 
 
+def _does(function: Answered) -> str:
+    return f"{'returns' if function.returned else 'raises'} {function.got}"
+
+
 def _how_far(split: Split | None) -> str:
     if split is None or not split.ratio:
         return ""
-    return f", {split.ratio:.2g} of the allowed error off"
+    return f", off by {split.ratio:.2g} of the error that rounding is allowed"
 
 
 def _derivation(derivation: Derivation) -> Iterator[Block]:
@@ -134,8 +138,7 @@ def _derivation(derivation: Derivation) -> Iterator[Block]:
 
 def _function(function: Answered) -> Iterator[Block]:
     yield _headline(function)
-    returned = "raises" if function.split is None and ": " in function.got else "returns"
-    yield Formula(f"It {returned} {function.got}")
+    yield Formula(f"It {_does(function)}")
     if function.bridge:
         yield Prose(function.bridge)
     if not function.differences and function.because:
@@ -184,12 +187,16 @@ def _difference(difference: Difference, also: bool) -> Iterator[Block]:
 
 def _split(split: Split) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
+    of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
+    rounding = Line("by rounding", "", _minus(split.got, split.by_convention), _signed(split.numeric))
+    if split.total is None and split.want[:1].isalpha() and split.want not in ("inf", "nan"):
+        yield Prose(f"By the definition there is {split.want}; from what it documents it is off{place}")
+        yield Formula(f"{rounding} ({of})")
+        return
     total = _signed(split.total)
     yield Prose(f"The difference from the definition{place}: {_minus(split.got, split.want)} = {total}")
     yield Formula(str(Line("by convention", "", _minus(split.by_convention, split.want), _signed(split.semantic))))
-    of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
-    filled = _minus(split.got, split.by_convention)
-    yield Formula(f"{Line('by rounding', '', filled, _signed(split.numeric))} ({of})")
+    yield Formula(f"{rounding} ({of})")
 
 
 def _signed(value: float | None) -> str:
