@@ -76,7 +76,7 @@ def _check_functions(names: list[str], here: list[Installed]) -> None:
             continue
         if name in known:
             raise SelectionError(f"--function {name}: {name.partition('.')[0]} is not installed")
-        hint = nearest(name, known) or "`conformance list functions` prints them"
+        hint = nearest(name, dict.fromkeys([*installed, *known]))
         raise SelectionError(f"--function {name}: there is no such function; {hint}")
 
 
