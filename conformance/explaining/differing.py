@@ -57,12 +57,15 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
         silent = {*UNJUDGED, *NUMERIC, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
         names = tuple(name for name in by.choices() if name not in silent)
+    parts = [by.restricted_to(names[:number]) for number in range(len(names) + 1)]
+    told = _told(assessment, [answer(assessment, part, exact) for part in parts])
     found = []
     for number, name in enumerate(names):
-        before, after = by.restricted_to(names[:number]), by.restricted_to(names[: number + 1])
-        difference = _difference(assessment, exact, name, before, after)
-        if difference.numeric or difference.before != difference.after or assessment.verdict.convention:
-            found.append(difference)
+        lines = tuple(_lines(assessment, exact, name, *parts[number : number + 2]))
+        moves = name not in (*NUMERIC, "rejects")
+        before, after = told[number : number + 2] if moves else ("", "")
+        if not moves or before != after or assessment.verdict.convention:
+            found.append(_difference(assessment, name, getattr(by, name), lines, before, after))
     return tuple(found)
 
 
@@ -75,36 +78,31 @@ def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Ans
         return None
 
 
-def _difference(assessment: Assessment, exact: Oracle, name: str, before: Convention, after: Convention) -> Difference:
-    problem = assessment.asked.handed
-    choice = getattr(after, name)
+def _difference(
+    assessment: Assessment, name: str, choice: Any, lines: tuple[Line, ...], before: str, after: str
+) -> Difference:
     if isinstance(choice, frozenset):
-        choice = choice & examine(problem)
-    numeric = name in NUMERIC
-    lines = tuple(_lines(assessment, exact, name, before, after))
-    texts = ("", "")
-    if not numeric and name != "rejects":
-        texts = _between(answer(assessment, before, exact), answer(assessment, after, exact))
-    return Difference(
-        name,
-        describe({name: choice}),
-        words.meaning(name, choice),
-        "" if isinstance(choice, frozenset) else words.meaning(name, getattr(DEFINITION, name)),
-        lines,
-        *texts,
-        numeric,
-    )
+        choice = choice & examine(assessment.asked.handed)
+    instead = "" if isinstance(choice, frozenset) else words.meaning(name, getattr(DEFINITION, name))
+    text = describe({name: choice})
+    return Difference(name, text, words.meaning(name, choice), instead, lines, before, after, name in NUMERIC)
 
 
-def _between(before: Answer | None, after: Answer | None) -> tuple[str, str]:
-    """Both answers, at the element that changes most where they are arrays of one shape."""
-    if isinstance(before, Exact) and isinstance(after, Exact) and before.hi.shape == after.hi.shape:
-        where = furthest(before, after)
-        a, b = before.hi[where], after.hi[where]
-        digits = apart([float(a), float(b)])
+def _told(assessment: Assessment, answers: list[Answer | None]) -> list[str]:
+    """Answers as text, those that are arrays of one shape at one element: the one that changes most."""
+    numbers = [found for found in answers if isinstance(found, Exact)]
+    shapes = {found.hi.shape for found in numbers}
+    parts = split(assessment)
+    if len(shapes) == 1 and numbers[0].hi.size:
+        same_shape = parts is not None and numbers[0].hi.ndim == len(parts.where)
+        where = parts.where if parts is not None and same_shape else furthest(numbers[0], numbers[-1])
+        digits = apart([float(found.hi[where]) for found in numbers])
         place = f" at {list(where)}" if where else ""
-        return figure(a, digits) + place, figure(b, digits) + place
-    return _whole(before), _whole(after)
+        return [
+            f"{figure(found.hi[where], digits)}{place}" if isinstance(found, Exact) else _whole(found)
+            for found in answers
+        ]
+    return [_whole(found) for found in answers]
 
 
 def _whole(found: Answer | None) -> str:
