@@ -324,10 +324,11 @@ def _weight_line(problem: Problem, given: Rows, at: int, weight: float, digits: 
     if given.binary or given.class_weights is None:
         if given.binary or given.index is not None:
             return Line("weight", "s" if factor else "1", "", figure(weight, digits))
-        parts = ["(" + added([figure(part, digits) for _, part in counted(given, at)]) + ")"]
+        total = added([figure(part, digits) for _, part in counted(given, at)])
+        parts = [f"({total})" if factor else total]
         return Line("weight", "s sum_c q_c", " * ".join([*factor, *parts]), figure(weight, digits))
     parts = [figure(part, digits) for _, part in counted(given, at)]
-    total = added(parts) if len(parts) == 1 else f"({added(parts)})"
+    total = f"({added(parts)})" if factor and len(parts) > 1 else added(parts)
     q = "q'" if given.smoothing else "q"
     formula = f"{'s ' if factor else ''}{'w_y' if len(parts) == 1 and not given.smoothing else f'sum_c w_c {q}_c'}"
     return Line("weight", formula, " * ".join([*factor, total]), figure(weight, digits))

@@ -1,7 +1,7 @@
 """What a function does differently: each choice that matters, with the number that it changes, one after another.
 
-The choices are made one by one, in the order of the fields, each on top of those before it; so what they
-change adds up to the semantic part of the difference.
+The choices are made one by one, each on top of those before it; so what they change adds up to the semantic
+part of the difference.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ NUMERIC = ("cancellation", "gradient_cancellation")
 
 
 def choices_of(assessment: Assessment) -> tuple[str, ...]:
-    """The fields of the documented convention that the verdict names, in the order of the fields."""
+    """The fields of the documented convention that the verdict names, in the order of the fields.
+
+    What is accepted comes first: there is no answer to change before it is.
+    """
     named = {part.partition("=")[0] for part in assessment.verdict.convention.split("; ")}
-    return tuple(field.name for field in dataclasses.fields(Convention) if field.name in named)
+    names = [field.name for field in dataclasses.fields(Convention) if field.name in named]
+    return tuple(sorted(names, key=lambda name: name != "accepts"))
 
 
 def documented(assessment: Assessment) -> Convention:
@@ -56,7 +60,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     by = documented(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
         silent = {*UNJUDGED, *NUMERIC, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
-        names = tuple(name for name in by.choices() if name not in silent)
+        names = tuple(sorted((name for name in by.choices() if name not in silent), key=lambda name: name != "accepts"))
     parts = [by.restricted_to(names[:number]) for number in range(len(names) + 1)]
     told = _told(assessment, [answer(assessment, part, exact) for part in parts])
     found = []

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from conformance.adapter import Function, LoweringError, nested
 from conformance.case import Case, Problem, Quantity, Reduction
 from conformance.convention import DEFINITION
+from conformance.digits import published
 from conformance.explaining import slopes, words
 from conformance.explaining.deriving import array_text, derived
 from conformance.explaining.differing import answer, differences, split
-from conformance.explaining.explanation import Answered, Derivation, Explanation, Ledgered, Line
+from conformance.explaining.explanation import Answered, Derivation, Explanation, Ledgered, Line, PublishedNumber
 from conformance.explaining.figures import apart, element, figure
 from conformance.explaining.remedies import remedies
 from conformance.oracle import Answer, Exact, Oracle
@@ -59,7 +60,25 @@ def explain(
     ]
     place = f"{case.path}:{case.line}" if case.path else ""
     return Explanation(
-        case.id, case.why, place, dtype, reduction, quantity, facts(problem), derivation, tuple(functions), tuple(left)
+        case.id,
+        case.why,
+        place,
+        dtype,
+        reduction,
+        quantity,
+        facts(problem),
+        derivation,
+        tuple(functions),
+        tuple(left),
+        () if quantity == "gradient" else _published(case, reduction),
+    )
+
+
+def _published(case: Case, reduction: Reduction) -> tuple[PublishedNumber, ...]:
+    return tuple(
+        PublishedNumber(found.published.value, found.published.source, found.exact, found.holds)
+        for found in published(case)
+        if found.published.reduction == reduction
     )
 
 

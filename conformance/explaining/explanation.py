@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,20 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class PublishedNumber:
+    """A number that somebody printed, held against the exact one at float64."""
+
+    value: str
+    source: str
+    exact: str
+    holds: bool
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A case at one dtype and reduction: how its answer comes about, and what functions do about it.
 
-    facts: what is given, as (name, value).  elsewhere: dtypes, reductions and quantities that it is also asked in.
+    facts: what is given, as (name, value).
     """
 
     case: str
@@ -155,5 +165,6 @@ class Explanation:
     facts: tuple[tuple[str, str], ...]
     derivation: Derivation
     functions: tuple[Answered, ...] = ()
-    unasked: tuple[tuple[str, str], ...] = field(default=())
+    unasked: tuple[tuple[str, str], ...] = ()
     """Functions that are not asked this, and why."""
+    published: tuple[PublishedNumber, ...] = ()

@@ -41,6 +41,7 @@ def remedies(assessment: Assessment, asker: Suite) -> tuple[Remedy, ...]:
         *_averaged(assessment, asker, names),
         *_told_to_ignore(assessment, asker, names, by),
         *_relabelled(assessment, asker, names, by),
+        *_normal_targets(assessment, asker, names),
         *_as_logits(assessment, asker, names),
         *_other_predictions(assessment, asker, names, by),
         *_wider(assessment, asker, names),
@@ -171,6 +172,23 @@ def _relabelled(assessment: Assessment, asker: Suite, names: tuple[str, ...], by
     found = tried(assessment, asker, dataclasses.replace(problem, labels=labels))
     if found is not None and _agrees(found):
         yield Remedy(f"write the labels as the classes they stand for, {_shown(labels)}", _shown(_value(found)))
+
+
+def _normal_targets(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+    """Targets that sum to 1 weigh 1, whatever a mean divides by and a gradient takes them for."""
+    problem = assessment.asked.problem
+    if problem.target_kind != "distribution" or not {"gradient_total", "mean_divides_by"} & set(names):
+        return
+    with np.errstate(all="ignore"):
+        labels = problem.labels / problem.labels.astype(np.float64).sum(axis=-1, keepdims=True)
+    if not np.all(np.isfinite(labels)):
+        return
+    changed = dataclasses.replace(problem, labels=labels.astype(numpy_dtype(problem.dtype)))
+    found = tried(assessment, asker, changed)
+    if found is not None and _agrees(found):
+        yield Remedy(
+            "divide each row of targets by its sum first: the definition then gives the same", _shown(_value(found))
+        )
 
 
 def _as_logits(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:

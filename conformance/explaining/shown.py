@@ -34,8 +34,8 @@ def terminal(explanation: Explanation) -> Iterator[tuple[str, str]]:
                 yield from (("", line) for line in _wrapped(text, INDENT // 2, 0))
             case Formula(text, depth):
                 yield from (("", line) for line in _wrapped(text, INDENT * depth))
-            case Code(text):
-                yield from (("dim", " " * INDENT + line) for line in printable(text).splitlines())
+            case Code(text, depth):
+                yield from (("dim", " " * INDENT * depth + line) for line in printable(text).splitlines())
             case _:
                 assert_never(block)
 

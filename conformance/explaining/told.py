@@ -40,9 +40,10 @@ class Formula:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy, which is not wrapped."""
+    """Text to copy, which is not wrapped; depth: how far it is indented."""
 
     text: str
+    depth: int = 1
 
 
 Block = Heading | Prose | Formula | Code
@@ -56,7 +57,10 @@ def told(explanation: Explanation) -> Iterator[Block]:
     for name, value in explanation.facts:
         yield Formula(f"{name}: {value}")
     yield Heading("How the answer comes about", 2)
-    yield from _derivation(explanation.derivation)
+    yield from _derivation(explanation.derivation, explanation.quantity)
+    for number in explanation.published:
+        verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
+        yield Prose(f"Published is {number.value}, {verdict} ({number.source}).")
     agreeing = [function for function in explanation.functions if not function.differs]
     if agreeing:
         yield Heading("Who agrees", 2)
@@ -115,7 +119,7 @@ def _how_far(split: Split | None) -> str:
     return f", off by {split.ratio:.2g} of the error that rounding is allowed"
 
 
-def _derivation(derivation: Derivation) -> Iterator[Block]:
+def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
     yield Formula(derivation.rule)
     if derivation.samples or derivation.reduction:
         yield Prose("What follows is rounded from exact numbers.")
@@ -126,6 +130,8 @@ def _derivation(derivation: Derivation) -> Iterator[Block]:
             yield Formula(str(line), 2)
     if derivation.left_out:
         yield Formula(f"samples that are not shown: {derivation.left_out}")
+    if quantity == "gradient" and derivation.reduction:
+        yield Prose("The largest element, as an example:")
     for line in derivation.reduction:
         yield Formula(str(line))
     if derivation.why:
@@ -158,7 +164,7 @@ def _function(function: Answered) -> Iterator[Block]:
     for remedy in function.remedies:
         yield Formula(f"{remedy.advice}: {remedy.shown}")
         if remedy.call:
-            yield Code(remedy.call)
+            yield Code(remedy.call, 2)
     if function.ledger is not None:
         yield Prose(f"The ledger knows it ({function.ledger.place}): {function.ledger.reason}")
         for text in filter(None, (function.ledger.see, function.ledger.reproducer)):
@@ -188,7 +194,8 @@ def _difference(difference: Difference, also: bool) -> Iterator[Block]:
 def _split(split: Split) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
     of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
-    rounding = Line("by rounding", "", _minus(split.got, split.by_convention), _signed(split.numeric))
+    name = "by rounding" if split.ratio <= 1 else "beyond rounding, unexplained"
+    rounding = Line(name, "", _minus(split.got, split.by_convention), _signed(split.numeric))
     if split.total is None and split.want[:1].isalpha() and split.want not in ("inf", "nan"):
         yield Prose(f"By the definition there is {split.want}; from what it documents it is off{place}")
         yield Formula(f"{rounding} ({of})")

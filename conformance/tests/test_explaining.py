@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conformance import cli, explaining, oracle, registry
-from conformance.case import Case, MustRaise, NoRightAnswer, Options
+from conformance.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.document import schema_line
 from conformance.explaining import words
@@ -113,6 +113,14 @@ def test_large_cases_show_the_first_samples_and_the_largest_loss():
     assert [sample.where[0] for sample in derivation.samples] == [0, 1, 2, 3, 37]
     assert derivation.left_out == 45
     assert "samples that are not shown: 45" in text(explained(of))
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("0.19", "does not hold"), ("0.2338", "holds")])
+def test_a_published_number_is_held_against_the_exact_one(value, verdict):
+    of = case(published=(Published(value, "a paper"),))
+    (number,) = explained(of).published
+    assert (number.value, number.holds) == (value, verdict == "holds")
+    assert f"Published is {value}, which {verdict}" in text(explained(of))
 
 
 def test_an_ignored_sample_counts_nothing():
@@ -275,6 +283,11 @@ def test_advice_is_to_divide_the_sum():
         (case("probabilities", predictions=((1e-9, 0.5, 0.5),), labels=(0,)), miniatures.Clips, "log p as logits"),
         (case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,)), miniatures.Clips, "clip the prob"),
         (case(labels=(0, -100, 1)), miniatures.IgnoresMinus100, "ignore_index=-100"),
+        (
+            case(labels=((0.9, 0.4, 0.2), (0.3, 0.8, 0.6), (0.5, 0.7, 1.0)), target="distribution"),
+            miniatures.DividesByKept,
+            "divide each row of targets",
+        ),
         (case(labels=(0, -1, 1)), miniatures.WrapsLabels, "write the labels as the classes they stand for, [0, 2, 1]"),
         (
             case(
@@ -422,7 +435,7 @@ def test_the_command_tells_who_agrees_and_why_others_do_not(conformance):
     assert status == 0
     assert re.search(r"miniature\.Categorical 1\.0 returns", out)
     assert "It divides the sum by how many losses there are" in out
-    assert all(len(line) <= 80 or line.startswith("    import ") for line in out.splitlines())
+    assert all(len(line) <= 80 or line.lstrip().startswith(("import ", "https://")) for line in out.splitlines())
 
 
 def test_json_can_be_read(conformance):
