@@ -49,7 +49,12 @@ def explain(
         and (not names or item.function.name in names)
     ]
     derivation = _derivation(case, problem, quantity, asker.oracle)
-    functions = [answered(asker.assess(item), asker) for item in items]
+    functions, failed = [], []
+    for item in items:
+        try:
+            functions.append(answered(asker.assess(item), asker))
+        except LoweringError as error:
+            failed.append((item.function.name, f"the harness could not say it: {error}"))
     asked = {item.function.name for item in items}
     left = [
         (function.name, why)
@@ -69,7 +74,7 @@ def explain(
         facts(problem),
         derivation,
         tuple(functions),
-        tuple(left),
+        (*failed, *left),
         () if quantity == "gradient" else _published(case, reduction),
     )
 
@@ -128,10 +133,6 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
     if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = parts.where if parts is not None else slopes.largest(verdict.want)
         gradient = slopes.closed_form(assessment.asked.problem, verdict.want, where)
-    try:
-        reproduce = assessment.call
-    except LoweringError:
-        reproduce = ""
     known = assessment.known
     return Answered(
         item.function.name,
@@ -150,7 +151,7 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
         None
         if known is None
         else Ledgered(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
-        reproduce,
+        assessment.call,
         rule_of(item, assessment.asked.problem).source if differs else "",
     )
 

@@ -81,7 +81,7 @@ def told(explanation: Explanation) -> Iterator[Block]:
             yield Code(function.reproduce)
         else:
             before[like] = function.function
-            yield from _function(function)
+            yield from of_function(function)
     if explanation.unasked:
         yield Heading("Who is not asked", 2)
     reasons = dict.fromkeys(why for _, why in explanation.unasked)
@@ -142,7 +142,8 @@ def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
         )
 
 
-def _function(function: Answered) -> Iterator[Block]:
+def of_function(function: Answered) -> Iterator[Block]:
+    """What is told of a function that does not agree."""
     yield _headline(function)
     yield Formula(f"It {_does(function)}")
     if function.bridge:

@@ -20,7 +20,7 @@ from conformance.document import schema_line
 from conformance.explaining import words
 from conformance.explaining.explanation import Answered, Explanation
 from conformance.explaining.figures import apart, figure
-from conformance.explaining.told import Code, _function, told
+from conformance.explaining.told import Code, of_function, told
 from conformance.known import Known, Ledger
 from conformance.loading import load, shipped
 from conformance.oracle import Oracle
@@ -186,7 +186,7 @@ def test_every_choice_that_is_documented_is_told_with_what_it_changes(loss):
 
 
 def said(found: Answered) -> str:
-    return " ".join(block.text for block in _function(found))
+    return " ".join(block.text for block in of_function(found))
 
 
 def _leads_on(differences) -> None:
@@ -313,6 +313,18 @@ def test_advice_that_does_not_help_is_not_given():
     assert answered(case(), miniatures.DividesBySamples).remedies == ()
 
 
+def test_what_cannot_be_said_to_a_function_is_told_beside_the_others():
+    class Unsaid(miniatures.Categorical):
+        @classmethod
+        def lower(cls, problem):
+            raise KeyError("no such word")
+
+    globals()["Unsaid"] = Unsaid
+    found = explained(case(), miniatures.Categorical, Unsaid)
+    assert [function.function for function in found.functions] == ["miniature.Categorical"]
+    assert [(name, "no such word" in why) for name, why in found.unasked] == [("miniature.Unsaid", True)]
+
+
 def test_what_the_ledger_knows_is_told():
     entry = Known(
         "categorical/a/case", "miniature.DropsSmoothing", reason="It forgets.", see="https://example.org/1", line=3
@@ -349,7 +361,7 @@ def _literals(hint) -> list[object]:
 def test_digits_are_as_few_as_tell_apart():
     assert figure(1.23456789, apart([1.23456789, 2.0])) == "1.2346"
     a, b = 1.2345678, 1.2345679
-    assert figure(a, apart([a, b])) != figure(b, apart([a, b]))
+    assert [figure(value, apart([a, b])) for value in (a, b)] == ["1.2345678", "1.2345679"]
 
 
 # Looks.
