@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from conformance import budget, gradient, gradient_budget, oracle
 from conformance.case import Problem
@@ -150,16 +151,20 @@ def _lines(assessment: Assessment, exact: Oracle, name: str, before: Convention,
 
 
 def _allowances(assessment: Assessment, before: Convention, after: Convention) -> Iterator[Line]:
-    asked, by = assessment.asked, documented(assessment)
     for name, part in (("allowed error without it", before), ("allowed error with it", after)):
-        rounded = computed(part, by)
-        if asked.item.quantity == "gradient":
-            allowed = gradient_budget.allowed(asked.handed, rounded)
-        else:
-            allowed = budget.allowed(asked.handed, rounded, asked.problem if asked.bridge else None)
+        allowed = allowed_by(assessment, part)
         comparison = assessment.verdict.comparison
         where = comparison.where if comparison is not None else ()
         yield Line(name, "", "", figure(allowed[where] if allowed.shape else allowed, 3))
+
+
+def allowed_by(assessment: Assessment, part: Convention) -> npt.NDArray[np.float64]:
+    """The budget for an answer under a part of what the function documents."""
+    asked = assessment.asked
+    rounded = computed(part, documented(assessment))
+    if asked.item.quantity == "gradient":
+        return gradient_budget.allowed(asked.handed, rounded)
+    return budget.allowed(asked.handed, rounded, asked.problem if asked.bridge else None)
 
 
 def _divisors(assessment: Assessment, exact: Oracle, before: Convention, after: Convention) -> Iterator[Line]:
@@ -344,16 +349,19 @@ def split(assessment: Assessment) -> Split | None:
     by = want if verdict.want_by_convention is None else verdict.want_by_convention
     if by is None or by.hi.shape != outcome.value.shape or not by.hi.size:
         return None
+    instead = "" if want is not None else answer_text(verdict.want)
     if want is not None and want.hi.shape != by.hi.shape:
-        want = None
+        instead, want = f"an answer of shape {want.hi.shape}", None
     dtype = assessment.asked.handed.dtype
-    where = compare(outcome.value, by, verdict.allowed, dtype, outcome.dtype).where
+    unexplained = verdict.status == "disagrees" and verdict.want_by_convention is not None
+    budgets = allowed_by(assessment, documented(assessment)) if unexplained else verdict.allowed
+    where = compare(outcome.value, by, budgets, dtype, outcome.dtype).where
     if want is not None and by is not want and (semantic_where := furthest(want, by)) != ():
         where = semantic_where
     free = None if by.free is None else np.asarray(by.free[where])
     one = Exact(np.asarray(by.hi[where]), np.asarray(by.lo[where]), np.asarray(by.rad[where]), free)
     got = np.asarray(outcome.value[where])
-    allowed = np.asarray(np.broadcast_to(verdict.allowed, by.hi.shape)[where])
+    allowed = np.asarray(np.broadcast_to(budgets, by.hi.shape)[where])
     comparison = compare(got, one, allowed, dtype, outcome.dtype)
     shown = [float(got), float(one.hi), *([] if want is None else [float(want.hi[where])])]
     digits = apart(shown)
@@ -361,7 +369,7 @@ def split(assessment: Assessment) -> Split | None:
     due, by_convention = None if want is None else _fraction(want, where), _fraction(by, where)
     return Split(
         where,
-        answer_text(verdict.want) if want is None else figure(want.hi[where], digits),
+        "" if want is None else figure(want.hi[where], digits),
         figure(one.hi, digits),
         figure(got, digits),
         _minus(returned, due),
@@ -370,6 +378,7 @@ def split(assessment: Assessment) -> Split | None:
         comparison.allowed,
         comparison.ratio,
         comparison.ulps,
+        instead,
     )
 
 

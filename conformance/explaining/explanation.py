@@ -74,7 +74,8 @@ class Difference:
 class Split:
     """The difference from the definition at one element: total = semantic + numeric, each an exact difference, rounded.
 
-    None where it is no number.  ratio: the numeric part in budgets; ulps: in units in the last place.
+    None where it is no number.  ratio: the numeric part in budgets; ulps: in units in the last place.  instead: what
+    the definition has where it has no number to compare with; want is empty then.
     """
 
     where: tuple[int, ...]
@@ -87,6 +88,7 @@ class Split:
     allowed: float
     ratio: float
     ulps: float
+    instead: str = ""
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,8 @@ def _split(split: Split) -> Iterator[Block]:
     of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
     name = "by rounding" if split.ratio <= 1 else "beyond rounding, unexplained"
     rounding = Line(name, "", _minus(split.got, split.by_convention), _signed(split.numeric))
-    if split.total is None and split.want[:1].isalpha() and split.want not in ("inf", "nan"):
-        yield Prose(f"By the definition there is {split.want}; from what it documents it is off{place}")
+    if split.instead:
+        yield Prose(f"By the definition there is {split.instead}; from what it documents it is off{place}")
         yield Formula(f"{rounding} ({of})")
         return
     total = _signed(split.total)

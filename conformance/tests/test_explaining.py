@@ -257,6 +257,30 @@ def test_what_nothing_explains_is_split_all_the_same():
     assert "no known convention explains it" in found.because
 
 
+def test_a_split_without_a_number_to_compare_with_says_what_there_is_instead():
+    outputs = {"predictions": ((0.5, -1.0), (2.0, 0.1)), "labels": ((1, 0), (0, 1)), "target": "binary"}
+    averaged = answered(case(loss="binary", reductions=("none",), **outputs), miniatures.AveragesTheLastAxis)
+    assert averaged.split.instead == "an answer of shape (2, 2)"
+    assert averaged.split.ratio <= 1
+    ignored = answered(case(labels=(0, -100, 1)), miniatures.IgnoresMinus100)
+    assert ignored.split.instead == "an exception (a label that names no class)"
+
+
+def test_what_is_off_from_all_that_is_documented_is_split_by_that():
+    class Wrong(miniatures.AveragesTheLastAxis):
+        def losses(self, x, y):
+            loss, weight = super().losses(x, y)
+            return loss * 2, weight
+
+    globals()["Wrong"] = Wrong
+    found = answered(
+        case(loss="binary", target="binary", predictions=(0.5, -1.0), labels=(1, 0), reductions=("none",)), Wrong
+    )
+    assert found.status == "disagrees"
+    assert found.split.numeric == pytest.approx(float(found.split.by_convention), rel=1e-4)
+    assert found.split.ratio > 1
+
+
 # Advice.
 
 
