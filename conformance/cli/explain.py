@@ -17,7 +17,7 @@ from conformance.known import HARVESTED
 from conformance.oracle import Oracle, open_cache
 from conformance.registry import Installed
 from conformance.selection import SelectionError
-from conformance.suite import Suite, load_suite
+from conformance.suite import DIFFERENTIATED, Suite, load_suite
 
 
 def explain(
@@ -84,6 +84,7 @@ def _also(case: Case, dtype: str, reduction: str, quantity: str) -> None:
     """What else there is to explain."""
     options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
     other = [f"{name} {value}" for name, (there, used) in options.items() for value in there if value != used]
-    other += ["--quantity gradient"] if quantity == "loss" and not case.no_gradient else []
+    differentiated = not case.no_gradient and case.predicted <= DIFFERENTIATED
+    other += ["--quantity gradient"] if quantity == "loss" and differentiated else []
     if other:
         out.print("\n".join(["", "Also:", *(f"    {option}" for option in other)]), soft_wrap=True)

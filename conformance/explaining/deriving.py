@@ -24,7 +24,7 @@ from conformance.rows import Rows, refused, rows
 FIRST = 4
 """Samples that are shown from the beginning."""
 SEARCHED = 5_000
-"""Samples beyond which the largest loss is not looked for."""
+"""Samples beyond which only the first losses are worked out, and the largest is not looked for."""
 
 Answers = Callable[[Problem], Answer]
 """The definition's answer to a problem."""
@@ -43,11 +43,12 @@ def derived(problem: Problem, expect: Expectation, quantity: Quantity, answers: 
     elif isinstance(want, Undefined):
         why = f"The definition has no value here: {want.why}."
     given = rows(problem, DEFINITION)
-    whole = answers(problem.reduced("none"))
+    large = len(given.x) > SEARCHED
+    whole = answers(some(problem, given, range(SHOWN)) if large else problem.reduced("none"))
     if not isinstance(whole, Exact) or not len(given.x):
         return Derivation(rule, answer="" if why else answer_text(want), why=why or not_finite(want))
     shown = _picked(problem, given, whole)
-    digits = apart(whole.hi.ravel()[shown].tolist()) if len(given.x) == whole.hi.size else DIGITS
+    digits = apart(whole.hi.ravel()[shown].tolist()) if large or len(given.x) == whole.hi.size else DIGITS
     samples = tuple(_sample(problem, given, at, digits) for at in shown)
     reduction = () if quantity == "gradient" else _reduction(problem, given, whole, answers, want, digits)
     answer = "" if why else answer_text(want)
@@ -118,7 +119,7 @@ def rule_of(problem: Problem) -> str:
 def _picked(problem: Problem, given: Rows, whole: Exact) -> list[int]:
     """The first samples and the one with the largest loss."""
     first = list(range(min(FIRST, len(given.x))))
-    if FIRST < len(given.x) <= SEARCHED and whole.hi.size == len(given.x):
+    if FIRST < len(given.x) == whole.hi.size:
         largest = int(np.argmax(np.nan_to_num(np.abs(whole.hi.ravel()), nan=np.inf)))
         return [*first, largest] if largest not in first else first
     return first
@@ -343,8 +344,9 @@ def _reduction(
     if not isinstance(total, Exact):
         return ()
     losses = whole.hi.ravel().tolist()
+    left = ["..."] * (len(given.x) - len(losses))
     least = apart([*losses[:SHOWN], float(total.hi)], digits)
-    lines = [Line("sum", "", added([figure(loss, least) for loss in losses]), figure(total.hi, least))]
+    lines = [Line("sum", "", added([figure(loss, least) for loss in losses] + left), figure(total.hi, least))]
     if problem.reduction == "sum":
         return tuple(lines)
     divisor = oracle.divisor(problem)

@@ -115,6 +115,16 @@ def test_large_cases_show_the_first_samples_and_the_largest_loss():
     assert "samples that are not shown: 45" in text(explained(of))
 
 
+def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
+    of = case(predictions=np.tile(LOGITS, (4, 1)), labels=[0, 2, 1] * 4)
+    whole = explained(of).derivation
+    monkeypatch.setattr("conformance.explaining.deriving.SEARCHED", 10)
+    part = explained(of).derivation
+    assert part.samples == whole.samples[:4]
+    assert part.reduction == whole.reduction
+    assert part.answer == whole.answer
+
+
 @pytest.mark.parametrize(("value", "verdict"), [("0.19", "does not hold"), ("0.2338", "holds")])
 def test_a_published_number_is_held_against_the_exact_one(value, verdict):
     of = case(published=(Published(value, "a paper"),))
