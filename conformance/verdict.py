@@ -206,8 +206,7 @@ class _Bench:
 
     def answer(self, convention: Convention) -> Answer:
         """What is due of the problem that is handed over; raises ArithmeticError."""
-        loss = self.exact.answer(self.handed, semantic(convention))
-        return gradient.answer(self.handed, _of_gradient(convention), loss) if self.quantity == "gradient" else loss
+        return answer_by(self.handed, convention, self.quantity, self.exact)
 
     def definition(self) -> Answer:
         if self.quantity == "gradient":
@@ -356,6 +355,12 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
     return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
 
 
+def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
+    """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
+    loss = exact.answer(problem, semantic(convention))
+    return gradient.answer(problem, _of_gradient(convention), loss) if quantity == "gradient" else loss
+
+
 @functools.cache
 def computed(part: Convention, documented: Convention) -> Convention:
     """A part of a convention, with the roundings of how the function documents to compute."""
@@ -407,4 +412,15 @@ def want_of(answer: Answer) -> Any:
             assert_never(answer)
 
 
-__all__ = ["FAILING", "STATUSES", "Comparison", "Status", "Verdict", "compare", "judge", "oracle", "want_of"]
+__all__ = [
+    "FAILING",
+    "STATUSES",
+    "Comparison",
+    "Status",
+    "Verdict",
+    "answer_by",
+    "compare",
+    "judge",
+    "oracle",
+    "want_of",
+]

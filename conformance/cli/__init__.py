@@ -15,6 +15,7 @@ from rich.markup import escape
 import conformance
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
+from conformance.cli.explain import explain
 from conformance.cli.fuzz import fuzz
 from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
@@ -39,6 +40,7 @@ app.command()(fuzz)
 app.command()(mutants)
 for look in (show, expect, lint):
     app.command()(look)
+app.command()(explain)
 app.command()(harvest)
 for held in (diff, audit, bisect, history, accept, merge):
     app.command()(held)

@@ -1,0 +1,90 @@
+"""`conformance explain`: why a case has its answer, and why a function returns another."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, cast
+
+import typer
+from rich.markup import escape
+
+from conformance import explaining, registry
+from conformance.case import QUANTITIES, Case, Quantity, Reduction
+from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, out
+from conformance.document import nearest
+from conformance.harvest.corpus import load_harvest
+from conformance.known import HARVESTED
+from conformance.oracle import Oracle, open_cache
+from conformance.registry import Installed
+from conformance.selection import SelectionError
+from conformance.suite import DIFFERENTIATED, Suite, load_suite
+
+
+def explain(
+    case: CaseArgument,
+    function: Annotated[
+        list[str] | None, typer.Option("--function", metavar="NAME", help="Only this function; may be repeated.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="One of the case's; float32, or its first, unless given.")] = "",
+    reduction: Annotated[str, typer.Option(help="One of the case's; mean, or its first, unless given.")] = "",
+    quantity: Annotated[str, typer.Option(help="loss or gradient.")] = "loss",
+    cases: CasesOption = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How a case's answer comes about, what each function does differently, and what makes them equal."""
+    if cases is None and case.startswith(HARVESTED):
+        found, ledger, _ = load_harvest([case.split("/")[1]])
+    else:
+        found, ledger = load_suite(cases)
+    wanted = case_named(found, case)
+    usual = "mean" if "mean" in wanted.reductions else wanted.reductions[0]
+    narrow = "float32" if "float32" in wanted.dtypes else wanted.dtypes[0]
+    chosen = _one_of("--dtype", dtype or narrow, wanted.dtypes)
+    reduced = cast(Reduction, _one_of("--reduction", reduction or usual, wanted.reductions))
+    asked_for = cast(Quantity, _one_of("--quantity", quantity, QUANTITIES))
+    here, _ = registry.installed()
+    _check_functions(function or [], here)
+    cache = open_cache()
+    try:
+        asker = Suite(Oracle(cache), ledger)
+        explanation = explaining.explain(wanted, chosen, reduced, here, asker, asked_for, function or [])
+    finally:
+        if cache is not None:
+            cache.close()
+    if as_json:
+        out.print_json(json.dumps(explaining.as_data(explanation)))
+    elif as_markdown:
+        out.print(explaining.markdown(explanation), markup=False, soft_wrap=True, end="")
+    else:
+        for style, line in explaining.terminal(explanation):
+            out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
+        _also(wanted, chosen, reduced, asked_for)
+
+
+def _one_of(option: str, value: str, there: tuple[str, ...]) -> str:
+    if value not in there:
+        raise SelectionError(f"{option} {value}: there is {', '.join(there)}")
+    return value
+
+
+def _check_functions(names: list[str], here: list[Installed]) -> None:
+    installed = [function.name for there in here for function in there.functions]
+    known = [function.name for function in registry.functions()]
+    for name in names:
+        if name in installed:
+            continue
+        if name in known:
+            raise SelectionError(f"--function {name}: {name.partition('.')[0]} is not installed")
+        hint = nearest(name, dict.fromkeys([*installed, *known]))
+        raise SelectionError(f"--function {name}: there is no such function; {hint}")
+
+
+def _also(case: Case, dtype: str, reduction: str, quantity: str) -> None:
+    """What else there is to explain."""
+    options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
+    other = [f"{name} {value}" for name, (there, used) in options.items() for value in there if value != used]
+    differentiated = not case.no_gradient and case.predicted <= DIFFERENTIATED
+    other += ["--quantity gradient"] if quantity == "loss" and differentiated else []
+    if other:
+        out.print("\n".join(["", "Also:", *(f"    {option}" for option in other)]), soft_wrap=True)

@@ -1,0 +1,14 @@
+"""Why an answer is what it is: the definition's way to it, and each function's, in words and with the numbers.
+
+    Case -> explain -> Explanation -> terminal | markdown | as_data
+
+An explanation is made of frozen values.  Every number in it comes from the oracle, or from a function; every
+advice in it was followed once before it is given.
+"""
+
+from conformance.explaining.explain import explain
+from conformance.explaining.explanation import Explanation
+from conformance.explaining.shown import as_data, markdown, terminal
+from conformance.explaining.words import meaning
+
+__all__ = ["Explanation", "as_data", "explain", "markdown", "meaning", "terminal"]

@@ -1,0 +1,513 @@
+"""Explanations: their numbers are the oracle's and add up, and their advice was followed before it was given."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+import sys
+import typing
+
+import numpy as np
+import pytest
+
+from conformance import cli, explaining, oracle, registry
+from conformance.case import Case, MustRaise, NoRightAnswer, Options, Published
+from conformance.convention import DEFINITION, EDGE, INVALID, Convention
+from conformance.document import schema_line
+from conformance.explaining import words
+from conformance.explaining.explanation import Answered, Explanation
+from conformance.explaining.figures import apart, figure
+from conformance.explaining.told import Code, of_function, told
+from conformance.known import Known, Ledger
+from conformance.loading import load, shipped
+from conformance.oracle import Oracle
+from conformance.suite import Suite, plan
+from conformance.tests import miniatures
+
+NARROW = [case for case in load(shipped()) if "float32" in case.dtypes and case.predicted <= 200]
+LOGITS = ((2.3, -0.7, 0.4), (-1.1, 0.9, 1.6), (0.2, 3.1, -0.8))
+
+
+def case(given="logits", labels=(0, 2, 1), predictions=LOGITS, target="index", loss="categorical", **changes) -> Case:
+    options = Options(
+        **{name: np.array(v) if isinstance(v, tuple) else v for name, v in changes.pop("options", {}).items()}
+    )
+    said = {"id": "categorical/a/case", "why": "It shows.", "about": "", "source": "", "reductions": ("mean",)}
+    return Case(
+        loss=loss,
+        given=given,
+        target=target,
+        predictions=np.array(predictions),
+        labels=np.array(labels),
+        options=options,
+        dtypes=("float32", "float64"),
+        **(said | changes),
+    )
+
+
+def explained(of: Case, *losses, dtype="float32", quantity="loss", ledger=None) -> Explanation:
+    here = [miniatures.installed(*losses, differentiates=True)] if losses else []
+    suite = Suite(Oracle(), ledger or Ledger())
+    return explaining.explain(of, dtype, of.reductions[0], here, suite, quantity)
+
+
+def answered(of: Case, loss, **how) -> Answered:
+    (found,) = explained(of, loss, **how).functions
+    return found
+
+
+def text(explanation: Explanation) -> str:
+    return "\n".join(line for _, line in explaining.terminal(explanation))
+
+
+# The definition's side.
+
+
+def test_losses_of_samples_add_up_to_the_answer_of_the_oracle():
+    of = case(options={"class_weights": (0.7, 1.9, 0.4), "label_smoothing": 0.1})
+    derivation = explained(of).derivation
+    total = sum(sample.loss for sample in derivation.samples)
+    weight = sum(sample.weight for sample in derivation.samples)
+    exact = oracle.evaluate(of.problem("float32", "mean"))
+    assert total / weight == pytest.approx(float(exact.hi), rel=1e-14)
+    assert derivation.answer == repr(float(exact.hi))
+    assert [line.name for line in derivation.reduction] == ["sum", "divisor", "mean"]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        case(),
+        case(options={"class_weights": (0.7, 1.9, 0.4), "sample_weights": (1.5, 0.25, 3.0)}),
+        case(options={"label_smoothing": 0.3, "class_weights": (2.0, 1.0, 0.5)}),
+        case("probabilities", predictions=((0.2, 0.5, 0.3), (0.1, 0.1, 0.8), (0.6, 0.3, 0.1))),
+        case("log_probabilities", predictions=((-0.2, -3.0, -4.0), (-1.0, -2.0, -1.5), (-3.0, -0.1, -5.0))),
+        case(labels=((0.2, 0.8, 0.0), (0.5, 0.25, 0.25), (0.0, 0.0, 1.0)), target="distribution"),
+        case(labels=(1.0, 0.0, 0.4), predictions=(0.3, -2.0, 1.5), target="binary", loss="binary"),
+        case(
+            "probabilities",
+            labels=(1.0, 0.0, 0.4),
+            predictions=(0.3, 0.1, 0.9),
+            target="binary",
+            loss="binary",
+            options={"positive_weight": (3.0,), "sample_weights": (2.0, 1.0, 0.5), "label_smoothing": 0.2},
+        ),
+    ],
+)
+def test_a_loss_is_what_its_line_works_out_to(of):
+    for sample in explained(of).derivation.samples:
+        (loss,) = [line for line in sample.lines if line.name == "loss"]
+        assert eval(loss.filled) == pytest.approx(sample.loss, rel=2e-4)
+        assert float(loss.value) == pytest.approx(sample.loss, rel=1e-4)
+
+
+def test_large_cases_show_the_first_samples_and_the_largest_loss():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(50, 4))
+    logits[37, 2] = -30.0
+    of = case(predictions=logits, labels=[*range(4)] * 9 + [0, 2] + [1] * 12)
+    derivation = explained(of).derivation
+    assert [sample.where[0] for sample in derivation.samples] == [0, 1, 2, 3, 37]
+    assert derivation.left_out == 45
+    assert "samples that are not shown: 45" in text(explained(of))
+
+
+def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
+    of = case(predictions=np.tile(LOGITS, (4, 1)), labels=[0, 2, 1] * 4)
+    whole = explained(of).derivation
+    monkeypatch.setattr("conformance.explaining.deriving.SEARCHED", 10)
+    part = explained(of).derivation
+    assert part.samples == whole.samples[:4]
+    assert part.reduction == whole.reduction
+    assert part.answer == whole.answer
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("0.19", "does not hold"), ("0.2338", "holds")])
+def test_a_published_number_is_held_against_the_exact_one(value, verdict):
+    of = case(published=(Published(value, "a paper"),))
+    (number,) = explained(of).published
+    assert (number.value, number.holds) == (value, verdict == "holds")
+    assert f"Published is {value}, which {verdict}" in text(explained(of))
+
+
+def test_an_ignored_sample_counts_nothing():
+    derivation = explained(case(labels=(0, -5, 1), options={"ignore_index": -5})).derivation
+    assert (derivation.samples[1].loss, derivation.samples[1].weight) == (0.0, 0.0)
+    assert "ignored" in derivation.samples[1].about
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (case(labels=(0, 7, 1)), "a label that names no class"),
+        (case(expect=MustRaise("shape_mismatch"), labels=(0, 1)), "labels and predictions whose shapes do not fit"),
+        (case(expect=NoRightAnswer("nobody can say")), "nobody can say"),
+        (case(labels=(3, 3, 3), options={"ignore_index": 3}), "the mean divides by zero"),
+        (case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,)), "log 0 is -inf"),
+        (case(predictions=((math.nan, 0.5, 0.5),), labels=(0,)), "hands a nan on"),
+    ],
+)
+def test_it_says_why_there_is_no_number(of, said):
+    assert said in explained(of).derivation.why
+
+
+@pytest.mark.parametrize("given", ["logits", "probabilities", "log_probabilities"])
+def test_the_closed_form_of_a_gradient_works_out_to_its_element(given):
+    of = case(given, predictions=-np.log(np.abs(LOGITS) + 3) if given == "log_probabilities" else np.abs(LOGITS) / 4)
+    of = dataclasses.replace(of, options=Options(class_weights=np.array([0.5, 1.5, 2.0]), label_smoothing=0.1))
+    lines = explained(of, quantity="gradient").derivation.reduction
+    values = {line.name: float(line.value) for line in lines}
+    (name,) = [name for name in values if name.startswith("gradient at")]
+    assert values["factor"] * values["slope"] == pytest.approx(values[name], rel=2e-4)
+    where = tuple(json.loads(name.removeprefix("gradient at ")))
+    problem = of.problem("float64", "mean")
+    moved = problem.predictions.copy()
+    moved[where] += 1e-6
+    after = oracle.evaluate(dataclasses.replace(problem, predictions=moved))
+    assert (float(after.hi) - float(oracle.evaluate(problem).hi)) / 1e-6 == pytest.approx(values[name], rel=1e-3)
+
+
+# The functions' side.
+
+
+@pytest.mark.parametrize("loss", miniatures.DOCUMENTED, ids=lambda loss: loss.__name__)
+def test_every_choice_that_is_documented_is_told_with_what_it_changes(loss):
+    """Case after case, until every choice has been told that the miniature makes."""
+    here = [miniatures.installed(loss)]
+    suite = Suite(Oracle(), Ledger())
+    left = set(loss.documented.choices())
+    for item in plan(NARROW, here):
+        if not left:
+            return
+        if item.dtype != "float32" or suite.assess(item).verdict.status != "diverges":
+            continue
+        (found,) = explaining.explain(item.case, item.dtype, item.reduction, here, suite).functions
+        assert found.differences, item.id
+        for difference in found.differences:
+            left.discard(difference.field)
+            assert difference.meaning[:40] in said(found)
+            assert difference.lines or difference.field in ("rejects", "accepts", "empty_batch")
+        _leads_on(found.differences)
+        _adds_up(found)
+    assert left == set()
+
+
+def said(found: Answered) -> str:
+    return " ".join(block.text for block in of_function(found))
+
+
+def _leads_on(differences) -> None:
+    """Each choice starts where the one before it ended, and together they change the answer."""
+    moving = [difference for difference in differences if difference.before]
+    assert all(a.after == b.before for a, b in itertools.pairwise(moving))
+    assert not moving or moving[0].before != moving[-1].after
+
+
+def _adds_up(found: Answered) -> None:
+    split = found.split
+    if split is None or None in (split.total, split.semantic, split.numeric):
+        return
+    assert split.semantic + split.numeric == pytest.approx(split.total, rel=1e-9)
+    assert split.ratio <= 1
+
+
+def test_a_divisor_is_substituted_step_by_step():
+    of = case(options={"sample_weights": (1.0, 2.0, 3.0)})
+    found = answered(of, miniatures.DividesBySamples)
+    (difference,) = found.differences
+    lines = {line.name: line for line in difference.lines}
+    assert lines["definition divides by"].filled == "1 + 2 + 3"
+    assert lines["it divides by"].value.startswith("3 ")
+    total = oracle.evaluate(of.problem("float32", "sum"))
+    assert lines["its mean"].filled == f"{figure(total.hi)} / 3"
+    assert float(difference.after) == pytest.approx(float(total.hi) / 3, rel=1e-4)
+    assert found.split.semantic == pytest.approx(float(total.hi) * (1 / 3 - 1 / 6), rel=1e-12)
+
+
+def test_several_choices_lead_from_one_answer_to_the_next():
+    of = case("probabilities", predictions=((1e-9, 0.2, 0.2), (0.1, 0.1, 0.3), (0.3, 0.3, 0.1)))
+    found = answered(of, miniatures.ClipsAndRenormalises)
+    first, second = found.differences
+    assert (first.field, second.field) == ("clip", "renormalise")
+    assert first.after == second.before
+    exact = oracle.evaluate(of.problem("float32", "mean"))
+    assert float(first.before) == pytest.approx(float(exact.hi), rel=1e-4)
+    assert float(second.after) == pytest.approx(float(found.split.by_convention), rel=1e-4)
+
+
+class Cancels(miniatures.Binary):
+    """Adds what a cancellation may lose, and documents that one does."""
+
+    documented = Convention(cancellation="logits")
+
+    def mixed(self, y, on, off):
+        return y.dtype.type(1e-7) + super().mixed(y, on, off)
+
+
+def test_a_choice_about_rounding_leaves_the_answer_and_shows_what_is_allowed():
+    of = case(labels=(1.0, 0.0), predictions=(20.0, -20.0), target="binary", loss="binary")
+    found = answered(of, Cancels)
+    (difference,) = found.differences
+    assert (difference.field, difference.numeric) == ("cancellation", True)
+    without, with_it = (float(line.value) for line in difference.lines)
+    assert without < 1e-7 < with_it
+    assert found.split.semantic == 0
+    assert found.split.numeric == pytest.approx(1e-7, rel=1e-3)
+
+
+def test_what_nothing_explains_is_split_all_the_same():
+    found = answered(case(options={"label_smoothing": 0.2}), miniatures.DropsSmoothing)
+    assert (found.status, found.differences) == ("disagrees", ())
+    assert found.split.semantic == 0
+    assert found.split.numeric == found.split.total != 0
+    assert found.split.ratio > 1
+    assert "no known convention explains it" in found.because
+
+
+def test_a_split_without_a_number_to_compare_with_says_what_there_is_instead():
+    outputs = {"predictions": ((0.5, -1.0), (2.0, 0.1)), "labels": ((1, 0), (0, 1)), "target": "binary"}
+    averaged = answered(case(loss="binary", reductions=("none",), **outputs), miniatures.AveragesTheLastAxis)
+    assert averaged.split.instead == "an answer of shape (2, 2)"
+    assert averaged.split.ratio <= 1
+    ignored = answered(case(labels=(0, -100, 1)), miniatures.IgnoresMinus100)
+    assert ignored.split.instead == "an exception (a label that names no class)"
+
+
+def test_what_is_off_from_all_that_is_documented_is_split_by_that():
+    class Wrong(miniatures.AveragesTheLastAxis):
+        def losses(self, x, y):
+            loss, weight = super().losses(x, y)
+            return loss * 2, weight
+
+    globals()["Wrong"] = Wrong
+    found = answered(
+        case(loss="binary", target="binary", predictions=(0.5, -1.0), labels=(1, 0), reductions=("none",)), Wrong
+    )
+    assert found.status == "disagrees"
+    assert found.split.numeric == pytest.approx(float(found.split.by_convention), rel=1e-4)
+    assert found.split.ratio > 1
+
+
+# Advice.
+
+
+def advice(found: Answered) -> str:
+    return " | ".join(remedy.advice for remedy in found.remedies)
+
+
+def test_advice_is_to_divide_the_sum():
+    found = answered(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
+    assert "ask for the sum and divide it by the weight, 6" in advice(found)
+    call = found.remedies[0].call
+    assert call.endswith(" / 6.0")
+    *imports, expression = call.split("; ")
+    space: dict[str, object] = {}
+    exec("; ".join(imports), space)
+    exact = oracle.evaluate(case(options={"sample_weights": (1.0, 2.0, 3.0)}).problem("float32", "mean"))
+    assert eval(expression, space) == pytest.approx(float(exact.hi), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("of", "loss", "said"),
+    [
+        (case("probabilities", predictions=np.full((3, 3), 0.2)), miniatures.Renormalises, "divide each row"),
+        (case("probabilities", predictions=((1e-9, 0.5, 0.5),), labels=(0,)), miniatures.Clips, "log p as logits"),
+        (case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,)), miniatures.Clips, "clip the prob"),
+        (case(labels=(0, -100, 1)), miniatures.IgnoresMinus100, "ignore_index=-100"),
+        (
+            case(labels=((0.9, 0.4, 0.2), (0.3, 0.8, 0.6), (0.5, 0.7, 1.0)), target="distribution"),
+            miniatures.DividesByKept,
+            "divide each row of targets",
+        ),
+        (case(labels=(0, -1, 1)), miniatures.WrapsLabels, "write the labels as the classes they stand for, [0, 2, 1]"),
+        (
+            case(
+                predictions=((0.5, -1.0), (2.0, 0.1)),
+                labels=((1, 0), (0, 1)),
+                target="binary",
+                loss="binary",
+                reductions=("sum",),
+            ),
+            miniatures.AveragesTheLastAxis,
+            "multiply what it returns by the 2 outputs",
+        ),
+    ],
+)
+def test_advice_is_to_change_the_inputs_or_the_result(of, loss, said):
+    assert said in advice(answered(of, loss))
+
+
+def test_advice_that_does_not_help_is_not_given():
+    zero = case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,))
+    assert "logits" not in advice(answered(zero, miniatures.Clips))
+    assert answered(case(options={"label_smoothing": 0.2}), miniatures.DropsSmoothing).remedies == ()
+    assert answered(case(), miniatures.DividesBySamples).remedies == ()
+
+
+def test_what_cannot_be_said_to_a_function_is_told_beside_the_others():
+    class Unsaid(miniatures.Categorical):
+        @classmethod
+        def lower(cls, problem):
+            raise KeyError("no such word")
+
+    globals()["Unsaid"] = Unsaid
+    found = explained(case(), miniatures.Categorical, Unsaid)
+    assert [function.function for function in found.functions] == ["miniature.Categorical"]
+    assert [(name, "no such word" in why) for name, why in found.unasked] == [("miniature.Unsaid", True)]
+
+
+def test_what_the_ledger_knows_is_told():
+    entry = Known(
+        "categorical/a/case", "miniature.DropsSmoothing", reason="It forgets.", see="https://example.org/1", line=3
+    )
+    of = case(options={"label_smoothing": 0.2})
+    explanation = explained(of, miniatures.DropsSmoothing, ledger=Ledger([entry]))
+    assert explanation.functions[0].expected == "known"
+    assert "It forgets." in text(explanation)
+    assert "https://example.org/1" in text(explanation)
+
+
+# Words.
+
+
+def test_every_choice_of_every_field_has_a_sentence_of_its_own():
+    hints = typing.get_type_hints(Convention)
+    known = [DEFINITION, *registry.conventions(), *(loss.documented for loss in miniatures.RIGHT)]
+    for field in dataclasses.fields(Convention):
+        choices = dict.fromkeys(
+            [*_literals(hints[field.name]), *(getattr(convention, field.name) for convention in known)]
+        )
+        sentences = [words.meaning(field.name, choice) for choice in choices]
+        assert all(sentences)
+        assert len(set(sentences)) == len(sentences), field.name
+    assert set(words.KINDS) == INVALID | EDGE
+    assert {field.name for field in dataclasses.fields(Convention)} == set(words.CHOICES)
+
+
+def _literals(hint) -> list[object]:
+    found = [value for value in typing.get_args(hint) if isinstance(value, str) or value is None]
+    return found + [value for part in typing.get_args(hint) for value in _literals(part)]
+
+
+def test_digits_are_as_few_as_tell_apart():
+    assert figure(1.23456789, apart([1.23456789, 2.0])) == "1.2346"
+    a, b = 1.2345678, 1.2345679
+    assert [figure(value, apart([a, b])) for value in (a, b)] == ["1.2345678", "1.2345679"]
+
+
+# Looks.
+
+
+@pytest.mark.parametrize("of", NARROW[::40], ids=lambda of: of.id)
+@pytest.mark.parametrize("quantity", ["loss", "gradient"])
+def test_a_terminal_of_80_columns_is_wide_enough(of, quantity):
+    explanation = explained(
+        of, miniatures.Clips, miniatures.AveragesTheLastAxis, miniatures.Renormalises, quantity=quantity
+    )
+    wide = [line for style, line in explaining.terminal(explanation) if style != "dim" and len(line) > 80]
+    assert wide == []
+
+
+def test_what_is_to_be_copied_is_on_a_line_of_its_own():
+    explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
+    lines = [line.strip() for _, line in explaining.terminal(explanation)]
+    assert all(block.text in lines for block in told(explanation) if isinstance(block, Code))
+    assert explanation.functions[0].reproduce in lines
+
+
+def test_markdown_shows_text_of_strangers_as_it_is():
+    strange = dataclasses.replace(case(), why="<script>alert(1)</script> \x1b[31m ``` [x](http://y)")
+    shown = explaining.markdown(explained(strange, miniatures.Categorical))
+    assert "<script>" not in shown.replace("\\<script\\>", "")
+    assert "\x1b" not in shown
+    assert "\x1b" not in text(explained(strange))
+
+
+def test_functions_that_do_the_same_are_explained_once():
+    of = case("probabilities", predictions=((1e-9, 0.5, 0.5),), labels=(0,))
+
+    class ClipsToo(miniatures.Clips):
+        pass
+
+    globals()["ClipsToo"] = ClipsToo
+    shown = text(explained(of, miniatures.Clips, ClipsToo))
+    assert shown.count("It clips probabilities") == 1
+    assert "Just as miniature.Clips above." in shown
+
+
+# The command.
+
+FILE = f"""\
+{schema_line(None, "case.schema.json")}
+about: Weights.
+source: https://example.org
+loss: categorical
+given: logits
+target: index
+cases:
+  weighted:
+    why: The divisor is a weight.
+    predictions: [[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]]
+    labels: [0, 1]
+    options: {{sample_weights: [1.0, 3.0]}}
+"""
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys, tmp_path):
+    """Runs the command on a case of its own with two miniatures: (exit status, stdout, stderr)."""
+    folder = tmp_path / "cases" / "categorical"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text(FILE)
+    here = [miniatures.installed(miniatures.Categorical, miniatures.DividesBySamples)]
+    monkeypatch.setattr(registry, "installed", lambda among=None: (here, []))
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["conformance", "explain", *arguments, "--cases", str(tmp_path / "cases")])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_the_command_tells_who_agrees_and_why_others_do_not(conformance):
+    status, out, _ = conformance("categorical/a/weighted")
+    assert status == 0
+    assert re.search(r"miniature\.Categorical 1\.0 returns", out)
+    assert "It divides the sum by how many losses there are" in out
+    assert all(len(line) <= 80 or line.lstrip().startswith(("import ", "https://")) for line in out.splitlines())
+
+
+def test_json_can_be_read(conformance):
+    _, out, _ = conformance("categorical/a/weighted", "--json")
+    found = json.loads(out, parse_constant=pytest.fail)
+    by = {function["function"]: function for function in found["functions"]}
+    assert by["miniature.DividesBySamples"]["differences"][0]["field"] == "mean_divides_by"
+    assert by["miniature.Categorical"]["differs"] is False
+
+
+def test_one_function_can_be_asked_for(conformance):
+    _, out, _ = conformance("categorical/a/weighted", "--function", "miniature.Categorical", "--json")
+    assert [function["function"] for function in json.loads(out)["functions"]] == ["miniature.Categorical"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("categorical/a/weihgted",), "did you mean categorical/a/weighted"),
+        (("categorical/a/weighted", "--function", "miniature.Categorica"), "there is no such function; did you mean"),
+        (("categorical/a/weighted", "--dtype", "float16"), "--dtype float16: there is float32, float64"),
+        (("categorical/a/weighted", "--reduction", "sum"), "--reduction sum: there is mean"),
+        (("categorical/a/weighted", "--quantity", "hessian"), "--quantity hessian: there is loss, gradient"),
+    ],
+)
+def test_what_is_not_there_is_one_message_and_exit_status_2(conformance, arguments, said):
+    status, out, err = conformance(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err
