@@ -46,7 +46,8 @@ def with_classes_second(problem: Problem, convention: Convention) -> Restated:
 
 
 def takes_columns(problem: Problem, function: Function) -> bool:
-    flat = problem.target != "distribution" and problem.labels.ndim == 1
+    # Beside outputs of rank 1 a column is a second axis to some, over which they document that they average.
+    flat = problem.target == "index" and problem.labels.ndim == 1
     return flat and problem.layout.labels == "flat" and "labels_column" in function.layouts
 
 

@@ -80,7 +80,7 @@ def elsewhere(framework: Framework, entry: known.Known) -> str:
 
 def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
     rows = [
-        {"case": case, "reduction": reduction, "dtype": "float32", "want": "0.5", **row}
+        {"case": case, "reduction": reduction, "quantity": "loss", "dtype": "float32", "want": "0.5", **row}
         for _, case, reduction in readme.QUESTIONS
         for row in (
             {"function": "a.Loss", "got": "0.5", "status": "agrees"},
@@ -98,4 +98,4 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
 
 def test_it_misses_a_marker_that_the_readme_has_not() -> None:
     with pytest.raises(LookupError):
-        readme.rendered("", pd.DataFrame({name: [] for name in ("case", "reduction", "dtype")}))
+        readme.rendered("", pd.DataFrame({name: [] for name in ("case", "reduction", "dtype", "quantity")}))
