@@ -10,8 +10,8 @@ import contextlib
 import os
 import re
 import secrets
+import select
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +42,8 @@ PRINTED = 1 << 24
 """Bytes of what a worker printed that are kept."""
 LOOKED_AT = 64
 """Answers between two looks at how much that is."""
+MOMENT = 0.1
+"""Seconds that are waited for a process to say its first word, before it is looked at whether it still runs."""
 READ = 1 << 20
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Has the threads of a framework sleep while there is nothing for them, where other workers want the processor."""
@@ -251,32 +253,32 @@ class Worker:
     # The process
 
     def _spawn(self) -> None:
-        self._listener, address = _listening()
-        self._listener.settimeout(0.1)
+        self._door = _Pair() if hasattr(socket, "AF_UNIX") else _Port()
         self._token = secrets.token_bytes(32)
         self._printed = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process
         own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
         variables = {**SHARING, **os.environ, **self.place.variables, **own}
-        command = [str(self.place.interpreter), loop.__file__, address]
+        command = [str(self.place.interpreter), loop.__file__, self._door.address]
         self.started = Ticket(
             wire.message({"do": "start", "adapter": self.place.adapter, "file": self.place.file}), START_TIMEOUT
         )
         self._waiting.appendleft(self.started)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                command, env=variables, stdin=subprocess.DEVNULL, stdout=self._printed, stderr=self._printed
-            )
+                command, env=variables, stdin=subprocess.DEVNULL, stdout=self._printed, stderr=self._printed,
+                pass_fds=self._door.inherited,
+            )  # fmt: skip
         except OSError as error:
             self._break(f"{self.place.interpreter} cannot be run ({error.strerror})")
+        self._door.left()
 
     def _connect(self) -> None:
         """Wait for the process to connect; nobody else who does knows the token."""
         deadline = time.monotonic() + START_TIMEOUT
         while not self.broken and time.monotonic() < deadline:
             assert self._process is not None
-            try:
-                connection, _ = self._listener.accept()
-            except TimeoutError:
+            connection = self._door.came()
+            if connection is None:
                 if self._process.poll() is not None:
                     self._break(f"it could not be started: {self._how()}{_told(self._tail())}")
                 continue
@@ -290,7 +292,7 @@ class Worker:
         return None
 
     def _connected(self, connection: socket.socket) -> None:
-        self._listener.close()
+        self._door.close()
         connection.setblocking(False)
         loop.without_delay(connection)
         self._socket = connection
@@ -302,7 +304,7 @@ class Worker:
         self._feed()
 
     def _disconnect(self) -> None:
-        self._listener.close()
+        self._door.close()
         if self._socket is not None:
             self._selector.unregister(self._socket)
             self._socket.close()
@@ -437,22 +439,59 @@ class Worker:
             self._printed.truncate(0)
 
 
-def _listening() -> tuple[socket.socket, str]:
-    """A listening socket and its address as `loop.connected` takes it: a file's where there are such, twice as fast."""
-    if not hasattr(socket, "AF_UNIX"):
-        listener = socket.create_server(("127.0.0.1", 0))
-        return listener, str(listener.getsockname()[1])
-    listener = socket.socket(socket.AF_UNIX)
-    folder = tempfile.mkdtemp(prefix="conformance-")  # nobody else may look into it
-    try:
-        address = str(Path(folder, "s"))
-        listener.bind(address)
-        listener.listen(1)
-    except OSError:
-        shutil.rmtree(folder)
-        listener.close()
-        raise
-    return listener, address
+class _Pair:
+    """The two ends of a line, one of which the process is born with: nothing on disk, and nobody else can come."""
+
+    def __init__(self) -> None:
+        self._ours: socket.socket | None
+        self._ours, self._theirs = socket.socketpair()
+        self.inherited = (self._theirs.fileno(),)
+        self.address = f"descriptor:{self._theirs.fileno()}"
+
+    def left(self) -> None:
+        """Close here what the process has now, so that its end is seen."""
+        self._theirs.close()
+
+    def came(self) -> socket.socket | None:
+        """The line, once something was said on it or its other end is gone; None: not within a moment."""
+        if self._ours is None:
+            time.sleep(MOMENT)
+            return None
+        if not select.select([self._ours], [], [], MOMENT)[0]:
+            return None
+        found, self._ours = self._ours, None
+        return found
+
+    def close(self) -> None:
+        """Close what is held here."""
+        self._theirs.close()
+        if self._ours is not None:
+            self._ours.close()
+
+
+class _Port:
+    """A port of this machine, where a process cannot be born with a line; a tenth slower, and anybody may come."""
+
+    inherited = ()
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(MOMENT)
+        self.address = f"port:{self._listener.getsockname()[1]}"
+
+    def left(self) -> None:
+        """Nothing: the process has to come."""
+
+    def came(self) -> socket.socket | None:
+        """Who came, whoever that is; None: nobody within a moment."""
+        try:
+            return self._listener.accept()[0]
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.close()
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -42,12 +42,13 @@ def mount(name: str, file: str) -> None:
 
 
 def connected(address: str) -> socket.socket:
-    """A connection to a run: to a port of this machine, or to a file where that is no number."""
-    if address.isdecimal():
-        connection = socket.create_connection(("127.0.0.1", int(address)))
+    """A connection to a run: a descriptor that this process was born with, or to a port of this machine."""
+    kind, number = address.split(":")
+    if kind == "port":
+        connection = socket.create_connection(("127.0.0.1", int(number)))
     else:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(address)
+        connection = socket.socket(fileno=int(number))
+        connection.set_inheritable(False)  # its end has to be seen, whatever a framework starts
     without_delay(connection)
     return connection
 
