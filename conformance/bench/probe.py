@@ -186,23 +186,31 @@ def audited(*sides: str) -> Result:
 
 
 def round_trip() -> Result:
-    """Calls of small cases in a worker and in this process, seconds each; and bytes per second to a worker."""
-    calls = [asked.call for asked in map(ask, _small_items("sklearn"))]
+    """Small calls of scikit-learn in a worker and in this process, seconds each; the same without anything at the end.
+
+    And bytes per second to a worker.
+    """
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
+    calls = [asked.call for asked in map(ask, _small_items("sklearn"))]
+    empty = [dataclasses.replace(call, path="conformance.bench.echo.first", init=None) for call in calls]
     python = Path(sys.executable)
     places = {
         "sklearn": place("sklearn", framework, python),
         "echo": Place("echo", python, "conformance.bench.echo:FRAMEWORK"),
     }
     with Crew(places) as crew:
-        there, here = [], []
-        for call in calls:  # by turns, so that both are made while the machine does the same
-            there += _each(lambda call: crew.wait("sklearn", crew.submit("sklearn", call, "")), [call])
-            here += _each(lambda call: perform(framework, call, ""), [call])
+
+        def beside(framework: Framework, call: Call) -> tuple[float, float]:
+            """By turns, so that both are made while the machine does the same."""
+            name = framework.name
+            there = _each(lambda call: crew.wait(name, crew.submit(name, call, "")), [call])
+            return there[0], _each(lambda call: perform(framework, call, ""), [call])[0]
+
+        nothing = [beside(echo.FRAMEWORK, call) for call in empty]
+        real = [beside(framework, call) for call in calls]
         large = Call("conformance.bench.echo.first", {"x": Tensor(np.zeros(LARGE_BYTES // 8))})
-        sent = min(_each(lambda call: crew.wait("echo", crew.submit("echo", call, "")), [large] * 5))
-        kept = min(_each(lambda call: perform(echo.FRAMEWORK, call, ""), [large] * 5))
-    return {"there": there, "here": here, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
+        sent, kept = (min(taken) for taken in zip(*(beside(echo.FRAMEWORK, large) for _ in range(5)), strict=True))
+    return {"nothing": nothing, "real": real, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
 
 
 def swept(*functions: str) -> Result:
