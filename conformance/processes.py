@@ -22,7 +22,7 @@ from conformance.case import Case
 from conformance.known import Ledger
 from conformance.oracle import Oracle, open_cache
 from conformance.running import Isolated, rows_of
-from conformance.suite import Item, Row, Suite, item_id, load_suite, plan
+from conformance.suite import Item, Row, Suite, id_of, load_suite, plan
 
 CHUNK = 32
 """Items that a process is handed at one time, and rows that it sends back at one time."""
@@ -119,7 +119,7 @@ class _Share:
 def _id_of(made: Row | str) -> str:
     if isinstance(made, str):
         return made.partition(": ")[0]
-    return item_id(*(made[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
+    return id_of(made)
 
 
 def _work(

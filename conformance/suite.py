@@ -85,9 +85,14 @@ class Item:
 
 
 def item_id(function: str, case: str, dtype: str, reduction: str, quantity: str) -> str:
-    """The id of the item that a row is of."""
+    """What an item is called in messages, and in what `-k` chooses from."""
     name = f"{function}-{case}-{dtype}-{reduction}"
     return name if quantity == "loss" else f"{name}-{quantity}"
+
+
+def id_of(row: Row) -> str:
+    """The id of the item that a row is of."""
+    return item_id(*(row[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
 
 
 @functools.lru_cache(maxsize=KEPT)

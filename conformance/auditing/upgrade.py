@@ -19,7 +19,7 @@ from conformance.case import Case
 from conformance.errors import UserError
 from conformance.places import places_of
 from conformance.registry import Installed
-from conformance.suite import Item, Row, Suite
+from conformance.suite import Item, Row, Suite, id_of
 from conformance.workers.crew import TIMEOUT, Crew
 
 Told = Callable[[str], None]
@@ -114,12 +114,8 @@ def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) ->
                 found.rows[made["environment"] == sides.names[1]].append(made)
     except KeyboardInterrupt:
         stopped = "interrupted"
-    kept = [[row for row in rows if _id(row) not in lost] for rows in found.rows]
+    kept = [[row for row in rows if id_of(row) not in lost] for rows in found.rows]
     return Answers((kept[0], kept[1]), planned, found.started, found.failures, stopped)
-
-
-def _id(row: Row) -> str:
-    return f"{row['function']}-{row['case']}-{row['dtype']}-{row['reduction']}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ from conformance.convention import DEFINITION, Convention
 from conformance.known import Known, Ledger
 from conformance.oracle import Exact, Oracle, evaluate
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.suite import COLUMNS, Assessment, Suite, plan
+from conformance.registry import installed
+from conformance.suite import COLUMNS, Assessment, Suite, id_of, plan
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 from conformance.verdict import FAILING, STATUSES, Verdict, compare, judge
@@ -418,3 +419,10 @@ def test_it_has_nothing_to_ask_again_by_a_wrong_name():
 
     with pytest.raises(LookupError, match=r"no installed nobody\.loss takes categorical/index_labels/three_by_three"):
         conformance.replay("nobody.loss", "categorical/index_labels/three_by_three", "float32", "mean")
+
+
+def test_a_row_knows_the_id_of_its_item():
+    items = plan([PLAIN], [found for found in installed()[0] if found.framework.name == "torch"])
+    assert {item.quantity for item in items} == {"loss", "gradient"}
+    suite = Suite(Oracle(), Ledger([]))
+    assert [id_of(suite.assess(item).row) for item in items] == [item.id for item in items]
