@@ -8,6 +8,7 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,14 @@ from conformance.outcome import Outcome, Raised, Returned, warning_text
 
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer."""
+SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
+
+
+def share_processors() -> None:
+    """See to `SHARING` in this process, where no framework is imported yet and the user has not said otherwise."""
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
 
 
 class LoweringError(Exception):

@@ -70,6 +70,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.startswith("conformance.test_"):
+        from conformance.adapter import share_processors
+
+        share_processors()
     match metafunc.module.__name__:
         case "conformance.test_conformance" if "item" in metafunc.fixturenames:
             _parametrize(metafunc, "item", TEST_NAME, _items)

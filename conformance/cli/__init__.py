@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 import conformance
+from conformance.adapter import share_processors
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.explain import explain
@@ -49,6 +50,7 @@ app.command()(sweep)
 
 def main() -> None:
     """Run the command line; whatever is wrong with the input is one message and exit status 2."""
+    share_processors()
     try:
         app()
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import random
 import sys
 import warnings
@@ -14,7 +15,19 @@ import numpy as np
 import pytest
 
 from conformance import adapter, registry
-from conformance.adapter import Call, Framework, Function, LoweringError, Tensor, evaluate, nested, reproducer, resolve
+from conformance.adapter import (
+    SHARING,
+    Call,
+    Framework,
+    Function,
+    LoweringError,
+    Tensor,
+    evaluate,
+    nested,
+    reproducer,
+    resolve,
+    share_processors,
+)
 from conformance.bridge import bridge
 from conformance.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.generate import GeneratedCase
@@ -342,3 +355,13 @@ def test_it_prints_a_replay_where_arrays_are_long():
     assert reproducer(framework, framework.functions[0], long) == (
         "import conformance; conformance.replay('miniature.Categorical', 'a/b/c', 'float32', 'mean')"
     )
+
+
+def test_threads_of_a_framework_make_room_unless_the_user_says_otherwise(monkeypatch):
+    (name,) = SHARING
+    monkeypatch.delenv(name, raising=False)
+    share_processors()
+    assert os.environ[name] == "PASSIVE"
+    monkeypatch.setenv(name, "ACTIVE")
+    share_processors()
+    assert os.environ[name] == "ACTIVE"

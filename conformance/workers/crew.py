@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from conformance.adapter import Call, LoweringError
+from conformance.adapter import SHARING, Call, LoweringError
 from conformance.errors import UserError
 from conformance.outcome import Crashed, Outcome, TimedOut
 from conformance.workers import loop, wire
@@ -45,8 +45,6 @@ LOOKED_AT = 64
 MOMENT = 0.1
 """Seconds that are waited for a process to say its first word, before it is looked at whether it still runs."""
 READ = 1 << 20
-SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Has the threads of a framework sleep while there is nothing for them, where other workers want the processor."""
 
 
 class WorkerError(UserError):
