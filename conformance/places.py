@@ -60,34 +60,60 @@ def places_of(
     made, or whose framework cannot be imported, is a row of the report and the others go on; raises UserError
     where none is left.
     """
+    meant, failed = meant_by(texts, told, names, ray)
+    crew = _crew({one.place.name: one.place for one in meant}, told, timeout, ray)
+    there: list[Installed] = []
+    for one in meant:
+        try:
+            facts = crew.facts(one.place.name)
+        except UserError as error:
+            failed.append(failed_row(one.environment, one.framework.name, str(error)))
+        else:
+            there.append(Installed(one.framework, environment=one.environment, **asdict(facts)))
+    if not there:
+        crew.close()
+    return Places(crew, found_in(there, failed), failed)
+
+
+@dataclass(frozen=True)
+class Meant:
+    """A framework in an environment that is made, and the place of its worker: a `Place`, or Ray's."""
+
+    framework: Framework
+    environment: str
+    place: Any
+
+
+def meant_by(
+    texts: Sequence[str], told: Callable[[str], None], names: Sequence[str] = (), ray: str | None = None
+) -> tuple[list[Meant], list[Row]]:
+    """What is to run in the environments that are asked for, and a row for each that cannot be made; see `places_of`.
+
+    No worker is started yet.
+    """
     from conformance.environments import parse  # which a run without them does not need
 
     find = _found_here if ray is None else _found_on_ray
     failed: list[Row] = []
-    wanted: dict[str, tuple[Framework, str, Any]] = {}
+    meant: dict[str, Meant] = {}
     for text in texts:
         try:
             asked = parse(text)
             packages, placed = find(asked, told)
-            for framework in _meant(asked, packages):
+            for framework in _frameworks_in(asked, packages):
                 if framework.name in names or not names:
-                    worker = f"{framework.name} in {asked.name}"
-                    wanted[worker] = framework, asked.name, placed(worker, framework)
+                    name = registry.worker(framework.name, asked.name)
+                    meant[name] = Meant(framework, asked.name, placed(name, framework))
         except UserError as error:
             failed.append(failed_row(text, "", str(error)))
-    crew = _crew({worker: there for worker, (_, _, there) in wanted.items()}, told, timeout, ray)
-    there = []
-    for worker, (framework, environment, _) in wanted.items():
-        try:
-            facts = crew.facts(worker)
-        except UserError as error:
-            failed.append(failed_row(environment, framework.name, str(error)))
-        else:
-            there.append(Installed(framework, environment=environment, **asdict(facts)))
+    return list(meant.values()), failed
+
+
+def found_in(there: list[Installed], failed: Sequence[Row]) -> list[Installed]:
+    """What was found in environments; raises UserError where that is nothing."""
     if not there:
-        crew.close()
         raise UserError("\n".join(row["explanation"] for row in failed))
-    return Places(crew, there, failed)
+    return there
 
 
 Found = tuple[Mapping[str, str], Callable[[str, Framework], Any]]
@@ -133,7 +159,7 @@ def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float
     return RayCrew(places, timeout, ray, told)
 
 
-def _meant(wanted: Wanted, packages: Mapping[str, str]) -> list[Framework]:
+def _frameworks_in(wanted: Wanted, packages: Mapping[str, str]) -> list[Framework]:
     """The frameworks that an environment is for: those named outside brackets, or all that a file or a venv has."""
     there = set(packages)
     named = {

@@ -35,6 +35,11 @@ NEWEST = "99999"
 """A version that every open range has."""
 
 
+def worker(framework: str, environment: str) -> str:
+    """What the process that makes a framework's calls is called, where they are made in one of its own."""
+    return f"{framework} in {environment}"
+
+
 @dataclass(frozen=True)
 class Installed:
     """A framework somewhere, and what is there beside it.
@@ -52,8 +57,8 @@ class Installed:
 
     @property
     def worker(self) -> str:
-        """Names the process that makes the framework's calls, where they are made in one of its own."""
-        return f"{self.framework.name} in {self.environment}"
+        """Its name, as `worker` gives it."""
+        return worker(self.framework.name, self.environment)
 
     @property
     def differentiates(self) -> bool:

@@ -6,6 +6,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,20 @@ AHEAD = 16
 """Items that a worker is asked before the first of them is judged."""
 
 
-def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Row | str]:
-    """The row of every item, in the order they are finished; for one that cannot be asked, why, as text.
+@dataclass(frozen=True)
+class NotAsked:
+    """An item that could not be asked.  worker, id: its names, as in a message.  why: for people."""
+
+    worker: str
+    id: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.why}"
+
+
+def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Row | NotAsked]:
+    """The row of every item, in the order they are finished; for one that cannot be asked, why.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.
     """
@@ -38,7 +51,7 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
         try:
             yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).row
         except (LoweringError, UserError) as error:
-            yield f"{item.id}: {error}"
+            yield NotAsked(item.installed.worker, item.id, str(error))
 
 
 class Isolated:

@@ -249,7 +249,7 @@ def prober(wish: Wish, suite: Suite, told: Told, timeout: float = TIMEOUT) -> Pr
                 raise UserError(f"{text}: {_nothing(wish, places.there)}")
             rows = []
             for made in running.rows_of(items, suite, running.Isolated(crew, items)):
-                if isinstance(made, str):
+                if isinstance(made, running.NotAsked):
                     raise UserError(f"{text}: {made}")
                 rows.append(made)
         return report.frame(rows)

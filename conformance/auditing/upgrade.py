@@ -107,9 +107,9 @@ def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) ->
     try:
         for count, made in enumerate(running.rows_of(items, suite, running.Isolated(sides.crew, items)), 1):
             advance(f"{count} of {len(items)} rows")
-            if isinstance(made, str):
-                found.failures.append(made)
-                lost.add(made.partition(": ")[0])
+            if isinstance(made, running.NotAsked):
+                found.failures.append(str(made))
+                lost.add(made.id)
             else:
                 found.rows[made["environment"] == sides.names[1]].append(made)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from rich.markup import escape
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
 from conformance.case import Case
+from conformance.cli import staging
 from conformance.cli.shared import (
     FAILURES,
     INTERRUPTED,
@@ -21,20 +23,17 @@ from conformance.cli.shared import (
     USAGE,
     CasesOption,
     err,
-    installed_among,
     out,
     progress,
     selected,
     shortened,
 )
+from conformance.cli.staging import Corpus
 from conformance.errors import UserError
 from conformance.harvest.corpus import load_harvest
-from conformance.known import Ledger
-from conformance.oracle import Oracle, open_cache
-from conformance.places import Places, places_of
-from conformance.processes import one_pile, piles_by_framework, rows_from_processes
+from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
-from conformance.suite import Row, Suite, load_suite
+from conformance.suite import Row, load_suite
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
@@ -87,8 +86,7 @@ def run(
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
-    found, ledger = _loaded(cases, sources or [], harvest or bool(sources))
-    loaded = (found, ledger) if harvest or sources else None
+    corpus = _corpus(cases, sources or [], harvest or bool(sources))
     accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
     if environments and processes > 1:
@@ -97,43 +95,44 @@ def run(
         raise UserError("--on runs environments that are made there: say with --with what they are to hold")
     if engine and engine != "ray" and not engine.startswith("ray://"):
         raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
-    ray = {"": None, "ray": ""}.get(engine, engine)
-    places, missing = _places(framework or [], environments or [], timeout, ray)
-    rows: list[Row] = list(places.failed)
-    failures: list[str] = []
+    failures: list[NotAsked] = []
     stopped = ""
-    cache = open_cache()
     with contextlib.ExitStack() as stack:
-        if cache is not None:
-            stack.callback(cache.close)
-        if places.crew is not None:
-            stack.enter_context(places.crew)
-        items = selected(found, places.there, keyword)
-        for left_out in missing:
-            err.print(f"left out, not installed: {left_out}")
-        limit = timeout if isolate else None
-        if processes > 1:
-            rows_made = rows_from_processes([one_pile(items)] * processes, cases, limit, loaded)
-        elif isolate and not environments:
-            rows_made = rows_from_processes(piles_by_framework(items), cases, limit, loaded)
+        if environments:
+            address = "" if engine == "ray" else engine
+            stage_of = functools.partial(staging.on_ray, address) if engine else staging.in_environments
+            with err.status("") as status:
+                stage = stage_of(
+                    stack, corpus, environments, framework or [], timeout, lambda line: status.update(escape(line))
+                )
         else:
-            isolated = running.Isolated(places.crew, items) if places.crew is not None else None
-            rows_made = running.rows_of(items, Suite(Oracle(cache), ledger), isolated)
+            stage = staging.here(corpus, framework or [], processes, isolate, timeout)
+        for failed in stage.failed:
+            err.print(escape(failed["explanation"]), soft_wrap=True)
+        rows = list(stage.failed)
+        items = selected(corpus.cases, stage.there, keyword)
+        for left_out in stage.missing:
+            err.print(f"left out, not installed: {left_out}")
+        rows_made = stage.rows(items)
         try:
             with contextlib.closing(rows_made), progress(len(items)) as advance:
                 for made in rows_made:
-                    advance("" if isinstance(made, str) else made["framework"])
-                    (failures if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
+                    if isinstance(made, NotAsked):
+                        advance("")
+                        failures.append(made)
+                    else:
+                        advance(made["framework"])
+                        rows.append(made)
         except KeyboardInterrupt:
             stopped = "interrupted"
-    planned = len(items) + len(places.failed)
+    planned = len(items) + len(stage.failed)
     results = report.frame(rows)
     written = running.write(
-        folder, results, planned, started, found, missing, f"-k {keyword}" if keyword else "", stopped
+        folder, results, planned, started, corpus.cases, stage.missing, f"-k {keyword}" if keyword else "", stopped
     )
-    _finish(rows, results, planned, [] if keyword or framework or loaded else found, written)
+    _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
     for failure in failures[:FAILURES]:
-        err.print(f"not asked: {escape(failure)}", soft_wrap=True)
+        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
     if len(rows) < planned:
         more = f"{stopped}; " if stopped else ""
         more += f"{len(failures)} could not be asked; " if failures else ""
@@ -143,8 +142,10 @@ def run(
         chosen = compiled(keyword) if keyword else None
         asked_for = {item.id for item in items}
         asked = audit.Asked(
-            frozenset(there.framework.name for there in places.there),
-            lambda _, name: (chosen is None or chosen(substring_of(name))) and (loaded is None or name in asked_for),
+            frozenset(there.framework.name for there in stage.there),
+            lambda _, name: (
+                (chosen is None or chosen(substring_of(name))) and (not corpus.harvested or name in asked_for)
+            ),
         )
         check = audit.check(accepted, results, asked, str(baseline))
         for line in check.lines():
@@ -153,27 +154,14 @@ def run(
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
 
 
-def _loaded(folder: Path | None, sources: list[str], harvest: bool) -> tuple[list[Case], Ledger]:
-    """The cases to run and their ledger."""
+def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
     if not harvest:
-        return load_suite(folder)
+        return Corpus(folder, *load_suite(folder))
     with err.status("") as status:
         found, ledger, made = load_harvest(sources, folder, told=lambda line: status.update(escape(line)))
     for left_out in made.missing:
         err.print(f"left out: {escape(left_out)}", soft_wrap=True)
-    return found, ledger
-
-
-def _places(names: list[str], environments: list[str], timeout: float, ray: str | None) -> tuple[Places, list[str]]:
-    """(where to run, frameworks that are left out)."""
-    if not environments:
-        here, missing = installed_among(names)
-        return Places(None, here), missing
-    with err.status("") as status:
-        places = places_of(environments, lambda line: status.update(escape(line)), names, timeout, ray)
-    for row in places.failed:
-        err.print(escape(row["explanation"]), soft_wrap=True)
-    return places, []
+    return Corpus(folder, found, ledger, harvested=True)
 
 
 def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
