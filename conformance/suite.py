@@ -261,11 +261,16 @@ class Suite:
             registry.conventions(),
             item.quantity,
         )
-        there = item.installed
-        known = self.ledger.find(
-            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity
-        )
+        known = self._known(item, item.quantity)
+        if known is None and verdict.status in FAILING:
+            known = self._known(item, "loss")  # what makes a loss wrong may make its gradient wrong, and need not
         return Assessment(asked, verdict, known)
+
+    def _known(self, item: Item, quantity: Quantity) -> Known | None:
+        there = item.installed
+        return self.ledger.find(
+            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant, quantity
+        )
 
 
 def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:

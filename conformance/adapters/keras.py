@@ -272,7 +272,7 @@ FRAMEWORK = Framework(
     gradient=gradient,
     gradient_literal=gradient_literal,
     prepare=quiet,
-    needs=(("<2.12", "numpy<2"),),
+    needs=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
     functions=tuple(functions()),
     variants={
         "tensorflow": Variant(

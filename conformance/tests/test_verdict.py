@@ -426,3 +426,17 @@ def test_a_row_knows_the_id_of_its_item():
     assert {item.quantity for item in items} == {"loss", "gradient"}
     suite = Suite(Oracle(), Ledger([]))
     assert [id_of(suite.assess(item).row) for item in items] == [item.id for item in items]
+
+
+def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
+    here = [found for found in installed()[0] if found.framework.name == "torch"]
+    item = next(item for item in plan([PLAIN], here) if item.quantity == "gradient" and item.dtype == "float64")
+    entry = Known(PLAIN.id, item.function.name)
+    asked = Suite(Oracle(), Ledger([entry])).assess(item)
+    assert (asked.verdict.status, asked.expected) == ("agrees", "ok")
+
+    def wrong(framework, call, what):
+        return Returned(np.full(PLAIN.predictions.shape, 7.0), "float64")
+
+    assert Suite(Oracle(), Ledger([entry]), performer=wrong).assess(item).expected == "known"
+    assert Suite(Oracle(), Ledger(), performer=wrong).assess(item).expected == "unexpected"
