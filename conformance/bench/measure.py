@@ -213,6 +213,14 @@ def pages(bench: Bench) -> Iterator[Measurement]:
     yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
 
 
+def reports(bench: Bench) -> Iterator[Measurement]:
+    """A large report, each of whose texts is another, written to disk."""
+    result = min((bench.run("reported", "50000")[1] for _ in range(REPEATS)), key=lambda found: found["seconds"])
+    note = f"{result['pairs']} pairs; {result['framing']:.1f} s before it to put the rows into a frame"
+    yield Measurement("a report of 50,000 rows, written", result["seconds"], "s", 3.0, note)
+    yield Measurement("summary.md of 50,000 rows", result["summary"] / 1e3, "kB", 60.0)
+
+
 SLICE = 18
 """Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
 
@@ -258,6 +266,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "sweep": sweeps,
     "mutants": mutation_score,
     "page": pages,
+    "report": reports,
 }
 
 

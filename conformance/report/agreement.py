@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +38,7 @@ DISCREPANCY_COLUMNS = (
 )  # fmt: skip
 CHUNK = 1 << 18
 """Elements compared at a time, to bound memory."""
+_decoded = json.JSONDecoder().decode
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What the subtractions and sums made here, in float64, may add to a comparison, relative to the budget."""
 
@@ -127,24 +127,25 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
     undefined = (status[a] == "undefined") | (status[b] == "undefined")
     differ = np.ones(count, dtype=bool)
     differ[comparable] = False
-    conditions = [agree, undefined, explained, differ]
-    relation = np.select(conditions, ["agree", "undefined", "explained", "incomparable"], "unexplained")
+    conditions = {"agree": agree, "undefined": undefined, "explained": explained, "incomparable": differ}
+    numbered = [RELATIONS.index(name) for name in conditions]
+    relation = np.select(list(conditions.values()), numbered, RELATIONS.index("unexplained"))
     for name in ("semantic", "numeric"):
         numbers[name][undefined] = np.nan
 
-    names = _labels(rows)
-    tell = _Teller(rows, names, values.shapes, raised)
+    labels = _labels(rows)
+    tell = _Teller(rows, labels.tolist(), values.shapes, raised)
     conventions = np.full(count, "", dtype=object)
     explanation = np.full(count, "", dtype=object)
-    for index in np.flatnonzero((relation != "agree") | (raised[a] & raised[b])):
+    for index in np.flatnonzero(~agree | (raised[a] & raised[b])):
         i, j = int(a[index]), int(b[index])
         conventions[index] = tell.conventions(i, j)
-        explanation[index] = tell.explanation(str(relation[index]), i, j, bool(overflow[index]))
+        explanation[index] = tell.explanation(RELATIONS[relation[index]], i, j, bool(overflow[index]))
     table = {
-        **{name: rows[name].to_numpy(dtype=object)[a] for name in PROBLEM},
-        "function_a": names[a],
-        "function_b": names[b],
-        "relation": relation.astype(object),
+        **{name: rows[name].array.take(a) for name in PROBLEM},
+        "function_a": labels.array.take(a),
+        "function_b": labels.array.take(b),
+        "relation": pd.array(list(RELATIONS), dtype="str").take(relation),
         **numbers,
         "conventions": conventions,
         "explanation": explanation,
@@ -221,12 +222,12 @@ def _two_by_two(rows: pd.DataFrame) -> tuple[Integers, Integers]:
     return (np.concatenate(a), np.concatenate(b)) if corners else (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def _labels(rows: pd.DataFrame) -> npt.NDArray[Any]:
+def _labels(rows: pd.DataFrame) -> pd.Series:
     """Names of functions; with environment and version where a problem was put to the same one several times."""
     again = rows.duplicated([*PROBLEM, "function"], keep=False)
     several = rows["function"].isin(rows.loc[again, "function"])
     longer = rows["function"] + " (" + rows["environment"] + ", " + rows["version"] + ")"
-    return longer.where(several, rows["function"]).to_numpy(dtype=object)
+    return longer.where(several, rows["function"])
 
 
 def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integers) -> Flags:
@@ -243,13 +244,14 @@ def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integer
 def _parse(rows: pd.DataFrame) -> _Values:
     read = functools.cache(_array)
     empty = np.zeros(0)
+    missing = functools.cache(lambda size: np.full(size, np.nan))
     shapes: list[str] = []
     flat: dict[str, list[Floats]] = {"got": [], "reference": [], "definition": [], "budget": []}
     has_reference, has_definition = [], []
     columns = ("got", "want", "want_by_convention", "budget", "budgets", "where")
     cells = zip(*(rows[name].tolist() for name in columns), strict=True)
     for got, want, by_convention, budget, budgets, where in cells:
-        value = _array(got)
+        value = read(got)
         shapes.append("" if value is None else _shape(value, where))
         value = empty if value is None else value
         definition = _fitting(read(want), value)
@@ -257,11 +259,10 @@ def _parse(rows: pd.DataFrame) -> _Values:
         allowed = _fitting(read(budgets), value) if budgets else None
         has_reference.append(reference is not None)
         has_definition.append(definition is not None)
-        missing = np.full(value.size, np.nan)
         flat["got"].append(value.reshape(-1))
-        flat["reference"].append(missing if reference is None else reference)
-        flat["definition"].append(missing if definition is None else definition)
-        flat["budget"].append(np.full(value.size, budget) if allowed is None else allowed)
+        flat["reference"].append(missing(value.size) if reference is None else reference)
+        flat["definition"].append(missing(value.size) if definition is None else definition)
+        flat["budget"].append(np.repeat(budget, value.size) if allowed is None else allowed)
     size = np.array([len(part) for part in flat["got"]], dtype=np.int64)
     joined = {name: np.concatenate(parts) if parts else empty for name, parts in flat.items()}
     return _Values(
@@ -278,7 +279,7 @@ def _parse(rows: pd.DataFrame) -> _Values:
 def _array(text: str) -> Floats | None:
     """The numbers in a cell: a scalar, or a JSON array; None where it holds none."""
     if text.startswith("["):
-        return np.array(json.loads(text), dtype=np.float64)
+        return np.array(_decoded(text), dtype=np.float64)
     try:
         return np.array(float(text))
     except ValueError:
@@ -433,23 +434,15 @@ def _index(shape: str, element: int) -> str:
 class _Teller:
     """Puts into words why two rows differ."""
 
-    def __init__(self, rows: pd.DataFrame, names: npt.NDArray[Any], shapes: list[str], raised: Flags) -> None:
+    def __init__(self, rows: pd.DataFrame, names: list[str], shapes: list[str], raised: Flags) -> None:
         self.names, self.shapes, self.raised = names, shapes, raised
         columns = ("convention", "explanation", "exception", "status", "dtype")
         self.convention, self.why, self.exception, self.status, self.dtype = (rows[name].tolist() for name in columns)
-        self.choices: Callable[[str], tuple[str, ...]] = functools.cache(
-            lambda text: tuple(text.split("; ")) if text else ()
-        )
+        self._choices = functools.cache(_told_apart)
 
     def conventions(self, a: int, b: int) -> str:
         """`function: choices` of both, less the choices that both make."""
-        sides = []
-        for one, other in ((a, b), (b, a)):
-            shared = self.choices(self.convention[other])
-            own = [text for text in self.choices(self.convention[one]) if text not in shared or "bridge" in text]
-            if own:
-                sides.append(f"{self.names[one]}: {'; '.join(own)}")
-        return " | ".join(sides)
+        return self._choices(self.names[a], self.convention[a], self.names[b], self.convention[b])
 
     def explanation(self, relation: str, a: int, b: int, overflow: bool) -> str:
         if self.raised[a] and self.raised[b]:
@@ -481,3 +474,13 @@ class _Teller:
         if self.shapes[a] != self.shapes[b]:
             return f"{self.names[a]} has shape {self.shapes[a]}, {self.names[b]} {self.shapes[b]}"
         return ""
+
+
+def _told_apart(name_a: str, convention_a: str, name_b: str, convention_b: str) -> str:
+    sides = []
+    for name, one, other in ((name_a, convention_a, convention_b), (name_b, convention_b, convention_a)):
+        shared = set(other.split("; "))
+        own = [text for text in one.split("; ") if text and (text not in shared or "bridge" in text)]
+        if own:
+            sides.append(f"{name}: {'; '.join(own)}")
+    return " | ".join(sides)

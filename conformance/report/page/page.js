@@ -16,6 +16,8 @@
   const NUMBERS = new Set(["error", "budget", "ratio", "ulps"]);
   const VIEWS = ["matrix", "causes", "errors", "known_view", "table"];
   const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "ratio", "ulps", "why"];
+  /** Lines of the matrix that are made at once, and then at a time: it answers a filter before it is whole. */
+  const PIECE = 24;
   const LINES = { matrix: 400, functions: 80, groups: 300 };
 
   let active = 0, wasOpened = false;
@@ -333,14 +335,13 @@
       return make("th", { scope: "col", class: "turned" }, button(make("span", {}, broken(name)), () => go(toggled("function", name)),
         { class: "plain", title: name, "aria-pressed": String(state.function === name) }));
     }));
-    const body = [];
     let group = "";
-    for (const r of down.slice(0, LINES.matrix)) {
-      const name = family.values[r];
+    const lineOf = (r) => {
+      const name = family.values[r], made = [];
       const folder = name.includes("/") ? name.slice(0, name.indexOf("/")) : "";
       if (folder !== group) {
         group = folder;
-        body.push(make("tr", { class: "folder" }, make("th", { scope: "colgroup", colspan: across.length + 1 }, folder)));
+        made.push(make("tr", { class: "folder" }, make("th", { scope: "colgroup", colspan: across.length + 1 }, folder)));
       }
       const line = [make("th", { scope: "row" }, button(name.slice(folder ? folder.length + 1 : 0).replaceAll("_", "_\u200b"), () => go(toggled("family", name)),
         { class: "plain", title: name, "aria-pressed": String(state.family === name) }))];
@@ -357,11 +358,19 @@
         cell.style.backgroundImage = share(counts, total);
         line.push(make("td", {}, cell));
       }
-      body.push(make("tr", {}, line));
-    }
-    return [make("p", { class: "help" }, word("matrix_help")), legend(),
-      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix") }, make("table", { class: "matrix" }, make("colgroup", {}, make("col", { class: "families" }), make("col", { span: Math.max(1, Math.min(across.length, LINES.functions)) })), make("thead", {}, head), make("tbody", {}, body))),
-      more(down.length - LINES.matrix), more(across.length - LINES.functions)];
+      return [...made, make("tr", {}, line)];
+    };
+    const lines = down.slice(0, LINES.matrix), body = make("tbody");
+    const region = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix"), "aria-busy": "true" },
+      make("table", { class: "matrix" }, make("colgroup", {}, make("col", { class: "families" }), make("col", { span: Math.max(1, Math.min(across.length, LINES.functions)) })), make("thead", {}, head), body));
+    const lengthen = (most) => {
+      body.append(...lines.splice(0, most).flatMap(lineOf));
+      region.setAttribute("aria-busy", String(lines.length > 0));
+      if (lines.length) setTimeout(() => region.isConnected && lengthen(PIECE));
+    };
+    // Where a reader has scrolled down, that far at once.
+    lengthen(PIECE + Math.ceil((byId("view").querySelector(".scroll")?.scrollTop ?? 0) / 26));
+    return [make("p", { class: "help" }, word("matrix_help")), legend(), region, more(down.length - LINES.matrix), more(across.length - LINES.functions)];
   };
   const broken = (name) => name.replace(/([.:=])/g, "$1\u200b").replace(/([a-z])([A-Z])/g, "$1\u200b$2").replaceAll("_", "_\u200b");
   const legend = () => make("p", { class: "legend" }, run.statuses.filter((status) => facets.status.number.has(status)).map(tagged));
