@@ -148,7 +148,8 @@ def write(
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    report.write(folder, results, run, run.published, report.problems(cases))
+    beside = report.Beside(report.problems(cases), report.sizes(cases))
+    report.write(folder, results, run, run.published, beside)
     return folder
 
 

@@ -110,6 +110,21 @@ def as_json(found: Difference) -> str:
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
+PAGED = (
+    "severity", "kinds", "cause", "framework", "function", "case", "dtype", "reduction", "quantity", "old_version",
+    "new_version", "old_status", "new_status", "old_got", "new_got", "old_convention", "new_convention",
+    "old_exception", "new_exception", "budgets", "ulps", "what", "call",
+)  # fmt: skip
+"""What a report's page shows of a change."""
+
+
+def paged(found: Difference) -> tuple[list[dict[str, Any]], list[str]]:
+    """(changed rows, worst first, what is said of them as a whole), for a page."""
+    changed = found.changes[found.changes["severity"] != "unchanged"]
+    said = [f"{found.old.name} -> {found.new.name}: {headline(found)}", *moved(found)]
+    return _records(changed[list(PAGED)]), said
+
+
 def terminal(found: Difference, most: int = SHOWN) -> Iterator[RenderableType]:
     """A difference for a terminal of 80 columns, without need of colour.  most: groups of a severity."""
     yield Text(f"{_clean(found.old.name)} -> {_clean(found.new.name)}: {headline(found)}")
@@ -240,4 +255,4 @@ def _json(value: Any) -> Any:
     return value if math.isfinite(value) else str(value)
 
 
-__all__ = ["Format", "as_csv", "as_json", "group_lines", "headline", "markdown", "moved", "terminal"]
+__all__ = ["Format", "as_csv", "as_json", "group_lines", "headline", "markdown", "moved", "paged", "terminal"]

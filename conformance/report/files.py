@@ -25,7 +25,7 @@ from conformance.errors import UserError
 from conformance.report import agreement
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
-from conformance.report.page import page
+from conformance.report.page import Beside, page
 from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
@@ -76,23 +76,23 @@ def write(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    problems: Mapping[str, str] | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Write a report into `folder` and return what `run.json` says.
 
-    results: a `frame`.  published: see `summary`.  problems: see `page`.  Where the folder fails, for
+    results: a `frame`.  published: see `summary`.  beside: see `page`.  Where the folder fails, for
     instance because the disk is full, everything is written into a temporary folder instead, and the
     ReportError names both.
     """
     numbers = list(published)
     try:
-        return _write(folder, results, run, numbers, problems)
+        return _write(folder, results, run, numbers, beside)
     except OSError as error:
         failure = error
     what = f"the report cannot be written ({_reason(failure)})"
     try:
         refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(refuge, results, run, numbers, problems)
+        _write(refuge, results, run, numbers, beside)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
         raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
@@ -104,7 +104,7 @@ def _write(
     results: pd.DataFrame,
     run: RunInfo,
     published: list[Mapping[str, Any]],
-    problems: Mapping[str, str] | None,
+    beside: Beside | None,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)
@@ -121,10 +121,23 @@ def _write(
     keep("pairs.parquet", _parquet(pairs))
     keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
     keep("summary.md", summary(results, pairs, run, published).encode())
-    keep("index.html", page(results, run, published, problems).encode())
+    keep("index.html", page(results, run, published, beside).encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
+
+
+def rewrite_page(folder: Path, text: str) -> None:
+    """Put another page into a report that is there; raises ReportError."""
+    record = _run(folder)
+    content = text.encode()
+    record["files"]["index.html"] = hashlib.sha256(content).hexdigest()
+    try:
+        (folder / RUN).unlink()
+        put(folder, "index.html", content)
+        put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ReportError(folder, f"cannot be written ({_reason(error)})", "name a file with --output") from error
 
 
 def put(folder: Path, name: str, content: bytes) -> None:
@@ -261,4 +274,4 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "write"]
+__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "rewrite_page", "unguarded", "write"]

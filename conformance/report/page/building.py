@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.report.frames import printable
+from conformance.report.page.beside import Beside
 from conformance.report.page.packing import INDEX, detailed, embedded, packed
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
@@ -22,14 +23,14 @@ def page(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    problems: Mapping[str, str] | None = None,
+    beside: Beside | None = None,
 ) -> str:
     """A report as HTML that needs nothing beside it; without times, so that equal rows give equal text.
 
-    results: a `frame`.  published: see `report.summary`.  problems: the text of the cases, by their
-    ids, as far as it is known.
+    results: a `frame`.  published: see `report.summary`.  beside: what else is known.
     """
     parts = _parts()
+    beside = beside or Beside()
     said = {
         "rows": len(results),
         "complete": run.complete(len(results)),
@@ -39,6 +40,8 @@ def page(
         "missing": list(run.missing),
         "statuses": STATUSES,
         "published": [{name: printable(str(value)) for name, value in number.items()} for number in published],
+        "views": beside.views(),
+        "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
         "columns": packed(results, INDEX),
     }
     template = Template(parts["template.html"])
@@ -48,7 +51,8 @@ def page(
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
         index=embedded(said),
-        detail=detailed(results, problems or {}),
+        detail=detailed(results, beside.problems),
+        beside=beside.embedded(),
     )
 
 

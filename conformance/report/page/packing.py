@@ -48,7 +48,7 @@ def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
     asked = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in asked if case in problems}
     for most in (LONG, LONG // 6, LONG // 40):
-        shorter = {case: _shortened(text, most) for case, text in texts.items()}
+        shorter = {case: shortened(text, most) for case, text in texts.items()}
         found = embedded({"columns": packed(results, DETAIL, most), "problems": shorter})
         if len(found) <= MOST:
             break
@@ -74,7 +74,7 @@ def embedded(value: Any) -> str:
 
 def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
-    texts = [_told(float(value)) for value in values] if number else [_shortened(value, most) for value in values]
+    texts = [_told(float(value)) for value in values] if number else [shortened(value, most) for value in values]
     return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
 
 
@@ -90,5 +90,5 @@ def _told(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _shortened(text: str, most: int) -> str:
+def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"
