@@ -289,6 +289,8 @@ def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outc
     dtype = statement.whole.handed.dtype
     exactly = np.zeros(expected.shape)
     comparison = compare(whole.value, Exact(expected, exactly, exactly), allowed, dtype, whole.dtype)
+    if instance.relation.again and comparison.within and not np.array_equal(whole.value, follows, equal_nan=True):
+        return "it is not deterministic: asked again, it returned another number", comparison, follows
     return comparison.why, comparison, follows
 
 
