@@ -22,8 +22,8 @@ from conformance.audit.alignment import counted, records
 from conformance.audit.changes import SEVERITIES
 from conformance.audit.comparing import Difference, by_cause, by_function, by_kind, by_severity, groups
 from conformance.audit.words import short
+from conformance.printing import printable
 from conformance.report.files import guarded
-from conformance.report.frames import printable
 from conformance.report.markdown import at_joints, bounded, code, plain, table
 
 Format = Literal["terminal", "markdown", "csv", "json"]

@@ -27,7 +27,7 @@ from conformance.cli.shared import (
     selected,
 )
 from conformance.oracle import Oracle, open_cache
-from conformance.report.frames import printable
+from conformance.printing import printable
 from conformance.selection import SelectionError
 from conformance.suite import Suite, load_suite
 from conformance.workers.crew import TIMEOUT

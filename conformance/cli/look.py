@@ -34,7 +34,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
     """Every case: its id, what it is about, at which dtypes and reductions."""
     found, _ = load_suite(cases)
     if as_json:
-        out.print_json(json.dumps([_case_facts(case) for case in found]))
+        out.json([_case_facts(case) for case in found])
         return
     for case in found:
         out.print(
@@ -54,7 +54,7 @@ def list_functions(as_json: Json = False) -> None:
         dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
     ]
     if as_json:
-        out.print_json(json.dumps(facts))
+        out.json(facts)
         return
     for fact in facts:
         name = fact.pop("function")

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from conformance import registry
 from conformance.case import Case
+from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.selection import SelectionError, compiled, substring_of
 from conformance.suite import Item, plan
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """A console that text from case files, ledgers, frameworks and reports can neither colour nor clear."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def json(self, facts: Any) -> None:
+        """Facts as JSON in ASCII."""
+        self.print(json.dumps(facts, indent=2), markup=False, soft_wrap=True)
+
+
+out = Terminal(highlight=False, soft_wrap=False)
+err = Terminal(stderr=True, highlight=False)
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""

@@ -32,6 +32,10 @@ from conformance.suite import COLUMNS
 RUN = "run.json"
 RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = re.compile('[",\r\n]')
+FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+"""What a report consists of beside its `run.json`."""
+MOST_BYTES, MOST_UNPACKED, MOST_SAID = 2**31, 2**33, 2**26
+"""Bytes of a file that is read, of what a Parquet file unpacks to, and of a `run.json`."""
 NAMED = 20
 """Rows that an error names when all of them are lost."""
 
@@ -233,31 +237,67 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if results is None:
         advice = "name the folder of a report, or one of these files"
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
-    table = pd.read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
-    if "quantity" not in table.columns:  # a report from before gradients were compared
-        table = table.assign(quantity="loss")
-    if absent := [name for name in COLUMNS if name not in table.columns]:
-        raise ReportError(results, f"has no column {', '.join(absent)}", "read it with the version that wrote it")
-    return typed(table, FLOATS), run
+    try:
+        table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
+        if "quantity" not in table.columns:  # a report from before gradients were compared
+            table = table.assign(quantity="loss")
+        if absent := [name for name in COLUMNS if name not in table.columns]:
+            advice = "read it with the version that wrote it"
+            raise ReportError(results, f"has no column {', '.join(absent)}", advice)
+        return typed(table[[name for name in table.columns if name in COLUMNS]].fillna(_missing(table)), FLOATS), run
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
+        raise ReportError(results, what, "run the suite again") from error
+
+
+def _missing(table: pd.DataFrame) -> dict[str, str]:
+    return {name: "" for name in table.columns if name not in FLOATS}
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    """The table in a Parquet file that says of itself that it fits into memory."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as said:
+        whole = sum(said.metadata.row_group(number).total_byte_size for number in range(said.num_row_groups))
+        if whole > MOST_UNPACKED or said.metadata.num_columns > 10 * len(COLUMNS):
+            raise ReportError(file, f"unpacks to {whole} bytes, more than {MOST_UNPACKED}", "split the run into parts")
+    return pd.read_parquet(file)
 
 
 def _run(folder: Path) -> dict[str, Any]:
     file = folder / RUN
     again = "run the suite again"
     try:
+        _check_size(file, MOST_SAID)
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", again) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(file, f"cannot be read ({error})", again) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
+    for name, digest in run["files"].items():
+        if name not in FILES or not isinstance(digest, str):
+            raise ReportError(file, f"names {str(name)[:100]!r}, which is no file of a report", again)
+    try:
+        RunInfo.of(run).check()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ReportError(file, f"does not describe a run ({error})", again) from error
     return run
+
+
+def _check_size(file: Path, most: int) -> None:
+    """Raises ReportError for a file that is larger than any report's."""
+    size = file.stat().st_size
+    if size > most:
+        raise ReportError(file, f"has {size} bytes, more than {most}", "split the run into parts")
 
 
 def _digest(file: Path) -> str:
     try:
+        _check_size(file, MOST_BYTES)
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise ReportError(file, f"cannot be read ({_reason(error)})", "name the folder of a report") from error

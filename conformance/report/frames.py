@@ -6,19 +6,18 @@ order in which rows were made does not show.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from conformance.printing import printable
 from conformance.suite import COLUMNS, Row
 from conformance.verdict import FAILING, STATUSES
 
 FLOATS = frozenset({"error", "budget", "ratio", "ulps"})
 """Columns of `frame` that are float64, NaN where a row has none; the others are strings."""
 ORDER = ("case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -42,13 +41,6 @@ def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     """The same table with the columns in `floats` as float64 and all others as strings."""
     dtypes = dict.fromkeys(table.columns, "str") | dict.fromkeys(floats, "float64")
     return table.astype(dtypes).reset_index(drop=True)
-
-
-def printable(text: str) -> str:
-    r"""Text with control characters, but not tabs and newlines, as escapes: `\x1b`."""
-    if text.isprintable():
-        return text
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def _column(name: str, values: list[Any]) -> list[Any]:

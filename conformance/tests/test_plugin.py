@@ -440,3 +440,11 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
         for name in names:
             here, other = (folder.pytester.path / of / name for of in ("here", str(number)))
             assert here.read_bytes() == other.read_bytes(), (where, name)
+
+
+def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
+    folder.file.write_text(CASES.replace("Nothing is asked.", r'"\x1b[2J \x9b31m owned"'), encoding="utf-8")
+    said = folder.run("--color=no", losses="DividesBySamples ReturnsDouble").stdout.str()
+    assert r"\x1b[2J \x9b31m owned" in said
+    assert "\x1b" not in said
+    assert "\x9b" not in said

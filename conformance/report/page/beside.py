@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance.case import Case
 from conformance.generate import GeneratedCase
-from conformance.report.frames import printable
+from conformance.printing import printable
 from conformance.report.page.packing import LONG, embedded, shortened
 
 Record = Mapping[str, Any]

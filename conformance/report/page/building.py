@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.report.frames import printable
+from conformance.printing import printable
 from conformance.report.page.beside import Beside
 from conformance.report.page.packing import INDEX, detailed, embedded, packed
 from conformance.report.run import RunInfo

@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.report.frames import FLOATS, printable
+from conformance.printing import printable
+from conformance.report.frames import FLOATS
 
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
