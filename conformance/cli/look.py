@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -64,7 +65,10 @@ def list_functions(as_json: Json = False) -> None:
 
 
 def show(
-    case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = ""
+    case: CaseArgument,
+    cases: CasesOption = None,
+    dtype: Annotated[str, typer.Option(help="Only this dtype.")] = "",
+    as_json: Json = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     if cases is None and case.startswith(HARVESTED):
@@ -73,13 +77,18 @@ def show(
         found, ledger = load_suite(cases)
     wanted = case_named(found, case)
     here, _ = registry.installed()
-    _printcase_named(wanted)
     asker = Suite(Oracle(), ledger)
-    for chosen in wanted.dtypes:
-        if dtype and chosen != dtype:
-            continue
-        for reduction in wanted.reductions:
-            _print_answers(wanted, chosen, reduction, plan([wanted], here), asker)
+    asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
+    items = plan([wanted], here)
+    if as_json:
+        answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
+        numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
+                   for number in digits.published(wanted)]  # fmt: skip
+        out.facts("show", {**_case_facts(wanted), "answers": answers, "published": numbers})
+        return
+    _printcase_named(wanted)
+    for chosen, reduced in asked:
+        _print_answers(wanted, chosen, reduced, items, asker)
     for number in digits.published(wanted):
         verdict = "holds" if number.holds else f"does not hold: {number.exact}"
         out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
@@ -108,6 +117,7 @@ def lint(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     where = shipped() if folder is None else folder
@@ -119,9 +129,14 @@ def lint(
     checked, wrong = read_cases(where, generate=True)
     wrong += [error for case in checked for error in digits.wrong_digits(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
+    covered = coverage(checked, registry.functions())
+    if as_json:
+        names = ("path", "line", "column", "where", "message", "advice")
+        told = [{name: getattr(problem, name) for name in names} for problem in problems]
+        out.facts("lint", {"folder": str(where), "cases": len(checked), "problems": told, "coverage": str(covered)})
+        raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
-    covered = coverage(checked, registry.functions())
     out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
     if not problems:
         out.print(escape(str(covered)), soft_wrap=True)
@@ -160,6 +175,14 @@ def _printcase_named(case: Case) -> None:
 
 def _array(values: Any) -> str:
     return escape(nested(values)) if values.size <= 60 else f"{values.dtype} of shape {values.shape}"
+
+
+def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> dict[str, Any]:
+    """The exact answer to 20 digits, and the row of every function, as builtin values."""
+    exact = oracle.digits(suite.problem_of(case, dtype, reduction), count=20)
+    rows = [asker.assess(item).row for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
+    said = exact if isinstance(exact, str | list) else want_of(exact)
+    return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
 
 
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:

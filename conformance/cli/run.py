@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -22,6 +22,7 @@ from conformance.cli.shared import (
     UNEXPECTED,
     USAGE,
     CasesOption,
+    Json,
     err,
     out,
     progress,
@@ -83,6 +84,7 @@ def run(
     sources: Annotated[
         list[str] | None, typer.Option("--source", metavar="SOURCE", help="Harvest this one only; may be repeated.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
@@ -130,15 +132,8 @@ def run(
     written = running.write(
         folder, results, planned, started, corpus.cases, stage.missing, f"-k {keyword}" if keyword else "", stopped
     )
-    _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
-    for failure in failures[:FAILURES]:
-        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
-    if len(rows) < planned:
-        more = f"{stopped}; " if stopped else ""
-        more += f"{len(failures)} could not be asked; " if failures else ""
-        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
-        raise typer.Exit(INTERRUPTED if stopped else USAGE)
-    if accepted is not None:
+    check = None
+    if accepted is not None and len(rows) == planned:
         chosen = compiled(keyword) if keyword else None
         asked_for = {item.id for item in items}
         asked = audit.Asked(
@@ -148,10 +143,46 @@ def run(
             ),
         )
         check = audit.check(accepted, results, asked, str(baseline))
-        for line in check.lines():
+    if as_json:
+        out.facts("run", _facts(rows, results, planned, written, stopped, failures, check))
+    else:
+        _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
+    for failure in failures[:FAILURES]:
+        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
+    if len(rows) < planned:
+        more = f"{stopped}; " if stopped else ""
+        more += f"{len(failures)} could not be asked; " if failures else ""
+        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
+        raise typer.Exit(INTERRUPTED if stopped else USAGE)
+    if check is not None:
+        for line in () if as_json else check.lines():
             out.print(escape(line), soft_wrap=True)
         raise typer.Exit(0 if check.ok else UNEXPECTED)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
+
+
+def _facts(
+    rows: list[Row],
+    results: pd.DataFrame,
+    planned: int,
+    written: Path,
+    stopped: str,
+    failures: list[NotAsked],
+    check: audit.Check | None,
+) -> dict[str, Any]:
+    """How a run ended: where its report is, how many rows of which kind, and every row that is unexpected or stale."""
+    counted = {name: {str(key): int(count) for key, count in results[name].value_counts().items()}
+               for name in ("status", "expected")}  # fmt: skip
+    return {
+        "report": str(written),
+        "planned": planned,
+        "finished": len(rows),
+        "interrupted": stopped,
+        **counted,
+        "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
+        "not_asked": list(map(str, failures)),
+        "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
+    }
 
 
 def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
