@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from conformance import digits, oracle, registry, report, suite
 from conformance.adapter import nested
@@ -38,11 +40,10 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         out.json([_case_facts(case) for case in found])
         return
     for case in found:
-        out.print(
-            f"[bold]{case.id}[/]  {case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}",
-            soft_wrap=True,
-        )
-        out.print(f"    {escape(case.why)}", soft_wrap=True)
+        out.print(f"[bold]{case.id}[/]", soft_wrap=True)
+        asked = f"{case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}"
+        for text in (asked, case.why):
+            out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
     out.print(f"{len(found)} cases, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
 
@@ -61,7 +62,7 @@ def list_functions(as_json: Json = False) -> None:
         name = fact.pop("function")
         out.print(f"[bold]{name}[/]  ({versions.get(name.partition('.')[0], 'not installed')})")
         for heading, value in fact.items():
-            out.print(f"    {heading:<12} {escape(value)}", soft_wrap=True)
+            out.print(Padding(Text(f"{heading:<12} {value}"), (0, 0, 0, 4)))
 
 
 def show(
@@ -139,7 +140,7 @@ def lint(
         out.print(escape(str(problem)), soft_wrap=True)
     out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
     if not problems:
-        out.print(escape(str(covered)), soft_wrap=True)
+        out.print(Text(str(covered)))
     raise typer.Exit(USAGE if problems else 0)
 
 
@@ -161,9 +162,9 @@ def _case_facts(case: Case) -> dict[str, Any]:
 
 
 def _printcase_named(case: Case) -> None:
-    out.print(f"[bold]{case.id}[/]  {case.digest}  {case.path}:{case.line}", soft_wrap=True)
-    out.print(escape(case.why), soft_wrap=True)
-    out.print(f"{case.loss} loss of {case.given}, {case.target} targets; {escape(case.source)}", soft_wrap=True)
+    out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
+    out.print(Text(case.why))
+    out.print(Text(f"{case.loss} loss of {case.given}, {case.target} targets; {case.source}"))
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
     out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
     for name in case.options.names():

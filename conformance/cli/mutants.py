@@ -99,7 +99,7 @@ def _list(found: list[type[Loss]], as_json: bool) -> None:
         out.json(facts)
         return
     for fact in facts:
-        out.print(f"[bold]{fact['family']}.{fact['name']}[/]  {escape(fact['what'])}", soft_wrap=True)
+        out.print(f"[bold]{fact['family']}.{fact['name']}[/]  {escape(fact['what'])}")
     out.print(f"{len(facts)} in all")
 
 

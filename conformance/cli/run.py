@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
 
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
@@ -34,7 +36,7 @@ from conformance.errors import UserError
 from conformance.harvest.corpus import load_harvest
 from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
-from conformance.suite import Row, load_suite
+from conformance.suite import Row, id_of, load_suite
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
@@ -198,18 +200,22 @@ def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
 def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
     for row in surprising[:SURPRISES]:
-        out.print(f"[bold]{row['expected']}[/] {escape(_headline(row))}", soft_wrap=True)
+        name, why, call = _headline(row)
+        out.print(f"[bold]{row['expected']}[/] {escape(name)}", soft_wrap=True)
+        out.print(Padding(Text(why), (0, 0, 0, 4)))
+        if call:
+            out.print(f"    {escape(call)}", soft_wrap=True)
     if len(surprising) > SURPRISES:
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
     if rows:
         out.print(report.status_table(results))
         for line in running.closing_lines(rows, planned, cases):
-            out.print(escape(line), soft_wrap=True)
+            out.print(Text(line))
     out.print(f"report: {written}", soft_wrap=True)
 
 
-def _headline(row: Row) -> str:
+def _headline(row: Row) -> tuple[str, str, str]:
+    """(what a row is of, why it is unexpected, the call)."""
     if not row["case"]:
-        return f"{row['environment']}: {row['explanation']}"
-    name = f"{row['function']}-{row['case']}-{row['dtype']}-{row['reduction']}"
-    return f"{name} ({row['version']}): {row['explanation']}\n    {shortened(row['call'])}"
+        return row["environment"], row["explanation"], ""
+    return f"{id_of(row)} ({row['version']})", row["explanation"], shortened(row["call"])

@@ -1,4 +1,4 @@
-"""`--json`: one object with a schema, the same exit status as without it, and what people are told is in it."""
+"""`--json`: one object with a schema, the same exit status as without it; and for people, 80 columns without colour."""
 
 from __future__ import annotations
 
@@ -93,3 +93,22 @@ def test_a_history(conformance, tmp_path):
     said = facts(out, "history")
     assert [(line["release"], line["kind"]) for line in said["changes"]] == [("2", "regression")]
     assert said["failed"] == []
+
+
+def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "cases" / "categorical" / "x.yaml"
+    file.write_text(CASES.replace("Nothing is asked.", f"{'Nothing is asked. ' * 20}Truly."), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    listed = [("list", "cases"), ("show", "categorical/x/plain"), ("explain", "categorical/x/plain")]
+    for words in (*listed, ("run", "--report", "r"), ("lint",)):
+        folder = ("cases",) if words == ("lint",) else ("--cases", "cases")
+        _, out = conformance(*words, *folder)
+        copied = "import numpy"  # source text to copy stays on its line
+        long = [line for line in out.splitlines() if len(line) > 80 and copied not in line]
+        assert not long, words
+        assert "\x1b" not in out
+    assert "Truly." in conformance("list", "cases", "--cases", "cases")[1]
+    assert "unexpected miniature.DropsSmoothing" in " ".join(
+        conformance("run", "--report", "r", "--cases", "cases")[1].split()
+    )
