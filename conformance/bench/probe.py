@@ -457,6 +457,48 @@ def paged(count: str) -> Result:
     return {"seconds": time.perf_counter() - began, "bytes": len(text)}
 
 
+def browsed(count: str) -> Result:
+    """A page of so many rows in a headless Chromium: seconds until it answers, and those that filters take, by view."""
+    import shutil
+
+    from selenium import webdriver
+
+    from conformance import report
+
+    results = report.frame(_large(int(count)))
+    options = webdriver.ChromeOptions()
+    options.binary_location = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US"):
+        options.add_argument(flag)
+    filters = """
+        const took = [];
+        for (const name of ['framework', 'function', 'status', 'dtype']) {
+            const choices = [...document.getElementById(`by-${name}`).options].slice(1, 3).map((one) => one.value);
+            for (const value of [...choices, '']) {
+                const select = document.getElementById(`by-${name}`), began = performance.now();
+                select.value = value;
+                select.dispatchEvent(new Event('change'));
+                document.body.getBoundingClientRect();
+                took.push((performance.now() - began) / 1000);
+            }
+        }
+        return took;"""
+    opened, filtered = [], {}
+    with tempfile.TemporaryDirectory() as folder, webdriver.Chrome(options) as browser:
+        file = Path(folder) / "index.html"
+        file.write_text(report.page(results, report.RunInfo(len(results))), encoding="utf-8")
+        browser.set_window_size(1300, 1000)
+        for view in ("matrix", "causes", "errors", "known_view", "table"):
+            browser.get("about:blank")
+            began = time.perf_counter()
+            browser.get(f"{file.as_uri()}#lang=en&view={view}")
+            while not browser.execute_script("return document.body.dataset.ready"):
+                time.sleep(0.01)
+            opened.append(time.perf_counter() - began)
+            filtered[view] = sorted(browser.execute_script(filters))
+    return {"opened": opened, "filtered": filtered}
+
+
 def reported(count: str) -> Result:
     """A report of so many rows, written whole."""
     from conformance import report
@@ -526,6 +568,7 @@ KINDS: dict[str, Callable[..., Result]] = {
         scored,
         cleared,
         paged,
+        browsed,
         reported,
         swept,
         swept_narrow,

@@ -63,6 +63,12 @@ class _Values:
     has_definition: Flags
     right: Flags
 
+    def take(self, rows: Integers) -> _Values:
+        """Some of the rows, in this order."""
+        flags = {name: getattr(self, name)[rows] for name in ("has_reference", "has_definition", "right")}
+        shapes = [self.shapes[row] for row in rows.tolist()]
+        return dataclasses.replace(self, shapes=shapes, start=self.start[rows], size=self.size[rows], **flags)
+
     def as_definition(self) -> _Values:
         """The definition in the place of the functions: what it answers, without an error of its own."""
         zero = np.zeros_like(self.budget)
@@ -85,7 +91,7 @@ class _Comparison:
     where: npt.NDArray[Any]
 
 
-def pairs(results: pd.DataFrame) -> pd.DataFrame:
+def pairs(results: pd.DataFrame, parsed: _Values | None = None) -> pd.DataFrame:
     """Every problem's functions, two by two: one line per unordered pair that returned or raised.
 
     relation:
@@ -100,11 +106,14 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
         difference, in the worst element, whose index is `where`; NaN where nothing was compared.
         A row without a budget of its own is allowed what the other is; two such rows must be equal.
     conventions: `function: choices` of both, less what they have in common.
+    parsed: `parse` of the results, where somebody has it.
     """
+    results = results.reset_index(drop=True)
     answered = results[(results["got"] != "") | (results["exception"] != "")]
-    rows = answered.sort_values([*PROBLEM, "function", "environment", "version"], kind="stable", ignore_index=True)
+    rows = answered.sort_values([*PROBLEM, "function", "environment", "version"], kind="stable")
+    values = (parse(results) if parsed is None else parsed).take(rows.index.to_numpy())
+    rows = rows.reset_index(drop=True)
     a, b = _two_by_two(rows)
-    values = _parse(rows)
     raised = rows["got"].eq("").to_numpy()
     shape = pd.factorize(np.array(values.shapes, dtype=object))[0]
     returned = ~raised[a] & ~raised[b]
@@ -164,15 +173,16 @@ def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
     return matrix.rename_axis(index=None, columns=None)
 
 
-def discrepancies(results: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def discrepancies(results: pd.DataFrame, pairs: pd.DataFrame, parsed: _Values | None = None) -> pd.DataFrame:
     """What is not plainly in agreement, worst first: functions with the definition, and pairs with each other.
 
     kind: `function` or `pair`.  status: a function's status or a pair's relation.  difference, semantic,
     numeric: as in `pairs`, where a function's partner is the definition.  ratio: |difference| / allowed.
     A pair has no version, got, want, call, expected or known; a function has no function_b.
     """
-    rows = results[failing(results) | results["status"].eq("diverges")].reset_index(drop=True)
-    values = _parse(rows)
+    chosen = np.flatnonzero((failing(results) | results["status"].eq("diverges")).to_numpy())
+    rows = results.iloc[chosen].reset_index(drop=True)
+    values = parse(rows) if parsed is None else parsed.take(chosen)
     returned = np.flatnonzero((rows["got"] != "").to_numpy() & values.has_definition)
     compared = _compare(values, values.as_definition(), returned, returned)
     functions = rows.rename(columns={"budget": "allowed"}).assign(kind="function", function_b="")
@@ -241,7 +251,8 @@ def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integer
 # Text columns to numbers
 
 
-def _parse(rows: pd.DataFrame) -> _Values:
+def parse(rows: pd.DataFrame) -> _Values:
+    """The numbers in the text columns of rows."""
     read = functools.cache(_array)
     empty = np.zeros(0)
     missing = functools.cache(lambda size: np.full(size, np.nan))

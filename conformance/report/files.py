@@ -16,6 +16,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,14 @@ def _write(
         digests[name] = hashlib.sha256(content).hexdigest()
 
     # The rows first: whatever goes wrong with what is made of them, they are kept.
-    keep("results.csv", _csv(results))
-    keep("results.parquet", _parquet(results))
-    pairs = agreement.pairs(results)
+    with ThreadPoolExecutor(1) as beside_it:
+        packed = beside_it.submit(_parquet, results)  # which compresses without Python's lock
+        keep("results.csv", _csv(results))
+        keep("results.parquet", packed.result())
+    parsed = agreement.parse(results)
+    pairs = agreement.pairs(results, parsed)
     keep("pairs.parquet", _parquet(pairs))
-    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
+    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
     keep("summary.md", summary(results, pairs, run, published).encode())
     keep("index.html", page(results, run, published, beside).encode())
     record = run.record(results, pairs, digests)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from conformance.printing import printable
@@ -75,7 +76,11 @@ def embedded(value: Any) -> str:
 
 def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
-    texts = [_told(float(value)) for value in values] if number else [shortened(value, most) for value in values]
+    texts: list[Any] = values.tolist()
+    if number and not np.isfinite(values).all():
+        texts = [_told(value) for value in texts]
+    if not number and max(map(len, texts), default=0) > most:
+        texts = [shortened(text, most) for text in texts]
     return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
 
 
