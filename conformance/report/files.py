@@ -195,7 +195,7 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "'")
 
 
 def _formula(text: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from conformance import report
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
+from conformance.report.page import beside as packing_beside
 from conformance.suite import COLUMNS
 from conformance.tests.test_report import INF, NAN, raised, row
 from conformance.verdict import STATUSES
@@ -299,6 +300,12 @@ class Page:
 
         ActionChains(self.browser).send_keys(*keys).perform()
 
+    def unfold(self):
+        """Open everything in a view that opens, and wait for what is in it."""
+        for summary in self.all("#view > details > summary"):
+            summary.click()
+        self.wait("return [...document.querySelectorAll('#view > details')].every((one) => one.childElementCount > 1)")
+
     @property
     def count(self):
         return self.one("#count").text
@@ -390,8 +397,7 @@ def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer
 def test_a_hostile_row_stays_text(chromium, whole, view):
     case = "categorical/a/case" if view == "explained" else report.frame(hostile())["case"][0]
     found = Page(chromium, whole, f"case={quote(case)}" if view in ("case", "explained") else f"view={view}")
-    for summary in found.all("#view > details > summary"):
-        summary.click()
+    found.unfold()
     assert "onerror" in found.run("return document.body.textContent")
     assert found.browser.title == "Cross-entropy conformance"
     assert not found.all("img, svg[onload], iframe")
@@ -418,8 +424,7 @@ def test_axe_finds_nothing_to_complain_of(chromium, whole, scheme):
     views = (f"view={name}" for name in (*VIEWS, *BESIDE))
     for view in (*views, "case=categorical/a/case", "lang=zh&q=nothing+of+the+kind"):
         opened = Page(chromium, whole, view)
-        for summary in opened.all("#view > details > summary"):
-            summary.click()
+        opened.unfold()
         opened.run(axe)
         found = chromium.execute_async_script(
             f"const done = arguments[0]; axe.run({rules}).then((found) => done(found.violations.map("
@@ -489,6 +494,17 @@ def test_what_lies_beside_the_rows_is_bounded():
     assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
 
 
+def test_a_page_stays_small_whatever_is_in_it(monkeypatch):
+    monkeypatch.setattr(packing, "MOST", 200_000)
+    monkeypatch.setattr(packing_beside, "ROOM", 200_000)
+    long = [row(case=f"c{n}", **dict.fromkeys(("explanation", "call", "got"), f"{n} {'é' * 5000}")) for n in range(400)]
+    line = dict.fromkeys(beside().changes[0], HOSTILE * 300)
+    many = report.Beside(changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)})
+    text = page(report.frame(long), RunInfo(400), beside=many)
+    assert len(text) < 1_000_000
+    assert blocks(text)["beside"]["left_out"]["changes"] > 4900
+
+
 def test_a_browser_that_cannot_decompress_says_so(chromium, large):
     added = chromium.execute_cdp_cmd(
         "Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"}
@@ -515,8 +531,7 @@ def test_nothing_is_wider_than_a_phone(chromium, whole, view):
     )
     try:
         found = Page(chromium, whole, f"view={view}")
-        for summary in found.all("#view > details > summary"):
-            summary.click()
+        found.unfold()
         assert found.run("return document.documentElement.scrollWidth") <= 360
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

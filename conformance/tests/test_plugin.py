@@ -371,7 +371,7 @@ def test_it_says_where_a_report_cannot_be_written(folder):
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
     result.stdout.fnmatch_lines(
-        ["*= cross-entropy conformance =*", "*miniature.DropsSmoothing float32 *categorical/x/plain"]
+        ["*= cross-entropy conformance =*", "  miniature.DropsSmoothing", "    float32 *categorical/x/plain"]
     )
 
 

@@ -15,8 +15,8 @@ Record = Mapping[str, Any]
 Block = tuple[str, str, int]
 """Kind (`heading`, `prose`, `formula` or `code`), text, and how deep it stands."""
 
-EXPLAINED = 3_000_000
-"""Characters of all explanations in a page."""
+ROOM = 3_000_000
+"""Characters of all explanations in a page, and of all records of a kind."""
 LINES = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
 """Records of a kind in a page; the files that they come from have the rest."""
 
@@ -47,14 +47,14 @@ class Beside:
 
     def embedded(self) -> str:
         """What is not needed before somebody looks at it, as JSON in a page."""
-        found = {name: [_clean(line) for line in getattr(self, name)[:most]] for name, most in LINES.items()}
+        found = {name: _fitting(getattr(self, name)[:most]) for name, most in LINES.items()}
         left_out = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
         told = {"against": [shortened(printable(text), LONG) for text in self.against]}
         return embedded({**found, **told, "left_out": left_out, "explanations": self._explanations()})
 
     def _explanations(self) -> dict[str, list[Block]]:
         kept: dict[str, list[Block]] = {}
-        room = EXPLAINED
+        room = ROOM
         for key, blocks in self.explanations.items():
             cut = [(kind, shortened(printable(text), LONG), depth) for kind, text, depth in blocks]
             room -= sum(len(text) + 20 for _, text, _ in cut)
@@ -73,6 +73,19 @@ def sizes(cases: Iterable[Case]) -> dict[str, tuple[int, int]]:
             classes = case.recipe.classes if isinstance(case, GeneratedCase) else case.predictions.shape[-1]
         found[case.id] = (case.predicted // max(classes, 1), classes)
     return found
+
+
+def _fitting(lines: Sequence[Record]) -> list[dict[str, Any]]:
+    """The first records, as many as there is room for."""
+    kept: list[dict[str, Any]] = []
+    room = ROOM
+    for line in lines:
+        clean = _clean(line)
+        room -= sum(len(value) if isinstance(value, str | list) else 8 for value in clean.values())
+        if room < 0:
+            break
+        kept.append(clean)
+    return kept
 
 
 def _clean(line: Record) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from conformance.printing import printable
 from conformance.report.page.beside import Beside
-from conformance.report.page.packing import INDEX, detailed, embedded, packed
+from conformance.report.page.packing import detailed, indexed
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 
@@ -42,7 +42,6 @@ def page(
         "published": [{name: printable(str(value)) for name, value in number.items()} for number in published],
         "views": beside.views(),
         "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
-        "columns": packed(results, INDEX),
     }
     template = Template(parts["template.html"])
     return template.substitute(
@@ -50,7 +49,7 @@ def page(
         style_hash=_hash(parts["page.css"]),
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
-        index=embedded(said),
+        index=indexed(results, said),
         detail=detailed(results, beside.problems),
         beside=beside.embedded(),
     )

@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 LONG = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
 MOST = 10_000_000
-"""Bytes of the long texts of single rows, together."""
+"""Bytes of what the table needs, and of the long texts of single rows, each."""
 PLAIN = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
 SPEED = 2
@@ -45,13 +45,27 @@ def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> d
     return {name: _column(results[name], name in FLOATS, most) for name in columns}
 
 
+def indexed(results: pd.DataFrame, said: Mapping[str, Any]) -> str:
+    """What a page says of a run and the columns of `INDEX`, embedded; see `_within`."""
+    return _within(lambda most: {**said, "columns": packed(results, INDEX, most)})
+
+
 def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
-    """The columns of `DETAIL` and the text of the cases, embedded, in at most about `MOST` bytes."""
+    """The columns of `DETAIL` and the text of the cases, embedded; see `_within`."""
     asked = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in asked if case in problems}
+    return _within(
+        lambda most: {
+            "columns": packed(results, DETAIL, most),
+            "problems": {case: shortened(text, most) for case, text in texts.items()},
+        }
+    )
+
+
+def _within(made: Callable[[int], Any]) -> str:
+    """A part of a page, embedded, its texts cut until it takes at most about `MOST` bytes."""
     for most in (LONG, LONG // 6, LONG // 40):
-        shorter = {case: shortened(text, most) for case, text in texts.items()}
-        found = embedded({"columns": packed(results, DETAIL, most), "problems": shorter})
+        found = embedded(made(most))
         if len(found) <= MOST:
             break
     return found
