@@ -78,6 +78,7 @@ def beside(evil=HOSTILE):
         explanations={
             "categorical/a/case,float32,mean,loss": [
                 ("heading", "categorical/a/case", 1), ("heading", "How the answer comes about", 2),
+                ("heading", "x" * 90, 2),
                 ("prose", f"It clips {evil} {LINK}", 0), ("formula", "loss = 1 + 2 = 3", 2),
                 ("code", f"f(1) {evil}", 1),
             ]
@@ -524,13 +525,13 @@ def test_it_speaks_chinese(chromium, small):
     assert found.browser.title == "交叉熵一致性报告"
 
 
-@pytest.mark.parametrize("view", [*VIEWS, *BESIDE])
+@pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case"])
 def test_nothing_is_wider_than_a_phone(chromium, whole, view):
     chromium.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
     try:
-        found = Page(chromium, whole, f"view={view}")
+        found = Page(chromium, whole, "case=categorical/a/case" if view == "case" else f"view={view}")
         found.unfold()
         assert found.run("return document.documentElement.scrollWidth") <= 360
     finally:
