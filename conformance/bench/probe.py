@@ -517,12 +517,12 @@ def reported(count: str) -> Result:
 
 
 def _large(count: int) -> list[dict[str, Any]]:
-    """Rows of which no two are alike, five functions on each problem, of which three differ."""
-    statuses = ("agrees", "agrees", "diverges", "disagrees", "undefined")
+    """Rows of which no two are alike, five functions on each problem: one diverges, on every fourth one disagrees."""
     lines = []
     for n in range(count):
         problem, function = divmod(n, 5)
-        status = statuses[function]
+        disagrees = function == 3 and problem % 4 == 0
+        status = "diverges" if function == 2 else "disagrees" if disagrees else "agrees"
         said = [(problem + 1) / k for k in range(3, 15 if problem % 2 == 0 else 4)]
         off = {"diverges": 1.5, "disagrees": 1 + n / count}.get(status, 1.0)
         lines.append(

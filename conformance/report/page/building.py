@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -43,14 +44,17 @@ def page(
         "views": beside.views(),
         "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
     }
+    with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
+        index = compressing.submit(indexed, results, said)
+        detail = compressing.submit(detailed, results, beside.problems)
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],
         style_hash=_hash(parts["page.css"]),
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
-        index=indexed(results, said),
-        detail=detailed(results, beside.problems),
+        index=index.result(),
+        detail=detail.result(),
         beside=beside.embedded(),
     )
 

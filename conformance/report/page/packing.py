@@ -1,8 +1,8 @@
 """A frame as JSON by column, small enough to lie in a page.
 
 A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of their first rows, and
-for each row which one it has.  `codes` is null where all rows have the first.  Numbers that JSON has no
-words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
+for each row which one it has.  `codes` is null where all rows have the same value, or each its own.
+Numbers that JSON has no words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
 """
 
 from __future__ import annotations
@@ -95,13 +95,15 @@ def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
         texts = [_told(value) for value in texts]
     if not number and max(map(len, texts), default=0) > most:
         texts = [shortened(text, most) for text in texts]
-    return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
+    return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 
 def _values(column: dict[str, Any], rows: int, number: bool) -> list[Any]:
     values = [float(value) for value in column["values"]] if number else column["values"]
     codes = column["codes"]
-    return values * rows if codes is None else [values[code] for code in codes]
+    if codes is None:
+        return values * rows if len(values) == 1 else values
+    return [values[code] for code in codes]
 
 
 def _told(value: float) -> float | str:

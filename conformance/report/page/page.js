@@ -92,7 +92,8 @@
   };
   const column = (packed, number) => ({
     values: number ? Float64Array.from(packed.values, Number) : packed.values,
-    codes: packed.codes === null ? new Int32Array(rows) : Int32Array.from(packed.codes),
+    // Without codes all rows have the same value, or each its own.
+    codes: packed.codes === null ? Int32Array.from({ length: rows }, (_, i) => (packed.values.length > 1 ? i : 0)) : Int32Array.from(packed.codes),
   });
   const at = (name, row) => columns[name].values[columns[name].codes[row]];
   const detail = () => (detailed ??= decoded("detail").then((said) => ({
