@@ -39,6 +39,7 @@ DISCREPANCY_COLUMNS = (
 CHUNK = 1 << 18
 """Elements compared at a time, to bound memory."""
 _decoded = json.JSONDecoder().decode
+_NOTHING = np.zeros(0)
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What the subtractions and sums made here, in float64, may add to a comparison, relative to the budget."""
 
@@ -254,7 +255,7 @@ def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integer
 def parse(rows: pd.DataFrame) -> _Values:
     """The numbers in the text columns of rows."""
     read = functools.cache(_array)
-    empty = np.zeros(0)
+    named = functools.cache(_shape)
     missing = functools.cache(lambda size: np.full(size, np.nan))
     shapes: list[str] = []
     flat: dict[str, list[Floats]] = {"got": [], "reference": [], "definition": [], "budget": []}
@@ -262,20 +263,23 @@ def parse(rows: pd.DataFrame) -> _Values:
     columns = ("got", "want", "want_by_convention", "budget", "budgets", "where")
     cells = zip(*(rows[name].tolist() for name in columns), strict=True)
     for got, want, by_convention, budget, budgets, where in cells:
-        value = read(got)
-        shapes.append("" if value is None else _shape(value, where))
-        value = empty if value is None else value
-        definition = _fitting(read(want), value)
-        reference = _fitting(read(by_convention), value) if by_convention else definition
-        allowed = _fitting(read(budgets), value) if budgets else None
-        has_reference.append(reference is not None)
-        has_definition.append(definition is not None)
-        flat["got"].append(value.reshape(-1))
-        flat["reference"].append(missing(value.size) if reference is None else reference)
-        flat["definition"].append(missing(value.size) if definition is None else definition)
-        flat["budget"].append(np.repeat(budget, value.size) if allowed is None else allowed)
+        shape, value = read(got)
+        shapes.append("" if shape is None else named(shape, where))
+        own, definition = read(want)
+        defined = own == shape is not None
+        referred, reference = defined, definition
+        if by_convention:
+            own, reference = read(by_convention)
+            referred = own == shape is not None
+        own, allowed = read(budgets) if budgets else (None, _NOTHING)
+        has_reference.append(referred)
+        has_definition.append(defined)
+        flat["got"].append(value)
+        flat["reference"].append(reference if referred else missing(value.size))
+        flat["definition"].append(definition if defined else missing(value.size))
+        flat["budget"].append(allowed if own is not None and own == shape else np.repeat(budget, value.size))
     size = np.array([len(part) for part in flat["got"]], dtype=np.int64)
-    joined = {name: np.concatenate(parts) if parts else empty for name, parts in flat.items()}
+    joined = {name: np.concatenate(parts) if parts else _NOTHING for name, parts in flat.items()}
     return _Values(
         shapes,
         np.cumsum(size) - size,
@@ -287,25 +291,22 @@ def parse(rows: pd.DataFrame) -> _Values:
     )
 
 
-def _array(text: str) -> Floats | None:
-    """The numbers in a cell: a scalar, or a JSON array; None where it holds none."""
+def _array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
+    """(shape, numbers) of a cell: a scalar, or a JSON array; None and nothing where it holds none."""
     if text.startswith("["):
-        return np.array(_decoded(text), dtype=np.float64)
+        array = np.array(_decoded(text), dtype=np.float64)
+        return array.shape, array.reshape(-1)
     try:
-        return np.array(float(text))
+        return (), np.array([float(text)])
     except ValueError:
-        return None
+        return None, _NOTHING
 
 
-def _fitting(array: Floats | None, value: Floats) -> Floats | None:
-    return array.reshape(-1) if array is not None and array.shape == value.shape else None
-
-
-def _shape(value: Floats, where: str) -> str:
+def _shape(shape: tuple[int, ...], where: str) -> str:
     """The shape as text.  An array that was thinned for the report has lost it; `where` still has its rank."""
-    rank = where.count(",") + 1 if where else value.ndim
-    thinned = value.shape == (SHOWN,) and rank > 1
-    return f"{SHOWN} elements out of rank {rank}" if thinned else str(value.shape)
+    rank = where.count(",") + 1 if where else len(shape)
+    thinned = shape == (SHOWN,) and rank > 1
+    return f"{SHOWN} elements out of rank {rank}" if thinned else str(shape)
 
 
 # Numbers to relations
