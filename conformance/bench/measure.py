@@ -207,7 +207,7 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
-    """The page of a large report, each of whose texts is another; in the browser that its tests drive."""
+    """The page of a large report; in the browser that its tests drive."""
     result = bench.run("paged", "50000")[1]
     yield Measurement("a page of 50,000 rows, written", result["seconds"], "s", 3.0)
     yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
@@ -220,7 +220,7 @@ def pages(bench: Bench) -> Iterator[Measurement]:
 
 
 def reports(bench: Bench) -> Iterator[Measurement]:
-    """A large report, each of whose texts is another, written to disk."""
+    """A large report, written to disk."""
     result = min((bench.run("reported", "50000")[1] for _ in range(REPEATS)), key=lambda found: found["seconds"])
     note = f"{result['pairs']} pairs; {result['framing']:.1f} s before it to put the rows into a frame"
     yield Measurement("a report of 50,000 rows, written", result["seconds"], "s", 3.0, note)
