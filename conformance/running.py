@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -148,7 +149,8 @@ def write(
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    report.write(folder, results, run, run.published, report.problems(cases))
+    beside = report.Beside(report.problems(cases), report.sizes(cases))
+    report.write(folder, results, run, run.published, beside)
     return folder
 
 
@@ -179,9 +181,9 @@ def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> l
             if key not in worst or ratio > worst[key]["ratio"]:
                 worst[key] = row
     lines = ["largest error / budget of what is right:"] if worst else []
-    width = max((len(function) for function, _ in worst), default=0)
-    for (function, dtype), row in sorted(worst.items()):
-        lines.append(f"  {function:<{width}} {dtype:<8} {row['ratio']:.3f}  {row['case']}")
+    for function, of in itertools.groupby(sorted(worst.items()), key=lambda found: found[0][0]):
+        lines.append(f"  {function}")
+        lines += [f"    {dtype:<8} {row['ratio']:.3f}  {row['case']}" for (_, dtype), row in of]
     if cases:
         lines.append(str(coverage(cases, registry.functions())))
     if len(rows) != planned:

@@ -42,6 +42,7 @@ from conformance.loading import load, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
 from conformance.outcome import Outcome, Raised, Returned
+from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.verdict import FAILING, Verdict, judge, want_of
 
@@ -410,7 +411,7 @@ class Assessment:
             )
         lines.append(f"  reproduce  {row['call']}")
         lines.append(f'  again      pytest {_harvesting(item)}-k "{_again(item)}"')
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _headline(self) -> str:
         if self.expected == "stale":

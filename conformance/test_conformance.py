@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from conformance.errors import UserError
+from conformance.printing import printable
 from conformance.suite import Assessment, Item
 
 
@@ -20,10 +21,10 @@ def test_conformance(
     try:
         assessment = assess(item)
     except UserError as error:  # arrays that are generated when they are first needed; workers that cannot be had
-        pytest.fail(str(error), pytrace=False)
+        pytest.fail(printable(str(error)), pytrace=False)
     record(assessment)
     if assessment.expected == "known":
-        pytest.xfail(assessment.row["known"])
+        pytest.xfail(printable(assessment.row["known"]))
     if accepted(assessment):
         pytest.xfail("the baseline has it")
     if assessment.expected != "ok":

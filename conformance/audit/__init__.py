@@ -20,7 +20,7 @@ from conformance.audit.comparing import (
 )
 from conformance.audit.joining import Part, join, joined
 from conformance.audit.refusal import AuditError
-from conformance.audit.shown import Format, as_csv, as_json, headline, markdown, terminal
+from conformance.audit.shown import Format, as_csv, as_json, headline, markdown, paged, terminal
 
 __all__ = [
     "CAUSES",
@@ -53,6 +53,7 @@ __all__ = [
     "join",
     "joined",
     "markdown",
+    "paged",
     "proposal",
     "terminal",
 ]

@@ -22,8 +22,8 @@ from conformance.audit.alignment import counted, records
 from conformance.audit.changes import SEVERITIES
 from conformance.audit.comparing import Difference, by_cause, by_function, by_kind, by_severity, groups
 from conformance.audit.words import short
+from conformance.printing import printable
 from conformance.report.files import guarded
-from conformance.report.frames import printable
 from conformance.report.markdown import at_joints, bounded, code, plain, table
 
 Format = Literal["terminal", "markdown", "csv", "json"]
@@ -108,6 +108,21 @@ def as_json(found: Difference) -> str:
         "changes": _records(changed),
     }
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+PAGED = (
+    "severity", "kinds", "cause", "framework", "function", "case", "dtype", "reduction", "quantity", "old_version",
+    "new_version", "old_status", "new_status", "old_got", "new_got", "old_convention", "new_convention",
+    "old_exception", "new_exception", "budgets", "ulps", "what", "call",
+)  # fmt: skip
+"""What a report's page shows of a change."""
+
+
+def paged(found: Difference) -> tuple[list[dict[str, Any]], list[str]]:
+    """(changed rows, worst first, what is said of them as a whole), for a page."""
+    changed = found.changes[found.changes["severity"] != "unchanged"]
+    said = [f"{found.old.name} -> {found.new.name}: {headline(found)}", *moved(found)]
+    return _records(changed[list(PAGED)]), said
 
 
 def terminal(found: Difference, most: int = SHOWN) -> Iterator[RenderableType]:
@@ -240,4 +255,4 @@ def _json(value: Any) -> Any:
     return value if math.isfinite(value) else str(value)
 
 
-__all__ = ["Format", "as_csv", "as_json", "group_lines", "headline", "markdown", "moved", "terminal"]
+__all__ = ["Format", "as_csv", "as_json", "group_lines", "headline", "markdown", "moved", "paged", "terminal"]

@@ -269,6 +269,24 @@ def _nothing(wish: Wish, there: Sequence[Installed]) -> str:
     return f"{wish.case.id} is not asked as {f'{wish.dtype} {wish.reduction}'.strip()} there, but as {', '.join(asked)}"
 
 
+def facts(found: Found) -> dict[str, Any]:
+    """A search as builtin values: `found` has both releases, `changes` the rows that the second answers otherwise."""
+    return {
+        "found": {"before": str(found.before), "after": str(found.after)},
+        "rounding": found.rounding,
+        "again": found.again,
+        "untried": [str(release) for release in found.untried],
+        "documented": sorted({source for cause in found.causes or [] for source in cause.sources}),
+        "changes": records(found.changes),
+        "tried": tried_facts(found.tried),
+    }
+
+
+def tried_facts(tried: Sequence[Tried]) -> list[dict[str, Any]]:
+    """The releases that were tried, as builtin values."""
+    return [{"release": str(one.release), "said": one.said, "failed": one.failed} for one in tried]
+
+
 def lines(found: Found) -> list[str]:
     """A search in plain text: the release, both answers, the call, what documents it, and what was tried."""
     wish = found.wish

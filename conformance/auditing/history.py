@@ -19,7 +19,7 @@ from conformance.audit.comparing import opened
 from conformance.audit.words import short
 from conformance.auditing.causes import Cause, causes
 from conformance.auditing.pages import amount, known, source
-from conformance.report.files import guarded
+from conformance.report.files import guarded, unguarded
 from conformance.report.markdown import code, plain, table
 
 HEADER = (
@@ -176,4 +176,17 @@ def as_csv(found: History) -> str:
     return text.getvalue()
 
 
-__all__ = ["History", "Step", "as_csv", "history", "markdown"]
+def read(folder: Path) -> list[dict[str, str]]:
+    """The lines of a folder's `history.csv`; raises AuditError."""
+    file = folder / "history.csv"
+    try:
+        with file.open(encoding="utf-8", newline="") as text:
+            lines = list(csv.DictReader(text))
+    except (OSError, ValueError, csv.Error) as error:
+        raise AuditError(file, f"cannot be read ({error})", "make one with `conformance history`") from error
+    if not all(set(HEADER) <= {name for name, cell in line.items() if isinstance(cell, str)} for line in lines):
+        raise AuditError(file, f"lacks one of the columns {', '.join(HEADER)}", "make one with `conformance history`")
+    return [{name: unguarded(line[name]) for name in HEADER} for line in lines]
+
+
+__all__ = ["History", "Step", "as_csv", "history", "markdown", "read"]

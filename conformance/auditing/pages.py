@@ -23,8 +23,8 @@ from conformance.audit.words import short
 from conformance.auditing.causes import CHANGED, Announced, Cause, Section
 from conformance.auditing.signatures import SignatureChange
 from conformance.auditing.upgrade import NAMES, Audit
+from conformance.printing import printable
 from conformance.report import ReportError
-from conformance.report.frames import printable
 from conformance.report.markdown import code, plain, table
 
 FORMAT = 1

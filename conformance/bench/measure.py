@@ -207,10 +207,24 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
-    """The page of a large report, each of whose texts is another."""
+    """The page of a large report; in the browser that its tests drive."""
     result = bench.run("paged", "50000")[1]
     yield Measurement("a page of 50,000 rows, written", result["seconds"], "s", 3.0)
     yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
+    rounds = [bench.run("browsed", "50000")[1] for _ in range(REPEATS)]
+    yield Measurement("a page of 50,000 rows, until it answers", min(max(one["opened"]) for one in rounds), "s", 2.0)
+    for view in rounds[0]["filtered"]:
+        middle = min(statistics.median(one["filtered"][view]) for one in rounds)
+        note = f"slowest {1e3 * min(one['filtered'][view][-1] for one in rounds):.0f} ms"
+        yield Measurement(f"a filter in {view.removesuffix('_view')}, 50,000 rows", 1e3 * middle, "ms", 100, note)
+
+
+def reports(bench: Bench) -> Iterator[Measurement]:
+    """A large report, written to disk."""
+    result = min((bench.run("reported", "50000")[1] for _ in range(REPEATS)), key=lambda found: found["seconds"])
+    note = f"{result['pairs']} pairs; {result['framing']:.1f} s before it to put the rows into a frame"
+    yield Measurement("a report of 50,000 rows, written", result["seconds"], "s", 3.0, note)
+    yield Measurement("summary.md of 50,000 rows", result["summary"] / 1e3, "kB", 60.0)
 
 
 SLICE = 18
@@ -258,6 +272,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "sweep": sweeps,
     "mutants": mutation_score,
     "page": pages,
+    "report": reports,
 }
 
 

@@ -21,6 +21,7 @@ from conformance.cli.fuzz import fuzz
 from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.mutants import mutants
+from conformance.cli.page import page
 from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
@@ -43,7 +44,7 @@ for look in (show, expect, lint):
     app.command()(look)
 app.command()(explain)
 app.command()(harvest)
-for held in (diff, audit, bisect, history, accept, merge):
+for held in (diff, audit, bisect, history, accept, merge, page):
     app.command()(held)
 app.command()(sweep)
 

@@ -20,6 +20,7 @@ from conformance.cli.shared import (
     UNEXPECTED,
     USAGE,
     CasesOption,
+    Json,
     Level,
     case_named,
     err,
@@ -27,7 +28,7 @@ from conformance.cli.shared import (
     selected,
 )
 from conformance.oracle import Oracle, open_cache
-from conformance.report.frames import printable
+from conformance.printing import printable
 from conformance.selection import SelectionError
 from conformance.suite import Suite, load_suite
 from conformance.workers.crew import TIMEOUT
@@ -136,6 +137,7 @@ def bisect(
     ] = "",
     cases: CasesOption = None,
     timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
     from conformance.auditing import bisecting
@@ -153,10 +155,17 @@ def bisect(
         try:
             boundary = bisecting.bisect(wish, there, probe, told)
         except bisecting.NothingToFindError as nothing:
+            if as_json:
+                out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
+                                     "tried": bisecting.tried_facts(nothing.tried)})  # fmt: skip
+                raise typer.Exit(UNEXPECTED) from None
             for line in bisecting.trail(nothing.tried):
                 out.print(escape(printable(line)), soft_wrap=True)
             err.print(escape(str(nothing)), soft_wrap=True)
             raise typer.Exit(UNEXPECTED) from None
+    if as_json:
+        out.facts("bisect", {"distribution": distribution, "case": case, **bisecting.facts(boundary)})
+        return
     for line in bisecting.lines(boundary):
         out.print(escape(printable(line)), soft_wrap=True)
 
@@ -175,6 +184,7 @@ def history(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Which release changed what: a report of many releases, told release by release."""
     from conformance.auditing import history as told
@@ -183,5 +193,8 @@ def history(
     home = folder or (path if path.is_dir() else path.parent)
     text = told.markdown(found)
     pages.put({"history.md": text, "history.csv": told.as_csv(found)}, home)
-    sys.stdout.write(text)
+    if as_json:
+        out.facts("history", {"changes": told.read(home), "failed": found.failed})
+    else:
+        sys.stdout.write(text)
     err.print(f"history: {escape(str(home))}", soft_wrap=True)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from conformance import audit
+from conformance import audit, report
 from conformance.audit import AuditError, Difference
 from conformance.cli.shared import UNEXPECTED, Level, err, out
 
@@ -28,6 +28,7 @@ class Format(StrEnum):
     markdown = "markdown"
     csv = "csv"
     json = "json"
+    html = "html"
 
 
 def diff(
@@ -37,7 +38,11 @@ def diff(
         Level, typer.Option("--fail-on", help="Exit with 1 on this or worse; drift is an answer that moved at all.")
     ] = Level.regression,
     form: Annotated[
-        Format, typer.Option("--format", help="csv and json have every row that changed; the others sum up.")
+        Format,
+        typer.Option(
+            "--format",
+            help="csv and json have every row that changed, html is the page of NEW with OLD beside it.",
+        ),
     ] = Format.terminal,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
 ) -> None:
@@ -120,6 +125,11 @@ def _text(found: Difference, form: Format) -> str:
             return audit.as_csv(found)
         case Format.json:
             return audit.as_json(found)
+        case Format.html:
+            changes, said = audit.paged(found)
+            results, record = report.read(Path(found.new.name))
+            run = report.RunInfo.of(record)
+            return report.page(results, run, run.published, report.Beside(changes=changes, against=said))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)

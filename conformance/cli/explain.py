@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, cast
 
 import typer
@@ -53,7 +52,7 @@ def explain(
         if cache is not None:
             cache.close()
     if as_json:
-        out.print_json(json.dumps(explaining.as_data(explanation)))
+        out.json(explaining.as_data(explanation))
     elif as_markdown:
         out.print(explaining.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:

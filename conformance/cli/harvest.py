@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +39,7 @@ def harvest(
         status.update("holding what they state against the oracle")
         stated = _stated(made)
     if as_json:
-        out.print_json(json.dumps([_facts(found, stated[found.source]) for found in made.of]))
+        out.json([_facts(found, stated[found.source]) for found in made.of])
     else:
         _print(made, stated)
     for left_out in made.missing:

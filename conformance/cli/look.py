@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from conformance import digits, oracle, registry, report, suite
 from conformance.adapter import nested
@@ -34,14 +37,13 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
     """Every case: its id, what it is about, at which dtypes and reductions."""
     found, _ = load_suite(cases)
     if as_json:
-        out.print_json(json.dumps([_case_facts(case) for case in found]))
+        out.json([_case_facts(case) for case in found])
         return
     for case in found:
-        out.print(
-            f"[bold]{case.id}[/]  {case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}",
-            soft_wrap=True,
-        )
-        out.print(f"    {escape(case.why)}", soft_wrap=True)
+        out.print(f"[bold]{case.id}[/]", soft_wrap=True)
+        asked = f"{case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}"
+        for text in (asked, case.why):
+            out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
     out.print(f"{len(found)} cases, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
 
@@ -54,17 +56,20 @@ def list_functions(as_json: Json = False) -> None:
         dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
     ]
     if as_json:
-        out.print_json(json.dumps(facts))
+        out.json(facts)
         return
     for fact in facts:
         name = fact.pop("function")
         out.print(f"[bold]{name}[/]  ({versions.get(name.partition('.')[0], 'not installed')})")
         for heading, value in fact.items():
-            out.print(f"    {heading:<12} {escape(value)}", soft_wrap=True)
+            out.print(Padding(Text(f"{heading:<12} {value}"), (0, 0, 0, 4)))
 
 
 def show(
-    case: CaseArgument, cases: CasesOption = None, dtype: Annotated[str, typer.Option(help="Only this dtype.")] = ""
+    case: CaseArgument,
+    cases: CasesOption = None,
+    dtype: Annotated[str, typer.Option(help="Only this dtype.")] = "",
+    as_json: Json = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     if cases is None and case.startswith(HARVESTED):
@@ -73,13 +78,18 @@ def show(
         found, ledger = load_suite(cases)
     wanted = case_named(found, case)
     here, _ = registry.installed()
-    _printcase_named(wanted)
     asker = Suite(Oracle(), ledger)
-    for chosen in wanted.dtypes:
-        if dtype and chosen != dtype:
-            continue
-        for reduction in wanted.reductions:
-            _print_answers(wanted, chosen, reduction, plan([wanted], here), asker)
+    asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
+    items = plan([wanted], here)
+    if as_json:
+        answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
+        numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
+                   for number in digits.published(wanted)]  # fmt: skip
+        out.facts("show", {**_case_facts(wanted), "answers": answers, "published": numbers})
+        return
+    _printcase_named(wanted)
+    for chosen, reduced in asked:
+        _print_answers(wanted, chosen, reduced, items, asker)
     for number in digits.published(wanted):
         verdict = "holds" if number.holds else f"does not hold: {number.exact}"
         out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
@@ -108,6 +118,7 @@ def lint(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     where = shipped() if folder is None else folder
@@ -119,12 +130,17 @@ def lint(
     checked, wrong = read_cases(where, generate=True)
     wrong += [error for case in checked for error in digits.wrong_digits(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
+    covered = coverage(checked, registry.functions())
+    if as_json:
+        names = ("path", "line", "column", "where", "message", "advice")
+        told = [{name: getattr(problem, name) for name in names} for problem in problems]
+        out.facts("lint", {"folder": str(where), "cases": len(checked), "problems": told, "coverage": str(covered)})
+        raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
-    covered = coverage(checked, registry.functions())
     out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
     if not problems:
-        out.print(escape(str(covered)), soft_wrap=True)
+        out.print(Text(str(covered)))
     raise typer.Exit(USAGE if problems else 0)
 
 
@@ -146,9 +162,9 @@ def _case_facts(case: Case) -> dict[str, Any]:
 
 
 def _printcase_named(case: Case) -> None:
-    out.print(f"[bold]{case.id}[/]  {case.digest}  {case.path}:{case.line}", soft_wrap=True)
-    out.print(escape(case.why), soft_wrap=True)
-    out.print(f"{case.loss} loss of {case.given}, {case.target} targets; {escape(case.source)}", soft_wrap=True)
+    out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
+    out.print(Text(case.why))
+    out.print(Text(f"{case.loss} loss of {case.given}, {case.target} targets; {case.source}"))
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
     out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
     for name in case.options.names():
@@ -160,6 +176,14 @@ def _printcase_named(case: Case) -> None:
 
 def _array(values: Any) -> str:
     return escape(nested(values)) if values.size <= 60 else f"{values.dtype} of shape {values.shape}"
+
+
+def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> dict[str, Any]:
+    """The exact answer to 20 digits, and the row of every function, as builtin values."""
+    exact = oracle.digits(suite.problem_of(case, dtype, reduction), count=20)
+    rows = [asker.assess(item).row for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
+    said = exact if isinstance(exact, str | list) else want_of(exact)
+    return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
 
 
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:

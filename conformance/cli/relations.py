@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -85,7 +84,7 @@ def _broken(finding: Finding) -> bool:
 
 def _print(findings: list[Finding], as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps([shown.row(finding) for finding in findings]))
+        out.json([shown.row(finding) for finding in findings])
         return
     broken = list(filter(_broken, findings))
     for finding in broken[:BROKEN]:

@@ -6,11 +6,13 @@ import contextlib
 import functools
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
 
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
@@ -22,6 +24,7 @@ from conformance.cli.shared import (
     UNEXPECTED,
     USAGE,
     CasesOption,
+    Json,
     err,
     out,
     progress,
@@ -33,7 +36,7 @@ from conformance.errors import UserError
 from conformance.harvest.corpus import load_harvest
 from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
-from conformance.suite import Row, load_suite
+from conformance.suite import Row, id_of, load_suite
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
@@ -83,6 +86,7 @@ def run(
     sources: Annotated[
         list[str] | None, typer.Option("--source", metavar="SOURCE", help="Harvest this one only; may be repeated.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
     started = time.time()
@@ -130,15 +134,8 @@ def run(
     written = running.write(
         folder, results, planned, started, corpus.cases, stage.missing, f"-k {keyword}" if keyword else "", stopped
     )
-    _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
-    for failure in failures[:FAILURES]:
-        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
-    if len(rows) < planned:
-        more = f"{stopped}; " if stopped else ""
-        more += f"{len(failures)} could not be asked; " if failures else ""
-        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
-        raise typer.Exit(INTERRUPTED if stopped else USAGE)
-    if accepted is not None:
+    check = None
+    if accepted is not None and len(rows) == planned:
         chosen = compiled(keyword) if keyword else None
         asked_for = {item.id for item in items}
         asked = audit.Asked(
@@ -148,10 +145,46 @@ def run(
             ),
         )
         check = audit.check(accepted, results, asked, str(baseline))
-        for line in check.lines():
+    if as_json:
+        out.facts("run", _facts(rows, results, planned, written, stopped, failures, check))
+    else:
+        _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
+    for failure in failures[:FAILURES]:
+        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
+    if len(rows) < planned:
+        more = f"{stopped}; " if stopped else ""
+        more += f"{len(failures)} could not be asked; " if failures else ""
+        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
+        raise typer.Exit(INTERRUPTED if stopped else USAGE)
+    if check is not None:
+        for line in () if as_json else check.lines():
             out.print(escape(line), soft_wrap=True)
         raise typer.Exit(0 if check.ok else UNEXPECTED)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
+
+
+def _facts(
+    rows: list[Row],
+    results: pd.DataFrame,
+    planned: int,
+    written: Path,
+    stopped: str,
+    failures: list[NotAsked],
+    check: audit.Check | None,
+) -> dict[str, Any]:
+    """How a run ended: where its report is, how many rows of which kind, and every row that is unexpected or stale."""
+    counted = {name: {str(key): int(count) for key, count in results[name].value_counts().items()}
+               for name in ("status", "expected")}  # fmt: skip
+    return {
+        "report": str(written),
+        "planned": planned,
+        "finished": len(rows),
+        "interrupted": stopped,
+        **counted,
+        "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
+        "not_asked": list(map(str, failures)),
+        "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
+    }
 
 
 def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
@@ -167,18 +200,22 @@ def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
 def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
     for row in surprising[:SURPRISES]:
-        out.print(f"[bold]{row['expected']}[/] {escape(_headline(row))}", soft_wrap=True)
+        name, why, call = _headline(row)
+        out.print(f"[bold]{row['expected']}[/] {escape(name)}", soft_wrap=True)
+        out.print(Padding(Text(why), (0, 0, 0, 4)))
+        if call:
+            out.print(f"    {escape(call)}", soft_wrap=True)
     if len(surprising) > SURPRISES:
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
     if rows:
         out.print(report.status_table(results))
         for line in running.closing_lines(rows, planned, cases):
-            out.print(escape(line), soft_wrap=True)
+            out.print(Text(line))
     out.print(f"report: {written}", soft_wrap=True)
 
 
-def _headline(row: Row) -> str:
+def _headline(row: Row) -> tuple[str, str, str]:
+    """(what a row is of, why it is unexpected, the call)."""
     if not row["case"]:
-        return f"{row['environment']}: {row['explanation']}"
-    name = f"{row['function']}-{row['case']}-{row['dtype']}-{row['reduction']}"
-    return f"{name} ({row['version']}): {row['explanation']}\n    {shortened(row['call'])}"
+        return row["environment"], row["explanation"], ""
+    return f"{id_of(row)} ({row['version']})", row["explanation"], shortened(row["call"])

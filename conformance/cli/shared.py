@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from conformance import registry
 from conformance.case import Case
+from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.selection import SelectionError, compiled, substring_of
 from conformance.suite import Item, plan
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """A console that text from case files, ledgers, frameworks and reports can neither colour nor clear."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def facts(self, command: str, facts: Mapping[str, Any]) -> None:
+        """What a command found, for machines: an object whose `schema` is `conformance.<command>/1`, and the facts.
+
+        Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key keeps its meaning
+        as long as the number at the end of `schema` stays; there may be more keys.
+        """
+        self.json(
+            {"schema": f"conformance.{command}/{SCHEMA}", **{name: _finite(fact) for name, fact in facts.items()}}
+        )
+
+    def json(self, facts: Any) -> None:
+        """Facts as JSON in ASCII."""
+        self.print(json.dumps(facts, indent=2), markup=False, soft_wrap=True)
+
+
+out = Terminal(highlight=False, soft_wrap=False)
+err = Terminal(stderr=True, highlight=False)
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
+SCHEMA = 1
+"""Version of what `--json` prints; raised where a key gets another meaning."""
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""
 CasesOption = Annotated[
@@ -31,6 +60,14 @@ CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Level(StrEnum):

@@ -8,7 +8,8 @@ advice in it was followed once before it is given.
 
 from conformance.explaining.explain import explain
 from conformance.explaining.explanation import Explanation
+from conformance.explaining.paged import explained
 from conformance.explaining.shown import as_data, markdown, terminal
 from conformance.explaining.words import meaning
 
-__all__ = ["Explanation", "as_data", "explain", "markdown", "meaning", "terminal"]
+__all__ = ["Explanation", "as_data", "explain", "explained", "markdown", "meaning", "terminal"]

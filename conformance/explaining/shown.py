@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from conformance.explaining.explanation import Explanation
 from conformance.explaining.told import Code, Formula, Heading, Prose, told
-from conformance.report.frames import printable
+from conformance.printing import printable
 from conformance.report.markdown import code, plain
 
 WIDTH = 80

@@ -27,6 +27,7 @@ from conformance.domain import examine, numpy_info
 from conformance.known import RELATION, Known, Ledger
 from conformance.oracle import Exact, divisor
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.printing import printable
 from conformance.relations.relation import Floats, Relation, Restated
 from conformance.rows import refused, rows
 from conformance.suite import Item, Performer, bridged, rule_of, unsupported
@@ -230,7 +231,7 @@ class Finding:
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)
         ]
         lines.append(f'  again      conformance relations -k "{self.instance.id.replace("-", " and ")}"')
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def check(instance: Instance, performer: Performer, ledger: Ledger) -> Finding:
@@ -289,6 +290,8 @@ def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outc
     dtype = statement.whole.handed.dtype
     exactly = np.zeros(expected.shape)
     comparison = compare(whole.value, Exact(expected, exactly, exactly), allowed, dtype, whole.dtype)
+    if instance.relation.again and comparison.within and not np.array_equal(whole.value, follows, equal_nan=True):
+        return "it is not deterministic: asked again, it returned another number", comparison, follows
     return comparison.why, comparison, follows
 
 

@@ -93,5 +93,11 @@ RELATIONS = (
     Relation(
         "narrow_labels", "Labels are the same numbers in any integer type.", takes_narrow_labels, with_narrow_labels
     ),
-    Relation("asked_again", "A call leaves nothing behind for the next.", always, asked_in_between, again=True),
+    Relation(
+        "asked_again",
+        "A call leaves nothing behind for the next, which returns the same to the last bit.",
+        always,
+        asked_in_between,
+        again=True,
+    ),
 )

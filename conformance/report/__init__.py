@@ -4,15 +4,16 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 """
 
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
-from conformance.report.files import ReportError, check_writable, read, write
+from conformance.report.files import ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
-from conformance.report.page import page, problems
+from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.run import RunInfo, fingerprint
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
 __all__ = [
     "FUNCTION_COLUMNS",
+    "Beside",
     "ReportError",
     "RunInfo",
     "agreement_matrix",
@@ -30,6 +31,8 @@ __all__ = [
     "pairs",
     "problems",
     "read",
+    "rewrite_page",
+    "sizes",
     "status_table",
     "summary",
     "write",

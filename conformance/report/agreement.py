@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +38,8 @@ DISCREPANCY_COLUMNS = (
 )  # fmt: skip
 CHUNK = 1 << 18
 """Elements compared at a time, to bound memory."""
+_decoded = json.JSONDecoder().decode
+_NOTHING = np.zeros(0)
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What the subtractions and sums made here, in float64, may add to a comparison, relative to the budget."""
 
@@ -63,6 +64,12 @@ class _Values:
     has_definition: Flags
     right: Flags
 
+    def take(self, rows: Integers) -> _Values:
+        """Some of the rows, in this order."""
+        flags = {name: getattr(self, name)[rows] for name in ("has_reference", "has_definition", "right")}
+        shapes = [self.shapes[row] for row in rows.tolist()]
+        return dataclasses.replace(self, shapes=shapes, start=self.start[rows], size=self.size[rows], **flags)
+
     def as_definition(self) -> _Values:
         """The definition in the place of the functions: what it answers, without an error of its own."""
         zero = np.zeros_like(self.budget)
@@ -85,7 +92,7 @@ class _Comparison:
     where: npt.NDArray[Any]
 
 
-def pairs(results: pd.DataFrame) -> pd.DataFrame:
+def pairs(results: pd.DataFrame, parsed: _Values | None = None) -> pd.DataFrame:
     """Every problem's functions, two by two: one line per unordered pair that returned or raised.
 
     relation:
@@ -100,11 +107,14 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
         difference, in the worst element, whose index is `where`; NaN where nothing was compared.
         A row without a budget of its own is allowed what the other is; two such rows must be equal.
     conventions: `function: choices` of both, less what they have in common.
+    parsed: `parse` of the results, where somebody has it.
     """
+    results = results.reset_index(drop=True)
     answered = results[(results["got"] != "") | (results["exception"] != "")]
-    rows = answered.sort_values([*PROBLEM, "function", "environment", "version"], kind="stable", ignore_index=True)
+    rows = answered.sort_values([*PROBLEM, "function", "environment", "version"], kind="stable")
+    values = (parse(results) if parsed is None else parsed).take(rows.index.to_numpy())
+    rows = rows.reset_index(drop=True)
     a, b = _two_by_two(rows)
-    values = _parse(rows)
     raised = rows["got"].eq("").to_numpy()
     shape = pd.factorize(np.array(values.shapes, dtype=object))[0]
     returned = ~raised[a] & ~raised[b]
@@ -127,24 +137,25 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
     undefined = (status[a] == "undefined") | (status[b] == "undefined")
     differ = np.ones(count, dtype=bool)
     differ[comparable] = False
-    conditions = [agree, undefined, explained, differ]
-    relation = np.select(conditions, ["agree", "undefined", "explained", "incomparable"], "unexplained")
+    conditions = {"agree": agree, "undefined": undefined, "explained": explained, "incomparable": differ}
+    numbered = [RELATIONS.index(name) for name in conditions]
+    relation = np.select(list(conditions.values()), numbered, RELATIONS.index("unexplained"))
     for name in ("semantic", "numeric"):
         numbers[name][undefined] = np.nan
 
-    names = _labels(rows)
-    tell = _Teller(rows, names, values.shapes, raised)
+    labels = _labels(rows)
+    tell = _Teller(rows, labels.tolist(), values.shapes, raised)
     conventions = np.full(count, "", dtype=object)
     explanation = np.full(count, "", dtype=object)
-    for index in np.flatnonzero((relation != "agree") | (raised[a] & raised[b])):
+    for index in np.flatnonzero(~agree | (raised[a] & raised[b])):
         i, j = int(a[index]), int(b[index])
         conventions[index] = tell.conventions(i, j)
-        explanation[index] = tell.explanation(str(relation[index]), i, j, bool(overflow[index]))
+        explanation[index] = tell.explanation(RELATIONS[relation[index]], i, j, bool(overflow[index]))
     table = {
-        **{name: rows[name].to_numpy(dtype=object)[a] for name in PROBLEM},
-        "function_a": names[a],
-        "function_b": names[b],
-        "relation": relation.astype(object),
+        **{name: rows[name].array.take(a) for name in PROBLEM},
+        "function_a": labels.array.take(a),
+        "function_b": labels.array.take(b),
+        "relation": pd.array(list(RELATIONS), dtype="str").take(relation),
         **numbers,
         "conventions": conventions,
         "explanation": explanation,
@@ -163,15 +174,16 @@ def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
     return matrix.rename_axis(index=None, columns=None)
 
 
-def discrepancies(results: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def discrepancies(results: pd.DataFrame, pairs: pd.DataFrame, parsed: _Values | None = None) -> pd.DataFrame:
     """What is not plainly in agreement, worst first: functions with the definition, and pairs with each other.
 
     kind: `function` or `pair`.  status: a function's status or a pair's relation.  difference, semantic,
     numeric: as in `pairs`, where a function's partner is the definition.  ratio: |difference| / allowed.
     A pair has no version, got, want, call, expected or known; a function has no function_b.
     """
-    rows = results[failing(results) | results["status"].eq("diverges")].reset_index(drop=True)
-    values = _parse(rows)
+    chosen = np.flatnonzero((failing(results) | results["status"].eq("diverges")).to_numpy())
+    rows = results.iloc[chosen].reset_index(drop=True)
+    values = parse(rows) if parsed is None else parsed.take(chosen)
     returned = np.flatnonzero((rows["got"] != "").to_numpy() & values.has_definition)
     compared = _compare(values, values.as_definition(), returned, returned)
     functions = rows.rename(columns={"budget": "allowed"}).assign(kind="function", function_b="")
@@ -221,12 +233,12 @@ def _two_by_two(rows: pd.DataFrame) -> tuple[Integers, Integers]:
     return (np.concatenate(a), np.concatenate(b)) if corners else (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def _labels(rows: pd.DataFrame) -> npt.NDArray[Any]:
+def _labels(rows: pd.DataFrame) -> pd.Series:
     """Names of functions; with environment and version where a problem was put to the same one several times."""
     again = rows.duplicated([*PROBLEM, "function"], keep=False)
     several = rows["function"].isin(rows.loc[again, "function"])
     longer = rows["function"] + " (" + rows["environment"] + ", " + rows["version"] + ")"
-    return longer.where(several, rows["function"]).to_numpy(dtype=object)
+    return longer.where(several, rows["function"])
 
 
 def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integers) -> Flags:
@@ -240,30 +252,34 @@ def _documented(status: npt.NDArray[Any], raised: Flags, a: Integers, b: Integer
 # Text columns to numbers
 
 
-def _parse(rows: pd.DataFrame) -> _Values:
+def parse(rows: pd.DataFrame) -> _Values:
+    """The numbers in the text columns of rows."""
     read = functools.cache(_array)
-    empty = np.zeros(0)
+    named = functools.cache(_shape)
+    missing = functools.cache(lambda size: np.full(size, np.nan))
     shapes: list[str] = []
     flat: dict[str, list[Floats]] = {"got": [], "reference": [], "definition": [], "budget": []}
     has_reference, has_definition = [], []
     columns = ("got", "want", "want_by_convention", "budget", "budgets", "where")
     cells = zip(*(rows[name].tolist() for name in columns), strict=True)
     for got, want, by_convention, budget, budgets, where in cells:
-        value = _array(got)
-        shapes.append("" if value is None else _shape(value, where))
-        value = empty if value is None else value
-        definition = _fitting(read(want), value)
-        reference = _fitting(read(by_convention), value) if by_convention else definition
-        allowed = _fitting(read(budgets), value) if budgets else None
-        has_reference.append(reference is not None)
-        has_definition.append(definition is not None)
-        missing = np.full(value.size, np.nan)
-        flat["got"].append(value.reshape(-1))
-        flat["reference"].append(missing if reference is None else reference)
-        flat["definition"].append(missing if definition is None else definition)
-        flat["budget"].append(np.full(value.size, budget) if allowed is None else allowed)
+        shape, value = read(got)
+        shapes.append("" if shape is None else named(shape, where))
+        own, definition = read(want)
+        defined = own == shape is not None
+        referred, reference = defined, definition
+        if by_convention:
+            own, reference = read(by_convention)
+            referred = own == shape is not None
+        own, allowed = read(budgets) if budgets else (None, _NOTHING)
+        has_reference.append(referred)
+        has_definition.append(defined)
+        flat["got"].append(value)
+        flat["reference"].append(reference if referred else missing(value.size))
+        flat["definition"].append(definition if defined else missing(value.size))
+        flat["budget"].append(allowed if own is not None and own == shape else np.repeat(budget, value.size))
     size = np.array([len(part) for part in flat["got"]], dtype=np.int64)
-    joined = {name: np.concatenate(parts) if parts else empty for name, parts in flat.items()}
+    joined = {name: np.concatenate(parts) if parts else _NOTHING for name, parts in flat.items()}
     return _Values(
         shapes,
         np.cumsum(size) - size,
@@ -275,25 +291,22 @@ def _parse(rows: pd.DataFrame) -> _Values:
     )
 
 
-def _array(text: str) -> Floats | None:
-    """The numbers in a cell: a scalar, or a JSON array; None where it holds none."""
+def _array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
+    """(shape, numbers) of a cell: a scalar, or a JSON array; None and nothing where it holds none."""
     if text.startswith("["):
-        return np.array(json.loads(text), dtype=np.float64)
+        array = np.array(_decoded(text), dtype=np.float64)
+        return array.shape, array.reshape(-1)
     try:
-        return np.array(float(text))
+        return (), np.array([float(text)])
     except ValueError:
-        return None
+        return None, _NOTHING
 
 
-def _fitting(array: Floats | None, value: Floats) -> Floats | None:
-    return array.reshape(-1) if array is not None and array.shape == value.shape else None
-
-
-def _shape(value: Floats, where: str) -> str:
+def _shape(shape: tuple[int, ...], where: str) -> str:
     """The shape as text.  An array that was thinned for the report has lost it; `where` still has its rank."""
-    rank = where.count(",") + 1 if where else value.ndim
-    thinned = value.shape == (SHOWN,) and rank > 1
-    return f"{SHOWN} elements out of rank {rank}" if thinned else str(value.shape)
+    rank = where.count(",") + 1 if where else len(shape)
+    thinned = shape == (SHOWN,) and rank > 1
+    return f"{SHOWN} elements out of rank {rank}" if thinned else str(shape)
 
 
 # Numbers to relations
@@ -433,23 +446,15 @@ def _index(shape: str, element: int) -> str:
 class _Teller:
     """Puts into words why two rows differ."""
 
-    def __init__(self, rows: pd.DataFrame, names: npt.NDArray[Any], shapes: list[str], raised: Flags) -> None:
+    def __init__(self, rows: pd.DataFrame, names: list[str], shapes: list[str], raised: Flags) -> None:
         self.names, self.shapes, self.raised = names, shapes, raised
         columns = ("convention", "explanation", "exception", "status", "dtype")
         self.convention, self.why, self.exception, self.status, self.dtype = (rows[name].tolist() for name in columns)
-        self.choices: Callable[[str], tuple[str, ...]] = functools.cache(
-            lambda text: tuple(text.split("; ")) if text else ()
-        )
+        self._choices = functools.cache(_told_apart)
 
     def conventions(self, a: int, b: int) -> str:
         """`function: choices` of both, less the choices that both make."""
-        sides = []
-        for one, other in ((a, b), (b, a)):
-            shared = self.choices(self.convention[other])
-            own = [text for text in self.choices(self.convention[one]) if text not in shared or "bridge" in text]
-            if own:
-                sides.append(f"{self.names[one]}: {'; '.join(own)}")
-        return " | ".join(sides)
+        return self._choices(self.names[a], self.convention[a], self.names[b], self.convention[b])
 
     def explanation(self, relation: str, a: int, b: int, overflow: bool) -> str:
         if self.raised[a] and self.raised[b]:
@@ -481,3 +486,13 @@ class _Teller:
         if self.shapes[a] != self.shapes[b]:
             return f"{self.names[a]} has shape {self.shapes[a]}, {self.names[b]} {self.shapes[b]}"
         return ""
+
+
+def _told_apart(name_a: str, convention_a: str, name_b: str, convention_b: str) -> str:
+    sides = []
+    for name, one, other in ((name_a, convention_a, convention_b), (name_b, convention_b, convention_a)):
+        shared = set(other.split("; "))
+        own = [text for text in one.split("; ") if text and (text not in shared or "bridge" in text)]
+        if own:
+            sides.append(f"{name}: {'; '.join(own)}")
+    return " | ".join(sides)

@@ -13,8 +13,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,17 @@ from conformance.errors import UserError
 from conformance.report import agreement
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
-from conformance.report.page import page
+from conformance.report.page import Beside, page
 from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
 RUN = "run.json"
 RESULTS = ("results.parquet", "results.csv")
+_SPECIAL = re.compile('[",\r\n]')
+FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+"""What a report consists of beside its `run.json`."""
+MOST_BYTES, MOST_UNPACKED, MOST_SAID = 2**31, 2**33, 2**26
+"""Bytes of a file that is read, of what a Parquet file unpacks to, and of a `run.json`."""
 NAMED = 20
 """Rows that an error names when all of them are lost."""
 
@@ -74,23 +81,23 @@ def write(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    problems: Mapping[str, str] | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Write a report into `folder` and return what `run.json` says.
 
-    results: a `frame`.  published: see `summary`.  problems: see `page`.  Where the folder fails, for
+    results: a `frame`.  published: see `summary`.  beside: see `page`.  Where the folder fails, for
     instance because the disk is full, everything is written into a temporary folder instead, and the
     ReportError names both.
     """
     numbers = list(published)
     try:
-        return _write(folder, results, run, numbers, problems)
+        return _write(folder, results, run, numbers, beside)
     except OSError as error:
         failure = error
     what = f"the report cannot be written ({_reason(failure)})"
     try:
         refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(refuge, results, run, numbers, problems)
+        _write(refuge, results, run, numbers, beside)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
         raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
@@ -102,7 +109,7 @@ def _write(
     results: pd.DataFrame,
     run: RunInfo,
     published: list[Mapping[str, Any]],
-    problems: Mapping[str, str] | None,
+    beside: Beside | None,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)
@@ -113,16 +120,32 @@ def _write(
         digests[name] = hashlib.sha256(content).hexdigest()
 
     # The rows first: whatever goes wrong with what is made of them, they are kept.
-    keep("results.csv", _csv(results))
-    keep("results.parquet", _parquet(results))
-    pairs = agreement.pairs(results)
+    with ThreadPoolExecutor(1) as beside_it:
+        packed = beside_it.submit(_parquet, results)  # which compresses without Python's lock
+        keep("results.csv", _csv(results))
+        keep("results.parquet", packed.result())
+    parsed = agreement.parse(results)
+    pairs = agreement.pairs(results, parsed)
     keep("pairs.parquet", _parquet(pairs))
-    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
+    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
     keep("summary.md", summary(results, pairs, run, published).encode())
-    keep("index.html", page(results, run, published, problems).encode())
+    keep("index.html", page(results, run, published, beside).encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
+
+
+def rewrite_page(folder: Path, text: str) -> None:
+    """Put another page into a report that is there; raises ReportError."""
+    record = _run(folder)
+    content = text.encode()
+    record["files"]["index.html"] = hashlib.sha256(content).hexdigest()
+    try:
+        (folder / RUN).unlink()
+        put(folder, "index.html", content)
+        put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ReportError(folder, f"cannot be written ({_reason(error)})", "name a file with --output") from error
 
 
 def put(folder: Path, name: str, content: bytes) -> None:
@@ -137,9 +160,23 @@ def put(folder: Path, name: str, content: bytes) -> None:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    texts = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{name: [guarded(text) for text in table[name].tolist()] for name in texts})
-    return safe.to_csv(index=False, lineterminator="\n").encode()
+    """What `csv.writer` would write, each distinct cell made once: most texts are there many times."""
+    columns = [_cells(table[name]) for name in table.columns]
+    lines = [",".join(map(_quoted, table.columns)), *map(",".join, zip(*columns, strict=True)), ""]
+    return "\n".join(lines).encode()
+
+
+def _cells(column: pd.Series) -> list[str]:
+    values = column.tolist()
+    if pd.api.types.is_float_dtype(column.dtype):
+        return ["" if value != value else repr(value) for value in values]
+    known = {text: _quoted(guarded(text)) for text in set(values)}
+    return [known[text] for text in values]
+
+
+def _quoted(text: str) -> str:
+    """A CSV cell, in quotes where it needs them."""
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -158,7 +195,7 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "'")
 
 
 def _formula(text: str) -> bool:
@@ -204,31 +241,67 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if results is None:
         advice = "name the folder of a report, or one of these files"
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
-    table = pd.read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
-    if "quantity" not in table.columns:  # a report from before gradients were compared
-        table = table.assign(quantity="loss")
-    if absent := [name for name in COLUMNS if name not in table.columns]:
-        raise ReportError(results, f"has no column {', '.join(absent)}", "read it with the version that wrote it")
-    return typed(table, FLOATS), run
+    try:
+        table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
+        if "quantity" not in table.columns:  # a report from before gradients were compared
+            table = table.assign(quantity="loss")
+        if absent := [name for name in COLUMNS if name not in table.columns]:
+            advice = "read it with the version that wrote it"
+            raise ReportError(results, f"has no column {', '.join(absent)}", advice)
+        return typed(table[[name for name in table.columns if name in COLUMNS]].fillna(_missing(table)), FLOATS), run
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
+        raise ReportError(results, what, "run the suite again") from error
+
+
+def _missing(table: pd.DataFrame) -> dict[str, str]:
+    return {name: "" for name in table.columns if name not in FLOATS}
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    """The table in a Parquet file that says of itself that it fits into memory."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as said:
+        whole = sum(said.metadata.row_group(number).total_byte_size for number in range(said.num_row_groups))
+        if whole > MOST_UNPACKED or said.metadata.num_columns > 10 * len(COLUMNS):
+            raise ReportError(file, f"unpacks to {whole} bytes, more than {MOST_UNPACKED}", "split the run into parts")
+    return pd.read_parquet(file)
 
 
 def _run(folder: Path) -> dict[str, Any]:
     file = folder / RUN
     again = "run the suite again"
     try:
+        _check_size(file, MOST_SAID)
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", again) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(file, f"cannot be read ({error})", again) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
+    for name, digest in run["files"].items():
+        if name not in FILES or not isinstance(digest, str):
+            raise ReportError(file, f"names {str(name)[:100]!r}, which is no file of a report", again)
+    try:
+        RunInfo.of(run).check()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ReportError(file, f"does not describe a run ({error})", again) from error
     return run
+
+
+def _check_size(file: Path, most: int) -> None:
+    """Raises ReportError for a file that is larger than any report's."""
+    size = file.stat().st_size
+    if size > most:
+        raise ReportError(file, f"has {size} bytes, more than {most}", "split the run into parts")
 
 
 def _digest(file: Path) -> str:
     try:
+        _check_size(file, MOST_BYTES)
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise ReportError(file, f"cannot be read ({_reason(error)})", "name the folder of a report") from error
@@ -245,4 +318,4 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "write"]
+__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "rewrite_page", "unguarded", "write"]

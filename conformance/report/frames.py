@@ -6,19 +6,18 @@ order in which rows were made does not show.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from conformance.printing import printable
 from conformance.suite import COLUMNS, Row
 from conformance.verdict import FAILING, STATUSES
 
 FLOATS = frozenset({"error", "budget", "ratio", "ulps"})
 """Columns of `frame` that are float64, NaN where a row has none; the others are strings."""
 ORDER = ("case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -27,10 +26,15 @@ def frame(rows: Iterable[Row]) -> pd.DataFrame:
     Control characters and lone surrogates, which an exception's message may hold and a file may not,
     stand as their escapes.
     """
-    cleaned = [{name: _cell(name, row.get(name)) for name in COLUMNS} for row in rows]
-    # Every column is a key, so that rows which are alike in ORDER still have one order.
-    cleaned.sort(key=lambda row: (*(row[name] for name in ORDER), *map(str, row.values())))
-    return typed(pd.DataFrame(cleaned, columns=list(COLUMNS)), FLOATS)
+    made = list(rows)
+    columns = {name: _column(name, [row.get(name) for row in made]) for name in COLUMNS}
+    keys: list[tuple[Any, ...]] = list(zip(*(columns[name] for name in ORDER), strict=True))
+    if len(set(keys)) < len(keys):
+        # Every column is a key, so that rows which are alike in ORDER still have one order.
+        rest = zip(*(map(str, column) for column in columns.values()), strict=True)
+        keys = [(*key, *more) for key, more in zip(keys, rest, strict=True)]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return typed(pd.DataFrame({name: [column[i] for i in order] for name, column in columns.items()}), FLOATS)
 
 
 def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
@@ -39,17 +43,12 @@ def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     return table.astype(dtypes).reset_index(drop=True)
 
 
-def printable(text: str) -> str:
-    r"""Text with control characters, but not tabs and newlines, as escapes: `\x1b`."""
-    if text.isprintable():
-        return text
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
-
-
-def _cell(name: str, value: Any) -> Any:
+def _column(name: str, values: list[Any]) -> list[Any]:
     if name in FLOATS:
-        return float("nan") if value is None else float(value)
-    return "" if value is None else printable(str(value))
+        return [float("nan") if value is None else float(value) for value in values]
+    texts = ["" if value is None else str(value) for value in values]
+    clean = {text: printable(text) for text in set(texts)}
+    return [clean[text] for text in texts]
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:

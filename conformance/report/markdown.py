@@ -12,8 +12,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.printing import printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
-from conformance.report.frames import counts, labelled, largest_ratios, printable
+from conformance.report.frames import counts, labelled, largest_ratios
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 

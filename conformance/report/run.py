@@ -66,6 +66,26 @@ class RunInfo:
         said |= {name: tuple(record.get(name, ())) for name in ("missing", "shards", "published")}
         return cls(**said)
 
+    def check(self) -> None:
+        """Raise TypeError for what another kind of value was written for; a file may say anything."""
+        kinds: dict[str, type | tuple[type, ...]] = {
+            "planned": int, "versions": Mapping, "interrupted": str, "started": str, "duration": (int, float),
+            "coverage": str, "host": Mapping, "suite": str, "selected": str, "partial": str,
+        }  # fmt: skip
+        wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
+        texts = {
+            "versions": [*self.versions, *self.versions.values()] if "versions" not in wrong else [],
+            "host": [*self.host, *self.host.values()] if "host" not in wrong else [],
+            "missing": self.missing,
+            "shards": self.shards,
+        }
+        wrong += [name for name, found in texts.items() if not all(isinstance(text, str) for text in found)]
+        needed = {"case", "value", "exact", "holds", "source"}
+        if not all(isinstance(number, Mapping) and needed <= set(number) for number in self.published):
+            wrong.append("published")
+        if wrong:
+            raise TypeError(f"it says {', '.join(wrong)} in another way")
+
     def complete(self, finished: int) -> bool:
         """Whether nothing is missing when so many rows were finished."""
         return not self.interrupted and not self.partial and finished == self.planned

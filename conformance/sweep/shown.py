@@ -20,6 +20,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.errors import UserError
 from conformance.report.files import guarded, put
 from conformance.report.markdown import table as markdown_table
 from conformance.report.run import host
@@ -55,6 +56,42 @@ def write(folder: Path, lines: Sequence[Line], means: Sequence[Line], about: dic
         put(folder, name, text.encode())
     if means and lines:
         put(folder, "sweep-means.csv", as_csv(means, lengths.COLUMNS).encode())
+
+
+class SweepError(UserError):
+    """A sweep's file cannot be read: which, and why."""
+
+
+PAGED = (
+    "function", "version", "dtype", "case", "given", "target", "label", "region", "exhaustive", "status", "expected",
+    "count", "disagrees", "convention", "ulps", "ulps_at", "ulps_at_hex", "ulps_got", "ulps_want", "ratio", "ratio_at",
+    "ratio_at_hex", "ratio_got", "ratio_want", "histogram", "why", "known", "call",
+)  # fmt: skip
+PAGED_MEANS = (
+    "function", "version", "dtype", "given", "target", "length", "status", "expected", "ulps", "ratio", "convention",
+    "call",
+)  # fmt: skip
+"""What a report's page shows of a line."""
+
+
+def read(folder: Path) -> tuple[list[Line], list[Line]]:
+    """(lines, means) of a folder's `sweep.json`, as far as a page shows them; raises SweepError."""
+    file = folder / FILES[0]
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SweepError(f"{file} cannot be read ({error}); make one with `conformance sweep --report`") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise SweepError(f"{file} is not a sweep in format {FORMAT}; read it with the version that wrote it")
+    parts = []
+    for name, columns in (("lines", PAGED), ("means", PAGED_MEANS)):
+        lines = found.get(name)
+        if not isinstance(lines, list) or not all(
+            isinstance(line, dict) and set(columns) <= set(line) for line in lines
+        ):
+            raise SweepError(f"{file} has no {name} as a sweep writes them; make it again")
+        parts.append([{column: line[column] for column in columns} for line in lines])
+    return parts[0], parts[1]
 
 
 def as_csv(lines: Sequence[Line], columns: Sequence[str]) -> str:

@@ -463,6 +463,19 @@ def test_a_release_that_cannot_be_had_is_stepped_around(library, corpus):
     assert "2.5: fake-losses==2.5: it cannot be resolved" in result.output
 
 
+def test_a_search_is_told_to_machines(library, corpus):
+    result = bisected(corpus, "1.0", "2.6", "--case", "binary/fake/clipped", "--json")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["schema"]) == (0, "conformance.bisect/1")
+    assert said["found"] == {"before": "1.1", "after": "2.0"}
+    assert said["documented"] == [NEW_DOCUMENTS]
+    assert {line["old_got"] != line["new_got"] for line in said["changes"]} == {True}
+    result = bisected(corpus, "2.0", "4", "--case", "binary/fake/plain", "--json")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["found"]) == (1, None)
+    assert len(said["tried"]) >= 2
+
+
 def test_an_end_that_cannot_be_had_moves_inwards(library, corpus):
     result = bisected(corpus, "2.5", "3.0", "--case", "binary/fake/plain")
     assert result.output.startswith("fake-losses 3.0 is the first release in which the answer is another, after 2.6")

@@ -9,8 +9,12 @@ import sys
 import pytest
 
 from conformance import cli, report
+from conformance.auditing import history
 from conformance.cli import compare
+from conformance.sweep import shown
+from conformance.sweep.lines import COLUMNS
 from conformance.tests.test_audit import BAD, EVIL, written
+from conformance.tests.test_page import blocks
 from conformance.tests.test_report import row
 
 
@@ -165,3 +169,49 @@ def test_the_commands_are_there_from_a_shell(sides):
     assert found.returncode == 1
     assert found.stdout.startswith("severity,kinds,cause,")
     assert found.stderr == ""
+
+
+def test_a_difference_is_a_page_with_both_sides(conformance, sides, tmp_path):
+    old, new = sides
+    status, _, told = conformance("diff", old, new, "--format", "html", "--output", tmp_path / "both.html")
+    assert (status, "1 regression, 1 note" in " ".join(told.split())) == (1, True)
+    said = blocks((tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert said["index"]["views"] == ["changes"]
+    first = said["beside"]["changes"][0]
+    assert (first["severity"], first["old_got"], first["new_got"]) == ("regression", "1.0", "5.0")
+
+
+def test_a_page_is_written_again_with_what_lies_beside_the_report(conformance, sides, tmp_path):
+    old, new = sides
+    step = dict.fromkeys(history.HEADER, "x") | {"framework": "torch", "answer": "'=1+1"}
+    (new / "history.csv").write_text(f"{','.join(step)}\n{','.join(step.values())}\n")
+    shown.write(new, lines_of_a_sweep(), (), {})
+    status, out, _ = conformance("page", new, "--against", old)
+    assert (status, "index.html" in out.replace("\n", "")) == (0, True)
+    results, record = report.read(new)  # which holds every file against its digest
+    assert len(results) == record["finished"] == 3
+    said = blocks((new / "index.html").read_text(encoding="utf-8"))
+    assert said["index"]["views"] == ["changes", "sweep", "history"]
+    assert said["beside"]["history"] == [step | {"answer": "=1+1"}]
+    assert said["beside"]["sweep"][0]["region"] == "zero"
+
+
+def lines_of_a_sweep():
+    line = dict.fromkeys(COLUMNS, "") | {"region": "zero", "count": 2, "histogram": [2], "case": "sweep/a/b/zero"}
+    return [line | {"ulps": 0.5, "ratio": 0.1, "label": 0, "status": "agrees", "disagrees": 0, "ulps_at": 0.0}]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, '{"format": 1, "lines": [1], "means": []}'])
+def test_a_sweep_that_is_none_is_refused_with_a_message(conformance, sides, text):
+    (sides[0] / "sweep.json").write_text(text)
+    status, _, told = conformance("page", sides[0])
+    assert status == 2
+    assert "sweep.json" in told.replace("\n", "")
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", f"{','.join(history.HEADER)}\n1,2\n", "\xff"])
+def test_a_history_that_is_none_is_refused_with_a_message(conformance, sides, text):
+    (sides[0] / "history.csv").write_text(text, encoding="latin-1")
+    status, _, told = conformance("page", sides[0])
+    assert status == 2
+    assert "history.csv" in told.replace("\n", "")

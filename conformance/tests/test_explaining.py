@@ -13,7 +13,7 @@ import typing
 import numpy as np
 import pytest
 
-from conformance import cli, explaining, oracle, registry
+from conformance import cli, explaining, oracle, registry, report
 from conformance.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.document import schema_line
@@ -511,3 +511,34 @@ def test_what_is_not_there_is_one_message_and_exit_status_2(conformance, argumen
     status, out, err = conformance(*arguments)
     assert (status, out) == (2, "")
     assert said in err
+
+
+# For a report's page
+
+
+def asked_of(of: Case, *losses):
+    """(a report's frame of a case, the frameworks, a suite), of functions that stand in."""
+    here = [miniatures.installed(*losses, differentiates=True)]
+    suite = Suite(Oracle(), Ledger())
+    return report.frame(suite.assess(item).row for item in plan([of], here)), here, suite
+
+
+def test_a_page_has_the_same_text_for_what_does_not_simply_agree():
+    of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
+    results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
+    found = explaining.explained(results, {of.id: of}, here, suite, 10)
+    assert list(found) == ["categorical/a/case,float32,mean,loss"]
+    own = list(told(explaining.explain(of, "float32", "mean", here, suite)))
+    assert [text for _, text, _ in found["categorical/a/case,float32,mean,loss"]] == [block.text for block in own]
+
+
+def test_a_page_asks_again_only_what_is_there_in_the_same_version_and_what_did_not_die():
+    of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
+    results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
+    for changed in (results.assign(version="another"), results.assign(status="crashed")):
+        (blocks,) = explaining.explained(changed, {of.id: of}, here, suite, 10).values()
+        assert "How the answer comes about" in [text for _, text, _ in blocks]
+        assert not any("miniature." in text for _, text, _ in blocks)
+    assert explaining.explained(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
+    assert explaining.explained(results, {}, here, suite, 10) == {}
+    assert explaining.explained(results, {of.id: of}, here, suite, 0) == {}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -386,3 +387,24 @@ def test_an_instance_is_called_by_what_it_is_about():
     )
     assert isinstance(instance, Instance)
     assert instance.id == "miniature.Categorical-asked_again-a/b/plain-float32-none"
+
+
+class Unsteady(miniatures.Categorical):
+    """Every other result is one unit in the last place larger, which any budget allows."""
+
+    calls: ClassVar[list[int]] = []
+
+    def reduced(self, loss, weight, kept):
+        result = super().reduced(loss, weight, kept)
+        self.calls.append(1)
+        return np.nextafter(result, np.inf, dtype=loss.dtype) if len(self.calls) % 3 == 0 else result
+
+
+def test_a_function_that_is_not_deterministic_is_found_whatever_its_budget():
+    chosen = relations.instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
+    findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
+    assert {finding.why for finding in findings} >= {"it is not deterministic: asked again, it returned another number"}
+    steady = relations.instances(
+        [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
+    )
+    assert not any(relations.check(instance, perform, Ledger()).why for instance in steady)

@@ -17,12 +17,14 @@ import pytest
 from conformance import report
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
+from conformance.report.page import beside as packing_beside
 from conformance.suite import COLUMNS
 from conformance.tests.test_report import INF, NAN, raised, row
 from conformance.verdict import STATUSES
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
 VIEWS = ("matrix", "causes", "errors", "known_view", "table")
+BESIDE = ("changes", "sweep", "history")
 LINK = "javascript:document.title='owned' (https://example.org/a?b=1&c=2)"
 
 
@@ -41,6 +43,49 @@ def rows():
 
 def hostile():
     return [row(**{name: HOSTILE for name in (*INDEX, *DETAIL) if name not in ("error", "budget", "ratio", "ulps")})]
+
+
+def beside(evil=HOSTILE):
+    """What lies beside the rows of a report: one line of each kind, and one in which every text is hostile."""
+    swept = {
+        "function": "torch.A", "version": "1.0", "dtype": "float16", "case": "sweep/binary", "given": "logits",
+        "target": "binary", "label": 1, "region": "zero", "exhaustive": True, "status": "agrees", "expected": "ok",
+        "count": 65536, "disagrees": 0, "convention": "", "ulps": 0.75, "ulps_at": 1.5, "ulps_at_hex": "0x1.8p+0",
+        "ulps_got": 1.0, "ulps_want": 1.25, "ratio": "inf", "ratio_at": 2.0, "ratio_at_hex": "0x1.0p+1",
+        "ratio_got": "nan", "ratio_want": 3.0, "histogram": [60000, 5536, *[0] * 41], "why": "",
+        "known": LINK, "call": "f(1.5)",
+    }  # fmt: skip
+    means = [{**swept, "length": 10**k, "ratio": 0.1 * k} for k in (1, 2, 3)]
+    change = {
+        "severity": "regression", "kinds": "status", "cause": "undocumented", "framework": "torch",
+        "function": "torch.A", "case": "binary/b/wrong", "dtype": "float32", "reduction": "mean", "quantity": "loss",
+        "old_version": "0.9", "new_version": "1.0", "old_status": "agrees", "new_status": "disagrees", "old_got": "1.0",
+        "new_got": "nan", "old_convention": "", "new_convention": "", "old_exception": "", "new_exception": "",
+        "budgets": None, "ulps": None, "what": "right before", "call": "f(1)",
+    }  # fmt: skip
+    step = {
+        "framework": "torch", "release": "1.0", "after": "0.9", "function": "torch.A", "kind": "regression",
+        "what": "right -> wrong", "rows": "3", "cases": "1", "shift": "5 %", "case": "binary/b/wrong float32 mean",
+        "before": "1.0", "answer": "nan", "documented": "no", "source": LINK,
+    }  # fmt: skip
+    hostile_too = [
+        [line, {name: evil if isinstance(cell, str) else cell for name, cell in line.items()}]
+        for line in (swept, means[0], step, change)
+    ]
+    return report.Beside(
+        problems={"categorical/a/case": f"about: as it was asked {evil}"},
+        sizes={"categorical/a/case": (4, 3), "binary/b/wrong": (10, 1), evil: (1, 1)},
+        explanations={
+            "categorical/a/case,float32,mean,loss": [
+                ("heading", "categorical/a/case", 1), ("heading", "How the answer comes about", 2),
+                ("heading", "x" * 90, 2),
+                ("prose", f"It clips {evil} {LINK}", 0), ("formula", "loss = 1 + 2 = 3", 2),
+                ("code", f"f(1) {evil}", 1),
+            ]
+        },
+        sweep=hostile_too[0], means=[*means, *hostile_too[1]], history=hostile_too[2], changes=hostile_too[3],
+        against=["old -> new: 2 regressions", evil],
+    )  # fmt: skip
 
 
 def paged(lines, **about):
@@ -210,11 +255,20 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A page of everything that a page can have."""
+    file = tmp_path_factory.mktemp("whole") / "index.html"
+    lines = [*rows(), *hostile()]
+    file.write_text(page(report.frame(lines), RunInfo(7), beside=beside()), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
 def small(tmp_path_factory):
     file = tmp_path_factory.mktemp("small") / "index.html"
     lines = [*rows(), *hostile()]
     told = {"categorical/a/case": "about: as it was asked"}
-    file.write_text(page(report.frame(lines), RunInfo(7), problems=told), encoding="utf-8")
+    file.write_text(page(report.frame(lines), RunInfo(7), beside=report.Beside(problems=told)), encoding="utf-8")
     return file
 
 
@@ -246,6 +300,12 @@ class Page:
         from selenium.webdriver.common.action_chains import ActionChains
 
         ActionChains(self.browser).send_keys(*keys).perform()
+
+    def unfold(self):
+        """Open everything in a view that opens, and wait for what is in it."""
+        for summary in self.all("#view > details > summary"):
+            summary.click()
+        self.wait("return [...document.querySelectorAll('#view > details')].every((one) => one.childElementCount > 1)")
 
     @property
     def count(self):
@@ -334,11 +394,11 @@ def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer
     assert "no case of that name" in Page(chromium, small, "case=nowhere").one("#opened").text
 
 
-@pytest.mark.parametrize("view", [*VIEWS, "case"])
-def test_a_hostile_row_stays_text(chromium, small, view):
-    found = Page(
-        chromium, small, f"case={quote(report.frame(hostile())['case'][0])}" if view == "case" else f"view={view}"
-    )
+@pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case", "explained"])
+def test_a_hostile_row_stays_text(chromium, whole, view):
+    case = "categorical/a/case" if view == "explained" else report.frame(hostile())["case"][0]
+    found = Page(chromium, whole, f"case={quote(case)}" if view in ("case", "explained") else f"view={view}")
+    found.unfold()
     assert "onerror" in found.run("return document.body.textContent")
     assert found.browser.title == "Cross-entropy conformance"
     assert not found.all("img, svg[onload], iframe")
@@ -357,18 +417,93 @@ def test_the_policy_stops_a_script_that_is_not_the_pages_own(chromium, small, tm
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_complain_of(chromium, small, scheme):
+def test_axe_finds_nothing_to_complain_of(chromium, whole, scheme):
     axe = pytest.importorskip("axe_core_python.base", reason="needs axe-core-python").AXE_FILE_PATH.read_text()
     rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    for view in (*(f"view={name}" for name in VIEWS), "case=categorical/a/case", "lang=zh&q=nothing+of+the+kind"):
-        Page(chromium, small, view).run(axe)
+    views = (f"view={name}" for name in (*VIEWS, *BESIDE))
+    for view in (*views, "case=categorical/a/case", "lang=zh&q=nothing+of+the+kind"):
+        opened = Page(chromium, whole, view)
+        opened.unfold()
+        opened.run(axe)
         found = chromium.execute_async_script(
             f"const done = arguments[0]; axe.run({rules}).then((found) => done(found.violations.map("
             "(one) => [one.id, one.nodes[0].html, one.nodes[0].failureSummary])))"
         )
         assert found == [], view
+
+
+def test_an_explanation_stands_in_its_case(chromium, whole, small):
+    found = Page(chromium, whole, "case=categorical/a/case")
+    text = found.one(".explanation").text
+    assert "Explained: float32, mean, loss" in text
+    assert "loss = 1 + 2 = 3" in text
+    assert not found.all('[aria-label="conformance explain categorical/a/case"]')
+    assert found.one('.explanation a[href="https://example.org/a?b=1&c=2"]')
+    assert Page(chromium, small, "case=categorical/a/case").one('[aria-label="conformance explain categorical/a/case"]')
+
+
+def test_a_sweep_shows_how_errors_are_spread_and_the_worst_inputs(chromium, whole):
+    found = Page(chromium, whole, "view=sweep&function=torch.A")
+    sections = found.all("#view > details")
+    assert len(sections) == 2  # the regions of one dtype, and its means
+    assert "65,536 inputs, at most 0.75 ulps, ∞ budgets" in sections[0].text
+    assert found.all(".histogram")[0].get_attribute("aria-label") == "up to 0.5 ulps: 91.6 %, up to 1 ulps: 8.45 %"
+    for section in sections:
+        section.find_element("css selector", "summary").click()
+    assert "0.75 at 1.5 = 0x1.8p+0, returned 1, exact is 1.25" in sections[0].text
+    sections[0].find_element("css selector", "button").click()
+    found.wait("return document.getElementById('said').textContent === 'Copied.'")
+    assert len(sections[1].find_elements("css selector", ".plane .curve")) == 1
+
+
+def test_two_reports_stand_side_by_side_and_that_is_seen_first(chromium, whole):
+    found = Page(chromium, whole)
+    assert found.one("[role=tab][aria-selected=true]").text == "Changes"
+    assert "old -> new: 2 regressions" in found.one("#view").text
+    first = found.all(".changed tbody tr")[0]
+    assert [cell.text for cell in first.find_elements("css selector", ".side")] == ["✓\n1.0", "✗\nnan"]
+    first.find_element("css selector", "a").click()
+    found.wait("return document.body.dataset.ready === 'case'")
+    assert found.one("#opened h2").text == "binary/b/wrong"
+
+
+def test_a_history_counts_what_each_release_changed(chromium, whole):
+    found = Page(chromium, whole, "view=history&framework=torch")
+    cell = found.one(".drift a.cell")
+    assert cell.text == "regression 3"
+    assert cell.get_attribute("aria-label") == "torch.A 1.0: regression: right -> wrong (3)"
+    found.one("#view > details > summary").click()
+    assert "5 %" in found.one(".drifted").text
+
+
+def test_errors_are_drawn_against_the_size_of_cases(chromium, whole):
+    found = Page(chromium, whole, "view=errors")
+    samples, classes = (one.get_attribute("aria-label") for one in found.all("svg.plane"))
+    assert samples == "samples (N): 1–9: 3, largest 0.5"
+    assert classes == "classes (C): 1–9: 3, largest 0.5"
+
+
+def test_what_lies_beside_the_rows_is_bounded():
+    line = beside().sweep[0]
+    many = report.Beside(
+        sweep=[line] * 9000, explanations={f"c{n},a,b,c": [("prose", "x" * 9000, 0)] for n in range(4000)}
+    )
+    said = blocks(page(report.frame(rows()), RunInfo(6), beside=many))["beside"]
+    assert (len(said["sweep"]), said["left_out"]["sweep"]) == (4000, 5000)
+    assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
+
+
+def test_a_page_stays_small_whatever_is_in_it(monkeypatch):
+    monkeypatch.setattr(packing, "MOST", 200_000)
+    monkeypatch.setattr(packing_beside, "ROOM", 200_000)
+    long = [row(case=f"c{n}", **dict.fromkeys(("explanation", "call", "got"), f"{n} {'é' * 5000}")) for n in range(400)]
+    line = dict.fromkeys(beside().changes[0], HOSTILE * 300)
+    many = report.Beside(changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)})
+    text = page(report.frame(long), RunInfo(400), beside=many)
+    assert len(text) < 1_000_000
+    assert blocks(text)["beside"]["left_out"]["changes"] > 4900
 
 
 def test_a_browser_that_cannot_decompress_says_so(chromium, large):
@@ -390,13 +525,14 @@ def test_it_speaks_chinese(chromium, small):
     assert found.browser.title == "交叉熵一致性报告"
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_nothing_is_wider_than_a_phone(chromium, small, view):
+@pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case"])
+def test_nothing_is_wider_than_a_phone(chromium, whole, view):
     chromium.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
     try:
-        found = Page(chromium, small, f"view={view}")
+        found = Page(chromium, whole, "case=categorical/a/case" if view == "case" else f"view={view}")
+        found.unfold()
         assert found.run("return document.documentElement.scrollWidth") <= 360
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -371,7 +371,7 @@ def test_it_says_where_a_report_cannot_be_written(folder):
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
     result.stdout.fnmatch_lines(
-        ["*= cross-entropy conformance =*", "*miniature.DropsSmoothing float32 *categorical/x/plain"]
+        ["*= cross-entropy conformance =*", "  miniature.DropsSmoothing", "    float32 *categorical/x/plain"]
     )
 
 
@@ -413,3 +413,38 @@ def test_it_refuses_a_ledger_of_relations_that_there_are_not(folder):
     result = folder.run("--pyargs", "conformance.test_relations")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, "miniature.yaml:4", "permuted_class is no relation; did you mean permuted_classes?")
+
+
+SURROUNDINGS = {
+    "another hash seed": {"PYTHONHASHSEED": "12345"},
+    "another locale": {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    "another time zone": {"TZ": "Pacific/Kiritimati"},
+    "one thread": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "three threads": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3"),
+    "processes": {},
+}
+LOCAL = CASES.replace("Nothing is asked.", "Nothing is asked, İıéß 交叉熵.")
+
+
+def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatch):
+    folder.file.write_text(LOCAL, encoding="utf-8")
+    losses = "Categorical DropsSmoothing DividesBySamples ReturnsDouble"
+    folder.run("--report", "here", losses=losses)
+    names = ("results.csv", "results.parquet", "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+    for number, (where, surroundings) in enumerate(SURROUNDINGS.items()):
+        with monkeypatch.context() as there:
+            for name, value in surroundings.items():
+                there.setenv(name, value)
+            flags = ("-n", "2") if where == "processes" else ()
+            folder.run("--report", str(number), *flags, losses=losses)
+        for name in names:
+            here, other = (folder.pytester.path / of / name for of in ("here", str(number)))
+            assert here.read_bytes() == other.read_bytes(), (where, name)
+
+
+def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
+    folder.file.write_text(CASES.replace("Nothing is asked.", r'"\x1b[2J \x9b31m owned"'), encoding="utf-8")
+    said = folder.run("--color=no", losses="DividesBySamples ReturnsDouble").stdout.str()
+    assert r"\x1b[2J \x9b31m owned" in said
+    assert "\x1b" not in said
+    assert "\x9b" not in said

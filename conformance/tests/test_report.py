@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -501,3 +502,15 @@ def test_it_says_before_a_run_that_parquet_cannot_be_written(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ReportError, match=r"results.parquet cannot be written .*; install a pyarrow"):
         report.check_writable(tmp_path)
+
+
+def test_a_csv_file_is_what_the_standard_library_writes(tmp_path):
+    texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x "]
+    results = report.frame([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
+    report.write(tmp_path, results, RunInfo(len(results)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(results.columns)
+    for line in results.itertuples(index=False):
+        writer.writerow(["" if isinstance(cell, float) and cell != cell else files.guarded(str(cell)) for cell in line])
+    assert (tmp_path / "results.csv").read_text(encoding="utf-8") == text.getvalue()

@@ -6,14 +6,16 @@ import base64
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 import pandas as pd
 
-from conformance.report.frames import printable
-from conformance.report.page.packing import INDEX, detailed, embedded, packed
+from conformance.printing import printable
+from conformance.report.page.beside import Beside
+from conformance.report.page.packing import detailed, indexed
 from conformance.report.run import RunInfo
 from conformance.verdict import STATUSES
 
@@ -22,14 +24,14 @@ def page(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    problems: Mapping[str, str] | None = None,
+    beside: Beside | None = None,
 ) -> str:
     """A report as HTML that needs nothing beside it; without times, so that equal rows give equal text.
 
-    results: a `frame`.  published: see `report.summary`.  problems: the text of the cases, by their
-    ids, as far as it is known.
+    results: a `frame`.  published: see `report.summary`.  beside: what else is known.
     """
     parts = _parts()
+    beside = beside or Beside()
     said = {
         "rows": len(results),
         "complete": run.complete(len(results)),
@@ -39,16 +41,21 @@ def page(
         "missing": list(run.missing),
         "statuses": STATUSES,
         "published": [{name: printable(str(value)) for name, value in number.items()} for number in published],
-        "columns": packed(results, INDEX),
+        "views": beside.views(),
+        "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
     }
+    with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
+        index = compressing.submit(indexed, results, said)
+        detail = compressing.submit(detailed, results, beside.problems)
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],
         style_hash=_hash(parts["page.css"]),
         script=parts["page.js"],
         script_hash=_hash(parts["page.js"]),
-        index=embedded(said),
-        detail=detailed(results, problems or {}),
+        index=index.result(),
+        detail=detail.result(),
+        beside=beside.embedded(),
     )
 
 

@@ -1,8 +1,8 @@
 """A frame as JSON by column, small enough to lie in a page.
 
 A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of their first rows, and
-for each row which one it has.  `codes` is null where all rows have the first.  Numbers that JSON has no
-words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
+for each row which one it has.  `codes` is null where all rows have the same value, or each its own.
+Numbers that JSON has no words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from conformance.report.frames import FLOATS, printable
+from conformance.printing import printable
+from conformance.report.frames import FLOATS
 
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
@@ -29,7 +31,7 @@ DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 LONG = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
 MOST = 10_000_000
-"""Bytes of the long texts of single rows, together."""
+"""Bytes of what the table needs, and of the long texts of single rows, each."""
 PLAIN = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
 SPEED = 2
@@ -43,13 +45,27 @@ def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> d
     return {name: _column(results[name], name in FLOATS, most) for name in columns}
 
 
+def indexed(results: pd.DataFrame, said: Mapping[str, Any]) -> str:
+    """What a page says of a run and the columns of `INDEX`, embedded; see `_within`."""
+    return _within(lambda most: {**said, "columns": packed(results, INDEX, most)})
+
+
 def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
-    """The columns of `DETAIL` and the text of the cases, embedded, in at most about `MOST` bytes."""
+    """The columns of `DETAIL` and the text of the cases, embedded; see `_within`."""
     asked = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in asked if case in problems}
+    return _within(
+        lambda most: {
+            "columns": packed(results, DETAIL, most),
+            "problems": {case: shortened(text, most) for case, text in texts.items()},
+        }
+    )
+
+
+def _within(made: Callable[[int], Any]) -> str:
+    """A part of a page, embedded, its texts cut until it takes at most about `MOST` bytes."""
     for most in (LONG, LONG // 6, LONG // 40):
-        shorter = {case: _shortened(text, most) for case, text in texts.items()}
-        found = embedded({"columns": packed(results, DETAIL, most), "problems": shorter})
+        found = embedded(made(most))
         if len(found) <= MOST:
             break
     return found
@@ -74,14 +90,20 @@ def embedded(value: Any) -> str:
 
 def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
-    texts = [_told(float(value)) for value in values] if number else [_shortened(value, most) for value in values]
-    return {"values": texts, "codes": None if len(texts) == 1 else codes.tolist()}
+    texts: list[Any] = values.tolist()
+    if number and not np.isfinite(values).all():
+        texts = [_told(value) for value in texts]
+    if not number and max(map(len, texts), default=0) > most:
+        texts = [shortened(text, most) for text in texts]
+    return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 
 def _values(column: dict[str, Any], rows: int, number: bool) -> list[Any]:
     values = [float(value) for value in column["values"]] if number else column["values"]
     codes = column["codes"]
-    return values * rows if codes is None else [values[code] for code in codes]
+    if codes is None:
+        return values * rows if len(values) == 1 else values
+    return [values[code] for code in codes]
 
 
 def _told(value: float) -> float | str:
@@ -90,5 +112,5 @@ def _told(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _shortened(text: str, most: int) -> str:
+def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"

@@ -15,7 +15,11 @@
   const SEARCHED = ["case", "function", "status", "convention", "explanation", "known", "exception", "bridge", "version", "dtype"];
   const NUMBERS = new Set(["error", "budget", "ratio", "ulps"]);
   const VIEWS = ["matrix", "causes", "errors", "known_view", "table"];
+  const BESIDE = ["changes", "sweep", "history"];
   const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "ratio", "ulps", "why"];
+  /** Lines of the matrix that are made at once, and then at a time: it answers a filter before it is whole. */
+  const PIECE = 24;
+  const home = () => (VIEWS.includes("changes") ? "changes" : "matrix");
   const LINES = { matrix: 400, functions: 80, groups: 300 };
 
   let active = 0, wasOpened = false;
@@ -88,13 +92,17 @@
   };
   const column = (packed, number) => ({
     values: number ? Float64Array.from(packed.values, Number) : packed.values,
-    codes: packed.codes === null ? new Int32Array(rows) : Int32Array.from(packed.codes),
+    // Without codes all rows have the same value, or each its own.
+    codes: packed.codes === null ? Int32Array.from({ length: rows }, (_, i) => (packed.values.length > 1 ? i : 0)) : Int32Array.from(packed.codes),
   });
   const at = (name, row) => columns[name].values[columns[name].codes[row]];
   const detail = () => (detailed ??= decoded("detail").then((said) => ({
     problems: said.problems,
     ...Object.fromEntries(Object.entries(said.columns).map(([name, one]) => [name, column(one, false)])),
   })));
+
+  let known, besides;
+  const beside = () => (besides ??= decoded("beside").then((said) => (known = said)));
 
   /** What a filter chooses among: for each value of a column, which choices it stands for. */
   const facet = (name) => {
@@ -122,6 +130,7 @@
   const prepare = (index) => {
     run = index;
     rows = index.rows;
+    VIEWS.push(...BESIDE.filter((name) => index.views.includes(name)));
     columns = {};
     for (const [name, packed] of Object.entries(index.columns)) columns[name] = column(packed, NUMBERS.has(name));
     columns.family = familiesOf();
@@ -199,7 +208,7 @@
     const said = new URLSearchParams(location.hash.slice(1));
     state = {};
     for (const key of KEYS) if (said.has(key)) state[key] = said.get(key).slice(0, 4000);
-    if (!VIEWS.includes(state.view)) delete state.view;
+    if (![...VIEWS, ...BESIDE].includes(state.view) || (run && !VIEWS.includes(state.view))) delete state.view;
     const preferred = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
     language = Object.hasOwn(STRINGS, state.lang ?? "") ? state.lang : preferred;
   };
@@ -275,7 +284,7 @@
     if (old >= 0) parent.querySelectorAll("button, select")[old]?.focus({ preventScroll: true });
   };
   const renderTabs = () => {
-    const current = state.view ?? "matrix";
+    const current = state.view ?? home();
     const tabs = VIEWS.map((name) => button(word(name), () => go({ view: name, case: undefined, at: undefined }), {
       role: "tab", id: `tab-${name}`, "aria-controls": "view", "aria-selected": String(name === current), tabindex: name === current ? 0 : -1 }));
     kept(byId("tabs"), tabs);
@@ -285,7 +294,7 @@
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const view = VIEWS[(VIEWS.indexOf(state.view ?? "matrix") + step + VIEWS.length) % VIEWS.length];
+    const view = VIEWS[(VIEWS.indexOf(state.view ?? home()) + step + VIEWS.length) % VIEWS.length];
     go({ view, case: undefined, at: undefined });
     byId(`tab-${view}`).focus();
   });
@@ -333,14 +342,13 @@
       return make("th", { scope: "col", class: "turned" }, button(make("span", {}, broken(name)), () => go(toggled("function", name)),
         { class: "plain", title: name, "aria-pressed": String(state.function === name) }));
     }));
-    const body = [];
     let group = "";
-    for (const r of down.slice(0, LINES.matrix)) {
-      const name = family.values[r];
+    const lineOf = (r) => {
+      const name = family.values[r], made = [];
       const folder = name.includes("/") ? name.slice(0, name.indexOf("/")) : "";
       if (folder !== group) {
         group = folder;
-        body.push(make("tr", { class: "folder" }, make("th", { scope: "colgroup", colspan: across.length + 1 }, folder)));
+        made.push(make("tr", { class: "folder" }, make("th", { scope: "colgroup", colspan: across.length + 1 }, folder)));
       }
       const line = [make("th", { scope: "row" }, button(name.slice(folder ? folder.length + 1 : 0).replaceAll("_", "_\u200b"), () => go(toggled("family", name)),
         { class: "plain", title: name, "aria-pressed": String(state.family === name) }))];
@@ -357,11 +365,19 @@
         cell.style.backgroundImage = share(counts, total);
         line.push(make("td", {}, cell));
       }
-      body.push(make("tr", {}, line));
-    }
-    return [make("p", { class: "help" }, word("matrix_help")), legend(),
-      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix") }, make("table", { class: "matrix" }, make("colgroup", {}, make("col", { class: "families" }), make("col", { span: Math.max(1, Math.min(across.length, LINES.functions)) })), make("thead", {}, head), make("tbody", {}, body))),
-      more(down.length - LINES.matrix), more(across.length - LINES.functions)];
+      return [...made, make("tr", {}, line)];
+    };
+    const lines = down.slice(0, LINES.matrix), body = make("tbody");
+    const region = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": word("matrix"), "aria-busy": "true" },
+      make("table", { class: "matrix" }, make("colgroup", {}, make("col", { class: "families" }), make("col", { span: Math.max(1, Math.min(across.length, LINES.functions)) })), make("thead", {}, head), body));
+    const lengthen = (most) => {
+      body.append(...lines.splice(0, most).flatMap(lineOf));
+      region.setAttribute("aria-busy", String(lines.length > 0));
+      if (lines.length) setTimeout(() => region.isConnected && lengthen(PIECE));
+    };
+    // Where a reader has scrolled down, that far at once.
+    lengthen(PIECE + Math.ceil((byId("view").querySelector(".scroll")?.scrollTop ?? 0) / 26));
+    return [make("p", { class: "help" }, word("matrix_help")), legend(), region, more(down.length - LINES.matrix), more(across.length - LINES.functions)];
   };
   const broken = (name) => name.replace(/([.:=])/g, "$1\u200b").replace(/([a-z])([A-Z])/g, "$1\u200b$2").replaceAll("_", "_\u200b");
   const legend = () => make("p", { class: "legend" }, run.statuses.filter((status) => facets.status.number.has(status)).map(tagged));
@@ -464,7 +480,157 @@
           ratios.length ? make("span", { class: ratios.at(-1) > 1 ? "beyond" : "" }, `${word("largest")} ${told.max}`) : null,
           infinite ? make("span", { class: "beyond" }, word("infinite", { count: infinite })) : null)));
     }
-    return [make("p", { class: "help" }, word("errors_help")), make("div", { class: "errors" }, make("div", { class: "line top" }, make("span", {}), axis(), make("span", {})), lines), more(order.length - LINES.groups)];
+    return [make("p", { class: "help" }, word("errors_help")), make("div", { class: "errors" }, make("div", { class: "line top" }, make("span", {}), axis(), make("span", {})), lines), more(order.length - LINES.groups), ...bySize()];
+  };
+
+  // Plots: points on a logarithmic plane, each place once
+
+  const PLANE = { width: 620, height: 260, left: 56, right: 12, top: 10, bottom: 34 };
+  /** points: [x, y], x > 0; a y of 0 lies on the lower edge.  The figure says in words what it shows, and has its numbers as a table. */
+  const plane = (points, name, lines = false) => {
+    const span = Math.ceil(points.reduce((most, [x]) => Math.max(most, Math.log10(x)), 1));
+    const [left, right] = [PLANE.left, PLANE.width - PLANE.right], [over, under] = [PLANE.top, PLANE.height - PLANE.bottom];
+    const across = (x) => left + (Math.log10(x) / span) * (right - left);
+    const up = (y) => { const e = Math.min(SCALE.to, Math.max(SCALE.from, y > 0 ? Math.log10(y) : SCALE.from)); return under - ((e - SCALE.from) / (SCALE.to - SCALE.from)) * (under - over); };
+    const svg = draw("svg", { viewBox: `0 0 ${PLANE.width} ${PLANE.height}`, class: "plane", role: "img" });
+    const label = (text, x, y, anchor) => { const one = draw("text", { x, y, "text-anchor": anchor }); one.textContent = text; svg.append(one); };
+    const whole10 = ["1", "10", "100", "10³", "10⁴", "10⁵", "10⁶", "10⁷", "10⁸", "10⁹"];
+    for (let e = 0; e <= span; e++) { svg.append(draw("path", { d: `M${across(10 ** e)} ${over}V${under}`, class: "rule" })); label(whole10[e] ?? `1e${e}`, across(10 ** e), under + 15, "middle"); }
+    for (let e = SCALE.from; e <= SCALE.to; e++) { svg.append(draw("path", { d: `M${left} ${up(10 ** e)}H${right}`, class: e === 0 ? "limit" : "rule" })); label(e === SCALE.from ? "≤1e-4" : e === SCALE.to ? "≥100" : short(10 ** e), left - 5, up(10 ** e) + 4, "end"); }
+    label(name, (left + right) / 2, PLANE.height - 4, "middle");
+    const places = new Set(points.map(([x, y]) => `${Math.round(across(x))} ${Math.round(up(y))}`));
+    if (lines) svg.append(draw("path", { d: points.map(([x, y], i) => `${i ? "L" : "M"}${across(x).toFixed(1)} ${up(y).toFixed(1)}`).join(""), class: "curve" }));
+    svg.append(draw("path", { d: [...places].map((place) => `M${place}h0`).join(""), class: "points" }));
+    const decades = new Map();
+    for (const [x, y] of points) {
+      const decade = Math.floor(Math.log10(x) + 1e-9);
+      const [count, most] = decades.get(decade) ?? [0, 0];
+      decades.set(decade, [count + 1, Math.max(most, y)]);
+    }
+    const said = [...decades].sort(([a], [b]) => a - b).map(([decade, [count, most]]) => [`${whole(10 ** decade)}–${whole(10 ** (decade + 1) - 1)}`, whole(count), short(most)]);
+    svg.setAttribute("aria-label", `${name}: ${said.map(([where, count, most]) => word("decade", { where, count, most })).join("; ")}`);
+    return make("figure", {}, svg, make("details", {}, make("summary", {}, word("numbers")), make("table", { class: "groups" },
+      make("thead", {}, make("tr", {}, [name, word("rows"), word("largest")].map((text) => make("th", { scope: "col" }, text)))),
+      make("tbody", {}, said.map(([where, ...rest]) => make("tr", {}, make("th", { scope: "row" }, where), rest.map((text) => make("td", {}, text))))))));
+  };
+  const bySize = () => {
+    const { values, codes } = columns.ratio, known = columns.case.values.map((id) => (Object.hasOwn(run.sizes, id) ? run.sizes[id] : null));
+    const found = [[], []];
+    for (const i of shown) {
+      const size = known[columns.case.codes[i]], ratio = values[codes[i]];
+      if (!size || !Number.isFinite(ratio)) continue;
+      size.forEach((x, which) => { if (x >= 1) found[which].push([x, ratio]); });
+    }
+    if (!found[0].length) return [];
+    return [make("h2", {}, word("by_size")), make("p", { class: "help" }, word("by_size_help")),
+      make("div", { class: "planes" }, plane(found[0], word("samples")), plane(found[1], word("classes")))];
+  };
+
+  // What is known beside the rows: sweeps, another report, releases
+
+  const FILTERED = ["framework", "function", "dtype", "reduction", "quantity"];
+  const chosen = (lines) => lines.filter((line) =>
+    FILTERED.every((name) => {
+      if (state[name] === undefined) return true;
+      const value = name === "framework" && !line.framework && line.function ? line.function.split(".")[0] : line[name];
+      return value === undefined || value === state[name];
+    }) && (state.q ?? "").toLowerCase().split(/\s+/).filter(Boolean).every((term) =>
+      Object.values(line).some((value) => typeof value === "string" && value.toLowerCase().includes(term))));
+  const number = (value) => (typeof value === "string" ? Number(value.replace("inf", "Infinity")) : value ?? NaN);
+  const leftOut = (known, name) => (known.left_out[name] > 0 ? make("p", { class: "help" }, word("left_out", { count: whole(known.left_out[name]) })) : null);
+  const simpleTable = (kind, heads, lines) => make("table", { class: `groups ${kind}` }, make("thead", {}, make("tr", {}, heads.map((key) => make("th", { scope: "col" }, word(key))))),
+    make("tbody", {}, lines.map(([first, ...rest]) => make("tr", {}, make("th", { scope: "row" }, first), rest.map((cell, i) => make("td", { "data-name": word(heads[i + 1]) }, cell))))));
+  const caseLink = (id, at) => make("a", { href: fragment({ case: id, at }) }, id.replaceAll("/", "/\u200b").replaceAll("_", "_\u200b"));
+
+  const SEVERE = { regression: "disagrees", change: "known", improvement: "agrees", note: "undefined", convention: "diverges", support: "undefined", exception: "undefined", warning: "undefined" };
+  const severe = (name) => make("span", { class: `badge ${SEVERE[name] ?? "undefined"}` }, Object.hasOwn(STRINGS[language], name) ? word(name) : name);
+  const groupLines = (lines, keyOf) => {
+    const groups = new Map();
+    for (const line of lines) { const key = keyOf(line); if (!groups.has(key)) groups.set(key, []); groups.get(key).push(line); }
+    return groups;
+  };
+  const changes = (known) => {
+    const found = chosen(known.changes);
+    const side = (line, of) => make("div", { class: "side" }, mark(line[`${of}_status`]), make("code", {}, line[`${of}_got`] || line[`${of}_exception`] || word("none")),
+      line[`${of}_convention`] ? make("small", {}, line[`${of}_convention`]) : null);
+    const lines = found.slice(0, LINES.groups).map((line) => [
+      make("div", {}, severe(line.severity), " ", caseLink(line.case, [line.dtype, line.reduction, line.quantity].join(","))),
+      `${line.function}, ${word("same_problem", { dtype: line.dtype, reduction: line.reduction, quantity: named("quantity", line.quantity) })}`,
+      side(line, "old"), side(line, "new"), short(number(line.budgets)), line.what]);
+    return [make("p", { class: "help" }, word("changes_help")), ...known.against.map((text) => make("p", {}, text)),
+      lines.length ? simpleTable("changed", ["case", "function", "before", "after", "moved_by", "why"], lines) : nothing(), more(found.length - LINES.groups), leftOut(known, "changes")];
+  };
+
+  /** A histogram of errors in ulps; the height is logarithmic, so that a single input shows. */
+  const histogram = (counts) => {
+    const total = counts.reduce((a, b) => a + b, 0), most = Math.log1p(Math.max(...counts)) || 1;
+    const last = counts.reduce((end, count, i) => (count ? i : end), 0), bins = Math.max(8, last + 1);
+    const svg = draw("svg", { viewBox: `0 0 ${bins * 10} 40`, class: "histogram", role: "img", preserveAspectRatio: "none" });
+    const upTo = (i) => (i === counts.length - 1 ? "∞" : i === counts.length - 2 ? word("more_ulps") : short(2 ** (i - 1)));
+    const told = [];
+    counts.slice(0, bins).forEach((count, i) => {
+      if (!count) return;
+      const height = 3 + (37 * Math.log1p(count)) / most;
+      svg.append(draw("rect", { x: i * 10 + 1, y: 40 - height, width: 8, height, class: i > 3 ? "bin beyond" : "bin" }));
+      told.push(word("bin", { to: upTo(i), share: short((100 * count) / total) }));
+    });
+    svg.setAttribute("aria-label", told.join(", "));
+    const title = draw("title");
+    title.textContent = told.join(", ");
+    svg.prepend(title);
+    return svg;
+  };
+  const added = (lines) => lines.reduce((sum, line) => line.histogram.map((count, i) => count + (sum[i] ?? 0)), []);
+  const extreme = (line, which) => (line[which] == null ? "" : make("div", { class: "extreme" }, make("b", {}, short(number(line[which]))), " ",
+    word("at_input"), " ", make("code", {}, `${line[`${which}_at`]} = ${line[`${which}_at_hex`]}`), `, ${word("returned")} `, make("code", {}, String(line[`${which}_got`])), `, ${word("exact_is")} `, make("code", {}, String(line[`${which}_want`]))));
+  const largest = (lines, name) => lines.reduce((most, line) => { const own = number(line[name]); return own > most ? own : most; }, 0);
+  const sweep = (known) => {
+    const found = chosen(known.sweep), means = chosen(known.means);
+    const summary = (key, lines, extra) => {
+      const counts = countsBy(lines);
+      return make("summary", {}, make("span", { class: "tags" }, make("b", {}, key), ...WORST.filter((status) => counts.get(status)).map((status) => make("span", { class: "tag" }, mark(status), `${named("status", status)} ${counts.get(status)}`)), make("span", {}, extra)));
+    };
+    const countsBy = (lines) => { const counts = new Map(); for (const line of lines) counts.set(line.status, (counts.get(line.status) ?? 0) + 1); return counts; };
+    const opening = (fill) => ({ toggle: (event) => { if (event.target.open && event.target.childElementCount === 1) event.target.append(...fill()); } });
+    const sections = [...groupLines(found, (line) => [line.function, line.version, line.dtype, line.given, line.target].join(" "))].slice(0, LINES.groups).map(([key, lines]) => {
+      const inputs = lines.reduce((sum, line) => sum + line.count, 0);
+      const fill = () => [simpleTable("regions", ["region", "inputs", "status", "ulps", "worst_ulps", "worst_budgets"], lines.map((line) => [
+        `${line.region} y=${line.label}`, whole(line.count), make("div", {}, tagged(line.status), line.expected === "ok" ? null : make("small", { class: `badge ${line.expected}` }, named("expected", line.expected)), line.convention ? make("div", {}, make("small", {}, line.convention)) : null, line.known ? make("div", {}, make("small", {}, linked(line.known))) : null, line.why ? make("div", {}, make("small", {}, line.why)) : null),
+        histogram(line.histogram), extreme(line, "ulps"), make("div", {}, extreme(line, "ratio"), line.call ? button(word("copy"), () => copied(line.call), { class: "copy small", "aria-label": `${word("copy")}: ${word("call")} ${line.region} y=${line.label}` }) : null)]))];
+      return make("details", { on: opening(fill) }, summary(key, lines, make("span", { class: "overall" }, histogram(added(lines)), ` ${word("swept", { inputs: whole(inputs), ulps: short(largest(lines, "ulps")), budgets: short(largest(lines, "ratio")) })}`)));
+    });
+    const curves = [...groupLines(means, (line) => [line.function, line.version, line.dtype, line.given, line.target].join(" "))].slice(0, LINES.groups).map(([key, lines]) => {
+      const points = lines.filter((line) => Number.isFinite(number(line.ratio))).map((line) => [line.length, number(line.ratio)]);
+      const fill = () => [points.length ? plane(points, word("length"), true) : nothing(),
+        simpleTable("means", ["length", "status", "ulps", "ratio"], lines.map((line) => [whole(line.length), tagged(line.status), short(number(line.ulps)), short(number(line.ratio))]))];
+      return make("details", { on: opening(fill) }, summary(key, lines, word("mean_swept", { budgets: short(largest(lines, "ratio")) })));
+    });
+    return [make("p", { class: "help" }, word("sweep_help")), ...(sections.length || curves.length ? sections : [nothing()]), leftOut(known, "sweep"),
+      ...(curves.length ? [make("h2", {}, word("mean_view")), make("p", { class: "help" }, word("mean_help")), ...curves] : []), leftOut(known, "means")];
+  };
+
+  const ORDER = ["regression", "change", "improvement", "convention", "support", "exception", "warning", "note"];
+  const releases = (known) => {
+    const found = chosen(known.history);
+    if (!found.length) return [nothing()];
+    const age = (a, b) => a.localeCompare(b, "en", { numeric: true });
+    const parts = [make("p", { class: "help" }, word("history_help")), make("p", { class: "legend" }, ORDER.filter((kind) => found.some((line) => line.kind === kind)).map(severe))];
+    for (const [framework, lines] of groupLines(found, (line) => line.framework)) {
+      const across = [...new Set(lines.map((line) => line.release))].sort(age), cells = groupLines(lines, (line) => `${line.function}\n${line.release}`);
+      const body = [...new Set(lines.map((line) => line.function))].sort().map((name) => make("tr", {}, make("th", { scope: "row" }, broken(name)), across.map((release) => {
+        const own = cells.get(`${name}\n${release}`);
+        if (!own) return make("td", {});
+        const kind = ORDER.find((one) => own.some((line) => line.kind === one)) ?? own[0].kind, count = own.reduce((sum, line) => sum + (Number(line.rows) || 0), 0);
+        const label = `${name} ${release}: ${own.map((line) => `${line.kind}: ${line.what} (${line.rows})`).join("; ")}`;
+        return make("td", {}, make("a", { class: `cell ${SEVERE[kind] ?? "undefined"}`, href: fragment({ q: `${name} ${release}`, view: "history" }), title: label, "aria-label": label }, `${Object.hasOwn(STRINGS[language], kind) ? word(kind) : kind} ${whole(count)}`));
+      })));
+      parts.push(make("h2", {}, framework),
+        make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": framework }, make("table", { class: "matrix drift" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, word("function")), across.map((release) => make("th", { scope: "col" }, release)))), make("tbody", {}, body))),
+        make("details", { on: { toggle: (event) => { if (event.target.open && event.target.childElementCount === 1) event.target.append(simpleTable("drifted", ["release", "function", "kind", "what", "rows", "shift", "case", "before", "after", "source"], lines.slice(0, LINES.groups).map((line) =>
+          [line.release, line.function, severe(line.kind), line.what, line.rows, line.shift, columns.case.values.includes(line.case.split(" ")[0]) ? caseLink(line.case.split(" ")[0]) : line.case, make("code", {}, line.before), make("code", {}, line.answer), make("span", {}, linked(line.source))]))); } } },
+          make("summary", {}, word("changes_count", { count: whole(lines.length) }))), more(lines.length - LINES.groups));
+    }
+    return [...parts, leftOut(known, "history")];
   };
 
   // The table: only the rows in sight are in the document
@@ -596,6 +762,18 @@
         fact("budgets", one("budgets") ? make("code", {}, one("budgets")) : "")),
       one("call") ? make("div", {}, make("h5", {}, word("call")), copyable(one("call"), `${word("call")} ${name}`)) : null);
   };
+  /** An explanation as `conformance explain` prints it. */
+  const explanation = (key, blocks) => {
+    const parts = [];
+    for (const [kind, text, depth] of blocks) {
+      if (kind === "heading") { if (depth > 1) parts.push(make("h4", {}, text)); }
+      else if (kind === "code") parts.push(make("pre", {}, make("code", {}, text)));
+      else parts.push(make("p", { class: kind === "formula" ? `formula depth-${Math.min(depth, 4)}` : null }, linked(text)));
+    }
+    const [dtype, reduction, quantity] = key.split(",").slice(-3);
+    return make("details", { class: "explanation", open: true },
+      make("summary", {}, make("b", {}, word("explained", { problem: word("same_problem", { dtype, reduction, quantity: named("quantity", quantity) }) }))), make("div", { lang: "en" }, parts));
+  };
   const renderCase = async () => {
     const section = byId("opened"), id = state.case, wanted = state.at;
     const number = columns.case.values.indexOf(id);
@@ -603,7 +781,7 @@
     if (number < 0) { section.replaceChildren(back, make("h2", {}, id), make("p", { class: "nothing" }, word("no_case"))); document.body.dataset.ready = "case"; return; }
     section.replaceChildren(back, make("h2", {}, id), make("p", {}, word("loading")));
     section.focus({ preventScroll: true });
-    const texts = await detail();
+    const [texts, explained] = [await detail(), (await beside()).explanations];
     if (state.case !== id || state.at !== wanted) return;
     const own = [];
     for (let i = 0; i < rows; i++) if (columns.case.codes[i] === number) own.push(i);
@@ -631,13 +809,16 @@
       if (key === chosen) fill(element);
       return element;
     });
+    const explanations = Object.keys(explained).filter((key) => key.startsWith(`${id},`) && key.split(",").length === id.split(",").length + 3);
     const published = run.published.filter((number) => number.case === id).map((number) =>
       make("li", {}, make("b", {}, number.value), ": ", word(number.holds === "True" ? "holds" : "fails", { exact: number.exact }), ". ", linked(number.source)));
-    const command = `conformance show ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`;
+    const [command, explain] = ["show", "explain"].map((verb) => `conformance ${verb} ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`);
     section.replaceChildren(back, make("h2", {}, id),
       make("h3", {}, word("problem")), make("p", { class: "help" }, `${word("digest")} ${distinct("digest", own).join(", ")}`),
       Object.hasOwn(texts.problems, id) ? copyable(texts.problems[id], word("problem")) : "",
       make("p", {}, word("print_problem")), copyable(command, command),
+      explanations.length ? "" : make("p", {}, word("print_explanation")), explanations.length ? "" : copyable(explain, explain),
+      ...explanations.map((key) => explanation(key, explained[key])),
       published.length ? make("div", {}, make("h3", {}, word("published")), make("ul", {}, published)) : "", ...parts,
       make("p", { class: "help" }, word("shortened")));
     scrollTo(0, 0);
@@ -646,7 +827,13 @@
 
   // All of it
 
-  const views = { matrix, causes, errors, known_view: knownView, table };
+  /** A view of what is decoded only when it is looked at. */
+  const later = (view) => () => {
+    if (known) return view(known);
+    beside().then(render).catch(failed);
+    return [make("p", {}, word("loading"))];
+  };
+  const views = { matrix, causes, errors, known_view: knownView, table, changes: later(changes), sweep: later(sweep), history: later(releases) };
   const render = () => {
     filter();
     sayWords();
@@ -661,7 +848,7 @@
     wasOpened = opened;
     if (opened) { renderCase().catch(failed); return; }
     byId("opened").replaceChildren();
-    const parts = views[state.view ?? "matrix"]();
+    const parts = views[state.view ?? home()]();
     const after = parts.find((part) => part?.placed);
     const scrolled = byId("view").querySelector(".scroll, .grid");
     const [top, left] = [scrolled?.scrollTop ?? 0, scrolled?.scrollLeft ?? 0];
@@ -671,7 +858,7 @@
     byId("view").querySelector(".scroll")?.scrollTo(left, top);
     after?.placed();
     if (closed) (byId("grid") ?? byId("view")).focus({ preventScroll: true });
-    document.body.dataset.ready = state.view ?? "matrix";
+    if (known || !BESIDE.includes(state.view)) document.body.dataset.ready = state.view ?? home();
   };
   const failed = (error) => {
     byId("failure").hidden = false;
@@ -680,6 +867,7 @@
   const start = async () => {
     read();
     prepare(await decoded("index"));
+    read();
     byId("query").addEventListener("input", (event) => go({ q: event.target.value || undefined, view: state.view ?? "table" }, true));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("clear").addEventListener("click", () => { byId("query").value = ""; only({}, state.view); byId("query").focus(); });

@@ -1,0 +1,93 @@
+"""`conformance page`: a report's page with what else is known beside its rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.markup import escape
+
+from conformance import audit, explaining, registry, report
+from conformance.audit import AuditError
+from conformance.auditing import history
+from conformance.case import Case
+from conformance.cli.shared import CasesOption, out, progress
+from conformance.harvest.corpus import load_harvest
+from conformance.known import HARVESTED, Ledger
+from conformance.oracle import Oracle, open_cache
+from conformance.suite import Suite, load_suite
+from conformance.sweep import shown
+
+
+def page(
+    path: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of a report.")],
+    cases: CasesOption = None,
+    most: Annotated[
+        int,
+        typer.Option("--explain", min=0, metavar="N", help="Explain up to N cases on which functions do not agree."),
+    ] = 400,
+    swept: Annotated[
+        Path | None,
+        typer.Option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given."),
+    ] = None,
+    told: Annotated[
+        Path | None,
+        typer.Option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="OLD", help="An older report, whose answers stand beside these.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
+    ] = None,
+) -> None:
+    """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
+    results, record = report.read(path)
+    run = report.RunInfo.of(record)
+    folder = path if path.is_dir() else path.parent
+    found, ledger = _cases(cases, set(results["case"]))
+    beside = report.Beside(report.problems(found), report.sizes(found))
+    if swept is not None or (folder / "sweep.json").is_file():
+        lines, means = shown.read(swept or folder)
+        beside = replace(beside, sweep=lines, means=means)
+    if told is not None or (folder / "history.csv").is_file():
+        beside = replace(beside, history=history.read(told or folder))
+    if against is not None:
+        changes, said = audit.paged(audit.difference(against, path))
+        beside = replace(beside, changes=changes, against=said)
+    if most:
+        beside = replace(beside, explanations=_explanations(results, found, ledger, most))
+    text = report.page(results, run, run.published, beside)
+    if output is None:
+        report.rewrite_page(folder, text)
+    else:
+        try:
+            output.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            why = f"cannot be written ({error.strerror})"
+            raise AuditError(output, why, "name a file in a folder that is there") from error
+    out.print(f"page: {escape(str(output or folder / 'index.html'))}", soft_wrap=True)
+
+
+def _cases(folder: Path | None, asked: set[str]) -> tuple[list[Case], Ledger]:
+    sources = sorted({name.split("/")[1] for name in asked if name.startswith(HARVESTED)})
+    if sources and folder is None:
+        return load_harvest(sources)[:2]
+    return load_suite(folder)
+
+
+def _explanations(
+    results: pd.DataFrame, found: list[Case], ledger: Ledger, most: int
+) -> dict[str, list[tuple[str, str, int]]]:
+    here, _ = registry.installed()
+    cache = open_cache()
+    try:
+        with progress(min(most, results["case"].nunique())) as advance:
+            asker = Suite(Oracle(cache), ledger)
+            return explaining.explained(results, {case.id: case for case in found}, here, asker, most, advance)
+    finally:
+        if cache is not None:
+            cache.close()

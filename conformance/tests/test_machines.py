@@ -1,0 +1,114 @@
+"""`--json`: one object with a schema, the same exit status as without it; and for people, 80 columns without colour."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from conformance import cli, registry, report
+from conformance.report import RunInfo
+from conformance.tests import miniatures
+from conformance.tests.test_audit import BAD
+from conformance.tests.test_plugin import CASES
+from conformance.tests.test_report import row
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys, tmp_path):
+    """The command in this process, with miniatures: (exit status, standard output)."""
+    losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples
+    framework = miniatures.framework(*losses)
+    monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
+    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    file = tmp_path / "cases" / "categorical" / "x.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(CASES, encoding="utf-8")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["conformance", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr().out
+
+    return run
+
+
+def facts(found, command):
+    said = json.loads(found)
+    assert said.pop("schema") == f"conformance.{command}/1"
+    return said
+
+
+def strict(text):
+    """JSON without the words NaN and Infinity, which JSON has not."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_a_run(conformance, tmp_path):
+    words = ("run", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
+    plain = conformance(*words)
+    status, out = conformance(*words, "--json")
+    assert status == plain[0] == 1
+    said = facts(out, "run")
+    strict(out)
+    assert (said["planned"], said["finished"], said["interrupted"]) == (9, 9, "")
+    assert said["status"] == {"agrees": 7, "disagrees": 2}
+    assert {line["function"] for line in said["unexpected"]} == {"miniature.DropsSmoothing"}
+    accepted = conformance(*words[:-1], tmp_path / "again", "--baseline", tmp_path / "r", "--json")
+    assert (accepted[0], facts(accepted[1], "run")["baseline"]["ok"]) == (0, True)
+
+
+def test_a_case(conformance, tmp_path):
+    status, out = conformance("show", "categorical/x/smoothed", "--cases", tmp_path / "cases", "--json")
+    assert status == 0
+    strict(out)
+    said = facts(out, "show")
+    assert said["case"] == "categorical/x/smoothed"
+    assert [(one["reduction"], len(one["functions"])) for one in said["answers"]] == [("none", 3), ("mean", 3)]
+    assert said["answers"][1]["functions"][1]["status"] == "disagrees"
+
+
+def test_what_is_wrong_with_files(conformance, tmp_path):
+    file = tmp_path / "cases" / "categorical" / "x.yaml"
+    assert facts(conformance("lint", tmp_path / "cases", "--json")[1], "lint")["problems"] == []
+    file.write_text(CASES.replace("label_smoothing: 0.5", "label_smoothing: 1.5"), encoding="utf-8")
+    status, out = conformance("lint", tmp_path / "cases", "--json")
+    assert status == 2
+    (problem,) = facts(out, "lint")["problems"]
+    assert (problem["line"], problem["where"]) == (17, "$.cases.smoothed.options.label_smoothing")
+
+
+def test_a_history(conformance, tmp_path):
+    at = {"framework": "torch", "function": "torch.A"}
+    rows = [
+        row(version="1", environment="torch==1", **at),
+        row(got="5.0", version="2", environment="torch==2", **at, **BAD),
+    ]
+    report.write(tmp_path / "r", report.frame(rows), RunInfo(2))
+    status, out = conformance("history", tmp_path / "r", "--json")
+    assert status == 0
+    said = facts(out, "history")
+    assert [(line["release"], line["kind"]) for line in said["changes"]] == [("2", "regression")]
+    assert said["failed"] == []
+
+
+def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "cases" / "categorical" / "x.yaml"
+    file.write_text(CASES.replace("Nothing is asked.", f"{'Nothing is asked. ' * 20}Truly."), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    listed = [("list", "cases"), ("show", "categorical/x/plain"), ("explain", "categorical/x/plain")]
+    for words in (*listed, ("run", "--report", "r"), ("lint",)):
+        folder = ("cases",) if words == ("lint",) else ("--cases", "cases")
+        _, out = conformance(*words, *folder)
+        copied = "import numpy"  # source text to copy stays on its line
+        long = [line for line in out.splitlines() if len(line) > 80 and copied not in line]
+        assert not long, words
+        assert "\x1b" not in out
+    assert "Truly." in conformance("list", "cases", "--cases", "cases")[1]
+    assert "unexpected miniature.DropsSmoothing" in " ".join(
+        conformance("run", "--report", "r", "--cases", "cases")[1].split()
+    )
