@@ -22,9 +22,10 @@ from flint import arb, ctx
 from conformance.cache import Cache, default_folder
 from conformance.case import Problem, content_digest
 from conformance.convention import DEFINITION, Convention
-from conformance.rows import Rows, refused, rows
+from conformance.domain import numpy_info
+from conformance.rows import Rows, absolute_weights, refused, roundings_of_divisor, rows
 
-VERSION = "5"
+VERSION = "6"
 """Part of every cache key; raised whenever an answer could change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
@@ -180,6 +181,8 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         if problem.reduction == "sum":
             return (), [total]
         by = divided_by(given, convention)
+        if _lost_in_roundings(by, given, convention):
+            raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
         if isinstance(by, float) or by.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
@@ -352,6 +355,17 @@ def divided_by(given: Rows, convention: Convention) -> Term:
     return _sum(
         [_times(samples[row], _label_weight(given, row, smoothing)) for row in range(counted) if given.kept[row]]
     )
+
+
+def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
+    """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
+    if isinstance(by, float) or (positive := absolute_weights(given)) is None:
+        return False
+    size = divided_by(positive, convention)
+    if isinstance(size, float) or bool(abs(by) == size):
+        return False
+    unit = arb(numpy_info(str(given.x.dtype))[0])
+    return not bool(abs(by) > roundings_of_divisor(given) * unit * size)
 
 
 def _label_weight(given: Rows, row: int, smoothing: float) -> Term:
