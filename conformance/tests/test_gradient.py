@@ -188,6 +188,20 @@ def test_the_budget_has_what_a_product_that_is_subnormal_loses():
     assert gradient_budget.allowed(rows, through)[0, 1] >= lost > 10 * gradient_budget.allowed(rows, through)[0, 0]
 
 
+def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
+    # 201 steps over 4 outputs are 50.25 steps, which are 50; divided by p again they are 0.2488 and not 0.25.
+    p, least = 201 * 2.0**-24, 2.0**-24
+    outputs = {"loss": "binary", "given": "probabilities", "target": "binary"}
+    small = case([p, 0.5, 0.75, 0.25], [0, 1, 0, 0], **outputs).problem("float16", "mean")
+    answer = exact(small)
+    assert isinstance(answer, Exact)
+    off, allowed = np.abs(50 * least / p - answer.hi[0]), gradient_budget.allowed(small, DEFINITION)
+    assert off <= allowed[0] < 10 * off
+    assert allowed[0] - least / p > allowed[2] * answer.hi[0] / answer.hi[2]
+    wide = dataclasses.replace(small, dtype="float32", predictions=small.predictions.astype(np.float32))
+    assert off > 100 * gradient_budget.allowed(wide, DEFINITION)[0]
+
+
 def test_it_has_none_where_the_loss_has_none():
     stated = case(predictions=[[np.inf, 0.0]], labels=[0])
     assert isinstance(exact(stated.problem("float64", "sum")), Undefined)
