@@ -356,7 +356,9 @@ def _divisor(given: Rows, convention: Convention) -> float:
     classes = given.x.shape[1]
     smoothing = given.smoothing if choice == "weight" else 0.0
     weights = np.ones(classes) if given.class_weights is None else given.class_weights
-    own = weights[given.index % classes] if given.index is not None else np.asarray(given.q) @ weights
+    own = (
+        weights[given.index % classes] if given.index is not None else _share(np.asarray(given.q), weights).sum(axis=1)
+    )
     return float((samples * ((1 - smoothing) * own + smoothing * weights.sum() / classes))[kept].sum())
 
 
