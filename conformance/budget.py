@@ -150,6 +150,8 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
             error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
         if given.sample_weights is not None:
             weights = given.sample_weights
+            if weights.shape == given.kept.shape:
+                weights = np.where(given.kept, weights, 0.0)  # infinity and nan count nothing there either
             product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights

@@ -412,6 +412,15 @@ def test_it_is_zero_where_the_answer_must_be_met_exactly():
     assert budget.allowed(refused, DEFINITION) == 0
 
 
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduction):
+    weighted = {"ignore_index": -1, "sample_weights": [1.0, weight]}
+    beside = case([[1.0, 2.0]] * 2, [0, -1], options=weighted).problem("float32", reduction)
+    alone = case([[1.0, 2.0]], [0], options={"sample_weights": [1.0]}).problem("float32", reduction)
+    assert budget.allowed(beside, DEFINITION).max() >= budget.allowed(alone, DEFINITION).max() > 0
+
+
 def test_it_judges_a_finite_loss_beside_an_infinite_logit():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
