@@ -171,10 +171,10 @@ class SmoothsLosses(Categorical):
         if not self.smoothing:
             return super().losses(x, y)
         own, logs = self.parts(self.targets(x, y)), -self.logs(x)
-        everyone = self.parts(np.ones_like(own))
         e, classes = x.dtype.type(self.smoothing), x.dtype.type(x.shape[-1])
-        loss = times(1 - e, self.dot(own, logs)) + times(e, self.dot(everyone, logs) / classes)
-        return loss, (1 - e) * self.add(own) + e * (self.add(everyone) / classes)
+        everyone = self.parts(np.full_like(own, 1 / classes))  # what all classes add up to may be beyond the dtype
+        loss = times(1 - e, self.dot(own, logs)) + times(e, self.dot(everyone, logs))
+        return loss, (1 - e) * self.add(own) + e * self.add(everyone)
 
 
 class PicksTheLabel(Categorical):
