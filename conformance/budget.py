@@ -361,7 +361,8 @@ def _divisor(given: Rows, convention: Convention) -> float:
     own = (
         weights[given.index % classes] if given.index is not None else _share(np.asarray(given.q), weights).sum(axis=1)
     )
-    return float((samples * ((1 - smoothing) * own + smoothing * weights.sum() / classes))[kept].sum())
+    each = (1 - smoothing) * own + smoothing * weights.sum() / classes if smoothing else own
+    return float((samples * each)[kept].sum())
 
 
 def _finite(error: Floats) -> Floats:

@@ -421,6 +421,16 @@ def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduc
     assert budget.allowed(beside, DEFINITION).max() >= budget.allowed(alone, DEFINITION).max() > 0
 
 
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+@pytest.mark.parametrize("labels", [[0, 0], [[1, 0], [1, 0]]])
+def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finite(weight, labels):
+    target = "index" if np.ndim(labels) == 1 else "distribution"
+    weighted = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, weight]})
+    plain = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, 1.0]})
+    problems = [stated.problem("float32", "mean") for stated in (weighted, plain)]
+    assert budget.allowed(problems[0], DEFINITION) == budget.allowed(problems[1], DEFINITION) > 0
+
+
 def test_it_judges_a_finite_loss_beside_an_infinite_logit():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
