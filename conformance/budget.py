@@ -31,7 +31,8 @@ subnormal ones, however small it is.  One that does it through log and log-sum-e
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
 an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D that is itself a sum, of weights w:
-what it is off by scales with sum |w|, which is more than |D| where weights of both signs cancel.  *Underflow*:
+where weights of both signs cancel, its roundings are a part e of it that need not be small (their number times
+u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
 what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
 for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
 digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and reported as such.
@@ -39,7 +40,6 @@ digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -50,7 +50,7 @@ import numpy.typing as npt
 from conformance.case import Problem, Reduction
 from conformance.convention import Convention
 from conformance.domain import numpy_info
-from conformance.rows import Rows, refused, rows
+from conformance.rows import Rows, absolute_weights, refused, roundings_of_divisor, rows
 
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
@@ -82,7 +82,7 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """A loss per sample, as its absolute value counts, and the absolute error it may have; weights applied."""
+    """A loss per sample, and the absolute error it may have; weights applied."""
 
     given: Rows
     loss: Floats
@@ -119,15 +119,14 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
             return _finite(error.reshape(given.shape))
         if convention.empty_batch == "unreduced" and given.shape == (0,):
             return np.zeros((0,))
-        size = np.abs(loss).sum()
-        total = error.sum() + summing(error.size) * unit * size
+        size = (unit * np.abs(loss)).sum()
+        total = error.sum() + summing(error.size) * size
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
             weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            rounding = (
-                (DIVISION + summing(error.size) * weighed) * cancelled(given, convention) * unit * (size / divisor)
-            )
-            total = total / divisor + rounding + least(problem.dtype)
+            lost = of_divisor(given, convention, summing(error.size) * weighed, unit)
+            left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
+            total = total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + least(problem.dtype)
     return _finite(np.asarray(total))
 
 
@@ -140,18 +139,20 @@ def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Sample
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error * unit + DIVISION * least(problem.dtype), 0.0)
+        error = np.where(bounded, error + DIVISION * least(problem.dtype), 0.0)
         loss = np.where(given.kept, loss, 0.0)
         if given.group == 0:
             loss = error = np.zeros(math.prod(given.shape))
         if given.group > 1:
             error = error.reshape(-1, given.group)
             loss = loss.reshape(-1, given.group)
-            rounding = (summing(given.group) + 1) * unit * np.abs(loss).mean(axis=1)
-            error, loss = error.mean(axis=1) + rounding, loss.mean(axis=1)
+            rounding = (summing(given.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
+            error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
         if given.sample_weights is not None:
-            weights = np.abs(given.sample_weights)
-            product = (error + unit * np.abs(loss)) * weights
+            weights = given.sample_weights
+            if weights.shape == given.kept.shape:
+                weights = np.where(given.kept, weights, 0.0)  # infinity and nan count nothing there either
+            product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
     return _Samples(given, loss, error)
@@ -187,7 +188,10 @@ class _Arithmetic:
 
 
 def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
-    """(loss, error in units of u) for a chunk of rows, weights per sample not yet applied."""
+    """(loss, error) for a chunk of rows, weights per sample not yet applied.
+
+    What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
+    """
     x = given.x[here].astype(np.float64)
     return (_binary if given.binary else _categorical)(given, convention, x, here, arithmetic)
 
@@ -195,10 +199,10 @@ def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arith
 def _categorical(
     given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
-    g = arithmetic.elementary
+    g, unit = arithmetic.elementary, arithmetic.unit
     classes = x.shape[1]
     if given.given == "logits":
-        minus_log, error = softmax_error(x, convention, g)
+        minus_log, error = softmax_error(x, convention, g, unit)
     elif given.given == "log_probabilities":
         minus_log = -x
         error = np.zeros_like(x)
@@ -206,27 +210,27 @@ def _categorical(
         p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
         p = np.clip(p, *given.clip) if given.clip is not None else p
         minus_log = -np.log(p)
-        error = g * minus_log
+        error = unit * g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + 2 + summing(classes) + underflow(p, str(given.x.dtype))
+            error = error + unit * (2 + summing(classes) + underflow(p, str(given.x.dtype)))
         if convention.renormalise == "after_clip":
-            error = softmax_error(-minus_log, convention, g)[1] + 1 + error
-            error += np.nansum(p * g * minus_log, axis=1, keepdims=True)
+            error = softmax_error(-minus_log, convention, g, unit)[1] + unit + error
+            error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
     part = _targets(given, here, classes)
-    with_bridge = error + products * np.abs(minus_log)
+    with_bridge = error + unit * products * np.abs(minus_log)
     if arithmetic.bridged:
-        with_bridge = with_bridge + _bridge_categorical(given, x, minus_log)
+        with_bridge = with_bridge + unit * _bridge_categorical(given, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
-    size = np.abs(losses).sum(axis=1)
+    size = (unit * np.abs(losses)).sum(axis=1)
     rounding = np.where(used, np.abs(part) * with_bridge, 0.0).sum(axis=1)
     return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
 
 
-def softmax_error(z: Floats, convention: Convention, g: float) -> tuple[Floats, Floats]:
-    """(-log softmax, its error in units of u), classes on the last axis."""
+def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0) -> tuple[Floats, Floats]:
+    """(-log softmax, its error), classes on the last axis.  unit: u; 1 for an error in units of u."""
     top = z.max(axis=1, keepdims=True)
     d = z - top
     e = np.exp(d)
@@ -235,9 +239,9 @@ def softmax_error(z: Floats, convention: Convention, g: float) -> tuple[Floats, 
     spread = np.nansum(np.where(e > 0, e * np.abs(d), 0.0), axis=1, keepdims=True) / total
     shared = spread + g + summing(z.shape[1]) + g * log_total
     minus_log = log_total - d
-    error = shared + np.abs(d) + minus_log
+    error = unit * shared + unit * np.abs(d) + unit * minus_log
     if convention.cancellation == "logits":
-        error = error + np.abs(top) + np.abs(z)
+        error = error + unit * np.abs(top) + unit * np.abs(z)
     return minus_log, error
 
 
@@ -283,20 +287,21 @@ def _binary(
     given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     assert given.q is not None
-    g = arithmetic.elementary
+    g, unit = arithmetic.elementary, arithmetic.unit
     e = given.smoothing
     y = given.q[here] * (1 - e) + e / 2
     positive = np.ones_like(y) if given.positive_weight is None else given.positive_weight[here]
-    products = 1.0 + (given.positive_weight is not None)
+    products = unit * (1.0 + (given.positive_weight is not None))
     if given.given == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
         crisp = ((y == 0) | (y == 1)) & (positive == 1)
-        rounded = np.where(crisp, 0.0, 2.0) * np.abs(x)
+        size = unit * np.abs(x)
+        rounded = np.where(crisp, 0.0, 2.0) * size
         if convention.cancellation == "logits":
-            rounded = rounded + np.abs(x) * (1 if given.positive_weight is None else 3)
-        on_error = 2 * g * tail + products * on + rounded
-        off_error = 2 * g * tail + products * off + rounded
+            rounded = rounded + size * (1 if given.positive_weight is None else 3)
+        on_error = unit * (2 * g * tail) + products * on + rounded
+        off_error = unit * (2 * g * tail) + products * off + rounded
         sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)
     else:
         p = np.exp(x) if given.given == "log_probabilities" else x
@@ -304,32 +309,40 @@ def _binary(
         on, off = -np.log(p), -np.log1p(-p)
         if convention.log_floor is not None:
             on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
-        on_error = (g + products) * on
-        off_error = (g + products) * off + (p > 0)
+        on_error = (unit * g + products) * on
+        off_error = (unit * g + products) * off + unit * (p > 0)
         sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
     if arithmetic.bridged:
-        most = 1 / math.sqrt(arithmetic.unit)
-        on_error = on_error + np.minimum(sensitivity_on, most)
-        off_error = off_error + np.minimum(sensitivity_off, most)
+        most = 1 / math.sqrt(unit)
+        on_error = on_error + unit * np.minimum(sensitivity_on, most)
+        off_error = off_error + unit * np.minimum(sensitivity_off, most)
     weight_on, weight_off = _share(y, positive), 1 - y
     loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
     error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
     error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
     if given.given == "logits" and convention.cancellation == "logits" and given.positive_weight is not None:
-        error += np.where(y != 0, 2 * np.abs(positive - 1) * y * on, 0.0)
+        error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * on, 0.0)
     if e:
-        error += 3 * y * (np.abs(positive) * np.where(weight_on != 0, on, 0.0) + np.where(weight_off != 0, off, 0.0))
-    return loss, error + np.abs(loss)
+        first = np.abs(positive) * (unit * np.where(weight_on != 0, on, 0.0))
+        error += 3 * y * (first + unit * np.where(weight_off != 0, off, 0.0))
+    return loss, error + unit * np.abs(loss)
+
+
+def of_divisor(given: Rows, convention: Convention, added: float, unit: float) -> float:
+    """What a mean is off by for its divisor, in units of u of itself.  added: what the sum of the weights is."""
+    if (times := cancelled(given, convention)) == 1:
+        return added
+    error = roundings_of_divisor(given) * times
+    return error / max(1 - error * unit, unit)
 
 
 def cancelled(given: Rows, convention: Convention) -> float:
     """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
-    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
-    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
-    if not negative or convention.mean_divides_by in ("kept", "samples"):
+    positive = absolute_weights(given)
+    if positive is None or convention.mean_divides_by in ("kept", "samples"):
         return 1.0
     whole = abs(_divisor(given, convention))
-    return max(1.0, _divisor(dataclasses.replace(given, **negative), convention) / whole) if whole else 1.0
+    return max(1.0, _divisor(positive, convention) / whole) if whole else 1.0
 
 
 def _divisor(given: Rows, convention: Convention) -> float:
@@ -345,8 +358,11 @@ def _divisor(given: Rows, convention: Convention) -> float:
     classes = given.x.shape[1]
     smoothing = given.smoothing if choice == "weight" else 0.0
     weights = np.ones(classes) if given.class_weights is None else given.class_weights
-    own = weights[given.index % classes] if given.index is not None else np.asarray(given.q) @ weights
-    return float((samples * ((1 - smoothing) * own + smoothing * weights.sum() / classes))[kept].sum())
+    own = (
+        weights[given.index % classes] if given.index is not None else _share(np.asarray(given.q), weights).sum(axis=1)
+    )
+    each = (1 - smoothing) * own + smoothing * weights.sum() / classes if smoothing else own
+    return float((samples * each)[kept].sum())
 
 
 def _finite(error: Floats) -> Floats:

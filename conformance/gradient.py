@@ -11,8 +11,9 @@ One set of formulas is evaluated in two arithmetics: in balls, which certify it,
 narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
 
 *Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
-(`Slope.free`).  Beyond it the derivative is 0.  A probability of 0 that counts has the derivative -inf; one that
-does not count (0 log 0), 0.
+(`Slope.free`).  Beyond it the derivative is 0, or anything where a nan elsewhere in the row is what it would be
+multiplied by.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+A mean over nothing has no derivative where it is nan by convention, and is constant where it is 0.
 """
 
 from __future__ import annotations
@@ -102,7 +103,16 @@ def reduced_slope(problem: Problem, given: Rows, convention: Convention, lift: L
         factor = factors(problem, given, convention, lift)
         value = slope.value * (factor if given.binary else factor[:, np.newaxis])
         counts = given.kept if given.binary else given.kept[:, np.newaxis]
-        return Slope(np.where(counts, value, lift(np.zeros(()))), slope.free & counts)
+        free = slope.free | _mean_of_nothing(problem, given, convention, factor)
+        return Slope(np.where(counts, value, lift(np.zeros(()))), free & counts)
+
+
+def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, factor: Numbers) -> bool:
+    """Whether the loss is the nan that a convention has for a mean that divides by 0."""
+    if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
+        return False
+    by = divided_by(given, convention)
+    return not isinstance(by, float) and bool(by.contains(0))
 
 
 def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Numbers:
@@ -121,6 +131,12 @@ def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -
 
 def targets(given: Rows, lift: Lift) -> Numbers:
     """t_c = w_c q'_c: [n, C]."""
+    q = smoothed(given, lift)
+    return q if given.class_weights is None else np.where(q == 0, q, q * lift(given.class_weights))
+
+
+def smoothed(given: Rows, lift: Lift) -> Numbers:
+    """q'_c: [n, C]."""
     classes = given.x.shape[1]
     if given.index is not None:
         q = np.zeros(given.x.shape)
@@ -128,13 +144,10 @@ def targets(given: Rows, lift: Lift) -> Numbers:
     else:
         assert given.q is not None
         q = given.q
-    smoothed = lift(q)
-    if given.smoothing:
-        e = lift(np.asarray(given.smoothing))
-        smoothed = (1 - e) * smoothed + e / classes
-    if given.class_weights is None:
-        return smoothed
-    return np.where(smoothed == 0, smoothed, smoothed * lift(given.class_weights))
+    if not given.smoothing:
+        return lift(q)
+    e = lift(np.asarray(given.smoothing))
+    return np.asarray((1 - e) * lift(q) + e / classes)
 
 
 def categorical_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
@@ -203,9 +216,11 @@ def _of_probabilities(
     else:
         value = (_minus_over(t * of_others(u), u, lift) + of_others(t)) / u.sum(axis=1, keepdims=True)
         value = np.where(slopes, value, zero)
+        free = free | (nan.any(axis=1, keepdims=True) & ~slopes)
     if convention.renormalise != "no":
         return np.where(nan.any(axis=1, keepdims=True), np.nan, value), free
-    return np.where(nan & np.asarray(t != 0, dtype=bool), np.nan, value), free
+    counts = np.asarray(smoothed(given, lift) != 0, dtype=bool)  # also with a weight of 0, as in the loss
+    return np.where(nan & counts, np.nan, value), free
 
 
 def clipped(

@@ -17,9 +17,11 @@ through log and log-sum-exp pays for them as in logits.  A binary gradient has t
 sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
 
 *Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean*
-hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`budget.cancelled`), and
-which in float16 may be subnormal: then it is off by up to half of the smallest subnormal, however large the
-term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is smaller than the smallest number.
+hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`budget.of_divisor`), and
+which in float16 may be subnormal, as its product with a sample's weight may be: then it is off by up to half of the
+smallest subnormal, however large the term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is
+smaller than the smallest number, and so may what is divided by a probability afterwards, t_c, T p_c or p - y times
+the sample's factor: what that loses is divided, too.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import gradient
-from conformance.budget import DIVISION, ELEMENTARY, cancelled, least, softmax_error, summing, underflow
+from conformance.budget import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import numpy_info
@@ -52,17 +54,50 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
         unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
         factor = gradient.factors(problem, given, convention, _floats)
         weighed = convention.mean_divides_by not in ("kept", "samples")
-        divided = DIVISION + summing(len(unweighted)) * weighed if problem.reduction == "mean" else 0.0
-        divided = divided * cancelled(given, convention) if divided else divided
-        products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2 + divided
+        products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2.0
+        if problem.reduction == "mean":
+            products += DIVISION + of_divisor(given, convention, summing(len(unweighted)) * weighed, unit)
         if not given.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
         tiny = least(problem.dtype)
         total = np.abs(factor) * (error + products * size)
         size = tiny / unit * size
-        total = total + np.abs(unweighted) * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
+        weights = np.abs(unweighted) + (given.sample_weights is not None)
+        total = total + weights * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
+        total = total + tiny * _lost(given, convention, np.abs(factor))
     total = np.where(np.isfinite(total), total, 0.0)
     return total.reshape(problem.predictions.shape)
+
+
+def _lost(given: Rows, convention: Convention, factor: Floats) -> Any:
+    """What an underflow of a product with the factor is multiplied by where a probability divides it afterwards.
+
+    factor: of each row, as a column beside classes.
+    """
+    if given.given != "probabilities":
+        return 0.0
+    normal = numpy_info(str(given.x.dtype))[1]
+
+    def quotient(product: Floats, p: Floats) -> Floats:
+        return np.where((product > 0) & (product < normal) & (p > 0), 1 / p, 0.0)
+
+    x = given.x.astype(np.float64)
+    row: Any = 1.0
+    if convention.renormalise == "before_clip" and not given.binary:
+        row = x.sum(axis=1, keepdims=True)
+    p = x / row if given.clip is None else np.clip(x / row, *given.clip)
+    if given.binary:
+        assert given.q is not None
+        y = given.q * (1 - given.smoothing) + given.smoothing / 2
+        on = factor * np.abs(y if given.positive_weight is None else given.positive_weight * y)
+        apart = quotient(on, p) + quotient(factor * np.abs(1 - y), 1 - p)
+        divisor = np.maximum(p * (1 - p), gradient.gradient_floor(given, convention))
+        return np.maximum(apart, quotient(factor * np.abs(p - y), divisor))
+    t = factor * np.abs(gradient.targets(given, _floats))
+    lost = quotient(t, p)
+    if convention.renormalise == "after_clip":
+        lost = lost + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
+    return lost / np.abs(row)
 
 
 def _floats(values: Floats) -> Floats:

@@ -2,7 +2,10 @@
 
 Every number the oracle starts from is the one the function receives, already rounded to the dtype.
 Infinite and undefined terms are decided by the definition's rules before arithmetic: 0 * log 0 = 0,
-a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss) is undefined.
+a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss, an infinite weight on a loss
+of zero) is undefined.  What does not count is not multiplied: a class without a share of the target, the side of a
+binary label that has none, and a sample that is ignored add nothing to the loss or to what a mean divides by, whatever
+their weight is, infinity and nan included.  A mean that divides by weights whose sum is not finite is undefined.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from flint import arb, ctx
 from conformance.cache import Cache, default_folder
 from conformance.case import Problem, content_digest
 from conformance.convention import DEFINITION, Convention
-from conformance.rows import Rows, refused, rows
+from conformance.domain import numpy_info
+from conformance.rows import Rows, absolute_weights, refused, roundings_of_divisor, rows
 
-VERSION = "5"
+VERSION = "6"
 """Part of every cache key; raised whenever an answer could change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
@@ -180,7 +184,11 @@ def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[t
         if problem.reduction == "sum":
             return (), [total]
         by = divided_by(given, convention)
-        if isinstance(by, float) or by.contains(0):
+        if isinstance(by, float):
+            raise NoAnswerError("the mean divides by weights whose sum is not finite")
+        if _lost_in_roundings(by, given, convention):
+            raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
+        if by.contains(0):
             if convention.empty_mean is not None:
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
             raise NoAnswerError("the mean divides by zero: nothing counts")
@@ -262,10 +270,10 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
     if math.isnan(x) or isinstance(y, float):
         return NAN
     positive, negative = _minus_log_pair(given, convention, x)
-    y_weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
     terms = []
     if not _is(y, 0):
-        terms.append(_times(y_weighted, positive))
+        weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
+        terms.append(_times(weighted, positive))
     if not _is(y, 1):
         terms.append(_times(1 - y, negative))
     return _sum(terms)
@@ -354,6 +362,17 @@ def divided_by(given: Rows, convention: Convention) -> Term:
     )
 
 
+def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
+    """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
+    if (positive := absolute_weights(given)) is None:
+        return False
+    size = divided_by(positive, convention)
+    if isinstance(size, float) or bool(abs(by) == size):
+        return False
+    unit = arb(numpy_info(str(given.x.dtype))[0])
+    return not bool(abs(by) > roundings_of_divisor(given) * unit * size)
+
+
 def _label_weight(given: Rows, row: int, smoothing: float) -> Term:
     """sum_c w_c q'_c of one row."""
     e = arb(smoothing)
@@ -364,8 +383,8 @@ def _label_weight(given: Rows, row: int, smoothing: float) -> Term:
         own: Term = arb(1) if weights is None else _ball(weights[label])
     else:
         assert given.q is not None
-        targets = map(_ball, given.q[row].tolist())
-        own = _sum([q if weights is None else _times(_ball(weights[c]), q) for c, q in enumerate(targets)])
+        shares = [(c, _ball(q)) for c, q in enumerate(given.q[row].tolist()) if q != 0]
+        own = _sum([q if weights is None else _times(_ball(weights[c]), q) for c, q in shares])
     if not smoothing:
         return own
     everyone = arb(classes) if weights is None else _sum(list(map(_ball, weights.tolist())))
@@ -401,14 +420,16 @@ def _times(a: Term, b: Term) -> Term:
 
 
 def _sum(terms: Any) -> Term:
-    total, special = arb(0), 0.0
+    total, special, both = arb(0), 0.0, False
     for term in terms:
-        if isinstance(term, float):
-            if math.isinf(special) and term == -special:
-                raise NoAnswerError("inf - inf: infinite losses of both signs")
-            special += term
-        else:
+        if not isinstance(term, float):
             total += term
+        elif math.isinf(special) and term == -special:
+            both = True
+        else:
+            special += term
+    if both and not math.isnan(special):
+        raise NoAnswerError("inf - inf: infinite losses of both signs")
     return special if special != 0 else total
 
 

@@ -6,6 +6,7 @@ how much is decided once.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ from conformance.convention import INVALID, Convention
 from conformance.domain import examine, numpy_info
 
 Floats = npt.NDArray[np.float64]
+
+
+PRODUCTS = 8
+"""Roundings of a weight that a mean divides by before it is added up: products, smoothing, a mask's scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +113,18 @@ def rows(problem: Problem, convention: Convention) -> Rows:
         group=group,
         shape=shape,
     )
+
+
+def absolute_weights(given: Rows) -> Rows | None:
+    """The rows with the absolute values of their weights; None where no weight is negative."""
+    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
+    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
+    return dataclasses.replace(given, **negative) if negative else None
+
+
+def roundings_of_divisor(given: Rows) -> int:
+    """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
+    return len(given.kept) + (0 if given.binary else given.x.shape[1]) + PRODUCTS
 
 
 def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:

@@ -42,8 +42,8 @@ BEYOND = "beyond_range"
 KINDS = (EDGE | INVALID | {BEYOND}) - {"shape_mismatch", "trailing_axis"}
 """Kinds of unusual and invalid input that can be drawn: those of `domain` whose shapes fit, and that of `ranges`."""
 USUAL = KINDS - {"nan_weight", "infinite_weight", BEYOND}
-"""Those that are drawn unless more is asked for: what an infinite weight of nothing is, nobody has written down, and a
-function that is right may overflow on its way."""
+"""Those that are drawn unless more is asked for: no function documents what it makes of a weight that is not finite,
+and one that is right may overflow on its way."""
 FAMILIES: tuple[tuple[Loss, Given, Target], ...] = (
     ("categorical", "logits", "index"),
     ("binary", "logits", "binary"),

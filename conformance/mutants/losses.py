@@ -278,10 +278,13 @@ class Categorical(Loss):
         return np.asarray(np.log(p))
 
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
-        t = self.parts(self.smoothed(self.targets(x, y))) * spread(factor, x)
+        q = self.smoothed(self.targets(x, y))
+        t = self.parts(q) * spread(factor, x)
         if self.given == "logits":
             return self.of_logits(x, t)
-        return -t if self.given == "log_probabilities" else self.of_probabilities(x, t)
+        if self.given == "log_probabilities":
+            return -t
+        return np.where(np.isnan(x) & (q != 0), x, self.of_probabilities(x, t))
 
     def of_logits(self, z: Array, t: Array) -> Array:
         """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other t) p - t (1 - p)."""
@@ -312,11 +315,12 @@ class Binary(Loss):
         return x, y[..., 0] if self.column else y
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
-        y = self.smoothed(y.astype(x.dtype))
+        y = self.smoothed(y.astype(wide(x.dtype)))
         on, off = self.pair(x)
-        return self.mixed(y, on, off), np.ones_like(x)
+        return self.mixed(y, on, off).astype(x.dtype, copy=False), np.ones_like(x)
 
     def smoothed(self, y: Array) -> Array:
+        """Smoothed labels, in float32 or wider: of a narrow one close to 1, the complement may be lost."""
         e = y.dtype.type(self.smoothing)
         return (1 - e) * y + e / 2 if self.smoothing else y
 
@@ -342,7 +346,8 @@ class Binary(Loss):
 
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         on, off = (share * spread(factor, x) for share in self.shares(self.smoothed(y.astype(x.dtype))))
-        return self.of_logits(x, on, off) if self.given == "logits" else self.of_probabilities(x, on, off)
+        slopes = self.of_logits(x, on, off) if self.given == "logits" else self.of_probabilities(x, on, off)
+        return np.where(np.isnan(x), x, slopes)
 
     def shares(self, y: Array) -> tuple[Array, Array]:
         """What -log p and -log(1 - p) are multiplied by."""

@@ -171,10 +171,10 @@ class SmoothsLosses(Categorical):
         if not self.smoothing:
             return super().losses(x, y)
         own, logs = self.parts(self.targets(x, y)), -self.logs(x)
-        everyone = self.parts(np.ones_like(own))
         e, classes = x.dtype.type(self.smoothing), x.dtype.type(x.shape[-1])
-        loss = times(1 - e, self.dot(own, logs)) + times(e, self.dot(everyone, logs) / classes)
-        return loss, (1 - e) * self.add(own) + e * (self.add(everyone) / classes)
+        everyone = self.parts(np.full_like(own, 1 / classes))  # what all classes add up to may be beyond the dtype
+        loss = times(1 - e, self.dot(own, logs)) + times(e, self.dot(everyone, logs))
+        return loss, (1 - e) * self.add(own) + e * self.add(everyone)
 
 
 class PicksTheLabel(Categorical):
@@ -334,9 +334,9 @@ class OneTail(Binary):
         loss, weight = super().losses(x, y)
         if self.given != "logits":
             return loss, weight
-        y = self.smoothed(y.astype(x.dtype))
+        y = self.smoothed(y.astype(wide(x.dtype)))
         factor = 1 + (self.positive_weight - 1) * y if self.positive_weight is not None else x.dtype.type(1)
-        one_tail = (1 - y) * x + factor * (self.tail(x) + np.maximum(-x, x.dtype.type(0)))
+        one_tail = ((1 - y) * x + factor * (self.tail(x) + np.maximum(-x, x.dtype.type(0)))).astype(x.dtype, copy=False)
         return np.where(np.isfinite(x) & np.isfinite(one_tail), one_tail, loss), weight
 
 
@@ -349,8 +349,8 @@ class SubtractsTheLogit(Binary):
         loss, weight = super().losses(x, y)
         if self.given != "logits" or self.positive_weight is not None:
             return loss, weight
-        y = self.smoothed(y.astype(x.dtype))
-        short = np.maximum(x, x.dtype.type(0)) - y * x + self.tail(x)
+        y = self.smoothed(y.astype(wide(x.dtype)))
+        short = (np.maximum(x, x.dtype.type(0)) - y * x + self.tail(x)).astype(x.dtype, copy=False)
         return np.where(np.isfinite(x), short, loss), weight
 
 

@@ -412,10 +412,69 @@ def test_it_is_zero_where_the_answer_must_be_met_exactly():
     assert budget.allowed(refused, DEFINITION) == 0
 
 
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduction):
+    weighted = {"ignore_index": -1, "sample_weights": [1.0, weight]}
+    beside = case([[1.0, 2.0]] * 2, [0, -1], options=weighted).problem("float32", reduction)
+    alone = case([[1.0, 2.0]], [0], options={"sample_weights": [1.0]}).problem("float32", reduction)
+    assert budget.allowed(beside, DEFINITION).max() >= budget.allowed(alone, DEFINITION).max() > 0
+
+
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+@pytest.mark.parametrize("labels", [[0, 0], [[1, 0], [1, 0]]])
+def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finite(weight, labels):
+    target = "index" if np.ndim(labels) == 1 else "distribution"
+    weighted = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, weight]})
+    plain = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, 1.0]})
+    problems = [stated.problem("float32", "mean") for stated in (weighted, plain)]
+    assert budget.allowed(problems[0], DEFINITION) == budget.allowed(problems[1], DEFINITION) > 0
+
+
 def test_it_judges_a_finite_loss_beside_an_infinite_logit():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
     assert budget.allowed(outputs, DEFINITION) >= budget.allowed(alone, DEFINITION) > 0
+
+
+MOST = 1.7e308
+BESIDE = Convention(binary_outputs="mean_of_last_axis")
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize(
+    ("stated", "convention"),
+    [
+        (case([[0.0, -MOST], [0.0, -1e308]], [1, 1]), DEFINITION),
+        (case([[0.0, -MOST], [0.0, -1e308]], [1, 1]), CANCELS),
+        (case([[-MOST, -1.0], [-1e308, 0.0]], [0, 0], given="log_probabilities"), DEFINITION),
+        (case([-MOST, -1e308], [1.0, 1.0], loss="binary", target="binary"), CANCELS),
+        (
+            case([-MOST, -MOST], [1.0, 0.5], loss="binary", target="binary", options={"label_smoothing": 0.1}),
+            DEFINITION,
+        ),
+        (case([[-MOST, -1e308], [-MOST, 0.0]], [[1.0, 1.0], [1.0, 0.0]], loss="binary", target="binary"), BESIDE),
+    ],
+    ids=range(6),
+)
+def test_it_is_some_units_of_a_loss_next_to_the_largest_number(stated, convention, reduction):
+    problem = stated.problem("float64", reduction)
+    answer = evaluate(problem, convention)
+    assert isinstance(answer, Exact)
+    assert np.all(np.isfinite(answer.hi))
+    units = budget.allowed(problem, convention) / (2.0**-53 * np.abs(answer.hi))
+    assert np.all((units >= 1) & (units < 20))
+
+
+@pytest.mark.parametrize("left", [2.0**-5, 2.0**-9, 2.0**-16])
+def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
+    # The sum of the weights is what comes of the worst roundings, the numerator what is exact.
+    weights = [1.0, -1.0 + left]
+    problem = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": weights}).problem("float32", "mean")
+    lost = 2 * 2.0**-24 / left
+    off = np.log(2) * (1 / (1 - lost) - 1)
+    allowed = budget.allowed(problem, DEFINITION)
+    assert off <= allowed < 60 * off + 1e-6
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])

@@ -139,6 +139,69 @@ def test_what_is_ignored_has_none_whatever_it_holds():
     assert answer.hi.tolist() == [[0, 0], [-0.5, 0.5]]
 
 
+def test_a_nan_that_counts_has_a_slope_of_nan_whatever_its_weight():
+    stated = case(
+        given="probabilities", predictions=[[np.nan, 0.5], [0.5, 0.5]], labels=[0, 1], options={"class_weights": [0, 1]}
+    )
+    answer = exact(stated.problem("float64", "sum"))
+    assert isinstance(answer, Exact)
+    np.testing.assert_array_equal(answer.hi, [[np.nan, 0], [0, -2]])
+
+
+def test_what_a_clip_holds_has_any_slope_beside_a_nan():
+    stated = case(given="probabilities", predictions=[[1e-9, 0.5, np.nan]], labels=[2])
+    answer = exact(stated.problem("float32", "sum"), Convention(clip=1e-7, renormalise="after_clip"))
+    assert isinstance(answer, Exact)
+    assert answer.free is not None
+    assert answer.free.tolist() == [[True, False, True]]
+    assert np.isnan(answer.hi[0, 1])
+
+
+@pytest.mark.parametrize(("choice", "free"), [("nan", True), ("zero", False)])
+def test_a_mean_over_nothing_has_no_slope_where_it_is_nan(choice, free):
+    options = {"class_weights": [0.0, 1.0], "label_smoothing": 0.5}
+    problem = case(predictions=[[1.0, 0.0]], labels=[0], options=options).problem("float64", "mean")
+    answer = exact(problem, Convention(mean_divides_by="label_weight", empty_mean=choice))
+    assert isinstance(answer, Exact)
+    assert (answer.free is not None and bool(answer.free.all())) == free
+    assert answer.hi.tolist() == [[0, 0]]
+
+
+def test_the_budget_has_what_a_product_that_is_subnormal_loses():
+    # 1 / D times a weight is 1.5 of the smallest float16, and rounded to 2 of them; so are T p and t before they are
+    # divided by a small probability.
+    least = 2.0**-24
+    weighted = case(given="log_probabilities", predictions=[[-1.0, -2.0]] * 2, labels=[0, 1],
+                    options={"sample_weights": [3 * least, 3 * least]}).problem("float16", "mean")  # fmt: skip
+    by_number = Convention(mean_divides_by="kept")
+    answer = exact(weighted, by_number)
+    assert isinstance(answer, Exact)
+    assert np.all(
+        np.abs(np.where(answer.hi < 0, -2 * least, 0) - answer.hi) <= gradient_budget.allowed(weighted, by_number)
+    )
+    rows = case(given="probabilities", predictions=[[1 - 2.0**-12, 2.0**-12]], labels=[0],
+                options={"sample_weights": [2.0**-10]}).problem("float16", "sum")  # fmt: skip
+    through = Convention(clip=1e-7, renormalise="after_clip", gradient_cancellation="targets")
+    answer = exact(rows, through)
+    assert isinstance(answer, Exact)
+    lost = (least / 2) / 2.0**-12
+    assert gradient_budget.allowed(rows, through)[0, 1] >= lost > 10 * gradient_budget.allowed(rows, through)[0, 0]
+
+
+def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
+    # 201 steps over 4 outputs are 50.25 steps, which are 50; divided by p again they are 0.2488 and not 0.25.
+    p, least = 201 * 2.0**-24, 2.0**-24
+    outputs = {"loss": "binary", "given": "probabilities", "target": "binary"}
+    small = case([p, 0.5, 0.75, 0.25], [0, 1, 0, 0], **outputs).problem("float16", "mean")
+    answer = exact(small)
+    assert isinstance(answer, Exact)
+    off, allowed = np.abs(50 * least / p - answer.hi[0]), gradient_budget.allowed(small, DEFINITION)
+    assert off <= allowed[0] < 10 * off
+    assert allowed[0] - least / p > allowed[2] * answer.hi[0] / answer.hi[2]
+    wide = dataclasses.replace(small, dtype="float32", predictions=small.predictions.astype(np.float32))
+    assert off > 100 * gradient_budget.allowed(wide, DEFINITION)[0]
+
+
 def test_it_has_none_where_the_loss_has_none():
     stated = case(predictions=[[np.inf, 0.0]], labels=[0])
     assert isinstance(exact(stated.problem("float64", "sum")), Undefined)

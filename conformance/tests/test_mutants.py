@@ -87,8 +87,10 @@ def test_it_has_no_two_mutants_that_do_the_same(cases, score):
         alike.setdefault((fate.kills[0].item, fate.kills[0].because), []).append(name)
     groups = [group for group in alike.values() if len(group) > 1]
     shown = {fate.kills[0].case for fate in score.values()}
-    for asked in (found for found in cases if found.id in shown):
+    for asked in sorted(cases, key=lambda found: found.id not in shown):  # of those that caught one, few are needed
         groups = [part for group in groups for part in _split(group, asked)]
+        if not groups:
+            break
     assert groups == []
 
 

@@ -86,9 +86,30 @@ def _reduced(problem: Problem) -> Any:
     if problem.reduction == "sum":
         return np.array(total, dtype=object)
     divisor = _plus([pair[1] for pair in pairs if pair])
-    if divisor == 0 or not mpmath.isfinite(divisor):
+    if divisor == 0 or not mpmath.isfinite(divisor) or abs(divisor) <= _unsure(problem):
         raise NoValueError
     return np.array(total / divisor, dtype=object)
+
+
+def _unsure(problem: Problem) -> Any:
+    """What the roundings of the divisor may come to where weights of both signs are added up; -1 where they are not."""
+    weights = {name: getattr(problem.options, name) for name in ("class_weights", "sample_weights")}
+    sizes = {
+        name: abs(found) for name, found in weights.items() if found is not None and np.any(found.astype(float) < 0)
+    }
+    if not sizes:
+        return mpf(-1)
+    same = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **sizes))
+    pairs = _categorical(same) if problem.loss == "categorical" else _binary(same)
+    s = same.options.sample_weights
+    each = np.ones(problem.sample_shape) if s is None else s.astype(np.float64)
+    each = np.broadcast_to(
+        each.reshape(each.shape + (1,) * (len(problem.sample_shape) - each.ndim)), problem.sample_shape
+    )
+    size = _plus([_times(w, pair[1]) for w, pair in zip(_numbers(each).flat, pairs, strict=True) if pair])
+    classes = problem.predictions.shape[-1] if problem.loss == "categorical" else 0
+    unit = mpf(2) ** -{"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}[problem.dtype]
+    return (len(pairs) + classes + 8) * unit * size
 
 
 def _categorical(problem: Problem) -> list[Any]:
@@ -276,15 +297,67 @@ def test_it_weighs_with_what_is_not_finite(weights, labels, want):
     assert answer(problem, reduction="sum") == pytest.approx(want, abs=0, nan_ok=True)
 
 
+@pytest.mark.parametrize("weight", [math.inf, math.nan])
+def test_it_leaves_out_what_does_not_count_whatever_its_weight(weight):
+    by_class = {"class_weights": [2.0, weight]}
+    index = case([[0.0, 1.0], [0.0, 1.0]], [0, 0], options=by_class)
+    rows = case([[0.0, 1.0], [0.0, 1.0]], [[1, 0], [1, 0]], target="distribution", options=by_class)
+    for reduction in ("sum", "mean"):
+        assert (
+            answer(rows, reduction=reduction)
+            == answer(index, reduction=reduction)
+            == pytest.approx(math.log1p(math.e) * (4 if reduction == "sum" else 1))
+        )
+    binary = {"loss": "binary", "target": "binary"}
+    assert answer(case([0.0], [0.0], **binary, options={"positive_weight": [weight]})) == [pytest.approx(math.log(2))]
+    ignored = case([[0.0, 0.0]] * 2, [0, -1], options={"ignore_index": -1, "sample_weights": [3.0, weight]})
+    assert answer(ignored, reduction="mean") == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("choice", ["nan", "zero", None])
+def test_it_has_no_mean_over_weights_whose_sum_is_not_finite(choice):
+    weighted = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": [1.0, math.inf]})
+    assert isinstance(answer(weighted, Convention(empty_mean=choice), reduction="mean"), Undefined)
+    assert answer(weighted, reduction="sum") == math.inf
+
+
 def test_it_has_no_value_for_a_weight_of_zero_on_an_infinite_loss():
     problem = case([[1.0, 0.0]], [1], given="probabilities", options={"class_weights": [1.0, 0.0]})
     assert isinstance(evaluate(problem.problem("float64", "sum")), Undefined)
 
 
-@pytest.mark.parametrize("losses", [[math.nan, 0.0], [0.0, math.nan]])
+@pytest.mark.parametrize(
+    ("dtype", "weights", "sure"),
+    [
+        ("float32", [0.1, 0.2, -0.3], False),  # 1.5e-8 is left, a unit in the last place
+        ("float64", [0.1, 0.2, -0.3], False),
+        ("float64", [0.1, 0.2, -0.3000001], True),
+        ("float32", [0.1, 0.2, -0.3000001], False),
+        ("float32", [1.0, 2.0, -3.0], False),
+        ("float64", [-1.0, -2.0, -3.0], True),
+    ],
+)
+@pytest.mark.parametrize("convention", [DEFINITION, Convention(empty_mean="nan")], ids=str)
+def test_it_has_no_mean_where_weights_of_both_signs_cancel_but_for_their_roundings(convention, dtype, weights, sure):
+    weighted = case([[1.0, 0.0]] * 3, [0, 1, 1], options={"sample_weights": weights})
+    assert isinstance(answer(weighted, convention, dtype, "mean"), float) == sure
+    assert isinstance(answer(weighted, convention, dtype, "sum"), float)
+    by_class = case([[1.0, 0.0, 2.0]] * 3, [0, 1, 2], options={"class_weights": weights})
+    assert isinstance(answer(by_class, convention, dtype, "mean"), float) == sure
+
+
+def test_it_has_a_mean_by_number_whatever_the_weights_leave():
+    weighted = case([[1.0, 0.0]] * 3, [0, 1, 1], options={"sample_weights": [0.1, 0.2, -0.3]})
+    assert isinstance(answer(weighted, Convention(mean_divides_by="kept"), "float32", "mean"), float)
+
+
+@pytest.mark.parametrize("losses", [[math.nan, 0.0], [0.0, math.nan], [math.inf, -math.inf, math.nan]])
 def test_it_is_nan_wherever_the_nan_stands(losses):
-    problem = case(losses, [1, 1], loss="binary", target="binary", given="probabilities")
+    rows = [[loss, 0.0] for loss in losses]
+    problem = case(rows, [0] * len(rows), given="log_probabilities")
     assert math.isnan(answer(problem, reduction="sum"))
+    without = case([row for row in rows if not math.isnan(row[0])], [0] * (len(rows) - 1), given="log_probabilities")
+    assert isinstance(answer(without, reduction="sum"), Undefined) == (math.inf in losses)
 
 
 # Conventions, one choice at a time, against numbers computed by hand.

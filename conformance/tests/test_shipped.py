@@ -51,7 +51,7 @@ def test_it_ships_a_ledger_in_which_every_entry_names_a_case_and_a_function() ->
     load_suite()
 
 
-@pytest.mark.parametrize("entry", {entry.line: entry for entry in ENTRIES}.values(), ids=str)
+@pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
 def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known.Known) -> None:
     name = entry.function.partition(".")[0]
     there = HERE.get(name)
