@@ -28,7 +28,7 @@ def cases(results: pd.DataFrame) -> str:
 
 def _cell(rows: Sequence[Any]) -> str:
     """The row that attains it, in units of its budget, and how many rows were compared."""
-    return f"{rows[0]['ratio']:.3g} of {rows[0]['rows']} rows" if rows else ""
+    return f"{rows[0]['ratio']:.3g} ({rows[0]['rows']})" if rows else ""
 
 
 def sweep(page: str) -> str:

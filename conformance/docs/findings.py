@@ -79,7 +79,7 @@ def _line(entry: Entry, anchor: str, versions: Mapping[str, str]) -> list[str]:
 def _told(entry: Entry, anchor: str, source: str) -> str:
     first = entry[0]
     also = [
-        f"{plain(name)} {plain(', '.join(values))}"
+        f"{name} {', '.join(values)}"
         for name, values in (
             ("on", first.variants),
             ("in", first.dtypes),

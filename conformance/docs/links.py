@@ -52,9 +52,10 @@ def dead(folder: Path) -> Iterator[str]:
         if where.parts[0] == "_static":
             continue  # what a theme makes pages from
         for address in page(file).loads:
-            if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
+            if urlsplit(address).scheme not in ("", "data") or urlsplit(address).netloc:
                 yield f"{where}: {address}: a page loads from elsewhere"
-        for address in dict.fromkeys([*page(file).leads, *page(file).loads]):
+        local = [address for address in page(file).loads if not urlsplit(address).netloc]
+        for address in dict.fromkeys([*page(file).leads, *local]):
             found = urlsplit(address)
             if found.scheme in ("http", "https"):
                 if "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`"):

@@ -10,7 +10,7 @@ import pandas as pd
 from conformance.docs.text import code, link, plain, rows
 
 LINK = re.compile(r"(.*?)\s*\(?(https?://[^\s()]+)\)?", re.DOTALL)
-HEAD = ("function", "kind", "what", "rows", "for example", "before", "after", "announced")
+HEAD = ("function", "what", "rows", "for example", "announced")
 
 
 def releases(history: pd.DataFrame) -> str:
@@ -29,12 +29,9 @@ def _line(change: Mapping[str, str]) -> list[str]:
     moved = f", by up to {change['shift']}" if change["shift"] else ""
     return [
         code(change["function"]),
-        plain(change["kind"]),
-        plain(change["what"]) + plain(moved),
+        plain(f"{change['kind']}: {change['what']}{moved}"),
         change["rows"] if change["rows"].isdigit() else plain(change["rows"]),
-        code(change["case"]),
-        code(change["before"]),
-        code(change["answer"]),
+        f"{code(change['case'])}<br>{code(change['before'])} &rarr; {code(change['answer'])}",
         _announced(change),
     ]
 

@@ -44,9 +44,11 @@ NOTHING = Options()
 KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
 TABLES: dict[str, tuple[str, ...]] = {
     "How it is called": ("function", "call"),
-    "What it is handed": ("function", "predictions", *GIVEN, "labels", *KINDS),
+    "Predictions": ("function", "predictions", *GIVEN),
+    "Labels": ("function", "labels", *KINDS),
     "Options": ("function", *OPTIONS),
-    "Reductions, axes and dtypes": ("function", *REDUCTIONS, "class axis", "dtype", "dtypes", "not together"),
+    "Reductions": ("function", *REDUCTIONS),
+    "Axes and dtypes": ("function", "class axis", "dtype", "dtypes", "not together"),
 }
 """The tables, and the columns of each; every column but the first is a concept."""
 CONCEPTS = tuple(dict.fromkeys(column for columns in TABLES.values() for column in columns[1:]))

@@ -42,8 +42,9 @@ def _nested(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
         yield part["additionalProperties"], ("*",)
     if isinstance(part.get("items"), Mapping) and "properties" in part["items"]:
         yield part["items"], ()
-    if part.get("if", {}).get("type") == "object":
-        yield {"type": "object", **part["then"]}, ()
+    branch = part.get("then" if part.get("if", {}).get("type") == "object" else "else", {})
+    if "properties" in branch:
+        yield {"description": part.get("description", ""), **branch}, ()
 
 
 def resolved(root: Schema, part: Schema) -> Schema:

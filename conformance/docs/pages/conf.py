@@ -23,6 +23,7 @@ nitpicky = True
 smartquotes = False  # what is in code is to be pasted
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_sidebars: dict[str, list[str]] = {"rosetta": [], "zh": []}  # nothing lies below them
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
