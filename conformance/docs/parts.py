@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import tomllib
 
-from conformance import known, report
-from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema
+from conformance import budget, known, report
+from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
 from conformance.document import schema_of
 
 MARK = re.compile(r"^<!-- generated: ([a-z_ ]+) -->$", re.MULTILINE)
@@ -62,6 +62,7 @@ class Checkout:
             **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
+            "budget": lambda: text.paragraphs(budget.__doc__ or ""),
             "kinds": conventions.kinds,
             "rosetta": rosetta.rosetta,
             "earlier": rosetta.earlier,

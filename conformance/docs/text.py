@@ -37,6 +37,17 @@ def prose(text: Any) -> str:
     return "".join(code(piece) if number % 2 else _within(piece) for number, piece in enumerate(pieces))
 
 
+def paragraphs(docstring: str) -> str:
+    """A docstring without its first line: paragraphs, with code and with what stands between asterisks."""
+    _, _, rest = docstring.partition("\n\n")
+    return "\n\n".join(_stressed(" ".join(paragraph.split())) for paragraph in rest.split("\n\n")) + "\n"
+
+
+def _stressed(paragraph: str) -> str:
+    pieces = re.split(r"(?<!\S)\*([A-Z][^*]+)\*(?!\S)", paragraph)
+    return "".join(f"**{plain(piece)}**" if number % 2 else prose(piece) for number, piece in enumerate(pieces))
+
+
 def _within(text: str) -> str:
     """`plain`, with the blanks at both ends kept."""
     head = " " if text[:1].isspace() else ""
@@ -70,4 +81,4 @@ def _reference(found: re.Match[str]) -> str:
     return f"&#{ord(found[0])};"
 
 
-__all__ = ["block", "code", "link", "plain", "prose", "rows", "slug"]
+__all__ = ["block", "code", "link", "paragraphs", "plain", "prose", "rows", "slug"]

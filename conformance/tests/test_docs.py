@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from conformance import known, readme, registry
+from conformance import budget, known, readme, registry
 from conformance.case import OPTIONS, REDUCTIONS
 from conformance.convention import DEFINITION, EDGE, INVALID
 from conformance.docs import accuracy, commands, conventions, findings, links, readmes, releases, rosetta, schema, text
@@ -107,6 +107,13 @@ def test_it_links_to_an_address():
 def test_it_keeps_source_in_its_block(source):
     page = Shown(text.block(source, "python") + "\nafter\n")
     assert page.tags == ["pre", "code", "p"]
+
+
+def test_it_keeps_every_word_of_a_derivation():
+    page = Shown(text.paragraphs(budget.__doc__))
+    assert {"strong", "p", "code"} <= set(page.tags) <= {"strong", "p", "code", "wbr"}
+    said = " ".join(budget.__doc__.partition("\n\n")[2].split())
+    assert re.sub(r"[`*]", "", page.text) == re.sub(r"[`*]", "", said)
 
 
 # Conventions
