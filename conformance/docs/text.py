@@ -14,7 +14,7 @@ from conformance.report.frames import printable
 from conformance.report.markdown import table
 
 _SPECIAL = re.compile(r"_|[^\w\s.,;:/()'%?=-]|^[-=]|(?<=^\d)[.)](?=\s)")
-_JOINT = re.compile(r"(?<=[.:/(,=])(?=[\w&])")
+_JOINT = re.compile(r"(?<=[.:/(,=])(?=[^\W\d]|&)")
 """Where a long name may be broken: between words that a search finds."""
 _SCHEME = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
 
