@@ -1,18 +1,19 @@
-"""The parts of the README that are generated: `python -m conformance.readme` writes them, `--check` checks them.
+"""The parts of the READMEs that are generated: `python -m conformance.readme` writes them, `--check` checks them.
 
-What supports what comes from the adapters' own data; what the suite finds comes from the committed baseline.
+What supports what comes from the adapters' own data; what the suite finds comes from the committed baseline. Both
+READMEs have the same parts, in the words of their language.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from conformance import registry
-from conformance.report import markdown_table, read
+from conformance.report import FUNCTION_COLUMNS, markdown_table, read
 from conformance.report.markdown import code, table
 
 QUESTIONS = (
@@ -37,30 +38,67 @@ QUESTIONS = (
 DTYPE = "float32"
 
 
-def findings(results: pd.DataFrame) -> str:
+@dataclass(frozen=True)
+class Words:
+    """What the generated parts say in a language.
+
+    questions: in the order of `QUESTIONS`.  findings, functions: the headers of the two tables.
+    """
+
+    questions: tuple[str, ...]
+    findings: tuple[str, str, str]
+    functions: tuple[str, ...]
+    exception: str
+
+
+ENGLISH = Words(
+    tuple(question for question, _, _ in QUESTIONS),
+    ("question", "the definition", f"what is returned ({DTYPE})"),
+    FUNCTION_COLUMNS,
+    "an exception",
+)
+CHINESE = Words(
+    (
+        "原文的 4 x 3 例子，印作 0.2162",
+        "三个二元输出，权重 1、2、3，均值",
+        "类别权重，索引标签，均值",
+        "同上，one-hot 标签",
+        "真实类别上 p = 0，均值",
+        "总和为 0.5 的概率，均值",
+        "被 -inf 的 logit 屏蔽的类别，one-hot 标签",
+        "[2, 3] 的二元输出，求和",
+    ),
+    ("问题", "定义", f"返回值（{DTYPE}）"),
+    ("函数", "预测", "标签", "选项", "归约", "dtype", "布局"),
+    "异常",
+)
+READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
+
+
+def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """What functions return for the same problem, from a report's rows, as a Markdown table.
 
     A number in bold is not the definition's; a number in italics is one that nothing documents.
     """
     chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss")]
     lines = []
-    for question, case, reduction in QUESTIONS:
+    for question, (_, case, reduction) in zip(words.questions, QUESTIONS, strict=True):
         rows = chosen[(chosen["case"] == case) & (chosen["reduction"] == reduction)]
         if rows.empty:
             raise LookupError(f"the report has no {DTYPE} {reduction} of {case}")
         answers: dict[str, list[str]] = {}
         for function, got, status in zip(rows["function"], rows["got"], rows["status"], strict=True):
-            same = answers.setdefault(_answer(str(got), str(status)), [])
+            same = answers.setdefault(_answer(str(got), str(status), words), [])
             if code(str(function).partition(":")[0]) not in same:  # else: another way to say mean, the same number
                 same.append(code(function))
         said = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
         lines.append([question, _number(str(rows["want"].iloc[0])), said])
-    return table(("question", "the definition", "what is returned (float32)"), lines)
+    return table(words.findings, lines)
 
 
-def rendered(text: str, results: pd.DataFrame) -> str:
+def rendered(text: str, results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """A README with its generated parts made anew."""
-    blocks = {"functions": markdown_table(registry.functions()), "findings": findings(results)}
+    blocks = {"functions": markdown_table(header=words.functions), "findings": findings(results, words)}
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -69,8 +107,8 @@ def rendered(text: str, results: pd.DataFrame) -> str:
     return text
 
 
-def _answer(got: str, status: str) -> str:
-    shown = _number(got) if got else "an exception"
+def _answer(got: str, status: str, words: Words) -> str:
+    shown = _number(got) if got else words.exception
     return {"agrees": shown, "diverges": f"**{shown}**"}.get(status, f"*{shown}*")
 
 
@@ -82,9 +120,12 @@ def _number(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    old = readme.read_text(encoding="utf-8")
-    new = rendered(old, read(Path("reports/baseline"))[0])
-    if "--check" in sys.argv[1:]:
-        sys.exit(None if new == old else f"{readme} is not what is generated: run python -m conformance.readme")
-    readme.write_text(new, encoding="utf-8")
+    baseline = read(Path("reports/baseline"))[0]
+    for name, words in READMES.items():
+        readme = Path(name)
+        old = readme.read_text(encoding="utf-8")
+        new = rendered(old, baseline, words)
+        if "--check" not in sys.argv[1:]:
+            readme.write_text(new, encoding="utf-8")
+        elif new != old:
+            sys.exit(f"{readme} is not what is generated: run python -m conformance.readme")

@@ -48,10 +48,13 @@ def conventions_table(functions: Iterable[Function]) -> list[list[str]]:
     ]
 
 
-def markdown_table(functions: Iterable[Function] | None = None) -> str:
-    """`functions_table` of all known functions, or of these, as Markdown for the README."""
+def markdown_table(functions: Iterable[Function] | None = None, header: Sequence[str] = FUNCTION_COLUMNS) -> str:
+    """`functions_table` of all known functions, or of these, as Markdown for the README.
+
+    header: the columns in the words of a language.
+    """
     rows = functions_table(registry.functions() if functions is None else functions)
-    return table(FUNCTION_COLUMNS, [[code(name), *rest] for name, *rest in rows])
+    return table(header, [[code(name), *rest] for name, *rest in rows])
 
 
 def _ranks(function: Function) -> str:

@@ -8,8 +8,6 @@ import sys
 import tempfile
 import textwrap
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import ml_dtypes
@@ -19,13 +17,13 @@ import pytest
 from conformance import running
 from conformance.adapter import LoweringError
 from conformance.environments import building, interpreters, parse, uv
-from conformance.environments.sources import PYPI, local, sources
 from conformance.errors import UserError
 from conformance.oracle import Oracle
 from conformance.outcome import Crashed, Raised, Returned, TimedOut
 from conformance.places import places_of
 from conformance.suite import Suite, load_suite, plan
 from conformance.tests import fragile
+from conformance.tests.indexes import SETTINGS, needs_index
 from conformance.tests.test_workers import ask, call, place
 from conformance.workers import on_ray
 from conformance.workers.crew import AHEAD, Crew, WorkerError
@@ -34,24 +32,8 @@ from conformance.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
 
-SETTINGS = sources()
 ADAPTER = f"{fragile.__name__}:FRAMEWORK"
 NUMBERS = (f"numpy=={np.__version__}", f"ml_dtypes=={ml_dtypes.__version__}")
-
-
-def _index_answers():
-    for address in SETTINGS.indexes or (PYPI,):
-        if local(address) is None:
-            try:
-                urllib.request.urlopen(f"{address.rstrip('/')}/numpy/", timeout=10).close()
-            except urllib.error.HTTPError:
-                continue
-            except OSError:
-                return False
-    return True
-
-
-needs_index = pytest.mark.skipif(not _index_answers(), reason="the package index cannot be reached")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+"""How far answers that are right lie from the exact one: from the committed report, and from the committed sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from conformance.case import DTYPES, QUANTITIES
+from conformance.docs.text import code, rows
+from conformance.report.frames import largest_ratios
+
+
+def cases(results: pd.DataFrame) -> str:
+    """The largest error, in budgets and in ulps, of each function over the cases, as Markdown."""
+    found = largest_ratios(results)
+    parts = []
+    for quantity in QUANTITIES:
+        of = found[found["quantity"] == quantity]
+        lines = [
+            [code(name), *(_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
+            for name, own in of.groupby("function", sort=True)
+        ]
+        parts.append(f"### The {quantity}\n\n{rows(('function', *DTYPES), lines)}")
+    return "\n".join(parts)
+
+
+def _cell(rows: Sequence[Any]) -> str:
+    """The row that attains it, in units of its budget, and how many rows were compared."""
+    return f"{rows[0]['ratio']:.3g} ({rows[0]['rows']})" if rows else ""
+
+
+def sweep(page: str) -> str:
+    """What `conformance sweep` wrote as Markdown, with its headings below those of the page it goes into."""
+    lines = page.splitlines()
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines if line != "# Sweep") + "\n"
+
+
+__all__ = ["cases", "sweep"]

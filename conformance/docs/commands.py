@@ -1,0 +1,48 @@
+"""The command line as a reference, from the commands themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from conformance.cli import app
+from conformance.docs.text import block, code, plain, prose, rows, slug
+
+NAME = "conformance"
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(words, click's command) of every command that does something, in the order in which help lists them."""
+    yield from _below((), typer.main.get_command(app))
+
+
+def _below(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _below((*words, name), inner)
+    if words and not hasattr(command, "commands"):
+        yield words, command
+
+
+def reference() -> str:
+    """Every command with its arguments and options, as Markdown."""
+    return "\n".join(_section(words, command) for words, command in commands())
+
+
+def _section(words: tuple[str, ...], command: Any) -> str:
+    name = " ".join((NAME, *words))
+    context = command.make_context(name, [], resilient_parsing=True)
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    lines = [[code(names), plain(told)] for names, told in filter(None, records)]
+    return "\n".join(
+        [
+            f"{{#{slug(name)}}}\n## {code(' '.join(words))}\n",
+            f"{prose(command.help or '')}\n",
+            block(f"{name} {' '.join(command.collect_usage_pieces(context))}", "text"),
+            rows(("argument or option", "what it does"), lines),
+        ]
+    )
+
+
+__all__ = ["commands", "reference"]

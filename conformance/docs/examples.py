@@ -1,0 +1,88 @@
+"""The examples of a page, so that a test can run them: files that are to be written, commands, and what they print.
+
+A fenced block after a line that is only a path, "`my_cases/x.yaml`:", is that file.  In a `console` block a line
+that begins with `$ ` is a command, and the lines below it are what it prints: `...` stands for any text, and on a line
+of its own for any lines.  A comment `<!-- example: MARK -->` before a block says why it is not run with the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGES = Path(__file__).parent / "pages"
+RUN = ("console", "sh", "python")
+"""Languages of blocks that are run."""
+MARKS = {
+    "index": "environments are made for it, with packages from an index",
+    "long": "it takes more than seconds",
+    "ci": "continuous integration is what runs it",
+    "names": "its names stand for yours",
+}
+"""Why a block is not run with the others."""
+_BLOCK = re.compile(
+    r"(?:^<!-- example: (?P<mark>\w+) -->\n+)?(?:^`(?P<file>[^`\n]+)`:\n\n)?"
+    r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what it prints; nothing where that is not shown."""
+
+    command: str
+    printed: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.  file: the path it is written to, "" for what is run.  mark: one of `MARKS`, or ""."""
+
+    line: int
+    language: str
+    body: str
+    file: str = ""
+    mark: str = ""
+
+    def steps(self) -> Iterator[Step]:
+        """The commands of a `console` or `sh` block, in order."""
+        if self.language == "sh":
+            yield from (Step(line, "") for line in self.body.splitlines() if line.strip())
+            return
+        before, *said = re.split(r"^\$ ", self.body, flags=re.MULTILINE)
+        if before.strip():
+            raise ValueError(f"line {self.line}: a console block begins with a command, after `$ `")
+        for one in said:
+            command, _, printed = one.partition("\n")
+            yield Step(command, printed)
+
+
+def blocks(page: str) -> list[Block]:
+    """The blocks of a page that are files, or are run; raises ValueError for a mark that there is not."""
+    found = []
+    for match in _BLOCK.finditer(page):
+        line = page.count("\n", 0, match.start("fence")) + 1
+        mark, file = match["mark"] or "", match["file"] or ""
+        if mark and mark not in MARKS:
+            raise ValueError(f"line {line}: there is no mark {mark!r}; there are {', '.join(MARKS)}")
+        if file or match["language"] in RUN:
+            found.append(Block(line, match["language"], match["body"], file, mark))
+    return found
+
+
+def alike(shown: str, printed: str) -> bool:
+    """Whether what a page shows is what is printed, blanks at the ends of lines and empty lines aside."""
+    there = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
+    pattern = ""
+    for line in shown.splitlines():
+        if line.strip() == "...":
+            pattern += r"(?:.*\n)*?"
+        elif line.strip():
+            pattern += ".*".join(map(re.escape, line.rstrip().split("..."))) + r"\n"
+    return re.fullmatch(pattern, there) is not None
+
+
+__all__ = ["MARKS", "PAGES", "RUN", "Block", "Step", "alike", "blocks"]

@@ -1,0 +1,113 @@
+"""The ledger as a page: each known discrepancy with its cases, versions, reproducer, what that shows, and a link."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+from conformance.docs.text import block, code, link, plain, prose, rows, slug
+from conformance.known import HARVESTED, RELATION, SWEPT, Known
+from conformance.registry import within
+
+SHORT = 100
+"""Characters of a reason in an overview."""
+Entry = Sequence[Known]
+"""What stands as one entry in a ledger: as many `Known` as it names cases."""
+
+
+def findings(known: Iterable[Known], versions: Mapping[str, str], source: str) -> str:
+    """Every entry of a ledger, by framework, as Markdown.
+
+    versions: what the committed report was made with, by framework: what does not hold there is mended.  source: the
+    address that paths of the repository follow.
+    """
+    entries = grouped(known)
+    anchors = named(entries)
+    parts = [rows(("framework", "known", "of these, mended since"), _tally(entries, versions))]
+    for framework in dict.fromkeys(framework_of(entry) for entry in entries):
+        own = [pair for pair in zip(entries, anchors, strict=True) if framework_of(pair[0]) == framework]
+        parts.append(f"## {plain(framework)}\n")
+        head = ("function", "releases", "what is wrong", f"in {framework} {versions.get(framework, '')}".strip())
+        parts.append(rows(head, [_line(*pair, versions) for pair in own]))
+        parts += [_told(*pair, source) for pair in own]
+    return "\n".join(parts)
+
+
+def grouped(known: Iterable[Known]) -> list[Entry]:
+    """What stands in files as one entry, together; in the order of the files."""
+    return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
+
+
+def named(entries: Iterable[Entry]) -> list[str]:
+    """An anchor for each entry: its function and its first case."""
+    anchors: list[str] = []
+    for entry in entries:
+        anchor = slug(f"{entry[0].function} {entry[0].case}")
+        same = sum(other == anchor or other.startswith(f"{anchor}-again-") for other in anchors)
+        anchors.append(f"{anchor}-again-{same}" if same else anchor)
+    return anchors
+
+
+def framework_of(entry: Entry) -> str:
+    """The name of the framework that an entry is about."""
+    return entry[0].function.partition(".")[0]
+
+
+def mended(entry: Entry, versions: Mapping[str, str]) -> bool:
+    """Whether the release of the committed report has it no more."""
+    version = versions.get(framework_of(entry), "")
+    return bool(version) and not within(version, entry[0].versions)
+
+
+def _tally(entries: Sequence[Entry], versions: Mapping[str, str]) -> list[list[object]]:
+    names = list(dict.fromkeys(map(framework_of, entries)))
+    of = {name: [entry for entry in entries if framework_of(entry) == name] for name in names}
+    return [
+        [f"[{plain(name)}](#{slug(name)})", len(own), sum(mended(entry, versions) for entry in own)]
+        for name, own in of.items()
+    ]
+
+
+def _line(entry: Entry, anchor: str, versions: Mapping[str, str]) -> list[str]:
+    first = entry[0]
+    reason = " ".join(first.reason.split())
+    reason = reason if len(reason) <= SHORT else f"{reason[: reason.rfind(' ', 0, SHORT)]} ..."
+    there = "mended" if mended(entry, versions) else "there"
+    return [code(first.function), plain(first.versions or "all"), f"[{prose(reason)}](#{anchor})", there]
+
+
+def _told(entry: Entry, anchor: str, source: str) -> str:
+    first = entry[0]
+    also = [
+        f"{name} {', '.join(values)}"
+        for name, values in (
+            ("on", first.variants),
+            ("in", first.dtypes),
+            ("as", first.reductions),
+            ("of the", first.quantities if first.quantities != ("loss",) else ()),
+            ("with", first.when),
+        )
+        if values
+    ]
+    cases = "".join(f"- {_case(one.case, source)}\n" for one in entry)
+    upstream = link("upstream", first.see) if first.see else ""
+    place = f"{source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
+    lines = [
+        f"{{#{anchor}}}\n### {code(first.function)}, {plain(first.versions or 'all releases')}\n",
+        prose(" ".join(first.reason.split())) + "\n",
+        f"{plain('; '.join(also))}.\n".capitalize() if also else "",
+        f"{cases}",
+        f"{block(first.reproducer, 'python')}" if first.reproducer else "",
+        f"It prints {code(first.shows)}.\n" if first.shows else "",
+        " &middot; ".join(filter(None, [upstream, f"[ledger]({place})"])) + "\n",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _case(case: str, source: str) -> str:
+    if "*" in case or case.startswith((SWEPT, HARVESTED, RELATION)):
+        return code(case)
+    return f"[{code(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
+
+
+__all__ = ["findings", "framework_of", "grouped", "mended", "named"]

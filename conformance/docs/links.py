@@ -1,0 +1,77 @@
+"""Links of a built site: `python -m conformance.docs.links FOLDER` fails where one leads nowhere.
+
+A link within the site must lead to a file, and its anchor to an element there.  A link that leaves it must be a
+well-formed http(s) address; whether somebody answers there is not asked, so that a build needs no network.  What a page
+loads must lie in the site.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "use": "href"}
+"""What a browser fetches by itself, by element."""
+NOT_LOADED = frozenset({"canonical", "next", "prev", "search", "index", "author"})
+"""Relations of a `link` that nothing is fetched for."""
+
+
+class Page(HTMLParser):
+    """The ids of a page, where it leads, and what it loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.leads: list[str] = []
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Called for each element."""
+        named = {name: value or "" for name, value in attrs}
+        self.ids |= {named[name] for name in ("id", "name") if named.get(name)}
+        if tag == "a" and named.get("href"):
+            self.leads.append(named["href"])
+        elif LOADED.get(tag, "") in named and named.get("rel", "") not in NOT_LOADED:
+            self.loads.append(named[LOADED[tag]])
+
+
+def dead(folder: Path) -> Iterator[str]:
+    """What is wrong with each link that is, as `page: link: why`."""
+
+    @functools.cache
+    def page(file: Path) -> Page:
+        return Page(file.read_text(encoding="utf-8"))
+
+    for file in sorted(folder.rglob("*.html")):
+        where = file.relative_to(folder)
+        if where.parts[0] == "_static":
+            continue  # what a theme makes pages from
+        for address in page(file).loads:
+            if urlsplit(address).scheme not in ("", "data") or urlsplit(address).netloc:
+                yield f"{where}: {address}: a page loads from elsewhere"
+        local = [address for address in page(file).loads if not urlsplit(address).netloc]
+        for address in dict.fromkeys([*page(file).leads, *local]):
+            found = urlsplit(address)
+            if found.scheme in ("http", "https"):
+                if "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`"):
+                    yield f"{where}: {address}: not a well-formed address"
+            elif found.scheme == "data":
+                continue
+            elif found.scheme or found.netloc:
+                yield f"{where}: {address}: not http(s)"
+            else:
+                target = (file.parent / unquote(found.path)).resolve() if found.path else file
+                if not target.is_file():
+                    yield f"{where}: {address}: there is no such file"
+                elif found.fragment and target.suffix == ".html" and unquote(found.fragment) not in page(target).ids:
+                    yield f"{where}: {address}: there is no such place on that page"
+
+
+if __name__ == "__main__":
+    wrong = list(dead(Path(sys.argv[1])))
+    sys.exit("\n".join(wrong) if wrong else None)

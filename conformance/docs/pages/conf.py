@@ -1,0 +1,48 @@
+"""Settings of the site, and where generated parts get into pages: `tox run -e docs` builds it into build/docs.
+
+Nothing in a page is asked for from elsewhere, and the site opens from disk, its search included.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from conformance import __version__
+from conformance.docs.parts import Checkout
+
+CHECKOUT = Checkout(Path(__file__).resolve().parents[3])
+
+project = "Cross-entropy conformance"
+author = "the contributors of cross-entropy-conformance"
+release = version = __version__
+extensions = ["myst_parser"]
+myst_enable_extensions = ["attrs_block"]
+myst_heading_anchors = 3
+nitpicky = True
+smartquotes = False  # what is in code is to be pasted
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_sidebars: dict[str, list[str]] = {"rosetta": [], "zh": []}  # nothing lies below them
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options: dict[str, Any] = {
+    "github_url": CHECKOUT.address,
+    "header_links_before_dropdown": 6,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+}
+
+
+def fill(_: Any, __: str, source: list[str]) -> None:
+    """Put the generated parts into a page as it is read."""
+    source[0] = CHECKOUT.filled(source[0])
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", fill)

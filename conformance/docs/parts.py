@@ -1,0 +1,87 @@
+"""The generated parts of pages, by the name that stands in `<!-- generated: NAME -->`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomllib
+
+from conformance import budget, known, report
+from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
+from conformance.document import schema_of
+
+MARK = re.compile(r"^<!-- generated: ([a-z_ ]+) -->$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The repository that the documentation is of.  folder: where it lies."""
+
+    folder: Path
+
+    @functools.cached_property
+    def address(self) -> str:
+        """Where the repository is on the web."""
+        settings = tomllib.loads((self.folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(settings["project"]["urls"]["Source"])
+
+    @property
+    def source(self) -> str:
+        """What an address begins with at which a file of the repository is read."""
+        return f"{self.address}/blob/main"
+
+    @functools.cached_property
+    def baseline(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The committed report: its rows, and what is said of the run."""
+        return report.read(self.folder / "reports" / "baseline")
+
+    @functools.cached_property
+    def ledger(self) -> tuple[known.Known, ...]:
+        """Every entry of the ledger."""
+        return known.load(self.folder / "cases").entries
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """The committed history, every cell a text."""
+        return pd.read_csv(self.folder / "reports" / "history" / "history.csv", dtype=str, keep_default_na=False)
+
+    def readme(self, name: str) -> str:
+        """A README as a page."""
+        return readmes.as_page((self.folder / name).read_text(encoding="utf-8"), self.source)
+
+    def parts(self) -> dict[str, Callable[[], str]]:
+        """What makes each generated part."""
+        swept = self.folder / "reports" / "accuracy" / "sweep.md"
+        return {
+            **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
+            "readme": lambda: self.readme("README.md"),
+            "readme in chinese": lambda: self.readme("README.zh-CN.md"),
+            "budget": lambda: text.paragraphs(budget.__doc__ or ""),
+            "kinds": conventions.kinds,
+            "rosetta": rosetta.rosetta,
+            "earlier": rosetta.earlier,
+            "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
+            "releases": lambda: releases.releases(self.history),
+            "accuracy": lambda: accuracy.cases(self.baseline[0]),
+            "sweep": lambda: accuracy.sweep(swept.read_text(encoding="utf-8")),
+            "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
+            "ledger schema": lambda: schema.reference(schema_of(known.SCHEMA), "ledger"),
+            "commands": commands.reference,
+        }
+
+    def filled(self, page: str) -> str:
+        """A page with its generated parts in their places; raises LookupError for one that there is not."""
+        there = self.parts()
+
+        def made(found: re.Match[str]) -> str:
+            if found[1] not in there:
+                raise LookupError(f"there is no generated part called {found[1]!r}")
+            return there[found[1]]()
+
+        return MARK.sub(made, page)

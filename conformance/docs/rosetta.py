@@ -1,0 +1,268 @@
+"""What one thing is called in each framework, read off the calls that the adapters make.
+
+A concept is asked of a function by a small problem with it and one without; what differs between the two calls is how
+it is said.  So this table cannot say anything else than what is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from conformance import registry
+from conformance.adapter import Call, Framework, Function, Tensor
+from conformance.case import (
+    DTYPES,
+    GIVEN,
+    LOSSES,
+    OPTIONS,
+    REDUCTIONS,
+    Given,
+    Layout,
+    Loss,
+    Options,
+    Problem,
+    Reduction,
+)  # fmt: skip
+from conformance.coverage import TARGET_KINDS
+from conformance.docs.conventions import boundaries, ranges
+from conformance.docs.text import code, plain, rows
+
+ABSENT = "&mdash;"
+SAID = "as it is"
+VALUES: dict[str, Any] = {
+    "class_weights": np.array([1.0, 2.0, 3.0]),
+    "sample_weights": np.array([1.0, 2.0, 3.0, 4.0]),
+    "positive_weight": np.array(2.0),
+    "label_smoothing": 0.1,
+    "ignore_index": -100,
+}
+NOTHING = Options()
+KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
+TABLES: dict[str, tuple[str, ...]] = {
+    "How it is called": ("function", "call"),
+    "Predictions": ("function", "predictions", *GIVEN),
+    "Labels": ("function", "labels", *KINDS),
+    "Options": ("function", *OPTIONS),
+    "Reductions": ("function", *REDUCTIONS),
+    "Axes and dtypes": ("function", "class axis", "dtype", "dtypes", "not together"),
+}
+"""The tables, and the columns of each; every column but the first is a concept."""
+CONCEPTS = tuple(dict.fromkeys(column for columns in TABLES.values() for column in columns[1:]))
+
+
+def rosetta() -> str:
+    """What each concept is called by each function of each framework in its newest releases, as Markdown."""
+    newest = [(framework, function) for framework in registry.frameworks() for function in _newest(framework)]
+    parts = []
+    for title, columns in TABLES.items():
+        said = [(code(function.name), *_line(framework, function, columns)) for framework, function in newest]
+        parts.append(f"## {title}\n\n{rows(columns, said)}")
+    return "\n".join(parts)
+
+
+def earlier() -> str:
+    """What was called otherwise in other releases, or is on other variants, as Markdown."""
+    lines = []
+    for framework in registry.frameworks():
+        now = {function.name: function for function in _newest(framework)}
+        for function in framework.functions:
+            if function in now.values():
+                continue
+            cells = words(framework, function)
+            newest = words(framework, now[function.name]) if function.name in now else {}
+            told = [f"{plain(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
+            lines.append([code(function.name), _place(framework, function), "<br>".join(told) or "the same"])
+    return rows(("function", "releases", "what is otherwise than in the newest"), lines)
+
+
+def words(framework: Framework, function: Function) -> dict[str, str]:
+    """By concept: how a function is told it, as Markdown; `ABSENT` where it cannot be."""
+    found = {column: _word(function, column) for column in CONCEPTS}
+    groups = [" and ".join(sorted(group)) for group in function.excludes]
+    found["not together"] = plain("; ".join(groups))
+    found["dtypes"] = plain(", ".join(name for name in DTYPES if name in function.dtypes))
+    return found
+
+
+def _newest(framework: Framework) -> tuple[Function, ...]:
+    return registry.functions_in(framework, registry.NEWEST)
+
+
+def _line(framework: Framework, function: Function, columns: Iterable[str]) -> list[str]:
+    found = words(framework, function)
+    return [found[column] for column in columns if column in found]
+
+
+def _place(framework: Framework, function: Function) -> str:
+    bounds = boundaries(framework.name)
+    since = [bound for bound in bounds if registry.within(bound, function.versions)]
+    variants = ", ".join(sorted(function.variants or ()))
+    return plain(" on ".join(filter(None, [ranges(framework.name, since, bounds) or "all", variants])))
+
+
+def _word(function: Function, concept: str) -> str:
+    if concept == "call":
+        return code(_whole(function))
+    if concept in ("predictions", "labels"):
+        return code(_argument(function, concept))
+    if concept in GIVEN:
+        return _predictions(function, concept)
+    if concept in KINDS:
+        return _labels(function, concept)
+    if concept in OPTIONS:
+        return _option(function, concept)
+    if concept in REDUCTIONS:
+        return _reduction(function, concept)
+    return _class_axis(function) if concept == "class axis" else _dtype(function)
+
+
+def _whole(function: Function) -> str:
+    """A plain call, with the names of what it is handed by position."""
+    call = function.lower(_problem(function))
+    keywords = [
+        f"{name}={'...' if isinstance(value, Tensor) else repr(value)}" for name, value in call.keywords.items()
+    ]
+    handed = f"({', '.join([*call.args, *keywords])})"
+    if call.init is None:
+        return f"{call.path}{handed}"
+    init = ", ".join(f"{name}={value!r}" for name, value in call.init.items())
+    return f"{call.path}({init}){handed}"
+
+
+def _argument(function: Function, what: str) -> str:
+    """The name of the argument that holds the predictions, or the labels."""
+    problem = _problem(function)
+    for name, value in function.lower(problem).args.items():
+        holds = sorted(value.values.ravel().tolist()) == sorted(problem.predictions.ravel().tolist())
+        if holds == (what == "predictions"):
+            return name
+    raise LookupError(f"{function.name} is handed no {what}")
+
+
+def _predictions(function: Function, given: Given) -> str:
+    if given not in function.takes:
+        return ABSENT
+    other = next((kind for kind in function.takes if kind != given), given)
+    return _said(function.lower(_problem(function, given=other)), function.lower(_problem(function, given=given)))
+
+
+def _labels(function: Function, kind: str) -> str:
+    handed = function.target_as(kind)
+    [loss] = [loss for loss in TARGET_KINDS if kind in TARGET_KINDS[loss]]
+    if handed is None or loss not in function.ranks:
+        return ABSENT
+    problem = _problem(function, loss=loss, kind=kind)
+    tensor = function.lower(problem).args[_argument(function, "labels")]
+    shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
+    given = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
+    said = "of the predictions' type" if given == problem.dtype else given
+    return plain(f"[{shape}], {said}" + ("" if handed == kind else f", as {handed.replace('_', '-')}"))
+
+
+def _option(function: Function, name: str) -> str:
+    for loss in function.ranks:
+        for kind in sorted(TARGET_KINDS[loss] & function.targets):
+            asked = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
+            if function.unsupported(asked) is None:
+                return _said(function.lower(_problem(function, loss=loss, kind=kind)), function.lower(asked))
+    return ABSENT
+
+
+def _reduction(function: Function, reduction: Reduction) -> str:
+    if reduction not in function.reductions:
+        return ABSENT
+    problem = _problem(function)
+    other = dataclasses.replace(problem, reduction="sum" if reduction == "mean" else "mean")
+    return _said(function.lower(other), function.lower(dataclasses.replace(problem, reduction=reduction)))
+
+
+def _class_axis(function: Function) -> str:
+    ranks = function.ranks.get("categorical")
+    if ranks is None:
+        return ABSENT
+    if 3 not in ranks or "class_axis" not in function.layouts:
+        return "the last"
+    usual = _problem(function, loss="categorical", rank=3)
+    call = function.lower(usual)
+    axis = call.args[_argument(function, "predictions")].class_axis
+    if axis != -1:
+        return f"always {axis}"
+    moved = dataclasses.replace(usual, layout=Layout(class_axis=1))
+    return _said(call, function.lower(moved))
+
+
+def _dtype(function: Function) -> str:
+    """How the dtype of the computation is said, where that is an argument."""
+    narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
+    said = _said(function.lower(narrow), function.lower(wide))
+    return "that of the predictions" if said == SAID else said
+
+
+def _problem(
+    function: Function,
+    loss: Loss | None = None,
+    given: Given | None = None,
+    kind: str | None = None,
+    options: Options = NOTHING,
+    rank: int = 2,
+) -> Problem:
+    """A small problem of a kind that a function takes: [4, 3] or [4, 2, 3] predictions of classes, [4] of outputs."""
+    chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
+    kind = kind or next(name for name in KINDS if name in function.targets & TARGET_KINDS[chosen])
+    binary = chosen == "binary"
+    shape = (4,) if binary else (4, 3) if rank == 2 else (4, 2, 3)
+    crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]
+    one_hot = np.eye(shape[-1])[crisp]
+    labels = {
+        "index": crisp.astype(np.int32),
+        "one_hot": one_hot,
+        "distribution": 0.75 * one_hot + 0.25 / shape[-1],
+        "binary": np.array([0, 1, 1, 0]),
+        "soft_binary": np.array([0.25, 0.5, 0.75, 1.0]),
+    }[kind]
+    return Problem(
+        case="",
+        loss=chosen,
+        given=given or function.takes[0],
+        target="index" if kind == "index" else "binary" if binary else "distribution",
+        predictions=(np.arange(1, np.prod(shape) + 1).reshape(shape) / 32).astype(np.float32),
+        labels=labels,
+        options=options,
+        layout=Layout(),
+        dtype="float32" if "float32" in function.dtypes else min(function.dtypes),
+        reduction="mean",
+    )
+
+
+def _said(without: Call, asked: Call) -> str:
+    """What a call says that another does not, as Markdown; `SAID` where there is no difference but in the arrays."""
+    parts = []
+    for place, before, now in (
+        ("constructor", without.init or {}, asked.init or {}),
+        ("call", {**without.args, **without.keywords}, {**asked.args, **asked.keywords}),
+    ):
+        arrays = {name for name in now if name in without.args}
+        told = [
+            _shown(name, value)
+            for name, value in now.items()
+            if name not in arrays and (name not in before or _apart(before[name], value))
+        ]
+        parts += [f"{text} ({place})" if asked.init is not None else text for text in told]
+    return ", ".join(parts) or SAID
+
+
+def _shown(name: str, value: Any) -> str:
+    return code(f"{name}=" if isinstance(value, Tensor) else f"{name}={value!r}")
+
+
+def _apart(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return not np.array_equal(one.values, other.values)
+    return type(one) is not type(other) or bool(one != other)
+
+
+__all__ = ["ABSENT", "CONCEPTS", "TABLES", "earlier", "rosetta", "words"]

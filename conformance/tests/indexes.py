@@ -1,0 +1,27 @@
+"""Whether the user's package index answers."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from conformance.environments.sources import PYPI, local, sources
+
+SETTINGS = sources()
+
+
+def _answers():
+    for address in SETTINGS.indexes or (PYPI,):
+        if local(address) is None:
+            try:
+                urllib.request.urlopen(f"{address.rstrip('/')}/numpy/", timeout=10).close()
+            except urllib.error.HTTPError:
+                continue
+            except OSError:
+                return False
+    return True
+
+
+needs_index = pytest.mark.skipif(not _answers(), reason="the package index cannot be reached")

@@ -1,0 +1,537 @@
+"""The documentation: what is generated covers everything there is, the site builds, and both READMEs keep in step."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import importlib.util
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from conformance import budget, known, readme, registry
+from conformance.case import OPTIONS, REDUCTIONS
+from conformance.convention import DEFINITION, EDGE, INVALID
+from conformance.docs import accuracy, commands, conventions, findings, links, readmes, releases, rosetta, schema, text
+from conformance.docs.examples import PAGES
+from conformance.docs.parts import MARK, Checkout
+from conformance.document import schema_of
+from conformance.known import Known
+from conformance.loading import shipped
+from conformance.report.frames import largest_ratios
+
+HOSTILE = (
+    "</code><script>alert(1)</script> <img src=x onerror=alert(1)> [x](javascript:alert(1)) ![y](http://evil.example/y)"
+    " | `a` ``b`` **bold** _under_ ~~gone~~ &lt; {{ x }} <!-- generated: kinds --> {#id}"
+    " \x1b[31m\n# heading\n- list\n```\n"
+)
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+
+class Shown(links.Page):
+    """What a reader is shown of some Markdown: its text, and every element."""
+
+    def __init__(self, markdown):
+        self.tags, self.texts = [], []
+        super().__init__(MARKDOWN.render(markdown))
+        self.text = " ".join("".join(self.texts).split())
+
+    def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def tables(markdown):
+    """Every table as (header, rows) of cells, as text."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        lines = [[legible(cell) for cell in line.strip("| \n").split(" | ")] for line in block.splitlines()]
+        found.append((lines[0], lines[2:]))
+    return found
+
+
+def legible(cell):
+    return html.unescape(re.sub(r"<(?:/?code|wbr)>", "", cell)).strip()
+
+
+def whole(markdown):
+    return Shown(markdown).text
+
+
+@pytest.fixture(scope="module")
+def site(checkout):
+    return Checkout(checkout)
+
+
+# Text that others wrote
+
+
+@pytest.mark.parametrize("made", [text.plain, text.code, text.prose])
+def test_it_shows_hostile_text_and_does_nothing_else(made):
+    page = Shown(made(HOSTILE))
+    assert not set(page.tags) - {"p", "code", "wbr"}
+    assert not page.leads
+    assert not page.loads
+    assert "<script>alert(1)</script>" in page.text
+    assert "\x1b" not in page.text
+    assert MARK.search(made(HOSTILE)) is None
+
+
+def test_it_shows_hostile_text_in_one_cell_of_a_table():
+    page = Shown(text.rows(("a", "b"), [[text.plain(HOSTILE), text.code(HOSTILE)]]))
+    assert page.tags.count("td") == 2
+    assert not set(page.tags) & {"script", "img", "a", "strong", "em", "h1", "ul", "li"}
+
+
+@pytest.mark.parametrize(
+    "source", ["javascript:alert(1)", "https://a.example/) [x](y", "https://a.example/<b>", "/etc", "http:"]
+)
+def test_it_links_to_nothing_but_an_address(source):
+    assert Shown(text.link("x", source)).leads == []
+
+
+def test_it_links_to_an_address():
+    assert Shown(text.link("x", "https://example.org/a?b=1#c")).leads == ["https://example.org/a?b=1#c"]
+
+
+@pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
+def test_it_keeps_source_in_its_block(source):
+    page = Shown(text.block(source, "python") + "\nafter\n")
+    assert page.tags == ["pre", "code", "p"]
+
+
+def test_it_keeps_every_word_of_a_derivation():
+    page = Shown(text.paragraphs(budget.__doc__))
+    assert {"strong", "p", "code"} <= set(page.tags) <= {"strong", "p", "code", "wbr"}
+    said = " ".join(budget.__doc__.partition("\n\n")[2].split())
+    assert re.sub(r"[`*]", "", page.text) == re.sub(r"[`*]", "", said)
+
+
+# Conventions
+
+
+def test_it_has_a_section_for_every_choice_of_a_convention():
+    page = (PAGES / "conventions.md").read_text(encoding="utf-8")
+    for name in conventions.FIELDS:
+        assert f"\n## {name}\n" in page
+        assert f"<!-- generated: convention {name} -->" in page
+        before = page[: page.index(f"<!-- generated: convention {name} -->")]
+        why = before.rpartition(f"## {name}\n")[2]
+        assert len(why.split()) > 15, f"{name} does not say why it exists"
+
+
+def documented():
+    """(field, choice, function) of every choice that a rule of an adapter documents."""
+    for framework in registry.frameworks():
+        for function in framework.functions:
+            for rule in function.rules:
+                for name, choice in rule.convention.choices().items():
+                    for one in choice if isinstance(choice, frozenset) else [choice]:
+                        yield name, one, function.name
+
+
+def test_it_says_who_documents_each_choice():
+    found = {
+        (name, line[0], function)
+        for name in conventions.FIELDS
+        for _, lines in tables(conventions.about(name))
+        for line in lines
+        for function in re.findall(r"[a-z]+\.\w+(?::\w+)?(?=[ ,])", line[2])
+    }
+    told = {(name, shown(choice), function) for name, choice, function in documented()}
+    assert {one for one in found if one[2] in {function for _, _, function in told}} == told
+
+
+def shown(choice):
+    return f"{choice:.4g}" if isinstance(choice, float) else str(choice)
+
+
+def test_it_names_each_choice_of_a_field_and_the_definition():
+    for name in conventions.FIELDS:
+        [(_, lines)] = tables(conventions.about(name))
+        if name not in ("accepts", "rejects"):
+            assert sum(line[2] == "the definition" for line in lines) == 1
+            assert lines[0][0] == str(getattr(DEFINITION, name))
+
+
+def test_it_knows_releases_as_they_are_documented():
+    lines = {line[0]: line[2] for line in tables(conventions.about("clip"))[0][1]}
+    assert "sklearn.log_loss (from 1.2)" in lines["dtype"]
+    assert "sklearn.log_loss (below 1.2)" in lines["1e-15"]
+    lines = {line[0]: line[2] for line in tables(conventions.about("mean_divides_by"))[0][1]}
+    assert "torch.CrossEntropyLoss (index labels)" in lines["label_weight"]
+    assert "torch.CrossEntropyLoss (from 1.10, distribution, one_hot labels)" in lines["kept"]
+    lines = {line[0]: line[2] for line in tables(conventions.about("renormalise"))[0][1]}
+    assert "keras.SparseCategoricalCrossentropy (below 3; from 3, on tensorflow)" in lines["after_clip"]
+
+
+def test_it_can_say_every_range_of_releases():
+    """`boundaries` knows ranges from one release to below another."""
+    for framework in registry.frameworks():
+        for described in (*framework.functions, *(rule for one in framework.functions for rule in one.rules)):
+            assert re.fullmatch(r"(?:(?:>=|<)[\d.]+,?)*", described.versions), described.versions
+
+
+def test_it_lists_every_kind_of_input():
+    [(_, lines)] = tables(conventions.kinds())
+    assert {line[0] for line in lines} == INVALID | EDGE
+
+
+# Options across frameworks
+
+
+def test_it_has_every_function_in_every_table():
+    names = [function.name for function in registry.functions()]
+    found = tables(rosetta.rosetta())
+    assert [header for header, _ in found] == [list(columns) for columns in rosetta.TABLES.values()]
+    for header, lines in found:
+        assert [line[0] for line in lines] == names
+        assert all(len(line) == len(header) for line in lines)
+
+
+@pytest.mark.parametrize("function", registry.functions(), ids=lambda function: function.name)
+def test_it_says_how_each_option_is_called_that_a_function_has(function):
+    [framework] = [one for one in registry.frameworks() if one.name == function.framework]
+    words = rosetta.words(framework, function)
+    assert {name for name in OPTIONS if words[name] != rosetta.ABSENT} == function.options
+    assert {name for name in REDUCTIONS if words[name] != rosetta.ABSENT} == function.reductions
+    assert all("=" in words[name] for name in function.options)
+    for group in function.excludes:
+        assert " and ".join(sorted(group)) in legible(words["not together"])
+
+
+def test_it_says_what_things_are_called():
+    words = {
+        function.name: {name: legible(cell) for name, cell in rosetta.words(framework, function).items()}
+        for framework in registry.frameworks()
+        for function in registry.functions_in(framework, registry.NEWEST)
+    }
+    entropy, bce = words["torch.CrossEntropyLoss"], words["torch.BCEWithLogitsLoss"]
+    sparse, sklearn = words["keras.SparseCategoricalCrossentropy"], words["sklearn.log_loss"]
+    assert entropy["class_weights"] == bce["sample_weights"] == "weight= (constructor)"
+    assert bce["positive_weight"] == "pos_weight= (constructor)"
+    assert sparse["ignore_index"] == "ignore_class=-100 (constructor)"
+    assert sparse["logits"] == "from_logits=True (constructor)"
+    assert sparse["mean"] == "reduction='sum_over_batch_size' (constructor)"
+    assert (sklearn["predictions"], sklearn["sum"], sklearn["mean"]) == ("y_proba", "normalize=False", "normalize=True")
+    assert entropy["class axis"] == "always 1"
+    assert entropy["index"] == "[N], int64"
+
+
+def test_it_says_what_other_releases_and_backends_have():
+    [(_, lines)] = tables(rosetta.earlier())
+    newest = {id(function) for function in registry.functions()}
+    others = [function for one in registry.frameworks() for function in one.functions if id(function) not in newest]
+    assert sorted(line[0] for line in lines) == sorted(function.name for function in others)
+    told = {tuple(line[:2]): line[2] for line in lines}
+    assert "label_smoothing: —" in told["torch.CrossEntropyLoss", "below 1.10"]
+    assert "reduction='none'" in told["keras.BinaryCrossentropy", "below 2.10"]
+
+
+# Findings
+
+
+def test_it_tells_every_entry_of_the_ledger(site):
+    page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
+    shown, entries = Shown(page), findings.grouped(known.load(shipped()).entries)
+    assert len(entries) > 60
+    assert sum(len(entry) for entry in entries) == len(site.ledger)
+    anchors = findings.named(entries)
+    assert len(set(anchors)) == len(anchors)
+    for entry, anchor in zip(entries, anchors, strict=True):
+        first = entry[0]
+        assert f"{{#{anchor}}}" in page
+        assert f"(#{anchor})" in page
+        assert " ".join(first.reason.split()).replace("`", "") in shown.text.replace("`", "")
+        assert first.reproducer.rstrip() in page
+        assert not first.see or first.see in shown.leads
+        assert all(one.case in shown.text for one in entry)
+
+
+def test_it_says_what_is_mended():
+    entry = [Known("a/b", "sklearn.log_loss", versions="<1.2")]
+    assert findings.mended(entry, {"sklearn": "1.9.1"})
+    assert not findings.mended(entry, {"sklearn": "1.1.3"})
+    assert not findings.mended([Known("a/b", "sklearn.log_loss")], {"sklearn": "1.9.1"})
+    assert not findings.mended(entry, {})
+
+
+def test_it_shows_a_hostile_ledger_as_it_is():
+    hostile = {
+        "reason": HOSTILE,
+        "reproducer": HOSTILE,
+        "shows": HOSTILE,
+        "see": "https://a.example/)[x](javascript:1)",
+    }
+    entry = Known("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
+    page = Shown(findings.findings([entry], {}, "https://example.org"))
+    assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
+    assert all(lead.startswith(("https://example.org/", "#")) for lead in page.leads)
+
+
+# Releases
+
+
+def test_it_tells_every_change_of_the_history(site):
+    page = releases.releases(site.history)
+    found = [line for header, lines in tables(page) for line in lines if header == list(releases.HEAD)]
+    assert len(found) == len(site.history) > 100
+    told = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
+    assert told == sorted(
+        (row["function"], row["kind"], " ".join(f"{row['case']}<br>{row['before']} → {row['answer']}".split()))
+        for row in site.history.to_dict("records")
+    )
+    for framework, release in site.history[["framework", "release"]].drop_duplicates().itertuples(index=False):
+        assert f"### {framework} {release}, after" in page
+
+
+def test_it_shows_a_hostile_history_as_it_is(site):
+    row = dict.fromkeys(site.history.columns, HOSTILE)
+    for documented, source in (
+        ("yes", "javascript:alert(1)"),
+        ("no", f"{HOSTILE} (https://example.org/)"),
+        ("no", HOSTILE),
+    ):
+        page = Shown(releases.releases(pd.DataFrame([{**row, "documented": documented, "source": source}])))
+        assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
+        assert set(page.leads) <= {"https://example.org/", "http://evil.example/y"}
+
+
+# Accuracy
+
+
+def test_it_tells_the_largest_error_of_every_function_and_dtype(site):
+    found = largest_ratios(site.baseline[0])
+    page = accuracy.cases(site.baseline[0])
+    told = {
+        (line[0], quantity, dtype): cell
+        for quantity, (header, lines) in zip(("loss", "gradient"), tables(page), strict=True)
+        for line in lines
+        for dtype, cell in zip(header[1:], line[1:], strict=True)
+        if cell.strip("\xa0")
+    }
+    assert told == {
+        (row["function"], row["quantity"], row["dtype"]): f"{row['ratio']:.3g} ({row['rows']})"
+        for row in found.to_dict("records")
+    }
+
+
+def test_it_puts_the_sweep_below_its_page(site):
+    swept = (site.folder / "reports" / "accuracy" / "sweep.md").read_text(encoding="utf-8")
+    page = accuracy.sweep(swept)
+    assert not re.search(r"^##? ", page, re.MULTILINE)
+    assert len(tables(page)) == len(tables(swept)) > 20
+    names = {line[0] for line in tables(page)[0][1]}
+    swept_at_all = {function.name for function in registry.functions() if "none" in function.reductions}
+    assert swept_at_all | {"sklearn.log_loss"} == names
+
+
+# Schemas and commands
+
+
+def properties(part):
+    """The name of every property anywhere in a schema that may stand in a file."""
+    if isinstance(part, dict):
+        for name, inner in part.items():
+            if name == "properties":
+                yield from (key for key, value in inner.items() if value is not False)
+            yield from properties(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from properties(inner)
+
+
+@pytest.mark.parametrize("name", ["case.schema.json", known.SCHEMA])
+def test_it_explains_every_property_of_a_schema(name):
+    described = schema_of(name)
+    page = schema.reference(described, "x")
+    told = [line[0].strip("[]").partition("]")[0] for _, lines in tables(page) for line in lines]
+    assert sorted(set(told)) == sorted(set(properties(described)))
+    assert all(line[2] for _, lines in tables(page) for line in lines)
+    anchors = set(re.findall(r"^\{#([\w-]+)\}$", page, re.MULTILINE))
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors
+
+
+def test_it_tells_types_defaults_and_words():
+    lines = {
+        line[0]: line for _, found in tables(schema.reference(schema_of("case.schema.json"), "x")) for line in found
+    }
+    assert lines["loss"][1] == "string, required"
+    assert "One of categorical, binary." in lines["loss"][2]
+    assert "Default: 3.0." in lines["scale"][2]
+    assert "At least 0, at most 1." in lines["label_smoothing"][2]
+
+
+def test_it_has_every_command_with_every_option():
+    page = commands.reference()
+    found = dict(commands.commands())
+    assert ("run",) in found
+    assert ("list", "cases") in found
+    for words, command in found.items():
+        section = page.partition(f"{{#conformance-{'-'.join(words)}}}")[2].partition("\n{#")[0]
+        [(_, lines)] = tables(section)
+        told = " ".join(line[0] for line in lines)
+        assert len(lines) == len(command.params)
+        options = [name for one in command.params if one.param_type_name == "option" for name in one.opts]
+        assert set(options) == {name for name in re.split(r"[ ,]+", told) if name.startswith("-")}, words
+        assert " ".join(command.help.split()).replace("`", "") in whole(section).replace("`", "")
+
+
+# The site
+
+
+def test_it_puts_every_generated_part_on_a_page(site):
+    used = [name for file in PAGES.rglob("*.md") for name in MARK.findall(file.read_text(encoding="utf-8"))]
+    assert sorted(used) == sorted(site.parts())
+
+
+def test_it_refuses_a_part_that_there_is_not(site):
+    with pytest.raises(LookupError, match="no generated part called 'nothing'"):
+        site.filled("# x\n\n<!-- generated: nothing -->\n")
+
+
+@pytest.fixture(scope="module")
+def built(checkout, tmp_path_factory):
+    """The site, built as `tox run -e docs` does."""
+    if importlib.util.find_spec("sphinx") is None:
+        pytest.skip("Sphinx is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    pages = checkout / "conformance" / "docs" / "pages"
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-d", folder / "trees", "-b", "html"]
+    done = subprocess.run([*build, pages, folder / "html"], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "html"
+
+
+def test_it_builds_every_page_without_a_dead_link(built):
+    written = {file.relative_to(built).with_suffix("") for file in built.rglob("*.html")}
+    assert written >= {file.relative_to(PAGES).with_suffix("") for file in PAGES.rglob("*.md")}
+    assert list(links.dead(built)) == []
+
+
+def test_it_leaves_no_part_unmade_on_the_site(built):
+    for file in built.rglob("*.html"):
+        assert "<!-- generated:" not in file.read_text(encoding="utf-8"), file
+
+
+def test_it_finds_a_page_by_what_is_on_it_without_a_server(built):
+    index = (built / "searchindex.js").read_text(encoding="utf-8")
+    assert "renormalis" in index
+    assert "bcewithlogitsloss" in index
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ('<a href="other.html">', "there is no such file"),
+        ('<a href="#there">', "there is no such place"),
+        ('<a href="index.html#there">', "there is no such place"),
+        ('<a href="javascript:alert(1)">', "not http"),
+        ('<a href="http://nowhere">', "not a well-formed address"),
+        ('<script src="https://cdn.example/x.js">', "loads from elsewhere"),
+        ('<link rel="stylesheet" href="//fonts.example/x.css">', "loads from elsewhere"),
+        ('<a href="#here">', ""),
+        ('<a href="https://example.org/a#b">', ""),
+        ('<link rel="canonical" href="https://example.org/">', ""),
+    ],
+)
+def test_it_finds_a_dead_link(tmp_path, page, why):
+    (tmp_path / "index.html").write_text(f'<p id="here">{page}', encoding="utf-8")
+    found = list(links.dead(tmp_path))
+    assert len(found) == bool(why)
+    assert all(why in one for one in found)
+
+
+# The READMEs
+
+
+def code_blocks(page):
+    return re.findall(r"^(?:<!-- example: (\w+) -->\n)?```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def prose_of(page):
+    return re.sub(r"^```\w+\n.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def uncommented(source):
+    return [re.sub(r"\s+# .*", "", line) for line in source.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def both(checkout):
+    return [(checkout / name).read_text(encoding="utf-8") for name in readme.READMES]
+
+
+def test_both_readmes_have_the_same_sections(both):
+    levels = [re.findall(r"^(#+) ", prose_of(page), re.MULTILINE) for page in both]
+    assert levels[0] == levels[1]
+    assert len(levels[0]) > 8
+
+
+def test_both_readmes_have_the_same_commands_in_the_same_sections(both):
+    english, chinese = (re.split(r"^## ", page, flags=re.MULTILINE) for page in both)
+    for one, other in zip(english, chinese, strict=True):
+        assert [(mark, language, uncommented(body)) for mark, language, body in code_blocks(one)] == [
+            (mark, language, uncommented(body)) for mark, language, body in code_blocks(other)
+        ]
+
+
+def test_both_readmes_lead_to_the_same_places(both):
+    english, chinese = ({*re.findall(r"\]\(([^)]+)\)", page)} for page in both)
+    assert english - {"README.zh-CN.md"} == chinese - {"README.md"}
+
+
+def test_both_readmes_speak_of_the_same_commands_and_files(both):
+    english, chinese = ({*re.findall(r"`([^`]+)`", " ".join(prose_of(page).split()))} for page in both)
+    assert english - chinese == set()
+
+
+def test_both_readmes_have_tables_of_the_same_shape(both):
+    english, chinese = ([(len(head), len(lines)) for head, lines in tables(page)] for page in both)
+    assert english == chinese
+
+
+def test_both_readmes_have_the_same_numbers_in_what_is_generated(both, site):
+    for page, words in zip(both, readme.READMES.values(), strict=True):
+        assert readme.rendered(page, site.baseline[0], words) == page
+    found = [re.search(r"<!-- findings -->(.*?)<!-- /findings -->", page, re.DOTALL)[1] for page in both]
+    numbers = [re.findall(r"\*{0,2}[\d.]+\*{0,2} `|\*nan\* `", one) for one in found]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) > 10
+
+
+def test_the_chinese_readme_works_the_article_s_example_out(both):
+    """The four probabilities and losses that it prints are those of the case."""
+    said = both[1]
+    losses = [-math.log(p) for p in (0.9, 0.7, 0.6, 0.85)]
+    assert "、".join(f"{loss:.5f}" for loss in losses) in said
+    assert f"{sum(losses):.4f} / 4 = {sum(losses) / 4:.4f}" in said
+
+
+def test_a_readme_as_a_page_leads_to_pages_and_to_the_repository():
+    page = "[a](conformance/docs/pages/how-to/index.md) [b](README.zh-CN.md) [c](cases/known) [d](#x) [e](https://example.org)"
+    assert readmes.as_page(page, "https://h/blob/main") == (
+        "[a](how-to/index.md) [b](zh.md) [c](https://h/blob/main/cases/known) [d](#x) [e](https://example.org)"
+    )
+
+
+def test_it_asks_for_no_word_in_english_where_it_speaks_chinese():
+    english, chinese = readme.READMES.values()
+    assert len(chinese.questions) == len(english.questions) == len(readme.QUESTIONS)
+    assert all(
+        dataclasses.asdict(chinese)[name] != dataclasses.asdict(english)[name] for name in dataclasses.asdict(english)
+    )
+
+
+def test_schemas_are_json(checkout):
+    for name in ("case.schema.json", known.SCHEMA):
+        assert json.loads((checkout / "conformance" / name).read_text(encoding="utf-8")) == schema_of(name)

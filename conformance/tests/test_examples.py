@@ -1,0 +1,271 @@
+"""Every command in the documentation is run, in a folder with what its page sets up, and prints what the page shows.
+
+`CONFORMANCE_EXAMPLES=all` runs also what takes minutes and what needs an index; what is not run is parsed at least.
+"""
+
+from __future__ import annotations
+
+import collections
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from conformance import registry
+from conformance.docs.commands import NAME, commands
+from conformance.docs.examples import MARKS, PAGES, Block, alike, blocks
+from conformance.tests.indexes import needs_index
+
+FILES = sorted(str(file.relative_to(PAGES)) for file in PAGES.rglob("*.md"))
+ALL = os.environ.get("CONFORMANCE_EXAMPLES") == "all"
+MISSING = [framework.name for framework in registry.installed()[1]]
+NOT_RUN = {"ci": 1, "index": 3, "long": 4, "names": 3}
+"""How many blocks are not run with the others, by why not: a new one is counted here, so that it is looked at."""
+
+needs_bash = pytest.mark.skipif(os.name == "nt", reason="examples are said to a shell of Unix")
+
+
+def page_called(name):
+    return (PAGES / name).read_text(encoding="utf-8")
+
+
+def having(*marks):
+    """The pages with a block that has one of these marks."""
+    return [name for name in FILES if any(block.mark in marks for block in blocks(page_called(name)))]
+
+
+def pages(checkout):
+    """Every page that people write, by name."""
+    found = {name: page_called(name) for name in FILES}
+    return {**found, "README.md": (checkout / "README.md").read_text(encoding="utf-8")}
+
+
+class Folder:
+    """The folder that the examples of one page are run in.  statuses: what a command may exit with."""
+
+    def __init__(self, path, statuses=(0,)):
+        self.path = path
+        self.statuses = statuses
+        known = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+        self.environment = {
+            **known,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), known.get("PATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(path), known.get("PYTHONPATH", "")])),
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+        }
+        self.environment.pop("FORCE_COLOR", None)
+
+    def do(self, block):
+        if block.file:
+            file = self.path / block.file
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.body, encoding="utf-8")
+        elif block.language == "python":
+            self.run([sys.executable, "-c", block.body], block, "")
+        else:
+            for step in block.steps():
+                if step.command.startswith("pip install"):
+                    self.install(step.command)
+                else:
+                    self.run(["bash", "-c", step.command], block, step.printed)
+
+    def run(self, command, block, shown):
+        done = subprocess.run(
+            command, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=900, check=False
+        )
+        told = f"line {block.line}: {command[-1]}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode in self.statuses, told
+        assert "Traceback" not in done.stderr, told
+        assert not shown or alike(shown, done.stdout), f"{told}\nis not what is shown:\n{shown}"
+
+    def install(self, command):
+        """What pip would install, as far as it is asked for here: this package is there, and so is what it runs on."""
+        if shlex.split(command) != ["pip", "install", "-e", "."]:
+            return
+        project = tomllib.loads((self.path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        folder = self.path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        folder.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        (folder / "METADATA").write_text(metadata, encoding="utf-8")
+        points = configparser.ConfigParser()
+        points.read_dict(project["entry-points"])
+        with (folder / "entry_points.txt").open("w", encoding="utf-8") as file:
+            points.write(file)
+
+
+def run_page(page, folder, marks):
+    for block in blocks(page):
+        if block.mark in marks:
+            folder.do(block)
+
+
+@needs_bash
+@pytest.mark.skipif(bool(MISSING), reason=f"pages show every framework; not installed: {', '.join(MISSING)}")
+@pytest.mark.parametrize("name", having(""))
+def test_it_prints_what_the_page_shows(name, tmp_path):
+    run_page(page_called(name), Folder(tmp_path), {""})
+
+
+@needs_bash
+@needs_index
+@pytest.mark.skipif(not ALL, reason="takes minutes; CONFORMANCE_EXAMPLES=all runs it")
+@pytest.mark.parametrize("name", having("index", "long"))
+def test_it_prints_what_the_page_shows_of_what_takes_minutes(name, tmp_path):
+    run_page(page_called(name), Folder(tmp_path), {"", "index", "long"})
+
+
+@needs_bash
+@needs_index
+@pytest.mark.skipif(not ALL, reason="takes minutes; CONFORMANCE_EXAMPLES=all runs it")
+def test_it_runs_the_commands_of_the_readme(checkout, tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "baseline").symlink_to(checkout / "reports" / "baseline")
+    found_something = 1  # as `fuzz` does with its first seed
+    run_page(pages(checkout)["README.md"], Folder(tmp_path, (0, found_something)), {"", "index", "long"})
+
+
+def test_it_counts_what_is_not_run(checkout):
+    found = collections.Counter(block.mark for page in pages(checkout).values() for block in blocks(page) if block.mark)
+    assert dict(found) == NOT_RUN
+    assert set(found) <= set(MARKS)
+
+
+def every_command(checkout):
+    """(page, block, command) of every command line on every page."""
+    for name, page in pages(checkout).items():
+        for block in blocks(page):
+            if not block.file and block.language != "python":
+                yield from ((name, block, step.command) for step in block.steps())
+
+
+def test_it_knows_every_command_and_option(checkout):
+    known = dict(commands())
+    seen = set()
+    for name, block, line in every_command(checkout):
+        for words in simple_commands(line):
+            if words[0] != NAME:
+                continue
+            path = tuple(words[1:3]) if tuple(words[1:3]) in known else tuple(words[1:2])
+            assert path in known, (name, block.line, line)
+            known[path].make_context(line, words[1 + len(path) :])  # a wrong option is a usage error here
+            seen.add(path)
+    assert seen >= {("run",), ("show",), ("lint",), ("list", "functions"), ("audit",), ("merge",), ("accept",)}
+
+
+def test_it_refuses_an_option_that_there_is_not():
+    [command] = [command for words, command in commands() if words == ("run",)]
+    with pytest.raises(Exception, match="--no-such-option"):
+        command.make_context("run", ["--no-such-option"])
+
+
+def simple_commands(line):
+    """The words of each command of a line."""
+    words = shlex.split(line, comments=True)
+    found = [[]]
+    for word in words:
+        if word in ("|", "&&", "||") or word.endswith(";"):
+            found[-1] += [word[:-1]] if word.endswith(";") and word != ";" else []
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [one for one in found if one]
+
+
+def test_it_names_options_of_pytest_that_there_are(checkout):
+    told = {
+        word.partition("=")[0]
+        for _, _, line in every_command(checkout)
+        for words in simple_commands(line)
+        if words[0] == "pytest"
+        for word in words
+        if word.startswith("--")
+    }
+    asked = [sys.executable, "-m", "pytest", "--help"]
+    helped = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=PAGES)
+    assert told >= {"--cases", "--report"}
+    assert told <= set(re.findall(r"--[a-z-]+", helped.stdout))
+
+
+def test_it_installs_extras_that_there_are(checkout):
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [line for _, _, line in every_command(checkout) if line.startswith("pip install")]
+    extras = {extra for line in lines for found in re.findall(r"\[([\w,]+)\]", line) for extra in found.split(",")}
+    assert extras >= {"audit", "sklearn"}
+    assert extras <= set(project["optional-dependencies"])
+
+
+def test_it_tells_to_run_what_continuous_integration_runs(checkout):
+    script = (checkout / ".ci" / "run").read_text(encoding="utf-8")
+    told = [line for _, block, line in every_command(checkout) if block.mark == "ci" and line.startswith("tox")]
+    assert told
+    for line in told:
+        words = shlex.split(line, comments=True)
+        assert re.search(rf"^step {re.escape(' '.join(words[1:]))}( --.*)?$", script, re.MULTILINE), line
+
+
+PAGE = """\
+`a/b.txt`:
+
+```text
+hello
+```
+
+```console
+$ cat a/b.txt
+hello
+$ echo one; echo two; echo three
+...
+three
+```
+
+```python
+open("made.txt", "w").write("x")
+```
+
+<!-- example: long -->
+```console
+$ false
+```
+"""
+
+
+@needs_bash
+def test_it_runs_a_page_from_top_to_bottom(tmp_path):
+    run_page(PAGE, Folder(tmp_path), {""})
+    assert (tmp_path / "made.txt").read_text() == "x"
+    with pytest.raises(AssertionError, match="line 20"):
+        run_page(PAGE, Folder(tmp_path), {"long"})
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a\n", "a  \n\n", True),
+        ("a\n", "a\nb\n", False),
+        ("a\n...\n", "a\nb\n", True),
+        ("...\nb\n", "a\nb\nc\n", False),
+        ("took ... s\n", "took 3.1 s\n", True),
+        ("took ... s\n", "took 3.1 ms\n", False),
+        ("a.c\n", "abc\n", False),
+    ],
+)
+def test_it_compares_what_is_shown(shown, printed, same):
+    assert alike(shown, printed) is same
+
+
+def test_it_refuses_a_mark_that_there_is_not():
+    with pytest.raises(ValueError, match="there is no mark 'sometimes'"):
+        blocks("<!-- example: sometimes -->\n```console\n$ true\n```\n")
+
+
+def test_it_refuses_output_without_a_command():
+    with pytest.raises(ValueError, match="begins with a command"):
+        list(Block(1, "console", "hello\n$ true\n").steps())
