@@ -262,8 +262,10 @@ class Categorical(Loss):
         return (1 - e) * q + e / q.dtype.type(q.shape[-1]) if self.smoothing else q
 
     def parts(self, q: Array) -> Array:
-        """Targets times class weights."""
-        return q if self.class_weights is None else np.asarray(q * self.class_weights)
+        """Targets times class weights; a class without a share counts nothing, whatever its weight is."""
+        if self.class_weights is None:
+            return q
+        return np.asarray(np.where(q == 0, 0, q * self.class_weights))
 
     def logs(self, x: Array) -> Array:
         if self.given == "logits":

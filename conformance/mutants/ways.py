@@ -158,10 +158,9 @@ class WeighsLast(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         q = self.smoothed(self.targets(x, y))
-        return self.dot(q, self.parts(-self.logs(x))), self.add(self.parts(q))
-
-    def parts(self, q: Array) -> Array:
-        return q if self.class_weights is None else times(self.class_weights, q)
+        logs = -self.logs(x)
+        weighed = logs if self.class_weights is None else times(self.class_weights, logs)
+        return self.dot(q, weighed), self.add(self.parts(q))
 
 
 class SmoothsLosses(Categorical):

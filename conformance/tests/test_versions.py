@@ -347,7 +347,7 @@ def test_requirements_parse(framework: Framework):
     ("name", "version", "needed"),
     [
         ("sklearn", "1.3.0", True), ("sklearn", "1.4.2", False), ("torch", "2.2.2", True), ("torch", "2.3.0", False),
-        ("keras", "2.11.0", True), ("keras", "2.12.0", False),
+        ("keras", "2.14.0", True), ("keras", "2.15.0", False),
     ],
 )  # fmt: skip
 def test_old_releases_need_an_old_numpy(name, version, needed):
