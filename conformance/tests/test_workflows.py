@@ -64,7 +64,7 @@ def steps_of(workflow):
 
 
 def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
-    assert {"check.yml", "conform.yml", "reusable.yml"} <= set(workflows)
+    assert {"audit.yml", "check.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
     for name, workflow in workflows.items():
         assert workflow["permissions"] == {}, name
         for job in workflow["jobs"].values():
@@ -246,3 +246,114 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
     assert on_github.lines(failed[:1], cases)[0].startswith("::error title=")
+
+
+def test_only_what_signs_publishes_or_tells_may_write(workflows):
+    may = {
+        (name, key, what)
+        for name, workflow in workflows.items()
+        for key, job in workflow["jobs"].items()
+        for what, how in job["permissions"].items()
+        if how != "read"
+    }
+    assert may == {
+        ("audit.yml", "report", "issues"),
+        ("release.yml", "attest", "attestations"),
+        ("release.yml", "attest", "id-token"),
+        ("release.yml", "publish", "id-token"),
+    }
+
+
+def test_what_is_published_was_tested(workflows):
+    jobs = workflows["release.yml"]["jobs"]
+    assert [jobs[name].get("needs") for name in ("build", "test", "attest", "publish")] == [
+        None,
+        "build",
+        "test",
+        "attest",
+    ]
+
+
+class Scripts:
+    """The scripts of the audit workflow, with a command in place of each that they call; `calls` is what was called."""
+
+    def __init__(self, github, folder):
+        self.github, self.folder = github, folder
+        self.log = folder / "calls"
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+
+    def tool(self, name, prints="", status=0):
+        script = f'#!/bin/sh\n{{ printf "%s|" "$@"; echo; }} >>"{self.log}"\ncat <<"END"\n{prints}END\nexit {status}\n'
+        (self.tools / name).write_text(script, encoding="utf-8")
+        (self.tools / name).chmod(0o755)
+
+    def run(self, name, *arguments):
+        path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
+        command = [str(self.github / name), *map(str, arguments)]
+        return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+
+    @property
+    def calls(self):
+        return [line.split("|")[:-1] for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def scripts(github, tmp_path):
+    return Scripts(github, tmp_path)
+
+
+@needs_bash
+@pytest.mark.parametrize(("releases", "least"), [("newest", "{}"), ("pre-releases", "{}.dev0")])
+def test_what_is_pinned_is_audited_against_what_is_newer(scripts, github, workflows, releases, least):
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (github / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    scripts.tool("conformance", "# what was found\n", status=1)
+    strategy = workflows["audit.yml"]["jobs"]["audit"]["strategy"]["matrix"]
+    assert releases in strategy["releases"]
+    for framework in strategy["framework"]:
+        folder = scripts.folder / framework
+        assert scripts.run("audit", framework, releases, folder).returncode == 0
+        names = [framework, *(["tensorflow-cpu"] if framework == "keras" else [])]
+        old, new = (" ".join(f"{name}{said.format(pins[name])}" for name in names) for said in ("=={}", f">={least}"))
+        assert scripts.calls[-1][:3] == ["audit", old, new]
+        assert (folder / "issue.md").read_text(encoding="utf-8") == "# what was found\n"
+        assert (folder / "status").read_text(encoding="utf-8") == "1\n"
+    assert scripts.run("audit", "numpy-but-unknown", releases, scripts.folder / "x").returncode == 2
+
+
+@needs_bash
+def test_an_audit_that_could_not_be_made_fails_and_says_so(scripts):
+    scripts.tool("conformance", status=2)
+    assert scripts.run("audit", "torch", "newest", scripts.folder / "torch").returncode == 2
+    assert (scripts.folder / "torch" / "issue.md").read_text(encoding="utf-8").startswith("# torch, newest: no audit")
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("statuses", "number", "called"),
+    [("00", "", []), ("01", "", ["create"]), ("01", "7\n", ["edit", "7"]), ("00", "7\n", ["edit", "7"]), ("", "", [])],
+)
+def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, called):
+    for place, status in enumerate(statuses):
+        folder = scripts.folder / "audits" / f"audit-{place}"
+        folder.mkdir(parents=True)
+        (folder / "status").write_text(f"{status}\n", encoding="utf-8")
+        (folder / "issue.md").write_text("\u00e9" * 70_000, encoding="utf-8")
+    scripts.tool("gh", number)
+    (scripts.tools / "gh").write_text(
+        (scripts.tools / "gh")
+        .read_text(encoding="utf-8")
+        .replace(
+            "#!/bin/sh\n",
+            f'#!/bin/sh\nfor last; do :; done\nif [ -f "$last" ]; then cp "$last" "{scripts.folder}/body"; fi\n',
+        ),
+        encoding="utf-8",
+    )
+    ended = scripts.run("audit-issue", scripts.folder / "audits", "https://example.org/1")
+    assert ended.returncode == 0, ended.stderr
+    assert [call[1 : 1 + len(called)] for call in scripts.calls[1:]] == ([called] if called else [])
+    if called:
+        body = (scripts.folder / "body").read_text(encoding="utf-8")
+        assert body.endswith("The reports: https://example.org/1\n")
+        assert len(body.encode()) < 65_536
+        assert ("\u00e9" in body) == ("1" in statuses)
