@@ -17,7 +17,7 @@ from rich.text import Text
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
 from conformance.case import Case
-from conformance.cli import staging
+from conformance.cli import github, staging
 from conformance.cli.shared import (
     FAILURES,
     INTERRUPTED,
@@ -149,6 +149,9 @@ def run(
         out.facts("run", _facts(rows, results, planned, written, stopped, failures, check))
     else:
         _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
+        if github.asked_for():
+            for line in github.lines(github.failures(rows, check), corpus.cases):
+                out.print(Text(line), soft_wrap=True)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
     if len(rows) < planned:

@@ -1,0 +1,359 @@
+"""What runs on GitHub: workflows say what they may do and what they use, and the action's steps do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conformance.cli import github as on_github
+from conformance.loading import load
+from conformance.tests.test_plugin import CASES
+
+FAKES = """
+from conformance import registry
+from conformance.tests import miniatures
+
+registry.frameworks = lambda: (miniatures.framework(miniatures.{loss}),)
+"""
+COMMAND = """\
+#!{python}
+import sys
+
+sys.path.insert(0, {folder!r})
+import fakes
+
+from conformance.cli import main
+
+main()
+"""
+PYTHON = """\
+#!/bin/sh
+printf '%s\\n' "$@" >"$RUNNER_TEMP/installed"
+"""
+
+needs_bash = pytest.mark.skipif(os.name == "nt", reason="the action's steps are run by a bash of Unix")
+
+
+def read(file):
+    return yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
+
+
+@pytest.fixture(scope="session")
+def github(checkout):
+    return checkout / ".github"
+
+
+@pytest.fixture(scope="session")
+def workflows(github):
+    return {file.name: read(file) for file in sorted(github.glob("workflows/*.yml"))}
+
+
+@pytest.fixture(scope="session")
+def action(github):
+    return read(github / "actions" / "conformance" / "action.yml")
+
+
+def steps_of(workflow):
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
+
+
+def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
+    assert {"audit.yml", "check.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
+    for name, workflow in workflows.items():
+        assert workflow["permissions"] == {}, name
+        for job in workflow["jobs"].values():
+            assert job["permissions"], name
+            assert "timeout-minutes" in job, name
+
+
+def test_what_is_used_is_pinned_by_its_hash_or_from_here(workflows, action):
+    for step in [*action["runs"]["steps"], *(step for workflow in workflows.values() for step in steps_of(workflow))]:
+        used = step.get("uses", "")
+        assert not used or used.startswith("$/") or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used), used
+        if used.startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] == "false"
+
+
+def test_one_hash_for_each_action_and_its_version_beside_it(github):
+    found = {}
+    for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml")]:
+        for name, rest in re.findall(r"uses: ([\w./-]+)@(.*)", file.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", rest), (file, rest)
+            found.setdefault(name, set()).add(rest)
+    assert found
+    assert {name for name, pins in found.items() if len(pins) > 1} == set()
+
+
+def test_no_step_expands_text_in_its_shell(workflows, action):
+    for step in [*action["runs"]["steps"], *(step for workflow in workflows.values() for step in steps_of(workflow))]:
+        assert "${{" not in step.get("run", "")
+
+
+def test_the_reusable_workflow_passes_every_input_on(workflows, action):
+    reusable = workflows["reusable.yml"]
+    inputs = reusable["on"]["workflow_call"]["inputs"]
+    used = next(step for step in steps_of(reusable) if step.get("uses", "").startswith("$/"))
+    assert used["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
+    assert {name: said["default"] for name, said in inputs.items() if name != "python"} == {
+        name: said["default"] for name, said in action["inputs"].items()
+    }
+
+
+class Runner:
+    """A runner of GitHub with a checkout that has one case file, and a fake framework in place of the real ones."""
+
+    def __init__(self, action, folder, loss):
+        self.action = action
+        self.workspace, self.temporary, tools = (folder / name for name in ("checkout", "temporary", "tools"))
+        file = self.workspace / "mine" / "categorical" / "x.yaml"
+        for made in (file.parent, self.temporary, tools):
+            made.mkdir(parents=True)
+        file.write_text(CASES, encoding="utf-8")
+        (tools / "fakes.py").write_text(FAKES.format(loss=loss), encoding="utf-8")
+        for name, text in {
+            "conformance": COMMAND.format(python=sys.executable, folder=str(tools)),
+            "python": PYTHON,
+        }.items():
+            (tools / name).write_text(text, encoding="utf-8")
+            (tools / name).chmod(0o755)
+        self.files = {name: self.temporary / name for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
+        for written in self.files.values():
+            written.touch()
+        self.environment = {
+            **os.environ,
+            **{name: str(written) for name, written in self.files.items()},
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTION_PATH": str(folder / "action" / ".github" / "actions" / "conformance"),
+            "GITHUB_WORKSPACE": str(self.workspace),
+            "RUNNER_TEMP": str(self.temporary),
+            "PATH": os.pathsep.join([str(tools), os.environ["PATH"]]),
+        }
+        Path(self.environment["GITHUB_ACTION_PATH"]).mkdir(parents=True)
+
+    def step(self, name, **inputs):
+        """One step as GitHub runs it, its inputs in its environment."""
+        step = next(step for step in self.action["runs"]["steps"] if step["name"] == name)
+        given = {key: said["default"] for key, said in self.action["inputs"].items()}
+        given |= {key.replace("_", "-"): value for key, value in inputs.items()}
+        variables = {
+            key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: given[found[1]], value)
+            for key, value in step["env"].items()
+        }
+        script = self.temporary / "step.sh"
+        script.write_text(step["run"], encoding="utf-8")
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            cwd=self.workspace,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def said(self, name):
+        return self.files[name].read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def runner(action, tmp_path):
+    return lambda loss="Categorical": Runner(action, tmp_path, loss)
+
+
+@needs_bash
+def test_the_action_runs_and_shows_the_summary(runner):
+    there = runner()
+    ended = there.step("Run the cases", cases="mine", report="reports/a b")
+    assert ended.returncode == 0, ended.stderr
+    assert "::error" not in ended.stdout
+    assert there.said("GITHUB_OUTPUT") == "status=0\n"
+    assert there.step("Show the summary", report="reports/a b").returncode == 0
+    assert there.said("GITHUB_STEP_SUMMARY") == (there.workspace / "reports/a b/summary.md").read_text(encoding="utf-8")
+
+
+@needs_bash
+def test_a_failure_stands_beside_its_case_and_still_has_its_summary(runner):
+    there = runner("DropsSmoothing")
+    ended = there.step("Run the cases", cases="mine")
+    assert ended.returncode == 1, ended.stderr
+    beside = re.findall(r"^::error file=(.*?),line=(\d+),title=(.*?)::(.+)$", ended.stdout, re.MULTILINE)
+    assert beside
+    for file, line, title, _ in beside:
+        assert file == "mine/categorical/x.yaml"
+        assert CASES.splitlines()[int(line) - 1] == "  smoothed:"
+        assert "categorical/x/smoothed" in title
+    assert there.said("GITHUB_OUTPUT") == "status=1\n"
+    there.step("Show the summary")
+    assert "smoothed" in there.said("GITHUB_STEP_SUMMARY")
+
+
+@needs_bash
+def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
+    there = runner("DropsSmoothing")
+    assert there.step("Run the cases", cases="mine", fail_on="never").returncode == 0
+    assert there.said("GITHUB_OUTPUT") == "status=1\n"
+    assert there.step("Run the cases", cases="nowhere", fail_on="never").returncode == 2
+    assert there.step("Run the cases", cases="mine", fail_on="sometimes").returncode == 2
+
+
+@needs_bash
+def test_what_was_accepted_does_not_fail_and_is_not_shown(runner):
+    there = runner("DropsSmoothing")
+    there.step("Run the cases", cases="mine", report="accepted")
+    ended = there.step("Run the cases", cases="mine", baseline="accepted")
+    assert ended.returncode == 0, ended.stdout
+    assert "::error" not in ended.stdout
+
+
+@needs_bash
+@pytest.mark.parametrize("name", ["cases", "baseline", "frameworks", "with", "report"])
+def test_inputs_are_never_run(runner, name):
+    there = runner()
+    there.step("Run the cases", **{"cases": "mine", name: "$(touch ran) `touch ran`; touch ran\n\"; touch ran '"})
+    assert not list(there.workspace.rglob("ran"))
+
+
+@needs_bash
+@pytest.mark.parametrize(("environments", "extra"), [("", ""), ("torch==2.0\n\ntorch==2.1", "[audit]")])
+def test_the_suite_is_installed_at_the_version_of_the_action(runner, tmp_path, environments, extra):
+    there = runner()
+    assert (
+        there.step("Install the suite", requirements="torch==2.13.0\nnumpy<3", **{"with": environments}).returncode == 0
+    )
+    listed = there.temporary / "conformance-requirements.txt"
+    installed = (there.temporary / "installed").read_text(encoding="utf-8").splitlines()
+    assert installed == ["-m", "pip", "install", f"{tmp_path / 'action'}{extra}", "-r", str(listed)]
+    assert listed.read_text(encoding="utf-8") == "torch==2.13.0\nnumpy<3\n"
+
+
+def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
+    file = tmp_path / "a,b:c%" / "x.yaml"
+    file.parent.mkdir()
+    file.write_text(CASES, encoding="utf-8")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    cases = load(file)
+    failed = [on_github.Failure("x/plain", "100%: a, b\r\n::warning::c", "50%\r\n::error::d\x1b[2J: e, f")] * 12
+    told = on_github.lines(failed, cases)
+    assert len(told) == on_github.MOST
+    assert told[0] == (
+        "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac::"
+        r"50%25%0D%0A::error::d\x1b[2J: e, f"
+    )
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
+    assert on_github.lines(failed[:1], cases)[0].startswith("::error title=")
+
+
+def test_only_what_signs_publishes_or_tells_may_write(workflows):
+    may = {
+        (name, key, what)
+        for name, workflow in workflows.items()
+        for key, job in workflow["jobs"].items()
+        for what, how in job["permissions"].items()
+        if how != "read"
+    }
+    assert may == {
+        ("audit.yml", "report", "issues"),
+        ("release.yml", "attest", "attestations"),
+        ("release.yml", "attest", "id-token"),
+        ("release.yml", "publish", "id-token"),
+    }
+
+
+def test_what_is_published_was_tested(workflows):
+    jobs = workflows["release.yml"]["jobs"]
+    assert [jobs[name].get("needs") for name in ("build", "test", "attest", "publish")] == [
+        None,
+        "build",
+        "test",
+        "attest",
+    ]
+
+
+class Scripts:
+    """The scripts of the audit workflow, with a command in place of each that they call; `calls` is what was called."""
+
+    def __init__(self, github, folder):
+        self.github, self.folder = github, folder
+        self.log = folder / "calls"
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+
+    def tool(self, name, prints="", status=0):
+        script = f'#!/bin/sh\n{{ printf "%s|" "$@"; echo; }} >>"{self.log}"\ncat <<"END"\n{prints}END\nexit {status}\n'
+        (self.tools / name).write_text(script, encoding="utf-8")
+        (self.tools / name).chmod(0o755)
+
+    def run(self, name, *arguments):
+        path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
+        command = [str(self.github / name), *map(str, arguments)]
+        return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+
+    @property
+    def calls(self):
+        return [line.split("|")[:-1] for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def scripts(github, tmp_path):
+    return Scripts(github, tmp_path)
+
+
+@needs_bash
+@pytest.mark.parametrize(("releases", "least"), [("newest", "{}"), ("pre-releases", "{}.dev0")])
+def test_what_is_pinned_is_audited_against_what_is_newer(scripts, github, workflows, releases, least):
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (github / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    scripts.tool("conformance", "# what was found\n", status=1)
+    strategy = workflows["audit.yml"]["jobs"]["audit"]["strategy"]["matrix"]
+    assert releases in strategy["releases"]
+    for framework in strategy["framework"]:
+        folder = scripts.folder / framework
+        assert scripts.run("audit", framework, releases, folder).returncode == 0
+        names = [framework, *(["tensorflow-cpu"] if framework == "keras" else [])]
+        old, new = (" ".join(f"{name}{said.format(pins[name])}" for name in names) for said in ("=={}", f">={least}"))
+        assert scripts.calls[-1][:3] == ["audit", old, new]
+        assert (folder / "issue.md").read_text(encoding="utf-8") == "# what was found\n"
+        assert (folder / "status").read_text(encoding="utf-8") == "1\n"
+    assert scripts.run("audit", "numpy-but-unknown", releases, scripts.folder / "x").returncode == 2
+
+
+@needs_bash
+def test_an_audit_that_could_not_be_made_fails_and_says_so(scripts):
+    scripts.tool("conformance", status=2)
+    assert scripts.run("audit", "torch", "newest", scripts.folder / "torch").returncode == 2
+    assert (scripts.folder / "torch" / "issue.md").read_text(encoding="utf-8").startswith("# torch, newest: no audit")
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("statuses", "number", "called"),
+    [("00", "", []), ("01", "", ["create"]), ("01", "7\n", ["edit", "7"]), ("00", "7\n", ["edit", "7"]), ("", "", [])],
+)
+def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, called):
+    for place, status in enumerate(statuses):
+        folder = scripts.folder / "audits" / f"audit-{place}"
+        folder.mkdir(parents=True)
+        (folder / "status").write_text(f"{status}\n", encoding="utf-8")
+        (folder / "issue.md").write_text("\u00e9" * 70_000, encoding="utf-8")
+    scripts.tool("gh", number)
+    (scripts.tools / "gh").write_text(
+        (scripts.tools / "gh")
+        .read_text(encoding="utf-8")
+        .replace(
+            "#!/bin/sh\n",
+            f'#!/bin/sh\nfor last; do :; done\nif [ -f "$last" ]; then cp "$last" "{scripts.folder}/body"; fi\n',
+        ),
+        encoding="utf-8",
+    )
+    ended = scripts.run("audit-issue", scripts.folder / "audits", "https://example.org/1")
+    assert ended.returncode == 0, ended.stderr
+    assert [call[1 : 1 + len(called)] for call in scripts.calls[1:]] == ([called] if called else [])
+    if called:
+        body = (scripts.folder / "body").read_text(encoding="utf-8")
+        assert body.endswith("The reports: https://example.org/1\n")
+        assert len(body.encode()) < 65_536
+        assert ("\u00e9" in body) == ("1" in statuses)
