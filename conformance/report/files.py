@@ -32,7 +32,7 @@ from conformance.suite import COLUMNS
 
 RUN = "run.json"
 RESULTS = ("results.parquet", "results.csv")
-_SPECIAL = re.compile('[",\r\n]')
+_SPECIAL = '[",\r\n]'
 FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
 """What a report consists of beside its `run.json`."""
 MOST_BYTES, MOST_UNPACKED, MOST_SAID = 2**31, 2**33, 2**26
@@ -120,16 +120,17 @@ def _write(
         digests[name] = hashlib.sha256(content).hexdigest()
 
     # The rows first: whatever goes wrong with what is made of them, they are kept.
-    with ThreadPoolExecutor(1) as beside_it:
-        packed = beside_it.submit(_parquet, results)  # which compresses without Python's lock
+    with ThreadPoolExecutor(2) as beside_it:
+        packed = beside_it.submit(_parquet, results)  # which compresses without Python's lock, as the page does
+        shown = beside_it.submit(page, results, run, published, beside)
         keep("results.csv", _csv(results))
         keep("results.parquet", packed.result())
-    parsed = agreement.parse(results)
-    pairs = agreement.pairs(results, parsed)
-    keep("pairs.parquet", _parquet(pairs))
-    keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
-    keep("summary.md", summary(results, pairs, run, published).encode())
-    keep("index.html", page(results, run, published, beside).encode())
+        parsed = agreement.parse(results)
+        pairs = agreement.pairs(results, parsed)
+        keep("pairs.parquet", _parquet(pairs))
+        keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
+        keep("summary.md", summary(results, pairs, run, published).encode())
+        keep("index.html", shown.result().encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
@@ -160,23 +161,36 @@ def put(folder: Path, name: str, content: bytes) -> None:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    """What `csv.writer` would write, each distinct cell made once: most texts are there many times."""
-    columns = [_cells(table[name]) for name in table.columns]
-    lines = [",".join(map(_quoted, table.columns)), *map(",".join, zip(*columns, strict=True)), ""]
-    return "\n".join(lines).encode()
+    """What `csv.writer` would write, put together by column, so that no cell is looked at in Python without need."""
+    import pyarrow.compute as pc
+
+    lines = pc.binary_join_element_wise(*(_cells(table[name]) for name in table.columns), _cell(","))
+    return "\n".join([",".join(table.columns), *lines.to_pylist(), ""]).encode()
 
 
-def _cells(column: pd.Series) -> list[str]:
-    values = column.tolist()
+def _cells(column: pd.Series) -> Any:
+    """A column's cells as an Arrow array: numbers to their last bit, texts guarded and in quotes where need be."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if pd.api.types.is_float_dtype(column.dtype):
-        return ["" if value != value else repr(value) for value in values]
-    known = {text: _quoted(guarded(text)) for text in set(values)}
-    return [known[text] for text in values]
+        return pa.array(["" if value != value else repr(value) for value in column.tolist()], pa.large_string())
+    texts = pa.chunked_array([pa.array(column.array, pa.large_string())]).combine_chunks()
+    suspects = pc.match_substring_regex(texts, rf"\A[{re.escape(''.join(_STARTS))}]")
+    safe = pa.array(map(guarded, texts.filter(suspects).to_pylist()), pa.large_string())
+    texts = pc.replace_with_mask(texts, suspects, safe)
+    special = pc.match_substring_regex(texts, _SPECIAL)
+    if not pc.any(special).as_py():
+        return texts
+    quote = _cell('"')
+    quoted = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, _cell(""))
+    return pc.if_else(special, quoted, texts)
 
 
-def _quoted(text: str) -> str:
-    """A CSV cell, in quotes where it needs them."""
-    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
+def _cell(text: str) -> Any:
+    import pyarrow as pa
+
+    return pa.scalar(text, pa.large_string())
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

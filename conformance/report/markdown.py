@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -181,8 +182,8 @@ def _known(results: pd.DataFrame) -> str:
     groups = found.groupby(["function", "known"], sort=True)
     rows = [
         [code(function), len(group), plain(reason, 400), code(group["case"].iloc[0]), group["status"].iloc[0]]
-        for (function, reason), group in groups
-    ][:ROWS]
+        for (function, reason), group in itertools.islice(groups, ROWS)
+    ]
     header = ["function", "rows", "reason", "for example", "status"]
     return f"## Known\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
 
@@ -191,9 +192,9 @@ def _divergences(results: pd.DataFrame) -> str:
     found = results[results["status"] == "diverges"]
     if found.empty:
         return ""
-    groups = _largest_first(found, "convention")
+    groups, causes = _largest_first(found, "convention", ROWS)
     rows = []
-    for convention, group in groups[:ROWS]:
+    for convention, group in groups:
         example = group.iloc[int(group["got"].str.len().argmin())]
         functions = sorted(group["function"].unique())
         rows.append(
@@ -209,7 +210,7 @@ def _divergences(results: pd.DataFrame) -> str:
     header = ["convention", "rows", "functions", "for example", "got", "the definition says"]
     intro = "Within budget of what the function documents, which is not the definition. A bridge is the rounding of\n"
     intro += "predictions that were converted for a function that takes another kind.\n"
-    return f"## Divergences, by cause\n\n{intro}\n{table(header, rows)}{_more(len(groups), len(rows))}"
+    return f"## Divergences, by cause\n\n{intro}\n{table(header, rows)}{_more(causes, len(rows))}"
 
 
 def _published(numbers: list[Mapping[str, Any]]) -> str:
@@ -233,16 +234,16 @@ def _relations(pairs: pd.DataFrame) -> str:
     found = pairs["relation"].value_counts()
     told = table(RELATIONS, [[int(found.get(name, 0)) for name in RELATIONS]])
     apart = pairs[pairs["relation"] == "explained"]
-    causes = _largest_first(apart, "conventions")
+    groups, causes = _largest_first(apart, "conventions", ROWS // 2)
     text = f"## Functions against each other\n\n{len(pairs)} pairs of functions on the same problem.\n\n{told}"
-    if causes:
+    if groups:
         rows = []
-        for conventions, group in causes[: ROWS // 2]:
+        for conventions, group in groups:
             example = group.iloc[int(group["difference"].abs().fillna(-1.0).argmax())]
             shown = f"{example['case']} {example['dtype']} {example['reduction']}"
             rows.append([code(conventions, 200), len(group), code(shown), _number(example["difference"])])
         header = ["what explains it", "pairs", "largest in", "difference"]
-        text += f"\n{table(header, rows)}{_more(len(causes), len(rows))}"
+        text += f"\n{table(header, rows)}{_more(causes, len(rows))}"
     return text
 
 
@@ -291,10 +292,12 @@ def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}"
 
 
-def _largest_first(found: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
-    """Groups of rows by the text in a column."""
-    groups = ((str(text), group) for text, group in found.groupby(by))
-    return sorted(groups, key=lambda group: (-len(group[1]), group[0]))
+def _largest_first(found: pd.DataFrame, by: str, most: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
+    """(the `most` largest groups of rows by the text in a column, how many groups there are)."""
+    sizes = Counter(found[by].tolist())
+    largest = sorted(sizes, key=lambda text: (-sizes[text], text))[:most]
+    groups = dict(iter(found[found[by].isin(largest)].groupby(by)))
+    return [(text, groups[text]) for text in largest], len(sizes)
 
 
 def _more(there: int, shown: int) -> str:

@@ -505,7 +505,7 @@ def test_it_says_before_a_run_that_parquet_cannot_be_written(tmp_path, monkeypat
 
 
 def test_a_csv_file_is_what_the_standard_library_writes(tmp_path):
-    texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x "]
+    texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x ", "-1.5", "-a,b", "＝1", "'=1"]
     results = report.frame([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
     report.write(tmp_path, results, RunInfo(len(results)))
     text = io.StringIO()
