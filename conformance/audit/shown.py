@@ -94,6 +94,7 @@ def as_json(found: Difference) -> str:
     """The sums, the groups and every row that changed, as JSON; an infinity is the text `inf`, a nan null."""
     changed = found.changes[found.changes["severity"] != "unchanged"]
     record = {
+        "schema": f"conformance.diff/{FORMAT}",
         "format": FORMAT,
         "old": _side(found.old.name, found.old.run),
         "new": _side(found.new.name, found.new.run),

@@ -183,6 +183,7 @@ def as_csv(found: Audit) -> str:
 def as_json(found: Audit) -> str:
     """The answer, the causes, the signatures, and the difference of both reports, as JSON; a nan is null."""
     record = {
+        "schema": f"conformance.audit/{FORMAT}",
         "format": FORMAT,
         "answer": answer(found),
         "versions": {name: list(both) for name, both in found.versions.items()},

@@ -21,7 +21,9 @@ from conformance.cli.shared import (
     USAGE,
     CasesOption,
     Json,
+    JsonFormat,
     Level,
+    as_machine,
     case_named,
     err,
     out,
@@ -63,6 +65,7 @@ def audit(
     ] = Path("reports/audit"),
     fail_on: Annotated[
         Level,
+        as_machine,
         typer.Option(
             "--fail-on",
             help="Exit with 1 on this or worse that no adapter documents; from change on also where a signature "
@@ -71,8 +74,10 @@ def audit(
     ] = Level.regression,
     form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.terminal,
     timeout: Timeout = TIMEOUT,
+    as_json: JsonFormat = False,
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
+    form = Format(as_machine(form, as_json))
     found, ledger = load_suite(cases)
     report.check_writable(folder)
     with Oracles() as oracle, err.status("") as status:

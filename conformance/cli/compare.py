@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.markup import escape
 
 from conformance import audit, report
 from conformance.audit import AuditError, Difference
-from conformance.cli.shared import UNEXPECTED, Level, err, out
+from conformance.cli.shared import UNEXPECTED, Json, JsonFormat, Level, as_machine, err, out
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
@@ -45,8 +46,10 @@ def diff(
         ),
     ] = Format.terminal,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
+    as_json: JsonFormat = False,
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
+    form = Format(as_machine(form, as_json))
     found = audit.difference(old, new)
     if output is None:
         _print(found, form)
@@ -69,12 +72,21 @@ def accept(
         bool, typer.Option("--even-unexpected", help="Accept rows that are unexpected or stale, too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept without a question.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a report the baseline, after showing what that accepts.
 
-    Without --yes it asks; where nobody can answer it only shows, and exits with 1.
+    Without --yes it asks; where nobody can answer, and with --json, it only shows, and exits with 1.
     """
     proposed = audit.proposal(path, baseline, even_unexpected)
+    if as_json:
+        if yes and not proposed.same:
+            audit.accept(proposed)
+        out.facts("accept", {**_facts(proposed), "accepted": yes and not proposed.same})
+        if not (yes or proposed.same):
+            err.print("nothing was accepted; --yes accepts it")
+            raise typer.Exit(UNEXPECTED)
+        return
     if proposed.difference is not None:
         for piece in audit.terminal(proposed.difference):
             out.print(piece)
@@ -96,9 +108,13 @@ def accept(
 def merge(
     paths: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports that are to become one.")],
     folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the whole goes.")],
+    as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
     record = audit.joined(paths, folder)
+    if as_json:
+        out.facts("merge", {"report": str(folder), "parts": list(map(str, paths)), **record})
+        return
     state = "complete" if record["complete"] else "incomplete"
     why = "; ".join(filter(None, (str(record["interrupted"]), str(record["partial"]))))
     out.print(
@@ -107,6 +123,20 @@ def merge(
         soft_wrap=True,
     )
     out.print(f"report: {escape(str(folder))}", soft_wrap=True)
+
+
+def _facts(proposed: audit.Proposal) -> dict[str, Any]:
+    """What accepting a report would make of the baseline; `same`: it has these rows already."""
+    difference = proposed.difference
+    return {
+        "report": str(proposed.report),
+        "baseline": str(proposed.baseline),
+        "rows": len(proposed.results),
+        "same": proposed.same,
+        "kept": dict(proposed.kept),
+        "dropped": proposed.dropped,
+        "difference": None if difference is None else json.loads(audit.as_json(difference)),
+    }
 
 
 def _print(found: Difference, form: Format) -> None:

@@ -52,7 +52,7 @@ def explain(
         if cache is not None:
             cache.close()
     if as_json:
-        out.json(explaining.as_data(explanation))
+        out.facts("explain", explaining.as_data(explanation))
     elif as_markdown:
         out.print(explaining.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:

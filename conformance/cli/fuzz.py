@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,7 +209,7 @@ def _tell(finding: Finding, folder: Path | None, as_json: bool) -> None:
 def _finish(search: Search, as_json: bool, stopped: bool) -> None:
     tally = search.tally
     if as_json:
-        sys.stdout.write(json.dumps(_facts(search, stopped), indent=1) + "\n")
+        out.facts("fuzz", _facts(search, stopped))
     else:
         for finding in search.findings:
             again = tally.again[finding.case]
@@ -254,13 +251,8 @@ def _facts(search: Search, stopped: bool) -> dict[str, Any]:
                 "position": finding.position,
                 "again": tally.again[finding.case],
                 "yaml": finding.text,
-                "row": {name: _plain(value) for name, value in finding.row.items()},
+                "row": finding.row,
             }
             for finding in search.findings
         ],
     }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: what is not finite as its name."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -39,7 +39,8 @@ def harvest(
         status.update("holding what they state against the oracle")
         stated = _stated(made)
     if as_json:
-        out.json([_facts(found, stated[found.source]) for found in made.of])
+        sources_found = [_facts(found, stated[found.source]) for found in made.of]
+        out.facts("harvest", {"sources": sources_found, "missing": list(made.missing)})
     else:
         _print(made, stated)
     for left_out in made.missing:

@@ -37,7 +37,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
     """Every case: its id, what it is about, at which dtypes and reductions."""
     found, _ = load_suite(cases)
     if as_json:
-        out.json([_case_facts(case) for case in found])
+        out.facts("list.cases", {"cases": [_case_facts(case) for case in found]})
         return
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
@@ -56,7 +56,7 @@ def list_functions(as_json: Json = False) -> None:
         dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
     ]
     if as_json:
-        out.json(facts)
+        out.facts("list.functions", {"functions": facts})
         return
     for fact in facts:
         name = fact.pop("function")
@@ -99,10 +99,14 @@ def expect(
     case: CaseArgument,
     cases: CasesOption = None,
     count: Annotated[int, typer.Option("--digits", min=1, max=200, help="How many significant digits.")] = 25,
+    as_json: Json = False,
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
     found, _ = read_cases(shipped() if cases is None else cases)
     block = digits.expect_block(case_named(found, case), count)
+    if as_json:
+        out.facts("expect", {"case": case, "digits": count, "expect": block})
+        return
     out.print("expect:", soft_wrap=True)
     for name, value in block.items():
         if name == "error":

@@ -96,7 +96,7 @@ def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generato
 def _list(found: list[type[Loss]], as_json: bool) -> None:
     facts = [{"name": loss.__name__, "family": family_of(loss), "what": fault_of(loss)} for loss in found]
     if as_json:
-        out.json(facts)
+        out.facts("mutants.list", {"mutants": facts})
         return
     for fact in facts:
         out.print(f"[bold]{fact['family']}.{fact['name']}[/]  {escape(fact['what'])}")
@@ -115,7 +115,7 @@ def _score(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json:
     score = Score(tuple(decided[loss.__name__] for loss in found if loss.__name__ in decided))
     undecided = len(found) - len(decided)
     if as_json:
-        out.json(_facts(score, undecided))
+        out.facts("mutants", _facts(score, undecided))
     else:
         _print_score(score, kills)
     if stopped:
@@ -185,7 +185,7 @@ def _alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None
         stopped = True
     if as_json:
         facts = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in found]
-        out.json({"items": items, "put": put, "of": count, "alarms": facts})
+        out.facts("mutants.right", {"items": items, "put": put, "of": count, "alarms": facts})
     else:
         for name in dict.fromkeys(alarm.name for alarm in found):
             out.print(f"{name}: {sum(alarm.name == name for alarm in found)} false alarms")

@@ -14,7 +14,7 @@ from conformance import audit, explaining, registry, report
 from conformance.audit import AuditError
 from conformance.auditing import history
 from conformance.case import Case
-from conformance.cli.shared import CasesOption, out, progress
+from conformance.cli.shared import CasesOption, Json, out, progress
 from conformance.harvest.corpus import load_harvest
 from conformance.known import HARVESTED, Ledger
 from conformance.oracle import Oracle, open_cache
@@ -43,6 +43,7 @@ def page(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
     results, record = report.read(path)
@@ -69,7 +70,12 @@ def page(
         except OSError as error:
             why = f"cannot be written ({error.strerror})"
             raise AuditError(output, why, "name a file in a folder that is there") from error
-    out.print(f"page: {escape(str(output or folder / 'index.html'))}", soft_wrap=True)
+    written = str(output or folder / "index.html")
+    if as_json:
+        there = {"views": beside.views(), "explained": len(beside.explanations), "bytes": len(text.encode())}
+        out.facts("page", {"page": written, "report": str(folder), "rows": len(results), **there})
+    else:
+        out.print(f"page: {escape(written)}", soft_wrap=True)
 
 
 def _cases(folder: Path | None, asked: set[str]) -> tuple[list[Case], Ledger]:

@@ -66,13 +66,17 @@ def held(
                 advance(instance.item.framework.name)
     except KeyboardInterrupt:
         stopped = True
-    _print(findings, as_json)
+    stale = [] if keyword or framework or len(findings) < len(asked) else relations.gone(findings)
+    if as_json:
+        out.facts("relations", {"planned": len(asked), "interrupted": stopped, "not_asked": failures,
+                                "findings": list(map(shown.row, findings)), "gone": list(map(str, stale))})  # fmt: skip
+    else:
+        _print(findings)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(failure)}", soft_wrap=True)
     if len(findings) < len(asked):
         err.print(f"{'interrupted; ' if stopped else ''}{len(findings)} of {len(asked)} were asked")
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
-    stale = [] if keyword or framework else relations.gone(findings)
     for entry in stale:
         err.print(escape(f"{entry} is known, and holds wherever it was asked; remove the entry"), soft_wrap=True)
     raise typer.Exit(UNEXPECTED if stale or any(map(_broken, findings)) else 0)
@@ -82,10 +86,7 @@ def _broken(finding: Finding) -> bool:
     return finding.expected in ("unexpected", "stale")
 
 
-def _print(findings: list[Finding], as_json: bool) -> None:
-    if as_json:
-        out.json([shown.row(finding) for finding in findings])
-        return
+def _print(findings: list[Finding]) -> None:
     broken = list(filter(_broken, findings))
     for finding in broken[:BROKEN]:
         out.print(escape(str(finding)), soft_wrap=True)

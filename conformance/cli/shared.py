@@ -34,16 +34,11 @@ class Terminal(Console):
     def facts(self, command: str, facts: Mapping[str, Any]) -> None:
         """What a command found, for machines: an object whose `schema` is `conformance.<command>/1`, and the facts.
 
-        Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key keeps its meaning
-        as long as the number at the end of `schema` stays; there may be more keys.
+        It is JSON in ASCII.  Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key
+        keeps its meaning as long as the number at the end of `schema` stays; there may be more keys.
         """
-        self.json(
-            {"schema": f"conformance.{command}/{SCHEMA}", **{name: _finite(fact) for name, fact in facts.items()}}
-        )
-
-    def json(self, facts: Any) -> None:
-        """Facts as JSON in ASCII."""
-        self.print(json.dumps(facts, indent=2), markup=False, soft_wrap=True)
+        found = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
+        self.file.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 out = Terminal(highlight=False, soft_wrap=False)
@@ -60,6 +55,7 @@ CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
 
 
 def _finite(value: Any) -> Any:
@@ -68,6 +64,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_machine(form: str, as_json: bool) -> str:
+    """What --format and --json come to; raises SelectionError where they are at odds."""
+    if as_json and form not in ("terminal", "json"):
+        raise SelectionError(f"--json and --format {form} do not go together; leave one of them out")
+    return "json" if as_json else form
 
 
 class Level(StrEnum):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -102,7 +100,7 @@ def sweep(
         found = [line for job in jobs for line in lines.lines_of(job, kept.tallies.get(job.key, {}), ledger)]
     about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": not (stopped or failures)}
     if as_json:
-        sys.stdout.write(json.dumps(shown.document(found, mean_lines, about), indent=1) + "\n")
+        out.facts("sweep", shown.document(found, mean_lines, about))
     else:
         for piece in shown.terminal(found, mean_lines):
             out.print(piece)

@@ -437,6 +437,15 @@ def test_addresses_in_defaults_are_no_change():
     assert compared("p", ["f"], *map(signatures.parameters, told)) == []
 
 
+def test_an_audit_is_told_to_machines(library, corpus, tmp_path):
+    result, folder = audited(corpus, tmp_path, "1.0", "2.0", "--json")
+    said = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert (said["schema"], said["difference"]["schema"]) == ("conformance.audit/1", "conformance.diff/1")
+    assert result.stdout == (folder / "audit.json").read_text()
+    result, _ = audited(corpus, tmp_path, "1.0", "2.0", "--json", "--format", "markdown")
+    assert "--json and --format markdown do not go together" in str(result.exception)
+
+
 # Bisecting
 
 
@@ -465,7 +474,7 @@ def test_a_release_that_cannot_be_had_is_stepped_around(library, corpus):
 
 def test_a_search_is_told_to_machines(library, corpus):
     result = bisected(corpus, "1.0", "2.6", "--case", "binary/fake/clipped", "--json")
-    said = json.loads(result.stdout)
+    said = json.loads(result.stdout, parse_constant=pytest.fail)
     assert (result.exit_code, said["schema"]) == (0, "conformance.bisect/1")
     assert said["found"] == {"before": "1.1", "after": "2.0"}
     assert said["documented"] == [NEW_DOCUMENTS]

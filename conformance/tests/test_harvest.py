@@ -563,7 +563,9 @@ def test_it_prints_what_was_found_and_what_cannot_be_said(quarry, monkeypatch, c
     assert "quarry: 1 cannot be said: labels that are no array of numbers" in out
     assert f"4 cases in 1 files below {tmp_path / 'saved'}" in err
     status, out, _ = command("--json")
-    (facts,) = json.loads(out)
+    said = json.loads(out, parse_constant=pytest.fail)
+    assert (said["schema"], said["missing"]) == ("conformance.harvest/1", [])
+    (facts,) = said["sources"]
     assert (facts["found"], facts["cases"], facts["stated"], facts["wrong"]) == (6, 4, {"holds": 1}, [])
 
 

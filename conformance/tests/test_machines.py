@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from conformance import cli, registry, report
+from conformance.docs.commands import commands
 from conformance.report import RunInfo
-from conformance.tests import miniatures
+from conformance.tests import miniatures, test_auditing, test_harvest
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
 from conformance.tests.test_report import row
@@ -18,7 +19,7 @@ from conformance.tests.test_report import row
 @pytest.fixture
 def conformance(monkeypatch, capsys, tmp_path):
     """The command in this process, with miniatures: (exit status, standard output)."""
-    losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples
+    losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples, miniatures.Binary
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
@@ -45,6 +46,78 @@ def facts(found, command):
 def strict(text):
     """JSON without the words NaN and Infinity, which JSON has not."""
     return json.loads(text, parse_constant=lambda word: pytest.fail(word))
+
+
+ASKED = {
+    "run": "--cases cases --report r",
+    "list cases": "--cases cases",
+    "list functions": "",
+    "relations": "--cases cases -k permuted_samples",
+    "fuzz": "--cases cases --cases-count 40 --seed 1",
+    "mutants": "--cases cases -k CountsLabelsFromOne",
+    "show": "categorical/x/smoothed --cases cases",
+    "expect": "categorical/x/smoothed --cases cases",
+    "lint": "cases",
+    "explain": "categorical/x/smoothed --cases cases",
+    "diff": "old new",
+    "history": "both",
+    "accept": "new --baseline old --even-unexpected --yes",
+    "merge": "old new --report whole",
+    "page": "old --cases cases",
+    "sweep": "miniature.Binary --cases cases --dtype float16 --given logits",
+}
+"""What each command is asked here."""
+ELSEWHERE = {
+    "audit": test_auditing.test_an_audit_is_told_to_machines,
+    "bisect": test_auditing.test_a_search_is_told_to_machines,
+    "harvest": test_harvest.test_it_prints_what_was_found_and_what_cannot_be_said,
+}
+"""Commands that need more around them, and the tests that do the same with them."""
+
+
+def test_every_command_has_it():
+    found = {" ".join(words): {option for parameter in command.params for option in parameter.opts}
+             for words, command in commands()}  # fmt: skip
+    assert [name for name, options in found.items() if "--json" not in options] == []
+    assert set(found) == {*ASKED, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("command", ASKED)
+def test_a_command_prints_one_strict_object_and_nothing_else(conformance, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    at = {"case": "categorical/x/plain", "framework": "torch"}
+    nowhere = {"error": float("nan"), "budget": float("nan"), "ratio": float("inf"), "ulps": float("inf")}
+    old = row(version="1", environment="torch==1", **at)
+    new = row(version="2", environment="torch==2", got="nan", **at, **nowhere, **BAD)
+    for folder, lines in (("old", [old]), ("new", [new]), ("both", [old, new])):
+        report.write(tmp_path / folder, report.frame(lines), RunInfo(len(lines)))
+    status, out = conformance(*command.split(), *ASKED[command].split(), "--json")
+    assert status in (0, 1)
+    said = strict(out)
+    assert said["schema"] == f"conformance.{command.replace(' ', '.')}/1"
+    assert len(said) > 1
+
+
+@pytest.mark.parametrize(("words", "of"), [("--list", "list"), ("--right -k SumsBackwards --generated 2", "right")])
+def test_what_has_other_keys_has_another_schema(conformance, words, of):
+    assert strict(conformance("mutants", *words.split(), "--json")[1])["schema"] == f"conformance.mutants.{of}/1"
+
+
+def test_a_report_is_accepted_for_machines_only_where_that_is_said(conformance, tmp_path):
+    report.write(tmp_path / "r", report.frame([row()]), RunInfo(1))
+    words = ("accept", tmp_path / "r", "--baseline", tmp_path / "b", "--json")
+    status, out = conformance(*words)
+    assert (status, facts(out, "accept")["accepted"], (tmp_path / "b").exists()) == (1, False, False)
+    status, out = conformance(*words, "--yes")
+    assert (status, facts(out, "accept")["accepted"], (tmp_path / "b").exists()) == (0, True, True)
+    status, out = conformance(*words)
+    said = facts(out, "accept")
+    assert (status, said["same"], said["accepted"], said["rows"]) == (0, True, False, 1)
+
+
+def test_of_what_is_wrong_nothing_is_said_where_json_is_read(conformance, tmp_path):
+    for words in (("show", "none/such"), ("merge", tmp_path, "--report", tmp_path / "m"), ("diff", "a", "b")):
+        assert conformance(*words, "--json") == (2, "")
 
 
 def test_a_run(conformance, tmp_path):

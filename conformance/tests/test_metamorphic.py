@@ -358,7 +358,7 @@ def test_the_command_exits_with_0_1_and_2(conformance):
 
 def test_the_command_prints_json(conformance):
     status, out, _ = conformance("--json", "-k", "permuted", loss=miniatures.SwapsTwoClasses)
-    rows = json.loads(out)
+    rows = json.loads(out)["findings"]
     assert status == 1
     assert {row["relation"] for row in rows} == {"permuted_samples", "permuted_classes"}
     assert [len(row["calls"]) for row in rows] == [2] * len(rows)

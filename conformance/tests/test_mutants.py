@@ -292,9 +292,9 @@ def test_it_says_what_is_wrong_with_what_was_asked(arguments, message):
 
 
 def test_it_lists_what_there_is():
-    assert len(json.loads(run("--list", "--json").stdout)) == len(FAULTY) > 120
+    assert len(json.loads(run("--list", "--json").stdout)["mutants"]) == len(FAULTY) > 120
     assert "errors.RaisesOnThreeAxes" in run("--list", "--family", "errors").stdout
-    assert len(json.loads(run("--list", "--right", "--json").stdout)) == len(RIGHT) > 22
+    assert len(json.loads(run("--list", "--right", "--json").stdout)["mutants"]) == len(RIGHT) > 22
 
 
 # Work that is shared.
