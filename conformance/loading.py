@@ -7,9 +7,10 @@ A case's id is its file's path below the folder, without suffix, and its name:
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,6 +104,18 @@ def root_of(file: Path) -> Path:
     if file.is_relative_to(shipped().resolve()):
         return shipped().resolve()
     return next((parent for parent in file.parents if parent.name == "cases"), file.parent)
+
+
+def cases_option(case: Case) -> str:
+    """The option that finds a case under its id again, with a blank behind it; empty for shipped cases and for those
+    in no file."""
+    if not case.path or Path(case.path).resolve().is_relative_to(shipped().resolve()):
+        return ""
+    file = PurePosixPath(case.path)
+    stem = PurePosixPath(case.id).parent.parts
+    below = file.with_suffix("").parts[-len(stem) :] == stem
+    folder = PurePosixPath(*file.parts[: -len(stem)]) if below else file
+    return f"--cases {shlex.quote(str(folder))} "
 
 
 def _about(path: Path, message: str, advice: str) -> CaseFileError:

@@ -38,7 +38,7 @@ from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
 from conformance.known import read as read_known
-from conformance.loading import load, root_of, shipped
+from conformance.loading import cases_option, load, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
 from conformance.outcome import Outcome, Raised, Returned
@@ -410,7 +410,7 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row['call']}")
-        lines.append(f'  again      pytest {_harvesting(item)}-k "{_again(item)}"')
+        lines.append(f'  again      pytest {_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
         return printable("\n".join(lines))
 
     def _headline(self) -> str:

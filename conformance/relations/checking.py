@@ -25,6 +25,7 @@ from conformance.case import MustRaise, NoRightAnswer, Problem
 from conformance.convention import Convention
 from conformance.domain import examine, numpy_info
 from conformance.known import RELATION, Known, Ledger
+from conformance.loading import cases_option
 from conformance.oracle import Exact, divisor
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.printing import printable
@@ -230,7 +231,8 @@ class Finding:
         lines += [
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)
         ]
-        lines.append(f'  again      conformance relations -k "{self.instance.id.replace("-", " and ")}"')
+        chosen = self.instance.id.replace("-", " and ")
+        lines.append(f'  again      conformance relations {cases_option(item.case)}-k "{chosen}"')
         return printable("\n".join(lines))
 
 

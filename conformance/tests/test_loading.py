@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import random
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -494,3 +495,13 @@ def test_a_sketch_is_of_the_same_kind_as_its_case(write):
 def test_an_ordinary_case_is_its_own_sketch(write):
     case = only(write(HEAD + CASE))
     assert case.sketch is case
+
+
+def test_the_option_that_finds_a_case_again(write, tmp_path, monkeypatch):
+    (case,), _ = write(HEAD + CASE)
+    assert loading.cases_option(case) == "--cases cases "
+    assert loading.load(Path(shlex.split(loading.cases_option(case))[1]))[0].id == case.id
+    assert loading.cases_option(loading.load(loading.shipped())[0]) == ""
+    monkeypatch.chdir(tmp_path / "cases" / "categorical")
+    (alone,) = loading.load(Path("x.yaml"))
+    assert (alone.id, loading.cases_option(alone)) == (case.id, "--cases x.yaml ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,18 @@ def test_it_selects_whatever_the_checkout_is_called(folder):
     seen = [f"conformance test_conformance.py test_conformance[{name}] miniature" for name in ids]
     expected = [name for name, text in zip(ids, seen, strict=True) if checkout.name.lower() not in text.lower()]
     assert folder.ids("--rootdir", str(checkout), "-k", f"not {checkout.name}") == expected
+
+
+@pytest.mark.parametrize("called", ["mine", "my own"])
+@pytest.mark.parametrize("given", ["", "/categorical", "/categorical/x.yaml"])
+def test_a_failure_says_how_it_is_run_again(folder, called, given):
+    folder.file.parents[1].rename(folder.pytester.path / called)
+    failed = folder.run("--cases", f"{called}{given}", losses="DropsSmoothing", cases=False)
+    failed.assert_outcomes(passed=1, failed=2)
+    lines = re.findall(r"^ +again +pytest (.*)$", failed.stdout.str(), re.MULTILINE)
+    assert len(set(lines)) == 2
+    for line in lines:
+        folder.run(*shlex.split(line), losses="DropsSmoothing", cases=False).assert_outcomes(failed=1)
 
 
 def test_it_marks_tests_with_their_framework(folder):
