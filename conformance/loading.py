@@ -107,8 +107,7 @@ def root_of(file: Path) -> Path:
 
 
 def cases_option(case: Case) -> str:
-    """The option that finds a case under its id again, with a blank behind it; empty for shipped cases and for those
-    in no file."""
+    """The option that finds a case under its id again, and a blank; empty for the shipped ones and those in no file."""
     if not case.path or Path(case.path).resolve().is_relative_to(shipped().resolve()):
         return ""
     file = PurePosixPath(case.path)

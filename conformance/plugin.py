@@ -247,7 +247,7 @@ class Recorder:
         self.rows: list[Row] = []
         self.planned = 0
         self.started = time.time()
-        self.written: Path | None = None
+        self.written: dict[str, Any] = {}
         self.worse: list[str] = []
         self.problem = ""
 
@@ -370,13 +370,17 @@ class Recorder:
 
         terminalreporter.section("cross-entropy conformance")
         everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
-        cases = _cases_of(self.config) if everything else []
-        for line in running.closing_lines(self.rows, self.planned, cases):
+        if self.written:
+            largest, coverage = self.written["largest"], self.written["coverage"]
+        else:
+            largest = running.largest_ratios(self.rows)
+            coverage = running.covered(_cases_of(self.config)) if everything else ""
+        for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
             terminalreporter.line(line)
         for line in self.worse:
             terminalreporter.line(line)
-        if self.written is not None:
-            terminalreporter.line(f"report: {self.written}")
+        if self.written:
+            terminalreporter.line(f"report: {Path(self.config.getoption('report'))}")
         if self.problem:
             terminalreporter.line(f"ERROR: {self.problem}", red=True)
 

@@ -6,11 +6,11 @@ import gc
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance import registry
 from conformance.adapter import LoweringError
@@ -127,8 +127,8 @@ def write(
     missing: Sequence[str] = (),
     selected: str = "",
     interrupted: str = "",
-) -> Path:
-    """Write the report of a run, whole or not, and return its folder; raises ReportError.
+) -> dict[str, Any]:
+    """Write the report of a run, whole or not, and return what its `run.json` says; raises ReportError.
 
     results: a `report.frame` of its rows.  planned: how many rows there were to be.  started: seconds since
     the epoch.  cases: those that there were to choose from.  missing: frameworks that are not installed.
@@ -144,14 +144,18 @@ def write(
         interrupted=interrupted,
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration=round(time.time() - started, 3),
-        coverage=str(coverage(cases, registry.functions())),
+        coverage=covered(cases),
         suite=report.fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
     beside = report.Beside(report.problems(cases), report.sizes(cases))
-    report.write(folder, results, run, run.published, beside)
-    return folder
+    return report.write(folder, results, run, run.published, beside)
+
+
+def covered(cases: Sequence[Case]) -> str:
+    """What the cases cover of what the known functions take, in a line."""
+    return str(coverage(cases, registry.functions()))
 
 
 def _number(number: PublishedVerdict) -> dict[str, object]:
@@ -164,28 +168,37 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
-def _of(row: Row) -> str:
-    return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"
-
-
-def closing_lines(rows: Sequence[Row], planned: int, cases: Sequence[Case]) -> list[str]:
-    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
-
-    cases: the corpus that was run; empty where only a part of it was, whose coverage says nothing.
+def largest_ratios(rows: Iterable[Row]) -> list[Row]:
+    """The row with the largest error / budget of each function, quantity and dtype; `report.largest_ratios` without
+    pandas.
     """
-    worst: dict[tuple[str, str], Row] = {}
+    worst: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         ratio = row["ratio"]
         if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
-            key = (_of(row), row["dtype"])
+            key = (row["function"], row["quantity"], row["dtype"])
             if key not in worst or ratio > worst[key]["ratio"]:
                 worst[key] = row
-    lines = ["largest error / budget of what is right:"] if worst else []
-    for function, of in itertools.groupby(sorted(worst.items()), key=lambda found: found[0][0]):
+    return list(worst.values())
+
+
+def closing_lines(largest: Iterable[Mapping[str, Any]], finished: int, planned: int, coverage: str) -> list[str]:
+    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
+
+    largest: as in `run.json`, or `largest_ratios`.  finished, planned: rows.  coverage: `covered`, empty where only a
+    part of the corpus was run, whose coverage says nothing.
+    """
+    named = sorted((_of(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
+    lines = ["largest error / budget of what is right:"] if named else []
+    for function, of in itertools.groupby(named, key=lambda found: found[0]):
         lines.append(f"  {function}")
-        lines += [f"    {dtype:<8} {row['ratio']:.3f}  {row['case']}" for (_, dtype), row in of]
-    if cases:
-        lines.append(str(coverage(cases, registry.functions())))
-    if len(rows) != planned:
-        lines.append(f"incomplete: {len(rows)} of {planned} rows")
+        lines += [f"    {dtype:<8} {told}" for _, dtype, told in of]
+    if coverage:
+        lines.append(coverage)
+    if finished != planned:
+        lines.append(f"incomplete: {finished} of {planned} rows")
     return lines
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"

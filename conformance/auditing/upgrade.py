@@ -158,7 +158,7 @@ def audited(sides: Sides, found: Answers, cases: Sequence[Case], folder: Path, s
     """
     halves = []
     for name, rows, planned in zip(NAMES, found.rows, found.planned, strict=True):
-        home = running.write(
+        running.write(
             folder / name,
             report.frame(rows),
             planned,
@@ -167,7 +167,7 @@ def audited(sides: Sides, found: Answers, cases: Sequence[Case], folder: Path, s
             selected=selected,
             interrupted=found.stopped,
         )
-        halves.append(report.read(home))
+        halves.append(report.read(folder / name))
     if found.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = halves

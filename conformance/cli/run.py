@@ -16,7 +16,6 @@ from rich.text import Text
 
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
-from conformance.case import Case
 from conformance.cli import github, staging
 from conformance.cli.shared import (
     FAILURES,
@@ -131,7 +130,7 @@ def run(
             stopped = "interrupted"
     planned = len(items) + len(stage.failed)
     results = report.frame(rows)
-    written = running.write(
+    record = running.write(
         folder, results, planned, started, corpus.cases, stage.missing, f"-k {keyword}" if keyword else "", stopped
     )
     check = None
@@ -146,9 +145,10 @@ def run(
         )
         check = audit.check(accepted, results, asked, str(baseline))
     if as_json:
-        out.facts("run", _facts(rows, results, planned, written, stopped, failures, check))
+        out.facts("run", _facts(rows, results, planned, folder, stopped, failures, check))
     else:
-        _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
+        partly = keyword or framework or corpus.harvested
+        _finish(rows, results, record if not partly else {**record, "coverage": ""}, folder)
         if github.asked_for():
             for line in github.lines(github.failures(rows, check), corpus.cases):
                 out.print(Text(line), soft_wrap=True)
@@ -200,7 +200,8 @@ def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
     return Corpus(folder, found, ledger, harvested=True)
 
 
-def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Case], written: Path) -> None:
+def _finish(rows: list[Row], results: pd.DataFrame, record: dict[str, Any], written: Path) -> None:
+    """Print how a run ended.  record: what its `run.json` says."""
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
     for row in surprising[:SURPRISES]:
         name, why, call = _headline(row)
@@ -212,7 +213,8 @@ def _finish(rows: list[Row], results: pd.DataFrame, planned: int, cases: list[Ca
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
     if rows:
         out.print(report.status_table(results))
-        for line in running.closing_lines(rows, planned, cases):
+        said = (record[name] for name in ("largest", "finished", "planned", "coverage"))
+        for line in running.closing_lines(*said):
             out.print(Text(line))
     out.print(f"report: {written}", soft_wrap=True)
 

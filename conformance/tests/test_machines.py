@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conformance import cli, registry, report
+from conformance import cli, registry, report, running
 from conformance.docs.commands import commands
 from conformance.report import RunInfo
 from conformance.tests import miniatures, test_auditing, test_harvest
@@ -132,6 +132,16 @@ def test_a_run(conformance, tmp_path):
     assert {line["function"] for line in said["unexpected"]} == {"miniature.DropsSmoothing"}
     accepted = conformance(*words[:-1], tmp_path / "again", "--baseline", tmp_path / "r", "--json")
     assert (accepted[0], facts(accepted[1], "run")["baseline"]["ok"]) == (0, True)
+
+
+def test_what_the_cases_cover_is_worked_out_once_in_a_run(conformance, tmp_path, monkeypatch):
+    asked = []
+    coverage = running.coverage
+    monkeypatch.setattr(running, "coverage", lambda *of: asked.append(of) or coverage(*of))
+    _, out = conformance("run", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
+    assert len(asked) == 1
+    said = json.loads((tmp_path / "r" / "run.json").read_text())["coverage"]
+    assert said.split(";")[0] in " ".join(out.split())
 
 
 def test_a_case(conformance, tmp_path):

@@ -167,6 +167,18 @@ def test_it_selects_whatever_the_checkout_is_called(folder):
     assert folder.ids("--rootdir", str(checkout), "-k", f"not {checkout.name}") == expected
 
 
+def test_it_says_at_its_end_the_same_with_and_without_a_report(folder):
+    losses = "Categorical DividesBySamples"
+    said = []
+    for options in ((), ("--report", "r")):
+        lines = folder.run("-q", *options, losses=losses).stdout.lines
+        begin = next(number for number, line in enumerate(lines) if line.startswith("largest error / budget"))
+        end = next(number for number, line in enumerate(lines) if line.startswith("option pairs: "))
+        said.append(lines[begin : end + 1])
+    assert said[0] == said[1]
+    assert said[0][1::2] == ["  miniature.Categorical", "  miniature.DividesBySamples", said[0][-1]]
+
+
 @pytest.mark.parametrize("called", ["mine", "my own"])
 @pytest.mark.parametrize("given", ["", "/categorical", "/categorical/x.yaml"])
 def test_a_failure_says_how_it_is_run_again(folder, called, given):
