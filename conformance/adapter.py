@@ -25,6 +25,8 @@ LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer."""
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""Variables that say how many threads a framework computes in."""
 
 
 def share_processors() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance.adapter import THREADS
 from conformance.registry import frameworks, installed
 
 REPEATS = 3
@@ -235,7 +236,7 @@ SLICE = 18
 
 def sweeps(bench: Bench) -> Iterator[Measurement]:
     """Sweeps beside the calls that they make, and how long the exhaustive ones take."""
-    single = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+    single = dict.fromkeys(THREADS, "1")
     functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
     ratios = [
         found for name in functions for found in bench.run("swept", name, environment=single)[1]["ratios"]

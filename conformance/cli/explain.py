@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from conformance import explaining, registry
 from conformance.case import QUANTITIES, Case, Quantity, Reduction
-from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, out
+from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, out
 from conformance.document import nearest
 from conformance.harvest.corpus import load_harvest
 from conformance.known import HARVESTED
@@ -39,9 +39,9 @@ def explain(
     wanted = case_named(found, case)
     usual = "mean" if "mean" in wanted.reductions else wanted.reductions[0]
     narrow = "float32" if "float32" in wanted.dtypes else wanted.dtypes[0]
-    chosen = _one_of("--dtype", dtype or narrow, wanted.dtypes)
-    reduced = cast(Reduction, _one_of("--reduction", reduction or usual, wanted.reductions))
-    asked_for = cast(Quantity, _one_of("--quantity", quantity, QUANTITIES))
+    chosen = one_of("--dtype", dtype or narrow, wanted.dtypes)
+    reduced = cast(Reduction, one_of("--reduction", reduction or usual, wanted.reductions))
+    asked_for = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
     here, _ = registry.installed()
     _check_functions(function or [], here)
     cache = open_cache()
@@ -59,12 +59,6 @@ def explain(
         for style, line in explaining.terminal(explanation):
             out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
         _also(wanted, chosen, reduced, asked_for)
-
-
-def _one_of(option: str, value: str, there: tuple[str, ...]) -> str:
-    if value not in there:
-        raise SelectionError(f"{option} {value}: there is {', '.join(there)}")
-    return value
 
 
 def _check_functions(names: list[str], here: list[Installed]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +64,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def one_of(option: str, value: str, there: Sequence[str]) -> str:
+    """The value of an option that has a few; raises SelectionError for another."""
+    if value not in there:
+        raise SelectionError(f"{option} {value}: there is {', '.join(there)}")
+    return value
 
 
 def as_machine(form: str, as_json: bool) -> str:

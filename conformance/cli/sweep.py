@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,24 +15,25 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from conformance import registry, report
 from conformance.case import DTYPES, GIVEN
-from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, out
+from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, one_of, out
 from conformance.known import Known
 from conformance.selection import SelectionError
 from conformance.suite import load_suite
 from conformance.sweep import lengths, lines, shown, sweeping
 from conformance.sweep.sweeping import Advance, Job, Wish
 
-Dtype = StrEnum("Dtype", {name: name for name in DTYPES})  # type: ignore[misc]
-Given = StrEnum("Given", {name: name for name in GIVEN})  # type: ignore[misc]
-
 
 def sweep(
     function: Annotated[
         list[str], typer.Argument(metavar="FUNCTION...", help="As `list functions` prints it; * stands for anything.")
     ],
-    dtype: Annotated[list[Dtype] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.")] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated."),
+    ] = None,
     given: Annotated[
-        list[Given] | None, typer.Option("--given", help="Only this kind of input; may be repeated.")
+        list[str] | None,
+        typer.Option("--given", metavar="|".join(GIVEN), help="Only this kind of input; may be repeated."),
     ] = None,
     label: Annotated[int | None, typer.Option("--label", min=0, max=1, help="Only this label.")] = None,
     exhaustive: Annotated[
@@ -59,7 +59,9 @@ def sweep(
     _, ledger = load_suite(cases)
     lines.check_ledger(ledger)
     labels = () if label is None else (label,)
-    wish = Wish(tuple(map(str, dtype or ())), tuple(map(str, given or ())), labels, exhaustive, pairs)
+    dtypes = tuple(one_of("--dtype", name, DTYPES) for name in dtype or ())
+    kinds = tuple(one_of("--given", name, GIVEN) for name in given or ())
+    wish = Wish(dtypes, kinds, labels, exhaustive, pairs)
     if exhaustive and wish.dtypes == ("float64",):
         raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
     if means and (exhaustive or pairs or labels or state):
@@ -118,7 +120,7 @@ def sweep(
     raise typer.Exit(UNEXPECTED if lines.failing([*found, *mean_lines]) else 0)
 
 
-def _wanted(names: list[str]):  # type: ignore[no-untyped-def]
+def _wanted(names: list[str]) -> Callable[[str], bool]:
     """Says of a function whether it is meant; every name must be one, or a glob that has some."""
     there = [function.name for function in registry.functions()]
     globs = [Known(case="", function=name) for name in names]

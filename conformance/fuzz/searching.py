@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Function, LoweringError, perform
+from conformance.adapter import THREADS, Function, LoweringError, perform
 from conformance.case import Case
 from conformance.errors import UserError
 from conformance.fuzz.drawing import Limits, chosen_case
@@ -260,7 +260,7 @@ def single_threaded() -> None:
 
     They wake others also for arrays of ten numbers, and then wait for them longer than the loss takes.
     """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    for name in THREADS:
         os.environ.setdefault(name, "1")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from conformance import __version__, registry
-from conformance.adapter import Function, LoweringError, perform
+from conformance.adapter import THREADS, Function, LoweringError, perform
 from conformance.case import DTYPES, GIVEN
 from conformance.errors import UserError
 from conformance.registry import Installed
@@ -312,10 +312,6 @@ def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
                 os.environ[name] = value
         for process, _ in out.values():
             process.kill()
-
-
-THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-"""Variables that say how many threads numerical libraries start."""
 
 
 def _work(run: Connection) -> None:
