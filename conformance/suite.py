@@ -51,15 +51,20 @@ COLUMNS = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
     "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
     "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
-    "python", "numpy", "quantity",
+    "python", "numpy", "quantity", "shape",
 )  # fmt: skip
-"""Columns of the report, in order."""
+"""Columns of the report, in order.
+
+`shape` is empty where the row has its arrays whole.  Where it has evenly spaced elements of a larger one, it is the
+shape of what was returned, or of `want` where that alone is thinned, and how many elements are there:
+`(300, 100): 1024 of 30000 elements`.
+"""
 KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
 SHOWN = 1024
-"""Arrays with more elements than this stand in the report as that many evenly spaced elements."""
+"""Arrays with more elements than this stand in the report as that many evenly spaced elements; see `spaced`."""
 SHOWN_OF_GRADIENTS = 64
 """The same for gradients, which have an element for each prediction."""
 
@@ -346,7 +351,10 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison = verdict.comparison
         outcome = verdict.outcome
-        text = functools.partial(_thinned, most=SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS)
+        most = SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS
+        text = functools.partial(_thinned, most=most)
+        arrays = [outcome.value] if isinstance(outcome, Returned) else []
+        arrays += [verdict.want.hi] if isinstance(verdict.want, Exact) else []
         got = text(outcome.value) if isinstance(outcome, Returned) else ""
         by_convention = verdict.want_by_convention
         values = (
@@ -381,6 +389,7 @@ class Assessment:
             item.installed.python,
             item.installed.numpy,
             item.quantity,
+            next(filter(None, (_shape(array, most) for array in arrays)), ""),
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -438,8 +447,19 @@ def _thinned(values: Any, most: int) -> str:
     if array.ndim == 0:
         return repr(float(array))
     if array.size > most:
-        array = array.reshape(-1)[np.linspace(0, array.size - 1, most).astype(int)]
+        array = array.reshape(-1)[spaced(array.size, most)]
     return json.dumps(array.tolist())
+
+
+def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
+    """Which elements of a flat array stand in the report: at most `most`, the first and the last among them."""
+    return np.linspace(0, size - 1, most).astype(np.int64)
+
+
+def _shape(values: Any, most: int) -> str:
+    """What the column `shape` says of an array, empty where it is not thinned."""
+    array = np.asarray(values)
+    return f"{array.shape}: {most} of {array.size} elements" if array.size > most else ""
 
 
 def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from conformance.report.frames import failing, typed
-from conformance.suite import SHOWN
+from conformance.suite import SHOWN, spaced
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -40,6 +42,7 @@ CHUNK = 1 << 18
 """Elements compared at a time, to bound memory."""
 _decoded = json.JSONDecoder().decode
 _NOTHING = np.zeros(0)
+_THINNED = re.compile(r"\(((?:\d{1,15},? ?){1,32})\): (\d{1,15}) of (\d{1,15}) elements")
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What the subtractions and sums made here, in float64, may add to a comparison, relative to the budget."""
 
@@ -258,13 +261,14 @@ def parse(rows: pd.DataFrame) -> _Values:
     named = functools.cache(_shape)
     missing = functools.cache(lambda size: np.full(size, np.nan))
     shapes: list[str] = []
+    thinned = rows["shape"].where(rows["got"] != "", "").tolist()
     flat: dict[str, list[Floats]] = {"got": [], "reference": [], "definition": [], "budget": []}
     has_reference, has_definition = [], []
     columns = ("got", "want", "want_by_convention", "budget", "budgets", "where")
-    cells = zip(*(rows[name].tolist() for name in columns), strict=True)
-    for got, want, by_convention, budget, budgets, where in cells:
+    cells = zip(*(rows[name].tolist() for name in columns), thinned, strict=True)
+    for got, want, by_convention, budget, budgets, where, whole in cells:
         shape, value = read(got)
-        shapes.append("" if shape is None else named(shape, where))
+        shapes.append("" if shape is None else named(shape, where, whole))
         own, definition = read(want)
         defined = own == shape is not None
         referred, reference = defined, definition
@@ -302,11 +306,26 @@ def _array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
         return None, _NOTHING
 
 
-def _shape(shape: tuple[int, ...], where: str) -> str:
-    """The shape as text.  An array that was thinned for the report has lost it; `where` still has its rank."""
+def _shape(shape: tuple[int, ...], where: str, whole: str) -> str:
+    """The shape as text, as the column `shape` has it for an array that was thinned for the report.
+
+    Reports did not always have that column; `where` still has the rank.
+    """
+    if (thinned := _thinned(whole)) and shape == thinned[1:]:
+        return whole
     rank = where.count(",") + 1 if where else len(shape)
-    thinned = shape == (SHOWN,) and rank > 1
-    return f"{SHOWN} elements out of rank {rank}" if thinned else str(shape)
+    lost = shape == (SHOWN,) and rank > 1
+    return f"{SHOWN} elements out of rank {rank}" if lost else str(shape)
+
+
+@functools.cache
+def _thinned(text: str) -> tuple[tuple[int, ...], int] | None:
+    """(shape, how many elements of it there are) as the column `shape` tells it; None where it does not."""
+    if (found := _THINNED.fullmatch(text)) is None:
+        return None
+    sides = tuple(int(side) for side in found[1].split(",") if side.strip())
+    shown, size = int(found[2]), int(found[3])
+    return (sides, shown) if 0 < shown < size == math.prod(sides) else None
 
 
 # Numbers to relations
@@ -436,7 +455,11 @@ def _index(shape: str, element: int) -> str:
         return ""
     if not shape.startswith("("):
         return f"shown element {element}"
-    sides = [int(side) for side in shape.strip("()").split(",") if side.strip()]
+    if thinned := _thinned(shape):
+        sides, shown = thinned
+        element = int(spaced(math.prod(sides), shown)[element])
+    else:
+        sides = tuple(int(side) for side in shape.strip("()").split(",") if side.strip())
     return str([int(i) for i in np.unravel_index(element, sides)])
 
 
@@ -484,7 +507,8 @@ class _Teller:
             if self.raised[one] and not self.raised[other]:
                 return f"{self.names[one]} raised {self.exception[one]}; {self.names[other]} returned"
         if self.shapes[a] != self.shapes[b]:
-            return f"{self.names[a]} has shape {self.shapes[a]}, {self.names[b]} {self.shapes[b]}"
+            shapes = [self.shapes[row].partition(":")[0] for row in (a, b)]
+            return f"{self.names[a]} has shape {shapes[0]}, {self.names[b]} {shapes[1]}"
         return ""
 
 

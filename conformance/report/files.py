@@ -31,6 +31,8 @@ from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
 RUN = "run.json"
+LATER = {"quantity": "loss", "shape": ""}
+"""Columns that reports did not always have, and what those mean that lack them."""
 RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = '[",\r\n]'
 FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
@@ -257,8 +259,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
     try:
         table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
-        if "quantity" not in table.columns:  # a report from before gradients were compared
-            table = table.assign(quantity="loss")
+        table = table.assign(**{name: said for name, said in LATER.items() if name not in table.columns})
         if absent := [name for name in COLUMNS if name not in table.columns]:
             advice = "read it with the version that wrote it"
             raise ReportError(results, f"has no column {', '.join(absent)}", advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import sys
@@ -164,6 +165,38 @@ def test_thinned_arrays_of_different_rank_are_incomparable():
     flat, square = row(got=thinned, want=thinned, where="[7]"), row(got=thinned, want=thinned, where="[3, 1]")
     assert both_ways("incomparable", flat, square)
     assert both_ways("agree", square, square)
+
+
+def test_thinned_arrays_keep_their_shape():
+    thinned = json.dumps([1.0] * SHOWN)
+    square, flat = ({"got": thinned, "want": thinned, "shape": f"{shape}: {SHOWN} of 2500 elements"}
+                    for shape in ("(50, 50)", "(2500,)"))  # fmt: skip
+    found = pair(row(**square), row(**flat))
+    assert found["relation"] == "incomparable"
+    assert "shape (50, 50), torch.B (2500,)" in found["explanation"]
+    assert both_ways("agree", row(**square), row(**square))
+    off = json.dumps([*[1.0] * (SHOWN - 1), 5.0])
+    last = pair(row(**square), row(**square | {"got": off}, status="disagrees"))
+    assert (last["relation"], last["where"]) == ("unexplained", "[49, 49]")
+
+
+@pytest.mark.parametrize(
+    "shape", ["(50, 50): 7 of 2500 elements", "(0, 9): 2 of 0 elements", "(9): x", "(,): 2 of 9 elements"]
+)
+def test_a_shape_that_does_not_fit_its_array_is_not_believed(shape):
+    believed = row(got="[1.0, 1.0]", want="[1.0, 1.0]", shape=f"{shape} elements")
+    found = pair(believed, row(got="[1.0, 7.0]", want="[1.0, 1.0]"))
+    assert found["where"] == "[1]"
+
+
+def test_a_report_from_before_shapes_were_kept_can_be_read(tmp_path):
+    report.write(tmp_path, report.frame([row()]), RunInfo(1))
+    table = pd.read_parquet(tmp_path / "results.parquet").drop(columns="shape")
+    table.to_parquet(tmp_path / "results.parquet")
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["files"] = {"results.parquet": hashlib.sha256((tmp_path / "results.parquet").read_bytes()).hexdigest()}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert report.read(tmp_path / "results.parquet")[0]["shape"].tolist() == [""]
 
 
 def test_a_function_that_raised_is_incomparable_with_one_that_returned():

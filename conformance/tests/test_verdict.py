@@ -116,7 +116,7 @@ def test_it_says_where_and_how_far():
     ],
 )
 def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
-    certain = case([[0.0, 1.0]], labels, given="probabilities")
+    masked = case([[0.0, 1.0]], labels, given="probabilities")
     verdict = judged(certain, returned(got), reduction="sum")
     assert verdict.status == ("agrees" if within else "disagrees")
     if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
@@ -366,6 +366,19 @@ def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():
         assert tuple(row) == COLUMNS
         assert {type(value) for value in row.values()} <= {str, float, type(None)}
         assert json.loads(json.dumps(row)) == row
+
+
+def test_a_row_with_some_elements_of_an_array_says_of_which_shape_it_was():
+    rng = np.random.default_rng(0)
+    large = case(rng.normal(size=(1500, 2)), rng.integers(0, 2, 1500), reductions=("none", "mean"))
+    row = assessed(miniatures.Categorical, large, "none").row
+    assert row["shape"] == "(1500,): 1024 of 1500 elements"
+    assert len(json.loads(row["got"])) == len(json.loads(row["want"])) == 1024
+    assert assessed(miniatures.Categorical, large).row["shape"] == ""
+    assert assessed(miniatures.Categorical, SMOOTHED, "none").row["shape"] == ""
+    masked = case(np.tile([-np.inf, 0.0], (1500, 1)), np.ones(1500, dtype=int), reductions=("none",))
+    raises = assessed(miniatures.RaisesOnInfinity, masked, "none").row
+    assert (raises["got"], raises["shape"]) == ("", "(1500,): 1024 of 1500 elements")
 
 
 def known(**said: Any) -> Ledger:

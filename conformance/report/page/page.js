@@ -755,7 +755,7 @@
       make("dl", {},
         fact("returned", returned ? make("code", {}, returned) : ""), fact("exception", at("exception", i)),
         fact("want_by_convention", byConvention ? make("code", {}, byConvention) : ""),
-        fact("ratio", short(at("ratio", i))), fact("error", short(at("error", i))), fact("budget", short(at("budget", i))), fact("ulps", short(at("ulps", i))), fact("where", at("where", i)),
+        fact("ratio", short(at("ratio", i))), fact("error", short(at("error", i))), fact("budget", short(at("budget", i))), fact("ulps", short(at("ulps", i))), fact("where", at("where", i)), fact("shape", at("shape", i)),
         fact("difference", returned && reference && !Number.isNaN(semantic) ? `${word("semantic")} ${short(semantic) || "nan"}; ${word("numeric")} ${short(apart(returned, reference)) || "nan"}` : ""),
         fact("convention", at("convention", i) ? make("code", {}, at("convention", i)) : ""), fact("explanation", linked(at("explanation", i))), fact("known", linked(at("known", i))),
         fact("bridge", at("bridge", i)), fact("warnings", at("warnings", i)), fact("result_dtype", at("result_dtype", i)), fact("environment", at("environment", i)), fact("device", at("device", i)),
