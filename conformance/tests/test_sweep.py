@@ -528,6 +528,12 @@ def command(monkeypatch):
     return run
 
 
+@pytest.mark.parametrize(("option", "value"), [("--dtype", "float8"), ("--given", "odds")])
+def test_it_refuses_what_is_none_of_the_choices(command, option, value):
+    refused = command("miniature.Binary", option, value)
+    assert f"{option} {value}: there is " in str(refused.exception)
+
+
 def test_its_exit_status_says_whether_something_is_wrong(command, tmp_path):
     fast = ("--dtype", "float16", "--given", "logits")
     assert command("miniature.Binary", *fast).exit_code == 0

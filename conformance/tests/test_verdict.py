@@ -116,7 +116,7 @@ def test_it_says_where_and_how_far():
     ],
 )
 def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
-    masked = case([[0.0, 1.0]], labels, given="probabilities")
+    certain = case([[0.0, 1.0]], labels, given="probabilities")
     verdict = judged(certain, returned(got), reduction="sum")
     assert verdict.status == ("agrees" if within else "disagrees")
     if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
