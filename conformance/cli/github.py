@@ -1,8 +1,13 @@
-"""What made a run fail as GitHub Actions shows it: `::error` lines that stand beside the case in its file."""
+"""What GitHub Actions shows: `::error` lines that stand beside a case, or what is wrong with it, in its file.
+
+Nothing else that is printed there is a command: see `quoted`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +15,8 @@ from typing import NamedTuple
 from conformance import audit
 from conformance.audit.alignment import records
 from conformance.case import Case
-from conformance.printing import printable
+from conformance.errors import CaseFileError
+from conformance.printing import Defused, on_github, printable
 from conformance.suite import Row, id_of
 
 MOST = 10
@@ -25,9 +31,27 @@ class Failure(NamedTuple):
     message: str
 
 
-def asked_for() -> bool:
-    """Whether this runs as a step of GitHub Actions."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
+@contextlib.contextmanager
+def quoted() -> Iterator[None]:
+    """On GitHub Actions, has what is printed be text, whatever others wrote into it; only `tell` gives commands."""
+    if not on_github():
+        yield
+        return
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Defused, streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def tell(commands: Iterable[str], *, aside: bool = False) -> None:
+    """Give commands to GitHub Actions, where this runs there.  aside: on stderr, where stdout is for machines."""
+    if on_github():
+        stream = sys.stderr if aside else sys.stdout
+        stream = stream.stream if isinstance(stream, Defused) else stream
+        stream.writelines(f"{command}\n" for command in commands)
+        stream.flush()
 
 
 def failures(rows: Iterable[Row], check: audit.Check | None) -> Iterator[Failure]:
@@ -50,21 +74,41 @@ def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) ->
     known = {case.id: case for case in cases}
     told = []
     for failure, _ in zip(failed, range(most), strict=False):
-        properties = {"title": failure.title}
         case = known.get(failure.case)
-        if case is not None and (file := _in_checkout(case.path)):
-            properties = {"file": file, "line": str(case.line), **properties}
-        said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        told.append(f"::error {said}::{_data(failure.message)}")
+        path, line = (case.path, case.line) if case is not None else ("", 0)
+        told.append(_error(path, line, 0, failure.title, failure.message))
     return told
 
 
-def _in_checkout(path: str) -> str:
+def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
+    """A workflow command for each of the first `most` things that are wrong with case files and ledgers."""
+    return [
+        _error(
+            one.path, one.line, one.column, one.where or "case file", "; ".join(filter(None, (one.message, one.advice)))
+        )
+        for one, _ in zip(wrong, range(most), strict=False)
+    ]
+
+
+def in_checkout(path: str) -> str:
+    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
+
+    path: as the user would type it.
+    """
     if not path:
         return ""
     absolute = Path(path).resolve()
     root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
+
+
+def _error(path: str, line: int, column: int, title: str, message: str) -> str:
+    properties = {"title": title}
+    if file := in_checkout(path):
+        place = {"line": line, "col": column}
+        properties = {"file": file, **{name: str(number) for name, number in place.items() if number}, **properties}
+    said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::error {said}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -149,9 +149,7 @@ def run(
         out.facts("run", _facts(rows, results, planned, written, stopped, failures, check))
     else:
         _finish(rows, results, planned, [] if keyword or framework or corpus.harvested else corpus.cases, written)
-        if github.asked_for():
-            for line in github.lines(github.failures(rows, check), corpus.cases):
-                out.print(Text(line), soft_wrap=True)
+    github.tell(github.lines(github.failures(rows, check), corpus.cases), aside=as_json)
     for failure in failures[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
     if len(rows) < planned:

@@ -448,3 +448,15 @@ def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
     assert r"\x1b[2J \x9b31m owned" in said
     assert "\x1b" not in said
     assert "\x9b" not in said
+
+
+def test_what_fails_gives_no_command_to_github(folder, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    commands = json.dumps("a\n::error::owned\n  ::add-mask::b ##[error]c")
+    for text in (CASES.replace("Smoothing is asked.", commands), f"{CASES}{commands}: 1\n"):
+        folder.file.write_text(text, encoding="utf-8")
+        result = folder.run(losses="DropsSmoothing")
+        assert result.ret != 0
+        said = result.outlines + result.errlines
+        assert any("owned" in line for line in said)
+        assert [line for line in said if line.lstrip().startswith("::") or "##[" in line] == []
