@@ -6,29 +6,18 @@ Nothing else that is printed there is a command: see `quoted`.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-from conformance import audit
-from conformance.audit.alignment import records
 from conformance.case import Case
+from conformance.cli.failing import in_checkout
 from conformance.errors import CaseFileError
 from conformance.printing import Defused, on_github, printable
-from conformance.suite import Row, id_of
+from conformance.report.sarif import Failure
+from conformance.suite import id_of
 
 MOST = 10
 """Errors of one step that GitHub shows."""
-
-
-class Failure(NamedTuple):
-    """An item that makes a run fail: the id of its case, empty where there is none, what it is, and why."""
-
-    case: str
-    title: str
-    message: str
 
 
 @contextlib.contextmanager
@@ -54,18 +43,6 @@ def tell(commands: Iterable[str], *, aside: bool = False) -> None:
         stream.flush()
 
 
-def failures(rows: Iterable[Row], check: audit.Check | None) -> Iterator[Failure]:
-    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse."""
-    if check is not None:
-        for row in records(check.failures):
-            yield Failure(row["case"], id_of(row), f"{row['reason']} against the baseline")
-        return
-    for row in rows:
-        if row["expected"] in ("unexpected", "stale"):
-            title = id_of(row) if row["case"] else row["environment"]
-            yield Failure(row["case"], f"{row['expected']} {title}", row["explanation"])
-
-
 def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) -> list[str]:
     """A workflow command for each of the first `most` failures; `file` and `line` are of the case, where it has a file.
 
@@ -74,9 +51,10 @@ def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) ->
     known = {case.id: case for case in cases}
     told = []
     for failure, _ in zip(failed, range(most), strict=False):
-        case = known.get(failure.case)
+        case = known.get(failure.row["case"])
         path, line = (case.path, case.line) if case is not None else ("", 0)
-        told.append(_error(path, line, 0, failure.title, failure.message))
+        about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
+        told.append(_error(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
     return told
 
 
@@ -88,18 +66,6 @@ def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
         )
         for one, _ in zip(wrong, range(most), strict=False)
     ]
-
-
-def in_checkout(path: str) -> str:
-    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
-
-    path: as the user would type it.
-    """
-    if not path:
-        return ""
-    absolute = Path(path).resolve()
-    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
 
 
 def _error(path: str, line: int, column: int, title: str, message: str) -> str:

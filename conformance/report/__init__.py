@@ -9,6 +9,7 @@ from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.run import RunInfo, fingerprint
+from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "problems",
     "read",
     "rewrite_page",
+    "sarif",
     "sizes",
     "status_table",
     "summary",
