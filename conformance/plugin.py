@@ -201,10 +201,14 @@ def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Ins
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
-    """Puts an assessment's row where the recorder finds it."""
+    """Puts an assessment's row where the recorder finds it, and what tells it from others into `--junit-xml`."""
 
     def note(assessment: Assessment) -> None:
-        request.node.stash[_ROW] = assessment.row
+        row = request.node.stash[_ROW] = assessment.row
+        if request.config.getoption("xmlpath", None):
+            case = assessment.item.case
+            told = {"file": case.path, "line": case.line if case.path else "", **{name: row[name] for name in _TOLD}}
+            request.node.user_properties += [(name, str(value)) for name, value in told.items() if value != ""]
 
     return note
 
@@ -225,6 +229,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
 
 
+_TOLD = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -460,3 +461,20 @@ def test_what_fails_gives_no_command_to_github(folder, monkeypatch):
         said = result.outlines + result.errlines
         assert any("owned" in line for line in said)
         assert [line for line in said if line.lstrip().startswith("::") or "##[" in line] == []
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
+def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(folder, processes):
+    folder.run("--junit-xml", "junit.xml", *processes, losses="DropsSmoothing")
+    found = ElementTree.parse(folder.pytester.path / "junit.xml").findall(".//testcase")
+    assert len(found) == 3
+    for test in found:
+        said = {one.get("name"): one.get("value") for one in test.findall("properties/property")}
+        assert (said["file"], said["function"]) == ("mine/categorical/x.yaml", "miniature.DropsSmoothing")
+        assert CASES.splitlines()[int(said["line"]) - 1] == f"  {said['case'].rpartition('/')[2]}:"
+        name = f"{said['function']}-{said['case']}-{said['dtype']}-{said['reduction']}"
+        assert test.get("name") == f"test_conformance[{name}]"
+        failed = test.find("failure")
+        assert (failed is not None) == (said["expected"] == "unexpected") == (said["status"] == "disagrees")
+        if failed is not None:
+            assert "reproduce" in failed.text

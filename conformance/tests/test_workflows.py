@@ -13,6 +13,7 @@ import yaml
 
 from conformance.cli import github as on_github
 from conformance.loading import load
+from conformance.report.sarif import Failure
 from conformance.tests.test_plugin import CASES
 
 FAKES = """
@@ -237,11 +238,13 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     file.write_text(CASES, encoding="utf-8")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     cases = load(file)
-    failed = [on_github.Failure("x/plain", "100%: a, b\r\n::warning::c", "50%\r\n::error::d\x1b[2J: e, f")] * 12
+    asked = {"case": "x/plain", "dtype": "", "reduction": "", "quantity": "loss"}
+    evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
+    failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
     told = on_github.lines(failed, cases)
     assert len(told) == on_github.MOST
     assert told[0] == (
-        "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac::"
+        "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac-x/plain-- disagrees::"
         r"50%25%0D%0A::error::d\x1b[2J: e, f"
     )
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
