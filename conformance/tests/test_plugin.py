@@ -431,7 +431,15 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
     folder.file.write_text(LOCAL, encoding="utf-8")
     losses = "Categorical DropsSmoothing DividesBySamples ReturnsDouble"
     folder.run("--report", "here", losses=losses)
-    names = ("results.csv", "results.parquet", "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+    names = (
+        "results.csv",
+        "results.parquet",
+        "pairs.parquet",
+        "discrepancies.csv",
+        "summary.md",
+        "badge.json",
+        "index.html",
+    )
     for number, (where, surroundings) in enumerate(SURROUNDINGS.items()):
         with monkeypatch.context() as there:
             for name, value in surroundings.items():
