@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +94,10 @@ def run(
             "--sarif", metavar="FILE", help="Write what makes the run fail there, too, as SARIF for code scanning."
         ),
     ] = None,
+    comment_file: Annotated[
+        Path | None,
+        typer.Option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
@@ -101,7 +106,9 @@ def run(
     accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
     if sarif_file is not None:
-        _put(sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
+        _put("--sarif", sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
+    if comment_file is not None:
+        _put("--comment", comment_file, f"{report.marker(folder.name)}\nThe run did not come to its end.\n")
     if environments and processes > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
     if engine and not environments:
@@ -164,7 +171,11 @@ def run(
         notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
         notes += [*map(str, not_asked), *([stopped] if stopped else [])]
         about = [one for one in found if one.row["case"]]
-        _put(sarif_file, report.sarif(about, places(corpus.cases), notes))
+        _put("--sarif", sarif_file, report.sarif(about, places(corpus.cases), notes))
+    if comment_file is not None:
+        info = report.RunInfo.of(json.loads((written / "run.json").read_text(encoding="utf-8")))
+        said = [] if check is None else check.lines()
+        _put("--comment", comment_file, report.comment(results, info, found, said, folder.name))
     for failure in not_asked[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
     if len(rows) < planned:
@@ -203,12 +214,12 @@ def _facts(
     }
 
 
-def _put(file: Path, text: str) -> None:
+def _put(option: str, file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise UserError(f"--sarif {file}: cannot be written ({error.strerror}); name another file") from error
+        raise UserError(f"{option} {file}: cannot be written ({error.strerror}); name another file") from error
 
 
 def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:

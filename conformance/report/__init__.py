@@ -4,6 +4,7 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 """
 
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
+from conformance.report.comment import comment, marker
 from conformance.report.files import ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
@@ -20,6 +21,7 @@ __all__ = [
     "agreement_matrix",
     "at_joints",
     "check_writable",
+    "comment",
     "conventions_table",
     "counts",
     "discrepancies",
@@ -28,6 +30,7 @@ __all__ = [
     "functions_table",
     "largest_ratios",
     "markdown_table",
+    "marker",
     "page",
     "pairs",
     "problems",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conformance import report
 from conformance.cli import github as on_github
 from conformance.loading import load
 from conformance.report.sarif import Failure
@@ -37,6 +39,9 @@ PYTHON = """\
 #!/bin/sh
 printf '%s\\n' "$@" >"$RUNNER_TEMP/installed"
 """
+
+NEEDS_MORE = {"sarif"}
+"""Inputs of the action that need more than to read; a workflow that is called for less could not have them."""
 
 needs_bash = pytest.mark.skipif(os.name == "nt", reason="the action's steps are run by a bash of Unix")
 
@@ -65,7 +70,7 @@ def steps_of(workflow):
 
 
 def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
-    assert {"audit.yml", "check.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
+    assert {"audit.yml", "check.yml", "comment.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
     for name, workflow in workflows.items():
         assert workflow["permissions"] == {}, name
         for job in workflow["jobs"].values():
@@ -100,10 +105,9 @@ def test_the_reusable_workflow_passes_every_input_on(workflows, action):
     reusable = workflows["reusable.yml"]
     inputs = reusable["on"]["workflow_call"]["inputs"]
     used = next(step for step in steps_of(reusable) if step.get("uses", "").startswith("$/"))
-    assert used["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
-    assert {name: said["default"] for name, said in inputs.items() if name != "python"} == {
-        name: said["default"] for name, said in action["inputs"].items()
-    }
+    passed = {name: said["default"] for name, said in action["inputs"].items() if name not in NEEDS_MORE}
+    assert used["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in passed}
+    assert {name: said["default"] for name, said in inputs.items() if name != "python"} == passed
 
 
 class Runner:
@@ -191,6 +195,9 @@ def test_a_failure_stands_beside_its_case_and_still_has_its_summary(runner):
     assert there.said("GITHUB_OUTPUT") == "status=1\n"
     there.step("Show the summary")
     assert "smoothed" in there.said("GITHUB_STEP_SUMMARY")
+    folder = there.workspace / "reports" / "conformance"
+    assert (folder / "comment.md").read_text(encoding="utf-8").startswith(report.marker("conformance"))
+    assert len(json.loads((folder / "results.sarif").read_text(encoding="utf-8"))["runs"][0]["results"]) == len(beside)
 
 
 @needs_bash
@@ -261,6 +268,7 @@ def test_only_what_signs_publishes_or_tells_may_write(workflows):
     }
     assert may == {
         ("audit.yml", "report", "issues"),
+        ("comment.yml", "comment", "pull-requests"),
         ("release.yml", "attest", "attestations"),
         ("release.yml", "attest", "id-token"),
         ("release.yml", "publish", "id-token"),
@@ -295,6 +303,15 @@ class Scripts:
         path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
         command = [str(self.github / name), *map(str, arguments)]
         return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+
+    def step(self, workflow):
+        """The one step of a workflow that is a script, in this folder, for pull request 5 of a repository."""
+        (script,) = [step["run"] for step in steps_of(workflow) if "run" in step]
+        path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
+        variables = {**os.environ, "PATH": path, "REPOSITORY": "me/mine", "NUMBER": "5"}
+        return subprocess.run(
+            ["bash", "-e", "-c", script], cwd=self.folder, env=variables, capture_output=True, text=True, check=False
+        )
 
     @property
     def calls(self):
@@ -360,3 +377,43 @@ def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, ca
         assert body.endswith("The reports: https://example.org/1\n")
         assert len(body.encode()) < 65_536
         assert ("\u00e9" in body) == ("1" in statuses)
+
+
+def test_what_may_comment_runs_nothing_of_the_pull_request(workflows):
+    (job,) = workflows["comment.yml"]["jobs"].values()
+    assert job["permissions"] == {"pull-requests": "write"}
+    assert "pull_request_target" not in str(workflows.values())
+    used = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+    assert used == ["actions/download-artifact"]
+
+
+@needs_bash
+@pytest.mark.parametrize(("there", "method"), [("", "POST"), ("17\n18\n", "PATCH")])
+def test_one_comment_is_made_or_brought_up_to_date(scripts, workflows, there, method):
+    (scripts.folder / "report").mkdir()
+    body = f"{report.marker('latest')}\n$(touch ran) `touch ran`\n"
+    (scripts.folder / "report" / "comment.md").write_text(body, encoding="utf-8")
+    scripts.tool("gh", there)
+    assert scripts.step(workflows["comment.yml"]).returncode == 0
+    asked, told = scripts.calls
+    assert asked[:3] == ["api", "--paginate", "repos/me/mine/issues/5/comments?per_page=100"]
+    assert told[-1] == "body=@report/comment.md"
+    assert told[3] == method
+    assert told[4] == ("repos/me/mine/issues/comments/17" if there else "repos/me/mine/issues/5/comments")
+    assert not (scripts.folder / "ran").exists()
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    "body", ["hello\n", f"{report.marker('x')}\n" + "a" * 70_000, f"x{report.marker('x')}\n", None]
+)
+def test_what_is_no_comment_of_ours_is_not_posted(scripts, workflows, tmp_path, body):
+    (scripts.folder / "report").mkdir()
+    if body is None:
+        (tmp_path / "secret").write_text(report.marker("x"), encoding="utf-8")
+        (scripts.folder / "report" / "comment.md").symlink_to(tmp_path / "secret")
+    else:
+        (scripts.folder / "report" / "comment.md").write_text(body, encoding="utf-8")
+    scripts.tool("gh")
+    assert scripts.step(workflows["comment.yml"]).returncode == 1
+    assert not scripts.log.exists()
