@@ -65,6 +65,24 @@ def action(github):
     return read(github / "actions" / "conformance" / "action.yml")
 
 
+@pytest.fixture(scope="session")
+def template(checkout):
+    """The workflow for others that audits what Dependabot upgrades."""
+    return read(checkout / "conformance" / "docs" / "templates" / "audit-upgrade.yml")
+
+
+@pytest.fixture(scope="session")
+def shown(checkout):
+    """The workflows and jobs that the READMEs and the how-to page show."""
+    names = ("README.md", "README.zh-CN.md", "conformance/docs/pages/how-to/use-it-in-ci.md")
+    found = [
+        (name, yaml.load(block, yaml.BaseLoader))
+        for name in names
+        for block in re.findall(r"^```yaml\n(.*?)^```$", (checkout / name).read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    return [(name, one) for name, one in found if "jobs" in one]
+
+
 def steps_of(workflow):
     return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
@@ -86,9 +104,10 @@ def test_what_is_used_is_pinned_by_its_hash_or_from_here(workflows, action):
             assert step["with"]["persist-credentials"] == "false"
 
 
-def test_one_hash_for_each_action_and_its_version_beside_it(github):
+def test_one_hash_for_each_action_and_its_version_beside_it(github, checkout):
     found = {}
-    for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml")]:
+    templates = checkout.glob("conformance/docs/templates/*.yml")
+    for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml"), *templates]:
         for name, rest in re.findall(r"uses: ([\w./-]+)@(.*)", file.read_text(encoding="utf-8")):
             assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", rest), (file, rest)
             found.setdefault(name, set()).add(rest)
@@ -417,3 +436,58 @@ def test_what_is_no_comment_of_ours_is_not_posted(scripts, workflows, tmp_path, 
     scripts.tool("gh")
     assert scripts.step(workflows["comment.yml"]).returncode == 1
     assert not scripts.log.exists()
+
+
+OURS = "cross-entropy-conformance/cross-entropy-conformance/"
+
+
+def test_what_the_documentation_shows_uses_what_there_is(shown, checkout, github):
+    assert len(shown) == 4
+    for name, workflow in shown:
+        for job in workflow["jobs"].values():
+            (used,) = [one for one in [job, *job.get("steps", [])] if one.get("uses", "").startswith(OURS)]
+            path = used["uses"].removeprefix(OURS).partition("@")[0]
+            file = checkout / path if path.endswith(".yml") else checkout / path / "action.yml"
+            said = read(file)
+            inputs = said["on"]["workflow_call"]["inputs"] if "on" in said else said["inputs"]
+            assert set(used.get("with", {})) <= set(inputs), name
+            granted = job["permissions"]
+            for asked in (one["permissions"] for one in said.get("jobs", {}).values()):
+                assert asked.items() <= granted.items(), f"{name}: GitHub starts no workflow that asks for more"
+            if used.get("with", {}).get("sarif") == "true":
+                assert granted["security-events"] == "write"
+
+
+def test_the_template_may_only_read_and_expands_no_text(template):
+    assert template["permissions"] == {}
+    assert [job["permissions"] for job in template["jobs"].values()] == [{"contents": "read"}]
+    assert set(template["on"]) == {"pull_request"}
+    for step in steps_of(template):
+        assert "${{" not in step.get("run", "")
+        assert step.get("with", {}).get("persist-credentials", "false") == "false"
+    before = next(step["with"] for step in steps_of(template) if step.get("with", {}).get("path") == "before")
+    assert before["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+@needs_bash
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scripts, template, status):
+    (step,) = [step for step in steps_of(template) if step.get("name") == "Audit the upgrade"]
+    scripts.tool("conformance", status=status)
+    if status < 2:
+        (scripts.folder / "audit").mkdir()
+        (scripts.folder / "audit" / "audit.md").write_text("# From here to there\n", encoding="utf-8")
+    variables = {**step["env"], "GITHUB_STEP_SUMMARY": str(scripts.folder / "summary")}
+    path = os.pathsep.join([str(scripts.tools), os.environ["PATH"]])
+    ended = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=scripts.folder,
+        env={**os.environ, **variables, "PATH": path},
+        check=False,
+    )
+    assert ended.returncode == status
+    file = step["env"]["FILE"]
+    assert scripts.calls == [["audit", f"before/{file}", f"after/{file}", "--report", "audit", "--fail-on", "change"]]
+    assert template["on"]["pull_request"]["paths"] == [file]
+    if status < 2:
+        assert (scripts.folder / "summary").read_text(encoding="utf-8") == "# From here to there\n"
