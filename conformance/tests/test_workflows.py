@@ -491,3 +491,12 @@ def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scrip
     assert template["on"]["pull_request"]["paths"] == [file]
     if status < 2:
         assert (scripts.folder / "summary").read_text(encoding="utf-8") == "# From here to there\n"
+
+
+def test_the_tests_run_on_three_versions_of_python_and_three_systems(workflows):
+    matrix = workflows["check.yml"]["jobs"]["tests"]["strategy"]["matrix"]
+    jobs = [(system, python) for system in matrix["os"] for python in matrix["python"]]
+    jobs += [(one["os"], one["python"]) for one in matrix["include"]]
+    assert len(jobs) == 5
+    assert {python for _, python in jobs} == {"3.11", "3.12", "3.13"}
+    assert {system.partition("-")[0] for system, _ in jobs} == {"ubuntu", "macos", "windows"}
