@@ -16,6 +16,7 @@ from conformance import budget, known, report
 from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
 from conformance.document import schema_of
 
+TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
 MARK = re.compile(r"^<!-- generated: ([a-z_ ]+) -->$", re.MULTILINE)
 
 
@@ -73,6 +74,7 @@ class Checkout:
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known.SCHEMA), "ledger"),
             "commands": commands.reference,
+            "template audit upgrade": lambda: text.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
     def filled(self, page: str) -> str:

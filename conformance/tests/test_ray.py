@@ -29,6 +29,8 @@ from conformance.workers import on_ray
 from conformance.workers.crew import AHEAD, Crew, WorkerError
 from conformance.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
 
+if not Path("/proc").exists():
+    pytest.skip("which process is whose is read from /proc", allow_module_level=True)
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
 
