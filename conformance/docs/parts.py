@@ -58,7 +58,7 @@ class Checkout:
 
     def parts(self) -> dict[str, Callable[[], str]]:
         """What makes each generated part."""
-        swept = self.folder / "reports" / "accuracy" / "sweep.md"
+        swept = self.folder / "reports" / "accuracy"
         return {
             **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
             "readme": lambda: self.readme("README.md"),
@@ -70,7 +70,8 @@ class Checkout:
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
             "releases": lambda: releases.releases(self.history),
             "accuracy": lambda: accuracy.cases(self.baseline[0]),
-            "sweep": lambda: accuracy.sweep(swept.read_text(encoding="utf-8")),
+            "sweep": lambda: accuracy.sweep((swept / "sweep.md").read_text(encoding="utf-8")),
+            "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known.SCHEMA), "ledger"),
             "commands": commands.reference,
