@@ -298,16 +298,17 @@ def described(function: Function, problem: Problem) -> str:
     return f"{function.name} on {problem.case}"
 
 
-def perform(framework: Framework, call: Call, what: str) -> Outcome:
+def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
     """Make a call and say what happened.
 
-    what: names the call in messages.  Exceptions of the framework's own call become `Raised`; whatever goes
-    wrong before it raises `LoweringError`.
+    what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
+    the function changed in place are told; else they are handed over themselves, as they lie, and are its to break.
+    Exceptions of the framework's own call become `Raised`; whatever goes wrong before it raises `LoweringError`.
     """
     try:
         framework.prepare()
         target = resolve(call.path)
-        memory = {name: tensor.laid_out() for name, tensor in call.tensors().items()}
+        memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in call.tensors().items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             native = {name: framework.tensor(tensor, memory[name]) for name, tensor in call.tensors().items()}
@@ -333,7 +334,8 @@ def perform(framework: Framework, call: Call, what: str) -> Outcome:
             value, dtype = framework.array(result)
         except (Exception, SystemExit) as error:
             return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
-    mutated = tuple(name for name, tensor in call.tensors().items() if not _same(memory[name], tensor.values))
+    tensors = call.tensors().items() if copied else ()
+    mutated = tuple(name for name, tensor in tensors if not _same(memory[name], tensor.values))
     return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
 
 
@@ -389,9 +391,13 @@ def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _same(now: Array, before: Array) -> bool:
-    if now.dtype == before.dtype and now.shape == before.shape and now.tobytes() == before.tobytes():
-        return True
-    return now.shape == before.shape and bool(np.all(_identical(now, before)))
+    if now.shape != before.shape:
+        return False
+    if now.dtype == before.dtype:
+        bits = f"u{now.dtype.itemsize}"
+        if bool(np.all(now.view(bits) == before.view(bits))):
+            return True
+    return bool(np.all(_identical(now, before)))
 
 
 def _identical(a: Array, b: Array) -> Array:
@@ -463,7 +469,7 @@ def sample_weights(problem: Problem, shape: tuple[int, ...]) -> Tensor | None:
 
 def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
     wanted = dtype or problem.layout.label_dtype
-    values = values if wanted is None else values.astype(numpy_dtype(wanted))
+    values = values if wanted is None else values.astype(numpy_dtype(wanted), copy=False)
     return values[..., np.newaxis] if problem.layout.labels == "column" else values
 
 

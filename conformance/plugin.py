@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance.printing import loggable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -109,7 +111,7 @@ def _mark_frameworks(config: pytest.Config) -> None:
     try:
         known = registry.frameworks()
     except registry.AdapterError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
+        raise pytest.Collector.CollectError(loggable(str(error))) from None
     for framework in known:
         config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
 
@@ -199,10 +201,14 @@ def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Ins
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
-    """Puts an assessment's row where the recorder finds it."""
+    """Puts an assessment's row where the recorder finds it, and what tells it from others into `--junit-xml`."""
 
     def note(assessment: Assessment) -> None:
-        request.node.stash[_ROW] = assessment.row
+        row = request.node.stash[_ROW] = assessment.row
+        if request.config.getoption("xmlpath", None):
+            case = assessment.item.case
+            told = {"file": case.path, "line": case.line if case.path else "", **{name: row[name] for name in _TOLD}}
+            request.node.user_properties += [(name, str(value)) for name, value in told.items() if value != ""]
 
     return note
 
@@ -223,6 +229,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
 
 
+_TOLD = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
@@ -261,14 +268,14 @@ class Recorder:
 
                 chosen(sources)
         except UserError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
             from conformance.report import ReportError, check_writable
 
             try:
                 check_writable(Path(folder))
             except ReportError as error:
-                raise pytest.UsageError(str(error)) from None
+                raise pytest.UsageError(loggable(str(error))) from None
 
     def pytest_report_header(self) -> list[str]:
         if not self._asked():
@@ -278,7 +285,7 @@ class Recorder:
         try:
             here, missing = registry.installed()
         except registry.AdapterError as error:
-            return [f"conformance: {error}"]
+            return [loggable(f"conformance: {error}")]
         lines = [
             "conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")
         ]
@@ -296,9 +303,9 @@ class Recorder:
         try:
             made = _harvests(self.config)
         except UserError as error:
-            return [f"conformance: {line}" for line in str(error).splitlines()]
+            return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [f"conformance: harvested {len(one.cases)} cases of {one.source} {one.version}" for one in made.of]
-        return [*lines, *(f"conformance: left out: {left_out}" for left_out in made.missing)]
+        return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.planned = max(self.planned, sum(_is_ours(item.nodeid) for item in session.items))
@@ -376,13 +383,13 @@ class Recorder:
             largest = running.largest_ratios(self.rows)
             coverage = running.covered(_cases_of(self.config)) if everything else ""
         for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
-            terminalreporter.line(line)
+            terminalreporter.line(loggable(line))
         for line in self.worse:
-            terminalreporter.line(line)
+            terminalreporter.line(loggable(line))
         if self.written:
-            terminalreporter.line(f"report: {Path(self.config.getoption('report'))}")
+            terminalreporter.line(loggable(f"report: {Path(self.config.getoption('report'))}"))
         if self.problem:
-            terminalreporter.line(f"ERROR: {self.problem}", red=True)
+            terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None
@@ -461,7 +468,7 @@ def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
             else:
                 config.stash[_LOADED] = load_suite(_folder(config))
         except UserError as error:
-            raise pytest.Collector.CollectError(str(error)) from None
+            raise pytest.Collector.CollectError(loggable(str(error))) from None
     loaded: tuple[list[Case], Any] = config.stash[_LOADED]
     return loaded
 
@@ -508,7 +515,7 @@ def _instances(config: pytest.Config, wanted: Wanted) -> list[Instance]:
     try:
         relations.check_names(ledger)
     except CaseErrors as error:
-        raise pytest.Collector.CollectError(str(error)) from None
+        raise pytest.Collector.CollectError(loggable(str(error))) from None
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
     found = relations.instances(cases, here, chosen)
     if not found and wanted is not None:

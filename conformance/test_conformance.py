@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from conformance.errors import UserError
-from conformance.printing import printable
+from conformance.printing import loggable
 from conformance.suite import Assessment, Item
 
 
@@ -21,11 +21,11 @@ def test_conformance(
     try:
         assessment = assess(item)
     except UserError as error:  # arrays that are generated when they are first needed; workers that cannot be had
-        pytest.fail(printable(str(error)), pytrace=False)
+        pytest.fail(loggable(str(error)), pytrace=False)
     record(assessment)
     if assessment.expected == "known":
-        pytest.xfail(printable(assessment.row["known"]))
+        pytest.xfail(loggable(assessment.row["known"]))
     if accepted(assessment):
         pytest.xfail("the baseline has it")
     if assessment.expected != "ok":
-        pytest.fail(str(assessment), pytrace=False)
+        pytest.fail(loggable(str(assessment)), pytrace=False)

@@ -10,6 +10,7 @@ import pytest
 from conformance import known
 from conformance.fuzz.searching import Search, narrowed
 from conformance.loading import shipped
+from conformance.printing import loggable
 from conformance.registry import Installed
 
 SEED, CASES = 0, 300
@@ -25,4 +26,4 @@ def test_fuzz(there: Installed) -> None:
     if search.findings:
         shown = "\n\n".join(finding.message for finding in search.findings)
         again = f"conformance fuzz --framework {there.framework.name} --seed {SEED} --cases-count {CASES}"
-        pytest.fail(f"{shown}\n\nshrink them with: {again}", pytrace=False)
+        pytest.fail(loggable(f"{shown}\n\nshrink them with: {again}"), pytrace=False)

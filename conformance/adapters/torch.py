@@ -80,8 +80,7 @@ def tensor(tensor: Tensor, memory: Array) -> Any:
     import torch
 
     if memory.dtype.name == "bfloat16":
-        wide = Tensor(tensor.values.astype(np.float32), tensor.order).laid_out()
-        return torch.from_numpy(wide).to(torch.bfloat16)
+        return torch.from_numpy(memory.view(np.int16)).view(torch.bfloat16)  # numpy's is not known to it
     return (
         torch.from_numpy(memory)
         if memory.ndim

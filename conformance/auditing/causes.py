@@ -88,8 +88,9 @@ class Cause:
 
     @property
     def example(self) -> str:
-        """The case that shows it, with its dtype and reduction."""
-        return " ".join(str(self.worst[name]) for name in ("case", "dtype", "reduction"))
+        """The case that shows it, with its dtype and reduction, and `gradient` where it is about that."""
+        names = [str(self.worst[name]) for name in ("case", "dtype", "reduction")]
+        return " ".join(names + (["gradient"] if self.worst["quantity"] == "gradient" else []))
 
     @property
     def before(self) -> str:

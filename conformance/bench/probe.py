@@ -56,14 +56,14 @@ class Stopwatch:
         self.conversions = 0.0
         self._began = self._ended = 0.0
 
-    def __call__(self, framework: Framework, call: Call, what: str) -> Outcome:
+    def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         watched = dataclasses.replace(
             framework,
             tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
             array=lambda result: self._leaving(framework.array, result),
         )
         self._ended = 0.0
-        outcome = perform(watched, call, what)
+        outcome = perform(watched, call, what, copied)
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -230,7 +230,7 @@ def swept(*functions: str) -> Result:
             yield chunk_of(family, np.arange(last).astype(np.uint16))
         else:
             for start in range(0, last - CHUNK, last // SLICES):
-                yield Chunk(family, np.arange(start, start + CHUNK).astype(np.uint32))
+                yield Chunk(family, np.arange(start, start + CHUNK, dtype=np.uint32))
 
     jobs, _ = plan(installed()[0], lambda name: name in functions, Wish(dtypes=("float16", "bfloat16", "float32")))
     taken = []
@@ -241,7 +241,7 @@ def swept(*functions: str) -> Result:
             watch = Stopwatch(time.process_time)
             began, inputs = time.process_time(), 0
             for chunk in chunks(subject):
-                sweep_chunk(subject, chunk, watch)
+                sweep_chunk(subject, chunk, functools.partial(watch, copied=not inputs))  # as `Job.tallies` does
                 inputs += len(chunk.patterns) * len(subject.family.signs) * len(subject.labels)
             rounds.append((time.process_time() - began, watch.calls))
         spent, calls = min(rounds)

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 import conformance
 from conformance.adapter import share_processors
+from conformance.cli import github
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.explain import explain
@@ -26,7 +27,7 @@ from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import USAGE, err, out
 from conformance.cli.sweep import sweep
-from conformance.errors import UserError
+from conformance.errors import CaseErrors, CaseFileError, UserError
 
 app = typer.Typer(
     help="Hold every framework's cross-entropy against one definition.",
@@ -52,11 +53,16 @@ app.command()(sweep)
 def main() -> None:
     """Run the command line; whatever is wrong with the input is one message and exit status 2."""
     share_processors()
-    try:
-        app()
-    except UserError as error:
-        err.print(escape(str(error)), soft_wrap=True)
-        sys.exit(USAGE)
+    with github.quoted():
+        try:
+            app()
+        except UserError as error:
+            err.print(escape(str(error)), soft_wrap=True)
+            wrong = (
+                error.errors if isinstance(error, CaseErrors) else [error] if isinstance(error, CaseFileError) else []
+            )
+            github.tell(github.complaints(wrong), aside=True)
+            sys.exit(USAGE)
 
 
 def _version(asked: bool) -> None:

@@ -1,45 +1,46 @@
-"""What made a run fail as GitHub Actions shows it: `::error` lines that stand beside the case in its file."""
+"""What GitHub Actions shows: `::error` lines that stand beside a case, or what is wrong with it, in its file.
+
+Nothing else that is printed there is a command: see `quoted`.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-from conformance import audit
-from conformance.audit.alignment import records
 from conformance.case import Case
-from conformance.printing import printable
-from conformance.suite import Row, id_of
+from conformance.cli.failing import in_checkout
+from conformance.errors import CaseFileError
+from conformance.printing import Defused, on_github, printable
+from conformance.report.sarif import Failure
+from conformance.suite import id_of
 
 MOST = 10
 """Errors of one step that GitHub shows."""
 
 
-class Failure(NamedTuple):
-    """An item that makes a run fail: the id of its case, empty where there is none, what it is, and why."""
-
-    case: str
-    title: str
-    message: str
-
-
-def asked_for() -> bool:
-    """Whether this runs as a step of GitHub Actions."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def failures(rows: Iterable[Row], check: audit.Check | None) -> Iterator[Failure]:
-    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse."""
-    if check is not None:
-        for row in records(check.failures):
-            yield Failure(row["case"], id_of(row), f"{row['reason']} against the baseline")
+@contextlib.contextmanager
+def quoted() -> Iterator[None]:
+    """On GitHub Actions, has what is printed be text, whatever others wrote into it; only `tell` gives commands."""
+    if not on_github():
+        yield
         return
-    for row in rows:
-        if row["expected"] in ("unexpected", "stale"):
-            title = id_of(row) if row["case"] else row["environment"]
-            yield Failure(row["case"], f"{row['expected']} {title}", row["explanation"])
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Defused, streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def tell(commands: Iterable[str], *, aside: bool = False) -> None:
+    """Give commands to GitHub Actions, where this runs there.  aside: on stderr, where stdout is for machines."""
+    if on_github():
+        stream = sys.stderr if aside else sys.stdout
+        stream = stream.stream if isinstance(stream, Defused) else stream
+        stream.writelines(f"{command}\n" for command in commands)
+        stream.flush()
 
 
 def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) -> list[str]:
@@ -50,21 +51,30 @@ def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) ->
     known = {case.id: case for case in cases}
     told = []
     for failure, _ in zip(failed, range(most), strict=False):
-        properties = {"title": failure.title}
-        case = known.get(failure.case)
-        if case is not None and (file := _in_checkout(case.path)):
-            properties = {"file": file, "line": str(case.line), **properties}
-        said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        told.append(f"::error {said}::{_data(failure.message)}")
+        case = known.get(failure.row["case"])
+        path, line = (case.path, case.line) if case is not None else ("", 0)
+        about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
+        told.append(_error(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
     return told
 
 
-def _in_checkout(path: str) -> str:
-    if not path:
-        return ""
-    absolute = Path(path).resolve()
-    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
+def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
+    """A workflow command for each of the first `most` things that are wrong with case files and ledgers."""
+    return [
+        _error(
+            one.path, one.line, one.column, one.where or "case file", "; ".join(filter(None, (one.message, one.advice)))
+        )
+        for one, _ in zip(wrong, range(most), strict=False)
+    ]
+
+
+def _error(path: str, line: int, column: int, title: str, message: str) -> str:
+    properties = {"title": title}
+    if file := in_checkout(path):
+        place = {"line": line, "col": column}
+        properties = {"file": file, **{name: str(number) for name, number in place.items() if number}, **properties}
+    said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::error {said}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -17,9 +17,10 @@ from rich.text import Text
 from conformance import digits, oracle, registry, report, suite
 from conformance.adapter import nested
 from conformance.case import Case, Reduction
+from conformance.cli import github
 from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, out, shortened
 from conformance.coverage import coverage
-from conformance.errors import CaseErrors
+from conformance.errors import CaseErrors, CaseFileError
 from conformance.harvest.corpus import load_harvest
 from conformance.known import HARVESTED
 from conformance.loading import read as read_cases
@@ -126,7 +127,7 @@ def lint(
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     where = shipped() if folder is None else folder
-    problems: list[Any] = []
+    problems: list[CaseFileError] = []
     try:
         check_names(load_suite(where)[1])
     except CaseErrors as error:
@@ -135,6 +136,7 @@ def lint(
     wrong += [error for case in checked for error in digits.wrong_digits(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     covered = coverage(checked, registry.functions())
+    github.tell(github.complaints(problems), aside=as_json)
     if as_json:
         names = ("path", "line", "column", "where", "message", "advice")
         told = [{name: getattr(problem, name) for name in names} for problem in problems]

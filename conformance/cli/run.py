@@ -17,6 +17,7 @@ from rich.text import Text
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
 from conformance.cli import github, staging
+from conformance.cli.failing import failures, places
 from conformance.cli.shared import (
     FAILURES,
     INTERRUPTED,
@@ -85,6 +86,16 @@ def run(
     sources: Annotated[
         list[str] | None, typer.Option("--source", metavar="SOURCE", help="Harvest this one only; may be repeated.")
     ] = None,
+    sarif_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--sarif", metavar="FILE", help="Write what makes the run fail there, too, as SARIF for code scanning."
+        ),
+    ] = None,
+    comment_file: Annotated[
+        Path | None,
+        typer.Option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report."""
@@ -92,13 +103,17 @@ def run(
     corpus = _corpus(cases, sources or [], harvest or bool(sources))
     accepted = None if baseline is None else opened(baseline)[0]
     report.check_writable(folder)
+    if sarif_file is not None:
+        _put("--sarif", sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
+    if comment_file is not None:
+        _put("--comment", comment_file, f"{report.marker(folder.name)}\nThe run did not come to its end.\n")
     if environments and processes > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
     if engine and not environments:
         raise UserError("--on runs environments that are made there: say with --with what they are to hold")
     if engine and engine != "ray" and not engine.startswith("ray://"):
         raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
-    failures: list[NotAsked] = []
+    not_asked: list[NotAsked] = []
     stopped = ""
     with contextlib.ExitStack() as stack:
         if environments:
@@ -122,7 +137,7 @@ def run(
                 for made in rows_made:
                     if isinstance(made, NotAsked):
                         advance("")
-                        failures.append(made)
+                        not_asked.append(made)
                     else:
                         advance(made["framework"])
                         rows.append(made)
@@ -145,18 +160,26 @@ def run(
         )
         check = audit.check(accepted, results, asked, str(baseline))
     if as_json:
-        out.facts("run", _facts(rows, results, planned, folder, stopped, failures, check))
+        out.facts("run", _facts(rows, results, planned, folder, stopped, not_asked, check))
     else:
         partly = keyword or framework or corpus.harvested
         _finish(rows, results, record if not partly else {**record, "coverage": ""}, folder)
-        if github.asked_for():
-            for line in github.lines(github.failures(rows, check), corpus.cases):
-                out.print(Text(line), soft_wrap=True)
-    for failure in failures[:FAILURES]:
+    found = list(failures(rows, check))
+    github.tell(github.lines(found, corpus.cases), aside=as_json)
+    if sarif_file is not None:
+        notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
+        notes += [*map(str, not_asked), *([stopped] if stopped else [])]
+        about = [one for one in found if one.row["case"]]
+        _put("--sarif", sarif_file, report.sarif(about, places(corpus.cases), notes))
+    if comment_file is not None:
+        said = [] if check is None else check.lines()
+        info = report.RunInfo.of(record)
+        _put("--comment", comment_file, report.comment(results, info, found, said, folder.name))
+    for failure in not_asked[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
     if len(rows) < planned:
         more = f"{stopped}; " if stopped else ""
-        more += f"{len(failures)} could not be asked; " if failures else ""
+        more += f"{len(not_asked)} could not be asked; " if not_asked else ""
         err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
     if check is not None:
@@ -172,7 +195,7 @@ def _facts(
     planned: int,
     written: Path,
     stopped: str,
-    failures: list[NotAsked],
+    not_asked: list[NotAsked],
     check: audit.Check | None,
 ) -> dict[str, Any]:
     """How a run ended: where its report is, how many rows of which kind, and every row that is unexpected or stale."""
@@ -185,9 +208,17 @@ def _facts(
         "interrupted": stopped,
         **counted,
         "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
-        "not_asked": list(map(str, failures)),
+        "not_asked": list(map(str, not_asked)),
         "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
     }
+
+
+def _put(option: str, file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"{option} {file}: cannot be written ({error.strerror}); name another file") from error
 
 
 def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:

@@ -37,4 +37,9 @@ def sweep(page: str) -> str:
     return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines if line != "# Sweep") + "\n"
 
 
-__all__ = ["cases", "sweep"]
+def summary(page: str) -> str:
+    """The table with which such a page begins: one line per function and kind of input."""
+    return sweep(page.partition("\n## ")[0])
+
+
+__all__ = ["cases", "summary", "sweep"]

@@ -16,6 +16,7 @@ from conformance import budget, known, report
 from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
 from conformance.document import schema_of
 
+TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
 MARK = re.compile(r"^<!-- generated: ([a-z_ ]+) -->$", re.MULTILINE)
 
 
@@ -57,7 +58,7 @@ class Checkout:
 
     def parts(self) -> dict[str, Callable[[], str]]:
         """What makes each generated part."""
-        swept = self.folder / "reports" / "accuracy" / "sweep.md"
+        swept = self.folder / "reports" / "accuracy"
         return {
             **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
             "readme": lambda: self.readme("README.md"),
@@ -69,10 +70,12 @@ class Checkout:
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
             "releases": lambda: releases.releases(self.history),
             "accuracy": lambda: accuracy.cases(self.baseline[0]),
-            "sweep": lambda: accuracy.sweep(swept.read_text(encoding="utf-8")),
+            "sweep": lambda: accuracy.sweep((swept / "sweep.md").read_text(encoding="utf-8")),
+            "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known.SCHEMA), "ledger"),
             "commands": commands.reference,
+            "template audit upgrade": lambda: text.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
     def filled(self, page: str) -> str:

@@ -4,11 +4,13 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 """
 
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
+from conformance.report.comment import comment, marker
 from conformance.report.files import ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.markdown import at_joints, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.run import RunInfo, fingerprint
+from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "agreement_matrix",
     "at_joints",
     "check_writable",
+    "comment",
     "conventions_table",
     "counts",
     "discrepancies",
@@ -27,11 +30,13 @@ __all__ = [
     "functions_table",
     "largest_ratios",
     "markdown_table",
+    "marker",
     "page",
     "pairs",
     "problems",
     "read",
     "rewrite_page",
+    "sarif",
     "sizes",
     "status_table",
     "summary",

@@ -369,7 +369,7 @@ def _compare_chunk(x: _Values, y: _Values, a: Integers, b: Integers) -> _Compari
     numeric[~known] = np.nan
     # References are exact answers rounded to float64; that much of a part means nothing.
     rounding = (_half_ulp(x.reference[i]) + _half_ulp(y.reference[j])) * known
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         agree = np.abs(difference) <= allowed * (1 + ROUNDING)
         overflow = over_x | over_y
         explained = agree | (np.abs(numeric) <= allowed * (1 + ROUNDING) + rounding) & (

@@ -1,9 +1,9 @@
 """A report on disk: written atomically, read back only if it is what was written.
 
 The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
-`index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has one is whole; whether the *run*
-was, it says itself.  In the CSV files a text that a spreadsheet would take for a formula has an
-apostrophe in front (see `guarded`); `read` takes it off again.
+`badge.json`, `index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has
+one is whole; whether the *run* was, it says itself.  In the CSV files a text that a spreadsheet would
+take for a formula has an apostrophe in front (see `guarded`); `read` takes it off again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pandas as pd
 
 from conformance.errors import UserError
 from conformance.report import agreement
+from conformance.report.badge import badge
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import Beside, page
@@ -35,7 +36,7 @@ LATER = {"quantity": "loss", "shape": ""}
 """Columns that reports did not always have, and what those mean that lack them."""
 RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = '[",\r\n]'
-FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.json", "index.html")
 """What a report consists of beside its `run.json`."""
 MOST_BYTES, MOST_UNPACKED, MOST_SAID = 2**31, 2**33, 2**26
 """Bytes of a file that is read, of what a Parquet file unpacks to, and of a `run.json`."""
@@ -132,6 +133,7 @@ def _write(
         keep("pairs.parquet", _parquet(pairs))
         keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
         keep("summary.md", summary(results, pairs, run, published).encode())
+        keep("badge.json", badge(results, run).encode())
         keep("index.html", shown.result().encode())
     record = run.record(results, pairs, digests)
     put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance import oracle
-from conformance.adapter import Call, Framework, Function, Rule, described, lowered, perform
+from conformance.adapter import Framework, Function, Rule, described, lowered, perform
 from conformance.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.convention import DEFINITION, Convention, describe
 from conformance.domain import numpy_info
@@ -34,7 +34,8 @@ from conformance.verdict import FAILING, Status, Verdict, judge, semantic
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
-Performer = Callable[[Framework, Call, str], Outcome]
+Performer = Callable[..., Outcome]
+"""Called as `adapter.perform` is."""
 Tallies = dict[str, Tally]
 """By region: `positive_tail_label_0`."""
 
@@ -44,8 +45,6 @@ FEW = 8
 """Where fewer than one in so many inputs are looked at again, answers are computed for these alone."""
 PATIENCE = 64
 """Calls that are spent on finding out which inputs of a band a function refuses."""
-BLOCK = 1 << 14
-"""Losses compared at once; what is computed from them stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +187,7 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
     tallies: Tallies = defaultdict(Tally)
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
-    asked = ask(subject, x, _labels(subject.labels, len(x) // len(subject.labels)), performer)
+    asked = ask(subject, x, _labels(subject, len(x) // len(subject.labels)), performer)
     for place, (sign, label) in enumerate(variants):
         if isinstance(asked, Losses):
             here = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
@@ -201,8 +200,9 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
 
 
 @lru_cache(maxsize=8)
-def _labels(labels: tuple[int, ...], each: int) -> npt.NDArray[np.int64]:
-    return np.repeat(np.array(labels), each)
+def _labels(subject: Subject, each: int) -> npt.NDArray[np.int64]:
+    """All labels of a subject, and of no other: they are handed over, and a faulty function may change them."""
+    return np.repeat(np.array(subject.labels), each)
 
 
 def _one_half_at_a_time(
@@ -233,8 +233,26 @@ class _Held:
     ulps: Floats
     want: Floats
 
+    @classmethod
+    def of(cls, got: Floats, answer: Answer, where: Any = slice(None)) -> _Held:
+        """Losses against an answer, or against some of it."""
+        want = answer.want[where]
+        error = got - want
+        if answer.low is not None:
+            error -= answer.low[where]
+        np.abs(error, out=error)
+        ratio = error * answer.per_allowed[where]
+        error /= _taken(answer.unit, where)
+        return cls(ratio, error, want)
+
+    def at(self, where: slice) -> _Held:
+        return _Held(self.ratio[where], self.ulps[where], self.want[where])
+
     def put(self, into: Indices, found: _Held, which: npt.NDArray[np.bool_]) -> None:
         """Replace some by some of what was found against another answer."""
+        if len(into) == len(self.ratio) == len(which):  # and so by all of it
+            self.ratio, self.ulps, self.want = found.ratio, found.ulps, found.want.copy()
+            return
         self.ratio[into], self.ulps[into], self.want[into] = found.ratio[which], found.ulps[which], found.want[which]
 
 
@@ -253,36 +271,31 @@ class Comparer:
         """Add the losses [n] to the tallies of the chunk's bands."""
         answer = self.chunk.answer(self.sign, self.label, DEFINITION, self.subject.documented)
         with np.errstate(all="ignore"):
-            for band, where in self.chunk.bands:
+            held = _Held.of(got, answer)
+            starts = [where.start for _, where in self.chunk.bands]
+            over = np.maximum.reduceat(held.ratio, starts).tolist()
+            far = np.maximum.reduceat(held.ulps, starts).tolist()
+            for (band, where), worst, largest in zip(self.chunk.bands, over, far, strict=True):
                 tally = tallies[region(self.subject.family, self.sign, band, self.label)]
-                for start in range(where.start, where.stop, BLOCK):
-                    self._block(got, slice(start, min(start + BLOCK, where.stop)), answer, tally)
+                self._band(got[where], where, answer, held.at(where), worst, largest, tally)
 
-    def _block(self, got: Floats, here: slice, answer: Answer, tally: Tally) -> None:
-        want = answer.want[here]
-        error = got[here] - want
-        if answer.low is not None:
-            error -= answer.low[here]
-        np.abs(error, out=error)
-        ratio = error * answer.per_allowed[here]
-        worst = float(ratio.max())
-        ulps = error
-        ulps /= _taken(answer.unit, here)
+    def _band(
+        self, got: Floats, here: slice, answer: Answer, held: _Held, worst: float, largest: float, tally: Tally
+    ) -> None:
+        """Add one band.  worst, largest: the largest of its errors, in budgets and in ulps, as they are held."""
         if worst <= 1 - BAND:  # which nan is not
-            tally.say("agrees", "", len(ratio))
+            tally.say("agrees", "", len(got))
         else:
-            held = _Held(ratio, ulps, want.copy())
-            self._settle(got[here], here, DEFINITION, answer, held)
-            self._explained(got[here], np.arange(here.start, here.stop), held, tally)
-            ratio, ulps, want = held.ratio, held.ulps, held.want
-            worst = float(ratio.max())
-        largest = float(ulps.max())
-        add_ulps(tally.histogram, ulps, largest)
-        for name, size, sizes in (("ratio", worst, ratio), ("ulps", largest, ulps)):
+            held = _Held(held.ratio, held.ulps, held.want.copy())
+            self._settle(got, here, DEFINITION, answer, held)
+            self._explained(got, here, held, tally)
+            worst, largest = float(held.ratio.max()), float(held.ulps.max())
+        add_ulps(tally.histogram, held.ulps, largest)
+        for name, size, sizes in (("ratio", worst, held.ratio), ("ulps", largest, held.ulps)):
             known: Extreme | None = getattr(tally, name)
             if known is None or size >= known.size:
                 at = int(sizes.argmax())
-                found = self._extreme(size, here.start + at, float(got[here.start + at]), float(want[at]))
+                found = self._extreme(size, here.start + at, float(got[at]), float(held.want[at]))
                 if found.outdoes(known):
                     setattr(tally, name, found)
 
@@ -291,12 +304,14 @@ class Comparer:
         x = float(self.chunk.magnitudes[place])
         return Extreme(size, pattern, (x * self.sign).hex(), got, want)
 
-    def _explained(self, got: Floats, index: Indices, held: _Held, tally: Tally) -> None:
+    def _explained(self, got: Floats, here: slice, held: _Held, tally: Tally) -> None:
         """Say which inputs agree, diverge and disagree; what held losses rest on is replaced where it is another."""
         over = np.flatnonzero(~(held.ratio <= 1))
         tally.say("agrees", "", len(got) - len(over))
         if len(over) and self.subject.parts:
-            whole = self._against(got[over], index[over], self.subject.parts[-1][1])
+            all_over = len(over) == len(got)  # where slices are views, and indices are copies
+            index, lost = (here, got) if all_over else (over + here.start, got[over])
+            whole = self._against(lost, index, self.subject.parts[-1][1])
             kept = whole.ratio <= 1
             for which in (kept, ~kept & (whole.ratio < held.ratio[over])):
                 held.put(over[which], whole, which)
@@ -304,7 +319,7 @@ class Comparer:
             for name, part in self.subject.parts[:-1]:
                 if not len(left):
                     break
-                found = self._against(got[left], index[left], part)
+                found = self._against(got[left], left + here.start, part)
                 suffices = found.ratio <= 1
                 tally.say("diverges", name, int(suffices.sum()))
                 held.put(left[suffices], found, suffices)
@@ -313,20 +328,16 @@ class Comparer:
         if len(over):
             tally.say("disagrees", "", len(over))
             worst = over[np.argmax(held.ratio[over])]
-            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[index[worst]]) * self.sign
+            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[here.start + worst]) * self.sign
             tally.merge(Tally(why=f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"))
 
-    def _against(self, got: Floats, index: Indices, part: Convention) -> _Held:
+    def _against(self, got: Floats, index: slice | Indices, part: Convention) -> _Held:
         """Losses of some inputs against a part of the documented convention."""
         chunk, where = self.chunk, index
-        if self.subject.family.dtype not in NARROW and len(index) * FEW < len(chunk.patterns):
-            chunk, where = chunk.at(index), np.arange(len(index))
+        if self.subject.family.dtype not in NARROW and len(got) * FEW < len(chunk.patterns):
+            chunk, where = chunk.at(index), slice(None)
         answer = chunk.answer(self.sign, self.label, part, self.subject.documented)
-        error = got - answer.want[where]
-        if answer.low is not None:
-            error -= answer.low[where]
-        np.abs(error, out=error)
-        held = _Held(error * answer.per_allowed[where], error / _taken(answer.unit, where), answer.want[where])
+        held = _Held.of(got, answer, where)
         self._settle(got, index, part, answer, held, where)
         return held
 
@@ -365,7 +376,7 @@ def sweep_outside(subject: Subject, performer: Performer = perform) -> Tallies:
     for kind, x in outside(subject.family.given, subject.family.dtype).items():
         for label in subject.labels:
             tally = tallies[f"{kind}_label_{label}"]
-            labels = _labels((label,), len(x))
+            labels = np.full(len(x), label)
             asked = ask(subject, x, labels, performer)
             if isinstance(asked, Failed):
                 tally.say(asked.status, asked.convention, len(x))

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -90,7 +91,7 @@ class Job:
         if self.spread:
             last = min((unit + 1) * UNIT, end(family.given, family.dtype, family.shift))
             for start in range(unit * UNIT, last, CHUNK):
-                yield np.arange(start, min(start + CHUNK, last)).astype(np.uint32)
+                yield np.arange(start, min(start + CHUNK, last), dtype=np.uint32)
         elif self.subject.one_by_one:
             yield few(family.given, family.dtype, SINGLE)
         else:
@@ -110,9 +111,12 @@ class Job:
     def tallies(self, unit: int, performer: Performer = perform) -> Tallies:
         """Ask a unit; the first asks what lies outside the bands, too."""
         found: Tallies = sweep_outside(self.subject, performer) if unit == 0 and not self.subject.family.shift else {}
-        for patterns in self.patterns(unit):
+        for place, patterns in enumerate(self.patterns(unit)):
             chunk = Chunk(self.subject.family, patterns) if self.spread else chunk_of(self.subject.family, patterns)
-            _add(found, sweep_chunk(self.subject, chunk, performer))
+            asking = (
+                performer if place == 0 else partial(performer, copied=False)
+            )  # what breaks its input, breaks the first
+            _add(found, sweep_chunk(self.subject, chunk, asking))
         return found
 
 

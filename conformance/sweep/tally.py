@@ -7,7 +7,7 @@ the larger is kept, or the one of the smaller input where they are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,7 @@ LOOKED = 6
 """Powers of two that are counted one by one before every error's exponent is taken."""
 
 
-@dataclass(frozen=True)
-class Extreme:
+class Extreme(NamedTuple):
     """The input with the largest error.
 
     size: the error, in budgets or in ulps.  x: the input, exactly, as `float.hex` writes it; pattern: its bits without
@@ -88,8 +87,8 @@ class Tally:
         return {
             "said": [[status, convention, count] for (status, convention), count in sorted(self.said.items())],
             "histogram": self.histogram.tolist(),
-            "ratio": None if self.ratio is None else vars(self.ratio),
-            "ulps": None if self.ulps is None else vars(self.ulps),
+            "ratio": None if self.ratio is None else self.ratio._asdict(),
+            "ulps": None if self.ulps is None else self.ulps._asdict(),
             "why": self.why,
         }
 

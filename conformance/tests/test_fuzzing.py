@@ -324,7 +324,8 @@ def wait_for(path, condition):
     pytest.fail("it took too long")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl_c", "kill"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, getattr(signal, "SIGKILL", None)], ids=["ctrl_c", "kill"])
 def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how):
     path = Path("state")
     running = started(miniatures.SmoothsTwice, "--state", path, "--seconds", 60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import re
 import sys
@@ -16,7 +17,7 @@ from conformance import cli, known, report
 from conformance.document import schema_line
 from conformance.known import SCHEMA as LEDGER
 from conformance.loading import SCHEMA
-from conformance.printing import printable
+from conformance.printing import Defused, printable
 from conformance.report import ReportError, RunInfo, files, markdown
 from conformance.tests.test_audit import BAD, written
 from conformance.tests.test_explaining import case as a_case
@@ -115,6 +116,89 @@ def test_a_report_can_neither_colour_nor_clear_a_terminal(conformance, tmp_path)
     ):
         _, out = conformance(*words)
         assert not CONTROLS.search(out.replace("\n", "")), words
+
+
+COMMANDS = "a\n::error::owned\n \u3000::add-mask::b ##[error]c\r::set-output name=d::e ##[add-path]f"
+
+
+def commands(printed):
+    """Lines that the runner of GitHub Actions takes for commands: see `ActionCommand` there."""
+    lines = re.split(r"[\r\n]", printed)
+    return [line for line in lines if line.lstrip("\ufeff").lstrip().startswith("::") or "##[" in line]
+
+
+@pytest.fixture
+def on_github(monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+
+
+@pytest.fixture
+def commanding(folder):
+    """A folder of cases that says commands of GitHub Actions wherever it may say anything."""
+    file = folder / "binary" / "x.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace(json.dumps(HOSTILE), json.dumps(COMMANDS)), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "cases"),
+        ("list", "cases", "--json"),
+        ("show", "binary/x/y"),
+        ("show", "binary/x/y", "--json"),
+        ("explain", "binary/x/y"),
+        ("explain", "binary/x/y", "--markdown"),
+    ],
+)
+def test_a_case_gives_no_command_to_github(conformance, commanding, on_github, words):
+    status, out = conformance(*words, "--cases", commanding)
+    assert status == 0
+    assert "owned" in out
+    assert commands(out) == []
+    if "--json" in words:
+        assert COMMANDS in out.encode().decode("unicode_escape")
+        json.loads(out)
+
+
+def test_away_from_github_nothing_of_it_is_changed(conformance, commanding, monkeypatch):
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    _, out = conformance("list", "cases", "--cases", commanding)
+    assert "##[error]c" in out
+
+
+def test_what_is_wrong_with_a_file_stands_beside_it_and_gives_no_other_command(conformance, commanding, on_github):
+    file = commanding / "binary" / "x.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + f"{json.dumps(COMMANDS)}: 1\n", encoding="utf-8")
+    line = len(file.read_text(encoding="utf-8").splitlines())
+    for words in (("lint", commanding), ("lint", commanding, "--json"), ("run", "--cases", commanding)):
+        status, out = conformance(*words)
+        assert status == 2
+        (told,) = commands(out)
+        assert re.match(rf"::error file=cases/binary/x\.yaml,line={line},col=\d+,title=\$.*::", told), told
+
+
+def test_a_report_gives_no_command_to_github(conformance, tmp_path, on_github):
+    said = dict.fromkeys(("explanation", "exception", "warnings", "call", "known", "convention", "bridge"), COMMANDS)
+    old = written(tmp_path / "old", [row(), row("torch.B")], versions={"torch": COMMANDS})
+    new = written(tmp_path / "new", [row(got="5.0", **{**said, **BAD, "call": COMMANDS}), row("torch.B")])
+    for words in (
+        *(("diff", old, new, "--format", form) for form in ("terminal", "markdown", "csv", "json", "html")),
+        ("merge", old, "--report", tmp_path / "whole"),
+        ("accept", new, "--baseline", old),
+    ):
+        _, out = conformance(*words)
+        assert commands(out) == [], words
+
+
+def test_text_is_no_command_however_it_is_cut_into_writes():
+    for size in (1, 2, 3, len(COMMANDS)):
+        stream = io.StringIO(newline="")
+        defused = Defused(stream)
+        defused.writelines(COMMANDS[start : start + size] for start in range(0, len(COMMANDS), size))
+        assert commands(stream.getvalue()) == []
+        assert re.sub(r"\\u(....)", lambda found: chr(int(found[1], 16)), stream.getvalue()) == COMMANDS
 
 
 # What is read

@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -257,7 +258,7 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "  how far    * x the allowed *",
             "  because    off by * budgets*",
             "  reproduce  import conformance.mutants.*",
-            '  again      pytest -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none '
+            '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none '
             'and not gradient"',
         ]
     )
@@ -455,7 +456,15 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
     folder.file.write_text(LOCAL, encoding="utf-8")
     losses = "Categorical DropsSmoothing DividesBySamples ReturnsDouble"
     folder.run("--report", "here", losses=losses)
-    names = ("results.csv", "results.parquet", "pairs.parquet", "discrepancies.csv", "summary.md", "index.html")
+    names = (
+        "results.csv",
+        "results.parquet",
+        "pairs.parquet",
+        "discrepancies.csv",
+        "summary.md",
+        "badge.json",
+        "index.html",
+    )
     for number, (where, surroundings) in enumerate(SURROUNDINGS.items()):
         with monkeypatch.context() as there:
             for name, value in surroundings.items():
@@ -473,3 +482,32 @@ def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
     assert r"\x1b[2J \x9b31m owned" in said
     assert "\x1b" not in said
     assert "\x9b" not in said
+
+
+def test_what_fails_gives_no_command_to_github(folder, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    commands = json.dumps("a\n::error::owned\n  ::add-mask::b ##[error]c")
+    for text in (CASES.replace("Smoothing is asked.", commands), f"{CASES}{commands}: 1\n"):
+        folder.file.write_text(text, encoding="utf-8")
+        result = folder.run(losses="DropsSmoothing")
+        assert result.ret != 0
+        said = result.outlines + result.errlines
+        assert any("owned" in line for line in said)
+        assert [line for line in said if line.lstrip().startswith("::") or "##[" in line] == []
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
+def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(folder, processes):
+    folder.run("--junit-xml", "junit.xml", *processes, losses="DropsSmoothing")
+    found = ElementTree.parse(folder.pytester.path / "junit.xml").findall(".//testcase")
+    assert len(found) == 3
+    for test in found:
+        said = {one.get("name"): one.get("value") for one in test.findall("properties/property")}
+        assert (said["file"], said["function"]) == ("mine/categorical/x.yaml", "miniature.DropsSmoothing")
+        assert CASES.splitlines()[int(said["line"]) - 1] == f"  {said['case'].rpartition('/')[2]}:"
+        name = f"{said['function']}-{said['case']}-{said['dtype']}-{said['reduction']}"
+        assert test.get("name") == f"test_conformance[{name}]"
+        failed = test.find("failure")
+        assert (failed is not None) == (said["expected"] == "unexpected") == (said["status"] == "disagrees")
+        if failed is not None:
+            assert "reproduce" in failed.text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import ml_dtypes
@@ -29,6 +31,8 @@ from conformance.workers import on_ray
 from conformance.workers.crew import AHEAD, Crew, WorkerError
 from conformance.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
 
+if not Path("/proc").exists():
+    pytest.skip("which process is whose is read from /proc", allow_module_level=True)
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
 
@@ -37,9 +41,62 @@ NUMBERS = (f"numpy=={np.__version__}", f"ml_dtypes=={ml_dtypes.__version__}")
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with LocalRay(2) as here, connected(here.address, print) as ray:
+def head():
+    with LocalRay(2) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def cluster(head):
+    with connected(head.address, print) as ray:
         yield ray
+
+
+@pytest.fixture
+def node(head, cluster):
+    """Another node of two CPUs, while what is free of the first is taken: a process of it, and what gives that free."""
+    from ray.util import placement_group, remove_placement_group
+
+    taken = placement_group([{"CPU": cluster.available_resources()["CPU"]}])
+    assert taken.wait(60)
+    command = [
+        head.python,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        f"--address={head.address}",
+        "--num-cpus=2",
+        "--block",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: sum(one["Alive"] for one in cluster.nodes()) == 2)
+            yield process, lambda: remove_placement_group(taken)
+        finally:
+            for one in family(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            remove_placement_group(taken)
+    wait_until(lambda: sum(one["Alive"] for one in cluster.nodes()) == 1)
+
+
+def wait_until(so, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def family(process):
+    """A process and all that descend from it."""
+    children = defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            children[parent(folder.name)].append(int(folder.name))
+    found = [process]
+    for one in found:
+        found += children[one]
+    return found
 
 
 def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **variables):
@@ -158,6 +215,22 @@ def test_work_that_is_lost_with_an_actor_is_done_again(crew):
     assert [float(outcome.value) for outcome in outcomes] == [3.0 * n for n in range(1, 40)]
     assert int(ask(crew, "whoami").value) != worker
     assert gone(worker)
+
+
+@needs_index
+def test_work_that_is_lost_with_a_node_is_done_again_on_another(node):
+    process, give_free = node
+    with RayCrew({"fragile": wanted()}, timeout=60) as crew:
+        worker = int(ask(crew, "whoami").value)
+        assert worker in family(process.pid)
+        tickets = [crew.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
+        crew.wait("fragile", tickets[0])
+        for one in family(process.pid):
+            os.kill(one, signal.SIGKILL)
+        give_free()
+        outcomes = [crew.wait("fragile", ticket) for ticket in tickets[1:]]
+        assert [float(outcome.value) for outcome in outcomes] == [3.0 * n for n in range(1, 40)]
+        assert int(ask(crew, "whoami").value) not in family(process.pid)
 
 
 @needs_index

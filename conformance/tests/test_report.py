@@ -378,7 +378,15 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     results = faulty()
     for name, info in (("a", RunInfo(6, started="now")), ("b", RunInfo(6, started="then", duration=9.0))):
         report.write(tmp_path / name, results, info)
-    for name in ("results.csv", "discrepancies.csv", "summary.md", "index.html", "results.parquet", "pairs.parquet"):
+    for name in (
+        "results.csv",
+        "discrepancies.csv",
+        "summary.md",
+        "badge.json",
+        "index.html",
+        "results.parquet",
+        "pairs.parquet",
+    ):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert b"\r" not in (tmp_path / "a" / "results.csv").read_bytes()
 
@@ -547,3 +555,24 @@ def test_a_csv_file_is_what_the_standard_library_writes(tmp_path):
     for line in results.itertuples(index=False):
         writer.writerow(["" if isinstance(cell, float) and cell != cell else files.guarded(str(cell)) for cell in line])
     assert (tmp_path / "results.csv").read_text(encoding="utf-8") == text.getvalue()
+
+
+# The badge
+
+
+@pytest.mark.parametrize(
+    ("rows", "planned", "message", "colour"),
+    [
+        ([row(), row("torch.B"), row(case="x/y/z")], 3, "2 cases, nothing unexpected", "brightgreen"),
+        ([row(expected="known", status="disagrees")], 1, "1 case, nothing unexpected", "brightgreen"),
+        ([row(expected="unexpected", status="disagrees")], 1, "1 case, 1 answer unexpected", "red"),
+        ([row(expected="stale"), row("a.B", expected="unexpected")], 2, "1 case, 2 answers unexpected", "red"),
+        ([row(case="", expected="unexpected", status="crashed")], 1, "0 cases, 1 answer unexpected", "red"),
+        ([row()], 2, "incomplete", "lightgrey"),
+        ([], 0, "nothing asked", "lightgrey"),
+    ],
+)
+def test_the_badge_says_in_one_line_how_it_stands(tmp_path, rows, planned, message, colour):
+    report.write(tmp_path, report.frame(rows), RunInfo(planned))
+    said = json.loads((tmp_path / "badge.json").read_text(encoding="utf-8"))
+    assert said == {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}

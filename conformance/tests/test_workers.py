@@ -21,6 +21,8 @@ from conformance.workers.crew import AHEAD, Crew, Place, WorkerError
 HERE = Path(sys.executable)
 ONES = np.ones(3)
 
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals, nor shell scripts")
+
 
 def place(attribute="FRAMEWORK", interpreter=HERE, **variables):
     return Place(attribute.lower(), interpreter, f"{fragile.__name__}:{attribute}", "", variables)
@@ -138,6 +140,7 @@ def test_a_framework_that_exits_has_raised(crew):
     assert ask(crew, "whoami").value == before
 
 
+@needs_signals
 @pytest.mark.parametrize(
     ("name", "how", "said"),
     [
@@ -156,6 +159,7 @@ def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(cre
     assert ask(crew, "whoami").value != before
 
 
+@needs_signals
 def test_only_the_call_that_died_is_lost():
     with Crew({"fragile": place()}) as crew:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
@@ -239,6 +243,7 @@ def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, w
         assert isinstance(ask(crew, "echo"), Returned)
 
 
+@needs_signals
 def test_an_interpreter_that_is_none_is_one_message(tmp_path):
     nothing = tmp_path / "python"
     broken = tmp_path / "broken"
@@ -255,6 +260,7 @@ def test_an_interpreter_that_is_none_is_one_message(tmp_path):
 # Deaths from outside
 
 
+@needs_signals
 def test_a_worker_that_somebody_kills_is_started_again(crew):
     process = int(ask(crew, "whoami").value)
     os.kill(process, signal.SIGKILL)
@@ -264,6 +270,7 @@ def test_a_worker_that_somebody_kills_is_started_again(crew):
     assert int(outcomes[-1].value) != process
 
 
+@needs_signals
 @pytest.mark.parametrize("last", ["echo", "hang"])
 def test_workers_do_not_outlive_a_run_that_is_killed(last):
     source = f"""
@@ -294,6 +301,7 @@ def alive(process):
     )
 
 
+@needs_signals
 def test_closing_ends_what_hangs():
     crew = Crew({"fragile": place()})
     process = int(ask(crew, "whoami").value)

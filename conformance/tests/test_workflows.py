@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conformance import report
 from conformance.cli import github as on_github
 from conformance.loading import load
+from conformance.report.sarif import Failure
 from conformance.tests.test_plugin import CASES
 
 FAKES = """
@@ -37,6 +40,9 @@ PYTHON = """\
 printf '%s\\n' "$@" >"$RUNNER_TEMP/installed"
 """
 
+NEEDS_MORE = {"sarif"}
+"""Inputs of the action that need more than to read; a workflow that is called for less could not have them."""
+
 needs_bash = pytest.mark.skipif(os.name == "nt", reason="the action's steps are run by a bash of Unix")
 
 
@@ -59,12 +65,30 @@ def action(github):
     return read(github / "actions" / "conformance" / "action.yml")
 
 
+@pytest.fixture(scope="session")
+def template(checkout):
+    """The workflow for others that audits what Dependabot upgrades."""
+    return read(checkout / "conformance" / "docs" / "templates" / "audit-upgrade.yml")
+
+
+@pytest.fixture(scope="session")
+def shown(checkout):
+    """The workflows and jobs that the READMEs and the how-to page show."""
+    names = ("README.md", "README.zh-CN.md", "conformance/docs/pages/how-to/use-it-in-ci.md")
+    found = [
+        (name, yaml.load(block, yaml.BaseLoader))
+        for name in names
+        for block in re.findall(r"^```yaml\n(.*?)^```$", (checkout / name).read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    return [(name, one) for name, one in found if "jobs" in one]
+
+
 def steps_of(workflow):
     return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
 
 def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
-    assert {"audit.yml", "check.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
+    assert {"audit.yml", "check.yml", "comment.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
     for name, workflow in workflows.items():
         assert workflow["permissions"] == {}, name
         for job in workflow["jobs"].values():
@@ -80,9 +104,10 @@ def test_what_is_used_is_pinned_by_its_hash_or_from_here(workflows, action):
             assert step["with"]["persist-credentials"] == "false"
 
 
-def test_one_hash_for_each_action_and_its_version_beside_it(github):
+def test_one_hash_for_each_action_and_its_version_beside_it(github, checkout):
     found = {}
-    for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml")]:
+    templates = checkout.glob("conformance/docs/templates/*.yml")
+    for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml"), *templates]:
         for name, rest in re.findall(r"uses: ([\w./-]+)@(.*)", file.read_text(encoding="utf-8")):
             assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", rest), (file, rest)
             found.setdefault(name, set()).add(rest)
@@ -99,10 +124,9 @@ def test_the_reusable_workflow_passes_every_input_on(workflows, action):
     reusable = workflows["reusable.yml"]
     inputs = reusable["on"]["workflow_call"]["inputs"]
     used = next(step for step in steps_of(reusable) if step.get("uses", "").startswith("$/"))
-    assert used["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
-    assert {name: said["default"] for name, said in inputs.items() if name != "python"} == {
-        name: said["default"] for name, said in action["inputs"].items()
-    }
+    passed = {name: said["default"] for name, said in action["inputs"].items() if name not in NEEDS_MORE}
+    assert used["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in passed}
+    assert {name: said["default"] for name, said in inputs.items() if name != "python"} == passed
 
 
 class Runner:
@@ -190,6 +214,9 @@ def test_a_failure_stands_beside_its_case_and_still_has_its_summary(runner):
     assert there.said("GITHUB_OUTPUT") == "status=1\n"
     there.step("Show the summary")
     assert "smoothed" in there.said("GITHUB_STEP_SUMMARY")
+    folder = there.workspace / "reports" / "conformance"
+    assert (folder / "comment.md").read_text(encoding="utf-8").startswith(report.marker("conformance"))
+    assert len(json.loads((folder / "results.sarif").read_text(encoding="utf-8"))["runs"][0]["results"]) == len(beside)
 
 
 @needs_bash
@@ -237,11 +264,13 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     file.write_text(CASES, encoding="utf-8")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     cases = load(file)
-    failed = [on_github.Failure("x/plain", "100%: a, b\r\n::warning::c", "50%\r\n::error::d\x1b[2J: e, f")] * 12
+    asked = {"case": "x/plain", "dtype": "", "reduction": "", "quantity": "loss"}
+    evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
+    failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
     told = on_github.lines(failed, cases)
     assert len(told) == on_github.MOST
     assert told[0] == (
-        "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac::"
+        "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac-x/plain-- disagrees::"
         r"50%25%0D%0A::error::d\x1b[2J: e, f"
     )
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
@@ -258,6 +287,7 @@ def test_only_what_signs_publishes_or_tells_may_write(workflows):
     }
     assert may == {
         ("audit.yml", "report", "issues"),
+        ("comment.yml", "comment", "pull-requests"),
         ("release.yml", "attest", "attestations"),
         ("release.yml", "attest", "id-token"),
         ("release.yml", "publish", "id-token"),
@@ -292,6 +322,15 @@ class Scripts:
         path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
         command = [str(self.github / name), *map(str, arguments)]
         return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+
+    def step(self, workflow):
+        """The one step of a workflow that is a script, in this folder, for pull request 5 of a repository."""
+        (script,) = [step["run"] for step in steps_of(workflow) if "run" in step]
+        path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
+        variables = {**os.environ, "PATH": path, "REPOSITORY": "me/mine", "NUMBER": "5"}
+        return subprocess.run(
+            ["bash", "-e", "-c", script], cwd=self.folder, env=variables, capture_output=True, text=True, check=False
+        )
 
     @property
     def calls(self):
@@ -357,3 +396,107 @@ def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, ca
         assert body.endswith("The reports: https://example.org/1\n")
         assert len(body.encode()) < 65_536
         assert ("\u00e9" in body) == ("1" in statuses)
+
+
+def test_what_may_comment_runs_nothing_of_the_pull_request(workflows):
+    (job,) = workflows["comment.yml"]["jobs"].values()
+    assert job["permissions"] == {"pull-requests": "write"}
+    assert "pull_request_target" not in str(workflows.values())
+    used = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+    assert used == ["actions/download-artifact"]
+
+
+@needs_bash
+@pytest.mark.parametrize(("there", "method"), [("", "POST"), ("17\n18\n", "PATCH")])
+def test_one_comment_is_made_or_brought_up_to_date(scripts, workflows, there, method):
+    (scripts.folder / "report").mkdir()
+    body = f"{report.marker('latest')}\n$(touch ran) `touch ran`\n"
+    (scripts.folder / "report" / "comment.md").write_text(body, encoding="utf-8")
+    scripts.tool("gh", there)
+    assert scripts.step(workflows["comment.yml"]).returncode == 0
+    asked, told = scripts.calls
+    assert asked[:3] == ["api", "--paginate", "repos/me/mine/issues/5/comments?per_page=100"]
+    assert told[-1] == "body=@report/comment.md"
+    assert told[3] == method
+    assert told[4] == ("repos/me/mine/issues/comments/17" if there else "repos/me/mine/issues/5/comments")
+    assert not (scripts.folder / "ran").exists()
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    "body", ["hello\n", f"{report.marker('x')}\n" + "a" * 70_000, f"x{report.marker('x')}\n", None]
+)
+def test_what_is_no_comment_of_ours_is_not_posted(scripts, workflows, tmp_path, body):
+    (scripts.folder / "report").mkdir()
+    if body is None:
+        (tmp_path / "secret").write_text(report.marker("x"), encoding="utf-8")
+        (scripts.folder / "report" / "comment.md").symlink_to(tmp_path / "secret")
+    else:
+        (scripts.folder / "report" / "comment.md").write_text(body, encoding="utf-8")
+    scripts.tool("gh")
+    assert scripts.step(workflows["comment.yml"]).returncode == 1
+    assert not scripts.log.exists()
+
+
+OURS = "cross-entropy-conformance/cross-entropy-conformance/"
+
+
+def test_what_the_documentation_shows_uses_what_there_is(shown, checkout, github):
+    assert len(shown) == 4
+    for name, workflow in shown:
+        for job in workflow["jobs"].values():
+            (used,) = [one for one in [job, *job.get("steps", [])] if one.get("uses", "").startswith(OURS)]
+            path = used["uses"].removeprefix(OURS).partition("@")[0]
+            file = checkout / path if path.endswith(".yml") else checkout / path / "action.yml"
+            said = read(file)
+            inputs = said["on"]["workflow_call"]["inputs"] if "on" in said else said["inputs"]
+            assert set(used.get("with", {})) <= set(inputs), name
+            granted = job["permissions"]
+            for asked in (one["permissions"] for one in said.get("jobs", {}).values()):
+                assert asked.items() <= granted.items(), f"{name}: GitHub starts no workflow that asks for more"
+            if used.get("with", {}).get("sarif") == "true":
+                assert granted["security-events"] == "write"
+
+
+def test_the_template_may_only_read_and_expands_no_text(template):
+    assert template["permissions"] == {}
+    assert [job["permissions"] for job in template["jobs"].values()] == [{"contents": "read"}]
+    assert set(template["on"]) == {"pull_request"}
+    for step in steps_of(template):
+        assert "${{" not in step.get("run", "")
+        assert step.get("with", {}).get("persist-credentials", "false") == "false"
+    before = next(step["with"] for step in steps_of(template) if step.get("with", {}).get("path") == "before")
+    assert before["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+@needs_bash
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scripts, template, status):
+    (step,) = [step for step in steps_of(template) if step.get("name") == "Audit the upgrade"]
+    scripts.tool("conformance", status=status)
+    if status < 2:
+        (scripts.folder / "audit").mkdir()
+        (scripts.folder / "audit" / "audit.md").write_text("# From here to there\n", encoding="utf-8")
+    variables = {**step["env"], "GITHUB_STEP_SUMMARY": str(scripts.folder / "summary")}
+    path = os.pathsep.join([str(scripts.tools), os.environ["PATH"]])
+    ended = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=scripts.folder,
+        env={**os.environ, **variables, "PATH": path},
+        check=False,
+    )
+    assert ended.returncode == status
+    file = step["env"]["FILE"]
+    assert scripts.calls == [["audit", f"before/{file}", f"after/{file}", "--report", "audit", "--fail-on", "change"]]
+    assert template["on"]["pull_request"]["paths"] == [file]
+    if status < 2:
+        assert (scripts.folder / "summary").read_text(encoding="utf-8") == "# From here to there\n"
+
+
+def test_the_tests_run_on_three_versions_of_python_and_three_systems(workflows):
+    matrix = workflows["check.yml"]["jobs"]["tests"]["strategy"]["matrix"]
+    jobs = [(system, python) for system in matrix["os"] for python in matrix["python"]]
+    jobs += [(one["os"], one["python"]) for one in matrix["include"]]
+    assert len(jobs) == 5
+    assert {python for _, python in jobs} == {"3.11", "3.12", "3.13"}
+    assert {system.partition("-")[0] for system, _ in jobs} == {"ubuntu", "macos", "windows"}

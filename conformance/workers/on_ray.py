@@ -534,7 +534,9 @@ class LocalRay:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         try:
-            self._process = self._start(bare_environment(self._folder), cpus)
+            self.python = bare_environment(self._folder)
+            """What nodes on this machine run in."""
+            self._process = self._start(self.python, cpus)
             self.address = self._told()
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)

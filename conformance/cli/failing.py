@@ -1,0 +1,63 @@
+"""What makes a run fail, and where the cases stand that it is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from conformance import audit
+from conformance.audit.alignment import records
+from conformance.case import Case
+from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
+from conformance.suite import COLUMNS, Row
+
+_RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
+
+
+def failures(rows: Iterable[Row], check: audit.Check | None) -> Iterator[Failure]:
+    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse."""
+    if check is not None:
+        for changed in records(check.failures):
+            row = _row_of(changed)
+            rule = _RULES.get(changed["reason"]) or (row["status"] if row["status"] in RULES else "changed")
+            yield Failure(rule, row, f"{changed['reason']} against the baseline: {changed['what']}")
+        return
+    for row in rows:
+        if row["expected"] in ("unexpected", "stale"):
+            yield Failure("stale" if row["expected"] == "stale" else row["status"], row, row["explanation"])
+
+
+def _row_of(changed: Row) -> Row:
+    """The row of the run that a line of `audit.changes` is about, or of the baseline where it has vanished."""
+    side = "new" if changed["new_version"] else "old"
+    return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
+
+
+def in_checkout(path: str) -> str:
+    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
+
+    path: as the user would type it.
+    """
+    if not path:
+        return ""
+    absolute = Path(path).resolve()
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
+
+
+def places(cases: Sequence[Case]) -> Callable[[str], Place]:
+    """Where a case stands, by its id; one that there is no file of, where its id says."""
+    known = {case.id: case for case in cases}
+
+    def place(name: str) -> Place:
+        case = known.get(name)
+        if case is not None and (file := in_checkout(case.path)):
+            return Place(CHECKOUT, file, case.line)
+        suffix = PurePosixPath(case.path).suffix if case is not None else ""
+        return Place(ELSEWHERE, f"{name.rpartition('/')[0]}{suffix or '.yaml'}", case.line if case is not None else 0)
+
+    return place
+
+
+__all__ = ["failures", "in_checkout", "places"]

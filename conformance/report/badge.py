@@ -1,0 +1,35 @@
+"""A badge, as shields.io reads it from an address: https://shields.io/badges/endpoint-badge."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from conformance.report.run import RunInfo
+
+
+def badge(results: pd.DataFrame, run: RunInfo) -> str:
+    """`cross-entropy | 526 cases, nothing unexpected`, as JSON; the same text for the same rows.
+
+    Numbers and fixed words only: a badge stands on pages where nobody looks for what others wrote.
+    """
+    cases = results.loc[results["case"] != "", "case"].nunique()
+    unexpected = int(results["expected"].isin(["unexpected", "stale"]).sum())
+    if not run.complete(len(results)):
+        message, colour = "incomplete", "lightgrey"
+    elif unexpected:
+        message, colour = f"{_counted(cases, 'case')}, {_counted(unexpected, 'answer')} unexpected", "red"
+    elif cases:
+        message, colour = f"{_counted(cases, 'case')}, nothing unexpected", "brightgreen"
+    else:
+        message, colour = "nothing asked", "lightgrey"
+    facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}
+    return json.dumps(facts, indent=2) + "\n"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+__all__ = ["badge"]

@@ -1,0 +1,197 @@
+"""What makes a run fail as SARIF 2.1.0, which code scanning shows beside the case in its file.
+
+One result per row.  A rule is what is wrong with a row; what the run itself could not do is no result but a
+notification.  Texts of others are plain messages: no link, no placeholder, of bounded length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+from conformance import __version__
+from conformance.printing import printable
+from conformance.suite import Row, id_of
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"
+CHECKOUT, ELSEWHERE = "%SRCROOT%", "CASES"
+"""What a file's path starts from: the checkout, or a folder of cases that lies elsewhere."""
+MOST = 5000
+"""Results of one file; code scanning shows no more."""
+LONG, LONGEST = 1000, 4000
+"""Characters of a message, and of a reproducer."""
+FINGERPRINT = "conformance/v1"
+Level = Literal["error", "warning"]
+
+
+class Rule(NamedTuple):
+    """What can be wrong with a row: how much it matters, in a phrase, and in a sentence with what to do."""
+
+    level: Level
+    short: str
+    full: str
+
+
+RULES = {
+    "disagrees": Rule(
+        "error",
+        "Neither the definition nor what the function documents",
+        "What a function returns is neither within budget of the definition nor of a convention that it documents. "
+        "`conformance explain CASE` says what it does instead; what is a known bug belongs into the ledger.",
+    ),
+    "crashed": Rule(
+        "error",
+        "The process died",
+        "The call ended its process. The reproducer does it again; what is a known bug belongs into the ledger.",
+    ),
+    "timed_out": Rule(
+        "error",
+        "The call did not return",
+        "The call was still running when its time was over. `--timeout` gives it more.",
+    ),
+    "stale": Rule(
+        "warning",
+        "The ledger knows a discrepancy that is gone",
+        "A function is right where the ledger has it as wrong. End the entry's versions where it was put right.",
+    ),
+    "vanished": Rule(
+        "error",
+        "The baseline has it, and this run does not",
+        "A case, a function or its support is gone. Where that is meant, `conformance accept` makes a new baseline.",
+    ),
+    "changed": Rule(
+        "error",
+        "Another status or convention than in the baseline",
+        "A function answers by another convention, or as another status. Where that is meant, `conformance accept` "
+        "makes a new baseline.",
+    ),
+    "drifted": Rule(
+        "warning",
+        "Right, and less accurate than in the baseline",
+        "The error of an answer grew past its ratchet, and is still within budget. Where that is meant, `conformance "
+        "accept` makes a new baseline.",
+    ),
+}
+"""What can be wrong, by the id of its rule."""
+
+
+class Failure(NamedTuple):
+    """A row that makes a run fail, by one of `RULES`; why: one sentence."""
+
+    rule: str
+    row: Row
+    why: str
+
+
+class Place(NamedTuple):
+    """Where a case stands.  base: CHECKOUT or ELSEWHERE.  line: from 1, 0 where it is not known."""
+
+    base: str
+    path: str
+    line: int
+
+
+def sarif(
+    failures: Iterable[Failure], place: Callable[[str], Place], notes: Sequence[str] = (), most: int = MOST
+) -> str:
+    """A run as SARIF: the same text for the same failures, whenever and wherever it was made.
+
+    place: of a case's id.  notes: what the run could not do, a sentence each; a run without any was successful.
+    """
+    found = list(failures)
+    told = [{"level": "error", "message": _message(note)} for note in notes]
+    if len(found) > most:
+        text = f"{len(found) - most} results more are in the report"
+        told.append({"level": "note", "message": _message(text)})
+    names = list(RULES)
+    run = {
+        "tool": {
+            "driver": {
+                "name": "cross-entropy-conformance",
+                "semanticVersion": __version__,
+                "informationUri": HOME,
+                "rules": [_rule(name, rule) for name, rule in RULES.items()],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "invocations": [{"executionSuccessful": not notes, "toolExecutionNotifications": told}],
+        "originalUriBaseIds": {
+            CHECKOUT: {"description": {"text": "The root of the repository."}},
+            ELSEWHERE: {"description": {"text": "A folder of cases that is not in the repository."}},
+        },
+        "results": [_result(failure, place(failure.row["case"]), names) for failure in found[:most]],
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, allow_nan=False) + "\n"
+
+
+def fingerprint(row: Mapping[str, Any]) -> str:
+    """What tells a row from every other, whatever its answer is and wherever its case stands."""
+    names = ("case", "function", "dtype", "reduction", "quantity")
+    return hashlib.sha256("\n".join(str(row[name]) for name in names).encode()).hexdigest()[:32]
+
+
+def _rule(name: str, rule: Rule) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": "".join(word.capitalize() for word in name.split("_")),
+        "shortDescription": {"text": rule.short},
+        "fullDescription": {"text": rule.full},
+        "help": {"text": rule.full, "markdown": rule.full},
+        "helpUri": f"{HOME}#read-a-verdict",
+        "defaultConfiguration": {"level": rule.level},
+    }
+
+
+def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
+    row = failure.row
+    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(place.path), "uriBaseId": place.base}}
+    if place.line:
+        physical["region"] = {"startLine": place.line}
+    return {
+        "ruleId": failure.rule,
+        "ruleIndex": names.index(failure.rule),
+        "level": RULES[failure.rule].level,
+        "message": _message(f"{id_of(row)}: {failure.why}"),
+        "locations": [
+            {
+                "physicalLocation": physical,
+                "logicalLocations": [{"fullyQualifiedName": row["case"], "kind": "member"}],
+            }
+        ],
+        # The second is the one that GitHub knows results by; made from the line, it would be one for all functions.
+        "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), fingerprint(row)),
+        "properties": {name: value for name in _TOLD if (value := _told(name, row.get(name))) is not None},
+    }
+
+
+_TOLD = (
+    "framework", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "got", "want",
+    "error", "budget", "ratio", "convention", "exception", "call",
+)  # fmt: skip
+
+
+def _told(name: str, value: Any) -> Any:
+    if value is None or value == "":
+        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return _short(str(value), LONGEST if name == "call" else LONG)
+
+
+def _message(text: str) -> dict[str, str]:
+    """A plain message: braces doubled, as the format has it, and nothing that a link could be made of."""
+    short = _short(text, LONG).replace("](", "] (")
+    return {"text": short.replace("{", "{{").replace("}", "}}")}
+
+
+def _short(text: str, most: int) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+__all__ = ["CHECKOUT", "ELSEWHERE", "RULES", "Failure", "Place", "fingerprint", "sarif"]
