@@ -17,7 +17,7 @@ from conformance.docs import accuracy, commands, conventions, findings, readmes,
 from conformance.document import schema_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
-MARK = re.compile(r"^<!-- generated: ([a-z_ ]+) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- generated: ([a-z0-9_ ]+) -->$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
