@@ -258,8 +258,8 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "  how far    * x the allowed *",
             "  because    off by * budgets*",
             "  reproduce  import conformance.mutants.*",
-            '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 and none '
-            'and not gradient"',
+            '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 '
+            'and none and not gradient"',
         ]
     )
     assert "test_conformance.py:" not in result.stdout.str().partition("short test summary")[0]
