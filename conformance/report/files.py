@@ -169,7 +169,9 @@ def _csv(table: pd.DataFrame) -> bytes:
     import pyarrow.compute as pc
 
     lines = pc.binary_join_element_wise(*(_cells(table[name]) for name in table.columns), _cell(","))
-    return "\n".join([",".join(table.columns), *lines.to_pylist(), ""]).encode()
+    ended = pc.binary_join_element_wise(lines, _cell(""), _cell("\n"))
+    size = pc.sum(pc.binary_length(ended)).as_py() or 0
+    return f"{','.join(table.columns)}\n".encode() + memoryview(ended.buffers()[2] or b"")[:size]
 
 
 def _cells(column: pd.Series) -> Any:
