@@ -292,6 +292,10 @@ class Page:
     def all(self, selector):
         return self.browser.find_elements("css selector", selector)
 
+    def texts(self, selector):
+        """At once, so that none of the elements is drawn again in between."""
+        return self.run("return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText)", selector)
+
     def one(self, selector):
         (found,) = self.all(selector)
         return found
@@ -309,11 +313,12 @@ class Page:
 
     @property
     def count(self):
-        return self.one("#count").text
+        (count,) = self.texts("#count")
+        return count
 
     @property
     def cases(self):
-        return [cell.text for cell in self.all("#grid .body .case")]
+        return self.texts("#grid .body .case")
 
     @property
     def complaints(self):
@@ -346,6 +351,7 @@ def test_the_matrix_counts_rows_by_family_and_function_and_leads_to_them(chromiu
     found = Page(chromium, small)
     assert found.one('[aria-label="keras.B, categorical/a (gradient): agrees 1"]')
     found.one('[aria-label="torch.A, binary/b: disagrees 2; unexpected 1"]').click()
+    found.wait("return document.getElementById('grid')")
     assert sorted(found.cases) == ["binary/b/lost", "binary/b/wrong"]
 
 
