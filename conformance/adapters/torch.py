@@ -99,7 +99,9 @@ def literal(tensor: Tensor) -> str:
 
 def array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
-    return result.detach().cpu().double().numpy(), name
+    found = result.detach().cpu()
+    wide = found if name == "float64" else found.float()  # on the way to float64, half as long for the narrow dtypes
+    return wide.double().numpy(), name
 
 
 def gradient(of: Callable[[Any], Any], at: Any) -> Any:

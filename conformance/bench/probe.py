@@ -229,8 +229,9 @@ def swept(*functions: str) -> Result:
         if family.dtype in NARROW:
             yield chunk_of(family, np.arange(last).astype(np.uint16))
         else:
-            for start in range(0, last - CHUNK, last // SLICES):
-                yield Chunk(family, np.arange(start, start + CHUNK, dtype=np.uint32))
+            step = CHUNK[family.given]
+            for start in range(0, last - step, last // SLICES):
+                yield Chunk(family, np.arange(start, start + step, dtype=np.uint32))
 
     jobs, _ = plan(installed()[0], lambda name: name in functions, Wish(dtypes=("float16", "bfloat16", "float32")))
     taken = []

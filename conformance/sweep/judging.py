@@ -98,9 +98,9 @@ class Subject:
     def flat(self) -> bool:
         return self.family.loss == "binary" and 2 not in self.function.ranks["binary"]
 
-    def problem(self, x: Array, label: Array) -> Problem:
-        """What is handed over for x [n] with labels [n]."""
-        return self.family.problem(x, label, "sum" if self.one_by_one else "none", self.flat)
+    def problem(self, x: Array, label: Array, targets: Array | None = None) -> Problem:
+        """What is handed over for x [n] with labels [n].  targets: of these labels, where they are at hand."""
+        return self.family.problem(x, label, "sum" if self.one_by_one else "none", self.flat, targets)
 
     def shape(self, count: int) -> tuple[int, ...]:
         """Of the losses of `count` inputs, as the function documents them."""
@@ -147,10 +147,15 @@ class Failed:
     why: str
 
 
-def ask(subject: Subject, x: Array, label: Array, performer: Performer = perform) -> Losses | Failed:
-    """The losses of x [n] with labels [n], or what is to be said where there are none; raises LoweringError."""
+def ask(
+    subject: Subject, x: Array, label: Array, performer: Performer = perform, targets: Array | None = None
+) -> Losses | Failed:
+    """The losses of x [n] with labels [n], or what is to be said where there are none; raises LoweringError.
+
+    targets: of these labels, where they are at hand.
+    """
     if not subject.one_by_one:
-        return _held(subject, x, label, _outcome(subject, x, label, performer))
+        return _held(subject, x, label, _outcome(subject, x, label, performer, targets))
     found = []
     for at in range(len(x)):
         one = (x[at : at + 1], label[at : at + 1])
@@ -161,8 +166,8 @@ def ask(subject: Subject, x: Array, label: Array, performer: Performer = perform
     return Losses(np.concatenate([one.values for one in found]), found[0].dtype)
 
 
-def _outcome(subject: Subject, x: Array, label: Array, performer: Performer) -> Outcome:
-    problem = subject.problem(x, label)
+def _outcome(subject: Subject, x: Array, label: Array, performer: Performer, targets: Array | None = None) -> Outcome:
+    problem = subject.problem(x, label, targets)
     return performer(subject.framework, lowered(subject.function, problem), described(subject.function, problem))
 
 
@@ -187,7 +192,8 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
     tallies: Tallies = defaultdict(Tally)
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
-    asked = ask(subject, x, _labels(subject, len(x) // len(subject.labels)), performer)
+    labels, targets = _labels(subject, len(x) // len(subject.labels))
+    asked = ask(subject, x, labels, performer, targets)
     for place, (sign, label) in enumerate(variants):
         if isinstance(asked, Losses):
             here = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
@@ -200,9 +206,10 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
 
 
 @lru_cache(maxsize=8)
-def _labels(subject: Subject, each: int) -> npt.NDArray[np.int64]:
-    """All labels of a subject, and of no other: they are handed over, and a faulty function may change them."""
-    return np.repeat(np.array(subject.labels), each)
+def _labels(subject: Subject, each: int) -> tuple[Array, Array]:
+    """The labels of a subject, and their targets; of no other, for a faulty function may change what it is handed."""
+    label = np.repeat(np.array(subject.labels), each)
+    return label, subject.family.targets(label)
 
 
 def _one_half_at_a_time(
@@ -271,10 +278,14 @@ class Comparer:
         """Add the losses [n] to the tallies of the chunk's bands."""
         answer = self.chunk.answer(self.sign, self.label, DEFINITION, self.subject.documented)
         with np.errstate(all="ignore"):
-            held = _Held.of(got, answer)
-            starts = [where.start for _, where in self.chunk.bands]
-            over = np.maximum.reduceat(held.ratio, starts).tolist()
-            far = np.maximum.reduceat(held.ulps, starts).tolist()
+            if answer.low is None and bool((got == answer.want).all()):
+                held = _Held(np.zeros(len(got)), np.zeros(len(got)), answer.want)
+                over = far = [0.0] * len(self.chunk.bands)
+            else:
+                held = _Held.of(got, answer)
+                starts = [where.start for _, where in self.chunk.bands]
+                over = np.maximum.reduceat(held.ratio, starts).tolist()
+                far = np.maximum.reduceat(held.ulps, starts).tolist()
             for (band, where), worst, largest in zip(self.chunk.bands, over, far, strict=True):
                 tally = tallies[region(self.subject.family, self.sign, band, self.label)]
                 self._band(got[where], where, answer, held.at(where), worst, largest, tally)
@@ -294,7 +305,7 @@ class Comparer:
         for name, size, sizes in (("ratio", worst, held.ratio), ("ulps", largest, held.ulps)):
             known: Extreme | None = getattr(tally, name)
             if known is None or size >= known.size:
-                at = int(sizes.argmax())
+                at = int(sizes.argmax()) if size else 0
                 found = self._extreme(size, here.start + at, float(got[at]), float(held.want[at]))
                 if found.outdoes(known):
                     setattr(tally, name, found)

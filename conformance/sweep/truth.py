@@ -21,6 +21,7 @@ holds one against the other.  A magnitude's answer is shared by both signs and b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -39,6 +40,7 @@ from conformance.sweep.inputs import NARROW, Patterns, cut, values
 from conformance.verdict import computed, semantic
 
 Floats = npt.NDArray[np.float64]
+Means = tuple[Floats, Callable[[], Floats]]
 
 ACCURACY = 2.0**-43
 BAND = 2.0**-18
@@ -91,16 +93,22 @@ class Family:
             found[:, 0] = self.shift
         return found
 
-    def problem(self, x: Array, label: Array, reduction: Reduction = "none", flat: bool = False) -> Problem:
-        """X [n] in the dtype with labels [n] of 0 and 1 as a problem.  flat: binary predictions of shape [n]."""
+    def targets(self, label: Array) -> Array:
+        """Labels [n] of 0 and 1 as problems have them: [n], [n, 2] or [n, 1]."""
+        if self.target == "index":
+            return label
+        kind = numpy_dtype(self.dtype)
+        return np.eye(2).astype(kind)[label] if self.target == "one_hot" else label.astype(kind)[:, np.newaxis]
+
+    def problem(
+        self, x: Array, label: Array, reduction: Reduction = "none", flat: bool = False, targets: Array | None = None
+    ) -> Problem:
+        """X [n] in the dtype with labels [n] of 0 and 1 as a problem.
+
+        flat: binary predictions of shape [n].  targets: of these labels, where they are at hand.
+        """
         predictions = self.rows(x)
-        match self.target:
-            case "index":
-                labels: Array = label
-            case "one_hot":
-                labels = np.eye(2).astype(numpy_dtype(self.dtype))[label]
-            case _:
-                labels = np.arange(2).astype(numpy_dtype(self.dtype))[label][:, np.newaxis]
+        labels = self.targets(label) if targets is None else targets
         if flat and self.loss == "binary":
             predictions, labels = predictions[:, 0], labels[:, 0]
         said: dict[str, Target] = {"index": "index", "one_hot": "distribution", "binary": "binary"}
@@ -114,14 +122,26 @@ class Family:
 class Answer:
     """By magnitude: the exact loss, want + low up to the bound that the module states, and the error allowed.
 
-    unit: an ulp of the loss in the dtype; one number where all are the same.
+    What only an error is compared with is computed when there is one.
     """
 
+    dtype: str
     want: Floats
     low: Floats | None
-    allowed: Floats
-    per_allowed: Floats
-    unit: Floats
+    budget: Callable[[], Floats]
+
+    @cached_property
+    def allowed(self) -> Floats:
+        return self.budget()
+
+    @cached_property
+    def per_allowed(self) -> Floats:
+        return 1 / self.allowed
+
+    @cached_property
+    def unit(self) -> Floats:
+        """An ulp of the loss in the dtype; one number where all are the same."""
+        return units(self.want, self.dtype)
 
 
 class Chunk:
@@ -167,22 +187,15 @@ class Chunk:
             problem = family.problem(self.x(sign), np.full(len(self.patterns), label))
             exact = oracle.evaluate(problem, means)
             assert isinstance(exact, Exact), exact
-            want, allowed = exact.hi.reshape(-1), budget.allowed(problem, costs).reshape(-1)
-            return self._finished(want, exact.lo.reshape(-1), allowed)
+            allowed = budget.allowed(problem, costs).reshape(-1)
+            return Answer(family.dtype, exact.hi.reshape(-1), exact.lo.reshape(-1), lambda: allowed)
         means_of = {"logits": self._logits, "probabilities": self._probabilities}
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
-        error *= numpy_info(family.dtype)[0]
-        error += DIVISION * budget.least(family.dtype)
-        if family.given == "probabilities":
-            error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
-        return self._finished(want, None, error)
+        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()))  # not self, which holds it
 
-    def _finished(self, want: Floats, low: Floats | None, allowed: Floats) -> Answer:
-        return Answer(want, low, allowed, 1 / allowed, units(want, self.family.dtype))
+    # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
-    # In units of u, but for what an underflow loses.
-
-    def _logits(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
+    def _logits(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
         gap, tail = self._gaps(sign)
         g = ELEMENTARY[self.family.dtype]
         rightly = right(sign, label)
@@ -193,7 +206,7 @@ class Chunk:
             error += want
             if costs.cancellation == "logits":
                 error += gap
-            return want, error
+            return want, lambda: error
         e = np.exp(-gap)
         error = tail * g
         error += e * gap / (1 + e)
@@ -204,7 +217,7 @@ class Chunk:
         if costs.cancellation == "logits":
             z = np.abs(self.family.rows(self.x(sign)).astype(np.float64))
             error += z[:, int(sign > 0)] + z[:, label]
-        return want, error
+        return want, lambda: error
 
     @property
     def _products(self) -> float:
@@ -221,7 +234,7 @@ class Chunk:
     def _gap(self) -> tuple[Floats, Floats]:
         return _of_gap(self.magnitudes.astype(np.float64))
 
-    def _probabilities(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
+    def _probabilities(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
         x = self.family.rows(self.x(sign)).astype(np.float64)
         g = ELEMENTARY[self.family.dtype]
         if self.family.loss == "binary":
@@ -229,8 +242,7 @@ class Chunk:
             want = -np.log(p) if label else -np.log1p(-p)
             if means.log_floor is not None:
                 want = np.minimum(want, -means.log_floor)
-            error = want * (g + 2)
-            return want, error if label else error + (p > 0)
+            return want, lambda: want * (g + 2) + (0 if label else p > 0)
         want = _renormalised(x, label, means, clip_ends(self.family.dtype, means))
         p = x / _both(x)[:, np.newaxis] if costs.renormalise == "before_clip" else x
         p = p if (ends := clip_ends(self.family.dtype, costs)) is None else np.clip(p, *ends)
@@ -241,12 +253,23 @@ class Chunk:
         if costs.renormalise == "after_clip":
             spent = _both(np.where(p > 0, p * g * minus_log, 0.0))
             error += _softmax_error(-minus_log, label, g) + 1 + spent
-        return want, error + (1 + self._products) * minus_log[:, label]
+        error += (1 + self._products) * minus_log[:, label]
+        return want, lambda: error
 
-    def _logarithms(self, sign: int, label: int, means: Convention, costs: Convention) -> tuple[Floats, Floats]:
+    def _logarithms(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
         x = self.magnitudes.astype(np.float64)
-        error = x * (1 + self._products)
-        return np.negative(x, out=x) if sign > 0 else x, error
+        want = np.negative(x, out=x) if sign > 0 else x
+        products = 1 + self._products
+        return want, lambda: np.abs(want) * products
+
+
+def _allowed(family: Family, want: Floats, error: Floats) -> Floats:
+    """Budgets from errors in units of u."""
+    allowed = error * numpy_info(family.dtype)[0]
+    allowed += DIVISION * budget.least(family.dtype)
+    if family.given == "probabilities":
+        allowed = np.where(np.isfinite(allowed) & np.isfinite(want), allowed, 0.0)
+    return allowed
 
 
 def right(sign: int, label: int) -> bool:
