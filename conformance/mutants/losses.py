@@ -353,7 +353,7 @@ class Binary(Loss):
 
     def shares(self, y: Array) -> tuple[Array, Array]:
         """What -log p and -log(1 - p) are multiplied by."""
-        return y if self.positive_weight is None else y * self.positive_weight, 1 - y
+        return y if self.positive_weight is None else times(y, self.positive_weight), 1 - y
 
     def of_logits(self, z: Array, on: Array, off: Array) -> Array:
         """The derivatives of -on log sigmoid(z) - off log sigmoid(-z)."""

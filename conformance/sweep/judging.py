@@ -357,15 +357,15 @@ class Comparer:
     ) -> None:
         """Nan and infinities by the rules of `verdict.compare`, and by the oracle what float64 cannot decide."""
         where = index if where is None else where
-        special = ~np.isfinite(got) | ~np.isfinite(held.want)
-        if special.any():
+        if not math.isfinite(held.ratio.max(initial=0.0)):  # else every loss is a number, and some error is allowed
+            special = ~np.isfinite(got) | ~np.isfinite(held.want)
             largest = numpy_info(self.returned)[3]
             beyond = np.isinf(got) & (np.abs(held.want) + answer.allowed[where] > largest)
             same = (np.isnan(got) & np.isnan(held.want)) | (got == held.want)
             same |= beyond & (np.sign(got) == np.sign(held.want))
             for sizes in (held.ratio, held.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]
-        held.ratio[np.isnan(held.ratio)] = 0.0  # no error, where none is allowed
+            held.ratio[np.isnan(held.ratio)] = 0.0  # no error, where none is allowed
         for place in np.flatnonzero(np.abs(held.ratio - 1) <= BAND).tolist():
             at = self.chunk.x(self.sign)[index][place : place + 1]
             exact = certified(self.subject, at, self.label, part)

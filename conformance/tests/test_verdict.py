@@ -334,7 +334,8 @@ SMOOTHED = case(
 )  # fmt: skip
 
 
-def test_it_prints_all_that_is_needed_to_understand_a_failure():
+def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where `cases` is not the folder of the shipped ones
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, "none")
     text = str(assessment)
     lines = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in text.splitlines()[1:]}
@@ -349,7 +350,8 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure():
     path = "conformance.mutants.faulty.smoothing"
     start = f"import {path}; import numpy as np; {path}.DropsSmoothing(given="
     assert lines["reproduce"].startswith(start)
-    assert lines["again"] == 'pytest -k "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"'
+    asked = "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"
+    assert lines["again"] == f'pytest --cases cases -k "{asked}"'
 
 
 def test_it_prints_a_line_that_pytest_takes_again():
