@@ -37,7 +37,8 @@ WARMING, DRAWN = 100, 2000
 """Cases before the time of a search counts, and cases whose drawing is timed."""
 SLICES = 40
 """Chunks of float32 that stand for all in a sweep."""
-ROUNDS = 3
+ROUNDS, NARROW_ROUNDS = 3, 30
+"""How often a sweep is timed; that of a narrow dtype is one call, and takes a millisecond."""
 PROCESSES = 2
 """Beside this one, in an exhaustive sweep."""
 LARGE_BYTES = 200 * 2**20
@@ -238,7 +239,7 @@ def swept(*functions: str) -> Result:
     for subject in (job.subject for job in jobs):
         sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
         rounds = []
-        for _ in range(ROUNDS):
+        for _ in range(NARROW_ROUNDS if subject.family.dtype in NARROW else ROUNDS):
             watch = Stopwatch(time.process_time)
             began, inputs = time.process_time(), 0
             for chunk in chunks(subject):
