@@ -7,6 +7,7 @@ accounts for, 2 usage.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -58,11 +59,15 @@ def main() -> None:
             app()
         except UserError as error:
             err.print(escape(str(error)), soft_wrap=True)
-            wrong = (
-                error.errors if isinstance(error, CaseErrors) else [error] if isinstance(error, CaseFileError) else []
-            )
-            github.tell(github.complaints(wrong), aside=True)
+            github.tell(github.complaints(_in_files(error)), aside=True)
             sys.exit(USAGE)
+
+
+def _in_files(error: UserError) -> Sequence[CaseFileError]:
+    """What is wrong with files, where that is what the error is about."""
+    if isinstance(error, CaseErrors):
+        return error.errors
+    return [error] if isinstance(error, CaseFileError) else []
 
 
 def _version(asked: bool) -> None:

@@ -65,7 +65,6 @@ def audit(
     ] = Path("reports/audit"),
     fail_on: Annotated[
         Level,
-        as_machine,
         typer.Option(
             "--fail-on",
             help="Exit with 1 on this or worse that no adapter documents; from change on also where a signature "

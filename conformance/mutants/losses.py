@@ -262,10 +262,8 @@ class Categorical(Loss):
         return (1 - e) * q + e / q.dtype.type(q.shape[-1]) if self.smoothing else q
 
     def parts(self, q: Array) -> Array:
-        """Targets times class weights; a class without a share counts nothing, whatever its weight is."""
-        if self.class_weights is None:
-            return q
-        return np.asarray(np.where(q == 0, 0, q * self.class_weights))
+        """Targets times class weights."""
+        return q if self.class_weights is None else share(q, self.class_weights)
 
     def logs(self, x: Array) -> Array:
         if self.given == "logits":
@@ -353,7 +351,7 @@ class Binary(Loss):
 
     def shares(self, y: Array) -> tuple[Array, Array]:
         """What -log p and -log(1 - p) are multiplied by."""
-        return y if self.positive_weight is None else times(y, self.positive_weight), 1 - y
+        return y if self.positive_weight is None else share(y, self.positive_weight), 1 - y
 
     def of_logits(self, z: Array, on: Array, off: Array) -> Array:
         """The derivatives of -on log sigmoid(z) - off log sigmoid(-z)."""
@@ -374,6 +372,11 @@ def wide(dtype: Any) -> Any:
 def refuse(wrong: Any, why: str) -> None:
     if wrong:
         raise ValueError(why)
+
+
+def share(q: Array, weights: Array) -> Array:
+    """Targets times weights; what has no share counts nothing, whatever its weight is."""
+    return np.asarray(np.where(q == 0, 0, q * weights))
 
 
 def times(a: Array, b: Array) -> Array:

@@ -115,12 +115,11 @@ class Job:
     def tallies(self, unit: int, performer: Performer = perform) -> Tallies:
         """Ask a unit; the first asks what lies outside the bands, too."""
         found: Tallies = sweep_outside(self.subject, performer) if unit == 0 and not self.subject.family.shift else {}
-        for place, patterns in enumerate(self.patterns(unit)):
+        asking = performer
+        for patterns in self.patterns(unit):
             chunk = Chunk(self.subject.family, patterns) if self.spread else chunk_of(self.subject.family, patterns)
-            asking = (
-                performer if place == 0 else partial(performer, copied=False)
-            )  # what breaks its input, breaks the first
             _add(found, sweep_chunk(self.subject, chunk, asking))
+            asking = partial(performer, copied=False)  # what changes its arguments in place has done so by now
         return found
 
 
