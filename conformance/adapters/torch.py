@@ -101,7 +101,7 @@ def array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
     found = result.detach().cpu()
     wide = found if name == "float64" else found.float()  # on the way to float64, half as long for the narrow dtypes
-    return wide.double().numpy(), name
+    return wide.numpy().astype(np.float64, copy=False), name
 
 
 def gradient(of: Callable[[Any], Any], at: Any) -> Any:

@@ -28,7 +28,7 @@ from conformance.outcome import Outcome, Returned
 from conformance.registry import Installed, rule_for
 from conformance.rows import rows
 from conformance.sweep.inputs import NARROW, outside
-from conformance.sweep.tally import Extreme, Tally, add_ulps
+from conformance.sweep.tally import Extreme, Tally, add, add_ulps
 from conformance.sweep.truth import BAND, Answer, Chunk, Family
 from conformance.verdict import FAILING, Status, Verdict, judge, semantic
 
@@ -241,8 +241,8 @@ class _Held:
     want: Floats
 
     @classmethod
-    def of(cls, got: Floats, answer: Answer, where: Any = slice(None)) -> _Held:
-        """Losses against an answer, or against some of it."""
+    def of(cls, got: Floats, answer: Answer, where: Any) -> _Held:
+        """Losses against some of an answer."""
         want = answer.want[where]
         error = got - want
         if answer.low is not None:
@@ -252,8 +252,11 @@ class _Held:
         error /= _taken(answer.unit, where)
         return cls(ratio, error, want)
 
-    def at(self, where: slice) -> _Held:
-        return _Held(self.ratio[where], self.ulps[where], self.want[where])
+    @classmethod
+    def exact(cls, got: Floats) -> _Held:
+        """Losses that are the exact ones."""
+        none = np.broadcast_to(np.float64(0), len(got))
+        return cls(none, none, got)
 
     def put(self, into: Indices, found: _Held, which: npt.NDArray[np.bool_]) -> None:
         """Replace some by some of what was found against another answer."""
@@ -261,10 +264,6 @@ class _Held:
             self.ratio, self.ulps, self.want = found.ratio, found.ulps, found.want.copy()
             return
         self.ratio[into], self.ulps[into], self.want[into] = found.ratio[which], found.ulps[which], found.want[which]
-
-
-def _equal(a: Floats, b: Floats) -> bool:
-    return bool((a == b).all())
 
 
 def _taken(values: Floats, where: Any) -> Floats:
@@ -281,43 +280,48 @@ class Comparer:
     def compare(self, got: Floats, tallies: Tallies) -> None:
         """Add the losses [n] to the tallies of the chunk's bands."""
         answer = self.chunk.answer(self.sign, self.label, DEFINITION, self.subject.documented)
+        starts = [where.start for _, where in self.chunk.bands]
         with np.errstate(all="ignore"):
-            if answer.low is None and _equal(got[::FEW], answer.want[::FEW]) and _equal(got, answer.want):
-                held = _Held(np.zeros(len(got)), np.zeros(len(got)), answer.want)
-                over = far = [0.0] * len(self.chunk.bands)
-            else:
-                held = _Held.of(got, answer)
-                starts = [where.start for _, where in self.chunk.bands]
-                over = np.maximum.reduceat(held.ratio, starts).tolist()
-                far = np.maximum.reduceat(held.ulps, starts).tolist()
-            for (band, where), worst, largest in zip(self.chunk.bands, over, far, strict=True):
-                tally = tallies[region(self.subject.family, self.sign, band, self.label)]
-                self._band(got[where], where, answer, held.at(where), worst, largest, tally)
+            rounded = np.logical_and.reduceat(got == answer.rounded, starts).tolist()
+            for (band, where), alike in zip(self.chunk.bands, rounded, strict=True):
+                found = self._rounding(where, answer) if alike else self._band(got[where], where, answer)
+                add(tallies, region(self.subject.family, self.sign, band, self.label), found)
 
-    def _band(
-        self, got: Floats, here: slice, answer: Answer, held: _Held, worst: float, largest: float, tally: Tally
-    ) -> None:
-        """Add one band.  worst, largest: the largest of its errors, in budgets and in ulps, as they are held."""
+    def _rounding(self, here: slice, answer: Answer) -> Tally:
+        """What a band is to a function that returns the exact losses, rounded; found once where that agrees."""
+        known = answer.roundings.get(here.start)
+        if known is None:
+            got = answer.rounded[here]
+            known = self._band(got, here, answer, _Held.exact(got) if answer.is_exact(here) else None)
+            if any(status != "agrees" for status, _ in known.said):
+                return known
+            answer.roundings[here.start] = known = known.copy(self.sign)
+        return known.copy(self.sign)
+
+    def _band(self, got: Floats, here: slice, answer: Answer, held: _Held | None = None) -> Tally:
+        """What a band is.  held: its losses against the answer, where that is at hand."""
+        tally = Tally()
+        held = _Held.of(got, answer, here) if held is None else held
+        worst = float(held.ratio.max())
         if worst <= 1 - BAND:  # which nan is not
             tally.say("agrees", "", len(got))
         else:
-            held = _Held(held.ratio, held.ulps, held.want.copy())
+            held.want = held.want.copy()
             self._settle(got, here, DEFINITION, answer, held)
             self._explained(got, here, held, tally)
-            worst, largest = float(held.ratio.max()), float(held.ulps.max())
+            worst = float(held.ratio.max())
+        largest = float(held.ulps.max())
         add_ulps(tally.histogram, held.ulps, largest)
-        for name, size, sizes in (("ratio", worst, held.ratio), ("ulps", largest, held.ulps)):
-            known: Extreme | None = getattr(tally, name)
-            if known is None or size >= known.size:
-                at = int(sizes.argmax()) if size else 0
-                found = self._extreme(size, here.start + at, float(got[at]), float(held.want[at]))
-                if found.outdoes(known):
-                    setattr(tally, name, found)
+        tally.ratio = self._extreme(worst, held.ratio, got, here, held)
+        tally.ulps = self._extreme(largest, held.ulps, got, here, held)
+        return tally
 
-    def _extreme(self, size: float, place: int, got: float, want: float) -> Extreme:
-        pattern = int(self.chunk.patterns[place])
-        x = float(self.chunk.magnitudes[place])
-        return Extreme(size, pattern, (x * self.sign).hex(), got, want)
+    def _extreme(self, size: float, sizes: Floats, got: Floats, here: slice, held: _Held) -> Extreme:
+        """The first input of a band with the largest of some errors, which is `size`."""
+        at = int(sizes.argmax()) if size else 0
+        place = here.start + at
+        x = float(self.chunk.magnitudes[place]) * self.sign
+        return Extreme(size, int(self.chunk.patterns[place]), x.hex(), float(got[at]) + 0.0, float(held.want[at]) + 0.0)
 
     def _explained(self, got: Floats, here: slice, held: _Held, tally: Tally) -> None:
         """Say which inputs agree, diverge and disagree; what held losses rest on is replaced where it is another."""
@@ -361,7 +365,8 @@ class Comparer:
     ) -> None:
         """Nan and infinities by the rules of `verdict.compare`, and by the oracle what float64 cannot decide."""
         where = index if where is None else where
-        if not math.isfinite(held.ratio.max(initial=0.0)):  # else every loss is a number, and some error is allowed
+        worst = float(held.ratio.max(initial=0.0))
+        if not math.isfinite(worst):  # else every loss is a number, and some error is allowed
             special = ~np.isfinite(got) | ~np.isfinite(held.want)
             largest = numpy_info(self.returned)[3]
             beyond = np.isinf(got) & (np.abs(held.want) + answer.allowed[where] > largest)
@@ -370,7 +375,9 @@ class Comparer:
             for sizes in (held.ratio, held.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]
             held.ratio[np.isnan(held.ratio)] = 0.0  # no error, where none is allowed
-        for place in np.flatnonzero(np.abs(held.ratio - 1) <= BAND).tolist():
+        if worst < 1 - BAND:
+            return
+        for place in np.flatnonzero((held.ratio >= 1 - BAND) & (held.ratio <= 1 + BAND)).tolist():
             at = self.chunk.x(self.sign)[index][place : place + 1]
             exact = certified(self.subject, at, self.label, part)
             error = abs((float(got[place]) - float(exact.hi.item())) - float(exact.lo.item()))

@@ -30,7 +30,7 @@ from conformance.errors import UserError
 from conformance.registry import Installed
 from conformance.sweep.inputs import NARROW, UNIT, Patterns, end, few, sample
 from conformance.sweep.judging import Performer, Subject, Tallies, sweep_chunk, sweep_outside
-from conformance.sweep.tally import Tally
+from conformance.sweep.tally import Tally, add
 from conformance.sweep.truth import Chunk, Family, chunk_of
 
 CHUNK = {"logits": 1 << 16, "log_probabilities": 1 << 16, "probabilities": 1 << 14}
@@ -166,10 +166,7 @@ def _families(function: Function, wish: Wish) -> Iterator[Family]:
 
 def _add(whole: Tallies, part: Tallies) -> None:
     for name, tally in part.items():
-        if name in whole:
-            whole[name].merge(tally)
-        else:
-            whole[name] = tally
+        add(whole, name, tally)
 
 
 @dataclass

@@ -19,8 +19,12 @@ Record = dict[str, Any]
 
 BINS = 42
 """Bins of the histogram: up to 1/2 ulp, up to 1, 2, 4, ..., 2^39; then whatever is finite; then what is not."""
-LOOKED = 6
-"""Powers of two that are counted one by one before every error's exponent is taken."""
+COUNTED = 4.0
+"""Where no error is larger, each power of two is counted; else every error's exponent is taken."""
+EXPONENT = 52
+"""Bits of a float64 below its exponent."""
+HALF = 1021
+"""The exponent, as a float64 has it, of the smallest number that is less than 1/2 by no more than a half."""
 
 
 class Extreme(NamedTuple):
@@ -40,6 +44,12 @@ class Extreme(NamedTuple):
         if other is None or self.size != other.size:
             return other is None or self.size > other.size
         return (self.pattern, self.x.startswith("-")) < (other.pattern, other.x.startswith("-"))
+
+
+def _minus(extreme: Extreme | None) -> Extreme | None:
+    if extreme is None:
+        return None
+    return extreme._replace(x=extreme.x.removeprefix("-") if extreme.x[0] == "-" else f"-{extreme.x}")
 
 
 @dataclass
@@ -75,6 +85,11 @@ class Tally:
                 setattr(self, name, theirs)
         self.why = min(filter(None, (self.why, other.why)), default="")
 
+    def copy(self, sign: int = 1) -> Tally:
+        """One with the same counts and errors.  sign: -1 for that of the negative inputs."""
+        extremes = (self.ratio, self.ulps) if sign > 0 else (_minus(self.ratio), _minus(self.ulps))
+        return Tally(dict(self.said), self.histogram.copy(), *extremes, self.why)
+
     @property
     def status(self) -> Status:
         """What is said of the region as a whole: the worst of what is said of its inputs."""
@@ -104,18 +119,27 @@ class Tally:
         )
 
 
+def add(tallies: dict[str, Tally], name: str, found: Tally) -> None:
+    """Add a tally, which is the dictionary's from now on, to that of its region."""
+    if name in tallies:
+        tallies[name].merge(found)
+    else:
+        tallies[name] = found
+
+
 def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> None:
     """Count errors into a histogram.  largest: of them."""
-    left = len(ulps)
-    edge = 0.5
-    for place in range(LOOKED):
-        above = 0 if largest <= edge else int(np.count_nonzero(ulps > edge))
-        histogram[place] += left - above
-        left = above
-        if not left:
-            return
-        edge *= 2
-    beyond = ulps[ulps > edge / 2] if np.isfinite(largest) else ulps[~(ulps <= edge / 2)]
-    mantissa, exponent = np.frexp(beyond)
-    places = np.where(np.isfinite(beyond), np.clip(exponent - (mantissa == 0.5) + 1, 0, BINS - 1), BINS)
-    histogram += np.bincount(places, minlength=BINS + 1)
+    if largest <= COUNTED:
+        left, edge, place = len(ulps), 0.5, 0
+        while left:
+            above = 0 if largest <= edge else int(np.count_nonzero(ulps > edge))
+            histogram[place] += left - above
+            left, edge, place = above, edge * 2, place + 1
+        return
+    finite = ulps if np.isfinite(largest) else ulps[np.isfinite(ulps)]
+    # The exponent of the number before an error: bins end with powers of two.
+    places = finite.view(np.int64) - 1
+    places >>= EXPONENT
+    places -= HALF
+    histogram[:BINS] += np.bincount(places.clip(0, BINS - 1, out=places), minlength=BINS)
+    histogram[BINS] += len(ulps) - len(finite)

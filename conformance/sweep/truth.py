@@ -22,7 +22,7 @@ holds one against the other.  A magnitude's answer is shared by both signs and b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ from conformance.domain import numpy_info
 from conformance.oracle import Exact
 from conformance.rows import clip_ends
 from conformance.sweep.inputs import NARROW, Patterns, cut, values
+from conformance.sweep.tally import Tally
 from conformance.verdict import computed, semantic
 
 Floats = npt.NDArray[np.float64]
@@ -44,6 +45,10 @@ Means = tuple[Floats, Callable[[], Floats]]
 
 ACCURACY = 2.0**-43
 BAND = 2.0**-18
+VANISHED = 746.0
+"""exp of less than minus this is 0 in float64: it is below half of the smallest number, 2^-1074."""
+FEW = 64
+"""Losses that are looked at before all are."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ class Family:
     def labels(self) -> tuple[int, ...]:
         """Labels that x takes."""
         return (1,) if self.given == "log_probabilities" else (0, 1)
+
+    @property
+    def products(self) -> float:
+        """Products of a row beyond the first: a target that is given as a distribution multiplies."""
+        return float(self.target == "one_hot")
 
     @property
     def id(self) -> str:
@@ -122,13 +132,24 @@ class Family:
 class Answer:
     """By magnitude: the exact loss, want + low up to the bound that the module states, and the error allowed.
 
-    What only an error is compared with is computed when there is one.
+    What only an error is compared with is computed when there is one.  roundings: by first magnitude of a band, what
+    is known of losses that are `rounded`, of positive inputs, where all of them agree.
     """
 
     dtype: str
     want: Floats
     low: Floats | None
     budget: Callable[[], Floats]
+    roundings: dict[int, Tally] = field(default_factory=dict)
+
+    @cached_property
+    def rounded(self) -> Floats:
+        """The losses as the dtype has them: what most functions return for most inputs."""
+        return self.want.astype(numpy_dtype(self.dtype), copy=False).astype(np.float64, copy=False)
+
+    def is_exact(self, where: slice) -> bool:
+        """Whether the dtype has these losses without rounding them."""
+        return self.low is None and _equal(self.rounded[where], self.want[where])
 
     @cached_property
     def allowed(self) -> Floats:
@@ -162,7 +183,7 @@ class Chunk:
         return Chunk(self.family, self.patterns[index])
 
     def x(self, sign: int) -> Array:
-        return self.magnitudes if sign > 0 else -self.magnitudes
+        return _signed(self.magnitudes, sign)
 
     def answer(self, sign: int, label: int, part: Convention, documented: Convention) -> Answer:
         """What is right for x = sign * magnitude under a part of a function's documented convention."""
@@ -191,38 +212,38 @@ class Chunk:
             return Answer(family.dtype, exact.hi.reshape(-1), exact.lo.reshape(-1), lambda: allowed)
         means_of = {"logits": self._logits, "probabilities": self._probabilities}
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
-        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()))  # not self, which holds it
+        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()))
 
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
     def _logits(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
+        family, magnitudes = self.family, self.magnitudes  # not self: it holds the answer, whose budget this is
         gap, tail = self._gaps(sign)
-        g = ELEMENTARY[self.family.dtype]
+        g = ELEMENTARY[family.dtype]
         rightly = right(sign, label)
         want = tail if rightly else tail + gap
-        if self.family.loss == "binary":
-            error = tail * (2 * g)
-            error += want
-            error += want
-            if costs.cancellation == "logits":
-                error += gap
-            return want, lambda: error
-        e = np.exp(-gap)
-        error = tail * g
-        error += e * gap / (1 + e)
-        error += g + summing(2)
-        error += want * (2 + self._products)
-        if not rightly:
-            error += gap
-        if costs.cancellation == "logits":
-            z = np.abs(self.family.rows(self.x(sign)).astype(np.float64))
-            error += z[:, int(sign > 0)] + z[:, label]
-        return want, lambda: error
+        cancelled = costs.cancellation == "logits"
 
-    @property
-    def _products(self) -> float:
-        """Products of a row beyond the first: a target that is given as a distribution multiplies."""
-        return float(self.family.target == "one_hot")
+        def binary() -> Floats:
+            error = tail * (2 * g + 2)  # of which 2 is the loss's, which has the whole gap beside where it is wrong
+            if not rightly or cancelled:
+                error += gap * (2 * (not rightly) + cancelled)
+            return error
+
+        def categorical() -> Floats:
+            e = np.exp(-gap)
+            error = tail * g
+            error += e * gap / (1 + e)
+            error += g + summing(2)
+            error += want * (2 + family.products)
+            if not rightly:
+                error += gap
+            if cancelled:
+                z = np.abs(family.rows(_signed(magnitudes, sign)).astype(np.float64))
+                error += z[:, int(sign > 0)] + z[:, label]
+            return error
+
+        return want, binary if family.loss == "binary" else categorical
 
     def _gaps(self, sign: int) -> tuple[Floats, Floats]:
         if not self.family.shift:
@@ -253,23 +274,27 @@ class Chunk:
         if costs.renormalise == "after_clip":
             spent = _both(np.where(p > 0, p * g * minus_log, 0.0))
             error += _softmax_error(-minus_log, label, g) + 1 + spent
-        error += (1 + self._products) * minus_log[:, label]
+        error += (1 + self.family.products) * minus_log[:, label]
         return want, lambda: error
 
     def _logarithms(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
         x = self.magnitudes.astype(np.float64)
         want = np.negative(x, out=x) if sign > 0 else x
-        products = 1 + self._products
+        products = 1 + self.family.products
         return want, lambda: np.abs(want) * products
 
 
 def _allowed(family: Family, want: Floats, error: Floats) -> Floats:
-    """Budgets from errors in units of u."""
-    allowed = error * numpy_info(family.dtype)[0]
-    allowed += DIVISION * budget.least(family.dtype)
+    """Budgets from errors in units of u, which become them."""
+    error *= numpy_info(family.dtype)[0]
+    error += DIVISION * budget.least(family.dtype)
     if family.given == "probabilities":
-        allowed = np.where(np.isfinite(allowed) & np.isfinite(want), allowed, 0.0)
-    return allowed
+        error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
+    return error
+
+
+def _signed(magnitudes: Array, sign: int) -> Array:
+    return magnitudes if sign > 0 else -magnitudes
 
 
 def right(sign: int, label: int) -> bool:
@@ -286,6 +311,8 @@ def has_formula(family: Family, means: Convention, costs: Convention) -> bool:
 
 def _of_gap(gap: Floats) -> tuple[Floats, Floats]:
     """(|d|, log(1 + exp(-|d|)))."""
+    if len(gap) and gap.min() > VANISHED:  # where exp takes three times as long, to no avail
+        return gap, np.zeros(len(gap))
     e = np.negative(gap)
     np.exp(e, out=e)
     return gap, np.log1p(e, out=e)
@@ -320,11 +347,16 @@ def _both(x: Floats) -> Floats:
     return np.asarray(x[:, 0] + x[:, 1])
 
 
+def _equal(a: Floats, b: Floats) -> bool:
+    """Whether all are the same; most that are not show it early."""
+    return bool((a[:FEW] == b[:FEW]).all() and (a == b).all())
+
+
 def units(want: Floats, dtype: str) -> Floats:
     """An ulp of each loss once it is rounded to the dtype; one number where all are the same, 1's where not finite."""
     kind = numpy_dtype(dtype)
     if len(want) and dtype not in NARROW:
-        ends = np.spacing(np.array([want.min(), want.max()]).astype(kind)).astype(np.float64)
+        ends = np.abs(np.spacing(np.array([want.min(), want.max()]).astype(kind)).astype(np.float64))
         if ends[0] == ends[1]:
             return np.asarray(ends[:1])
     rounded = np.where(np.isfinite(want), want, 1.0).astype(kind)
