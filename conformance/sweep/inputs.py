@@ -53,9 +53,12 @@ def pattern(value: float, dtype: str) -> int:
     return int(rounded.view(_unsigned(dtype)))
 
 
-def values(patterns: Patterns, dtype: str) -> Array:
-    """The numbers that have these bit patterns."""
-    return patterns.astype(_unsigned(dtype), copy=False).view(numpy_dtype(dtype))
+def values(patterns: Patterns, dtype: str, sign: int = 1) -> Array:
+    """The numbers that have these bit patterns.  sign: -1 for their negatives."""
+    bits = patterns.astype(_unsigned(dtype), copy=False)
+    if sign < 0:
+        bits = bits | bits.dtype.type(1 << (8 * bits.itemsize - 1))
+    return bits.view(numpy_dtype(dtype))
 
 
 def _unsigned(dtype: str) -> np.dtype[Any]:

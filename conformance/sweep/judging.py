@@ -258,12 +258,19 @@ class _Held:
         none = np.broadcast_to(np.float64(0), len(got))
         return cls(none, none, got)
 
-    def put(self, into: Indices, found: _Held, which: npt.NDArray[np.bool_]) -> None:
-        """Replace some by some of what was found against another answer."""
-        if len(into) == len(self.ratio) == len(which):  # and so by all of it
+    def at(self, where: Indices) -> _Held:
+        return _Held(self.ratio[where], self.ulps[where], self.want[where])
+
+    def put(self, where: Indices | npt.NDArray[np.bool_], found: _Held) -> None:
+        """Replace some by what was found of them."""
+        self.ratio[where], self.ulps[where], self.want[where] = found.ratio, found.ulps, found.want
+
+    def take(self, which: npt.NDArray[np.bool_], found: _Held) -> None:
+        """Replace some by what was found of these and others against another answer."""
+        if which.all():
             self.ratio, self.ulps, self.want = found.ratio, found.ulps, found.want.copy()
-            return
-        self.ratio[into], self.ulps[into], self.want[into] = found.ratio[which], found.ulps[which], found.want[which]
+        elif which.any():
+            self.put(which, found.at(which))
 
 
 def _taken(values: Floats, where: Any) -> Floats:
@@ -289,14 +296,16 @@ class Comparer:
 
     def _rounding(self, here: slice, answer: Answer) -> Tally:
         """What a band is to a function that returns the exact losses, rounded; found once where that agrees."""
-        known = answer.roundings.get(here.start)
+        known = answer.roundings.get((here.start, self.sign))
         if known is None:
             got = answer.rounded[here]
-            known = self._band(got, here, answer, _Held.exact(got) if answer.is_exact(here) else None)
-            if any(status != "agrees" for status, _ in known.said):
-                return known
-            answer.roundings[here.start] = known = known.copy(self.sign)
-        return known.copy(self.sign)
+            found = self._band(got, here, answer, _Held.exact(got) if answer.is_exact(here) else None)
+            if any(status != "agrees" for status, _ in found.said):
+                return found
+            for sign, known in ((self.sign, found), (-self.sign, found.mirrored())):
+                answer.roundings[here.start, sign] = known
+            known = found
+        return known.copy()
 
     def _band(self, got: Floats, here: slice, answer: Answer, held: _Held | None = None) -> Tally:
         """What a band is.  held: its losses against the answer, where that is at hand."""
@@ -307,8 +316,7 @@ class Comparer:
             tally.say("agrees", "", len(got))
         else:
             held.want = held.want.copy()
-            self._settle(got, here, DEFINITION, answer, held)
-            self._explained(got, here, held, tally)
+            self._explain(got, here, answer, held, tally)
             worst = float(held.ratio.max())
         largest = float(held.ulps.max())
         add_ulps(tally.histogram, held.ulps, largest)
@@ -323,31 +331,45 @@ class Comparer:
         x = float(self.chunk.magnitudes[place]) * self.sign
         return Extreme(size, int(self.chunk.patterns[place]), x.hex(), float(got[at]) + 0.0, float(held.want[at]) + 0.0)
 
-    def _explained(self, got: Floats, here: slice, held: _Held, tally: Tally) -> None:
-        """Say which inputs agree, diverge and disagree; what held losses rest on is replaced where it is another."""
-        over = np.flatnonzero(~(held.ratio <= 1))
-        tally.say("agrees", "", len(got) - len(over))
-        if len(over) and self.subject.parts:
-            all_over = len(over) == len(got)  # where slices are views, and indices are copies
-            index, lost = (here, got) if all_over else (over + here.start, got[over])
-            whole = self._against(lost, index, self.subject.parts[-1][1])
-            kept = whole.ratio <= 1
-            for which in (kept, ~kept & (whole.ratio < held.ratio[over])):
-                held.put(over[which], whole, which)
-            over, left = over[~kept], over[kept]
+    def _explain(self, got: Floats, here: slice, answer: Answer, held: _Held, tally: Tally) -> None:
+        """Say which inputs of a band agree, diverge and disagree; what held losses rest on is replaced by what does."""
+        doubted = np.flatnonzero(~(held.ratio <= 1 - BAND))
+        places = doubted + here.start
+        tally.say("agrees", "", len(got) - len(doubted))
+        if len(doubted) == len(got):  # where slices are views, and indices are copies
+            self._explain_doubted(got, here, places, answer, held, tally)
+        else:
+            some = held.at(doubted)
+            self._explain_doubted(got[doubted], places, places, answer, some, tally)
+            held.put(doubted, some)
+
+    def _explain_doubted(
+        self, got: Floats, index: slice | Indices, places: Indices, answer: Answer, held: _Held, tally: Tally
+    ) -> None:
+        """The same of inputs whose errors are not clearly in budget.  index, places: where they are in the chunk."""
+        self._settle(got, index, DEFINITION, answer, held)
+        over = ~(held.ratio <= 1)
+        tally.say("agrees", "", len(got) - int(over.sum()))
+        if over.any() and self.subject.parts:
+            whole = self._against(got, index, self.subject.parts[-1][1])
+            kept = over & (whole.ratio <= 1)
+            over &= ~kept
+            held.take(kept, whole)
+            held.take(over & (whole.ratio < held.ratio), whole)
+            left = np.flatnonzero(kept)
             for name, part in self.subject.parts[:-1]:
                 if not len(left):
                     break
-                found = self._against(got[left], left + here.start, part)
+                found = self._against(got[left], places[left], part)
                 suffices = found.ratio <= 1
                 tally.say("diverges", name, int(suffices.sum()))
-                held.put(left[suffices], found, suffices)
+                held.put(left[suffices], found.at(suffices))
                 left = left[~suffices]
             tally.say("diverges", self.subject.parts[-1][0], len(left))
-        if len(over):
-            tally.say("disagrees", "", len(over))
-            worst = over[np.argmax(held.ratio[over])]
-            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[here.start + worst]) * self.sign
+        if over.any():
+            tally.say("disagrees", "", int(over.sum()))
+            worst = int(np.where(over, held.ratio, -1).argmax())
+            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[places[worst]]) * self.sign
             tally.merge(Tally(why=f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"))
 
     def _against(self, got: Floats, index: slice | Indices, part: Convention) -> _Held:

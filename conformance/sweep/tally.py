@@ -85,10 +85,13 @@ class Tally:
                 setattr(self, name, theirs)
         self.why = min(filter(None, (self.why, other.why)), default="")
 
-    def copy(self, sign: int = 1) -> Tally:
-        """One with the same counts and errors.  sign: -1 for that of the negative inputs."""
-        extremes = (self.ratio, self.ulps) if sign > 0 else (_minus(self.ratio), _minus(self.ulps))
-        return Tally(dict(self.said), self.histogram.copy(), *extremes, self.why)
+    def copy(self) -> Tally:
+        """One with the same counts and errors, to be added to."""
+        return Tally(dict(self.said), self.histogram.copy(), self.ratio, self.ulps, self.why)
+
+    def mirrored(self) -> Tally:
+        """That of a region of the same magnitudes, and the same errors, on the other side of 0."""
+        return Tally(dict(self.said), self.histogram.copy(), _minus(self.ratio), _minus(self.ulps), self.why)
 
     @property
     def status(self) -> Status:

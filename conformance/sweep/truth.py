@@ -132,15 +132,15 @@ class Family:
 class Answer:
     """By magnitude: the exact loss, want + low up to the bound that the module states, and the error allowed.
 
-    What only an error is compared with is computed when there is one.  roundings: by first magnitude of a band, what
-    is known of losses that are `rounded`, of positive inputs, where all of them agree.
+    What only an error is compared with is computed when there is one.  roundings: by first magnitude of a band
+    and sign of the input, what is known of losses that are `rounded`, where all of them agree.
     """
 
     dtype: str
     want: Floats
     low: Floats | None
     budget: Callable[[], Floats]
-    roundings: dict[int, Tally] = field(default_factory=dict)
+    roundings: dict[tuple[int, int], Tally] = field(default_factory=dict)
 
     @cached_property
     def rounded(self) -> Floats:
@@ -183,7 +183,7 @@ class Chunk:
         return Chunk(self.family, self.patterns[index])
 
     def x(self, sign: int) -> Array:
-        return _signed(self.magnitudes, sign)
+        return values(self.patterns, self.family.dtype, sign)
 
     def answer(self, sign: int, label: int, part: Convention, documented: Convention) -> Answer:
         """What is right for x = sign * magnitude under a part of a function's documented convention."""
@@ -217,7 +217,7 @@ class Chunk:
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
     def _logits(self, sign: int, label: int, means: Convention, costs: Convention) -> Means:
-        family, magnitudes = self.family, self.magnitudes  # not self: it holds the answer, whose budget this is
+        family, patterns = self.family, self.patterns  # not self: it holds the answer, whose budget this is
         gap, tail = self._gaps(sign)
         g = ELEMENTARY[family.dtype]
         rightly = right(sign, label)
@@ -239,7 +239,7 @@ class Chunk:
             if not rightly:
                 error += gap
             if cancelled:
-                z = np.abs(family.rows(_signed(magnitudes, sign)).astype(np.float64))
+                z = np.abs(family.rows(values(patterns, family.dtype, sign)).astype(np.float64))
                 error += z[:, int(sign > 0)] + z[:, label]
             return error
 
@@ -291,10 +291,6 @@ def _allowed(family: Family, want: Floats, error: Floats) -> Floats:
     if family.given == "probabilities":
         error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
     return error
-
-
-def _signed(magnitudes: Array, sign: int) -> Array:
-    return magnitudes if sign > 0 else -magnitudes
 
 
 def right(sign: int, label: int) -> bool:
