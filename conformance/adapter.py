@@ -308,10 +308,11 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
     try:
         framework.prepare()
         target = resolve(call.path)
-        memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in call.tensors().items()}
+        tensors = call.tensors()
+        memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            native = {name: framework.tensor(tensor, memory[name]) for name, tensor in call.tensors().items()}
+            native = {name: framework.tensor(tensor, memory[name]) for name, tensor in tensors.items()}
     except Exception as error:
         raise LoweringError(f"{what}: {type(error).__name__}: {error}") from error
 
@@ -334,8 +335,8 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
             value, dtype = framework.array(result)
         except (Exception, SystemExit) as error:
             return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
-    tensors = call.tensors().items() if copied else ()
-    mutated = tuple(name for name, tensor in tensors if not _same(memory[name], tensor.values))
+    handed = tensors.items() if copied else ()
+    mutated = tuple(name for name, tensor in handed if not _same(memory[name], tensor.values))
     return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
 
 
@@ -397,7 +398,7 @@ def _same(now: Array, before: Array) -> bool:
         together = now.nbytes % 8 == 0 and now.flags.c_contiguous and before.flags.c_contiguous
         pair = (now.reshape(-1), before.reshape(-1)) if together else (now, before)
         bits = "u8" if together else f"u{now.dtype.itemsize}"
-        if bool(np.all(pair[0].view(bits) == pair[1].view(bits))):
+        if bool((pair[0].view(bits) == pair[1].view(bits)).all()):
             return True
     return bool(np.all(_identical(now, before)))
 

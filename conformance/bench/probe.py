@@ -56,15 +56,17 @@ class Stopwatch:
         self.calls = 0.0
         self.conversions = 0.0
         self._began = self._ended = 0.0
+        self._watched: dict[str, Framework] = {}
 
     def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
-        watched = dataclasses.replace(
-            framework,
-            tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
-            array=lambda result: self._leaving(framework.array, result),
-        )
+        if framework.name not in self._watched:
+            self._watched[framework.name] = dataclasses.replace(
+                framework,
+                tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
+                array=lambda result: self._leaving(framework.array, result),
+            )
         self._ended = 0.0
-        outcome = perform(watched, call, what, copied)
+        outcome = perform(self._watched[framework.name], call, what, copied)
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -239,8 +241,9 @@ def swept(*functions: str) -> Result:
     for subject in (job.subject for job in jobs):
         sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
         rounds = []
+        watch = Stopwatch(time.process_time)
         for _ in range(NARROW_ROUNDS if subject.family.dtype in NARROW else ROUNDS):
-            watch = Stopwatch(time.process_time)
+            watch.calls = 0.0
             began, inputs = time.process_time(), 0
             for chunk in chunks(subject):
                 sweep_chunk(subject, chunk, functools.partial(watch, copied=not inputs))  # as `Job.tallies` does

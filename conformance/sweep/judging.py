@@ -124,12 +124,6 @@ class Subject:
         return judge(problem, problem, ByOracle(), self.function, self.documented, outcome, Oracle())
 
 
-def region(family: Family, sign: int, band: str, label: int) -> str:
-    """What a region is called, after the id of its family."""
-    side = "" if band == "zero" or len(family.signs) == 1 else ("positive_" if sign > 0 else "negative_")
-    return f"{side}{band}_label_{label}"
-
-
 @dataclass(frozen=True, eq=False)
 class Losses:
     """One loss per input, as due."""
@@ -189,7 +183,7 @@ def _held(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses 
 
 def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) -> Tallies:
     """Ask all signs and labels of a chunk at once, and compare."""
-    tallies: Tallies = defaultdict(Tally)
+    tallies: Tallies = {}
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
     labels, targets = _labels(subject, len(x) // len(subject.labels))
@@ -222,11 +216,11 @@ def _one_half_at_a_time(
     if isinstance(asked, Losses):
         Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values, tallies)
     elif count == 1 or left[0] <= 0:
-        tally = tallies[region(subject.family, sign, chunk.bands[0][0], label)]
-        tally.say(asked.status, asked.convention, count)
+        tally = Tally({(asked.status, asked.convention): count})
         if asked.status in FAILING:
             x = float(chunk.x(sign)[0])
-            tally.merge(Tally(ratio=_none(x, int(chunk.patterns[0])), why=f"{asked.why}, at {x!r}"))
+            tally.ratio, tally.why = _none(x, int(chunk.patterns[0])), f"{asked.why}, at {x!r}"
+        add(tallies, chunk.regions(sign, label)[0], tally)
     else:
         for half in np.array_split(np.arange(count), 2):
             _one_half_at_a_time(subject, chunk.at(half), sign, label, performer, tallies, left)
@@ -252,13 +246,7 @@ class _Held:
         error /= _taken(answer.unit, where)
         return cls(ratio, error, want)
 
-    @classmethod
-    def exact(cls, got: Floats) -> _Held:
-        """Losses that are the exact ones."""
-        none = np.broadcast_to(np.float64(0), len(got))
-        return cls(none, none, got)
-
-    def at(self, where: Indices) -> _Held:
+    def at(self, where: Indices | npt.NDArray[np.bool_]) -> _Held:
         return _Held(self.ratio[where], self.ulps[where], self.want[where])
 
     def put(self, where: Indices | npt.NDArray[np.bool_], found: _Held) -> None:
@@ -287,30 +275,36 @@ class Comparer:
     def compare(self, got: Floats, tallies: Tallies) -> None:
         """Add the losses [n] to the tallies of the chunk's bands."""
         answer = self.chunk.answer(self.sign, self.label, DEFINITION, self.subject.documented)
-        starts = [where.start for _, where in self.chunk.bands]
+        bands = self.chunk.bands
         with np.errstate(all="ignore"):
-            rounded = np.logical_and.reduceat(got == answer.rounded, starts).tolist()
-            for (band, where), alike in zip(self.chunk.bands, rounded, strict=True):
-                found = self._rounding(where, answer) if alike else self._band(got[where], where, answer)
-                add(tallies, region(self.subject.family, self.sign, band, self.label), found)
+            rounded = np.logical_and.reduceat(got == answer.rounded, [where.start for _, where in bands]).tolist()
+            for name, (_, where), alike in zip(self.chunk.regions(self.sign, self.label), bands, rounded, strict=True):
+                add(tallies, name, self._rounding(where, answer) if alike else self._band(got[where], where, answer))
 
     def _rounding(self, here: slice, answer: Answer) -> Tally:
         """What a band is to a function that returns the exact losses, rounded; found once where that agrees."""
         known = answer.roundings.get((here.start, self.sign))
         if known is None:
-            got = answer.rounded[here]
-            found = self._band(got, here, answer, _Held.exact(got) if answer.is_exact(here) else None)
-            if any(status != "agrees" for status, _ in found.said):
-                return found
-            for sign, known in ((self.sign, found), (-self.sign, found.mirrored())):
-                answer.roundings[here.start, sign] = known
-            known = found
-        return known.copy()
+            known = self._exact(here, answer) or self._band(answer.rounded[here], here, answer)
+            if all(status == "agrees" for status, _ in known.said):
+                answer.roundings[here.start, self.sign] = known
+                answer.roundings[here.start, -self.sign] = known.mirrored()
+        return known
 
-    def _band(self, got: Floats, here: slice, answer: Answer, held: _Held | None = None) -> Tally:
-        """What a band is.  held: its losses against the answer, where that is at hand."""
+    def _exact(self, here: slice, answer: Answer) -> Tally | None:
+        """What a band is to a function that returns the exact losses, where the dtype has them."""
+        if not answer.is_exact(here):
+            return None
+        count = here.stop - here.start
+        none = self._extreme(0.0, here.start, answer.rounded.item(here.start), answer.want.item(here.start))
+        tally = Tally({("agrees", ""): count}, ratio=none, ulps=none)
+        tally.histogram[0] = count
+        return tally
+
+    def _band(self, got: Floats, here: slice, answer: Answer) -> Tally:
+        """What a band is."""
+        held = _Held.of(got, answer, here)
         tally = Tally()
-        held = _Held.of(got, answer, here) if held is None else held
         worst = float(held.ratio.max())
         if worst <= 1 - BAND:  # which nan is not
             tally.say("agrees", "", len(got))
@@ -320,20 +314,19 @@ class Comparer:
             worst = float(held.ratio.max())
         largest = float(held.ulps.max())
         add_ulps(tally.histogram, held.ulps, largest)
-        tally.ratio = self._extreme(worst, held.ratio, got, here, held)
-        tally.ulps = self._extreme(largest, held.ulps, got, here, held)
+        for name, size, sizes in (("ratio", worst, held.ratio), ("ulps", largest, held.ulps)):
+            at = int(sizes.argmax()) if size else 0
+            setattr(tally, name, self._extreme(size, here.start + at, got.item(at), held.want.item(at)))
         return tally
 
-    def _extreme(self, size: float, sizes: Floats, got: Floats, here: slice, held: _Held) -> Extreme:
-        """The first input of a band with the largest of some errors, which is `size`."""
-        at = int(sizes.argmax()) if size else 0
-        place = here.start + at
-        x = float(self.chunk.magnitudes[place]) * self.sign
-        return Extreme(size, int(self.chunk.patterns[place]), x.hex(), float(got[at]) + 0.0, float(held.want[at]) + 0.0)
+    def _extreme(self, size: float, place: int, got: float, want: float) -> Extreme:
+        """The input at a place of the chunk, as one with the largest error; 0 has no sign."""
+        x = float(self.chunk.magnitudes.item(place)) * self.sign
+        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
 
     def _explain(self, got: Floats, here: slice, answer: Answer, held: _Held, tally: Tally) -> None:
         """Say which inputs of a band agree, diverge and disagree; what held losses rest on is replaced by what does."""
-        doubted = np.flatnonzero(~(held.ratio <= 1 - BAND))
+        doubted = (~(held.ratio <= 1 - BAND)).nonzero()[0]
         places = doubted + here.start
         tally.say("agrees", "", len(got) - len(doubted))
         if len(doubted) == len(got):  # where slices are views, and indices are copies
@@ -349,28 +342,41 @@ class Comparer:
         """The same of inputs whose errors are not clearly in budget.  index, places: where they are in the chunk."""
         self._settle(got, index, DEFINITION, answer, held)
         over = ~(held.ratio <= 1)
-        tally.say("agrees", "", len(got) - int(over.sum()))
-        if over.any() and self.subject.parts:
-            whole = self._against(got, index, self.subject.parts[-1][1])
+        left = np.count_nonzero(over)
+        tally.say("agrees", "", len(got) - left)
+        if left and self.subject.parts:
+            name, part = self.subject.parts[-1]
+            whole = self._against(got, index, part)
             kept = over & (whole.ratio <= 1)
-            over &= ~kept
             held.take(kept, whole)
-            held.take(over & (whole.ratio < held.ratio), whole)
-            left = np.flatnonzero(kept)
-            for name, part in self.subject.parts[:-1]:
-                if not len(left):
-                    break
-                found = self._against(got[left], places[left], part)
-                suffices = found.ratio <= 1
-                tally.say("diverges", name, int(suffices.sum()))
-                held.put(left[suffices], found.at(suffices))
-                left = left[~suffices]
-            tally.say("diverges", self.subject.parts[-1][0], len(left))
-        if over.any():
-            tally.say("disagrees", "", int(over.sum()))
+            count = np.count_nonzero(kept)
+            tally.say("diverges", name, count - self._explain_by_less(got, places, kept, held, tally))
+            over ^= kept
+            left -= count
+            if left:
+                held.take(over & (whole.ratio < held.ratio), whole)
+        if left:
+            tally.say("disagrees", "", left)
             worst = int(np.where(over, held.ratio, -1).argmax())
             due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[places[worst]]) * self.sign
-            tally.merge(Tally(why=f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"))
+            tally.why = f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"
+
+    def _explain_by_less(
+        self, got: Floats, places: Indices, kept: npt.NDArray[np.bool_], held: _Held, tally: Tally
+    ) -> int:
+        """Say of inputs that all of the documented convention explains which of its parts do; returns of how many."""
+        explained = 0
+        left = np.flatnonzero(kept) if len(self.subject.parts) > 1 else np.zeros(0, dtype=np.intp)
+        for name, part in self.subject.parts[:-1]:
+            if not len(left):
+                break
+            found = self._against(got[left], places[left], part)
+            suffices = found.ratio <= 1
+            tally.say("diverges", name, np.count_nonzero(suffices))
+            held.put(left[suffices], found.at(suffices))
+            explained += np.count_nonzero(suffices)
+            left = left[~suffices]
+        return explained
 
     def _against(self, got: Floats, index: slice | Indices, part: Convention) -> _Held:
         """Losses of some inputs against a part of the documented convention."""
@@ -399,7 +405,11 @@ class Comparer:
             held.ratio[np.isnan(held.ratio)] = 0.0  # no error, where none is allowed
         if worst < 1 - BAND:
             return
-        for place in np.flatnonzero((held.ratio >= 1 - BAND) & (held.ratio <= 1 + BAND)).tolist():
+        near = held.ratio >= 1 - BAND
+        near &= held.ratio <= 1 + BAND
+        if not near.any():
+            return
+        for place in np.flatnonzero(near).tolist():
             at = self.chunk.x(self.sign)[index][place : place + 1]
             exact = certified(self.subject, at, self.label, part)
             error = abs((float(got[place]) - float(exact.hi.item())) - float(exact.lo.item()))

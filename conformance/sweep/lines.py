@@ -16,11 +16,11 @@ from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import SWEPT, Ledger
 from conformance.oracle import Exact
 from conformance.sweep.inputs import bands, outside
-from conformance.sweep.judging import Subject, Tallies, region
+from conformance.sweep.judging import Subject, Tallies
 from conformance.sweep.lengths import LENGTHS, case_of
 from conformance.sweep.sweeping import SHIFTS, Job
 from conformance.sweep.tally import BINS, Extreme, Tally
-from conformance.sweep.truth import ACCURACY, Family
+from conformance.sweep.truth import ACCURACY, Family, region
 from conformance.verdict import FAILING, semantic
 
 Line = dict[str, Any]

@@ -33,7 +33,7 @@ from conformance.sweep.judging import Performer, Subject, Tallies, sweep_chunk, 
 from conformance.sweep.tally import Tally, add
 from conformance.sweep.truth import Chunk, Family, chunk_of
 
-CHUNK = {"logits": 1 << 16, "log_probabilities": 1 << 16, "probabilities": 1 << 14}
+CHUNK = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes that are asked in one call, with all their signs and labels.
 
 As many as amortise a call; fewer where so much is computed of each that the processor's cache holds no more.

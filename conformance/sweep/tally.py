@@ -19,12 +19,12 @@ Record = dict[str, Any]
 
 BINS = 42
 """Bins of the histogram: up to 1/2 ulp, up to 1, 2, 4, ..., 2^39; then whatever is finite; then what is not."""
-COUNTED = 4.0
-"""Where no error is larger, each power of two is counted; else every error's exponent is taken."""
-EXPONENT = 52
+COUNTED = 3
+"""Bins that are counted one by one before the exponents of what is beyond them are taken."""
+FRACTION = 52
 """Bits of a float64 below its exponent."""
-HALF = 1021
-"""The exponent, as a float64 has it, of the smallest number that is less than 1/2 by no more than a half."""
+FIRST = 1021
+"""What a float64 of at least 1/4, and less than 1/2, has for its exponent: errors up to 1/2 are in the first bin."""
 
 
 class Extreme(NamedTuple):
@@ -85,13 +85,9 @@ class Tally:
                 setattr(self, name, theirs)
         self.why = min(filter(None, (self.why, other.why)), default="")
 
-    def copy(self) -> Tally:
-        """One with the same counts and errors, to be added to."""
-        return Tally(dict(self.said), self.histogram.copy(), self.ratio, self.ulps, self.why)
-
     def mirrored(self) -> Tally:
         """That of a region of the same magnitudes, and the same errors, on the other side of 0."""
-        return Tally(dict(self.said), self.histogram.copy(), _minus(self.ratio), _minus(self.ulps), self.why)
+        return Tally(self.said, self.histogram, _minus(self.ratio), _minus(self.ulps), self.why)
 
     @property
     def status(self) -> Status:
@@ -123,26 +119,33 @@ class Tally:
 
 
 def add(tallies: dict[str, Tally], name: str, found: Tally) -> None:
-    """Add a tally, which is the dictionary's from now on, to that of its region."""
+    """Add a tally to that of its region.  Neither is changed, so that several regions may have the same one."""
     if name in tallies:
-        tallies[name].merge(found)
+        whole = Tally()
+        whole.merge(tallies[name])
+        whole.merge(found)
+        tallies[name] = whole
     else:
         tallies[name] = found
 
 
 def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> None:
     """Count errors into a histogram.  largest: of them."""
-    if largest <= COUNTED:
-        left, edge, place = len(ulps), 0.5, 0
-        while left:
-            above = 0 if largest <= edge else int(np.count_nonzero(ulps > edge))
-            histogram[place] += left - above
-            left, edge, place = above, edge * 2, place + 1
+    left, edge, place = len(ulps), 0.5, 0
+    above: slice | npt.NDArray[np.bool_] = slice(None)
+    while largest > edge and place < COUNTED:
+        above = ulps > edge
+        beyond = int(np.count_nonzero(above))
+        histogram[place] += left - beyond
+        left, edge, place = beyond, edge * 2, place + 1
+    if largest <= edge:
+        histogram[place] += left
         return
-    finite = ulps if np.isfinite(largest) else ulps[np.isfinite(ulps)]
-    # The exponent of the number before an error: bins end with powers of two.
-    places = finite.view(np.int64) - 1
-    places >>= EXPONENT
-    places -= HALF
-    histogram[:BINS] += np.bincount(places.clip(0, BINS - 1, out=places), minlength=BINS)
-    histogram[BINS] += len(ulps) - len(finite)
+    errors = ulps[above]
+    places = errors.view(np.int64) - 1  # the number before: bins end with powers of two
+    places >>= FRACTION
+    places -= FIRST
+    np.minimum(places, BINS - 1, out=places)
+    if largest == np.inf:
+        places[errors == np.inf] = BINS
+    histogram += np.bincount(places, minlength=BINS + 1)

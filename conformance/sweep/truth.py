@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -132,24 +132,28 @@ class Family:
 class Answer:
     """By magnitude: the exact loss, want + low up to the bound that the module states, and the error allowed.
 
-    What only an error is compared with is computed when there is one.  roundings: by first magnitude of a band
-    and sign of the input, what is known of losses that are `rounded`, where all of them agree.
+    What only an error is compared with is computed when there is one.  exact: whether the dtype has all the losses.
+    roundings: by first magnitude of a band and sign of the input, what is known of losses that are `rounded`, where
+    all of them agree.
     """
 
     dtype: str
     want: Floats
     low: Floats | None
     budget: Callable[[], Floats]
+    exact: bool = False
     roundings: dict[tuple[int, int], Tally] = field(default_factory=dict)
 
     @cached_property
     def rounded(self) -> Floats:
         """The losses as the dtype has them: what most functions return for most inputs."""
+        if self.exact:
+            return self.want
         return self.want.astype(numpy_dtype(self.dtype), copy=False).astype(np.float64, copy=False)
 
     def is_exact(self, where: slice) -> bool:
         """Whether the dtype has these losses without rounding them."""
-        return self.low is None and _equal(self.rounded[where], self.want[where])
+        return self.exact or (self.low is None and _equal(self.rounded[where], self.want[where]))
 
     @cached_property
     def allowed(self) -> Floats:
@@ -165,6 +169,28 @@ class Answer:
         return units(self.want, self.dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What answers depend on: the convention that says what the losses are, and the one that says what they cost.
+
+    There is one of each kind, so that answers are found by what it is and not by what is in it.
+    """
+
+    means: Convention
+    costs: Convention
+
+
+@cache
+def read(part: Convention, documented: Convention) -> Reading:
+    """How a part of a function's documented convention is read."""
+    return _reading(semantic(part), computed(part, documented))
+
+
+@cache
+def _reading(means: Convention, costs: Convention) -> Reading:
+    return Reading(means, costs)
+
+
 class Chunk:
     """Ascending magnitudes of a family, and what is right for each of them; computed when it is asked for."""
 
@@ -172,11 +198,19 @@ class Chunk:
         self.family = family
         self.patterns = patterns
         self.magnitudes = values(patterns, family.dtype)
-        self._answers: dict[Any, Answer] = {}
+        self._regions: dict[tuple[int, int], list[str]] = {}
+        self._answers: dict[tuple[tuple[int, ...], Reading], Answer] = {}
 
     @cached_property
     def bands(self) -> list[tuple[str, slice]]:
         return cut(self.patterns, self.family.given, self.family.dtype)
+
+    def regions(self, sign: int, label: int) -> list[str]:
+        """What the regions of its bands are called."""
+        known = self._regions.get((sign, label))
+        if known is None:
+            known = self._regions[sign, label] = [region(self.family, sign, band, label) for band, _ in self.bands]
+        return known
 
     def at(self, index: slice | npt.NDArray[np.intp]) -> Chunk:
         """The chunk of some of the magnitudes."""
@@ -187,12 +221,12 @@ class Chunk:
 
     def answer(self, sign: int, label: int, part: Convention, documented: Convention) -> Answer:
         """What is right for x = sign * magnitude under a part of a function's documented convention."""
-        means, costs = semantic(part), computed(part, documented)
-        key = (self._case(sign, label, costs), means, costs)
+        reading = read(part, documented)
+        key = (self._case(sign, label, reading.costs), reading)
         known = self._answers.get(key)
         if known is None:
             with np.errstate(all="ignore"):
-                known = self._answers[key] = self._answer(sign, label, means, costs)
+                known = self._answers[key] = self._answer(sign, label, reading.means, reading.costs)
         return known
 
     def _case(self, sign: int, label: int, costs: Convention) -> tuple[int, ...]:
@@ -212,7 +246,8 @@ class Chunk:
             return Answer(family.dtype, exact.hi.reshape(-1), exact.lo.reshape(-1), lambda: allowed)
         means_of = {"logits": self._logits, "probabilities": self._probabilities}
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
-        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()))
+        exact = family.given == "log_probabilities"
+        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()), exact)
 
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
@@ -296,6 +331,12 @@ def _allowed(family: Family, want: Floats, error: Floats) -> Floats:
 def right(sign: int, label: int) -> bool:
     """Whether a logit of that sign is on the side of its label."""
     return (label == 1) == (sign > 0)
+
+
+def region(family: Family, sign: int, band: str, label: int) -> str:
+    """What a region is called, after the id of its family."""
+    side = "" if band == "zero" or len(family.signs) == 1 else ("positive_" if sign > 0 else "negative_")
+    return f"{side}{band}_label_{label}"
 
 
 def has_formula(family: Family, means: Convention, costs: Convention) -> bool:
