@@ -223,7 +223,7 @@ def swept(*functions: str) -> Result:
     """
     from conformance.sweep.inputs import NARROW, end
     from conformance.sweep.judging import Subject, sweep_chunk
-    from conformance.sweep.sweeping import CHUNK, Wish, plan
+    from conformance.sweep.sweeping import CHUNK, Wish, keep_memory, plan
     from conformance.sweep.truth import Chunk, chunk_of
 
     def chunks(subject: Subject) -> Iterator[Chunk]:
@@ -238,6 +238,7 @@ def swept(*functions: str) -> Result:
 
     jobs, _ = plan(installed()[0], lambda name: name in functions, Wish(dtypes=("float16", "bfloat16", "float32")))
     taken = []
+    keep_memory()
     for subject in (job.subject for job in jobs):
         sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
         rounds = []

@@ -261,6 +261,10 @@ class _Held:
             self.put(which, found.at(which))
 
 
+def _count(which: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(which))
+
+
 def _taken(values: Floats, where: Any) -> Floats:
     """Some of the values, where there is more than one for all."""
     return values if len(values) == 1 else np.asarray(values[where])
@@ -295,34 +299,34 @@ class Comparer:
         """What a band is to a function that returns the exact losses, where the dtype has them."""
         if not answer.is_exact(here):
             return None
-        count = here.stop - here.start
-        none = self._extreme(0.0, here.start, answer.rounded.item(here.start), answer.want.item(here.start))
-        tally = Tally({("agrees", ""): count}, ratio=none, ulps=none)
-        tally.histogram[0] = count
+        got, none = answer.rounded[here], np.zeros(1)
+        extreme = self._extreme(0.0, here, 0, got, _Held(none, none, got))
+        tally = Tally({("agrees", ""): len(got)}, ratio=extreme, ulps=extreme)
+        tally.histogram[0] = len(got)
         return tally
 
     def _band(self, got: Floats, here: slice, answer: Answer) -> Tally:
         """What a band is."""
         held = _Held.of(got, answer, here)
         tally = Tally()
-        worst = float(held.ratio.max())
-        if worst <= 1 - BAND:  # which nan is not
+        worst = held.ratio.argmax()
+        if held.ratio[worst] <= 1 - BAND:  # which nan is not
             tally.say("agrees", "", len(got))
         else:
             held.want = held.want.copy()
             self._explain(got, here, answer, held, tally)
-            worst = float(held.ratio.max())
-        largest = float(held.ulps.max())
-        add_ulps(tally.histogram, held.ulps, largest)
-        for name, size, sizes in (("ratio", worst, held.ratio), ("ulps", largest, held.ulps)):
-            at = int(sizes.argmax()) if size else 0
-            setattr(tally, name, self._extreme(size, here.start + at, got.item(at), held.want.item(at)))
+            worst = held.ratio.argmax()
+        largest = held.ulps.argmax()
+        tally.ratio = self._extreme(held.ratio.item(worst), here, worst, got, held)
+        tally.ulps = self._extreme(held.ulps.item(largest), here, largest, got, held)
+        add_ulps(tally.histogram, held.ulps, tally.ulps.size)
         return tally
 
-    def _extreme(self, size: float, place: int, got: float, want: float) -> Extreme:
-        """The input at a place of the chunk, as one with the largest error; 0 has no sign."""
+    def _extreme(self, size: float, here: slice, at: int | np.intp, got: Floats, held: _Held) -> Extreme:
+        """The input at a place of a band, as the one with the largest of some errors; 0 has no sign."""
+        place = here.start + at
         x = float(self.chunk.magnitudes.item(place)) * self.sign
-        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
+        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got.item(at) + 0.0, held.want.item(at) + 0.0)
 
     def _explain(self, got: Floats, here: slice, answer: Answer, held: _Held, tally: Tally) -> None:
         """Say which inputs of a band agree, diverge and disagree; what held losses rest on is replaced by what does."""
@@ -342,14 +346,14 @@ class Comparer:
         """The same of inputs whose errors are not clearly in budget.  index, places: where they are in the chunk."""
         self._settle(got, index, DEFINITION, answer, held)
         over = ~(held.ratio <= 1)
-        left = np.count_nonzero(over)
+        left = _count(over)
         tally.say("agrees", "", len(got) - left)
         if left and self.subject.parts:
             name, part = self.subject.parts[-1]
             whole = self._against(got, index, part)
             kept = over & (whole.ratio <= 1)
             held.take(kept, whole)
-            count = np.count_nonzero(kept)
+            count = _count(kept)
             tally.say("diverges", name, count - self._explain_by_less(got, places, kept, held, tally))
             over ^= kept
             left -= count
@@ -372,9 +376,10 @@ class Comparer:
                 break
             found = self._against(got[left], places[left], part)
             suffices = found.ratio <= 1
-            tally.say("diverges", name, np.count_nonzero(suffices))
+            count = _count(suffices)
+            tally.say("diverges", name, count)
             held.put(left[suffices], found.at(suffices))
-            explained += np.count_nonzero(suffices)
+            explained += count
             left = left[~suffices]
         return explained
 

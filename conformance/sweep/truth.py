@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -246,8 +245,8 @@ class Chunk:
             return Answer(family.dtype, exact.hi.reshape(-1), exact.lo.reshape(-1), lambda: allowed)
         means_of = {"logits": self._logits, "probabilities": self._probabilities}
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
-        exact = family.given == "log_probabilities"
-        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()), exact)
+        unrounded = family.given == "log_probabilities"
+        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()), unrounded)
 
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
