@@ -212,6 +212,24 @@ def test_it_records_which_arguments_were_written():
     assert recorded("sums").mutated == ()
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "bool"])
+def test_arrays_are_the_same_where_no_bit_that_counts_differs(dtype, count):
+    values = np.arange(count).astype(numpy_dtype(dtype))
+    assert adapter._same(values.copy(), values)
+    assert adapter._same(np.repeat(values, 2)[::2], values)
+    for place in range(count):
+        changed = values.copy()
+        changed[place] = not changed[place]
+        assert not adapter._same(changed, values), place
+        assert not adapter._same(np.repeat(changed, 2)[::2], values), place
+    if count and dtype != "bool":
+        nan, zero = values.copy(), np.zeros_like(values)
+        nan[-1] = np.nan
+        assert adapter._same(nan.copy(), nan)
+        assert not adapter._same(-zero, zero)
+
+
 def test_it_hands_over_memory_that_a_call_may_break():
     x = np.array([1.0, 2.0])
     recorded("writes", x)

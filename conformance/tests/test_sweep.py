@@ -28,7 +28,7 @@ from conformance.sweep.inputs import NARROW, bands, cut, end, few, outside, patt
 from conformance.sweep.judging import Comparer, Subject, sweep_chunk, sweep_outside
 from conformance.sweep.sweeping import Job, SweepError, state_of, sweep
 from conformance.sweep.tally import BINS, Extreme, Tally, add_ulps
-from conformance.sweep.truth import ACCURACY, Chunk, Family, has_formula
+from conformance.sweep.truth import ACCURACY, Chunk, Family, has_formula, units
 from conformance.tests import miniatures
 from conformance.verdict import computed, judge, semantic
 
@@ -149,6 +149,40 @@ def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
         for key, count in tally.said.items():
             swept[key] += count
     assert swept == counted
+
+
+@pytest.mark.parametrize("dtype", NARROWER)
+def test_losses_that_are_rounded_answers_are_told_as_if_each_were_compared(dtype, monkeypatch):
+    compared = 0
+    for family in families((dtype,)):
+        chunk = Chunk(family, few(family.given, dtype, 300, family.shift))
+        subject = subject_of(miniatures.Binary if family.loss == "binary" else miniatures.Categorical, family)
+        for label in family.labels:
+            for sign in family.signs:
+                comparer = Comparer(subject, chunk, sign, label, dtype)
+                answer = chunk.answer(sign, label, DEFINITION, subject.documented)
+                known, each = {}, {}
+                comparer.compare(answer.rounded, known)
+                with monkeypatch.context() as one_by_one:
+                    one_by_one.setattr(
+                        Comparer, "_rounding", lambda self, here, of: self._band(of.rounded[here], here, of)
+                    )
+                    comparer.compare(answer.rounded, each)
+                assert {k: v.record() for k, v in known.items()} == {k: v.record() for k, v in each.items()}, family
+                assert {tally.status for tally in known.values()} == {"agrees"}
+                compared += 1
+                at = len(chunk.patterns) // 2
+                wrong, mixed = answer.rounded.copy(), {}
+                wrong[at] -= 1
+                comparer.compare(wrong, mixed)
+                changed = [name for name, tally in mixed.items() if tally.record() != known[name].record()]
+                regions = zip(chunk.regions(sign, label), chunk.bands, strict=True)
+                assert changed == [name for name, (_, band) in regions if band.start <= at < band.stop]
+    assert compared > 20
+
+
+def test_an_ulp_of_a_negative_loss_is_not_negative():
+    assert units(np.array([-2.0, -2.5]), "float32").tolist() == [2.0**-22]
 
 
 def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch):
