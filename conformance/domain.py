@@ -6,7 +6,10 @@ one (or are undefined), but some functions document that they refuse them.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -79,6 +82,30 @@ def _contents(problem: Problem) -> frozenset[str]:
     if options.sample_weights is not None and options.sample_weights.size and not np.any(options.sample_weights):
         kinds.add("no_weight")
     return frozenset(kinds)
+
+
+def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
+    """What infinite weights multiply: problems without them, not reduced, and the samples where they do."""
+
+    def alone(labels: Array | None = None, **options: Any) -> Problem:
+        changed = dataclasses.replace(problem.options, sample_weights=None, **options)
+        labels = problem.labels if labels is None else labels
+        return dataclasses.replace(problem, reduction="none", options=changed, labels=labels)
+
+    shape, options = problem.sample_shape, problem.options
+    if (weights := options.sample_weights) is not None and np.isinf(_wide(weights)).any():
+        where = np.isinf(_wide(weights))
+        yield alone(), np.broadcast_to(where.reshape(where.shape + (1,) * (len(shape) - where.ndim)), shape)
+    if (weights := options.class_weights) is not None:
+        for place in np.flatnonzero(np.isinf(_wide(weights))):
+            yield alone(class_weights=np.eye(len(weights), dtype=weights.dtype)[place]), np.ones(shape, dtype=bool)
+    if (weights := options.positive_weight) is not None and np.isinf(_wide(weights)).any():
+        positive = (problem.labels != 0) | bool(options.label_smoothing)
+        ones = np.ones_like(problem.labels)
+        yield (
+            alone(ones, positive_weight=None, label_smoothing=None),
+            positive & np.broadcast_to(np.isinf(_wide(weights)), shape),
+        )
 
 
 @cache

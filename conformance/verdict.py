@@ -22,7 +22,7 @@ from conformance import budget, gradient, gradient_budget, oracle
 from conformance.adapter import Function
 from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.convention import DEFINITION, EDGE, Convention, describe
-from conformance.domain import examine, numpy_info
+from conformance.domain import examine, infinitely_weighted, numpy_info
 from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.rows import refused
@@ -173,6 +173,9 @@ def _judge_returned(
         )
     if why := bench.undefined_as_documented(must_raise):
         return Verdict("undefined", outcome, want, explanation=f"by what it documents, {why}")
+    if bench.is_lost_in_roundings(outcome, must_raise):
+        why = "an infinite weight on a loss that its arithmetic may not tell from 0"
+        return Verdict("undefined", outcome, want, explanation=why)
     if must_raise:
         start = f"returned a value, where it must refuse: {must_raise}"
     else:
@@ -202,7 +205,10 @@ class _Bench:
         rounded = computed(part, self.documented)
         if self.quantity == "gradient":
             return gradient_budget.allowed(self.handed, rounded)
-        return budget.allowed(self.handed, rounded, self.asked if self.bridged else None)
+        return self._allowed_loss(self.handed, rounded)
+
+    def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
+        return budget.allowed(problem, rounded, self.asked if self.bridged else None)
 
     def answer(self, convention: Convention) -> Answer:
         """What is due of the problem that is handed over; raises ArithmeticError."""
@@ -241,6 +247,36 @@ class _Bench:
         except ArithmeticError:
             return ""
         return answer.why if isinstance(answer, Undefined) else ""
+
+    def is_lost_in_roundings(self, outcome: Returned, must_raise: str) -> bool:
+        """Whether all that is wrong is infinity times a loss that is no larger than its own error may be.
+
+        It may have been rounded to 0, or beyond it; whatever is not finite is as right as what is due.
+        """
+        if must_raise or self.quantity == "gradient":
+            return False
+        rounded = computed(self.documented, self.documented)
+        lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
+        for alone, where in infinitely_weighted(self.handed):
+            try:
+                loss = self.exact.answer(alone, semantic(self.documented))
+            except ArithmeticError:
+                continue
+            if isinstance(loss, Exact):
+                small = (np.abs(loss.hi) <= self._allowed_loss(alone, rounded)) & (loss.hi != 0)
+                lost = np.asarray(lost | (small & (where if where.ndim == small.ndim else where.any(axis=-1))))
+        if not lost.any():
+            return False
+        lost = lost if self.handed.reduction == "none" else np.asarray(lost.any())
+        return any(self._is_right_but(outcome, lost, convention) for convention in (DEFINITION, self.documented))
+
+    def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
+        """Whether an outcome is right under a convention, or not finite where its losses are lost."""
+        answer, _, allowed = self._compared(outcome, convention)
+        if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
+            return False
+        free = Exact(answer.hi, answer.lo, answer.rad, lost & ~np.isfinite(outcome.value))
+        return compare(outcome.value, free, allowed, self.handed.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:
         """Whether an exception is right by what is documented, too."""

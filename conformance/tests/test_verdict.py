@@ -92,6 +92,58 @@ def test_it_draws_the_line_at_one_budget(budgets, status):
     assert verdict.comparison.allowed == allowed
 
 
+SMALL, LARGE = [20.0, -0.5], [0.5, 0.0]
+"""Logits whose loss of class 0 a softmax in float32 may round to 0, and whose it may not."""
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "options", "got", "status"),
+    [
+        ([SMALL], [0], {"sample_weights": [math.inf]}, [math.nan], "undefined"),
+        ([SMALL], [0], {"sample_weights": [math.inf]}, [-math.inf], "undefined"),
+        ([SMALL], [0], {"sample_weights": [math.inf]}, [math.inf], "agrees"),
+        ([SMALL], [0], {"sample_weights": [math.inf]}, [0.0], "disagrees"),
+        ([LARGE], [0], {"sample_weights": [math.inf]}, [math.nan], "disagrees"),
+        ([SMALL, LARGE], [0, 0], {"sample_weights": [math.inf, 1.0]}, [math.nan, 0.47407698418], "undefined"),
+        ([SMALL, LARGE], [0, 0], {"sample_weights": [math.inf, 1.0]}, [math.nan, math.nan], "disagrees"),
+        ([SMALL, LARGE], [0, 0], {"sample_weights": [math.inf, 1.0]}, [math.nan, 0.48], "disagrees"),
+        ([SMALL, LARGE], [0, 1], {"class_weights": [math.inf, 1.0]}, [math.nan, 0.97407698418], "undefined"),
+        ([LARGE, SMALL], [0, 1], {"class_weights": [math.inf, 1.0]}, [math.nan, 20.5], "disagrees"),
+        ([SMALL], [0], {"class_weights": [math.inf, 1.0], "label_smoothing": 0.5}, [math.nan], "undefined"),
+        ([SMALL], [0], {"class_weights": [1.0, math.inf], "label_smoothing": 0.5}, [math.nan], "disagrees"),
+    ],
+)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_infinity_times_what_may_be_rounded_to_0_need_not_be_infinite(rows, labels, options, got, status, reduction):
+    stated = case(rows, labels, options=options)
+    value = got if reduction == "none" else np.sum(got)
+    if reduction == "sum" and len(rows) == 2 and status == "disagrees" and rows[0] is SMALL:
+        status = "undefined"  # what else is wrong does not show in such a sum
+    verdict = judged(stated, returned(value, "float32"), dtype="float32", reduction=reduction)
+    assert verdict.status == status
+    assert ("may not tell from 0" in verdict.explanation) == (status == "undefined")
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "status"),
+    [
+        ([[1.0, 0.0]], {"positive_weight": math.inf}, "undefined"),
+        ([[0.5, 0.0]], {"positive_weight": math.inf}, "undefined"),
+        ([[0.0, 1.0]], {"positive_weight": math.inf}, "disagrees"),
+        ([[0.0, 0.0]], {"positive_weight": math.inf}, "disagrees"),
+        ([[0.0, 0.0]], {"positive_weight": math.inf, "label_smoothing": 0.5}, "undefined"),
+        ([[1.0, 0.0]], {"positive_weight": [1.0, math.inf]}, "disagrees"),
+    ],
+)
+def test_so_it_is_with_the_weight_of_positives(labels, options, status):
+    options = {name: np.array(value) if name == "positive_weight" else value for name, value in options.items()}
+    stated = case([[700.0, 0.0]], labels, loss="binary", target="binary", options=options)
+    right = exactly(stated, dtype="float32", reduction="none")
+    right[0, 0] = math.nan
+    verdict = judged(stated, returned(right, "float32"), dtype="float32", reduction="none")
+    assert verdict.status == status
+
+
 def test_it_says_where_and_how_far():
     got = exactly(PLAIN, reduction="none")
     got[1] += 1e-3
