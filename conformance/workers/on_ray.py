@@ -68,7 +68,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # it warns about its default
 }
 """What Ray finds in the environment unless the user has set it: nothing is sent home, nothing is printed."""
-THREADS = "OMP_NUM_THREADS"
+SET_BY_RAY = "OMP_NUM_THREADS"
 """Ray sets it for its workers, a local run does not; numbers depend on it."""
 
 Told = Callable[[str], None]
@@ -162,8 +162,8 @@ class Relay(Crew):
     """A crew of one that is asked and answers in messages."""
 
     def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeout: float) -> None:
-        if THREADS not in variables:
-            os.environ.pop(THREADS, None)
+        if SET_BY_RAY not in variables:
+            os.environ.pop(SET_BY_RAY, None)
         super().__init__({name: Place(name, Path(sys.executable), adapter, file, variables)}, timeout)
         self._name = name
 
@@ -351,8 +351,8 @@ class RayWorker:
         self._said = False
         files, file = shipped(self.place.adapter, self.place.file)
         variables = dict(self.place.variables)
-        if THREADS in os.environ:
-            variables.setdefault(THREADS, os.environ[THREADS])
+        if SET_BY_RAY in os.environ:
+            variables.setdefault(SET_BY_RAY, os.environ[SET_BY_RAY])
         with _by_value(self._ray):
             kind = self._ray.remote(num_cpus=CPUS, max_restarts=0, runtime_env=self._environment)(Actor)
             self._actor = kind.remote(files, "uv" in self._environment)
