@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from conformance import adapter
+from conformance.adapter import Tensor
 from conformance.case import Array, Problem
 from conformance.convention import Convention
 from conformance.mutants.losses import Binary, Categorical, Loss, minus_over, refuse, wide
@@ -217,8 +218,10 @@ class AveragesTheLastAxis(Binary):
     @classmethod
     def asked(cls, problem: Problem) -> dict[str, Any]:
         init = super().asked(problem)
-        if (weights := adapter.sample_weights(problem, problem.sample_shape[:-1])) is not None:
-            init["sample_weights"] = weights
+        shape = problem.sample_shape[:-1]
+        if (weights := adapter.sample_weights(problem, shape)) is not None:
+            one = not shape and weights.values.size == 1  # the weight of a loss that is a number is one, too
+            init["sample_weights"] = Tensor(weights.values.reshape(shape)) if one else weights
         return init
 
 

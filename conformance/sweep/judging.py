@@ -286,7 +286,7 @@ class Comparer:
                 add(tallies, name, self._rounding(where, answer) if alike else self._band(got[where], where, answer))
 
     def _rounding(self, here: slice, answer: Answer) -> Tally:
-        """What a band is to a function that returns the exact losses, rounded; found once where that agrees."""
+        """What there is to say of a band whose losses are the exact ones, rounded; found once where that agrees."""
         known = answer.roundings.get((here.start, self.sign))
         if known is None:
             known = self._exact(here, answer) or self._band(answer.rounded[here], here, answer)
@@ -296,7 +296,7 @@ class Comparer:
         return known
 
     def _exact(self, here: slice, answer: Answer) -> Tally | None:
-        """What a band is to a function that returns the exact losses, where the dtype has them."""
+        """The same where nothing had to be rounded, and no budget is needed; None where something had."""
         if not answer.is_exact(here):
             return None
         got, none = answer.rounded[here], np.zeros(1)
@@ -306,7 +306,7 @@ class Comparer:
         return tally
 
     def _band(self, got: Floats, here: slice, answer: Answer) -> Tally:
-        """What a band is."""
+        """What there is to say of a band's losses [n]."""
         held = _Held.of(got, answer, here)
         tally = Tally()
         worst = held.ratio.argmax()

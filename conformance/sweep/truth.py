@@ -46,7 +46,7 @@ ACCURACY = 2.0**-43
 BAND = 2.0**-18
 VANISHED = 746.0
 """exp of less than minus this is 0 in float64: it is below half of the smallest number, 2^-1074."""
-FEW = 64
+GLANCE = 64
 """Losses that are looked at before all are."""
 
 
@@ -385,7 +385,7 @@ def _both(x: Floats) -> Floats:
 
 def _equal(a: Floats, b: Floats) -> bool:
     """Whether all are the same; most that are not show it early."""
-    return bool((a[:FEW] == b[:FEW]).all() and (a == b).all())
+    return bool((a[:GLANCE] == b[:GLANCE]).all() and (a == b).all())
 
 
 def units(want: Floats, dtype: str) -> Floats:

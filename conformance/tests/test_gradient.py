@@ -17,6 +17,8 @@ from conformance.oracle import Exact, Undefined
 from conformance.tests.stated import case
 
 STEP = 2.0**-14
+ROOM = 2.0**16
+"""Numbers that there have to be between two sides of an element."""
 LARGEST = 40
 """Predictions of the largest case that is differentiated numerically."""
 CONVENTIONS = (
@@ -59,7 +61,7 @@ def difference(problem: Problem, convention: Convention, index: tuple[int, ...],
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: str(convention) or "definition")
 def test_it_is_the_slope_of_the_loss(convention):
     compared = 0
-    for found in small()[::3]:
+    for found in small():
         problem = found.problem("float64", ("sum", "mean")[compared % 2])
         answer = exact(problem, convention)
         if not isinstance(answer, Exact) or examine(problem) & {"nan_prediction", "negative_weight"}:
@@ -72,6 +74,8 @@ def test_it_is_the_slope_of_the_loss(convention):
                 step = STEP * min(-x, 1.0) if x < 0 else 0.0
             if not step or not np.isfinite(want) or (answer.free is not None and answer.free[index]):
                 continue
+            if step < ROOM * np.spacing(abs(x)):  # its two sides are not at the same distance, where they differ at all
+                continue
             slope, finer = (difference(problem, convention, index, h) for h in (step, step / 2))
             if np.isfinite(slope) and np.isfinite(finer):
                 # Of the remainder of order h^2 the finer one has a quarter; a kink in between has them disagree.
@@ -83,7 +87,7 @@ def test_it_is_the_slope_of_the_loss(convention):
 
 def test_float64_is_as_good_as_a_correct_answer_in_float64():
     compared = 0
-    for found, convention in itertools.product(small()[::5], (DEFINITION, CONVENTIONS[1], CONVENTIONS[4])):
+    for found, convention in itertools.product(small(), (DEFINITION, CONVENTIONS[1], CONVENTIONS[4])):
         narrow = found.problem("float32", "sum")
         wide = dataclasses.replace(
             narrow,
