@@ -335,8 +335,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
             value, dtype = framework.array(result)
         except (Exception, SystemExit) as error:
             return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
-    handed = tensors.items() if copied else ()
-    mutated = tuple(name for name, tensor in handed if not _same(memory[name], tensor.values))
+    mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
     return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
 
 

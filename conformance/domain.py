@@ -92,20 +92,18 @@ def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
         labels = problem.labels if labels is None else labels
         return dataclasses.replace(problem, reduction="none", options=changed, labels=labels)
 
+    def infinite(weights: Array | None) -> Array:
+        return np.zeros(0, dtype=bool) if weights is None else np.isinf(_wide(weights))
+
     shape, options = problem.sample_shape, problem.options
-    if (weights := options.sample_weights) is not None and np.isinf(_wide(weights)).any():
-        where = np.isinf(_wide(weights))
+    if (where := infinite(options.sample_weights)).any():
         yield alone(), np.broadcast_to(where.reshape(where.shape + (1,) * (len(shape) - where.ndim)), shape)
-    if (weights := options.class_weights) is not None:
-        for place in np.flatnonzero(np.isinf(_wide(weights))):
-            yield alone(class_weights=np.eye(len(weights), dtype=weights.dtype)[place]), np.ones(shape, dtype=bool)
-    if (weights := options.positive_weight) is not None and np.isinf(_wide(weights)).any():
+    for one in np.eye(len(where := infinite(options.class_weights)), dtype=numpy_dtype(problem.dtype))[where]:
+        yield alone(class_weights=one), np.ones(shape, dtype=bool)
+    if (where := infinite(options.positive_weight)).any():
         positive = (problem.labels != 0) | bool(options.label_smoothing)
-        ones = np.ones_like(problem.labels)
-        yield (
-            alone(ones, positive_weight=None, label_smoothing=None),
-            positive & np.broadcast_to(np.isinf(_wide(weights)), shape),
-        )
+        labels = np.ones_like(problem.labels)
+        yield alone(labels, positive_weight=None, label_smoothing=None), positive & np.broadcast_to(where, shape)
 
 
 @cache

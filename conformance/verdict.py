@@ -259,7 +259,7 @@ class _Bench:
         lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
         for alone, where in infinitely_weighted(self.handed):
             try:
-                loss = self.exact.answer(alone, semantic(self.documented))
+                loss = answer_by(alone, self.documented, self.quantity, self.exact)
             except ArithmeticError:
                 continue
             if isinstance(loss, Exact):
@@ -275,7 +275,7 @@ class _Bench:
         answer, _, allowed = self._compared(outcome, convention)
         if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
             return False
-        free = Exact(answer.hi, answer.lo, answer.rad, lost & ~np.isfinite(outcome.value))
+        free = dataclasses.replace(answer, free=lost & ~np.isfinite(outcome.value))
         return compare(outcome.value, free, allowed, self.handed.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:

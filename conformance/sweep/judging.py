@@ -299,10 +299,10 @@ class Comparer:
         """The same where nothing had to be rounded, and no budget is needed; None where something had."""
         if not answer.is_exact(here):
             return None
-        got, none = answer.rounded[here], np.zeros(1)
-        extreme = self._extreme(0.0, here, 0, got, _Held(none, none, got))
-        tally = Tally({("agrees", ""): len(got)}, ratio=extreme, ulps=extreme)
-        tally.histogram[0] = len(got)
+        first, count = answer.want.item(here.start), here.stop - here.start
+        extreme = self._extreme(0.0, here.start, first, first)
+        tally = Tally({("agrees", ""): count}, ratio=extreme, ulps=extreme)
+        tally.histogram[0] = count
         return tally
 
     def _band(self, got: Floats, here: slice, answer: Answer) -> Tally:
@@ -317,16 +317,17 @@ class Comparer:
             self._explain(got, here, answer, held, tally)
             worst = held.ratio.argmax()
         largest = held.ulps.argmax()
-        tally.ratio = self._extreme(held.ratio.item(worst), here, worst, got, held)
-        tally.ulps = self._extreme(held.ulps.item(largest), here, largest, got, held)
+        of = ((held.ratio.item(worst), worst), (held.ulps.item(largest), largest))
+        tally.ratio, tally.ulps = (
+            self._extreme(size, here.start + at, got.item(at), held.want.item(at)) for size, at in of
+        )
         add_ulps(tally.histogram, held.ulps, tally.ulps.size)
         return tally
 
-    def _extreme(self, size: float, here: slice, at: int | np.intp, got: Floats, held: _Held) -> Extreme:
-        """The input at a place of a band, as the one with the largest of some errors; 0 has no sign."""
-        place = here.start + at
+    def _extreme(self, size: float, place: int, got: float, want: float) -> Extreme:
+        """The input at a place of the chunk, as the one with the largest of some errors; 0 has no sign."""
         x = float(self.chunk.magnitudes.item(place)) * self.sign
-        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got.item(at) + 0.0, held.want.item(at) + 0.0)
+        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
 
     def _explain(self, got: Floats, here: slice, answer: Answer, held: _Held, tally: Tally) -> None:
         """Say which inputs of a band agree, diverge and disagree; what held losses rest on is replaced by what does."""
@@ -353,10 +354,9 @@ class Comparer:
             whole = self._against(got, index, part)
             kept = over & (whole.ratio <= 1)
             held.take(kept, whole)
-            count = _count(kept)
-            tally.say("diverges", name, count - self._explain_by_less(got, places, kept, held, tally))
+            tally.say("diverges", name, self._explain_by_less(got, places, kept, held, tally))
             over ^= kept
-            left -= count
+            left -= _count(kept)
             if left:
                 held.take(over & (whole.ratio < held.ratio), whole)
         if left:
@@ -368,20 +368,19 @@ class Comparer:
     def _explain_by_less(
         self, got: Floats, places: Indices, kept: npt.NDArray[np.bool_], held: _Held, tally: Tally
     ) -> int:
-        """Say of inputs that all of the documented convention explains which of its parts do; returns of how many."""
-        explained = 0
-        left = np.flatnonzero(kept) if len(self.subject.parts) > 1 else np.zeros(0, dtype=np.intp)
+        """Say of inputs that all of the documented convention explains which of its parts do; how many want all."""
+        if len(self.subject.parts) == 1:
+            return _count(kept)
+        left = np.flatnonzero(kept)
         for name, part in self.subject.parts[:-1]:
             if not len(left):
                 break
             found = self._against(got[left], places[left], part)
             suffices = found.ratio <= 1
-            count = _count(suffices)
-            tally.say("diverges", name, count)
+            tally.say("diverges", name, _count(suffices))
             held.put(left[suffices], found.at(suffices))
-            explained += count
             left = left[~suffices]
-        return explained
+        return len(left)
 
     def _against(self, got: Floats, index: slice | Indices, part: Convention) -> _Held:
         """Losses of some inputs against a part of the documented convention."""
@@ -412,8 +411,6 @@ class Comparer:
             return
         near = held.ratio >= 1 - BAND
         near &= held.ratio <= 1 + BAND
-        if not near.any():
-            return
         for place in np.flatnonzero(near).tolist():
             at = self.chunk.x(self.sign)[index][place : place + 1]
             exact = certified(self.subject, at, self.label, part)

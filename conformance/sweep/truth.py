@@ -245,8 +245,13 @@ class Chunk:
             return Answer(family.dtype, exact.hi.reshape(-1), exact.lo.reshape(-1), lambda: allowed)
         means_of = {"logits": self._logits, "probabilities": self._probabilities}
         want, error = means_of.get(family.given, self._logarithms)(sign, label, means, costs)
-        unrounded = family.given == "log_probabilities"
-        return Answer(family.dtype, want, None, lambda: _allowed(family, want, error()), unrounded)
+        return Answer(
+            family.dtype,
+            want,
+            None,
+            lambda: _allowed(family, want, error()),
+            exact=family.given == "log_probabilities",
+        )
 
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
 
