@@ -14,10 +14,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from conformance.case import Array, Problem, numpy_dtype
+from conformance.case import Array, Loss, Options, Problem, numpy_dtype
 
 UNNORMALISED = 16
 """A row is unnormalised when its sum is off by more than this many roundings per class."""
+WEIGHTS = ("class_weights", "sample_weights", "positive_weight")
+"""Options that are arrays."""
+
+Shape = tuple[int, ...]
 
 
 def examine(problem: Problem) -> frozenset[str]:
@@ -136,11 +140,41 @@ def _considered(problem: Problem) -> Array:
 
 
 def _shapes(problem: Problem) -> frozenset[str]:
-    """`shape_mismatch` where labels do not fit; with `trailing_axis` where one axis of length 1 is all that differs."""
+    """`shape_mismatch` where labels or weights do not fit; with `trailing_axis` if one axis of length 1 in the labels
+    is all that differs.
+    """
     want = problem.predictions.shape if problem.target != "index" else problem.sample_shape
     have = problem.labels.shape
+    if misfits(problem.options, problem.predictions.shape, problem.loss):
+        return frozenset({"shape_mismatch"})
     if have == want:
         return frozenset()
     if problem.target != "distribution" and (have == (*want, 1) or want == (*have, 1)):
         return frozenset({"shape_mismatch", "trailing_axis"})
     return frozenset({"shape_mismatch"})
+
+
+def misfits(options: Options, predictions: Shape, loss: Loss) -> list[str]:
+    """Names of the weights whose shape does not fit predictions of a shape."""
+    return [
+        name
+        for name in WEIGHTS
+        if (weights := getattr(options, name)) is not None and not fits(name, weights.shape, predictions, loss)
+    ]
+
+
+def fits(option: str, shape: Shape, predictions: Shape, loss: Loss) -> bool:
+    """Whether weights of a shape fit predictions of a shape.
+
+    class_weights: [C].  sample_weights: the shape of the samples, or its leading axes.  positive_weight: anything
+    that broadcasts against the predictions and leaves their shape as it is.
+    """
+    if option == "class_weights":
+        return shape == predictions[-1:]
+    if option == "sample_weights":
+        samples = predictions[:-1] if loss == "categorical" else predictions
+        return bool(shape) and shape == samples[: len(shape)]
+    leading = len(predictions) - len(shape)
+    return leading >= 0 and all(
+        length in (1, along) for length, along in zip(shape, predictions[leading:], strict=True)
+    )

@@ -14,11 +14,7 @@ import numpy as np
 from conformance.case import Array, Case, Given, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.convention import INVALID
 from conformance.document import Path_, listed, number_text
-from conformance.domain import examine
-
-Shape = tuple[int, ...]
-ARRAYS = ("class_weights", "sample_weights", "positive_weight")
-"""Options that are arrays."""
+from conformance.domain import WEIGHTS, Shape, examine, fits, misfits
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def faults(case: Case) -> list[Fault]:
     for name in case.options.names():
         if (fault := misplaced(name, case.loss, case.target)) is not None:
             found.append(fault)
-        elif name in ARRAYS and not loose:
+        elif name in WEIGHTS and not loose:
             wrong = misfit(name, getattr(case.options, name).shape, shape, case.loss)
             found += [] if wrong is None else [wrong]
     if case.layout.class_axis != -1:
@@ -71,24 +67,24 @@ def misplaced(option: str, loss: Loss, target: Target) -> Fault | None:
 
 def misfit(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fault | None:
     """What is wrong with the shape of an option, and what to do."""
+    if fits(option, shape, predictions, loss):
+        return None
     path: Path_ = ("options", option)
     samples = predictions[:-1] if loss == "categorical" else predictions
-    if option == "class_weights" and shape != predictions[-1:]:
+    if option == "class_weights":
         classes = predictions[-1]
         return Fault(path, f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights")
-    if option == "sample_weights" and (not shape or shape != samples[: len(shape)]):
+    if option == "sample_weights":
         return Fault(
             path,
             f"shape {list(shape)} does not fit samples of shape {list(samples)}",
             f"give weights of shape {list(samples)}, or of its leading axes",
         )
-    if option == "positive_weight" and not _broadcasts(shape, predictions):
-        return Fault(
-            path,
-            f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
-            "give one number, or one per output of the last axis",
-        )
-    return None
+    return Fault(
+        path,
+        f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
+        "give one number, or one per output of the last axis",
+    )
 
 
 def axis_faults(loss: Loss, rank: int, axis: object) -> Iterator[Fault]:
@@ -137,10 +133,6 @@ def content_faults(case: Case) -> Iterator[Fault]:
         return
     expect = case.expect
     said = expect.kind if isinstance(expect, MustRaise) else None
-    shape = case.predictions.shape
-    given = {name: array for name in ARRAYS if (array := getattr(case.options, name)) is not None}
-    if any(misfit(name, array.shape, shape, case.loss) for name, array in given.items()):
-        kinds.add("shape_mismatch")
     invalid = kinds & INVALID
     if isinstance(expect, NoRightAnswer):
         invalid &= {"shape_mismatch"}
@@ -159,7 +151,7 @@ def lost(case: Case, dtype: str) -> tuple[Path_, float, str] | None:
         return None
     narrow = numpy_dtype(dtype)
     arrays: list[tuple[Path_, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
-    arrays += [(("options", name), getattr(case.options, name)) for name in ARRAYS]
+    arrays += [(("options", name), getattr(case.options, name)) for name in WEIGHTS]
     for path, exact in arrays:
         if exact is None or exact.dtype != np.float64:
             continue
@@ -178,6 +170,10 @@ def _found(case: Case, kind: str) -> tuple[Path_, str]:
     """Where the first input of an invalid kind is, and what it is."""
     predictions, labels = case.predictions, case.labels
     if kind == "shape_mismatch":
+        for name in misfits(case.options, predictions.shape, case.loss):
+            wrong = misfit(name, getattr(case.options, name).shape, predictions.shape, case.loss)
+            assert wrong is not None
+            return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
         have, need, given = list(labels.shape), list(want), list(predictions.shape)
@@ -198,10 +194,3 @@ def _found(case: Case, kind: str) -> tuple[Path_, str]:
         return path, f"there is a {kind}"
     at = tuple(int(index) for index in np.argwhere(where)[0])
     return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {fault}"
-
-
-def _broadcasts(shape: Shape, against: Shape) -> bool:
-    try:
-        return np.broadcast_shapes(shape, against) == against
-    except ValueError:
-        return False

@@ -78,7 +78,7 @@ CHOICES: dict[str, Sentences] = {
 """By field and choice; a type stands for every choice of that type, which goes into the sentence."""
 
 KINDS: dict[str, str] = {
-    "shape_mismatch": "labels and predictions whose shapes do not fit",
+    "shape_mismatch": "labels or weights whose shape does not fit the predictions",
     "label_out_of_range": "a label that names no class",
     "invalid_probability": "a probability outside [0, 1]",
     "invalid_target": "a target outside [0, 1]",

@@ -34,9 +34,9 @@ from conformance.case import (
     Target,
 )
 from conformance.convention import EDGE, INVALID
-from conformance.domain import numpy_info
+from conformance.domain import WEIGHTS, numpy_info
 from conformance.fuzz.ranges import may_be_beyond_range
-from conformance.legal import ARRAYS, faults
+from conformance.legal import faults
 
 BEYOND = "beyond_range"
 KINDS = (EDGE | INVALID | {BEYOND}) - {"shape_mismatch", "trailing_axis"}
@@ -180,7 +180,7 @@ class _Draft:
         reductions = self.pick(_reduction_lists(limits.reductions))
         options = self.scalars(asked, ignored)
         draw_weights = [
-            (name, self.weight_shape(name, shape, samples), self.weights()) for name in asked if name in ARRAYS
+            (name, self.weight_shape(name, shape, samples), self.weights()) for name in asked if name in WEIGHTS
         ]
         predictions, labels = self.arrays(shape, samples, ignored, layout.order == "broadcast")
         options |= {name: draw(of) for name, of, draw in draw_weights}

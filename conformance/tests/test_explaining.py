@@ -143,7 +143,10 @@ def test_an_ignored_sample_counts_nothing():
     ("of", "said"),
     [
         (case(labels=(0, 7, 1)), "a label that names no class"),
-        (case(expect=MustRaise("shape_mismatch"), labels=(0, 1)), "labels and predictions whose shapes do not fit"),
+        (
+            case(expect=MustRaise("shape_mismatch"), labels=(0, 1)),
+            "labels or weights whose shape does not fit the predictions",
+        ),
         (case(expect=NoRightAnswer("nobody can say")), "nobody can say"),
         (case(labels=(3, 3, 3), options={"ignore_index": 3}), "the mean divides by zero"),
         (case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,)), "log 0 is -inf"),

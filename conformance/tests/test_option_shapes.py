@@ -1,0 +1,166 @@
+"""Weights whose shape does not fit the predictions: refused with file and line, or judged as what must raise."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from conformance import legal
+from conformance.adapter import Call, Framework, Function, Rule
+from conformance.case import ByOracle, MustRaise
+from conformance.convention import Convention
+from conformance.document import schema_line
+from conformance.domain import examine, fits
+from conformance.loading import SCHEMA, read_file
+from conformance.oracle import Invalid, evaluate
+from conformance.outcome import Raised, Returned
+from conformance.registry import Installed
+from conformance.rows import rows
+from conformance.suite import Suite, ask, plan
+from conformance.tests.stated import case
+
+PREDICTIONS = {
+    "categorical": [(2, 3), (3, 3), (1, 3), (2, 4, 3), (0, 3), (2, 1)],
+    "binary": [(3,), (1,), (2, 3), (3, 3), (2, 1), (0,), (0, 3), (2, 4, 3)],
+}
+SHAPES = [(), (0,), (1,), (2,), (3,), (4,), (1, 1), (2, 1), (1, 3), (2, 3), (3, 3), (3, 1), (2, 4), (1, 1, 1), (0, 3)]
+OF = {"categorical": ("class_weights", "sample_weights"), "binary": ("sample_weights", "positive_weight")}
+EVERY = [
+    (loss, predictions, option, shape)
+    for loss in ("categorical", "binary")
+    for predictions, option, shape in itertools.product(PREDICTIONS[loss], OF[loss], SHAPES)
+]
+
+
+def stated(loss, predictions, option, shape, **said):
+    binary = loss == "binary"
+    labels = np.zeros(predictions if binary else predictions[:-1], np.float64 if binary else np.int64)
+    kind = {"loss": loss, "target": "binary" if binary else "index"}
+    return case(np.full(predictions, 0.5), labels, options={option: np.full(shape, 2.0)}, **kind, **said)
+
+
+@pytest.mark.parametrize(("loss", "predictions", "option", "shape"), EVERY)
+def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, predictions, option, shape):
+    usual = stated(loss, predictions, option, shape, reductions=("none",))
+    refusing = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
+    problem = usual.problem("float64", "none")
+    if fits(option, shape, predictions, loss):
+        assert legal.faults(usual) == []
+        assert rows(problem, Convention()).shape == problem.sample_shape
+        assert [fault.path for fault in legal.faults(refusing)] == [("expect", "error")]
+    else:
+        assert [fault.path for fault in legal.faults(usual)] == [("options", option)]
+        assert legal.faults(refusing) == []
+        assert examine(problem) == {"shape_mismatch"}
+        assert evaluate(problem) == Invalid(("shape_mismatch",))
+
+
+def test_a_trailing_axis_that_is_documented_excuses_no_weight_that_does_not_fit():
+    found = dataclasses.replace(
+        stated("binary", (2, 3), "sample_weights", (3,)), labels=np.zeros((2, 3, 1)), expect=MustRaise("shape_mismatch")
+    )
+    assert evaluate(found.problem("float32", "mean"), Convention(accepts=frozenset({"trailing_axis"}))) == Invalid(
+        ("shape_mismatch",)
+    )
+
+
+CONVENTIONS = [
+    Convention(),
+    Convention(accepts=frozenset({"trailing_axis"})),
+    Convention(binary_outputs="mean_of_last_axis", mean_divides_by="sample_weight", clip=1e-7),
+    Convention(mean_divides_by="label_weight", default_ignore_index=-100, empty_mean="nan"),
+]
+
+
+def framework_of(convention):
+    function = Function(
+        name="some.loss",
+        path="some.loss",
+        ranks={"categorical": range(1, 9), "binary": range(1, 9)},
+        takes=("probabilities", "logits"),
+        targets=frozenset({"index", "binary"}),
+        lower=lambda problem: Call("some.loss", {}),
+        options=frozenset({"class_weights", "sample_weights", "positive_weight"}),
+        rules=(Rule(convention),),
+    )
+    return Framework(
+        "some", ("some",), ("some",), (function,), lambda tensor, memory: memory, lambda tensor: "", np.asarray, ""
+    )
+
+
+class Unused:
+    """A ledger that knows nothing."""
+
+    def find(self, *_):
+        return None
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
+def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convention):
+    installed = Installed(framework_of(convention), "1.0")
+    misfits = [which for which in EVERY if not fits(which[2], which[3], which[1], which[0])]
+    assert len(misfits) > 100
+    for which in misfits[CONVENTIONS.index(convention) :: len(CONVENTIONS)]:
+        usual = {"reductions": ("none", "mean"), "dtypes": ("float32",)}
+        expecting = stated(*which, expect=MustRaise("shape_mismatch"), **usual)
+        for item in plan([expecting], [installed]):
+            suite, asked = Suite(_ORACLE, Unused()), ask(item)
+            assert suite.judge(asked, Raised("ValueError", "no")).row["status"] == "agrees"
+            for value in (np.zeros(()), np.zeros(which[1]), np.full(which[3], np.inf)):
+                row = suite.judge(asked, Returned(value, item.dtype)).row
+                assert row["status"] == "disagrees", which
+                assert "where it must refuse: shape_mismatch" in row["explanation"]
+
+
+class _Oracle:
+    def answer(self, problem, convention=None, within=None):
+        return evaluate(problem, convention or Convention())
+
+
+_ORACLE = _Oracle()
+
+
+def written(folder, loss, predictions, option, shape, expect):
+    binary = loss == "binary"
+    made = stated(loss, predictions, option, shape)
+    lines = [
+        schema_line(None, SCHEMA),
+        "about: x",
+        "source: x",
+        f"loss: {loss}",
+        "given: logits",
+        f"target: {'binary' if binary else 'index'}",
+        "cases:",
+        "  y:",
+        "    why: because",
+        f"    predictions: {made.predictions.tolist() if made.predictions.size else []}",
+        *([] if made.predictions.size else [f"    shape: {list(predictions)}"]),
+        f"    labels: {made.labels.tolist() if made.labels.size else []}",
+        f"    options: {{{option}: {getattr(made.options, option).tolist()}}}",
+        *(["    expect: {error: shape_mismatch}"] if expect else []),
+    ]
+    file = folder / "x.yaml"
+    file.write_text("\n".join(lines) + "\n")
+    return file, next(number for number, line in enumerate(lines, 1) if line.startswith("    options"))
+
+
+def test_a_file_is_refused_with_its_line_unless_it_says_that_an_exception_is_right(tmp_path):
+    for which in EVERY:
+        option, shape = which[2:]
+        if 0 in shape[1:] or 0 in shape[:-1] or (shape == () and option != "positive_weight"):
+            continue  # a list cannot say it, or the schema refuses it
+        misfit = not fits(option, shape, which[1], which[0])
+        file, line = written(tmp_path, *which, expect=False)
+        cases, errors = read_file(file, "x")
+        assert [error.line for error in errors] == ([line] if misfit else []), which
+        if misfit:
+            assert f"shape {list(shape)}" in errors[0].message
+            file, _ = written(tmp_path, *which, expect=True)
+            cases, errors = read_file(file, "x")
+            assert errors == []
+            assert cases[0].expect == MustRaise("shape_mismatch")
+        else:
+            assert cases[0].expect == ByOracle()
