@@ -30,8 +30,11 @@ subnormal ones, however small it is.  One that does it through log and log-sum-e
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
-an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D that is itself a sum, of weights w:
-where weights of both signs cancel, its roundings are a part e of it that need not be small (their number times
+an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D: a count, or itself a sum, of
+weights w.  A weight of a row that depends on its targets is a sum of products over k classes, off by h(k) u and a
+rounding for each factor; where it is divided by the sum of the targets, that is as much again and the division (that
+rounding the targets moved their sum by up to u is one of the four roundings of any mean).
+Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
 u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
 what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
 for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
@@ -50,7 +53,16 @@ import numpy.typing as npt
 from conformance.case import Problem, Reduction
 from conformance.convention import Convention
 from conformance.domain import numpy_info
-from conformance.rows import Rows, absolute_weights, refused, roundings_of_divisor, rows
+from conformance.rows import (
+    Rows,
+    absolute_weights,
+    averages_class_weights,
+    refused,
+    roundings_of_divisor,
+    rows,
+    smoothing_of_weight,
+    weighs_classes,
+)
 
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
@@ -123,8 +135,7 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
         total = error.sum() + summing(error.size) * size
         if problem.reduction == "mean":
             divisor = abs(_divisor(given, convention))
-            weighed = convention.mean_divides_by not in ("kept", "samples") and _has_weights(given)
-            lost = of_divisor(given, convention, summing(error.size) * weighed, unit)
+            lost = of_divisor(given, convention, error.size, unit)
             left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
             total = total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + least(problem.dtype)
     return _finite(np.asarray(total))
@@ -172,10 +183,6 @@ def _chunks(given: Rows) -> list[slice]:
     """Rows of about `CHUNK` predictions."""
     rows = max(1, CHUNK // max(1, math.prod(given.x.shape[1:])))
     return [slice(start, start + rows) for start in range(0, len(given.x), rows)]
-
-
-def _has_weights(given: Rows) -> bool:
-    return given.sample_weights is not None or given.class_weights is not None or given.q is not None
 
 
 @dataclass(frozen=True)
@@ -328,12 +335,33 @@ def _binary(
     return loss, error + unit * np.abs(loss)
 
 
-def of_divisor(given: Rows, convention: Convention, added: float, unit: float) -> float:
-    """What a mean is off by for its divisor, in units of u of itself.  added: what the sum of the weights is."""
+def of_divisor(given: Rows, convention: Convention, losses: int, unit: float) -> float:
+    """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
+    counts = convention.mean_divides_by in ("kept", "samples") or given.sample_weights is None
+    if counts and not weighs_classes(given, convention):
+        return 0.0
     if (times := cancelled(given, convention)) == 1:
-        return added
-    error = roundings_of_divisor(given) * times
+        return summing(losses) + _of_weight(given, convention)
+    error = roundings_of_divisor(given, convention) * times
     return error / max(1 - error * unit, unit)
+
+
+def _of_weight(given: Rows, convention: Convention) -> float:
+    """What the weight of a row is off by before it is added to the others, in units of u of itself."""
+    if not weighs_classes(given, convention):
+        return 0.0
+    smoothed, added = bool(smoothing_of_weight(given, convention)), float(given.sample_weights is not None)
+    terms = given.x.shape[1] if smoothed else 1
+    if given.q is not None and not smoothed:
+        shares = given.q != 0
+        terms = int(shares.sum(axis=1).max(initial=1))
+        if terms == 1 and bool(np.all(given.q[shares] == 1)):
+            return added
+    elif not smoothed:
+        return added
+    of_sum = summing(terms) + 3 * smoothed
+    added += of_sum + (given.class_weights is not None)
+    return added + of_sum + 1 if averages_class_weights(given, convention) else added
 
 
 def cancelled(given: Rows, convention: Convention) -> float:
@@ -353,15 +381,17 @@ def _divisor(given: Rows, convention: Convention) -> float:
     if choice in ("samples", "kept"):
         return float(counted if choice == "samples" else kept.sum())
     samples = np.ones(counted) if given.sample_weights is None else given.sample_weights
-    if choice == "sample_weight" or given.binary:
+    if not weighs_classes(given, convention):
         return float(samples[kept].sum())
     classes = given.x.shape[1]
-    smoothing = given.smoothing if choice == "weight" else 0.0
+    smoothing = smoothing_of_weight(given, convention)
     weights = np.ones(classes) if given.class_weights is None else given.class_weights
     own = (
         weights[given.index % classes] if given.index is not None else _share(np.asarray(given.q), weights).sum(axis=1)
     )
     each = (1 - smoothing) * own + smoothing * weights.sum() / classes if smoothing else own
+    if averages_class_weights(given, convention):
+        each = each / ((1 - smoothing) * np.asarray(given.q).sum(axis=1) + smoothing)
     return float((samples * each)[kept].sum())
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Divisor = Literal["weight", "label_weight", "sample_weight", "kept", "samples"]
+Divisor = Literal["weight", "target_weight", "label_weight", "sample_weight", "kept", "samples"]
 Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
@@ -55,9 +55,11 @@ class Convention:
     """One choice per field; the defaults are the definition."""
 
     mean_divides_by: Divisor = "weight"
-    """What the sum of losses is divided by.  `weight`: sum of s_i * sum_c w_c q'_ic, the definition.
-    `label_weight`: the same with unsmoothed labels.  `sample_weight`: sum of s_i over the samples that are not
-    ignored.  `kept`: how many are not ignored.  `samples`: how many there are."""
+    """What the sum of losses is divided by.  `weight`: the definition, the sum of s_i over the samples that are not
+    ignored; with class weights, of s_i * (sum_c w_c q'_ic) / (sum_c q'_ic).  `target_weight`: the sum of
+    s_i * sum_c w_c q'_ic, in which targets that sum to more weigh more.  `label_weight`: `weight` with unsmoothed
+    labels.  `sample_weight`: the sum of s_i over the samples that are not ignored, whatever the class weights.
+    `kept`: how many are not ignored.  `samples`: how many there are."""
     clip: Epsilon | None = None
     """Probabilities are clipped to [eps, 1 - eps] before the logarithm, both ends rounded to the dtype;
     `dtype` stands for the dtype's machine epsilon."""

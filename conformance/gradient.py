@@ -30,7 +30,7 @@ from flint import arb, ctx
 from conformance.case import Problem
 from conformance.convention import Convention
 from conformance.domain import examine, numpy_info
-from conformance.oracle import Answer, Exact, Undefined, divided_by, exact, float_of
+from conformance.oracle import Answer, Exact, NoAnswerError, Term, Undefined, divided_by, exact, float_of
 from conformance.rows import Rows, rows
 
 PRECISION = 160
@@ -111,8 +111,16 @@ def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, fact
     """Whether the loss is the nan that a convention has for a mean that divides by 0."""
     if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
         return False
-    by = divided_by(given, convention)
+    by = _divisor(given, convention)
     return not isinstance(by, float) and bool(by.contains(0))
+
+
+def _divisor(given: Rows, convention: Convention) -> Term:
+    """What a mean divides by; nan where there is none, and then no mean of which this would be the gradient."""
+    try:
+        return divided_by(given, convention)
+    except NoAnswerError:
+        return np.nan
 
 
 def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Numbers:
@@ -123,7 +131,7 @@ def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -
         weights = lift(given.sample_weights)
         factor = factor * (weights if len(weights) == losses else weights.sum())
     if problem.reduction == "mean" and losses:
-        by = divided_by(given, convention)
+        by = _divisor(given, convention)
         nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
         factor = factor * 0 if nothing else factor / (by if lift is _balls else float_of(by))
     return np.repeat(factor, given.group) / given.group if given.group > 1 else factor

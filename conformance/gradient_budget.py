@@ -53,10 +53,9 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
         size, error = (_binary if given.binary else _categorical)(given, convention, g)
         unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
         factor = gradient.factors(problem, given, convention, _floats)
-        weighed = convention.mean_divides_by not in ("kept", "samples")
         products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2.0
         if problem.reduction == "mean":
-            products += DIVISION + of_divisor(given, convention, summing(len(unweighted)) * weighed, unit)
+            products += DIVISION + of_divisor(given, convention, len(unweighted), unit)
         if not given.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
         tiny = least(problem.dtype)

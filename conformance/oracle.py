@@ -5,7 +5,8 @@ Infinite and undefined terms are decided by the definition's rules before arithm
 a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss, an infinite weight on a loss
 of zero) is undefined.  What does not count is not multiplied: a class without a share of the target, the side of a
 binary label that has none, and a sample that is ignored add nothing to the loss or to what a mean divides by, whatever
-their weight is, infinity and nan included.  A mean that divides by weights whose sum is not finite is undefined.
+their weight is, infinity and nan included.  A mean that divides by weights whose sum is not finite is undefined, and
+so is one that divides by averages of class weights where the targets of a row sum to 0 or less: nothing is averaged.
 """
 
 from __future__ import annotations
@@ -20,15 +21,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flint import arb, ctx
+from flint import arb, ctx, fmpq
 
 from conformance.cache import Cache, default_folder
 from conformance.case import Problem, content_digest
 from conformance.convention import DEFINITION, Convention
 from conformance.domain import numpy_info
-from conformance.rows import Rows, absolute_weights, refused, roundings_of_divisor, rows
+from conformance.rows import (
+    Rows,
+    absolute_weights,
+    averages_class_weights,
+    refused,
+    roundings_of_divisor,
+    rows,
+    smoothing_of_weight,
+    weighs_classes,
+)
 
-VERSION = "6"
+VERSION = "7"
 """Part of every cache key; raised whenever an answer could change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
@@ -147,7 +157,10 @@ def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: 
 def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
     """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
     with ctx.workprec(256):
-        found = divided_by(rows(problem, convention), convention)
+        try:
+            found = divided_by(rows(problem, convention), convention)
+        except NoAnswerError:
+            return None
     if isinstance(found, float):
         return None
     mantissa, exponent = found.mid().man_exp()
@@ -345,7 +358,11 @@ def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
 
 
 def divided_by(given: Rows, convention: Convention) -> Term:
-    """What the mean divides by; see `Convention.mean_divides_by`."""
+    """What the mean divides by; see `Convention.mean_divides_by`.
+
+    nan or infinite where the weights are.  Raises NoAnswerError where a row has no weight, because the targets over
+    which its class weights are averaged sum to 0 or less, or where the sum of the weights is inf - inf.
+    """
     counted = math.prod(given.shape)
     kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
     choice = convention.mean_divides_by
@@ -353,13 +370,12 @@ def divided_by(given: Rows, convention: Convention) -> Term:
         return arb(counted)
     if choice == "kept":
         return arb(int(kept.sum()))
+    if given.sample_weights is None and not weighs_classes(given, convention):
+        return arb(int(kept.sum()))
     samples = [arb(1)] * counted if given.sample_weights is None else list(map(_ball, given.sample_weights.tolist()))
-    if choice == "sample_weight" or given.binary:
+    if not weighs_classes(given, convention):
         return _sum([weight for weight, counts in zip(samples, kept, strict=True) if counts])
-    smoothing = given.smoothing if choice == "weight" else 0.0
-    return _sum(
-        [_times(samples[row], _label_weight(given, row, smoothing)) for row in range(counted) if given.kept[row]]
-    )
+    return _sum([_times(samples[row], _row_weight(given, convention, row)) for row in range(counted) if kept[row]])
 
 
 def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
@@ -370,10 +386,36 @@ def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
     if isinstance(size, float) or bool(abs(by) == size):
         return False
     unit = arb(numpy_info(str(given.x.dtype))[0])
-    return not bool(abs(by) > roundings_of_divisor(given) * unit * size)
+    return not bool(abs(by) > roundings_of_divisor(given, convention) * unit * size)
 
 
-def _label_weight(given: Rows, row: int, smoothing: float) -> Term:
+def _row_weight(given: Rows, convention: Convention, row: int) -> Term:
+    """What one row weighs beside its sample weight: sum_c w_c q'_c, over sum_c q'_c where that is averaged."""
+    smoothing = smoothing_of_weight(given, convention)
+    if not averages_class_weights(given, convention):
+        return _weighted_targets(given, row, smoothing)
+    total = _sum_of_targets(given, row, smoothing)
+    return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(given, row, smoothing))
+
+
+def _sum_of_targets(given: Rows, row: int, smoothing: float) -> Term:
+    """sum_c q'_c of one row of targets, nan or infinite where they are; raises NoAnswerError where it is 0 or less.
+
+    Whether it is, is decided exactly: where the working precision leaves it open, the sum is taken in fractions.
+    """
+    assert given.q is not None
+    targets = given.q[row].tolist()
+    total = _plus(_times(1 - arb(smoothing), _sum(map(_ball, targets))), arb(smoothing))
+    if not isinstance(total, float) and not total > 0:
+        e = Fraction(smoothing)
+        sum_ = (1 - e) * sum(map(Fraction, targets)) + e
+        if sum_ <= 0:
+            raise NoAnswerError("the targets of a row sum to 0 or less: it has no average of class weights to weigh")
+        total = arb(fmpq(sum_.numerator, sum_.denominator))
+    return total
+
+
+def _weighted_targets(given: Rows, row: int, smoothing: float) -> Term:
     """sum_c w_c q'_c of one row."""
     e = arb(smoothing)
     weights = given.class_weights

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 PRODUCTS = 8
 """Roundings of a weight that a mean divides by before it is added up: products, smoothing, a mask's scale."""
+QUOTIENT = 4
+"""Roundings that dividing a weight by the sum of its targets adds to those of that sum: smoothing, the division."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +124,28 @@ def absolute_weights(given: Rows) -> Rows | None:
     return dataclasses.replace(given, **negative) if negative else None
 
 
-def roundings_of_divisor(given: Rows) -> int:
+def weighs_classes(given: Rows, convention: Convention) -> bool:
+    """Whether what a mean divides by depends on class weights or targets; otherwise it is a sum of sample weights."""
+    if given.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
+        return False
+    return given.class_weights is not None or convention.mean_divides_by == "target_weight"
+
+
+def averages_class_weights(given: Rows, convention: Convention) -> bool:
+    """Whether the weight of a row is divided by the sum of its targets, which is 1 where they are an index."""
+    return given.q is not None and weighs_classes(given, convention) and convention.mean_divides_by != "target_weight"
+
+
+def smoothing_of_weight(given: Rows, convention: Convention) -> float:
+    """The label smoothing of the targets that make the weight of a row."""
+    return 0.0 if convention.mean_divides_by == "label_weight" else given.smoothing
+
+
+def roundings_of_divisor(given: Rows, convention: Convention) -> int:
     """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
-    return len(given.kept) + (0 if given.binary else given.x.shape[1]) + PRODUCTS
+    classes = 0 if given.binary else given.x.shape[1]
+    quotient = classes + QUOTIENT if averages_class_weights(given, convention) else 0
+    return len(given.kept) + classes + quotient + PRODUCTS
 
 
 def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:

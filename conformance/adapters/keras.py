@@ -125,10 +125,10 @@ def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
 
 def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
-    divisor = "kept" if mean == "sum_over_batch_size" else "sample_weight"
+    by_number = mean == "sum_over_batch_size"  # otherwise by the sample weights, as the definition has it
     usual: dict[str, Any] = {
         **choices,
-        "mean_divides_by": divisor,
+        "mean_divides_by": "kept" if by_number else "weight",
         "clip": 1e-7,
         "empty_mean": "zero",
         "accepts": choices["accepts"] | {"invalid_probability"},
@@ -137,13 +137,13 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
     }
     documented = (*on_backends(name, usual), *on_tensorflow(name, usual), Rule(Convention(**usual), source=era.source))
     return Function(
-        name=f"keras.{name}" if divisor == "kept" else f"keras.{name}:{mean}",
+        name=f"keras.{name}" if by_number else f"keras.{name}:{mean}",
         path=f"keras.losses.{name}",
         ranks={loss: range(1 if loss == "binary" else 2, 9)},
         takes=("logits", "probabilities"),
         targets=targets,
         options=(options if era.ignore else options - {"ignore_index"}) | {"sample_weights"},
-        reductions=frozenset({"none", "sum", "mean"} if divisor == "kept" else {"mean"}),
+        reductions=frozenset({"none", "sum", "mean"} if by_number else {"mean"}),
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
         excludes=(frozenset({"output_weights"}),),

@@ -39,7 +39,7 @@ def array(result: Any) -> tuple[Array, str]:
 
 
 def rule(versions: str, source: str, rejects: frozenset[str] = REFUSES, **choices: Any) -> Rule:
-    return Rule(Convention(mean_divides_by="sample_weight", rejects=rejects, **choices), versions, source=source)
+    return Rule(Convention(rejects=rejects, **choices), versions, source=source)
 
 
 RULES = (

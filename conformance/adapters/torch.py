@@ -1,12 +1,14 @@
 """PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
 
 Classes are on axis 1.  With index targets the mean divides by the weight of the labels that are not
-ignored; with probability targets, and in the binary losses, by how many losses there are.  The narrow dtypes
+ignored, which differs from the definition where they are smoothed; with probability targets, and in the binary losses,
+by how many losses there are.  The narrow dtypes
 came to the CPU one operation after another, so what a function computes in depends on its release.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,14 +23,12 @@ DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
 LAYOUTS = frozenset({"class_axis", "fortran", "strided", "broadcast", "readonly"})
 ORDERS = LAYOUTS - {"class_axis"}
 INDEX = Rule(
-    Convention(
-        mean_divides_by="label_weight",
-        default_ignore_index=-100,
-        gradient_cancellation="targets",
-        empty_mean="nan",
-    ),
+    Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
     source=DOCUMENTATION + "CrossEntropyLoss.html",
+)
+SMOOTHED_INDEX = dataclasses.replace(
+    INDEX, convention=dataclasses.replace(INDEX.convention, mean_divides_by="label_weight")
 )
 SOFT = Rule(
     Convention(
@@ -127,7 +127,7 @@ NOT_IGNORED = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index"
 
 def cross_entropy(versions: str, **data: Any) -> Function:
     """With probability targets and smoothing since 1.10; log_softmax takes float16 since 2.2, nll_loss since 2.4."""
-    usual = {"targets": SOFT_TARGETS, "options": SMOOTHED, "excludes": NOT_IGNORED, "rules": (INDEX, SOFT)}
+    usual = {"targets": SOFT_TARGETS, "options": SMOOTHED, "excludes": NOT_IGNORED, "rules": (SMOOTHED_INDEX, SOFT)}
     said = {"ranks": CATEGORICAL, "takes": ("logits",), "layouts": LAYOUTS, **usual, **data}
     return function("CrossEntropyLoss", versions=versions, **said)
 

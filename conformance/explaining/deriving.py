@@ -323,16 +323,17 @@ def _weight_line(problem: Problem, given: Rows, at: int, weight: float, digits: 
     s = weight_of(given, at)
     factor = [] if s is None else [said_as(problem, s)]
     if given.binary or given.class_weights is None:
-        if given.binary or given.index is not None:
-            return Line("weight", "s" if factor else "1", "", figure(weight, digits))
-        total = added([figure(part, digits) for _, part in counted(given, at)])
-        parts = [f"({total})" if factor else total]
-        return Line("weight", "s sum_c q_c", " * ".join([*factor, *parts]), figure(weight, digits))
-    parts = [figure(part, digits) for _, part in counted(given, at)]
-    total = f"({added(parts)})" if factor and len(parts) > 1 else added(parts)
+        return Line("weight", "s" if factor else "1", "", figure(weight, digits))
     q = "q'" if given.smoothing else "q"
-    formula = f"{'s ' if factor else ''}{'w_y' if len(parts) == 1 and not given.smoothing else f'sum_c w_c {q}_c'}"
-    return Line("weight", formula, " * ".join([*factor, total]), figure(weight, digits))
+    parts = [figure(part, digits) for _, part in counted(given, at)]
+    shares = [figure(part, digits) for _, part in counted(unweighted(given), at)]
+    of_label = len(parts) == 1 and not given.smoothing and shares == ["1"]
+    formula = "w_y" if of_label else f"sum_c w_c {q}_c"
+    total = f"({added(parts)})" if (factor or given.q is not None) and len(parts) > 1 else added(parts) or "0"
+    if given.q is not None and not of_label:
+        formula += f" / sum_c {q}_c"
+        total += f" / ({added(shares)})" if len(shares) > 1 else f" / {added(shares) or '0'}"
+    return Line("weight", f"{'s ' if factor else ''}{formula}", " * ".join([*factor, total]), figure(weight, digits))
 
 
 def _reduction(

@@ -175,7 +175,7 @@ def _relabelled(assessment: Assessment, asker: Suite, names: tuple[str, ...], by
 
 
 def _normal_targets(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """Targets that sum to 1 weigh 1, whatever a mean divides by and a gradient takes them for."""
+    """Targets that sum to 1 make no difference to what a mean divides by, and are what a gradient takes them for."""
     problem = assessment.asked.problem
     if problem.target_kind != "distribution" or not {"gradient_total", "mean_divides_by"} & set(names):
         return

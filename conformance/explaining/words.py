@@ -11,7 +11,10 @@ Sentences = dict[Any, str]
 
 CHOICES: dict[str, Sentences] = {
     "mean_divides_by": {
-        "weight": "divides the sum by the weight of the samples, s_i sum_c w_c q'_c",
+        "weight": "divides the sum by the weight of the samples: s_i, and with class weights s_i times their average "
+        "over the targets, (sum_c w_c q'_c) / (sum_c q'_c)",
+        "target_weight": "divides the sum by the targets times their weights, s_i sum_c w_c q'_c, so that a row whose "
+        "targets sum to more weighs more",
         "label_weight": "divides the sum by the weight of the labels, as if they had not been smoothed",
         "sample_weight": "divides the sum by the sample weights of what is not ignored; class weights do not count",
         "kept": "divides the sum by how many losses are not ignored, not by their weight",

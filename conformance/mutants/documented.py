@@ -135,6 +135,15 @@ class DividesBySampleWeight(Categorical):
         return self.sum(np.where(kept, ones if self.sample_weights is None else self.sample_weights, ones * 0))
 
 
+class DividesByTargetWeight(Categorical):
+    """Divides by the sum of the targets, each times the weight of its class, and documents it."""
+
+    documented = Convention(mean_divides_by="target_weight")
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        return self.add(parts)
+
+
 class DividesByLabelWeight(Categorical):
     """Divides by the weights of the labels, not of the smoothed targets, and documents it."""
 
@@ -142,7 +151,8 @@ class DividesByLabelWeight(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, _ = super().losses(x, y)
-        return loss, self.add(self.parts(self.targets(x, y)))
+        q = self.targets(x, y)
+        return loss, self.weight(q, self.parts(q))
 
 
 class IgnoresMinus100(Categorical):
@@ -235,6 +245,7 @@ DOCUMENTED = (
     DividesByKept,
     DividesBySamples,
     DividesBySampleWeight,
+    DividesByTargetWeight,
     DividesByLabelWeight,
     IgnoresMinus100,
     WrapsLabels,

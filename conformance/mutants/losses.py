@@ -240,8 +240,19 @@ class Categorical(Loss):
         return np.asarray(y != self.ignore_index)
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
-        parts = self.parts(self.smoothed(self.targets(x, y)))
-        return self.dot(parts, -self.logs(x)), self.add(parts)
+        q = self.smoothed(self.targets(x, y))
+        parts = self.parts(q)
+        return self.dot(parts, -self.logs(x)), self.weight(q, parts)
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        """The class weights averaged over the targets of each row; 1 where there are no class weights.
+
+        parts: the targets times the class weights.
+        """
+        if self.class_weights is None:
+            return np.ones_like(q[..., 0])
+        weight = self.add(parts)
+        return weight if self.target == "index" else np.asarray(weight / self.add(q))
 
     def dot(self, a: Array, b: Array) -> Array:
         """Sums of products over the classes."""

@@ -131,8 +131,9 @@ class ShufflesClasses(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         order = np.random.default_rng(x.shape[-1]).permutation(x.shape[-1])
-        parts = self.parts(self.smoothed(self.targets(x, y)))[..., order]
-        return self.dot(parts, -self.logs(x[..., order])), self.add(parts)
+        q = self.smoothed(self.targets(x, y))
+        parts = self.parts(q)[..., order]
+        return self.dot(parts, -self.logs(x[..., order])), self.weight(q[..., order], parts)
 
 
 class DividesFirst(Categorical):
@@ -159,8 +160,19 @@ class WeighsLast(Categorical):
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         q = self.smoothed(self.targets(x, y))
         logs = -self.logs(x)
-        weighed = logs if self.class_weights is None else times(self.class_weights, logs)
-        return self.dot(q, weighed), self.add(self.parts(q))
+        weighed = (
+            logs if self.class_weights is None else times(np.where(q == 0, q.dtype.type(1), self.class_weights), logs)
+        )
+        return self.dot(q, weighed), self.weight(q, self.parts(q))
+
+
+class AveragesOverShares(Categorical):
+    """Divides the targets of a row by their sum before it averages class weights over them."""
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        if self.class_weights is None or self.target == "index":
+            return super().weight(q, parts)
+        return self.add(self.parts(q / self.add(q)[..., np.newaxis]))
 
 
 class SmoothsLosses(Categorical):
@@ -173,7 +185,10 @@ class SmoothsLosses(Categorical):
         e, classes = x.dtype.type(self.smoothing), x.dtype.type(x.shape[-1])
         everyone = self.parts(np.full_like(own, 1 / classes))  # what all classes add up to may be beyond the dtype
         loss = times(1 - e, self.dot(own, logs)) + times(e, self.dot(everyone, logs))
-        return loss, (1 - e) * self.add(own) + e * self.add(everyone)
+        if self.class_weights is None:
+            return loss, np.ones_like(loss)
+        weight = (1 - e) * self.add(own) + e * self.add(everyone)
+        return loss, weight if self.target == "index" else weight / ((1 - e) * self.add(self.targets(x, y)) + e)
 
 
 class PicksTheLabel(Categorical):
@@ -207,7 +222,9 @@ class WeighsOutputsLast(Binary):
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
         own = times(y, on)
-        return times(1 - y, off) + (own if self.positive_weight is None else times(self.positive_weight, own))
+        if self.positive_weight is not None:
+            own = times(np.where(y == 0, y.dtype.type(1), self.positive_weight), own)
+        return times(1 - y, off) + own
 
 
 # Logarithms in another form.
@@ -518,6 +535,7 @@ WAYS = (
     DividesFirst,
     MultipliesByTheReciprocal,
     WeighsLast,
+    AveragesOverShares,
     SmoothsLosses,
     PicksTheLabel,
     SmoothsTheComplement,

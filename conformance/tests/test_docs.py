@@ -168,7 +168,7 @@ def test_it_knows_releases_as_they_are_documented():
     assert "sklearn.log_loss (from 1.2)" in lines["dtype"]
     assert "sklearn.log_loss (below 1.2)" in lines["1e-15"]
     lines = {line[0]: line[2] for line in tables(conventions.about("mean_divides_by"))[0][1]}
-    assert "torch.CrossEntropyLoss (index labels)" in lines["label_weight"]
+    assert "torch.CrossEntropyLoss (from 1.10, index labels)" in lines["label_weight"]
     assert "torch.CrossEntropyLoss (from 1.10, distribution, one_hot labels)" in lines["kept"]
     lines = {line[0]: line[2] for line in tables(conventions.about("renormalise"))[0][1]}
     assert "keras.SparseCategoricalCrossentropy (below 3; from 3, on tensorflow)" in lines["after_clip"]

@@ -322,7 +322,7 @@ def test_advice_is_to_divide_the_sum():
         (case(labels=(0, -100, 1)), miniatures.IgnoresMinus100, "ignore_index=-100"),
         (
             case(labels=((0.9, 0.4, 0.2), (0.3, 0.8, 0.6), (0.5, 0.7, 1.0)), target="distribution"),
-            miniatures.DividesByKept,
+            miniatures.DividesByTargetWeight,
             "divide each row of targets",
         ),
         (case(labels=(0, -1, 1)), miniatures.WrapsLabels, "write the labels as the classes they stand for, [0, 2, 1]"),

@@ -77,7 +77,8 @@ def _reduced(problem: Problem) -> Any:
         s = np.broadcast_to(s.reshape(s.shape + (1,) * (len(problem.sample_shape) - s.ndim)), problem.sample_shape)
         # An ignored sample (None) stays out, whatever its weight.
         pairs = [
-            (_times(w, pair[0]), _times(w, pair[1])) if pair else None for w, pair in zip(s.flat, pairs, strict=True)
+            (_times(w, pair[0]), pair[1] if pair[1] is None else _times(w, pair[1])) if pair else None
+            for w, pair in zip(s.flat, pairs, strict=True)
         ]
     losses = [pair[0] if pair else mpf(0) for pair in pairs]
     if problem.reduction == "none":
@@ -85,6 +86,8 @@ def _reduced(problem: Problem) -> Any:
     total = _plus(losses)
     if problem.reduction == "sum":
         return np.array(total, dtype=object)
+    if any(pair and pair[1] is None for pair in pairs):
+        raise NoValueError
     divisor = _plus([pair[1] for pair in pairs if pair])
     if divisor == 0 or not mpmath.isfinite(divisor) or abs(divisor) <= _unsure(problem):
         raise NoValueError
@@ -109,13 +112,15 @@ def _unsure(problem: Problem) -> Any:
     size = _plus([_times(w, pair[1]) for w, pair in zip(_numbers(each).flat, pairs, strict=True) if pair])
     classes = problem.predictions.shape[-1] if problem.loss == "categorical" else 0
     unit = mpf(2) ** -{"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}[problem.dtype]
-    return (len(pairs) + classes + 8) * unit * size
+    averages = problem.target == "distribution" and problem.options.class_weights is not None
+    return (len(pairs) + classes + (classes + 4) * averages + 8) * unit * size
 
 
 def _categorical(problem: Problem) -> list[Any]:
     classes = problem.predictions.shape[-1]
     x = _numbers(problem.predictions).reshape(-1, classes)
     w = [mpf(1)] * classes if problem.options.class_weights is None else list(_numbers(problem.options.class_weights))
+    weighs = problem.options.class_weights is not None
     e = mpf(problem.options.label_smoothing or 0.0)
     if problem.target == "index":
         labels = problem.labels.reshape(-1).tolist()
@@ -134,8 +139,16 @@ def _categorical(problem: Problem) -> list[Any]:
         if problem.given == "logits" and not any(map(mpmath.isnan, row)) and max(row) in (mpmath.inf, -mpmath.inf):
             raise NoValueError  # inf/inf
         terms = [_times(_times(w[c], smoothed[c]), _minus_log(problem.given, list(row), c)) for c in picked]
-        found.append((_plus(terms), _plus([_times(w[c], smoothed[c]) for c in picked])))
+        found.append((_plus(terms), _average(w, smoothed, picked) if weighs else mpf(1)))
     return found
+
+
+def _average(w: list[Any], q: list[Any], picked: list[int]) -> Any:
+    """Of class weights over the targets of a row; None where these sum to 0 or less."""
+    total = _plus([q[c] for c in picked])
+    if total <= 0:
+        return None
+    return _plus([_times(w[c], q[c] / total) for c in picked])
 
 
 def _minus_log(given: str, row: list[Any], c: int) -> Any:
@@ -385,6 +398,7 @@ LOSSES = Fraction(9, 4) + Fraction(39, 2)
     ("divisor", "counts"),
     [
         ("weight", Fraction(5, 4) + 3 * Fraction(7, 4)),
+        ("target_weight", Fraction(5, 4) + 3 * Fraction(7, 4)),
         ("label_weight", 1 * 1 + 3 * 2),
         ("sample_weight", 1 + 3),
         ("kept", 2),
@@ -396,6 +410,158 @@ def test_it_divides_the_mean_by(divisor, counts):
     assert answer(WEIGHTED, convention, reduction="mean") == float(LOSSES / counts)
     assert answer(WEIGHTED, convention, reduction="sum") == float(LOSSES)
     assert answer(WEIGHTED, convention) == [2.25, 19.5, 0.0]
+
+
+# Losses 1/2 1 + 1/4 2 = 1 and 1/2 2 + 1 4 = 5; with class weights 1/2 1 1 + 1/4 3 2 = 2 and 1/2 1 2 + 1 3 4 = 13.
+UNNORMALISED = {
+    "predictions": [[-1.0, -2.0], [-2.0, -4.0]],
+    "labels": [[0.5, 0.25], [0.5, 1.0]],
+    "given": "log_probabilities",
+    "target": "distribution",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "divisor", "mean"),
+    [
+        ({}, "weight", Fraction(6, 2)),
+        ({}, "label_weight", Fraction(6, 2)),
+        ({}, "target_weight", Fraction(6) / (Fraction(3, 4) + Fraction(3, 2))),
+        ({"sample_weights": [3.0, 0.5]}, "weight", Fraction(11, 2) / Fraction(7, 2)),
+        ({"class_weights": [1.0, 3.0]}, "weight", Fraction(15) / (Fraction(5, 3) + Fraction(7, 3))),
+        ({"class_weights": [1.0, 3.0]}, "label_weight", Fraction(15) / (Fraction(5, 3) + Fraction(7, 3))),
+        ({"class_weights": [1.0, 3.0]}, "target_weight", Fraction(15) / (Fraction(5, 4) + Fraction(7, 2))),
+        ({"class_weights": [1.0, 3.0]}, "sample_weight", Fraction(15, 2)),
+        ({"class_weights": [1.0, 3.0]}, "kept", Fraction(15, 2)),
+    ],
+)
+def test_targets_that_do_not_sum_to_one_are_no_weights(options, divisor, mean):
+    found = answer(case(**UNNORMALISED, options=options), Convention(mean_divides_by=divisor), reduction="mean")
+    assert found == float(mean)
+
+
+# q' = 1/2 q + 1/4: 1/2, 3/8 and 1/2, 3/4; losses 5/4 and 4, with class weights 1/2 + 9/4 and 1 + 9.
+@pytest.mark.parametrize(
+    ("options", "divisor", "mean"),
+    [
+        ({}, "weight", Fraction(21, 8)),
+        ({}, "target_weight", Fraction(21, 4) / (Fraction(7, 8) + Fraction(5, 4))),
+        ({"class_weights": [1.0, 3.0]}, "weight", Fraction(51, 4) / (Fraction(13, 7) + Fraction(11, 5))),
+        ({"class_weights": [1.0, 3.0]}, "label_weight", Fraction(51, 4) / (Fraction(5, 3) + Fraction(7, 3))),
+        ({"class_weights": [1.0, 3.0]}, "target_weight", Fraction(51, 4) / (Fraction(13, 8) + Fraction(11, 4))),
+    ],
+)
+def test_class_weights_are_averaged_over_smoothed_targets(options, divisor, mean):
+    smoothed = case(**UNNORMALISED, options={**options, "label_smoothing": 0.5})
+    assert answer(smoothed, Convention(mean_divides_by=divisor), reduction="mean") == float(mean)
+
+
+def test_a_mean_without_weights_counts_rows_whatever_their_targets_are():
+    def mean(labels: Any) -> float:
+        return answer(case([[0.0, 0.0]] * len(labels), labels, target="distribution"), reduction="mean")
+
+    assert mean([[0.5, 0.4]]) == pytest.approx(0.62383, abs=5e-6)
+    assert mean([[1.0, 1.0], [0.0, 1.0]]) == pytest.approx(1.5 * math.log(2), rel=1e-15)
+    assert mean([[0.0, 0.0]]) == 0
+    assert mean([[0.0, 0.0], [1.0, 0.0]]) == pytest.approx(math.log(2) / 2, rel=1e-15)
+    assert math.isnan(mean([[math.nan, 0.4], [1.0, 0.0]]))
+
+
+ACCEPTS = frozenset({"invalid_target"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "sure"),
+    [
+        ([0.0, 0.0, 0.0], False),
+        ([0.25, -0.5, 0.0], False),
+        ([1.0, -1.0, 0.0], False),
+        ([1.0, 2.0**-60, -1.0], True),
+        ([1.0, -(2.0**-120), -1.0], False),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_it_has_no_mean_with_class_weights_where_targets_sum_to_zero_or_less(labels, sure, dtype):
+    weighted = case(
+        [[-1.0, -2.0, -3.0]], [labels], given="log_probabilities", target="distribution",
+        options={"class_weights": [2.0, 2.0, 2.0]}, layout=Layout(label_dtype="float64"),
+    )  # fmt: skip
+    negative = min(labels) < 0
+    if negative:
+        assert answer(weighted, dtype=dtype, reduction="mean") == Invalid(("invalid_target",))
+    for empty_mean in (None, "nan"):
+        found = answer(weighted, Convention(accepts=ACCEPTS, empty_mean=empty_mean), dtype, "mean")
+        assert isinstance(found, float) if sure else isinstance(found, Undefined) and "sum to 0 or less" in found.why
+    assert isinstance(answer(weighted, Convention(accepts=ACCEPTS), dtype, "sum"), float)
+    assert isinstance(answer(weighted, Convention(accepts=ACCEPTS, mean_divides_by="kept"), dtype, "mean"), float)
+    problem = weighted.problem(dtype, "mean")
+    assert (oracle.divisor(problem, Convention(accepts=ACCEPTS)) == 2) is sure
+
+
+def test_a_row_of_zeros_that_is_smoothed_weighs_the_mean_of_the_class_weights():
+    smoothed = {"class_weights": [1.0, 3.0], "label_smoothing": 0.5}
+    zeros = case([[0.0, 0.0]] * 2, [[0.0, 0.0], [0.5, 0.5]], target="distribution", options=smoothed)
+    problem = zeros.problem("float64", "mean")
+    assert oracle.divisor(problem) == 4
+
+
+def same_mean(one: Problem, other: Problem) -> bool:
+    """Whether two problems have the same answer, or neither has one."""
+    a, b = evaluate(one), evaluate(other)
+    if not (isinstance(a, Exact) and isinstance(b, Exact)):
+        return type(a) is type(b)
+    if not np.isfinite(a.hi):
+        return bool(np.array_equal(a.hi, b.hi, equal_nan=True))
+    off = abs(float(a.hi - b.hi) + float(a.lo - b.lo))
+    return off <= float(a.rad + b.rad) + 2.0**-98 * abs(float(a.hi))
+
+
+def means(dtype: str) -> list[Problem]:
+    """Every small shipped categorical case whose mean is asked for in a dtype."""
+    return [
+        found.problem(dtype, "mean")
+        for found in load(shipped())
+        if not isinstance(found, GeneratedCase)
+        if found.loss == "categorical" and "mean" in found.reductions and dtype in found.dtypes
+    ]
+
+
+def with_options(problem: Problem, **options: Any) -> Problem:
+    return dataclasses.replace(problem, options=dataclasses.replace(problem.options, **options))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [4.0, 0.125, -2.0])
+def test_class_weights_that_are_all_larger_have_the_same_mean(dtype, factor):
+    weighted = [problem for problem in means(dtype) if problem.options.class_weights is not None]
+    assert len(weighted) > 50
+    for problem in weighted:
+        weights = problem.options.class_weights
+        assert same_mean(problem, with_options(problem, class_weights=weights * weights.dtype.type(factor)))
+
+
+def test_class_weights_of_one_have_the_mean_of_none():
+    compared = 0
+    for problem in means("float64"):
+        if problem.options.class_weights is None:
+            ones = with_options(problem, class_weights=np.ones(problem.predictions.shape[-1]))
+            if not isinstance(evaluate(ones), Undefined):  # a row of zeros counts, and has no average
+                assert same_mean(problem, ones), problem.case
+                compared += 1
+    assert compared > 150
+
+
+def test_a_label_has_the_mean_of_its_one_hot_row():
+    compared = 0
+    for problem in means("float32"):
+        classes = problem.predictions.shape[-1]
+        ignores = problem.options.ignore_index is not None
+        if problem.target != "index" or ignores or isinstance(evaluate(problem), Invalid):
+            continue
+        rows = np.eye(classes, dtype=problem.predictions.dtype)[problem.labels]
+        assert same_mean(problem, dataclasses.replace(problem, target="distribution", labels=rows)), problem.case
+        compared += problem.options.class_weights is not None
+    assert compared > 10
 
 
 def probabilities(rows: Any, labels: Any, **stated: Any) -> Case:

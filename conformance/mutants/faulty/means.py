@@ -8,7 +8,13 @@ import numpy as np
 
 from conformance.case import Array
 from conformance.convention import DEFINITION
-from conformance.mutants.documented import DividesByKept, DividesByLabelWeight, DividesBySamples, DividesBySampleWeight
+from conformance.mutants.documented import (
+    DividesByKept,
+    DividesByLabelWeight,
+    DividesBySamples,
+    DividesBySampleWeight,
+    DividesByTargetWeight,
+)
 from conformance.mutants.losses import Binary, Categorical
 
 
@@ -62,6 +68,54 @@ class MeanOverLabelWeight(DividesByLabelWeight):
     """Divides by the weights of the labels under smoothing, and documents nothing."""
 
     documented = DEFINITION
+
+
+class MeanOverTargetWeight(DividesByTargetWeight):
+    """Divides by the targets times the weights of their classes, whatever they sum to, and documents nothing."""
+
+    documented = DEFINITION
+
+
+class MeanOverTargets(Categorical):
+    """Divides by the sum of the targets where there are no class weights."""
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        return self.add(q) if self.class_weights is None else super().weight(q, parts)
+
+
+class MeanOverWeightedTargets(Categorical):
+    """Adds up class weights times targets and does not divide by the sum of a row's targets."""
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        return super().weight(q, parts) if self.class_weights is None else self.add(parts)
+
+
+class MeanOverUnsmoothedSums(Categorical):
+    """Divides the weights of smoothed targets by the sum of the targets before they were smoothed."""
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        loss, weight = super().losses(x, y)
+        if self.class_weights is None or self.target == "index":
+            return loss, weight
+        q = self.targets(x, y)
+        return loss, np.asarray(self.add(self.parts(self.smoothed(q))) / self.add(q))
+
+
+class MeanOverClassesOfTheTarget(Categorical):
+    """Averages the weights of the classes that have a share of the target, whatever their share is."""
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        if self.class_weights is None or self.smoothing:
+            return super().weight(q, parts)
+        shared = (q != 0).astype(q.dtype)
+        return np.asarray(self.add(self.parts(shared)) / self.add(shared))
+
+
+class MeanOverRowsWithATarget(Categorical):
+    """Leaves rows whose targets are all 0 out of what the mean divides by."""
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        return np.where((q != 0).any(axis=-1), super().weight(q, parts), q.dtype.type(0))
 
 
 class MeanOverNonzeroWeights(Categorical):

@@ -121,7 +121,7 @@ class WeighsTheLabelOnly(Categorical):
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         own = self.add(self.parts(self.targets(x, y)))
         q = self.smoothed(self.targets(x, y))
-        return own * self.dot(q, -self.logs(x)), self.add(self.parts(q))
+        return own * self.dot(q, -self.logs(x)), self.weight(q, self.parts(q))
 
 
 class WeighsTheDivisorOnly(Categorical):
@@ -129,7 +129,7 @@ class WeighsTheDivisorOnly(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         q = self.smoothed(self.targets(x, y))
-        return self.dot(q, -self.logs(x)), self.add(self.parts(q))
+        return self.dot(q, -self.logs(x)), self.weight(q, self.parts(q))
 
 
 class NormalisesClassWeights(Categorical):
@@ -153,7 +153,11 @@ class WeighsTheLikeliestClass(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         q = self.smoothed(self.targets(x, y))
-        own = self.add(q) if self.class_weights is None else self.class_weights[x.astype(np.float64).argmax(axis=-1)]
+        own = (
+            np.ones_like(x[..., 0])
+            if self.class_weights is None
+            else self.class_weights[x.astype(np.float64).argmax(axis=-1)]
+        )
         return own * self.dot(q, -self.logs(x)), np.asarray(own)
 
 
@@ -163,7 +167,7 @@ class WeighsProbabilities(Categorical):
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         q = self.smoothed(self.targets(x, y))
         logs = self.logs(x) if self.class_weights is None else self.logs(x) + np.log(self.class_weights)
-        return self.dot(q, -logs), self.add(self.parts(q))
+        return self.dot(q, -logs), self.weight(q, self.parts(q))
 
 
 class BroadcastsColumns(Categorical):
