@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+ISSUES = "https://github.com/cross-entropy-conformance/cross-entropy-conformance/issues"
+"""Where an exception of this package is reported; `pyproject.toml` has the same address."""
+
 
 class UserError(Exception):
     """What was asked for cannot be done as asked; its text is for the user: where, what, and what to do."""
+
+
+class ProcessFailedError(Exception):
+    """An exception of this package in a process beside this one; its notes have the traceback there."""
+
+
+@dataclass(frozen=True)
+class FailedHere:
+    """An exception as a process tells it to another.  user: whether it is a UserError.  said, traceback: as text."""
+
+    user: bool
+    said: str
+    traceback: str
+
+
+def failed_here(error: Exception) -> FailedHere:
+    """What is sent of an exception, which itself may not be picklable."""
+    if isinstance(error, UserError):
+        return FailedHere(True, str(error), "")
+    return FailedHere(False, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def received(connection: Connection) -> Any:
+    """What another process sends; raises its exception as UserError or ProcessFailedError, EOFError at its end."""
+    found = connection.recv()
+    if not isinstance(found, FailedHere):
+        return found
+    if found.user:
+        raise UserError(found.said)
+    error = ProcessFailedError(found.said)
+    error.add_note(found.traceback)
+    raise error
 
 
 class CaseFileError(UserError):

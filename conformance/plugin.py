@@ -7,6 +7,7 @@ where their test file is asked for; they are tests like any other, and none of t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance.errors import ISSUES
 from conformance.printing import loggable
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from conformance.outcome import Outcome
     from conformance.registry import Installed
     from conformance.relations import Finding, Instance
+    from conformance.report import Journal, Plan
     from conformance.suite import Assessment, Item, Row, Suite
 
 TEST_FILE = Path(__file__).with_name("test_conformance.py")
@@ -32,6 +35,9 @@ TEST_NAME = "test_conformance"
 RELATIONS_FILE = Path(__file__).with_name("test_relations.py")
 RELATIONS_NAME = "test_relations"
 ROW = "conformance_row"
+FAULT = "conformance_fault"
+FAULTS = 5
+"""Exceptions of this package that are shown."""
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
@@ -240,14 +246,27 @@ _BASELINE = pytest.StashKey["pd.DataFrame"]()
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
+    if call.when == "call" and (why := _fault(item, call)):
+        setattr(report, FAULT, why)
     if call.when == "call" and (row := item.stash.get(_ROW, None)) is not None:
         setattr(report, ROW, row)  # builtin values only: it crosses xdist with the report
         del item.stash[_ROW]
     return report
 
 
+def _fault(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
+    """The exception that a test of ours ended with and that is none of pytest's, which is this package's own fault."""
+    if call.excinfo is None or not _is_ours(item.nodeid) or not isinstance(call.excinfo.value, Exception):
+        return ""
+    kinds = (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+    return "" if isinstance(call.excinfo.value, kinds) else call.excinfo.typename
+
+
 class Recorder:
-    """Collects rows as reports arrive, and writes the report when the session ends, whole or not."""
+    """Collects rows as reports arrive, and writes the report when the session ends, whole or not.
+
+    With `--report`, rows are journaled as they arrive, and SIGTERM and SIGHUP do what Ctrl-C does.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -257,6 +276,15 @@ class Recorder:
         self.written: dict[str, Any] = {}
         self.worse: list[str] = []
         self.problem = ""
+        self.notes: list[str] = []
+        """What became of older reports in the folder, and of the journal."""
+        self.stopped = ""
+        """Why the session ended early, as far as pytest says so."""
+        self.faults: list[str] = []
+        """Exceptions of this package."""
+        self.journal: Journal | None = None
+        self.plan: Plan | None = None
+        self.signals = contextlib.ExitStack()
 
     def pytest_sessionstart(self) -> None:
         from conformance.errors import UserError
@@ -270,12 +298,25 @@ class Recorder:
         except UserError as error:
             raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
-            from conformance.report import ReportError, check_writable
+            from conformance import running
+            from conformance.interruption import ENDING, interruptible
+            from conformance.report import Journal, ReportError
 
             try:
-                check_writable(Path(folder))
+                self.journal = Journal.begin(Path(folder), running.moment(self.started), self.notes.append)
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
+            self.notes += self.journal.notes
+            self.signals.enter_context(interruptible(ENDING[1:]))  # Ctrl-C is pytest's
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.stopped = "interrupted"
+
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.stopped = f"pytest had an internal error: {excinfo.typename}"
+
+    def pytest_unconfigure(self) -> None:
+        self.signals.close()
 
     def pytest_report_header(self) -> list[str]:
         if not self._asked():
@@ -291,6 +332,8 @@ class Recorder:
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
+        lines += [loggable(f"conformance: {note}") for note in self.notes]
+        self.notes.clear()
         lines += self._harvest_header()
         return lines
 
@@ -308,43 +351,64 @@ class Recorder:
         return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.planned = max(self.planned, sum(_is_ours(item.nodeid) for item in session.items))
+        self._plan(sum(_is_ours(item.nodeid) for item in session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        self.planned = max(self.planned, sum(map(_is_ours, ids)))
+        self._plan(sum(map(_is_ours, ids)))
+
+    def _plan(self, count: int) -> None:
+        """Note how many rows there are to be, once that is known, and write it down."""
+        self.planned = max(self.planned, count)
+        if not self.planned or self.journal is None or self.plan is not None:
+            return
+        from conformance import registry, running
+
+        cases, ledger = _loaded(self.config)
+        here, missing = registry.installed()
+        names = [framework.name for framework in missing]
+        timeout = self.config.getoption("call_timeout")
+        self.plan = running.planned(cases, self.planned, self.started, names, self._selected(), ledger, here, timeout)
+        self.journal.plan(self.plan)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := getattr(report, ROW, None)) is not None:
+            if self.journal is not None:
+                self.journal.append(row)
             self.rows.append(row)
+        if (fault := getattr(report, FAULT, "")) != "":
+            self.faults.append(f"{report.nodeid}: {fault}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        folder = self.config.getoption("report")
-        if not self.planned:
-            return
-        if (baseline := _baseline(self.config)) is not None:
+        finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if self.faults and finished:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        if self.planned and (baseline := _baseline(self.config)) is not None:
             self._hold_against(baseline, session)
-        if folder is None:
+        if self.journal is None:
             return
-        from conformance import registry, report, running
+        if not self.planned and not (self.stopped and self._asked()):
+            self.journal.abandon()
+            return
+        from conformance import report, running
 
-        missing = [framework.name for framework in registry.installed()[1]]
-        stopped = "" if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else "interrupted"
+        empty = report.Plan(report.RunInfo(planned=0, started=running.moment(self.started)), report.Beside())
+        stopped = "" if finished else self.stopped or "interrupted"
         try:
-            self.written = running.write(
-                Path(folder),
-                report.frame(self.rows),
-                self.planned,
-                self.started,
-                _cases_of(self.config),
-                missing,
-                self._selected(),
-                stopped,
-            )
+            self.written = self._write(self.journal, self.plan or empty, stopped)
+        except KeyboardInterrupt:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+            self.written = self._write(self.journal, self.plan or empty, "interrupted")
         except report.ReportError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        self.journal.close(whole=bool(self.written) and self.written["complete"])
+
+    def _write(self, journal: Journal, plan: Plan, stopped: str) -> dict[str, Any]:
+        from conformance import report, running
+
+        return running.write(journal.folder, report.frame(self.rows), plan, time.time() - self.started, stopped)
 
     def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""
@@ -371,6 +435,11 @@ class Recorder:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.faults:
+            terminalreporter.section("cross-entropy conformance: the suite itself failed")
+            for fault in self.faults[:FAULTS]:
+                terminalreporter.line(loggable(fault), red=True)
+            terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
         if not self.rows:
             return
         from conformance import running
@@ -388,6 +457,8 @@ class Recorder:
             terminalreporter.line(loggable(line))
         if self.written:
             terminalreporter.line(loggable(f"report: {Path(self.config.getoption('report'))}"))
+        for note in self.notes:
+            terminalreporter.line(loggable(note))
         if self.problem:
             terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
 

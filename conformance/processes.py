@@ -1,7 +1,7 @@
 """A run's rows made in several processes beside this one, which hands out the items and collects the rows.
 
-A process that dies takes with it only what it had not sent yet: that is told as not asked, and the others
-go on.  One whose run is gone ends itself.
+Each row is sent when it is judged.  A process that dies takes with it only the items it was at: these are told as not
+asked, and the others go on.  An exception in a process is raised here.  A process whose run is gone ends itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 from conformance import registry
 from conformance.adapter import Framework
 from conformance.case import Case
-from conformance.errors import UserError
+from conformance.errors import UserError, failed_here, received
+from conformance.interruption import ignore_signals
 from conformance.known import Ledger
 from conformance.oracle import Oracle, open_cache
 from conformance.registry import Installed
@@ -32,7 +33,7 @@ from conformance.workers.crew import Crew, Place
 from conformance.workers.loop import mount
 
 CHUNK = 32
-"""Items that a process is handed at one time, and rows that it sends back at one time."""
+"""Items that a process is handed at one time."""
 
 Made = Row | NotAsked
 Key = tuple[str, str]
@@ -137,7 +138,7 @@ class Judges:
         found: list[list[Installed | str]] = []
         for connection, share in self._shares.items():
             try:
-                told: list[dict[str, str] | str] = connection.recv()
+                told: list[dict[str, str] | str] = received(connection)
             except (EOFError, OSError):
                 told = [share.how()] * len(share.seats)
             found.append(
@@ -166,10 +167,10 @@ class Judges:
         """Take what a process has to say, if it was heard, and hand it the next items once it has no others."""
         share = self._shares[connection]
         try:
-            made: list[Made] | None = connection.recv() if heard else None
+            made: Made | None = received(connection) if heard else None
             if made is not None:
-                share.out.difference_update(map(_key_of, made))
-                yield from made
+                share.out.discard(_key_of(made))
+                yield made
             elif not share.pile.chunks:
                 connection.send(None)
                 del self._shares[connection]
@@ -235,9 +236,24 @@ def _work(
     loaded: tuple[list[Case], Ledger] | None,
 ) -> None:
     """Say what is at the seats, and make rows until the run has no more to hand out, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
+    ignore_signals()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(run, folder, seats, timeout, loaded)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            run.send(failed_here(error))
+
+
+def _serve(
+    run: Connection,
+    folder: Path | None,
+    seats: list[Seat],
+    timeout: float,
+    loaded: tuple[list[Case], Ledger] | None,
+) -> None:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError))
         places = {seat.place.name: seat.place for seat in seats if seat.place is not None}
         crew = stack.enter_context(Crew(places, timeout)) if places else None
         cases, ledger = load_suite(folder) if loaded is None else loaded  # while the workers start
@@ -252,21 +268,10 @@ def _work(
             stack.callback(cache.close)
         suite = Suite(Oracle(cache), ledger)
         items = {_key(item): item for item in plan(cases, here)}
-        made: list[Made] = []
-
-        def send() -> None:
-            if made:
-                run.send(made)
-                made.clear()
-
         while (keys := run.recv()) is not None:
             chosen = [items[key] for key in keys]
-            # Before it waits for a worker, which may hang, it sends what it has.
-            for row in rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen, send)):
-                made.append(row)
-                if len(made) == CHUNK:
-                    send()
-            send()
+            for made in rows_of(chosen, suite, None if crew is None else Isolated(crew, chosen)):
+                run.send(made)
             suite.oracle.flush()
             run.send(None)
 

@@ -7,6 +7,7 @@ the group `conformance.adapters` that names a `Framework`.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,6 +15,7 @@ import os
 import pkgutil
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy
 from packaging.specifiers import SpecifierSet
@@ -89,6 +91,15 @@ def frameworks() -> tuple[Framework, ...]:
 def origin(framework: Framework) -> Origin:
     """Where a known framework is written down."""
     return _found()[framework.name][1]
+
+
+def source_digest(framework: Framework) -> str:
+    """A digest of the source of a framework's adapter; empty where there is no file."""
+    try:
+        spec = importlib.util.find_spec(origin(framework).adapter.partition(":")[0])
+        return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16] if spec and spec.origin else ""
+    except (KeyError, OSError):
+        return ""
 
 
 @functools.cache

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import itertools
-import time
-from collections import deque
+import json
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from conformance.suite import Asked, Item, Row, Suite, ask
 if TYPE_CHECKING:
     import pandas as pd
 
+    from conformance.known import Ledger
+    from conformance.registry import Installed
+    from conformance.report import Plan, Recorded
     from conformance.workers.crew import Crew, Ticket
 
 AHEAD = 16
@@ -58,13 +62,11 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
 class Isolated:
     """Makes calls in the workers of a crew, each ahead of what is judged.
 
-    items: those that will be asked for; what is not among them is asked when it is its turn.  idle: called
-    before there is nothing to do but wait.
+    items: those that will be asked for; what is not among them is asked when it is its turn.
     """
 
-    def __init__(self, crew: Crew, items: Iterable[Item] = (), idle: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, crew: Crew, items: Iterable[Item] = ()) -> None:
         self._crew = crew
-        self._idle = idle
         self._place: dict[Item, int] = {}
         self._later: dict[str, deque[Item]] = {}
         for item in items:
@@ -82,7 +84,6 @@ class Isolated:
                 yield min(there, key=self._place.__getitem__)
             else:
                 tickets = [(item.installed.worker, asked[item]) for item, asked in waiting]
-                self._idle()
                 self._crew.wait_any([(name, found[1]) for name, found in tickets if isinstance(found, tuple)])
 
     def outcome(self, item: Item) -> tuple[Asked, Outcome]:
@@ -118,39 +119,154 @@ class Isolated:
         return isinstance(found, Exception) or self._crew.over(found[0].item.installed.worker, found[1])
 
 
-def write(
-    folder: Path,
-    results: pd.DataFrame,
-    planned: int,
-    started: float,
+def planned(
     cases: Sequence[Case],
+    count: int,
+    started: float,
     missing: Sequence[str] = (),
     selected: str = "",
-    interrupted: str = "",
-) -> dict[str, Any]:
-    """Write the report of a run, whole or not, and return what its `run.json` says; raises ReportError.
+    ledger: Ledger | None = None,
+    installed: Iterable[Installed] = (),
+    timeout: float = 0.0,
+) -> Plan:
+    """What is known of a run before its first row.
 
-    results: a `report.frame` of its rows.  planned: how many rows there were to be.  started: seconds since
-    the epoch.  cases: those that there were to choose from.  missing: frameworks that are not installed.
-    selected: the option that left items out.  interrupted: why it ended early.
+    cases: those that there were to choose from.  count: how many rows there are to be.  started: seconds since the
+    epoch.  missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed,
+    timeout: what rows depend on, for a run that may be resumed.
     """
     from conformance import report  # pandas, which a run without a report does not need
 
-    versions = results[results["version"] != ""].groupby("framework")["version"].unique()
-    run = report.RunInfo(
-        planned=planned,
-        versions={str(framework): ", ".join(sorted(found)) for framework, found in versions.items()},
+    info = report.RunInfo(
+        planned=count,
         missing=tuple(missing),
-        interrupted=interrupted,
-        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        duration=round(time.time() - started, 3),
+        started=moment(started),
         coverage=covered(cases),
         suite=report.fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    beside = report.Beside(report.problems(cases), report.sizes(cases))
-    return report.write(folder, results, run, run.published, beside)
+    beside = report.Beside(problems=report.problems(cases), sizes=report.sizes(cases))
+    return report.Plan(info, beside, _basis(ledger, installed, timeout))
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 with zone."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, interrupted: str = "") -> dict[str, Any]:
+    """Write the report of a run, whole or not, and return what its `run.json` says; raises ReportError.
+
+    results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
+    """
+    from conformance import report
+
+    versions = results[results["version"] != ""].groupby("framework")["version"].unique()
+    run = replace(
+        plan.info,
+        versions={str(framework): ", ".join(sorted(found)) for framework, found in versions.items()},
+        interrupted=interrupted,
+        duration=round(duration, 3),
+    )
+    return report.write(folder, results, run, run.published, plan.beside)
+
+
+LOST = "the run did not come to its end"
+"""Why a report is incomplete that was written from the journal of a run that was killed."""
+
+
+def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Write the report of a run that was killed, or interrupted, from its journal; return what its `run.json` says.
+
+    It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  Raises
+    ReportError if there is no journal with a row, if the run still lasts, or if the report cannot be written.
+    """
+    from conformance import report
+
+    recorded = report.read_journal(folder)
+    ended = (folder / report.JOURNAL).stat().st_mtime
+    journal = report.Journal.begin(folder, recorded.started, warn, resume=True)
+    try:
+        recorded = journal.resumed or recorded
+        if not recorded.rows:
+            what = "no row was finished, so there is nothing to recover"
+            raise report.ReportError(folder, what, "run again")
+    except BaseException:
+        journal.abandon()
+        raise
+    try:
+        record = write_recorded(folder, recorded, ended)
+    except BaseException:
+        journal.close(whole=False)
+        raise
+    journal.close(whole=record["complete"])
+    return record
+
+
+def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: str = LOST) -> dict[str, Any]:
+    """Write the report of what a journal holds.  ended: seconds since the epoch."""
+    from conformance import report
+
+    rows = list(recorded.rows.values())
+    plan = recorded.plan or report.Plan(report.RunInfo(planned=len(rows) + 1), report.Beside())
+    began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
+    whole = len(rows) == plan.info.planned
+    return write(folder, report.frame(rows), plan, max(0.0, ended - began), "" if whole else interrupted)
+
+
+def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
+    """The rows of an unfinished run that can be taken over, why others are asked again, and how many are of no item.
+
+    A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
+    (the basis of the plan) are the same.
+    """
+    there = {(item.framework.name, item.installed.environment, item.id): item for item in items}
+    before = recorded.plan.basis if recorded.plan is not None else {}
+    changed = {name for name in {*before, *plan.basis} if before.get(name) != plan.basis.get(name)}
+    rows: list[Row] = []
+    again: Counter[str] = Counter()
+    others = 0
+    for key, row in recorded.rows.items():
+        item = there.get(key)
+        if item is None:
+            others += row["case"] != "" and row["function"] != ""
+            continue
+        why = _changed(row, item, changed)
+        if why:
+            again[why] += 1
+        else:
+            rows.append(row)
+    return rows, [f"{count} rows are asked again: {why}" for why, count in again.items()], others
+
+
+def _changed(row: Row, item: Item, basis: set[str]) -> str:
+    """Why a row is no longer that of its item; empty where it is."""
+    found = item.installed
+    if row["digest"] != item.case.digest:
+        return "their cases have changed"
+    now = {found.framework.name: found.version, "Python": found.python, "numpy": found.numpy}
+    for (name, version), was in zip(now.items(), (row["version"], row["python"], row["numpy"]), strict=True):
+        if was != version:
+            return f"they are of {name} {was}, and this is {version}"
+    mine = {"conformance", "ledger", f"adapter of {found.framework.name}", f"variant of {found.worker}"}
+    if row["status"] == "timed_out":
+        mine.add("--timeout")
+    return f"another {', another '.join(sorted(mine & basis))}" if mine & basis else ""
+
+
+def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
+    """What rows depend on and do not say themselves."""
+    from conformance import report
+
+    found = {"conformance": json.dumps(report.host(), sort_keys=True), "--timeout": f"{timeout:g}"}
+    if ledger is not None:
+        entries = [replace(entry, path="", line=0) for entry in ledger.entries]
+        found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+    for one in installed:
+        found[f"variant of {one.worker}"] = one.variant
+        found[f"adapter of {one.framework.name}"] = registry.source_digest(one.framework)
+    return found
 
 
 def covered(cases: Sequence[Case]) -> str:

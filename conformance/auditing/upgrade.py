@@ -85,7 +85,8 @@ class Answers:
     """What came of the items of both sides.
 
     rows: of the old and the new side; failures: why items could not be asked, which are then in neither.
-    planned: how many items each side had.  stopped: why it ended early, "" if it did not.
+    planned: how many items each side had.  stopped: why it ended early, "" if it did not.  failure: the exception that
+    it ended with, raised once both reports are written.
     """
 
     rows: tuple[list[Row], list[Row]]
@@ -93,6 +94,7 @@ class Answers:
     started: float
     failures: list[str] = field(default_factory=list)
     stopped: str = ""
+    failure: Exception | None = None
 
 
 def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) -> Answers:
@@ -103,7 +105,7 @@ def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) ->
     )
     found = Answers(([], []), planned, time.time())
     lost: set[str] = set()
-    stopped = ""
+    stopped, failure = "", None
     try:
         for count, made in enumerate(running.rows_of(items, suite, running.Isolated(sides.crew, items)), 1):
             advance(f"{count} of {len(items)} rows")
@@ -114,8 +116,10 @@ def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) ->
                 found.rows[made["environment"] == sides.names[1]].append(made)
     except KeyboardInterrupt:
         stopped = "interrupted"
+    except Exception as error:
+        stopped, failure = f"the suite itself failed: {type(error).__name__}", error
     kept = [[row for row in rows if id_of(row) not in lost] for rows in found.rows]
-    return Answers((kept[0], kept[1]), planned, found.started, found.failures, stopped)
+    return Answers((kept[0], kept[1]), planned, found.started, found.failures, stopped, failure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,16 +162,11 @@ def audited(sides: Sides, found: Answers, cases: Sequence[Case], folder: Path, s
     """
     halves = []
     for name, rows, planned in zip(NAMES, found.rows, found.planned, strict=True):
-        running.write(
-            folder / name,
-            report.frame(rows),
-            planned,
-            found.started,
-            cases,
-            selected=selected,
-            interrupted=found.stopped,
-        )
+        plan = running.planned(cases, planned, found.started, selected=selected)
+        running.write(folder / name, report.frame(rows), plan, time.time() - found.started, found.stopped)
         halves.append(report.read(folder / name))
+    if found.failure is not None:
+        raise found.failure
     if found.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = halves

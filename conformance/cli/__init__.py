@@ -1,21 +1,21 @@
 """The command line: parses and prints.
 
 Exit status: 0 nothing unexpected, 1 a discrepancy that neither a documented convention nor the ledger
-accounts for, 2 usage.
+accounts for, 2 usage, 3 an exception of this package, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 import conformance
 from conformance.adapter import share_processors
-from conformance.cli import github
+from conformance.cli import fault, github
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
 from conformance.cli.explain import explain
@@ -24,13 +24,28 @@ from conformance.cli.harvest import harvest
 from conformance.cli.look import expect, lint, listing, show
 from conformance.cli.mutants import mutants
 from conformance.cli.page import page
+from conformance.cli.recover import recover
 from conformance.cli.relations import held as relations
 from conformance.cli.run import run
-from conformance.cli.shared import USAGE, err, out
+from conformance.cli.shared import INTERRUPTED, USAGE, err, out
 from conformance.cli.sweep import sweep
 from conformance.errors import CaseErrors, CaseFileError, UserError
+from conformance.interruption import interruptible
+
+
+class Commands(typer.core.TyperGroup):
+    """Commands of which each, when it is interrupted, ends with status 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Hold every framework's cross-entropy against one definition.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,6 +53,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(run)
+app.command()(recover)
 app.add_typer(listing, name="list")
 app.command("relations")(relations)
 app.command()(fuzz)
@@ -52,15 +68,23 @@ app.command()(sweep)
 
 
 def main() -> None:
-    """Run the command line; whatever is wrong with the input is one message and exit status 2."""
+    """Run the command line.
+
+    Whatever is wrong with the input is one message and exit status 2; an exception of this package is one, too, and 3.
+    """
     share_processors()
-    with github.quoted():
+    with interruptible(), github.quoted():
         try:
             app()
         except UserError as error:
             err.print(escape(str(error)), soft_wrap=True)
             github.tell(github.complaints(_in_files(error)), aside=True)
             sys.exit(USAGE)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            fault.tell(error)
+            sys.exit(fault.STATUS)
 
 
 def _in_files(error: UserError) -> Sequence[CaseFileError]:

@@ -68,6 +68,11 @@ def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
     ]
 
 
+def error(title: str, message: str) -> str:
+    """A workflow command for an error that is about no file."""
+    return _error("", 0, 0, title, message)
+
+
 def _error(path: str, line: int, column: int, title: str, message: str) -> str:
     properties = {"title": title}
     if file := in_checkout(path):

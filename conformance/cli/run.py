@@ -17,6 +17,7 @@ from rich.text import Text
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
 from conformance.cli import github, staging
+from conformance.cli.execution import Execution, say
 from conformance.cli.failing import failures, places
 from conformance.cli.shared import (
     FAILURES,
@@ -27,8 +28,6 @@ from conformance.cli.shared import (
     Json,
     err,
     out,
-    progress,
-    selected,
     shortened,
 )
 from conformance.cli.staging import Corpus
@@ -96,97 +95,106 @@ def run(
         Path | None,
         typer.Option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with an interrupted or killed run into the same folder: ask only what is missing.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put every case to every installed function and write the discrepancy report."""
+    """Put every case to every installed function and write the discrepancy report.
+
+    Interrupted by Ctrl-C, SIGTERM or SIGHUP, it writes the report of what was done and ends with status 130.
+    """
     started = time.time()
-    corpus = _corpus(cases, sources or [], harvest or bool(sources))
-    accepted = None if baseline is None else opened(baseline)[0]
-    report.check_writable(folder)
-    if sarif_file is not None:
-        _put("--sarif", sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
-    if comment_file is not None:
-        _put("--comment", comment_file, f"{report.marker(folder.name)}\nThe run did not come to its end.\n")
     if environments and processes > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
     if engine and not environments:
         raise UserError("--on runs environments that are made there: say with --with what they are to hold")
     if engine and engine != "ray" and not engine.startswith("ray://"):
         raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
-    not_asked: list[NotAsked] = []
-    stopped = ""
-    with contextlib.ExitStack() as stack:
-        if environments:
-            address = "" if engine == "ray" else engine
-            stage_of = functools.partial(staging.on_ray, address) if engine else staging.in_environments
-            with err.status("") as status:
-                stage = stage_of(
-                    stack, corpus, environments, framework or [], timeout, lambda line: status.update(escape(line))
-                )
-        else:
-            stage = staging.here(corpus, framework or [], processes, isolate, timeout)
-        for failed in stage.failed:
-            err.print(escape(failed["explanation"]), soft_wrap=True)
-        rows = list(stage.failed)
-        items = selected(corpus.cases, stage.there, keyword)
-        for left_out in stage.missing:
-            err.print(f"left out, not installed: {left_out}")
-        rows_made = stage.rows(items)
-        try:
-            with contextlib.closing(rows_made), progress(len(items)) as advance:
-                for made in rows_made:
-                    if isinstance(made, NotAsked):
-                        advance("")
-                        not_asked.append(made)
-                    else:
-                        advance(made["framework"])
-                        rows.append(made)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-    planned = len(items) + len(stage.failed)
-    results = report.frame(rows)
-    record = running.write(
-        folder, results, planned, started, corpus.cases, stage.missing, f"-k {keyword}" if keyword else "", stopped
-    )
+    accepted = None if baseline is None else opened(baseline)[0]
+    ended = Execution(report.Journal.begin(folder, running.moment(started), say, resume=resume))
+
+    def execute() -> None:
+        if sarif_file is not None:
+            _put("--sarif", sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
+        if comment_file is not None:
+            _put("--comment", comment_file, f"{report.marker(folder.name)}\nThe run did not come to its end.\n")
+        ended.corpus = _corpus(cases, sources or [], harvest or bool(sources))
+        with contextlib.ExitStack() as stack:
+            if environments:
+                address = "" if engine == "ray" else engine
+                stage_of = functools.partial(staging.on_ray, address) if engine else staging.in_environments
+                with err.status("") as status:
+                    ended.stage = stage_of(
+                        stack,
+                        ended.corpus,
+                        environments,
+                        framework or [],
+                        timeout,
+                        lambda line: status.update(escape(line)),
+                    )
+            else:
+                ended.stage = staging.here(ended.corpus, framework or [], processes, isolate, timeout)
+            ended.make(started, keyword, timeout)
+
+    ended.run(execute)
+    results = report.frame(ended.rows)
+    record = ended.write(results, started)
+    rows, not_asked, stopped = ended.rows, ended.not_asked, ended.stopped
+    known = [] if ended.corpus is None else ended.corpus.cases
+    harvested = ended.corpus is not None and ended.corpus.harvested
     check = None
-    if accepted is not None and len(rows) == planned:
-        chosen = compiled(keyword) if keyword else None
-        asked_for = {item.id for item in items}
-        asked = audit.Asked(
-            frozenset(there.framework.name for there in stage.there),
-            lambda _, name: (
-                (chosen is None or chosen(substring_of(name))) and (not corpus.harvested or name in asked_for)
-            ),
-        )
-        check = audit.check(accepted, results, asked, str(baseline))
+    if accepted is not None and record["complete"]:
+        check = audit.check(accepted, results, _asked(ended, keyword), str(baseline))
     if as_json:
-        out.facts("run", _facts(rows, results, planned, folder, stopped, not_asked, check))
+        out.facts("run", _facts(rows, results, record["planned"], folder, stopped, not_asked, check))
     else:
-        partly = keyword or framework or corpus.harvested
+        partly = keyword or framework or harvested
         _finish(rows, results, record if not partly else {**record, "coverage": ""}, folder)
     found = list(failures(rows, check))
-    github.tell(github.lines(found, corpus.cases), aside=as_json)
+    github.tell(github.lines(found, known), aside=as_json)
     if sarif_file is not None:
         notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
         notes += [*map(str, not_asked), *([stopped] if stopped else [])]
         about = [one for one in found if one.row["case"]]
-        _put("--sarif", sarif_file, report.sarif(about, places(corpus.cases), notes))
+        _put("--sarif", sarif_file, report.sarif(about, places(known), notes))
     if comment_file is not None:
         said = [] if check is None else check.lines()
         info = report.RunInfo.of(record)
         _put("--comment", comment_file, report.comment(results, info, found, said, folder.name))
     for failure in not_asked[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
-    if len(rows) < planned:
+    if not record["complete"]:
         more = f"{stopped}; " if stopped else ""
         more += f"{len(not_asked)} could not be asked; " if not_asked else ""
-        err.print(f"{more}{len(rows)} of {planned} rows are in the report, which is marked incomplete")
+        say(f"{more}{len(rows)} of {record['planned']} rows are in the report, which is marked incomplete")
+        if rows:
+            say("the same command with --resume asks only what is missing")
+        if ended.failure is not None:
+            raise ended.failure
         raise typer.Exit(INTERRUPTED if stopped else USAGE)
     if check is not None:
         for line in () if as_json else check.lines():
             out.print(escape(line), soft_wrap=True)
         raise typer.Exit(0 if check.ok else UNEXPECTED)
     raise typer.Exit(UNEXPECTED if any(row["expected"] in ("unexpected", "stale") for row in rows) else 0)
+
+
+def _asked(ended: Execution, keyword: str) -> audit.Asked:
+    """What of a baseline the run speaks for."""
+    assert ended.corpus is not None
+    assert ended.stage is not None
+    chosen = compiled(keyword) if keyword else None
+    names = {item.id for item in ended.items}
+    everything = not ended.corpus.harvested
+    return audit.Asked(
+        frozenset(there.framework.name for there in ended.stage.there),
+        lambda _, name: (chosen is None or chosen(substring_of(name))) and (everything or name in names),
+    )
 
 
 def _facts(

@@ -18,6 +18,7 @@ from rich.segment import Segment
 
 from conformance import registry
 from conformance.case import Case
+from conformance.interruption import INTERRUPTED as INTERRUPTED
 from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.selection import SelectionError, compiled, substring_of
@@ -43,7 +44,7 @@ class Terminal(Console):
 
 out = Terminal(highlight=False, soft_wrap=False)
 err = Terminal(stderr=True, highlight=False)
-UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
+UNEXPECTED, USAGE = 1, 2
 SCHEMA = 1
 """Version of what `--json` prints; raised where a key gets another meaning."""
 FAILURES = 5

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
-from conformance.errors import UserError
+from conformance.errors import UserError, failed_here, received
+from conformance.interruption import ignore_signals
 
 T = TypeVar("T")
 Work = Callable[..., Iterator[T]]
@@ -21,7 +21,8 @@ class ProcessLostError(UserError):
 def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
     """What `work(*part)` yields for each part, as it comes; in this process where there is one part.
 
-    work: a function at the top of a module; parts and what it yields must be picklable.  Raises what work raises.
+    work: a function at the top of a module; parts and what it yields, which is never None, must be picklable.  Raises
+    what `received` raises.
     """
     if len(parts) == 1:
         yield from work(*parts[0])
@@ -39,7 +40,7 @@ def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
             for connection in wait(list(processes)):
                 assert isinstance(connection, Connection)
                 try:
-                    found = connection.recv()
+                    found = received(connection)
                 except EOFError:
                     process = processes.pop(connection)
                     process.join()
@@ -47,10 +48,8 @@ def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
                         f"a process of -n {len(parts)} ended with status {process.exitcode} before its part was done; "
                         "run with -n 1 to see why"
                     ) from None
-                if isinstance(found, _Done):
+                if found is None:
                     del processes[connection]
-                    if found.error is not None:
-                        raise found.error
                 else:
                     yield found
     finally:
@@ -58,21 +57,14 @@ def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
             process.kill()
 
 
-class _Done:
-    """The last that a process sends: its part is done, or why it cannot be."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
-
-
 def _work(run: Connection, work: Work[object], part: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
-    error = None
+    ignore_signals()
     try:
         for found in work(*part):
             run.send(found)
     except BrokenPipeError:
         return  # the run is gone
-    except Exception as raised:  # told where it can be shown
-        error = raised
-    run.send(_Done(error))
+    except Exception as error:
+        run.send(failed_here(error))
+    else:
+        run.send(None)

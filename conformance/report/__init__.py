@@ -5,17 +5,24 @@ Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> repo
 
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.comment import comment, marker
-from conformance.report.files import ReportError, check_writable, read, rewrite_page, write
+from conformance.report.files import JOURNAL, PREVIOUS, ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
+from conformance.report.journal import Journal, Key, Plan, Recorded, key_of, read_journal
 from conformance.report.markdown import at_joints, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
-from conformance.report.run import RunInfo, fingerprint
+from conformance.report.run import RunInfo, fingerprint, host
 from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
 __all__ = [
     "FUNCTION_COLUMNS",
+    "JOURNAL",
+    "PREVIOUS",
     "Beside",
+    "Journal",
+    "Key",
+    "Plan",
+    "Recorded",
     "ReportError",
     "RunInfo",
     "agreement_matrix",
@@ -28,6 +35,8 @@ __all__ = [
     "fingerprint",
     "frame",
     "functions_table",
+    "host",
+    "key_of",
     "largest_ratios",
     "markdown_table",
     "marker",
@@ -35,6 +44,7 @@ __all__ = [
     "pairs",
     "problems",
     "read",
+    "read_journal",
     "rewrite_page",
     "sarif",
     "sizes",

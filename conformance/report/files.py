@@ -2,8 +2,9 @@
 
 The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
 `badge.json`, `index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has
-one is whole; whether the *run* was, it says itself.  In the CSV files a text that a spreadsheet would
-take for a formula has an apostrophe in front (see `guarded`); `read` takes it off again.
+one is whole; whether the *run* was, it says itself.  While a run lasts, and after it was killed, there is a
+`journal.jsonl` instead (see `journal`), and an older report is in `previous/`.  In the CSV files a text
+that a spreadsheet would take for a formula has an apostrophe in front (see `guarded`); `read` takes it off again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
 RUN = "run.json"
+JOURNAL = "journal.jsonl"
+"""The rows of a run that has not come to its end."""
+PREVIOUS = "previous"
+"""The folder, in that of a report, that holds the whole report from before until there is another."""
 LATER = {"quantity": "loss", "shape": ""}
 """Columns that reports did not always have, and what those mean that lack them."""
 RESULTS = ("results.parquet", "results.csv")
@@ -103,6 +108,9 @@ def write(
         _write(refuge, results, run, numbers, beside)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
+        if (folder / JOURNAL).is_file():
+            advice = f"its rows are in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
+            raise ReportError(folder, what, advice) from error
         raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
     raise ReportError(folder, what, f"it is in {refuge}; free some space and move it there") from failure
 
@@ -295,6 +303,12 @@ def _run(folder: Path) -> dict[str, Any]:
         _check_size(file, MOST_SAID)
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if os.path.lexists(folder / JOURNAL):
+            what = f"has no {RUN}: the run that writes its report there has not come to its end"
+            advice = f"wait until it ends; if it was killed, `conformance recover {folder}` writes what it had done"
+            if (folder / PREVIOUS / RUN).is_file():
+                advice += f", and the report from before is in {folder / PREVIOUS}"
+            raise ReportError(folder, what, advice) from error
         raise ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", again) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ReportError(file, f"cannot be read ({error})", again) from error

@@ -10,7 +10,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,7 +25,8 @@ import numpy as np
 from conformance import __version__, registry
 from conformance.adapter import THREADS, Function, LoweringError, perform
 from conformance.case import DTYPES, GIVEN
-from conformance.errors import UserError
+from conformance.errors import UserError, failed_here, received
+from conformance.interruption import ignore_signals
 from conformance.registry import Installed
 from conformance.sweep.inputs import NARROW, UNIT, Patterns, end, few, sample
 from conformance.sweep.judging import Performer, Subject, Tallies, sweep_chunk, sweep_outside
@@ -303,7 +303,7 @@ def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
                 assert isinstance(connection, Connection)
                 process, asked = out[connection]
                 try:
-                    found = connection.recv()
+                    found = received(connection)
                     if asked is not None:
                         yield *asked, found
                     if not todo:
@@ -332,7 +332,7 @@ def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
 
 def _work(run: Connection) -> None:
     """Ask units until there are none left, or the sweep is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's to handle
+    ignore_signals()
     keep_memory()
     here = registry.installed()[0]
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -340,7 +340,12 @@ def _work(run: Connection) -> None:
         while (asked := run.recv()) is not None:
             name, family, labels, exhaustive, unit = asked
             installed = next(found for found in here if any(f.name == name for f in found.functions))
-            run.send(_asked(Job(Subject(installed, name, family, labels), exhaustive), unit))
+            try:
+                found = _asked(Job(Subject(installed, name, family, labels), exhaustive), unit)
+            except Exception as error:
+                run.send(failed_here(error))
+                return
+            run.send(found)
 
 
 __all__ = ["Advance", "Job", "State", "SweepError", "Wish", "plan", "state_of", "sweep"]

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 TOKEN = "CONFORMANCE_WORKER_TOKEN"  # noqa: S105 - the name of a variable
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that end a run; its workers end when their connection is closed."""
 AWAKE = 2e-3
 """Seconds that a worker looks for its next call before it goes to sleep; whoever else wants the processor gets it."""
 ORPHANED = 1.0
@@ -63,7 +65,11 @@ def main(address: str) -> None:
     """Serve one run until it closes the connection."""
     connection = connected(address)
     connection.sendall(bytes.fromhex(os.environ.pop(TOKEN)))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to handle
+    for name in ENDING:
+        if hasattr(signal, name):
+            signal.signal(
+                getattr(signal, name), signal.SIG_IGN
+            )  # the run's to handle, and often sent to all of its group
     faulthandler.enable()
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 

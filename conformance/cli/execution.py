@@ -1,0 +1,150 @@
+"""A run from its plan to its report, whole or not: its rows are journaled as they come, and it knows how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+
+from conformance import report, running
+from conformance.cli.shared import err, progress, selected
+from conformance.cli.staging import Corpus, Stage
+from conformance.errors import UserError
+from conformance.interruption import interruption
+from conformance.report import Journal, Plan
+from conformance.running import NotAsked
+from conformance.suite import Item, Row
+
+FAILED = "the suite itself failed"
+
+
+class Execution:
+    """The state of a run into a folder that its journal holds.
+
+    corpus, stage, plan: None until they are known.  items: those that are asked for.  rows: in the order of the plan
+    once `execute` returns.  stopped: why the run ended early, empty if it did not.  failure: the exception that it
+    ended with.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.corpus: Corpus | None = None
+        self.stage: Stage | None = None
+        self.plan: Plan | None = None
+        self.items: list[Item] = []
+        self.rows: list[Row] = []
+        self.not_asked: list[NotAsked] = []
+        self.stopped = ""
+        self.failure: Exception | None = None
+        for note in journal.notes:
+            say(note)
+
+    def run(self, execute: Callable[[], None]) -> None:
+        """Call `execute`, and note how it ended.  Raises UserError if that was before there was a plan."""
+        try:
+            execute()
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+        except Exception as error:
+            if interruption():  # an exception that was raised instead of the interruption
+                self.stopped = "interrupted"
+            elif self.plan is None and isinstance(error, UserError):
+                self.journal.abandon()
+                raise
+            else:
+                self.failure = error
+                self.stopped = str(error) if isinstance(error, UserError) else f"{FAILED}: {type(error).__name__}"
+        if self.plan is None and self.journal.resumed is not None:
+            self.rows = list(self.journal.resumed.rows.values())
+
+    def make(self, started: float, keyword: str, timeout: float) -> None:
+        """Plan the run on its stage, and make its rows.  started: seconds since the epoch."""
+        corpus, stage = self.corpus, self.stage
+        assert corpus is not None
+        assert stage is not None
+        for failed in stage.failed:
+            say(failed["explanation"])
+        self.items = selected(corpus.cases, stage.there, keyword)
+        for left_out in stage.missing:
+            err.print(f"left out, not installed: {left_out}")
+        count = len(self.items) + len(stage.failed)
+        plan = running.planned(
+            corpus.cases, count, started, stage.missing, f"-k {keyword}" if keyword else "",
+            corpus.ledger, stage.there, timeout,
+        )  # fmt: skip
+        taken = self._taken_over(plan)
+        self.plan = plan
+        self.rows = [*stage.failed, *taken]
+        for row in stage.failed:
+            self.journal.append(row)
+        there = set(map(report.key_of, taken))
+        asked = [item for item in self.items if _key(item) not in there]
+        if asked:
+            self._ask(stage, asked)
+        order = {_key(item): place for place, item in enumerate(self.items)}
+        self.rows.sort(key=lambda row: order.get(report.key_of(row), -1))
+
+    def _taken_over(self, plan: Plan) -> list[Row]:
+        """The rows of the run that is resumed; writes the plan."""
+        resumed = self.journal.resumed
+        if resumed is None:
+            self.journal.plan(plan)
+            return []
+        taken, again, others = running.taken_over(resumed, plan, self.items)
+        say(f"going on with the run of {resumed.started}: {len(taken)} of {len(self.items)} rows are there")
+        for why in again:
+            say(why)
+        noted = len(self.journal.notes)
+        self.journal.plan(plan, taken, keep=others > 0)
+        for note in self.journal.notes[noted:]:
+            say(note)
+        return taken
+
+    def _ask(self, stage: Stage, asked: list[Item]) -> None:
+        made_rows = stage.rows(asked)
+        with contextlib.closing(made_rows), progress(len(asked)) as advance:
+            for made in made_rows:
+                if interruption():  # the exception was swallowed by whatever was being called
+                    raise KeyboardInterrupt
+                if isinstance(made, NotAsked):
+                    advance("")
+                    self.not_asked.append(made)
+                else:
+                    self.journal.append(made)
+                    self.rows.append(made)
+                    advance(made["framework"])
+
+    def write(self, results: pd.DataFrame, started: float) -> dict[str, Any]:
+        """Write the report, give its folder back, and return what its `run.json` says; raises ReportError.
+
+        An interruption has it written anew, marked as incomplete.
+        """
+        empty = report.Plan(report.RunInfo(planned=0, started=running.moment(started)), report.Beside())
+        plan = self.plan or (self.journal.resumed and self.journal.resumed.plan) or empty
+        try:
+            try:
+                record = running.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
+            except KeyboardInterrupt:
+                self.stopped = "interrupted"
+                record = running.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
+        except BaseException:
+            self.journal.close(whole=False)
+            raise
+        self.journal.close(whole=record["complete"])
+        return record
+
+
+def say(line: str) -> None:
+    """Print a line to stderr."""
+    err.print(escape(line), soft_wrap=True)
+
+
+def _key(item: Item) -> report.Key:
+    return item.framework.name, item.installed.environment, item.id
+
+
+__all__ = ["FAILED", "Execution", "say"]

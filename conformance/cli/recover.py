@@ -1,0 +1,33 @@
+"""`conformance recover`: the report of a run that was killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from conformance import running
+from conformance.cli.execution import say
+from conformance.cli.shared import Json, out
+
+
+def recover(
+    folder: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of the report of the run.")],
+    as_json: Json = False,
+) -> None:
+    """Write the report of what a run had done that was killed or interrupted.
+
+    It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
+    """
+    record = running.recover(folder, say)
+    if as_json:
+        names = ("complete", "planned", "finished", "interrupted", "status", "expected")
+        out.facts("recover", {"report": str(folder), **{name: record[name] for name in names}})
+        return
+    out.print(escape(f"{record['finished']} of {record['planned']} rows were done"), soft_wrap=True)
+    out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)
+
+
+__all__ = ["recover"]

@@ -1,0 +1,109 @@
+"""Signals that end a command: the first has it keep what it has done, a second ends it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what `kill` and schedulers send, and what the end of a terminal sends."""
+SAME = 0.5
+"""Seconds in which further signals count as the first: `timeout` sends its signal to a process and to its group."""
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted."""
+
+_received: tuple[str, float] | None = None
+
+
+@contextlib.contextmanager
+def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
+    """Within the context, raise KeyboardInterrupt at the first of some signals, and exit at a second one.
+
+    The second one ends the process with status `INTERRUPTED`, also where a call does not return to Python. A signal
+    that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Outside
+    of the main thread, which alone may set handlers, nothing happens.
+    """
+    global _received
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _received = None
+    handled = [number for number in signals if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        global _received
+        if _received is not None:
+            _exit_if_again(_received[1])
+            return
+        _received = (signal.Signals(number).name, time.monotonic())
+        _leave(terminals)
+        raise KeyboardInterrupt
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    watcher = threading.Thread(target=_watch, args=(reader, frozenset(handled)), name="signals", daemon=True)
+    watcher.start()
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, handle) for number in handled}
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writer)  # the watcher reads the end of the pipe, and closes its own
+
+
+def interruption() -> str:
+    """The name of the signal that asked this process to end, empty if none did.
+
+    A KeyboardInterrupt may be swallowed by the code in which it is raised; this remembers the signal.
+    """
+    return "" if _received is None else _received[0]
+
+
+def ignore_signals() -> None:
+    """Leave signals to the parent process, for a worker: they may be sent to a whole group of processes."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _watch(reader: int, handled: frozenset[int]) -> None:
+    """Exit at a second signal even if the main thread does not come back to Python, as in a call that hangs."""
+    first = None
+    while received := os.read(reader, 1):
+        if received[0] in handled:
+            if first is not None:
+                _exit_if_again(first)
+            first = first or time.monotonic()
+    os.close(reader)
+
+
+def _exit_if_again(first: float) -> None:
+    if time.monotonic() - first > SAME:
+        os._exit(INTERRUPTED)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+def _leave(terminals: Sequence[int]) -> None:
+    """Send what is still printed nowhere where the terminal is gone, so that printing raises no OSError."""
+    for descriptor in terminals:
+        if not _is_terminal(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption"]

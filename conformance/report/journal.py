@@ -1,0 +1,400 @@
+"""The folder of a report while its run lasts: held by one run, without a whole report, its rows written as they come.
+
+A run begins with `Journal.begin`, which takes the folder (`.lock`), moves an older report into `previous/` and starts
+`journal.jsonl`.  That file has a JSON object on each line: which process writes it, then the run's plan, then its rows.
+Each row is handed to the operating system when it is judged, so a killed process loses at most the row that it was
+writing; a torn line is left out on reading.  `read_journal` reads it, for `conformance recover` and `run --resume`.
+`Journal.close` removes whatever is no part of a whole report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from conformance.errors import UserError
+from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, RUN, ReportError, check_writable
+from conformance.report.frames import FLOATS
+from conformance.report.page import Beside
+from conformance.report.run import RunInfo
+from conformance.suite import COLUMNS, Row, id_of
+
+LOCK = ".lock"
+FORMAT = 1
+"""Version of the journal's lines; another one is not read."""
+BEFORE = ".run.json.before"
+"""What the `run.json` of an interrupted run is called until the run that goes on with it has a plan."""
+UNFINISHED = "unfinished"
+"""What the name of a folder begins with that an unfinished run is moved to when another run begins."""
+Key = tuple[str, str, str]
+"""Framework, environment and id of a row."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a run before its first row.
+
+    info: as for `run.json`, without versions, duration and how it ended.  beside: see `page`.  basis: what rows
+    depend on and do not say themselves, by name; a resumed run takes over no rows of another basis.
+    """
+
+    info: RunInfo
+    beside: Beside
+    basis: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a journal holds.
+
+    started: ISO 8601 with zone.  owner: the process that wrote it, in words.  plan: None if the run ended before it
+    had one.  rows: by key, in the order in which they were written.  torn: how many lines cannot be read.
+    """
+
+    started: str
+    owner: str
+    plan: Plan | None
+    rows: dict[Key, Row]
+    torn: int = 0
+
+
+def key_of(row: Row) -> Key:
+    """What a row has in common with no other row of its run."""
+    return row["framework"], row["environment"], id_of(row)
+
+
+class Journal:
+    """A run's hold on the folder of its report, and its rows on disk; see the module."""
+
+    def __init__(self, folder: Path, started: str, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        """Sentences about what was moved."""
+        self.resumed: Recorded | None = None
+        """The unfinished run that this one goes on with."""
+        self._started = started
+        self._warn = warn
+        self._created = not folder.exists()
+        self._lock = filelock.FileLock(folder / LOCK, timeout=0)
+        self._moved: list[tuple[Path, Path]] = []
+        self._descriptor: int | None = None
+        self._new = False
+        self._unwritten = b""
+        self._failed = False
+
+    @classmethod
+    def begin(cls, folder: Path, started: str, warn: Callable[[str], None], *, resume: bool = False) -> Journal:
+        """Take the folder of a report for a run: from now on there is no whole report in it.
+
+        An older report is moved into `previous/`, where a whole one stays until there is another, and the journal of a
+        run that was killed or interrupted into a folder of its own.  started: ISO 8601 with zone.  warn: called with a
+        message if a row cannot be written later, for instance because the disk is full; it is kept in memory, and
+        written with the next one.  resume: go on with the unfinished run, whose journal stays as it is until `plan`;
+        without one this is a run like any other.  Raises ReportError if the folder cannot be written, or if
+        another run holds it.
+        """
+        journal = cls(folder, started, warn)
+        check_writable(folder)
+        journal._hold()
+        try:
+            journal._make_room(resume)
+            if journal.resumed is None:
+                journal._open(folder / JOURNAL, os.O_EXCL)
+            else:
+                journal._open(folder / JOURNAL, os.O_APPEND)
+        except BaseException as error:
+            journal.abandon()
+            if isinstance(error, OSError):
+                raise _unwritable(folder, error) from error
+            raise
+        return journal
+
+    def plan(self, plan: Plan, rows: Iterable[Row] = (), *, keep: bool = False) -> None:
+        """Write what is planned.
+
+        rows: those taken over from the run that is resumed; they and the plan replace its journal at one moment.
+        keep: have that journal stay, in a folder of its own, because it has rows that this run does not ask for.
+        """
+        if self.resumed is not None:
+            if keep:
+                self._keep(self.resumed)
+            self._release()
+            new = self.folder / f"{JOURNAL}.new"
+            new.unlink(missing_ok=True)
+            self._open(new, os.O_EXCL)
+            self._new = True
+        self._append([{"plan": {"info": asdict(plan.info), "beside": asdict(plan.beside), "basis": dict(plan.basis)}}])
+        self._append(rows)
+
+    def append(self, row: Row) -> None:
+        """Write one row."""
+        self._append([row])
+
+    def close(self, whole: bool) -> None:
+        """Give the folder back.
+
+        whole: the report in it has every row, so neither the journal nor the report from before is needed.
+        """
+        self._release()
+        if whole:
+            with contextlib.suppress(OSError):  # the report is whole, whatever stays beside it
+                for name in (JOURNAL, f"{JOURNAL}.new"):
+                    (self.folder / name).unlink(missing_ok=True)
+                _remove_report(self.folder / PREVIOUS)
+        self._free()
+
+    def abandon(self) -> None:
+        """Give the folder back as it was, for a run that ended before it had a plan."""
+        self._release()
+        with contextlib.suppress(OSError):
+            if self.resumed is None:
+                (self.folder / JOURNAL).unlink(missing_ok=True)
+            for was, now in reversed(self._moved):
+                now.rename(was)
+            for place in {now.parent for _, now in self._moved} - {self.folder}:
+                place.rmdir()
+        self._free()
+        if self._created:
+            with contextlib.suppress(OSError):  # somebody has put something into it
+                self.folder.rmdir()
+
+    # The folder
+
+    def _hold(self) -> None:
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            who = owner(self.folder)
+            what = f"another run is writing its report there{who and f' ({who})'}"
+            advice = "wait until it ends, end it, or name another folder with --report"
+            raise ReportError(self.folder, what, advice) from None
+        except (OSError, NotImplementedError) as error:
+            raise _unwritable(self.folder, error) from error
+
+    def _free(self) -> None:
+        with contextlib.suppress(OSError):
+            Path(self._lock.lock_file).unlink()  # while it is held: whoever waits for this very file finds it gone
+        self._lock.release()
+
+    def _make_room(self, resume: bool) -> None:
+        """Move older reports and journals out of the way."""
+        recorded = read_journal(self.folder) if os.path.lexists(self.folder / JOURNAL) else None
+        for name in (f"{JOURNAL}.new", BEFORE):
+            (self.folder / name).unlink(missing_ok=True)
+        record = _record(self.folder)
+        whole = record is not None and record.get("complete") is True
+        if recorded is not None and whole and record is not None and record.get("started") == recorded.started:
+            (self.folder / JOURNAL).unlink()  # the run was killed when its report was whole already
+            recorded = None
+        if recorded is not None and resume and recorded.plan is not None:
+            self.resumed = recorded
+            if record is not None and not whole:
+                (self.folder / RUN).rename(self.folder / BEFORE)
+                self._moved.append((self.folder / RUN, self.folder / BEFORE))
+        if whole:
+            _remove_report(self.folder / PREVIOUS)
+            self._move(_unused(self.folder / PREVIOUS), (RUN, *FILES))
+        if recorded is not None and self.resumed is None:
+            if recorded.rows and not (record is not None and record.get("interrupted") == ""):
+                place = self._move(self._place_of(recorded.started), (JOURNAL, RUN, *FILES))
+                self.notes.append(
+                    f"the run of {recorded.started or 'before'} in {self.folder} did not come to its end: its journal "
+                    f"with {len(recorded.rows)} rows was moved to {place}; `conformance recover {place}` writes the "
+                    f"report of what was done, `conformance run --resume --report {place}` goes on with it"
+                )
+            else:
+                (self.folder / JOURNAL).unlink()  # it has no row, or those of a report whose run came to its end
+        if (self.folder / RUN).is_file() and not (self.folder / PREVIOUS).exists():
+            self._move(self.folder / PREVIOUS, (RUN, *FILES))
+        (self.folder / RUN).unlink(missing_ok=True)
+
+    def _place_of(self, started: str) -> Path:
+        stamp = re.sub(r"[^0-9T]", "", started.partition("+")[0])[:20]
+        return _unused(self.folder / "-".join(filter(None, (UNFINISHED, stamp))))
+
+    def _move(self, place: Path, names: Iterable[str]) -> Path:
+        place.mkdir()
+        for name in names:
+            if (self.folder / name).is_file():
+                (self.folder / name).rename(place / name)
+                self._moved.append((self.folder / name, place / name))
+        return place
+
+    def _keep(self, recorded: Recorded) -> None:
+        place = self._place_of(recorded.started)
+        place.mkdir()
+        (place / JOURNAL).write_bytes((self.folder / JOURNAL).read_bytes())
+        self.notes.append(f"it has rows that are not asked for now, so its journal stays, in {place}")
+
+    # The file
+
+    def _open(self, file: Path, how: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._descriptor = os.open(file, flags, 0o666)
+        head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
+        line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # whose last line may be torn
+        if os.write(self._descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _append(self, values: Iterable[Mapping[str, Any]]) -> None:
+        for value in values:
+            self._unwritten += _line(value)
+        if self._descriptor is None:
+            return
+        try:
+            while self._unwritten:
+                written = os.write(self._descriptor, self._unwritten)
+                self._unwritten = self._unwritten[written:]
+            if self._new:
+                (self.folder / f"{JOURNAL}.new").replace(self.folder / JOURNAL)
+                (self.folder / BEFORE).unlink(missing_ok=True)
+                self._new = False
+        except OSError as error:
+            if not self._failed:
+                self._warn(
+                    f"{self.folder / JOURNAL}: cannot be written ({error.strerror or error}); the run goes on, keeps "
+                    "its rows in memory, and tries again with each row"
+                )
+            self._failed = True
+
+    def _release(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+
+def read_journal(folder: Path) -> Recorded:
+    """What the journal in a folder holds; raises ReportError where there is none that can be read."""
+    file = folder / JOURNAL
+    advice = "remove it, or name another folder"
+    try:
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ReportError(file, "is no file", advice)
+        if found.st_size > MOST_BYTES:
+            raise ReportError(file, f"has {found.st_size} bytes, more than {MOST_BYTES}", advice)
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        what = "has no journal, so no run was ended early there"
+        raise ReportError(folder, what, "name the folder of the report that lacks rows") from error
+    except OSError as error:
+        raise ReportError(file, f"cannot be read ({error.strerror or error})", advice) from error
+    head: Mapping[str, Any] = {}
+    plan: Plan | None = None
+    rows: dict[Key, Row] = {}
+    torn = 0
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        value = _object(line)
+        if "journal" in value:
+            head = value
+            if head["journal"] != FORMAT:
+                what = f"is a journal in format {str(head['journal'])[:20]}, not in {FORMAT}"
+                raise ReportError(file, what, "read it with the version that wrote it")
+        elif not head and b"\n" in data:
+            raise ReportError(file, "is no journal of a run", advice)
+        elif "plan" in value:
+            plan = _plan(value["plan"])
+            torn += plan is None
+        elif _is_row(value):
+            rows[key_of(value)] = value
+        else:
+            torn += 1
+    started = plan.info.started if plan is not None else str(head.get("started", ""))
+    return Recorded(started, _owner(head), plan, rows, torn)
+
+
+def owner(folder: Path) -> str:
+    """The process that wrote the journal in a folder last, in words; empty where nothing says so."""
+    with contextlib.suppress(UserError):
+        return read_journal(folder).owner
+    return ""
+
+
+def _owner(head: Mapping[str, Any]) -> str:
+    named = {"process": "process {}", "host": "on {}", "started": "since {}"}
+    return " ".join(text.format(str(head[name])[:100]) for name, text in named.items() if name in head)
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _plan(value: Any) -> Plan | None:
+    try:
+        info = RunInfo.of(value["info"])
+        info.check()
+        beside = value["beside"]
+        sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in beside["sizes"].items()}
+        problems = {str(name): str(text) for name, text in beside["problems"].items()}
+        basis = {str(name): str(text) for name, text in value["basis"].items()}
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+    return Plan(info, Beside(problems=problems, sizes=sizes), basis)
+
+
+def _is_row(value: Mapping[str, Any]) -> bool:
+    """Whether every column of a report is there, with a value of its kind."""
+    return all(
+        isinstance(value.get(name, 0), int | float | None) if name in FLOATS else isinstance(value.get(name), str)
+        for name in COLUMNS
+    )
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What the `run.json` in a folder says, nothing where it cannot be read; None where there is none."""
+    try:
+        return _object((folder / RUN).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return {}
+
+
+def _unused(place: Path) -> Path:
+    """A name that nothing in the folder has yet: the one that is given, or the same with a number."""
+    return next(found for found in _numbered(place) if not os.path.lexists(found))
+
+
+def _numbered(place: Path) -> Iterator[Path]:
+    yield place
+    for number in range(2, 1_000_000):
+        yield place.with_name(f"{place.name}-{number}")
+
+
+def _remove_report(folder: Path) -> None:
+    """Remove the files of a report, and their folder where nothing else is in it."""
+    if folder.is_dir() and not folder.is_symlink():
+        for name in (RUN, *FILES):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError | NotImplementedError) -> ReportError:
+    why = (isinstance(error, OSError) and error.strerror) or str(error)
+    return ReportError(folder, f"cannot be written ({why})", "free some space, or name another folder for the report")
+
+
+__all__ = ["Journal", "Key", "Plan", "Recorded", "key_of", "owner", "read_journal"]
