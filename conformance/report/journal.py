@@ -89,6 +89,7 @@ class Journal:
         self._lock = filelock.FileLock(folder / LOCK, timeout=0)
         self._moved: list[tuple[Path, Path]] = []
         self._descriptor: int | None = None
+        self._made = False
         self._new = False
         self._unwritten = b""
         self._failed = False
@@ -158,7 +159,7 @@ class Journal:
         """Give the folder back as it was, for a run that ended before it had a plan."""
         self._release()
         with contextlib.suppress(OSError):
-            if self.resumed is None:
+            if self._made:
                 (self.folder / JOURNAL).unlink(missing_ok=True)
             for was, now in reversed(self._moved):
                 now.rename(was)
@@ -242,6 +243,7 @@ class Journal:
     def _open(self, file: Path, how: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         self._descriptor = os.open(file, flags, 0o666)
+        self._made = file.name == JOURNAL and how == os.O_EXCL
         head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
         line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # whose last line may be torn
         if os.write(self._descriptor, line) < len(line):
