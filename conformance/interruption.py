@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -18,6 +19,7 @@ INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 
 _received: tuple[str, float] | None = None
+_installed: dict[int, Callable[[int, FrameType | None], None]] = {}
 
 
 @contextlib.contextmanager
@@ -45,19 +47,21 @@ def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
         _leave(terminals)
         raise KeyboardInterrupt
 
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
     watcher = threading.Thread(target=_watch, args=(reader, frozenset(handled)), name="signals", daemon=True)
     watcher.start()
-    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    woken = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, handle) for number in handled}
+    _installed.update(dict.fromkeys(handled, handle))
     try:
         yield
     finally:
+        _installed.clear()
         signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writer)  # the watcher reads the end of the pipe, and closes its own
+        writer.close()  # the watcher reads the end, and closes its own
 
 
 def interruption() -> str:
@@ -68,21 +72,28 @@ def interruption() -> str:
     return "" if _received is None else _received[0]
 
 
+def keep_handlers() -> None:
+    """Set the handlers of `interruptible` again where a library that was imported has set its own, as Ray does."""
+    for number, handle in _installed.items():
+        if signal.getsignal(number) is not handle:
+            signal.signal(number, handle)
+
+
 def ignore_signals() -> None:
     """Leave signals to the parent process, for a worker: they may be sent to a whole group of processes."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _watch(reader: int, handled: frozenset[int]) -> None:
+def _watch(reader: socket.socket, handled: frozenset[int]) -> None:
     """Exit at a second signal even if the main thread does not come back to Python, as in a call that hangs."""
     first = None
-    while received := os.read(reader, 1):
+    while received := reader.recv(1):
         if received[0] in handled:
             if first is not None:
                 _exit_if_again(first)
             first = first or time.monotonic()
-    os.close(reader)
+    reader.close()
 
 
 def _exit_if_again(first: float) -> None:
@@ -106,4 +117,4 @@ def _leave(terminals: Sequence[int]) -> None:
             os.close(nowhere)
 
 
-__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption"]
+__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption", "keep_handlers"]

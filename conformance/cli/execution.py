@@ -14,7 +14,7 @@ from conformance import report, running
 from conformance.cli.shared import err, progress, selected
 from conformance.cli.staging import Corpus, Stage
 from conformance.errors import UserError
-from conformance.interruption import interruption
+from conformance.interruption import interruption, keep_handlers
 from conformance.report import Journal, Plan
 from conformance.running import NotAsked
 from conformance.suite import Item, Row
@@ -47,7 +47,7 @@ class Execution:
         """Call `execute`, and note how it ended.  Raises UserError if that was before there was a plan."""
         try:
             execute()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # SystemExit: by the handler of a signal that a library has set
             self.stopped = "interrupted"
         except Exception as error:
             if interruption():  # an exception that was raised instead of the interruption
@@ -105,9 +105,11 @@ class Execution:
         return taken
 
     def _ask(self, stage: Stage, asked: list[Item]) -> None:
+        keep_handlers()
         made_rows = stage.rows(asked)
         with contextlib.closing(made_rows), progress(len(asked)) as advance:
             for made in made_rows:
+                keep_handlers()
                 if interruption():  # the exception was swallowed by whatever was being called
                     raise KeyboardInterrupt
                 if isinstance(made, NotAsked):

@@ -35,6 +35,7 @@ FORMAT = 1
 """Version of the journal's lines; another one is not read."""
 BEFORE = ".run.json.before"
 """What the `run.json` of an interrupted run is called until the run that goes on with it has a plan."""
+FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 UNFINISHED = "unfinished"
 """What the name of a folder begins with that an unfinished run is moved to when another run begins."""
 Key = tuple[str, str, str]
@@ -241,8 +242,7 @@ class Journal:
     # The file
 
     def _open(self, file: Path, how: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = os.open(file, flags, 0o666)
+        self._descriptor = os.open(file, FLAGS | os.O_CREAT | how, 0o666)
         self._made = file.name == JOURNAL and how == os.O_EXCL
         head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
         line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # whose last line may be torn
@@ -259,7 +259,9 @@ class Journal:
                 written = os.write(self._descriptor, self._unwritten)
                 self._unwritten = self._unwritten[written:]
             if self._new:
+                self._release()  # Windows moves no file that is open
                 (self.folder / f"{JOURNAL}.new").replace(self.folder / JOURNAL)
+                self._descriptor = os.open(self.folder / JOURNAL, FLAGS | os.O_APPEND)
                 (self.folder / BEFORE).unlink(missing_ok=True)
                 self._new = False
         except OSError as error:

@@ -229,6 +229,22 @@ def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
 
 
 @needs_bash
+@pytest.mark.parametrize("fail_on", ["unexpected", "never"])
+def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
+    there = runner()
+    broken = (
+        "\nfrom conformance.suite import Suite\n\n\ndef judge(*_):\n    raise RuntimeError\n\n\nSuite.judge = judge\n"
+    )
+    with (tmp_path / "tools" / "fakes.py").open("a", encoding="utf-8") as fakes:
+        fakes.write(broken)
+    ended = there.step("Run the cases", cases="mine", fail_on=fail_on)
+    assert ended.returncode == 3, ended.stderr
+    assert there.said("GITHUB_OUTPUT") == "status=3\n"
+    assert "::error title=the suite itself failed::RuntimeError; please report it: " in ended.stderr
+    assert "The suite itself failed, which is no finding" in there.said("GITHUB_STEP_SUMMARY")
+
+
+@needs_bash
 def test_what_was_accepted_does_not_fail_and_is_not_shown(runner):
     there = runner("DropsSmoothing")
     there.step("Run the cases", cases="mine", report="accepted")
@@ -365,12 +381,25 @@ def test_an_audit_that_could_not_be_made_fails_and_says_so(scripts):
     scripts.tool("conformance", status=2)
     assert scripts.run("audit", "torch", "newest", scripts.folder / "torch").returncode == 2
     assert (scripts.folder / "torch" / "issue.md").read_text(encoding="utf-8").startswith("# torch, newest: no audit")
+    scripts.tool("conformance", status=3)
+    assert scripts.run("audit", "torch", "newest", scripts.folder / "torch").returncode == 3
+    found = (scripts.folder / "torch" / "issue.md").read_text(encoding="utf-8")
+    assert found.startswith("# torch, newest: the suite itself failed")
 
 
 @needs_bash
 @pytest.mark.parametrize(
     ("statuses", "number", "called"),
-    [("00", "", []), ("01", "", ["create"]), ("01", "7\n", ["edit", "7"]), ("00", "7\n", ["edit", "7"]), ("", "", [])],
+    [
+        ("00", "", []),
+        ("01", "", ["create"]),
+        ("01", "7\n", ["edit", "7"]),
+        ("00", "7\n", ["edit", "7"]),
+        ("", "", []),
+        ("03", "", []),
+        ("13", "", ["create"]),
+        ("03", "7\n", ["edit", "7"]),
+    ],
 )
 def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, called):
     for place, status in enumerate(statuses):
@@ -395,7 +424,8 @@ def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, ca
         body = (scripts.folder / "body").read_text(encoding="utf-8")
         assert body.endswith("The reports: https://example.org/1\n")
         assert len(body.encode()) < 65_536
-        assert ("\u00e9" in body) == ("1" in statuses)
+        assert ("\u00e9" in body) == ("1" in statuses or "3" in statuses)
+        assert ("Nothing" in body) == (set(statuses) == {"0"})
 
 
 def test_what_may_comment_runs_nothing_of_the_pull_request(workflows):
@@ -470,7 +500,7 @@ def test_the_template_may_only_read_and_expands_no_text(template):
 
 
 @needs_bash
-@pytest.mark.parametrize("status", [0, 1, 2])
+@pytest.mark.parametrize("status", [0, 1, 2, 3])
 def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scripts, template, status):
     (step,) = [step for step in steps_of(template) if step.get("name") == "Audit the upgrade"]
     scripts.tool("conformance", status=status)

@@ -1,0 +1,645 @@
+"""Runs that end early, in real processes with real signals: what they leave, and what becomes of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conformance import cli, report, running
+from conformance.errors import ISSUES
+from conformance.interruption import ENDING
+from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal
+from conformance.report.journal import LOCK
+from conformance.tests.test_isolation import ADAPTER
+from conformance.tests.test_report import row
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+LIBRARY = """
+import os, time
+import numpy as np
+
+HOLD = os.environ["HOLD"]
+STUBBORN = "STUBBORN" in os.environ
+
+
+def hold():
+    if os.path.exists(HOLD):
+        with open(HOLD + ".here", "w"):
+            pass
+    while os.path.exists(HOLD):
+        try:
+            time.sleep(0.02)
+        except BaseException:
+            if not STUBBORN:
+                raise
+
+
+def loss(z, y, smoothing=None, weight=None, ignore=None, reduction="mean"):
+    with open(HOLD + ".calls", "a") as calls:
+        calls.write("call\\n")
+    if ignore is not None:
+        hold()
+    z = z.astype(np.float64)
+    top = z.max(axis=-1, keepdims=True)
+    lse = np.log(np.exp(z - top).sum(axis=-1)) + top[..., 0]
+    losses = lse - np.take_along_axis(z, y[..., None], axis=-1)[..., 0]
+    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+"""
+FAULT = """
+
+import os
+
+if "FAULT" in os.environ:
+    from conformance.suite import Suite
+
+    judge = Suite.judge
+
+    def faulty(self, asked, outcome):
+        if asked.item.case.id.endswith(os.environ["FAULT"]):
+            raise RuntimeError("something is broken\\nbadly")
+        return judge(self, asked, outcome)
+
+    Suite.judge = faulty
+"""
+CASES = """\
+# yaml-language-server: $schema=../../conformance/case.schema.json
+about: Two rows of three classes.
+source: none
+loss: categorical
+given: logits
+target: index
+dtypes: [float64]
+cases:
+  first:
+    why: Nothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    reduction: [none, sum, mean]
+  held:
+    why: The call waits as long as a file is there.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+    options: {ignore_index: -1}
+  last:
+    why: A last row, after that.
+    predictions: [[0.5, -1.5, 0.25, 4.0], [2.0, 0.25, -1.0, 3.0]]
+    labels: [3, 0]
+"""
+RUN = ("conformance", "run", "--cases", "cases", "--framework", "shaky", "--report", "report")
+PYTEST = ("pytest", "-q", "-p", "no:cacheprovider", "--cases", "cases", "-k", "shaky", "--report", "report")
+BEFORE = 3
+"""Rows that are judged before the one whose call waits."""
+
+
+def with_signals():
+    """Ignore none of the signals that end a run, as a process in the background does that is started by a script."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
+class There:
+    """A folder with cases, and a framework one of whose calls waits as long as the file `hold` is there."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.hold = folder / "hold"
+        self.packages = folder / "packages"
+        self.report = folder / "report"
+        metadata = self.packages / "shaky-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (self.packages / "shaky_library.py").write_text(LIBRARY)
+        (self.packages / "shaky_adapter.py").write_text(ADAPTER + FAULT)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text("[conformance.adapters]\nshaky = shaky_adapter:FRAMEWORK\n")
+        (folder / "cases").mkdir()
+        (folder / "cases" / "rows.yaml").write_text(CASES)
+
+    def start(self, *words, **variables):
+        """A process in a group of its own."""
+        environment = {
+            **os.environ, "PYTHONPATH": str(self.packages), "CONFORMANCE_CACHE": "off", "HOLD": str(self.hold),
+            "TMPDIR": str(self.folder), **variables,
+        }  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=self.folder, env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True, preexec_fn=None if os.name == "nt" else with_signals,
+        )  # fmt: skip
+
+    def ran(self, *words, **variables):
+        with self.start(*words, **variables) as process:
+            out, told = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(words, process.returncode, out, told)
+
+    def held(self, *words, **variables):
+        """A process whose run waits in the call that is held."""
+        self.hold.touch()
+        process = self.start(*words, **variables)
+        wait_for(self.folder / "hold.here", process)
+        return process
+
+    def ended(self, process):
+        """(exit status, what it printed to stderr)."""
+        _, told = process.communicate(timeout=300)
+        self.hold.unlink(missing_ok=True)
+        (self.folder / "hold.here").unlink(missing_ok=True)
+        return process.returncode, told
+
+    def killed(self, *words, **variables):
+        process = self.held(*words, **variables)
+        wait_until(lambda: len(read_journal(self.report).rows) >= BEFORE)  # other processes may still judge them
+        os.killpg(process.pid, signal.SIGKILL)
+        assert self.ended(process)[0] == -signal.SIGKILL
+
+    @property
+    def calls(self):
+        return len((self.folder / "hold.calls").read_text().splitlines())
+
+    def results(self, name="report"):
+        return (self.folder / name / "results.csv").read_bytes()
+
+    def listing(self, name="report"):
+        return sorted(path.name for path in (self.folder / name).iterdir())
+
+
+def wait_for(path, process):
+    def there():
+        assert process.poll() is None, process.communicate()
+        return path.exists()
+
+    wait_until(there)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def there(tmp_path):
+    return There(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing ends early."""
+    found = There(tmp_path_factory.mktemp("whole"))
+    done = found.ran(*RUN)
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+# Signals
+
+
+@posix
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how):
+    process = there.held(*RUN)
+    process.send_signal(getattr(signal, how))
+    status, told = there.ended(process)
+    assert status == 130, told
+    assert f"interrupted; {BEFORE} of 5 rows are in the report, which is marked incomplete" in told
+    assert "--resume" in told
+    table, record = report.read(there.report)
+    assert (record["complete"], record["interrupted"], record["planned"]) == (False, "interrupted", 5)
+    assert len(table) == BEFORE
+    asked = there.calls
+    done = there.ran(*RUN, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"{BEFORE} of 5 rows are there" in done.stderr
+    assert there.calls == asked + 5 - BEFORE
+    assert there.results() == whole.results()
+    assert there.listing() == whole.listing()
+
+
+@posix
+@pytest.mark.parametrize("words", [("-n", "2"), ("--isolate",)])
+def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
+    process = there.held(*RUN, *words)
+    wait_until(lambda: len(read_journal(there.report).rows) >= BEFORE)
+    os.killpg(process.pid, signal.SIGTERM)
+    status, told = there.ended(process)
+    assert status == 130, told
+    table, record = report.read(there.report)
+    assert record["interrupted"] == "interrupted"
+    assert set(table["status"]) == {"agrees"}
+    assert len(table) >= BEFORE
+
+
+@posix
+def test_second_signal_ends_the_run_at_once(there):
+    process = there.held(*RUN, STUBBORN="1")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert there.ended(process)[0] == 130
+    assert not (there.report / "run.json").exists()
+    assert len(read_journal(there.report).rows) == BEFORE
+
+
+@posix
+def test_interruption_that_a_function_swallows_ends_the_run_after_its_call(there):
+    process = there.held(*RUN, STUBBORN="1")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    there.hold.unlink()
+    assert there.ended(process)[0] == 130
+    assert len(report.read(there.report)[0]) == BEFORE
+
+
+@posix
+def test_signal_that_comes_twice_at_the_same_time_counts_once(there):
+    process = there.held(*RUN)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert there.ended(process)[0] == 130
+    assert len(report.read(there.report)[0]) == BEFORE
+
+
+@posix
+def test_end_of_the_terminal_leaves_a_report(there):
+    import pty
+
+    there.hold.touch()
+    child, terminal = pty.fork()
+    if child == 0:
+        with_signals()
+        os.chdir(there.folder)
+        os.environ |= {"PYTHONPATH": str(there.packages), "CONFORMANCE_CACHE": "off", "HOLD": str(there.hold)}
+        os.execv(sys.executable, [sys.executable, "-m", *RUN])
+    wait_until((there.folder / "hold.here").exists)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert len(report.read(there.report)[0]) == BEFORE
+
+
+@posix
+def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
+    assert there.ran(*RUN).returncode == 0
+    process = there.start(*RUN)
+    wait_for(there.report / JOURNAL, process)
+    process.send_signal(signal.SIGTERM)
+    status, told = there.ended(process)
+    if status == 0:  # it was faster
+        return
+    assert status == 130, told
+    assert not report.read(there.report)[1]["complete"]
+    assert there.results(f"report/{PREVIOUS}") == whole.results()
+
+
+# Kill
+
+
+@posix
+def test_killed_run_leaves_its_rows_and_the_report_from_before(there, whole):
+    assert there.ran(*RUN).returncode == 0
+    there.killed(*RUN)
+    for words in (("diff", str(whole.report), "report"), ("page", "report"), ("accept", "report", "--yes")):
+        done = there.ran("conformance", *words)
+        assert done.returncode == 2, words
+        assert "has not come to its end" in done.stderr
+        assert "conformance recover report" in done.stderr
+    assert there.results(f"report/{PREVIOUS}") == whole.results()
+    assert report.read(there.report / PREVIOUS)[1]["complete"]
+    done = there.ran("conformance", "recover", "report", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["complete"], found["finished"], found["planned"]) == (False, BEFORE, 5)
+    table, record = report.read(there.report)
+    assert record["interrupted"] == running.LOST
+    assert set(whole.results().splitlines()) > set(there.results().splitlines())
+    assert len(table) == BEFORE
+
+
+@posix
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
+def test_killed_run_is_resumed_to_the_same_report(there, whole, words):
+    there.killed(*RUN, *words)
+    assert len(read_journal(there.report).rows) >= BEFORE
+    done = there.ran(*RUN, *words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert there.results() == whole.results()
+    assert there.listing() == whole.listing()
+
+
+@posix
+def test_next_run_moves_an_unfinished_one_aside_and_says_so(there, whole):
+    there.killed(*RUN)
+    done = there.ran(*RUN)
+    assert done.returncode == 0
+    (aside,) = there.report.glob("unfinished-*")
+    assert f"its journal with {BEFORE} rows was moved to report/{aside.name}" in done.stderr
+    assert there.results() == whole.results()
+    assert there.ran("conformance", "recover", f"report/{aside.name}").returncode == 0
+    assert len(report.read(aside)[0]) == BEFORE
+    words = (*RUN[:-1], f"report/{aside.name}")
+    assert there.ran(*words, "--resume").returncode == 0
+    assert there.results(f"report/{aside.name}") == whole.results()
+
+
+@posix
+def test_resumed_run_asks_again_what_has_changed_and_says_so(there):
+    there.killed(*RUN)
+    file = there.folder / "cases" / "rows.yaml"
+    file.write_text(CASES.replace("[0.5, -1.5, 0.25]", "[0.5, -1.5, 0.5]", 1))
+    done = there.ran(*RUN, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"{BEFORE} rows are asked again: their cases have changed" in done.stderr
+    found = there.results()
+    assert there.ran(*RUN).returncode == 0
+    assert there.results() == found
+    there.killed(*RUN)
+    metadata = there.packages / "shaky-1.0.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.1\n")
+    done = there.ran(*RUN, "--resume")
+    assert f"{BEFORE} rows are asked again: they are of shaky 1.0, and this is 1.1" in done.stderr
+    assert set(report.read(there.report)[0]["version"]) == {"1.1"}
+
+
+@posix
+def test_resumed_run_of_another_selection_keeps_what_it_does_not_ask(there):
+    there.killed(*RUN)
+    done = there.ran(*RUN, "--resume", "-k", "last or sum")
+    assert done.returncode == 0, done.stderr
+    (aside,) = there.report.glob("unfinished-*")
+    assert "its journal stays" in done.stderr
+    assert len(report.read(there.report)[0]) == 2
+    assert len(read_journal(aside).rows) == BEFORE
+
+
+def test_resume_of_nothing_is_a_run_like_any_other(there, whole):
+    assert there.ran(*RUN, "--resume").returncode == 0
+    assert there.results() == whole.results()
+
+
+# One run at a time
+
+
+@posix
+def test_second_run_in_one_folder_is_refused(there):
+    process = there.held(*RUN)
+    for words in (RUN, (*RUN, "--resume"), ("conformance", "recover", "report"), PYTEST):
+        done = there.ran(*words)
+        assert done.returncode == (4 if words is PYTEST else 2)
+        assert f"another run is writing its report there (process {process.pid} on " in done.stderr
+    there.hold.unlink()
+    assert there.ended(process)[0] == 0
+    assert len(report.read(there.report)[0]) == 5
+
+
+def test_option_that_is_wrong_leaves_the_folder_as_it_was(there, whole):
+    there.report.mkdir()
+    for file in whole.report.iterdir():
+        (there.report / file.name).write_bytes(file.read_bytes())
+    done = there.ran(*RUN, "-k", "nothing_of_that_name")
+    assert done.returncode == 2
+    assert report.read(there.report)[1]["complete"]
+    assert there.listing() == whole.listing()
+    assert there.ran(*RUN[:-1], "other", "-k", "nothing_of_that_name").returncode == 2
+    assert not (there.folder / "other").exists()
+
+
+# pytest
+
+
+@posix
+@pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-n", "1")])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_pytest_journals_its_rows_too(there, whole, words, how):
+    process = there.held(*PYTEST, *words)
+    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
+    os.killpg(process.pid, getattr(signal, how))
+    status, told = there.ended(process)
+    assert status == (2 if how == "SIGTERM" else -signal.SIGKILL), told
+    if how == "SIGKILL":
+        assert there.ran("conformance", "recover", "report").returncode == 0
+    table, record = report.read(there.report)
+    assert not record["complete"]
+    assert record["planned"] == 5
+    assert len(table) == BEFORE
+    assert there.ran(*RUN, "--resume").returncode == 0
+    assert there.results() == whole.results()
+
+
+def test_pytest_ends_with_3_for_an_exception_of_the_suite(there):
+    done = there.ran(*PYTEST, "-p", "no:xdist", FAULT="held")
+    assert done.returncode == 3
+    assert ISSUES in done.stdout
+    assert len(report.read(there.report)[0]) == 4
+
+
+# Faults of this package
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
+def test_exception_of_the_suite_is_a_message_and_status_3(there, words):
+    done = there.ran(*RUN, *words, FAULT="held")
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"please report it: {ISSUES}" in done.stderr
+    (saved,) = there.folder.glob("conformance-traceback-*.txt")
+    assert str(saved) in done.stderr
+    assert "in faulty" in saved.read_text()
+    table, record = report.read(there.report)
+    assert record["interrupted"].startswith("the suite itself failed")
+    assert len(table) >= BEFORE
+    done = there.ran(*RUN, "--resume")
+    assert done.returncode == 0, done.stderr
+
+
+def test_traceback_is_printed_where_it_is_asked_for(there):
+    done = there.ran(*RUN, FAULT="held", CONFORMANCE_TRACEBACK="1")
+    assert done.returncode == 3
+    assert "Traceback" in done.stderr
+    assert not list(there.folder.glob("conformance-traceback-*"))
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys):
+    """The command in this process: (exit status, what it prints to stderr)."""
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["conformance", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return command
+
+
+class Unprintable(Exception):  # noqa: N818
+    def __str__(self):
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x\ny"), MemoryError(), RecursionError("deep"), Unprintable()])
+def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance, monkeypatch, tmp_path, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("conformance.registry.installed", fails)
+    for words in (("relations",), ("fuzz",), ("sweep", "torch.BCELoss"), ("run", "--report", str(tmp_path / "r"))):
+        status, told = conformance(*words)
+        assert status == 3, words
+        assert type(error).__name__ in told
+        assert ISSUES in told
+        assert "Traceback" not in told
+
+
+@posix
+def test_every_command_ends_with_130_for_a_signal(conformance, monkeypatch):
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before = signal.signal(number, signal.SIG_DFL)
+
+        def interrupted(*_, number=number):
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+        monkeypatch.setattr("conformance.registry.installed", interrupted)
+        assert conformance("relations") == (130, "interrupted\n")
+        assert signal.signal(number, before) == signal.SIG_DFL
+
+
+def test_the_address_for_reports_is_the_one_of_the_package(checkout):
+    import tomllib
+
+    settings = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["project"]["urls"]["Issues"] == ISSUES
+
+
+# The journal itself
+
+PLAN = Plan(RunInfo(planned=3, started="2026-01-02T03:04:05+00:00"), report.Beside(sizes={"x": (1, 2)}))
+ROWS = [
+    row(case="categorical/a/x", got="nan", ratio=float("nan")),
+    row(case="categorical/a/y", explanation="\udc80\x1b\n\u2028{}", error=None, ratio=float("inf")),
+    row("keras.B", case="binary/b/z", ulps=0.1 + 0.2),
+]  # fmt: skip
+
+
+def begun(folder, warn=pytest.fail, **options):
+    return Journal.begin(folder, "2026-01-02T03:04:05+00:00", warn, **options)
+
+
+def test_rows_come_back_to_the_last_bit(tmp_path):
+    held = begun(tmp_path)
+    held.plan(PLAN)
+    for one in ROWS:
+        held.append(one)
+    found = read_journal(tmp_path)
+    held.close(whole=False)
+    assert repr(list(found.rows.values())) == repr(ROWS)
+    assert found.plan == PLAN
+    assert found.torn == 0
+    assert f"process {os.getpid()} on " in found.owner
+
+
+def test_journal_that_is_cut_anywhere_has_every_row_before(tmp_path):
+    held = begun(tmp_path)
+    held.plan(PLAN)
+    for one in ROWS:
+        held.append(one)
+    held.close(whole=False)
+    data = (tmp_path / JOURNAL).read_bytes()
+    for end in range(0, len(data), 7):
+        (tmp_path / JOURNAL).write_bytes(data[:end])
+        lines = data[:end].count(b"\n")
+        assert len(read_journal(tmp_path).rows) in (max(0, lines - 2), max(0, lines - 1))
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"rows\n", b'{"journal": 99}\n', b"[]\n\n", b"\xff\n"])
+def test_file_that_is_no_journal_is_neither_read_nor_removed(tmp_path, content):
+    (tmp_path / JOURNAL).write_bytes(content)
+    with pytest.raises(ReportError, match=r"journal\.jsonl"):
+        begun(tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes() == content
+    assert not (tmp_path / LOCK).exists()
+
+
+@posix
+@pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
+def test_journal_that_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
+    file = tmp_path / JOURNAL
+    {"folder": file.mkdir, "fifo": lambda: os.mkfifo(file), "link": lambda: file.symlink_to("/dev/full")}[kind]()
+    with pytest.raises(ReportError, match="is no file"):
+        begun(tmp_path)
+
+
+def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch):
+    told = []
+    held = begun(tmp_path, told.append)
+    held.plan(PLAN)
+    write = os.write
+
+    def full(descriptor, data):
+        if len(data) > 10:
+            return write(descriptor, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal.os, "write", full)
+    held.append(ROWS[0])
+    held.append(ROWS[1])
+    monkeypatch.setattr(journal.os, "write", write)
+    assert len(told) == 1
+    assert "No space left on device" in told[0]
+    held.append(ROWS[2])
+    found = read_journal(tmp_path)
+    assert (len(found.rows), found.torn) == (3, 0)
+    held.close(whole=False)
+
+
+@posix
+def test_disk_that_is_full_from_the_start_ends_in_a_message(there):
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+    (there.folder / "limited.py").write_text(f"{limit}sys.argv = sys.argv[1:]\nrunpy.run_module('conformance', "
+                                             "run_name='__main__', alter_sys=True)\n")  # fmt: skip
+    done = there.ran("limited", *RUN)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "the run goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_whole_report_from_before_comes_back_where_nothing_was_asked(tmp_path):
+    report.write(tmp_path, report.frame(ROWS), RunInfo(3))
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    held = begun(tmp_path)
+    with pytest.raises(ReportError, match="has not come to its end"):
+        report.read(tmp_path)
+    held.abandon()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
+    held = begun(tmp_path)
+    held.plan(PLAN)
+    for one in ROWS:
+        held.append(one)
+    held.close(whole=False)
+    record = running.recover(tmp_path, pytest.fail)
+    assert record["complete"]
+    assert not (tmp_path / JOURNAL).exists()
+    assert len(report.read(tmp_path)[0]) == 3
+    with pytest.raises(ReportError, match="has no journal"):
+        running.recover(tmp_path, pytest.fail)
+
+
+def test_folder_of_somebody_called_previous_stays(tmp_path):
+    (tmp_path / PREVIOUS).mkdir()
+    (tmp_path / PREVIOUS / "mine").write_text("x")
+    report.write(tmp_path, report.frame(ROWS), RunInfo(3))
+    begun(tmp_path).close(whole=True)
+    assert (tmp_path / PREVIOUS / "mine").read_text() == "x"
