@@ -19,6 +19,7 @@ INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 
 _received: tuple[str, float] | None = None
+_ending = False
 _installed: dict[int, Callable[[int, FrameType | None], None]] = {}
 
 
@@ -30,11 +31,11 @@ def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
     that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Outside
     of the main thread, which alone may set handlers, nothing happens.
     """
-    global _received
+    global _received, _ending
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received = None
+    _received, _ending = None, False
     handled = [number for number in signals if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
@@ -45,7 +46,8 @@ def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
             return
         _received = (signal.Signals(number).name, time.monotonic())
         _leave(terminals)
-        raise KeyboardInterrupt
+        if not _ending:
+            raise KeyboardInterrupt
 
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -70,6 +72,12 @@ def interruption() -> str:
     A KeyboardInterrupt may be swallowed by the code in which it is raised; this remembers the signal.
     """
     return "" if _received is None else _received[0]
+
+
+def let_end() -> None:
+    """Have a first signal change nothing from now on, because everything is done and the command is about to end."""
+    global _ending
+    _ending = True
 
 
 def keep_handlers() -> None:
@@ -117,4 +125,4 @@ def _leave(terminals: Sequence[int]) -> None:
             os.close(nowhere)
 
 
-__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption", "keep_handlers"]
+__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption", "keep_handlers", "let_end"]

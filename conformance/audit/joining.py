@@ -36,16 +36,22 @@ class Part:
 def joined(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Join the reports in `paths`, write the whole into `folder`, and return what its `run.json` says.
 
-    Raises ReportError where one cannot be read or written, AuditError as `join` does, and where the whole
-    would replace one of its parts.
+    Raises ReportError where one cannot be read or written, or a run holds the folder, AuditError as `join` does, and
+    where the whole would replace one of its parts.
     """
     for path in paths:
         home = path if path.is_dir() else path.parent
         if home.resolve() == folder.resolve():
             raise AuditError(folder, "the whole would replace one of its parts", "choose another folder for --report")
     results, run = join([Part(str(path), *report.read(path)) for path in paths])
-    report.check_writable(folder)
-    return report.write(folder, results, run, run.published)
+    journal = report.Journal.begin(folder, run.started, lambda _: None)
+    try:
+        record = report.write(folder, results, run, run.published)
+    except BaseException:
+        journal.close(whole=False)
+        raise
+    journal.close(whole=True)
+    return record
 
 
 def join(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:

@@ -4,6 +4,6 @@ Two environments --sides_of--> sides --answers--> rows --audited--> Audit --page
 """
 
 from conformance.auditing.causes import Announced, Cause
-from conformance.auditing.upgrade import Answers, Audit, Sides, answers, audited, sides_of
+from conformance.auditing.upgrade import Answers, Audit, Journals, Sides, answers, audited, sides_of
 
-__all__ = ["Announced", "Answers", "Audit", "Cause", "Sides", "answers", "audited", "sides_of"]
+__all__ = ["Announced", "Answers", "Audit", "Cause", "Journals", "Sides", "answers", "audited", "sides_of"]

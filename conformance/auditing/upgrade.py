@@ -80,6 +80,57 @@ def sides_of(old: str, new: str, told: Told, timeout: float = TIMEOUT) -> Iterat
         )
 
 
+class Journals:
+    """The folders of both sides' reports while an audit lasts, each held by a journal; see `report.journal`.
+
+    As a context, it gives the folders back: as they were if a UserError ends it before there is a plan, and with their
+    journals if anything ends it later.  Raises ReportError as `Journal.begin` does.
+    """
+
+    def __init__(self, folder: Path, warn: Told) -> None:
+        self.started = time.time()
+        self._planned = False
+        self._journals: list[report.Journal] = []
+        try:
+            for name in NAMES:
+                self._journals.append(report.Journal.begin(folder / name, running.moment(self.started), warn))
+        except BaseException:
+            self._abandon()
+            raise
+        for note in (note for journal in self._journals for note in journal.notes):
+            warn(note)
+
+    def __enter__(self) -> Journals:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, UserError) and not self._planned:
+            self._abandon()
+            return
+        for journal in self._journals:
+            journal.close(whole=kind is None)
+
+    def plan(self, sides: Sides, items: Sequence[Item], cases: Sequence[Case], selected: str) -> None:
+        """Write down what each side is to be asked; see `audited`."""
+        for journal, count in zip(self._journals, _counts(sides, items), strict=True):
+            journal.plan(running.planned(cases, count, self.started, selected=selected))
+        self._planned = True
+
+    def append(self, row: Row, side: int) -> None:
+        """Write one row of a side, 0 or 1."""
+        self._journals[side].append(row)
+
+    def _abandon(self) -> None:
+        for journal in self._journals:
+            journal.abandon()
+
+
+def _counts(sides: Sides, items: Sequence[Item]) -> tuple[int, int]:
+    """How many items each side has."""
+    old, new = (sum(item.installed.environment == name for item in items) for name in sides.names)
+    return old, new
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What came of the items of both sides.
@@ -97,13 +148,10 @@ class Answers:
     failure: Exception | None = None
 
 
-def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) -> Answers:
-    """Put items to both sides at once.  advance: gets a line for each row that is made."""
-    planned = (
-        sum(item.installed.environment == sides.names[0] for item in items),
-        sum(item.installed.environment == sides.names[1] for item in items),
-    )
-    found = Answers(([], []), planned, time.time())
+def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told, journals: Journals) -> Answers:
+    """Put items to both sides at once.  advance: gets a line for each row that is made.  journals: get the rows."""
+    planned = _counts(sides, items)
+    found = Answers(([], []), planned, journals.started)
     lost: set[str] = set()
     stopped, failure = "", None
     try:
@@ -113,7 +161,9 @@ def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told) ->
                 found.failures.append(str(made))
                 lost.add(made.id)
             else:
-                found.rows[made["environment"] == sides.names[1]].append(made)
+                side = int(made["environment"] == sides.names[1])
+                journals.append(made, side)
+                found.rows[side].append(made)
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Exception as error:

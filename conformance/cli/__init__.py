@@ -81,6 +81,7 @@ def main() -> None:
             github.tell(github.complaints(_in_files(error)), aside=True)
             sys.exit(USAGE)
         except KeyboardInterrupt:
+            err.print("interrupted")
             sys.exit(INTERRUPTED)
         except Exception as error:
             fault.tell(error)

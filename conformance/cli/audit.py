@@ -12,8 +12,9 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
-from conformance import auditing, registry, report
+from conformance import auditing, registry
 from conformance.auditing import pages
+from conformance.cli.execution import say
 from conformance.cli.shared import (
     FAILURES,
     INTERRUPTED,
@@ -77,15 +78,16 @@ def audit(
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(as_machine(form, as_json))
-    found, ledger = load_suite(cases)
-    report.check_writable(folder)
-    with Oracles() as oracle, err.status("") as status:
+    chosen = f"-k {keyword}" if keyword else ""
+    with auditing.Journals(folder, say) as journals, Oracles() as oracle, err.status("") as status:
+        found, ledger = load_suite(cases)
         told = _told(status)
         with auditing.sides_of(old, new, told, timeout) as sides:
             items = selected(found, sides.there, keyword)
-            answers = auditing.answers(sides, items, Suite(oracle, ledger), told)
+            journals.plan(sides, items, found, chosen)
+            answers = auditing.answers(sides, items, Suite(oracle, ledger), told, journals)
             try:
-                audited = auditing.audited(sides, answers, found, folder, f"-k {keyword}" if keyword else "")
+                audited = auditing.audited(sides, answers, found, folder, chosen)
             except KeyboardInterrupt:
                 err.print(f"interrupted; what there was is in {escape(str(folder))}")
                 raise typer.Exit(INTERRUPTED) from None

@@ -14,7 +14,7 @@ from conformance import report, running
 from conformance.cli.shared import err, progress, selected
 from conformance.cli.staging import Corpus, Stage
 from conformance.errors import UserError
-from conformance.interruption import interruption, keep_handlers
+from conformance.interruption import interruption, keep_handlers, let_end
 from conformance.report import Journal, Plan
 from conformance.running import NotAsked
 from conformance.suite import Item, Row
@@ -136,6 +136,8 @@ class Execution:
         except BaseException:
             self.journal.close(whole=False)
             raise
+        if record["complete"]:
+            let_end()
         self.journal.close(whole=record["complete"])
         return record
 

@@ -292,6 +292,34 @@ def test_an_item_that_cannot_be_asked_is_left_out_on_both_sides(library, corpus,
 # Causes
 
 
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (RuntimeError("broken"), 1)])
+def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
+    library, corpus, tmp_path, monkeypatch, error, status
+):
+    _, folder = audited(corpus, tmp_path, "1.0", "1.1")
+    assert report.read(folder / "old")[1]["complete"]
+    assert not list(folder.glob("*/journal.jsonl"))
+    real = upgrade.running.rows_of
+
+    def rows_of(*arguments):
+        for count, made in enumerate(real(*arguments)):
+            if count == 3:
+                raise error
+            yield made
+
+    monkeypatch.setattr(upgrade.running, "rows_of", rows_of)
+    result, folder = audited(corpus, tmp_path, "1.0", "1.1")
+    assert result.exit_code == status  # in this test there is no `main`, which makes 3 of an exception
+    rows = 0
+    for side in ("old", "new"):
+        table, record = report.read(folder / side)
+        assert not record["complete"]
+        assert report.read(folder / side / "previous")[1]["complete"]
+        assert len(report.read_journal(folder / side).rows) == len(table)
+        rows += len(table)
+    assert rows == 3
+
+
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
     return audit.changes(report.frame([*old, stays]), report.frame([*new, stays]))
