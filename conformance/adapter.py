@@ -11,20 +11,23 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 
 from conformance.case import Array, Given, Loss, Order, Problem, numpy_dtype
+from conformance.containment import Surroundings, cause, text_of, type_name
 from conformance.convention import DEFINITION, Convention
-from conformance.outcome import Outcome, Raised, Returned, warning_text
+from conformance.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
 
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer."""
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
+MOST_WARNINGS = 1000
+"""Warnings of one call that are looked at."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Variables that say how many threads a framework computes in."""
 
@@ -290,7 +293,7 @@ def lowered(function: Function, problem: Problem) -> Call:
     try:
         return function.lower(problem)
     except Exception as error:
-        raise LoweringError(f"{described(function, problem)}: {type(error).__name__}: {error}") from error
+        raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 
 
 def described(function: Function, problem: Problem) -> str:
@@ -303,40 +306,92 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
 
     what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
     the function changed in place are told; else they are handed over themselves, as they lie, and are its to break.
-    Exceptions of the framework's own call become `Raised`; whatever goes wrong before it raises `LoweringError`.
+    Whatever the framework's own call raises becomes `Raised`, but for what a signal raised, such as Ctrl-C; whatever
+    goes wrong before it raises `LoweringError`.  See `Surroundings` for what is put back after the call.
+    """
+    with Surroundings() as surroundings:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                framework.prepare()
+                target = resolve(call.path)
+                tensors = call.tensors()
+                memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
+                native = {name: framework.tensor(tensor, memory[name]) for name, tensor in tensors.items()}
+        except BaseException as error:
+            surroundings.pass_on(error)
+            raise LoweringError(f"{what}: {type_name(error)}: {text_of(error)}") from cause(error)
+
+        def passed(values: Mapping[str, Any], **instead: Any) -> dict[str, Any]:
+            return {name: instead.get(name, native.get(name, _own(value))) for name, value in values.items()}
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                callee = target if call.init is None else target(**passed(call.init))
+
+                def asked(**instead: Any) -> Any:
+                    return callee(*passed(call.args, **instead).values(), **passed(call.keywords, **instead))
+
+                if call.differentiated and framework.gradient is not None:
+                    name = call.differentiated
+                    result = framework.gradient(lambda x: asked(**{name: x}), native[name])
+                else:
+                    result = asked()
+                read = _read(framework, result, surroundings, copied)
+            except BaseException as error:
+                surroundings.pass_on(error)
+                return Raised(type_name(error), text_of(error)[:500], _texts(caught))
+        if isinstance(read, NonNumeric):
+            return replace(read, warnings=_texts(caught))
+        mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
+        return Returned(*read, _texts(caught), mutated)
+
+
+MOST_RETURNED = 1 << 27
+"""Elements of the largest result that is looked at; as float64 it takes a gibibyte."""
+_ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "dtype")
+"""Attributes of what says that it is an array."""
+
+
+def _read(
+    framework: Framework, result: Any, surroundings: Surroundings, copied: bool
+) -> tuple[Array, str] | NonNumeric:
+    """(values in float64, name of the dtype) of a result, or what it is instead.
+
+    An exception of something that says it is an array is raised: it may have been computed only now.
     """
     try:
-        framework.prepare()
-        target = resolve(call.path)
-        tensors = call.tensors()
-        memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            native = {name: framework.tensor(tensor, memory[name]) for name, tensor in tensors.items()}
-    except Exception as error:
-        raise LoweringError(f"{what}: {type(error).__name__}: {error}") from error
+        if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):
+            return NonNumeric("a masked array with masked elements")
+        value, dtype = framework.array(result)
+        found = np.asarray(value)
+    except BaseException as error:
+        surroundings.pass_on(error)
+        if any(name in vars(kind) for kind in type(result).__mro__ for name in _ARRAYS):
+            raise
+        return NonNumeric(_named(result), f"{type_name(error)}: {text_of(error)[:500]}")
+    if not (found.dtype.kind in "biuf" or (found.dtype.kind == "V" and found.dtype.name == "bfloat16")):
+        is_array = issubclass(type(result), np.ndarray | np.generic)
+        return NonNumeric(f"an array of {found.dtype.name}" if is_array else _named(result))
+    if found.size > MOST_RETURNED:
+        return NonNumeric(f"an array of shape {found.shape}")
+    name = dtype if type(dtype) is str else text_of(dtype)[:100]
+    # A copy, as the function may keep the array and write into it.
+    return (np.array(found, dtype=np.float64) if copied else np.asarray(found, dtype=np.float64)), name
 
-    def passed(values: Mapping[str, Any], **instead: Any) -> dict[str, Any]:
-        return {name: instead.get(name, native.get(name, value)) for name, value in values.items()}
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            callee = target if call.init is None else target(**passed(call.init))
+def _named(result: Any) -> str:
+    """What a result is, with an article."""
+    if result is None:
+        return "None"
+    name = type_name(result)
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
 
-            def asked(**instead: Any) -> Any:
-                return callee(*passed(call.args, **instead).values(), **passed(call.keywords, **instead))
 
-            if call.differentiated and framework.gradient is not None:
-                name = call.differentiated
-                result = framework.gradient(lambda x: asked(**{name: x}), native[name])
-            else:
-                result = asked()
-            value, dtype = framework.array(result)
-        except (Exception, SystemExit) as error:
-            return Raised(type(error).__name__, " ".join(str(error).split())[:500], _texts(caught))
-    mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
-    return Returned(np.asarray(value, dtype=np.float64), dtype, _texts(caught), mutated)
+def _own(value: Any) -> Any:
+    """A plain argument; a copy of what the function could change in place."""
+    return value.copy() if type(value) in (list, dict) else value
 
 
 def reproducer(framework: Framework, function: Function, problem: Problem, call: Call | None = None) -> str:
@@ -387,18 +442,18 @@ def resolve(path: str) -> Any:
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(warning_text(warning) for warning in caught))
+    """The first warnings, each once."""
+    return tuple(dict.fromkeys(warning_text(warning) for warning in caught[:MOST_WARNINGS]))
 
 
 def _same(now: Array, before: Array) -> bool:
-    if now.shape != before.shape:
+    if now.shape != before.shape or now.dtype != before.dtype:
         return False
-    if now.dtype == before.dtype:
-        together = now.nbytes % 8 == 0 and now.flags.c_contiguous and before.flags.c_contiguous
-        pair = (now.reshape(-1), before.reshape(-1)) if together else (now, before)
-        bits = "u8" if together else f"u{now.dtype.itemsize}"
-        if bool((pair[0].view(bits) == pair[1].view(bits)).all()):
-            return True
+    together = now.nbytes % 8 == 0 and now.flags.c_contiguous and before.flags.c_contiguous
+    pair = (now.reshape(-1), before.reshape(-1)) if together else (now, before)
+    bits = "u8" if together else f"u{now.dtype.itemsize}"
+    if bool((pair[0].view(bits) == pair[1].view(bits)).all()):
+        return True
     return bool(np.all(_identical(now, before)))
 
 
@@ -438,7 +493,8 @@ def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -
     """Distributions [..., C]: as given, or encoded from index labels."""
     if problem.target == "distribution":
         return labels(problem, dtype, axis)
-    values = np.eye(problem.predictions.shape[-1], dtype=numpy_dtype(problem.dtype))[problem.labels]
+    values = np.zeros((*problem.labels.shape, problem.predictions.shape[-1]), dtype=numpy_dtype(problem.dtype))
+    np.put_along_axis(values, problem.labels[..., np.newaxis], 1, axis=-1)
     wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
     values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
     return Tensor(values.astype(numpy_dtype(dtype)) if dtype else values, _label_order(problem))

@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conformance.containment import text_of, type_name
+
+LONGEST_WARNING = 2000
+"""Characters of a warning that are kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class Returned:
@@ -22,6 +27,18 @@ class Returned:
     warnings: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
     """Names of the arguments whose content the call changed."""
+
+
+@dataclass(frozen=True)
+class NonNumeric:
+    """The function returned something that is no array of numbers.
+
+    what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if that is known.
+    """
+
+    what: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,11 @@ class Unsupported:
     why: str
 
 
-Outcome = Returned | Raised | Crashed | TimedOut | Unsupported
+Outcome = Returned | NonNumeric | Raised | Crashed | TimedOut | Unsupported
 
 
 def warning_text(warning: Any) -> str:
     """`Category: message` of a recorded warning, on one line."""
-    return f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
+    text = text_of(warning.message)
+    text = text if len(text) <= LONGEST_WARNING else f"{text[:LONGEST_WARNING]}... ({len(text)} characters)"
+    return f"{type_name(warning.message)}: {text}"

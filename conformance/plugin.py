@@ -38,6 +38,8 @@ ROW = "conformance_row"
 FAULT = "conformance_fault"
 FAULTS = 5
 """Exceptions of this package that are shown."""
+ENDING = 30.0
+"""Seconds that threads and exit handlers have once pytest has ended: those of others, too."""
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
@@ -75,6 +77,18 @@ def pytest_configure(config: pytest.Config) -> None:
             config.args.append(str(TEST_FILE))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder(config), "conformance-recorder")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_SESSION] = session
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A thread that a framework started must not keep pytest from ending."""
+    from conformance.containment import end_in_time
+
+    if (session := config.stash.get(_SESSION, None)) is not None:
+        end_in_time(int(session.exitstatus), ENDING)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -235,6 +249,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
 
 
+_SESSION = pytest.StashKey[pytest.Session]()
 _TOLD = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Row"]()

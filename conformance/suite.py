@@ -41,7 +41,7 @@ from conformance.known import read as read_known
 from conformance.loading import cases_option, load, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
-from conformance.outcome import Outcome, Raised, Returned
+from conformance.outcome import NonNumeric, Outcome, Raised, Returned
 from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.verdict import FAILING, Verdict, judge, want_of
@@ -378,7 +378,7 @@ class Assessment:
             verdict.explanation,
             self.asked.bridge,
             f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else "",
-            " | ".join(outcome.warnings) if isinstance(outcome, Returned | Raised) else "",
+            " | ".join(outcome.warnings) if isinstance(outcome, Returned | NonNumeric | Raised) else "",
             self.call,
             self.expected,
             self.known.told if self.known else "",
@@ -401,7 +401,9 @@ class Assessment:
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
-        lines.append(f"  got        {_short(row['got']) or row['exception']}")
+        got = _short(row["got"]) or row["exception"]
+        got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
+        lines.append(f"  got        {got}")
         lines.append(f"  want       {_short(row['want'])}")
         c = self.verdict.comparison
         if c is not None and c.error > 0:

@@ -24,7 +24,7 @@ from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, Qua
 from conformance.convention import DEFINITION, EDGE, Convention, describe
 from conformance.domain import examine, infinitely_weighted, numpy_info
 from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
-from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.rows import refused
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
@@ -107,6 +107,12 @@ def judge(
             return Verdict("timed_out", outcome, want, explanation=f"no answer within {seconds:g} s")
         case Unsupported(why):
             return Verdict("unsupported", outcome, want, explanation=why)
+        case NonNumeric(what, reason):
+            due = f"where {'an array of numbers' if bench.has_axes() else 'a number'} is due"
+            if kind := _must_raise(expect, want):
+                due = f"where it must refuse: {kind}"
+            said = f" ({reason})" if reason else ""
+            return Verdict("disagrees", outcome, want, explanation=f"returned {what}, {due}{said}")
         case Raised():
             return _judge_raised(bench, expect, want, outcome)
         case Returned():
@@ -199,6 +205,10 @@ class _Bench:
         self.bridged = asked is not handed
         judged = _judged_fields(quantity)
         self.choices = tuple(name for name in documented.choices() if name in judged)
+
+    def has_axes(self) -> bool:
+        """Whether what is due is an array, and not one number."""
+        return self.quantity == "gradient" or self.handed.reduction == "none"
 
     def allowed(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""

@@ -29,6 +29,7 @@ from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import INTERRUPTED, USAGE, err, out
 from conformance.cli.sweep import sweep
+from conformance.containment import ending_in_time
 from conformance.errors import CaseErrors, CaseFileError, UserError
 from conformance.interruption import interruptible
 
@@ -73,7 +74,7 @@ def main() -> None:
     Whatever is wrong with the input is one message and exit status 2; an exception of this package is one, too, and 3.
     """
     share_processors()
-    with interruptible(), github.quoted():
+    with ending_in_time(), interruptible(), github.quoted():
         try:
             app()
         except UserError as error:

@@ -16,7 +16,7 @@ from conformance.explaining.explanation import Answered, Derivation, Explanation
 from conformance.explaining.figures import apart, element, figure
 from conformance.explaining.remedies import remedies
 from conformance.oracle import Answer, Exact, Oracle
-from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.registry import Installed
 from conformance.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
 from conformance.verdict import answer_by
@@ -165,6 +165,8 @@ def got(outcome: Outcome) -> str:
                 if value.ndim == 0
                 else (array_text(value))
             )
+        case NonNumeric(what):
+            return what
         case Raised(exception, message):
             return f"{exception}: {message if len(message) <= MESSAGE else message[:MESSAGE] + '...'}"
         case Crashed(how):

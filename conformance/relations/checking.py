@@ -27,7 +27,7 @@ from conformance.domain import examine, numpy_info
 from conformance.known import RELATION, Known, Ledger
 from conformance.loading import cases_option
 from conformance.oracle import Exact, divisor
-from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.printing import printable
 from conformance.relations.relation import Floats, Relation, Restated
 from conformance.rows import refused, rows
@@ -302,6 +302,8 @@ def _unanswered(outcome: Outcome) -> str:
     match outcome:
         case Returned():
             return ""
+        case NonNumeric(what):
+            return f"returned {what}, which is no number"
         case Raised(exception, message):
             return f"raised {exception}: {message}"
         case Crashed(how):

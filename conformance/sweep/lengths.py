@@ -133,7 +133,7 @@ def measure(
         length, verdict.status,
         "known" if known and verdict.status == known.status else
         "unexpected" if failing else "stale" if known else "ok",
-        float(outcome.value) if isinstance(outcome, Returned) else None,
+        float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
         *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),
         verdict.convention,

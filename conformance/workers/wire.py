@@ -18,7 +18,7 @@ import numpy as np
 
 from conformance.adapter import Call, Tensor
 from conformance.case import Array, numpy_dtype
-from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 
 MAGIC = b"CE01"
 LENGTHS = struct.Struct("<4sIQ")
@@ -125,7 +125,7 @@ def call_of(head: Head, arrays: Sequence[Array]) -> Call:
 
 # Outcomes
 
-_PLAIN: dict[str, Any] = {kind.__name__: kind for kind in (Raised, Crashed, TimedOut, Unsupported)}
+_PLAIN: dict[str, Any] = {kind.__name__: kind for kind in (NonNumeric, Raised, Crashed, TimedOut, Unsupported)}
 
 
 def outcome_message(outcome: Outcome) -> Buffers:

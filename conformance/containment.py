@@ -1,0 +1,249 @@
+"""What a framework's function may change in the process that calls it, put back after the call.
+
+Only what later calls or this package depend on: the working directory, numpy's handling of floating-point errors and
+its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, and a few
+variables of the environment.  Filters of warnings are put back by `warnings.catch_warnings`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+_signal: Any = importlib.import_module("_signal")
+"""What `signal` is made of, whose own functions take microseconds for their enumerations."""
+SIGNALS = tuple(getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(_signal, name))
+"""Signals whose handlers are put back, and whose exceptions are not the function's."""
+VARIABLES = tuple(os.environ.encodekey(name) for name in ("GITHUB_ACTIONS", "CONFORMANCE_CACHE", "PATH", "HOME"))
+"""Variables of the environment that this package reads while it runs."""
+LONGEST = 1 << 16
+"""Characters of a text from a framework that are looked at."""
+_ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]
+_interruptions = 0
+_descriptors: dict[int, int] = {}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt as Python does, and remember it: the function may swallow the exception."""
+    global _interruptions
+    _interruptions += 1
+    raise KeyboardInterrupt
+
+
+class _Unclosable:
+    """A stream that writes to another one, which cannot be closed through it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def __enter__(self) -> _Unclosable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the stream open."""
+
+    def close(self) -> None:
+        """Leave the stream open."""
+
+    def detach(self) -> Any:
+        """Leave the stream as it is; raises ValueError."""
+        raise ValueError("this stream cannot be detached")
+
+    @property
+    def buffer(self) -> _Unclosable:
+        return _Unclosable(self.stream.buffer)
+
+
+_ASIDE = _Unclosable(None)
+
+
+class Surroundings:
+    """A context after which the process is as it was before.
+
+    Within it the standard streams both write to stderr, as the output of a command is not the function's to write
+    to.  An interruption that the function swallowed is raised again at the end.
+    """
+
+    __slots__ = (
+        "alarm", "environment", "errors", "folder", "handlers", "interruptions", "main", "options", "process",
+        "recursion", "streams",
+    )  # fmt: skip
+
+    def __enter__(self) -> Surroundings:
+        if not _descriptors:
+            _duplicate()
+        self.process = os.getpid()
+        self.streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        if sys.stderr is not None:
+            if sys.stderr is not _ASIDE:
+                _ASIDE.stream = sys.stderr
+            sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _ASIDE  # type: ignore[assignment,misc]
+        self.folder = _folder()
+        self.environment = tuple(map(_ENVIRONMENT.get, VARIABLES))
+        self.recursion = sys.getrecursionlimit()
+        self.options = np.get_printoptions()
+        self.errors = np.errstate()
+        self.errors.__enter__()
+        self.handlers = tuple(map(_signal.getsignal, SIGNALS))
+        self.interruptions = _interruptions
+        self.main = threading.current_thread() is threading.main_thread()
+        self.alarm = _pending()
+        if self.main and self.handlers[0] is _signal.default_int_handler:
+            _signal.signal(SIGNALS[0], _interrupt)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if os.getpid() != self.process:
+            os._exit(0)  # a child that the function forked, and that returned: there is one run, not two
+        if self.main:
+            for number, handler in zip(SIGNALS, self.handlers, strict=True):
+                if _signal.getsignal(number) is not handler and handler is not None:
+                    _signal.signal(number, handler)
+        if not self.alarm and _pending():
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+        self.errors.__exit__(None, None, None)
+        sys.setrecursionlimit(self.recursion)
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self.streams  # type: ignore[misc]
+        for descriptor in _descriptors:
+            _reopen(descriptor)
+        if self.folder and _folder() != self.folder:
+            with contextlib.suppress(OSError):
+                os.chdir(self.folder)
+        if tuple(map(_ENVIRONMENT.get, VARIABLES)) != self.environment:
+            self._restore_environment()
+        if np.get_printoptions() != self.options:
+            np.set_printoptions(**self.options)
+        if _interruptions != self.interruptions and kind is None:
+            raise KeyboardInterrupt
+
+    def pass_on(self, error: BaseException) -> None:
+        """Raise an exception again that was not the function's but that of a signal, such as Ctrl-C."""
+        if _interruptions != self.interruptions:
+            raise KeyboardInterrupt from None
+        codes = {code for handler in self.handlers if (code := _code(handler)) is not None}
+        if codes and any(code in codes for code in _codes(error.__traceback__)):
+            raise error
+
+    def _restore_environment(self) -> None:
+        for name, value in zip(VARIABLES, self.environment, strict=True):
+            decoded = os.environ.decodekey(name)
+            if value is None:
+                os.environ.pop(decoded, None)
+            else:
+                os.environ[decoded] = os.environ.decodevalue(value)
+
+
+def _folder() -> str:
+    """The working directory; empty if it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a third of the time
+    except OSError:
+        return ""
+
+
+def _pending() -> bool:
+    """Whether a timer is to send SIGALRM."""
+    return hasattr(_signal, "getitimer") and bool(_signal.getitimer(_signal.ITIMER_REAL)[0])
+
+
+def _duplicate() -> None:
+    """Remember where stdout and stderr lead, for when their descriptors are closed."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            _descriptors[descriptor] = os.dup(descriptor)
+
+
+def _reopen(descriptor: int) -> None:
+    try:
+        os.get_inheritable(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(_descriptors[descriptor], descriptor)
+
+
+def _code(handler: Any) -> Any:
+    """The code of a handler of signals that is written in Python."""
+    return getattr(getattr(handler, "__func__", handler), "__code__", None)
+
+
+def _codes(traceback: TracebackType | None) -> Any:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code
+        traceback = traceback.tb_next
+
+
+def type_name(value: object) -> str:
+    """The name of the type of a value, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name if len(name) <= 100 else f"{name[:100]}..."
+
+
+def text_of(value: object) -> str:
+    """The text of an exception or a warning on one line, even if it raises when it is asked for its text."""
+    try:
+        text = str.__getitem__(str(value), slice(LONGEST))
+    except BaseException as error:
+        return f"(it has no text: asked for it, it raised {type_name(error)})"
+    text = " ".join(text.split())
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """An exception as the cause of another; None if it ends what prints it."""
+    try:
+        str(error), repr(error)
+    except BaseException:
+        return None
+    return error
+
+
+# The end of the process
+
+GRACE = 10.0
+"""Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
+_statuses: list[int] = []
+
+
+@contextlib.contextmanager
+def ending_in_time() -> Iterator[None]:
+    """See that the process ends with the status that the context is left with; see `end_in_time`."""
+    try:
+        yield
+    except SystemExit as leaving:
+        code = leaving.code
+        end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
+        raise
+    end_in_time(0)
+
+
+def end_in_time(status: int, grace: float = GRACE) -> None:
+    """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
+
+    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
+    function was called in this process nothing happens.
+    """
+    if not _descriptors:
+        return
+    _statuses.append(status)
+    if len(_statuses) > 1:
+        return
+
+    def wait() -> None:
+        threading.main_thread().join()
+        time.sleep(grace)
+        os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
+        os._exit(_statuses[-1])
+
+    threading.Thread(target=wait, name="ending", daemon=True).start()

@@ -1,0 +1,353 @@
+"""Whatever a function returns, raises or changes ends as an outcome, and later calls do not notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance import report
+from conformance.adapter import Call, Function, LoweringError, Tensor, perform, resolve
+from conformance.case import ByOracle, MustRaise
+from conformance.known import Ledger
+from conformance.oracle import Oracle
+from conformance.outcome import NonNumeric, Raised, Returned
+from conformance.printing import printable
+from conformance.registry import Installed
+from conformance.suite import Suite, ask, plan
+from conformance.tests import hostile
+from conformance.tests.stated import case
+from conformance.workers.crew import Crew, Place
+
+ONES = np.ones(2)
+
+
+def call(name, x=ONES):
+    return Call(f"{hostile.__name__}.loss", {"x": Tensor(x)}, {"name": name})
+
+
+def here(name, x=ONES):
+    with hostile.unchanged():
+        return perform(hostile.FRAMEWORK, call(name, x), name)
+
+
+@pytest.fixture(scope="module")
+def crew():
+    with Crew({"hostile": Place("hostile", Path(sys.executable), f"{hostile.__name__}:FRAMEWORK")}, 60) as crew:
+        yield crew
+
+
+def said(outcome):
+    """An outcome in words."""
+    match outcome:
+        case Returned(_, dtype):
+            return dtype
+        case NonNumeric(what, reason):
+            return f"{what} {reason}"
+        case Raised(exception, message):
+            return f"{exception}: {message}"
+
+
+@pytest.mark.parametrize("name", hostile.FUNCTIONS)
+def test_a_function_can_end_no_run(name, crew):
+    """In this process and in a worker: one outcome, which is judged, and makes a row that can be written."""
+    kind, words = hostile.SAID[name]
+    isolated = crew.wait("hostile", crew.submit("hostile", call(name), name))
+    for outcome in (here(name), isolated):
+        assert type(outcome).__name__ == kind
+        assert words in said(outcome)
+        assert len(said(outcome)) < 700
+        assert sum(map(len, getattr(outcome, "warnings", ()))) < 3e6
+    assert said(perform(hostile.FRAMEWORK, call("argument"), "x")) == "float64"
+    assert said(crew.wait("hostile", crew.submit("hostile", call("argument"), "x"))) == "float64"
+
+
+def test_what_is_returned_is_as_it_was_returned():
+    np.testing.assert_array_equal(here("backwards", np.arange(3.0)).value, [2.0, 1.0, 0.0])
+    np.testing.assert_array_equal(here("foreign_order").value, [1.0, 2.0])
+    first, second = here("reuses").value, here("reuses").value
+    assert second[0] == first[0] + 1
+    assert here("argument").value.flags.owndata
+
+
+@pytest.mark.parametrize("name", ["reshapes", "retypes"])
+def test_an_argument_of_another_shape_or_dtype_is_changed(name):
+    assert here(name).mutated == ("x",)
+
+
+FUNCTION = Function(
+    name="hostile.loss",
+    path="hostile.loss",
+    ranks={"categorical": range(2, 3)},
+    takes=("logits",),
+    targets=frozenset({"index"}),
+    lower=lambda problem: call("argument"),
+)
+
+
+def judged(outcome, expect=None, reduction="mean"):
+    stated = case([[0.0, 1.0]], [7 if expect else 0], expect=expect or ByOracle(), reductions=(reduction,))
+    framework = dataclasses.replace(hostile.FRAMEWORK, functions=(FUNCTION,))
+    item = plan([stated], [Installed(framework, "1.0")])[0]
+    assessment = Suite(Oracle(), Ledger()).judge(ask(item), outcome)
+    assert str(assessment)
+    return assessment.row
+
+
+@pytest.mark.parametrize("name", hostile.FUNCTIONS)
+def test_every_outcome_has_a_row_that_can_be_written(name, tmp_path):
+    row = judged(here(name))
+    assert row["status"] == "disagrees"
+    kind, words = hostile.SAID[name]
+    if kind == "NonNumeric":
+        assert row["explanation"].startswith(f"returned {words}") or words in row["explanation"]
+        assert "where a number is due" in row["explanation"]
+    report.write(tmp_path / "r", report.frame([row]), report.RunInfo(1))
+    found = report.read(tmp_path / "r")[0]
+    assert printable(found["explanation"][0]) == printable(row["explanation"])
+
+
+def test_words_where_an_exception_is_due():
+    row = judged(here("text"), MustRaise("label_out_of_range"))
+    assert row["status"] == "disagrees"
+    assert row["explanation"].startswith("returned a str, where it must refuse: label_out_of_range")
+    assert judged(here("leaves"), MustRaise("label_out_of_range"))["status"] == "agrees"
+
+
+# What is not the function's
+
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+def interrupted(swallow):
+    def function(x):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            if not swallow:
+                raise
+            if swallow == "converts":
+                raise RuntimeError("no") from None
+        return x
+
+    return function
+
+
+@needs_signals
+@pytest.mark.parametrize("swallow", ["", "returns", "converts"])
+def test_ctrl_c_ends_the_run_whatever_the_function_makes_of_it(swallow, monkeypatch):
+    monkeypatch.setitem(hostile.FUNCTIONS, "interrupted", interrupted(swallow))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            perform(hostile.FRAMEWORK, call("interrupted"), "x")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"])
+def test_what_a_handler_of_the_caller_raises_is_passed_on(name, monkeypatch):
+    class Over(BaseException):
+        pass
+
+    def over(*_):
+        raise Over
+
+    def function(x):
+        os.kill(os.getpid(), getattr(signal, name))
+        time.sleep(5)
+
+    monkeypatch.setitem(hostile.FUNCTIONS, "signalled", function)
+    before = signal.signal(getattr(signal, name), over)
+    try:
+        with pytest.raises(Over):
+            perform(hostile.FRAMEWORK, call("signalled"), "x")
+    finally:
+        signal.signal(getattr(signal, name), before)
+
+
+def test_in_another_thread_there_is_no_ctrl_c():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(perform(hostile.FRAMEWORK, call("interrupts"), "x")))
+    thread.start()
+    thread.join()
+    assert found == [Raised("KeyboardInterrupt", "")]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, hostile.Loud, ValueError])
+def test_what_goes_wrong_before_the_call_is_the_adapters(error):
+    def tensor(*_):
+        raise error("\udc80")
+
+    framework = dataclasses.replace(hostile.FRAMEWORK, tensor=tensor)
+    with hostile.unchanged(), pytest.raises(LoweringError, match=error.__name__):
+        perform(framework, call("argument"), "x")
+
+
+def test_a_working_directory_that_is_gone_is_no_matter(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert said(perform(hostile.FRAMEWORK, call("argument"), "x")) == "float64"
+    assert said(perform(hostile.FRAMEWORK, call("moves"), "x")) == "float64"
+
+
+def test_plain_arguments_are_the_functions_own(monkeypatch):
+    monkeypatch.setitem(hostile.FUNCTIONS, "a", lambda x: x)
+    names = ["a"]
+    monkeypatch.setattr(hostile, "loss", lambda x, name: name.append(1) or x)
+    containing = Call(f"{hostile.__name__}.loss", {"x": Tensor(ONES)}, {"name": names})
+    resolve.cache_clear()
+    try:
+        perform(hostile.FRAMEWORK, containing, "x")
+    finally:
+        resolve.cache_clear()
+    assert names == ["a"]
+
+
+# The end of a command
+
+LIBRARY = """
+import atexit, os, sys, threading, time
+import numpy as np
+
+def thread(): threading.Thread(target=time.sleep, args=(600,)).start()
+
+def at_exit():
+    atexit.register(time.sleep, 600)
+    atexit.register(lambda: 1 / 0)
+
+def vanishes(): os._exit(0)
+
+def interrupts(): raise KeyboardInterrupt
+
+def closes():
+    print("printed")
+    sys.stdout.close()
+    os.close(2)
+
+def loss(z, y):
+    globals()[os.environ["DEED"]]()
+    z = z.astype(np.float64)
+    top = z.max(axis=-1, keepdims=True)
+    return np.mean(np.log(np.exp(z - top).sum(axis=-1)) + top[..., 0] - np.take_along_axis(z, y[..., None], -1)[..., 0])
+"""
+ADAPTER = """
+import numpy as np
+from conformance import adapter
+from conformance.adapter import Call, Framework, Function, Tensor
+
+def lower(problem):
+    return Call("rude_library.loss", {"z": adapter.predictions(problem), "y": adapter.index_labels(problem, "int64")})
+
+FRAMEWORK = Framework(
+    name="rude", distributions=("rude",), modules=("rude_library",), imports="import rude_library",
+    tensor=lambda tensor, memory: memory, literal=Tensor.source,
+    array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
+    functions=(
+        Function(
+            name="rude.loss", path="rude_library.loss", ranks={"categorical": range(2, 9)}, takes=("logits",),
+            targets=frozenset({"index"}), lower=lower, reductions=frozenset({"mean"}), result_dtype="float64",
+        ),
+    ),
+)
+"""
+CASES = """\
+# yaml-language-server: $schema=../../conformance/case.schema.json
+about: Two rows of three classes.
+source: none
+loss: categorical
+given: logits
+target: index
+dtypes: [float64]
+cases:
+  plain:
+    why: Nothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+  again:
+    why: A second row, after all that.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [0, 0]
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder on PYTHONPATH with a library, its adapter and its entry point; beside it one with cases."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    metadata = folder / "packages" / "rude-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / "packages" / "rude_library.py").write_text(LIBRARY)
+    (folder / "packages" / "rude_adapter.py").write_text(ADAPTER)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rude\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[conformance.adapters]\nrude = rude_adapter:FRAMEWORK\n")
+    (folder / "cases").mkdir()
+    (folder / "cases" / "rows.yaml").write_text(CASES)
+    return folder
+
+
+def command(folder, deed, *words):
+    """(exit status, stdout, stderr) of a command whose framework does something rude."""
+    variables = {"PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", "DEED": deed}
+    soon = "from conformance import containment; containment.end_in_time.__defaults__ = (0.5,)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{soon}; from conformance.cli import main; main()", *words],
+        cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+RUN = ("run", "--cases", "cases", "--framework", "rude", "--json", "--report")
+
+
+@pytest.mark.parametrize(
+    ("deed", "words", "status", "rows"),
+    [
+        ("thread", (), 0, {"agrees": 2}),
+        ("thread", ("-n", "2"), 0, {"agrees": 2}),
+        ("at_exit", (), 0, {"agrees": 2}),
+        ("vanishes", ("--isolate",), 1, {"crashed": 2}),
+        ("interrupts", (), 1, {"disagrees": 2}),
+        ("closes", (), 0, {"agrees": 2}),
+    ],
+)
+def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_path):
+    ended, out, err = command(elsewhere, deed, *RUN, str(tmp_path / "r"), *words)
+    assert ended == status, err
+    assert json.loads(out)["status"] == rows
+    assert len(report.read(tmp_path / "r")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"), [("thread", ("show", "rows/plain")), ("interrupts", ("relations", "-m", "rude"))]
+)
+def test_so_do_other_commands(elsewhere, deed, words):
+    ended, out, err = command(elsewhere, deed, *words, "--cases", "cases")
+    assert ended in (0, 1), err
+    assert "Traceback" not in out + err
+
+
+def test_pytest_ends_where_a_thread_does_not(elsewhere):
+    variables = {"PYTHONPATH": str(elsewhere / "packages"), "CONFORMANCE_CACHE": "off", "DEED": "thread"}
+    source = "import conformance.plugin as p; p.ENDING = 0.5; import pytest; raise SystemExit(pytest.main())"
+    done = subprocess.run(
+        [sys.executable, "-c", source, "-p", "no:cacheprovider", "--cases", "cases", "-k", "rude"],
+        cwd=elsewhere, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
