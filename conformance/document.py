@@ -8,10 +8,12 @@ are bounded, so that a hostile file ends in a message.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -101,8 +103,10 @@ def json_path(path: Path_) -> str:
 
 def shown(file: Path) -> str:
     """A path as the user would type it: relative to the working directory where it lies below it."""
-    absolute = file.absolute()
-    here = Path.cwd()
+    try:
+        here, absolute = Path.cwd(), file.absolute()
+    except FileNotFoundError:  # the working directory is gone
+        return file.as_posix()
     return (absolute.relative_to(here) if absolute.is_relative_to(here) else absolute).as_posix()
 
 
@@ -144,19 +148,63 @@ class _StopError(Exception):
         self.error = error
 
 
+class SpecialFileError(Exception):
+    """A path leads to something that is no regular file, or to one that changes while it is read."""
+
+
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def regular_content(file: Path, most: int) -> bytes:
+    """At most the first `most` bytes of a regular file.
+
+    What is none is neither waited for nor read: raises SpecialFileError, and OSError for what cannot be opened.
+    """
+    _refuse_special(file.stat())  # to open a device may already do something
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(file, flags), "rb") as opened:
+        before = os.fstat(opened.fileno())
+        _refuse_special(before)  # it may have been replaced since
+        content = opened.read(most)
+        after = os.fstat(opened.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise SpecialFileError("it changed while it was read")
+    return content
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    for is_kind, name in _SPECIAL:
+        if is_kind(status.st_mode):
+            raise SpecialFileError(f"{name} and no file")
+
+
+def why_not(path: Path, error: Exception) -> str:
+    """Why a path cannot be read, in words; of a link, where it leads to."""
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "a link that leads to itself"
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return f"a link to {path.readlink()}, where nothing is"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _text(file: Path, name: str) -> tuple[str | None, list[CaseFileError]]:
     def failed(message: str, advice: str, line: int = 0, column: int = 0) -> tuple[None, list[CaseFileError]]:
         return None, [CaseFileError(name, line, column, "", message, advice)]
 
     try:
-        size = file.stat().st_size
-        content = file.read_bytes() if size <= MOST_BYTES else b""
-    except OSError as error:
-        return failed(f"cannot be read: {error.strerror}", "check that it exists and who may read it")
-    if size > MOST_BYTES:
-        return failed(
-            f"{size} bytes are more than {MOST_BYTES}", "split the file, or generate the arrays", line=1, column=1
-        )
+        content = regular_content(file, MOST_BYTES + 1)
+    except SpecialFileError as error:
+        return failed(str(error), "give a regular file")
+    except (OSError, ValueError) as error:
+        return failed(f"cannot be read: {why_not(file, error)}", "check that it exists and who may read it")
+    if len(content) > MOST_BYTES:
+        return failed(f"more than {MOST_BYTES} bytes", "split the file, or generate the arrays", line=1, column=1)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -189,7 +237,7 @@ def schema_line(file: Path | None, schema: str) -> str:
     ours = Path(__file__).with_name(schema)
     target = schema_of(schema)["$id"]
     if file is not None:
-        absolute = file.resolve()
+        absolute = Path(os.path.realpath(file))
         if absolute.is_relative_to(ours.parent.parent) and not absolute.is_relative_to(ours.parent):
             target = os.path.relpath(ours, absolute.parent).replace(os.sep, "/")
     return f"# yaml-language-server: $schema={target}"

@@ -6,6 +6,7 @@ no case or no function is an error, with file and line.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -191,7 +192,10 @@ def read(folder: Path) -> tuple[list[Known], list[CaseFileError]]:
     known = Path(folder) / KNOWN
     entries: list[Known] = []
     errors: list[CaseFileError] = []
-    for file in files_below(known):
+    if not os.path.lexists(known):
+        return entries, errors
+    files, errors = files_below(known)
+    for file in files:
         of_file, wrong = read_file(file)
         if file.parent != known:
             advice = f"move it to {shown(known)}"

@@ -6,8 +6,10 @@ A case's id is its file's path below the folder, without suffix, and its name:
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -29,7 +31,17 @@ from conformance.case import (
     Options,
     Published,
 )
-from conformance.document import Document, Path_, bad_stem, listed, number_text, read_document, schema_of, shown
+from conformance.document import (
+    Document,
+    Path_,
+    bad_stem,
+    listed,
+    number_text,
+    read_document,
+    schema_of,
+    shown,
+    why_not,
+)
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.generate import GeneratedCase, Recipe, digits
 from conformance.legal import Fault
@@ -66,16 +78,16 @@ def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[Case
     folder = Path(folder)
     errors: list[CaseFileError] = []
     files: list[tuple[Path, str]] = []
-    if folder.is_file():
-        files, errors = [(folder, folder.resolve().relative_to(root_of(folder)).with_suffix("").as_posix())], []
-    elif not folder.exists():
-        errors.append(_about(folder, "there is no such folder", "give a folder of case files"))
-    else:
-        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in files_below(folder)]
-        files = [(file, stem) for file, stem in files if not stem.startswith(f"{KNOWN}/")]
-        if not files:
+    if is_folder(folder):
+        found, errors = files_below(folder, skip=KNOWN)
+        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in found]
+        if not files and not errors:
             advice = "add case files that end in .yaml, or give the folder that holds them"
             errors.append(_about(folder, "there are no case files in it", advice))
+    elif not os.path.lexists(folder):
+        errors.append(_about(folder, "there is no such folder", "give a folder of case files"))
+    else:
+        files = [(folder, real(folder).relative_to(root_of(folder)).with_suffix("").as_posix())]
     cases: list[Case] = []
     taken: dict[str, Path] = {}
     for file, stem in files:
@@ -89,26 +101,90 @@ def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[Case
     return sorted(cases, key=lambda case: case.id), errors
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every YAML file below a folder, in order; hidden ones do not count."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
-    return sorted(found)
+def files_below(folder: Path, skip: str = "") -> tuple[list[Path], list[CaseFileError]]:
+    """Every YAML file below a folder, in order, and what cannot be looked into; hidden ones do not count.
+
+    Links are followed, but for those that lead to a folder that they are inside of.  skip: the name of what directly
+    below the folder is left aside.
+    """
+    files: list[Path] = []
+    errors: list[CaseFileError] = []
+    looked_at = 0
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while waiting:
+        here, above = waiting.pop()
+        try:
+            status = here.stat()
+            inside = above | {(status.st_dev, status.st_ino)}
+            names = sorted(path.name for path in here.iterdir())
+        except OSError as error:
+            errors.append(_about(here, f"cannot be read: {why_not(here, error)}", "see who may read it, or remove it"))
+            continue
+        if len(inside) == len(above):
+            errors.append(_about(here, "a link to a folder that it is inside of", "remove the link"))
+            continue
+        looked_at += len(names)
+        if looked_at > MOST_LOOKED_AT:
+            errors.append(_about(folder, f"there are more than {MOST_LOOKED_AT} files in it", "give a smaller folder"))
+            break
+        for name in names:
+            path = here / name
+            if name.startswith(".") or (here == folder and name == skip):
+                continue
+            if is_folder(path):
+                waiting.append((path, inside))
+                if _is_case_file(name):
+                    errors.append(_about(path, "a folder with the name of a case file", "give it another name"))
+            elif _is_case_file(name):
+                files.append(path)
+            elif path.is_symlink() and not _leads_somewhere(path):
+                waiting.append((path, inside))  # it may have been a folder, and cannot be looked into
+    return sorted(files), errors
+
+
+MOST_LOOKED_AT = 200_000
+"""Names in a case folder and below it."""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; not where it leads nowhere, or may not be followed."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _leads_somewhere(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError:
+        return False
+    return True
+
+
+def _is_case_file(name: str) -> bool:
+    return name.endswith(SUFFIXES)
+
+
+def real(path: Path) -> Path:
+    """A path without links; one that leads to itself stays as it is."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a character that no path has
+        return path
 
 
 def root_of(file: Path) -> Path:
     """The folder that ids of a single file start from: the shipped one, the nearest `cases`, else its own."""
-    file = file.resolve()
-    if file.is_relative_to(shipped().resolve()):
-        return shipped().resolve()
+    file = real(file)
+    if file.is_relative_to(real(shipped())):
+        return real(shipped())
     return next((parent for parent in file.parents if parent.name == "cases"), file.parent)
 
 
 def cases_option(case: Case) -> str:
     """The option that finds a case under its id again, and a blank; empty for the shipped ones and those in no file."""
-    if not case.path or Path(case.path).resolve().is_relative_to(shipped().resolve()):
+    if not case.path or real(Path(case.path)).is_relative_to(real(shipped())):
         return ""
     file = PurePosixPath(case.path)
     stem = PurePosixPath(case.id).parent.parts
@@ -185,6 +261,7 @@ class _Builder:
 
     def build(self, generate: bool) -> Case:
         """The case; raises the first error that leaves nothing to go on with."""
+        self.whole_numbers()
         self.reductions = tuple(self.listed("reduction", ("mean",)))
         self.dtypes = tuple(self.listed("dtypes", DEFAULT_DTYPES))
         stated: dict[str, Any] = {
@@ -226,6 +303,19 @@ class _Builder:
     def sample_shape(self, shape: Shape) -> Shape:
         return shape[:-1] if self.categorical else shape
 
+    def whole_numbers(self) -> None:
+        """Raise for a number with a point where a schema, to which 4.0 is an integer, wants an integer."""
+        generate = self.said.get("generate", {})
+        found = [((*path, name), of[name]) for path, of in (((), self.said), (("generate",), generate))
+                 for name in ("seed", "samples", "classes", "shape") if name in of]  # fmt: skip
+        for path, value in found:
+            for at, leaf in _leaves(value):
+                if not isinstance(leaf, int):
+                    raise self.complaint((*path, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
+        for name in ("scale", "ignored"):
+            if not math.isfinite(number := generate.get(name, 0)):
+                raise self.complaint(("generate", name), f"{number_text(number)} is not finite", "give a number")
+
     # Arrays
 
     def numbers(self, path: Path_, value: Any) -> Array:
@@ -253,6 +343,9 @@ class _Builder:
             if value != [] or 0 not in shape:
                 message = "shape is for predictions that are an empty list, and has a 0 in it"
                 raise self.complaint(("shape",), message, "remove it")
+            if (many := math.prod(filter(None, shape))) > MOST_GENERATED:
+                message = f"{many} numbers along the axes that are not 0 are more than {MOST_GENERATED}"
+                raise self.complaint(("shape",), message, "give a smaller shape")
             array = array.reshape(shape)
         elif array.size == 0:
             advice = f"add shape: {[0, 3] if self.categorical else [0]}" if value == [] else "write [] and a shape"
@@ -285,7 +378,8 @@ class _Builder:
             for at, leaf in leaves:
                 if not -(2**63) <= leaf < 2**63:
                     raise self.complaint((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
-        return np.array(value, dtype=np.bool_ if kinds == {bool} else np.int64 if kinds <= {int} else np.float64)
+            return np.array(value, dtype=np.int64)
+        return np.array(value, dtype=np.bool_) if kinds == {bool} else self.numbers(path, value)
 
     # Options, layout, expectation
 
@@ -446,7 +540,7 @@ class _Builder:
             ignore_index=int(ignore_index),
             **{"soft": self.target == "distribution", **said, "classes": classes or 1},
         )
-        many = recipe.classes * int(np.prod(recipe.shape, dtype=np.float64))
+        many = recipe.classes * math.prod(recipe.shape)
         if many > MOST_GENERATED:
             raise self.complaint(path, f"{many} numbers are more than {MOST_GENERATED}", "ask for fewer")
         return recipe

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
 from conformance.known import read as read_known
-from conformance.loading import cases_option, load, root_of, shipped
+from conformance.loading import cases_option, is_folder, load, real, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
 from conformance.outcome import NonNumeric, Outcome, Raised, Returned
@@ -180,12 +181,13 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     """
     folder = shipped() if folder is None else folder
     cases, errors = read_cases(folder)
-    if folder.resolve() != shipped().resolve():  # of the shipped ones `conformance lint` and the tests say so
+    if real(folder) != real(shipped()):  # of the shipped ones `conformance lint` and the tests say so
         errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
-    home = root_of(folder) if folder.is_file() else folder
+    alone = os.path.lexists(folder) and not is_folder(folder)
+    home = root_of(folder) if alone else folder
     entries, wrong = read_known(home)
     ledger = Ledger(entries)
-    if not errors and folder.is_dir():
+    if not errors and not alone:
         wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(ELSEWHERE)), cases)]
     if errors or wrong:
         raise CaseErrors((*errors, *wrong))

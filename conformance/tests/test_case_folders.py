@@ -1,0 +1,280 @@
+"""Folders of cases with files that cannot be read: each is reported, none is skipped, and none is waited for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from conformance import document, known, loading
+from conformance.document import schema_line
+from conformance.errors import CaseErrors
+from conformance.loading import SCHEMA
+from conformance.suite import load_suite
+
+CASE = f"""{schema_line(None, SCHEMA)}
+about: x
+source: x
+loss: categorical
+given: logits
+target: index
+cases:
+  y:
+    why: because
+    predictions: [[0.5, -1.0]]
+    labels: [0]
+"""
+LEDGER = f"{schema_line(None, known.SCHEMA)}\nknown: []\n"
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def unix_socket(path):
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(path.parent)  # a socket has a short name
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def large(path):
+    path.write_text("#" * (document.MOST_BYTES + 1))
+
+
+SPECIAL = {
+    "fifo": (fifo, "a FIFO and no file; give a regular file"),
+    "socket": (unix_socket, "a socket and no file; give a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "a device and no file; give a regular file"),
+    "linked_fifo": (lambda path: (fifo(path.with_suffix("")), path.symlink_to(path.with_suffix(""))), "a FIFO"),
+    "broken_link": (lambda path: path.symlink_to("gone"), "a link to gone, where nothing is; check that it exists"),
+    "own_link": (lambda path: path.symlink_to(path.name), "a link that leads to itself"),
+    "sparse": (sparse, f"more than {document.MOST_BYTES} bytes; split the file"),
+    "large": (large, f"more than {document.MOST_BYTES} bytes; split the file"),
+    "utf_16": (lambda path: path.write_text(CASE, encoding="utf-16"), "not UTF-8: byte 0xff at offset 0"),
+    "latin_1": (lambda path: path.write_text(CASE.replace("because", "é"), encoding="latin-1"), "not UTF-8"),
+    "nul": (lambda path: path.write_text(CASE.replace("because", "a\0b")), "control character U+0000; remove it"),
+    "binary": (lambda path: path.write_bytes(bytes(range(256))), "not UTF-8"),
+    "empty": (lambda path: path.write_bytes(b""), "the file is empty"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    (folder / "good.yaml").write_text(CASE)
+    return folder
+
+
+def soon(function):
+    """What a function returns, or raises, within seconds."""
+    found = []
+
+    def call():
+        try:
+            found.append(function())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found, "it waits"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_file_that_cannot_be_read_is_reported_where_it_lies(folder, name):
+    make, said = SPECIAL[name]
+    make(folder / "bad.yaml")
+    cases, errors = soon(lambda: loading.read(folder))
+    assert [case.id for case in cases] == ["good/y"]
+    assert said in " ".join(map(str, errors))
+    assert all("bad.yaml" in error.path for error in errors)
+    assert isinstance(soon(lambda: load_suite(folder)), CaseErrors)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_so_is_one_that_is_given_itself(tmp_path, name):
+    make, said = SPECIAL[name]
+    make(tmp_path / "bad.yaml")
+    error = soon(lambda: load_suite(tmp_path / "bad.yaml"))
+    assert isinstance(error, CaseErrors)
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_so_is_a_ledger(folder, name):
+    make, said = SPECIAL[name]
+    (folder / "known").mkdir()
+    (folder / "known" / "torch.yaml").write_text(LEDGER)
+    make(folder / "known" / "bad.yaml")
+    error = soon(lambda: load_suite(folder))
+    assert isinstance(error, CaseErrors)
+    assert str(error).count(said) == 1
+    assert "known/bad.yaml" in str(error)
+
+
+def test_a_ledger_that_is_no_folder_is_reported(folder):
+    (folder / "known").write_text("x")
+    assert "known: cannot be read: Not a directory" in str(soon(lambda: load_suite(folder)))
+
+
+@pytest.mark.parametrize("target", [".", "..", "self", "/", "other"])
+def test_a_link_to_a_folder_that_it_is_inside_of_is_reported(folder, target):
+    (folder / "inner").mkdir()
+    (folder / "inner" / "self").symlink_to({"self": "self", "other": "../loop"}.get(target, target))
+    if target == "other":
+        (folder / "loop").symlink_to("inner/self")
+    if target == "/":
+        (folder / "inner" / "self").unlink()
+        (folder / "inner" / "self").symlink_to(folder.parent)
+    cases, errors = soon(lambda: loading.read(folder))
+    assert "good/y" in [case.id for case in cases]
+    said = "a link to a folder that it is inside of; remove the link"
+    said = "a link that leads to itself" if target in ("self", "other") else said
+    assert said in " ".join(map(str, errors))
+
+
+def test_a_link_to_another_folder_is_followed(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "more.yaml").write_text(CASE)
+    (folder / "linked").symlink_to(other)
+    cases, errors = loading.read(folder)
+    assert [case.id for case in cases] == ["good/y", "linked/more/y"]
+    assert errors == []
+
+
+def test_a_link_that_may_have_been_a_folder_is_reported(folder):
+    (folder / "moved").symlink_to("gone")
+    (error,) = loading.read(folder)[1]
+    assert "moved: cannot be read: a link to gone, where nothing is" in str(error)
+
+
+def test_a_folder_called_as_a_file_is_reported(folder):
+    (folder / "x.yaml").mkdir()
+    (error,) = loading.read(folder)[1]
+    assert str(error).endswith("x.yaml: a folder with the name of a case file; give it another name")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_reported(folder, monkeypatch):
+    (folder / "closed").mkdir()
+    listed = Path.iterdir
+
+    def refuse(path):
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (error,) = loading.read(folder)[1]
+    assert "closed: cannot be read: Permission denied; see who may read it" in str(error)
+
+
+def test_a_file_that_may_not_be_read_is_reported(folder, monkeypatch):
+    opened = os.open
+
+    def refuse(path, *arguments, **keywords):
+        if str(path).endswith("good.yaml"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
+    (error,) = loading.read(folder)[1]
+    assert "good.yaml: cannot be read: Permission denied" in str(error)
+
+
+def changing(monkeypatch, change):
+    """Have a file changed at the moment that it is opened."""
+    opened = os.open
+
+    def change_first(path, *arguments, **keywords):
+        if str(path).endswith("good.yaml"):
+            change(Path(path))
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", change_first)
+
+
+def test_a_file_that_vanishes_is_reported(folder, monkeypatch):
+    changing(monkeypatch, Path.unlink)
+    (error,) = loading.read(folder)[1]
+    assert "good.yaml: cannot be read: No such file or directory" in str(error)
+
+
+def test_a_file_that_becomes_a_fifo_is_not_waited_for(folder, monkeypatch):
+    changing(monkeypatch, lambda path: (path.unlink(), fifo(path)))
+    (error,) = soon(lambda: loading.read(folder))[1]
+    assert "a FIFO and no file" in str(error)
+
+
+def test_a_file_that_grows_while_it_is_read_is_reported(folder, monkeypatch):
+    status = os.fstat
+    asked = []
+
+    def grow(descriptor):
+        if asked:
+            with (folder / "good.yaml").open("a") as file:
+                file.write("#")
+        asked.append(descriptor)
+        return status(descriptor)
+
+    monkeypatch.setattr(document.os, "fstat", grow)
+    (error,) = loading.read(folder)[1]
+    assert "good.yaml: it changed while it was read" in str(error)
+
+
+def test_no_more_is_read_than_may_be(tmp_path, monkeypatch):
+    """The bound holds for what is read, and not only for what a file says its size is."""
+    file = tmp_path / "x.yaml"
+    file.write_bytes(b"#" * 100)
+    assert len(document.regular_content(file, 10)) == 10
+
+
+def test_an_endless_tree_is_not_walked_through(folder, monkeypatch):
+    monkeypatch.setattr(loading, "MOST_LOOKED_AT", 10)
+    for number in range(20):
+        (folder / f"{number}.txt").touch()
+    assert "there are more than 10 files in it" in str(loading.read(folder)[1][-1])
+
+
+def test_names_that_are_no_text_are_reported(folder):
+    name = os.fsencode(folder) + b"/\xff\n\x1b.yaml"
+    try:
+        with open(name, "w") as file:  # noqa: PTH123 - bytes
+            file.write(CASE)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (error,) = loading.read(folder)[1]
+    assert "is not [a-z][a-z0-9_]*" in str(error)
+
+
+@pytest.mark.parametrize("given", ["gone", "a\0b", "good.yaml/x", "x" * 5000])
+def test_a_path_that_cannot_be_is_a_message(folder, given):
+    assert isinstance(soon(lambda: load_suite(folder / given)), CaseErrors)
+
+
+def test_reading_takes_no_time_for_that(folder):
+    for number in range(200):
+        (folder / f"f{number}.yaml").write_text(CASE)
+    began = time.perf_counter()
+    assert len(loading.read(folder)[0]) == 201
+    assert time.perf_counter() - began < 20
