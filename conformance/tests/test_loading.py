@@ -306,7 +306,7 @@ def test_it_names_the_place_of_bytes_that_are_not_utf_8(write):
 
 
 def test_it_refuses_large_files(write):
-    assert "more than 4194304; split the file" in said(write(b"#" * (2**22 + 1)))
+    assert "more than 4194304 bytes; split the file" in said(write(b"#" * (2**22 + 1)))
 
 
 def test_it_defuses_a_bomb_of_aliases(write):
