@@ -173,6 +173,13 @@ class Function:
     versions: str = ""
     variants: frozenset[str] | None = None
     differentiated: str = ""
+    weights_handed_over: Literal["as_stated", "per_loss"] = "as_stated"
+    """Shape in which sample weights reach the call.
+
+    `as_stated`: that of the case, [N] or more leading axes of the samples; the function broadcasts them itself.
+    `per_loss`: one for each loss, broadcast before the call; for a function that documents no rule for weights per
+    sample, or another one, such as numpy's.
+    """
 
     @property
     def framework(self) -> str:
@@ -291,7 +298,7 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
 def lowered(function: Function, problem: Problem) -> Call:
     """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it."""
     try:
-        return function.lower(problem)
+        return function.lower(broadcast_weights(problem) if function.weights_handed_over == "per_loss" else problem)
     except Exception as error:
         raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 
@@ -515,14 +522,19 @@ def _holds(dtype: str, largest: int) -> bool:
     return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
 
 
-def sample_weights(problem: Problem, shape: tuple[int, ...]) -> Tensor | None:
-    """The sample weights spread over `shape` where they are given per sample; None where not asked."""
+def sample_weights(problem: Problem) -> Tensor | None:
+    """The sample weights in the shape that the case states; None where it states none."""
     weights = problem.options.sample_weights
-    if weights is None:
-        return None
-    if weights.ndim < len(shape) and weights.shape == shape[: weights.ndim]:
-        weights = np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
-    return Tensor(weights)
+    return None if weights is None else Tensor(weights)
+
+
+def broadcast_weights(problem: Problem) -> Problem:
+    """The problem with one sample weight for each loss, where weights are stated for leading axes only."""
+    weights, shape = problem.options.sample_weights, problem.sample_shape
+    if weights is None or weights.shape == shape or weights.shape != shape[: weights.ndim]:
+        return problem
+    spread = np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
+    return replace(problem, options=replace(problem.options, sample_weights=spread))
 
 
 def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:

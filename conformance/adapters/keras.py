@@ -46,13 +46,16 @@ LOSSES: dict[str, tuple[Loss, frozenset[str], frozenset[str], frozenset[str], di
         "categorical",
         frozenset({"index"}),
         frozenset({"ignore_index"}),
-        frozenset({"labels_column"}),
+        frozenset({"labels_column", "class_axis", "class_axis_not_1"}),
         {"renormalise": "after_clip", "accepts": frozenset({"trailing_axis"})},
     ),
 }
 
 
 SOURCE = "https://github.com/keras-team/keras/blob/"
+CLASS_AXES = frozenset({"class_axis", "class_axis_not_1"})
+COLUMNS = tuple(frozenset({name, "labels_column"}) for name in sorted(CLASS_AXES))
+"""The sparse loss looks for the axis too many of labels where the classes are, and so not behind the others."""
 TENSORFLOW = frozenset({"tensorflow"})
 OTHERS = frozenset({"jax", "torch", "numpy"})
 BACKENDS: dict[str, dict[str, dict[str, Any]]] = {
@@ -67,7 +70,8 @@ class Era:
     """What the losses of some releases have in common.
 
     unreduced: how reduction none is said.  dtypes: in which they compute; cast: whether that is an argument.
-    ignore: whether a class can be ignored.  empty: what a reduction of an empty batch is, in the convention's words.
+    ignore: whether a class can be ignored.  axis: whether the sparse loss, too, takes the axis of the classes.
+    empty: what a reduction of an empty batch is, in the convention's words.
     variants: the backends that it is about, None for all.
     """
 
@@ -76,6 +80,7 @@ class Era:
     cast: bool = True
     dtypes: tuple[str, ...] = DTYPES
     ignore: bool = True
+    axis: bool = False
     empty: str = "unreduced"
     source: str = DOCUMENTATION
     variants: frozenset[str] | None = None
@@ -83,22 +88,25 @@ class Era:
 
 CAPPED = Era(
     ">=3.12",
+    axis=True,
     dtypes=tuple(dtype for dtype in DTYPES if dtype != "float64"),
     source="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
     variants=OTHERS,
 )
 ERAS = (
-    Era(">=3.4", variants=TENSORFLOW),
+    Era(">=3.10", axis=True, variants=TENSORFLOW),
     CAPPED,
-    Era(">=3.4,<3.12", variants=OTHERS),
+    Era(">=3.10,<3.12", axis=True, variants=OTHERS),
+    Era(">=3.4,<3.10"),
     Era(">=3,<3.4", cast=False, dtypes=("float32",), source=SOURCE + "v3.3.3/keras/src/losses/losses.py"),
     Era(">=2.10,<3", "none", cast=False, empty="reduced", source=SOURCE + "v2.15.0/keras/losses.py"),
     Era("<2.10", "none", cast=False, ignore=False, empty="reduced", source=SOURCE + "v2.8.0/keras/losses.py"),
 )
 WEIGHTED = (
-    Era(">=3.7", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=TENSORFLOW),
+    Era(">=3.10", axis=True, source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=TENSORFLOW),
     CAPPED,
-    Era(">=3.7,<3.12", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=OTHERS),
+    Era(">=3.10,<3.12", axis=True, source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py", variants=OTHERS),
+    Era(">=3.7,<3.10", source=f"{SOURCE}v3.7.0/keras/src/losses/loss.py"),
 )
 
 
@@ -118,13 +126,15 @@ def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
         init["dtype"] = problem.dtype
     encoded = {"CategoricalCrossentropy": adapter.one_hot_labels, "SparseCategoricalCrossentropy": adapter.index_labels}
     args = {"y_true": encoded.get(name, adapter.labels)(problem), "y_pred": adapter.predictions(problem)}
-    weighted = problem.predictions.shape[:-1]
-    weights = adapter.sample_weights(problem, weighted)
+    weights = adapter.sample_weights(problem)
     return Call(f"keras.losses.{name}", args, {} if weights is None else {"sample_weight": weights}, init)
 
 
 def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function:
     loss, targets, options, layouts, choices = LOSSES[name]
+    sparse = name == "SparseCategoricalCrossentropy"
+    if sparse and not era.axis:
+        layouts = layouts - CLASS_AXES
     by_number = mean == "sum_over_batch_size"  # otherwise by the sample weights, as the definition has it
     usual: dict[str, Any] = {
         **choices,
@@ -146,7 +156,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         reductions=frozenset({"none", "sum", "mean"} if by_number else {"mean"}),
         dtypes=frozenset(era.dtypes),
         layouts=layouts | {"fortran", "strided", "broadcast", "readonly", "label_dtype"},
-        excludes=(frozenset({"output_weights"}),),
+        excludes=(frozenset({"output_weights"}), *(COLUMNS if sparse and era.axis else ())),
         rules=tuple(rule for usually in documented for rule in in_columns(name, usually)),
         source=f"{DOCUMENTATION}#{name.lower()}-class",
         lower=partial(lower, name, mean, era),

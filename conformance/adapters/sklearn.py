@@ -27,7 +27,7 @@ def log_loss(problem: Problem) -> Call:
     if problem.target != "distribution":
         classes = problem.predictions.shape[-1] if problem.loss == "categorical" else 2
         keywords["labels"] = list(range(classes))
-    if (weights := adapter.sample_weights(problem, problem.sample_shape)) is not None:
+    if (weights := adapter.sample_weights(problem)) is not None:
         keywords["sample_weight"] = weights
     args = {"y_true": adapter.labels(problem), "y_proba": adapter.predictions(problem)}
     return Call("sklearn.metrics.log_loss", args, keywords)

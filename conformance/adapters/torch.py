@@ -47,7 +47,7 @@ def lower(path: str, problem: Problem) -> Call:
     init: dict[str, Any] = {}
     if options.class_weights is not None:
         init["weight"] = Tensor(options.class_weights)
-    if (weights := adapter.sample_weights(problem, problem.sample_shape)) is not None:
+    if (weights := adapter.sample_weights(problem)) is not None:
         init["weight"] = weights
     if options.positive_weight is not None:
         init["pos_weight"] = Tensor(options.positive_weight)
@@ -164,6 +164,11 @@ BCE_RULES = (
 )
 
 
+BROADCAST: Any = {"options": frozenset({"sample_weights"}), "weights_handed_over": "per_loss"}
+"""The classes document weights of size nbatch, the functions that they call repeat them by numpy's rule, along the last
+axis; the former is a mistake of the documentation: https://github.com/pytorch/pytorch/issues/68780."""
+
+
 def bce(versions: str, **data: Any) -> Function:
     """Its targets are checked since 2.1; what it documents about them is older.  Narrow dtypes since 2.4."""
     return function(
@@ -172,9 +177,9 @@ def bce(versions: str, **data: Any) -> Function:
         ranks=BINARY,
         takes=("probabilities",),
         targets=OUTPUTS,
-        options=frozenset({"sample_weights"}),
         layouts=ORDERS,
         rules=BCE_RULES,
+        **BROADCAST,
         **data,
     )
 
@@ -198,9 +203,9 @@ def bce_with_logits(versions: str, **data: Any) -> Function:
         ranks=BINARY,
         takes=("logits",),
         targets=OUTPUTS,
-        options=frozenset({"sample_weights", "positive_weight"}),
         layouts=ORDERS,
         rules=(WITH_LOGITS,),
+        **BROADCAST | {"options": frozenset({"sample_weights", "positive_weight"})},
         **data,
     )
 

@@ -17,7 +17,15 @@ from conformance.fuzz.ranges import beyond_range
 from conformance.suite import Asked
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
-SHAPES = ("rank_1", "higher_rank", "output_weights", "moved_class_axis", "labels_column", "label_dtype")
+SHAPES = (
+    "rank_1",
+    "higher_rank",
+    "output_weights",
+    "leading_weights",
+    "moved_class_axis",
+    "labels_column",
+    "label_dtype",
+)
 VALUES = ("certain_prediction", "beyond_range", "everything_ignored", "dense_target", "one_sample", "odd_ignored")
 PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
@@ -31,7 +39,8 @@ def traits(asked: Asked) -> frozenset[str]:
 
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
     kinds of unusual and invalid input: `dense_target` (a number per class), `moved_class_axis`, `certain_prediction`
-    (a probability of 0 or 1, or one that a clip makes that), `everything_ignored`, `odd_ignored` (an ignored row that
+    (a probability of 0 or 1, or one that a clip makes that), `leading_weights` (sample weights of fewer axes than the
+    predictions without their last), `everything_ignored`, `odd_ignored` (an ignored row that
     is not finite), `one_sample`, and `beyond_range` (see `ranges`).
     """
     problem, handed = asked.problem, asked.handed
@@ -45,6 +54,9 @@ def traits(asked: Asked) -> frozenset[str]:
         with np.errstate(invalid="ignore"):
             certain = (handed.predictions <= 0) | (handed.predictions >= 1)
         found |= {"certain_prediction"} if bool(np.any(certain)) else set()
+    weights = problem.options.sample_weights
+    if weights is not None and weights.ndim < problem.predictions.ndim - 1:
+        found.add("leading_weights")
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size:
         left_out = problem.labels == ignored

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance import adapter
-from conformance.adapter import Tensor
-from conformance.case import Array, Problem
+from conformance.case import Array
 from conformance.convention import Convention
 from conformance.mutants.losses import Binary, Categorical, Loss, minus_over, refuse, wide
 
@@ -225,14 +223,10 @@ class AveragesTheLastAxis(Binary):
     def divisor(self, weight: Array, kept: Array) -> Any:
         return weight.size
 
-    @classmethod
-    def asked(cls, problem: Problem) -> dict[str, Any]:
-        init = super().asked(problem)
-        shape = problem.sample_shape[:-1]
-        if (weights := adapter.sample_weights(problem, shape)) is not None:
-            one = not shape and weights.values.size == 1  # the weight of a loss that is a number is one, too
-            init["sample_weights"] = Tensor(weights.values.reshape(shape)) if one else weights
-        return init
+    def per_loss(self, weights: Array | None, kept: Array) -> Array | None:
+        if weights is not None and weights.size == 1 and not kept.shape:
+            weights = weights.reshape(())  # the weight of a loss that is a number is one, too
+        return super().per_loss(weights, kept)
 
 
 DOCUMENTED = (

@@ -76,6 +76,7 @@ class Loss:
         x, y = self.arranged(predictions, labels)
         self.check(x, y)
         kept = self.kept(x, y)
+        self.sample_weights = self.per_loss(self.sample_weights, kept)
         loss, weight = self.losses(x, y)
         if self.sample_weights is not None:
             loss, weight = self.weighted(loss), self.weighted(weight)
@@ -86,6 +87,7 @@ class Loss:
         x, y = self.arranged(predictions, labels)
         self.check(x, y)
         kept = self.kept(x, y)
+        self.sample_weights = self.per_loss(self.sample_weights, kept)
         _, weight = self.losses(x, y)
         slopes = self.slopes(x.astype(wide(x.dtype)), y, self.factor(weight, kept))
         return self.restored(np.where(spread(kept, x), slopes, 0).astype(x.dtype))
@@ -138,6 +140,13 @@ class Loss:
     def check_probabilities(self, x: Array, y: Array) -> None:
         refuse(np.any((x < 0) | (x > 1)), "a probability is outside [0, 1]")
 
+    def per_loss(self, weights: Array | None, kept: Array) -> Array | None:
+        """Sample weights of leading axes, one for each loss."""
+        if weights is None or weights.ndim >= kept.ndim:
+            return weights
+        refuse(weights.shape != kept.shape[: weights.ndim], f"weights {weights.shape} for losses {kept.shape}")
+        return np.broadcast_to(spread(weights, kept), kept.shape)
+
     def weighted(self, values: Array) -> Array:
         """Values per sample times the sample weights."""
         return np.asarray(values * self.sample_weights)
@@ -187,8 +196,6 @@ class Loss:
         for name in problem.options.names():
             value = getattr(problem.options, name)
             init[name] = Tensor(value) if isinstance(value, np.ndarray) else value
-        if (weights := adapter.sample_weights(problem, problem.sample_shape)) is not None:
-            init["sample_weights"] = weights
         return init
 
     @classmethod

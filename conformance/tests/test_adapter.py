@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import random
 import sys
@@ -293,11 +294,47 @@ def test_it_moves_the_classes_where_the_layout_wants_them():
     )
 
 
-def test_it_spreads_sample_weights():
-    x = np.zeros((2, 3, 4))
-    problem = case(x, np.zeros((2, 3), dtype=int), options={"sample_weights": [1.0, 2.0]}).problem("float32", "mean")
-    assert adapter.sample_weights(problem, (2, 3)).values.tolist() == [[1, 1, 1], [2, 2, 2]]
-    assert adapter.sample_weights(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), (2, 3)) is None
+@pytest.mark.parametrize(
+    ("samples", "weights"),
+    [((2,), [1.0, 2.0]), ((2, 3), [1.0, 2.0]), ((2, 2), [1.0, 2.0]), ((2, 2, 2), [[1.0, 2.0], [3.0, 4.0]])],
+)
+def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_otherwise(samples, weights):
+    of = case(np.zeros((*samples, 3)), np.zeros(samples, dtype=int), options={"sample_weights": weights})
+    problem = of.problem("float32", "mean")
+    stated = miniatures.framework(miniatures.Categorical).functions[0]
+    handed = adapter.lowered(stated, problem).tensors()["sample_weights"].values
+    assert handed.tolist() == weights
+    spread = adapter.lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
+    values = spread.tensors()["sample_weights"].values
+    assert values.shape == samples
+    for at in np.ndindex(samples):
+        assert values[at] == np.array(weights)[at[: np.ndim(weights)]]
+
+
+def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
+    x, y = np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=int)
+    plain = case(x, y).problem("float32", "mean")
+    assert adapter.sample_weights(plain) is None
+    assert adapter.broadcast_weights(plain) is plain
+    misfit = case(x, y, options={"sample_weights": [1.0, 2.0, 3.0]}).problem("float32", "mean")
+    assert adapter.broadcast_weights(misfit) is misfit
+
+
+def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
+    stated = [found for found in load(shipped()) if not isinstance(found, GeneratedCase)]
+    counted = {"as_stated": 0, "per_loss": 0}
+    for function in registry.functions():
+        for of in stated:
+            problem = of.problem("float32", "mean")
+            weights = problem.options.sample_weights
+            if weights is None or weights.shape == problem.sample_shape or function.unsupported(problem) is not None:
+                continue
+            call = adapter.lowered(function, problem)
+            name = {"keras": "sample_weight", "sklearn": "sample_weight", "torch": "weight"}[function.framework]
+            want = weights.shape if function.weights_handed_over == "as_stated" else problem.sample_shape
+            assert call.tensors()[name].values.shape == want, (function.name, of.id)
+            counted[function.weights_handed_over] += 1
+    assert min(counted.values()) >= 10
 
 
 # The printed call against the one that was made

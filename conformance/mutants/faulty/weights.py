@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ class OneWeightPerRow(Categorical):
         assert self.sample_weights is not None
         weights = self.sample_weights
         return values * (weights if weights.ndim == 1 else weights[(slice(None), *[slice(0, 1)] * (weights.ndim - 1))])
+
+
+class WeighsAlongTheLastAxis(Categorical):
+    """Broadcasts weights per sample from the last axis, as numpy does, where that raises no error."""
+
+    def per_loss(self, weights: Array | None, kept: Array) -> Array | None:
+        return along_the_last_axis(weights, kept, super().per_loss)
 
 
 class WeighsClassesBySample(Categorical):
@@ -179,6 +187,13 @@ class BroadcastsColumns(Categorical):
 
     def masked(self, values: Array, kept: Array) -> Array:
         return super().masked(values, kept[..., np.newaxis] if values.ndim > kept.ndim else kept)
+
+
+class WeighsOutputsAlongTheLastAxis(Binary):
+    """Broadcasts weights per sample over as many outputs, from the last axis, as numpy does."""
+
+    def per_loss(self, weights: Array | None, kept: Array) -> Array | None:
+        return along_the_last_axis(weights, kept, super().per_loss)
 
 
 class DropsBinarySampleWeights(Binary):
@@ -282,3 +297,9 @@ class WeighsTargetsNotLosses(Binary):
 
     def mixed(self, y: Array, on: Array, off: Array) -> Any:
         return times(y, on) + times(1 - y, off)
+
+
+def along_the_last_axis(weights: Array | None, kept: Array, otherwise: Callable[..., Array | None]) -> Array | None:
+    """Weights broadcast to the losses by numpy's rule; what `otherwise` says where the shapes do not permit it."""
+    fits = weights is not None and weights.ndim < kept.ndim and weights.shape == kept.shape[kept.ndim - weights.ndim :]
+    return np.broadcast_to(weights, kept.shape) if fits and weights is not None else otherwise(weights, kept)
