@@ -8,6 +8,7 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from conformance.containment import Surroundings, cause, text_of, type_name
 from conformance.convention import DEFINITION, Convention
 from conformance.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
 
+Neutral = Literal["name", "device", "deprecated alias", "implementation"]
+"""What a parameter is whose argument changes no number: a name for messages, where to compute, another way to say what
+a newer parameter says, a choice among implementations of the same formula."""
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer."""
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -142,6 +146,32 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A parameter of a function, accounted for: its argument carries a part of the problem, is neutral, or is a gap.
+
+    A parameter that carries something may have a gap, too: arguments that say what no problem says.
+    Raises ValueError if it is not accounted for, or twice.
+    """
+
+    name: str
+    """As in the signature of the constructor or the call."""
+    carries: str = ""
+    """The part of the problem, in words: an option, the predictions, the reduction, the dtype, ..."""
+    neutral: Neutral | Literal[""] = ""
+    """Why its argument changes no number."""
+    gap: str = ""
+    """What cannot be asked for, in words."""
+    example: str = ""
+    """An argument that asks for it, as source: `axis=0`."""
+
+    def __post_init__(self) -> None:
+        accounted = bool(self.neutral) != bool(self.carries or self.gap)
+        shown = self.example.startswith(f"{self.name}=") if self.gap else not self.example
+        if not (accounted and shown):
+            raise ValueError(f"{self.name}: it carries something, is neutral, or has a gap with an example")
+
+
+@dataclass(frozen=True)
 class Function:
     """One loss function of a framework: what it can express, what it documents, how it is called.
 
@@ -180,6 +210,11 @@ class Function:
     `per_loss`: one for each loss, broadcast before the call; for a function that documents no rule for weights per
     sample, or another one, such as numpy's.
     """
+
+    parameters: tuple[Parameter, ...] = ()
+    """Every parameter of the constructor and of the call, in the releases of `versions`; see `unaccounted`."""
+    signature: str = ""
+    """Where the parameters are documented, for a function without a signature that `inspect` can read."""
 
     @property
     def framework(self) -> str:
@@ -446,6 +481,45 @@ def resolve(path: str) -> Any:
             found = getattr(found, part)
         return found
     raise LookupError(f"there is no {path}")
+
+
+def signatures(path: str) -> tuple[inspect.Signature, ...]:
+    """The signatures of a function: its call's, or its constructor's and that of calling what it constructs.
+
+    Raises ValueError where there is none, as for some builtins.
+    """
+    target = resolve(path)
+    if not inspect.isclass(target):
+        return (inspect.signature(target),)
+    call: Any = getattr(target, "forward", None) or target.__call__
+    _, *rest = inspect.signature(call).parameters.values()  # without self
+    return inspect.signature(target), inspect.Signature(rest)
+
+
+def unaccounted(framework: Framework, function: Function) -> list[str]:
+    """How a function's `parameters` differ from its signature in the installed release, one sentence each."""
+    framework.prepare()
+    declared = [parameter.name for parameter in function.parameters]
+    try:
+        found = [name for signature in signatures(function.path) for name in signature.parameters]
+    except ValueError:
+        listed = function.signature and declared
+        return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
+    return [
+        *(f"{function.path}({name}=) is not accounted for" for name in found if name not in declared),
+        *(f"{function.path} has no parameter {name}" for name in declared if name not in found),
+        *(f"{name} is declared twice" for name in sorted({name for name in declared if declared.count(name) > 1})),
+    ]
+
+
+def filled(call: Call) -> frozenset[str]:
+    """The names of the parameters that a call passes; of arguments by position, as the signature has them."""
+    try:
+        found = signatures(call.path)
+    except ValueError:
+        return frozenset({*(call.init or {}), *call.args, *call.keywords})
+    bound = found[-1].bind(*call.args.values(), **call.keywords)
+    return frozenset({*(call.init or {}), *bound.arguments})
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Rule, Tensor, Variant
+from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor, Variant
 from conformance.case import DTYPES, Array, Loss, Problem
 from conformance.convention import Convention
 
@@ -71,6 +71,7 @@ class Era:
 
     unreduced: how reduction none is said.  dtypes: in which they compute; cast: whether that is an argument.
     ignore: whether a class can be ignored.  axis: whether the sparse loss, too, takes the axis of the classes.
+    weighted_mean: whether there are `mean` and `mean_with_sample_weight`.
     empty: what a reduction of an empty batch is, in the convention's words.
     variants: the backends that it is about, None for all.
     """
@@ -81,6 +82,7 @@ class Era:
     dtypes: tuple[str, ...] = DTYPES
     ignore: bool = True
     axis: bool = False
+    weighted_mean: bool = True
     empty: str = "unreduced"
     source: str = DOCUMENTATION
     variants: frozenset[str] | None = None
@@ -97,8 +99,15 @@ ERAS = (
     Era(">=3.10", axis=True, variants=TENSORFLOW),
     CAPPED,
     Era(">=3.10,<3.12", axis=True, variants=OTHERS),
-    Era(">=3.4,<3.10"),
-    Era(">=3,<3.4", cast=False, dtypes=("float32",), source=SOURCE + "v3.3.3/keras/src/losses/losses.py"),
+    Era(">=3.7,<3.10"),
+    Era(">=3.4,<3.7", weighted_mean=False),
+    Era(
+        ">=3,<3.4",
+        cast=False,
+        weighted_mean=False,
+        dtypes=("float32",),
+        source=SOURCE + "v3.3.3/keras/src/losses/losses.py",
+    ),
     Era(">=2.10,<3", "none", cast=False, empty="reduced", source=SOURCE + "v2.15.0/keras/losses.py"),
     Era("<2.10", "none", cast=False, ignore=False, empty="reduced", source=SOURCE + "v2.8.0/keras/losses.py"),
 )
@@ -128,6 +137,39 @@ def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
     args = {"y_true": encoded.get(name, adapter.labels)(problem), "y_pred": adapter.predictions(problem)}
     weights = adapter.sample_weights(problem)
     return Call(f"keras.losses.{name}", args, {} if weights is None else {"sample_weight": weights}, init)
+
+
+def parameters(name: str, era: Era, mean: str) -> Iterator[Parameter]:
+    """Those of a loss in the releases of an era; the reductions that are not asked for say what others say, too."""
+    sparse = name == "SparseCategoricalCrossentropy"
+    yield Parameter("from_logits", "the kind of predictions")
+    if not sparse:
+        yield Parameter("label_smoothing", "label_smoothing")
+    if sparse and era.ignore:
+        yield Parameter("ignore_class", "ignore_index")
+    if name == "BinaryCrossentropy":
+        yield Parameter("axis", gap="a mean of the outputs over another axis than the last", example="axis=0")
+    elif not sparse or era.axis:
+        yield Parameter("axis", "the axis of the classes")
+    if era.unreduced == "none":
+        yield Parameter(
+            "reduction", "reduction", gap="auto: for a loss alone, as sum_over_batch_size", example="reduction='auto'"
+        )
+    elif era.weighted_mean and mean == "sum_over_batch_size":
+        yield Parameter("reduction", "reduction", gap="mean: as sum_over_batch_size", example="reduction='mean'")
+    else:
+        yield Parameter("reduction", "reduction")
+    yield Parameter("name", neutral="name")
+    if era.cast:
+        yield Parameter(
+            "dtype",
+            "dtype",
+            gap="a computation in another dtype than that of the predictions",
+            example="dtype='float32'",
+        )
+    yield Parameter("y_true", "labels")
+    yield Parameter("y_pred", "predictions")
+    yield Parameter("sample_weight", "sample_weights")
 
 
 def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function:
@@ -163,6 +205,7 @@ def function(name: str, era: Era, mean: str = "sum_over_batch_size") -> Function
         versions=era.versions,
         variants=era.variants,
         differentiated="y_pred",
+        parameters=tuple(parameters(name, era, mean)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Rule, Tensor
+from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor
 from conformance.case import Array, Problem
 from conformance.convention import Convention
 
@@ -55,6 +55,36 @@ RULES = (
     ),
 )
 
+PARAMETERS = (
+    Parameter("y_true", "labels"),
+    Parameter("normalize", "reduction"),
+    Parameter("sample_weight", "sample_weights"),
+    Parameter(
+        "labels", "all classes", gap="classes that are called otherwise than 0 to C - 1", example="labels=[0, 1, 5]"
+    ),
+)
+CLIP = Parameter("eps", gap="a clip of another epsilon than the default", example="eps=1e-3")
+
+
+def function(versions: str, *own: Parameter) -> Function:
+    return Function(
+        name="sklearn.log_loss",
+        path="sklearn.metrics.log_loss",
+        ranks={"categorical": range(2, 3), "binary": range(1, 2)},
+        takes=("probabilities",),
+        targets=frozenset({"index", "one_hot", "binary"}),
+        options=frozenset({"sample_weights"}),
+        reductions=frozenset({"sum", "mean"}),
+        dtypes=frozenset({"float16", "float32", "float64"}),
+        rules=RULES,
+        result_dtype="float64",
+        source=DOCUMENTATION,
+        lower=log_loss,
+        versions=versions,
+        parameters=(*PARAMETERS, *own),
+    )
+
+
 FRAMEWORK = Framework(
     name="sklearn",
     distributions=("scikit-learn",),
@@ -65,19 +95,8 @@ FRAMEWORK = Framework(
     array=array,
     needs=(("<1.4.2", "numpy<2"),),
     functions=(
-        Function(
-            name="sklearn.log_loss",
-            path="sklearn.metrics.log_loss",
-            ranks={"categorical": range(2, 3), "binary": range(1, 2)},
-            takes=("probabilities",),
-            targets=frozenset({"index", "one_hot", "binary"}),
-            options=frozenset({"sample_weights"}),
-            reductions=frozenset({"sum", "mean"}),
-            dtypes=frozenset({"float16", "float32", "float64"}),
-            rules=RULES,
-            result_dtype="float64",
-            source=DOCUMENTATION,
-            lower=log_loss,
-        ),
+        function(">=1.9", Parameter("y_proba", "predictions"), Parameter("y_pred", neutral="deprecated alias")),
+        function(">=1.5,<1.9", Parameter("y_pred", "predictions")),
+        function("<1.5", Parameter("y_pred", "predictions"), CLIP),
     ),
 )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Rule, Tensor
+from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor
 from conformance.case import Array, Problem
 from conformance.convention import Convention
 
@@ -64,9 +64,25 @@ def lower(path: str, problem: Problem) -> Call:
     return Call(path, {"input": adapter.predictions(problem, axis), "target": target}, init=init)
 
 
+def parameters(weight: str, options: frozenset[str]) -> tuple[Parameter, ...]:
+    """Those of a loss whose `weight` carries weights per class or per output, and which takes these options."""
+    own = {"ignore_index": "ignore_index", "label_smoothing": "label_smoothing", "pos_weight": "positive_weight"}
+    return (
+        Parameter("weight", weight),
+        Parameter("size_average", neutral="deprecated alias"),
+        Parameter("reduce", neutral="deprecated alias"),
+        Parameter("reduction", "reduction"),
+        *(Parameter(name, option) for name, option in own.items() if option in options),
+        Parameter("input", "predictions"),
+        Parameter("target", "labels"),
+    )
+
+
 def function(name: str, **data: Any) -> Function:
     path = f"torch.nn.{name}"
+    weight = next(name for name in ("class_weights", "sample_weights") if name in data["options"])
     return Function(
+        parameters=parameters(weight, data["options"]),
         name=f"torch.{name}",
         path=path,
         source=f"{DOCUMENTATION}{name}.html",

@@ -53,9 +53,14 @@ def list_functions(as_json: Json = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
     here, _ = registry.installed()
     versions = {installed.framework.name: installed.version for installed in here}
-    facts = [
-        dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in report.functions_table(registry.functions())
-    ]
+    functions = registry.functions()
+    table = report.functions_table(functions)
+    facts: list[dict[str, Any]] = [dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in table]
+    for fact, function in zip(facts, functions, strict=True):
+        fact["weights"] = function.weights_handed_over
+        fact["not asked"] = [
+            f"{parameter.example} ({parameter.gap})" for parameter in function.parameters if parameter.gap
+        ]
     if as_json:
         out.facts("list.functions", {"functions": facts})
         return
@@ -63,7 +68,8 @@ def list_functions(as_json: Json = False) -> None:
         name = fact.pop("function")
         out.print(f"[bold]{name}[/]  ({versions.get(name.partition('.')[0], 'not installed')})")
         for heading, value in fact.items():
-            out.print(Padding(Text(f"{heading:<12} {value}"), (0, 0, 0, 4)))
+            for line in value if isinstance(value, list) else [value]:
+                out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4)))
 
 
 def show(

@@ -67,6 +67,7 @@ class Checkout:
             "kinds": conventions.kinds,
             "rosetta": rosetta.rosetta,
             "earlier": rosetta.earlier,
+            "gaps": rosetta.gaps,
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
             "releases": lambda: releases.releases(self.history),
             "accuracy": lambda: accuracy.cases(self.baseline[0]),

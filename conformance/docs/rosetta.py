@@ -79,6 +79,18 @@ def earlier() -> str:
     return rows(("function", "releases", "what is otherwise than in the newest"), lines)
 
 
+def gaps() -> str:
+    """What the parameters of functions in their newest releases can say and no case asks for, as Markdown."""
+    lines = [
+        (code(function.name), code(parameter.example), plain(parameter.gap))
+        for framework in registry.frameworks()
+        for function in _newest(framework)
+        for parameter in function.parameters
+        if parameter.gap
+    ]
+    return rows(("function", "argument", "what it asks for"), lines)
+
+
 def words(framework: Framework, function: Function) -> dict[str, str]:
     """By concept: how a function is told it, as Markdown; `ABSENT` where it cannot be."""
     found = {column: _word(function, column) for column in CONCEPTS}
@@ -265,4 +277,4 @@ def _apart(one: Any, other: Any) -> bool:
     return type(one) is not type(other) or bool(one != other)
 
 
-__all__ = ["ABSENT", "CONCEPTS", "TABLES", "earlier", "rosetta", "words"]
+__all__ = ["ABSENT", "CONCEPTS", "TABLES", "earlier", "gaps", "rosetta", "words"]
