@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -355,6 +356,51 @@ def test_it_allows_losses_that_are_added_in_any_order(dtype, reduction, weighted
     assert max(ratios) <= 1
     # Both ends: correct code comes somewhat near.
     assert max(ratios) > 0.05
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [None, 0.2])
+@pytest.mark.parametrize("rows", [1, 12])
+def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoothing, rows):
+    rng = np.random.default_rng(13)
+    ratios = []
+    for classes in (2, 3, 30, 400):
+        for spread in (0.1, 1.0, 20.0 / classes):
+            q = rng.uniform(0, min(spread, 1.0), size=(rows, classes)) * (rng.uniform(size=(rows, classes)) < 0.8)
+            q[:, 0] = 0.25
+            options = {"class_weights": rng.uniform(0.1, 2.0, classes), "label_smoothing": smoothing}
+            x = -rng.uniform(0.1, 3.0, size=q.shape)
+            problem = case(x, q, given="log_probabilities", target="distribution", options=options).problem(
+                dtype, "mean"
+            )
+            x, q, w = problem.predictions, problem.labels.astype(dtype), problem.options.class_weights
+            e = q.dtype.type(smoothing or 0)
+            q = (1 - e) * q + e / q.dtype.type(classes) if smoothing else q
+            for add in SUMS:
+                for weights in (add(q * w) / add(q), add(w * (q / add(q)[:, np.newaxis]))):
+                    got = reduced(problem, add(q * w * -x), weights, add, divide_first=False)
+                    ratios.append(largest_ratio(problem, got))
+    assert max(ratios) <= 1
+    assert max(ratios) > 0.05
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        case([[0.5, -1.0]] * 9, [[0.25, 0.5]] * 9, target="distribution"),
+        case([[0.5, -1.0]] * 9, [0, 1, 0] * 3, options={"label_smoothing": 0.25}),
+        case([0.5, -1.0, 2.0] * 3, [1.0, 0.0, 0.5] * 3, loss="binary", target="binary"),
+    ],
+    ids=["targets", "labels", "outputs"],
+)
+def test_it_allows_a_count_no_roundings(stated):
+    problem = stated.problem("float32", "mean")
+    by_number = budget.allowed(problem, Convention(mean_divides_by="kept"))
+    assert budget.allowed(problem, DEFINITION) == by_number
+    weighted = dataclasses.replace(
+        problem, options=dataclasses.replace(problem.options, sample_weights=np.ones(9, dtype=np.float32))
+    )
+    assert budget.allowed(weighted, DEFINITION) > budget.allowed(weighted, Convention(mean_divides_by="kept"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -104,6 +104,29 @@ def test_a_loss_is_what_its_line_works_out_to(of):
         assert float(loss.value) == pytest.approx(sample.loss, rel=1e-4)
 
 
+SOFT = ((0.2, 0.3, 0.0), (0.5, 0.25, 0.75), (0.0, 0.6, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "labels", "formula"),
+    [
+        ({"class_weights": (0.7, 1.9, 0.4)}, SOFT, "sum_c w_c q_c / sum_c q_c"),
+        ({"class_weights": (0.7, 1.9, 0.4), "label_smoothing": 0.3}, SOFT, "sum_c w_c q'_c / sum_c q'_c"),
+        ({"class_weights": (0.7, 1.9, 0.4), "sample_weights": (1.5, 2.0, 3.0)}, SOFT, "s sum_c w_c q_c / sum_c q_c"),
+        ({"class_weights": (0.7, 1.9, 0.4)}, ((1, 0, 0), (0, 1, 0), (0, 0, 1)), "w_y"),
+        ({"sample_weights": (1.5, 2.0, 3.0)}, SOFT, "s"),
+    ],
+)
+def test_a_weight_is_what_its_line_works_out_to(options, labels, formula):
+    derivation = explained(case(options=options, labels=labels, target="distribution")).derivation
+    for sample in derivation.samples:
+        (weight,) = [line for line in sample.lines if line.name == "weight"]
+        assert weight.formula == formula
+        assert eval(weight.filled or weight.value) == pytest.approx(sample.weight, rel=2e-4)
+    (divisor,) = [line for line in derivation.reduction if line.name == "divisor"]
+    assert float(divisor.value) == pytest.approx(sum(sample.weight for sample in derivation.samples), rel=1e-4)
+
+
 def test_large_cases_show_the_first_samples_and_the_largest_loss():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(50, 4))

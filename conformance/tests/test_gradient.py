@@ -26,7 +26,7 @@ CONVENTIONS = (
     Convention(mean_divides_by="label_weight", default_ignore_index=-100),
     Convention(mean_divides_by="kept", clip=1e-7, renormalise="before_clip"),
     Convention(mean_divides_by="sample_weight", clip=1e-3, renormalise="after_clip"),
-    Convention(renormalise="before_clip"),
+    Convention(mean_divides_by="target_weight", renormalise="before_clip"),
     Convention(mean_divides_by="samples", clip=1e-3, binary_outputs="mean_of_last_axis"),
     Convention(log_floor=-5.0, out_of_range="wrap"),
     Convention(out_of_range="zero"),

@@ -224,6 +224,25 @@ def test_it_knows_what_a_mean_divides_by_exactly():
     assert exact == Fraction(0.1) + Fraction(2.5) * Fraction(0.7)
     assert divisor(problem, miniatures.DividesByKept.documented) == 3
     assert divisor(problem, miniatures.DividesBySampleWeight.documented) == 3.5
+    soft = case([[0.1, 0.2]], [[0.5, 0.25]], target="distribution", options={"class_weights": [1.0, 3.0]})
+    problem = soft.problem("float64", "mean")
+    assert float(divisor(problem, miniatures.Categorical.documented)) == 5 / 3
+    assert divisor(problem, miniatures.DividesByTargetWeight.documented) == Fraction(5, 4)
+    assert divisor(case([[0.1, 0.2]], [[0.5, 0.25]], target="distribution").problem("float64", "mean")) == 1
+
+
+@pytest.mark.parametrize("given", ["logits", "probabilities"])
+def test_larger_class_weights_have_the_same_mean_whatever_targets_sum_to(given):
+    predictions = {"logits": [[0.5, -1.0, 2.0]] * 3, "probabilities": [[0.2, 0.5, 0.3]] * 3}[given]
+    labels = [[0.2, 0.3, 0.0], [0.5, 0.25, 0.75], [0.0, 0.0, 1.0]]
+    soft = case(
+        predictions, labels, given=given, target="distribution", reductions=("mean",),
+        options={"class_weights": [0.7, 1.9, 0.4]},
+    )  # fmt: skip
+    for loss in (miniatures.Categorical, miniatures.DividesByTargetWeight, miniatures.DividesByKept):
+        held = list(findings(loss, [soft], named("scaled_class_weights")))
+        assert held
+        assert [finding.why for finding in held] == [""] * len(held)
 
 
 # What is said

@@ -20,7 +20,9 @@ from conformance import registry
 from conformance.adapter import Call, Framework, Function, Tensor, lowered
 from conformance.case import Case, Layout, Problem
 from conformance.loading import load, shipped
+from conformance.oracle import divisor
 from conformance.registry import NEWEST, functions_in, rule_for
+from conformance.rows import refused
 from conformance.suite import unsupported
 from conformance.tests.stated import case
 
@@ -284,6 +286,27 @@ def test_the_weighted_mean_of_keras_came_with_3_7(variant):
 def test_a_release_documents_its_own_convention(name, version, target, choices):
     convention = rule_for(function(name, version), version, target).convention
     assert {field: getattr(convention, field) for field in choices} == choices
+
+
+def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
+    cases = [found for found in load(shipped()) if "mean" in found.reductions and "float32" in found.dtypes]
+    problems = [found.problem("float32", "mean") for found in cases if found.predicted < 100]
+    declared = 0
+    for framework in registry.frameworks():
+        for described in framework.functions:
+            for rule in described.rules:
+                convention = rule.convention
+                if convention.mean_divides_by == "weight":
+                    continue
+                definition = dataclasses.replace(convention, mean_divides_by="weight")
+                assert any(
+                    divisor(problem, convention) != divisor(problem, definition)
+                    for problem in problems
+                    if rule.targets is None or problem.target_kind in rule.targets
+                    if described.unsupported(problem) is None and not refused(problem, convention)
+                ), (described.name, described.versions, rule)
+                declared += 1
+    assert declared > 10
 
 
 @pytest.mark.parametrize(
