@@ -383,7 +383,7 @@ def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
     if (positive := absolute_weights(given)) is None:
         return False
     size = divided_by(positive, convention)
-    if isinstance(size, float) or bool(abs(by) == size):
+    if isinstance(size, float) or abs(by).overlaps(size):  # all of one sign
         return False
     unit = arb(numpy_info(str(given.x.dtype))[0])
     return not bool(abs(by) > roundings_of_divisor(given, convention) * unit * size)

@@ -359,6 +359,17 @@ def test_it_has_no_mean_where_weights_of_both_signs_cancel_but_for_their_roundin
     assert isinstance(answer(by_class, convention, dtype, "mean"), float) == sure
 
 
+def test_it_has_a_mean_of_many_rows_by_class_weights_that_are_all_negative():
+    rows = 3000  # as many roundings of float16 are more than 1
+    negative = case(
+        [[-1.0, -2.0]] * rows, [[0.1, 0.3]] * rows, given="log_probabilities", target="distribution",
+        options={"class_weights": [-0.7, -0.3]},
+    )  # fmt: skip
+    w, q = (np.array(values, dtype=np.float16).astype(np.float64) for values in ([0.7, 0.3], [0.1, 0.3]))
+    want = (w * q * [1, 2]).sum() / ((w * q).sum() / q.sum())
+    assert answer(negative, dtype="float16", reduction="mean") == pytest.approx(want, rel=1e-12)
+
+
 def test_it_has_a_mean_by_number_whatever_the_weights_leave():
     weighted = case([[1.0, 0.0]] * 3, [0, 1, 1], options={"sample_weights": [0.1, 0.2, -0.3]})
     assert isinstance(answer(weighted, Convention(mean_divides_by="kept"), "float32", "mean"), float)
