@@ -3,11 +3,15 @@
 Installed as an entry point, it does nothing in a test run that does not ask for cases: neither
 `--cases`, nor the ini option `conformance_cases`, nor one of this package's own test files.  Relations are held
 where their test file is asked for; they are tests like any other, and none of the report's rows.
+
+The tests that run are those of the imported package, also where an argument or `testpaths` names those of a checkout:
+pytest has imported this plugin before it reads either, and one process has one package of a name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.errors import ISSUES
+from conformance.errors import ISSUES, UserError
 from conformance.printing import loggable
 
 if TYPE_CHECKING:
@@ -30,9 +34,11 @@ if TYPE_CHECKING:
     from conformance.report import Journal, Plan
     from conformance.suite import Assessment, Item, Row, Suite
 
-TEST_FILE = Path(__file__).with_name("test_conformance.py")
+DISTRIBUTION = "cross-entropy-conformance"
+PACKAGE = Path(__file__).parent
+TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"
-RELATIONS_FILE = Path(__file__).with_name("test_relations.py")
+RELATIONS_FILE = PACKAGE / "test_relations.py"
 RELATIONS_NAME = "test_relations"
 ROW = "conformance_row"
 FAULT = "conformance_fault"
@@ -70,11 +76,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Have no conftest file loaded from a checkout whose package is not the imported one."""
+    known = early_config.known_args_namespace
+    here = early_config.invocation_params.dir
+    if known.file_or_dir or _checkout_of(here):
+        known.file_or_dir = _redirected(early_config, known.file_or_dir or [str(here)])
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if _folder(config) is not None or _harvested(config) is not None:
-        present = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
-        if not any(path == TEST_FILE or path in TEST_FILE.parents for path in present):
-            config.args.append(str(TEST_FILE))
+    config.args = _redirected(config, config.args)
+    if (_folder(config) is not None or _harvested(config) is not None) and not _asked_for(config, TEST_FILE):
+        config.args.append(str(TEST_FILE))
+    if _asked(config) or config.getoption("markers"):
+        with contextlib.suppress(UserError):  # said where tests are made
+            _mark_frameworks(config)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder(config), "conformance-recorder")
 
@@ -91,11 +108,105 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         end_in_time(int(session.exitstatus), ENDING)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a checkout's package; the imported one stands for it (see `_redirected`)."""
+    return True if collection_path in config.stash.get(_CHECKOUTS, ()) else None
+
+
+def _redirected(config: pytest.Config, arguments: list[str]) -> list[str]:
+    """Arguments of pytest, with the imported package's files in place of those of a checkout's package.
+
+    Raises UsageError for a file that the imported package does not have.
+    """
+    checkouts = config.stash.setdefault(_CHECKOUTS, set())
+    redirected = []
+    for argument in arguments:
+        path = _path_of(config, argument)
+        checkout = _checkout_of(path) or _checkout_of(path / PACKAGE.name)
+        if checkout is None:
+            module = config.known_args_namespace.pyargs and _module(argument.partition("::")[0])
+            redirected.append(argument.replace(argument.partition("::")[0], str(path), 1) if module else argument)
+            continue
+        checkouts.add(checkout)
+        if checkout in (path, *path.parents):
+            file = PACKAGE.resolve() / path.relative_to(checkout)
+            if not file.exists():
+                raise pytest.UsageError(
+                    f"{argument}: the installed package, {PACKAGE}, has no such file; "
+                    f"`python -m pytest`, started in {checkout.parent}, runs the tests of the package there"
+                )
+            redirected.append(str(file) + argument[len(argument.partition("::")[0]) :])
+        else:
+            redirected += [argument, str(PACKAGE)]
+    return redirected
+
+
+def _checkout_of(path: Path) -> Path | None:
+    """The package of this name that a path is or lies in, if it is another than the imported one."""
+    with contextlib.suppress(OSError):  # a name that is too long for one
+        for folder in (path, *path.parents):
+            plugin = folder / Path(__file__).name
+            if folder.name == PACKAGE.name and plugin.is_file():
+                return None if plugin.samefile(__file__) else folder
+    return None
+
+
+def _module(name: str) -> Path | None:
+    """The file or folder of a module of the imported package; None if the name is none's."""
+    if name.partition(".")[0] != PACKAGE.name:
+        return None
+    path = PACKAGE.resolve().parent.joinpath(*name.split("."))
+    return next((found for found in (path, path.with_suffix(".py")) if found.exists()), None)
+
+
+def _path_of(config: pytest.Config, argument: str) -> Path:
+    """The file or folder that an argument of pytest names, which with `--pyargs` may be a module of this package."""
+    name = argument.partition("::")[0]
+    if config.known_args_namespace.pyargs and (module := _module(name)) is not None:
+        return module
+    return (config.invocation_params.dir / name).resolve()
+
+
+def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> None:
+    """Raise UsageError if `-m` has a word that marks none of the tests and is registered nowhere: a slip."""
+    from conformance.selection import SelectionError, words_of
+
+    if not (expression := config.getoption("markexpr")) or not _asked(config):
+        return
+    try:
+        words = words_of(expression)
+    except SelectionError:
+        return  # pytest's to say
+    registered = {re.split(r"[:(]", line)[0].strip() for line in config.getini("markers")}
+    if unknown := words - registered - {mark.name for item in items for mark in item.iter_markers()}:
+        names = ", ".join(sorted(config.stash.get(_MARKED, ())))
+        raise pytest.UsageError(
+            loggable(f"-m {expression}: there is no marker {', '.join(sorted(unknown))}; frameworks: {names}")
+        )
+
+
+def _asked(config: pytest.Config) -> bool:
+    """Whether conformance is tested: cases are given, or one of the package's own test files."""
+    return (
+        _folder(config) is not None or _harvested(config) is not None or _asked_for(config, TEST_FILE, RELATIONS_FILE)
+    )
+
+
+def _asked_for(config: pytest.Config, *files: Path) -> bool:
+    """Whether one of these files of the package is among what pytest was asked to run, or in a folder that is."""
+    among = {parent.resolve() for file in files for parent in (file, *file.parents)}
+    return any(_path_of(config, argument) in among for argument in config.args)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.module.__name__.startswith("conformance.test_"):
         from conformance.adapter import share_processors
 
         share_processors()
+        try:
+            _mark_frameworks(metafunc.config)
+        except UserError as error:
+            raise pytest.Collector.CollectError(loggable(str(error))) from None
     match metafunc.module.__name__:
         case "conformance.test_conformance" if "item" in metafunc.fixturenames:
             _parametrize(metafunc, "item", TEST_NAME, _items)
@@ -107,7 +218,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Maker) -> None:
     config = metafunc.config
-    _mark_frameworks(config)
     parents = [
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]
@@ -119,21 +229,19 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
 def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
     from conformance import registry
 
-    _mark_frameworks(metafunc.config)
     here = registry.installed()[0]
     marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
     metafunc.parametrize("there", marked)
 
 
 def _mark_frameworks(config: pytest.Config) -> None:
+    """Register a marker for each framework, once; raises AdapterError."""
     from conformance import registry
 
-    try:
-        known = registry.frameworks()
-    except registry.AdapterError as error:
-        raise pytest.Collector.CollectError(loggable(str(error))) from None
-    for framework in known:
-        config.addinivalue_line("markers", f"{framework.name}: functions of {framework.name}")
+    if _MARKED not in config.stash:
+        config.stash[_MARKED] = names = {framework.name for framework in registry.frameworks()}
+        for name in sorted(names):
+            config.addinivalue_line("markers", f"{name}: functions of {name}")
 
 
 Wanted = Callable[[str, str], bool] | None
@@ -255,6 +363,8 @@ _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status
 _ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
+_CHECKOUTS = pytest.StashKey[set[Path]]()
+_MARKED = pytest.StashKey[set[str]]()
 _BASELINE = pytest.StashKey["pd.DataFrame"]()
 
 
@@ -302,7 +412,8 @@ class Recorder:
         self.signals = contextlib.ExitStack()
 
     def pytest_sessionstart(self) -> None:
-        from conformance.errors import UserError
+        if all(PACKAGE.resolve() in _path_of(self.config, argument).parents for argument in self.config.args):
+            _check_marks(self.config)  # before tests are made, and where xdist's processes make them
 
         try:
             _baseline(self.config)
@@ -334,7 +445,7 @@ class Recorder:
         self.signals.close()
 
     def pytest_report_header(self) -> list[str]:
-        if not self._asked():
+        if not _asked(self.config):
             return []
         from conformance import registry
 
@@ -349,14 +460,32 @@ class Recorder:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
         lines += [loggable(f"conformance: {note}") for note in self.notes]
         self.notes.clear()
-        lines += self._harvest_header()
-        return lines
+        return [*lines, *self._other_packages(), *self._harvest_header()]
+
+    def _other_packages(self) -> list[str]:
+        """Which package is tested, where another one of its name might be meant."""
+        import importlib.metadata
+
+        here = self.config.invocation_params.dir
+        checkouts = {*self.config.stash[_CHECKOUTS], _checkout_of(here), _checkout_of(here / PACKAGE.name)}
+        others = {
+            checkout: f"that in {checkout.parent} is not; `python -m pytest`, started there, tests it"
+            for checkout in checkouts
+            if checkout is not None
+        }
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+            installed = Path(str(importlib.metadata.distribution(DISTRIBUTION).locate_file(PACKAGE.name)))
+            file = installed / Path(__file__).name
+            if file.is_file() and not file.samefile(__file__):  # an editable installation has none
+                others[installed] = f"that installed in {installed.parent} is not"
+        return [
+            loggable(f"conformance: the package in {PACKAGE.parent} is tested; {other}") for other in others.values()
+        ]
 
     def _harvest_header(self) -> list[str]:
         """What is harvested; read here once, so that the processes of xdist find it in the cache."""
         if _harvested(self.config) is None:
             return []
-        from conformance.errors import UserError
 
         try:
             made = _harvests(self.config)
@@ -364,6 +493,10 @@ class Recorder:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [f"conformance: harvested {len(one.cases)} cases of {one.source} {one.version}" for one in made.of]
         return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        _check_marks(self.config, items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._plan(sum(_is_ours(item.nodeid) for item in session.items))
@@ -403,7 +536,7 @@ class Recorder:
             self._hold_against(baseline, session)
         if self.journal is None:
             return
-        if not self.planned and not (self.stopped and self._asked()):
+        if not self.planned and not (self.stopped and _asked(self.config)):
             self.journal.abandon()
             return
         from conformance import report, running
@@ -428,7 +561,6 @@ class Recorder:
     def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""
         from conformance import audit, report
-        from conformance.errors import UserError
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
@@ -468,6 +600,8 @@ class Recorder:
             coverage = running.covered(_cases_of(self.config)) if everything else ""
         for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
             terminalreporter.line(loggable(line))
+        for line in self._other_packages():
+            terminalreporter.line(line)
         for line in self.worse:
             terminalreporter.line(loggable(line))
         if self.written:
@@ -491,16 +625,6 @@ class Recorder:
         """The options that left items out, as they were given."""
         options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(_OPTIONS[flag]))]
         return " ".join([*options, *filter(_is_ours, self.config.args)])
-
-    def _asked(self) -> bool:
-        return (
-            _folder(self.config) is not None
-            or _harvested(self.config) is not None
-            or any(
-                Path(argument.partition("::")[0]).resolve() in (TEST_FILE, RELATIONS_FILE, *TEST_FILE.parents)
-                for argument in self.config.args
-            )
-        )
 
 
 def _is_ours(nodeid: str) -> bool:
@@ -545,7 +669,6 @@ def _harvests(config: pytest.Config) -> Harvests:
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.errors import UserError
         from conformance.suite import load_suite
 
         try:

@@ -31,6 +31,12 @@ def substring_of(text: str) -> Matcher:
     return lambda word: word.lower() in lowered
 
 
+def words_of(expression: str) -> set[str]:
+    """The words of an expression; raises SelectionError where it is none."""
+    compiled(expression)
+    return {word for word in _TOKEN.findall(expression) if word not in ("(", ")", "and", "or", "not")}
+
+
 def compiled(expression: str) -> Selection:
     """An expression ready to be asked; raises SelectionError with the place where it ends being one."""
     tokens = _TOKEN.findall(expression)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+from conformance.tests import signals
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,12 @@ def checkout(pytestconfig):
     if not (root / "README.zh-CN.md").is_file():
         pytest.skip("the READMEs are not installed, and this is not the repository")
     return root
+
+
+@pytest.fixture
+def ignored_signals():
+    """Signals are ignored in this process for the time of a test, as where the tests run in the background."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals.STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

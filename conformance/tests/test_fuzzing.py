@@ -29,7 +29,7 @@ from conformance.known import Known, Ledger
 from conformance.loading import load, shipped
 from conformance.oracle import Oracle
 from conformance.suite import Asked, Item, Suite, ask, plan, unsupported
-from conformance.tests import miniatures
+from conformance.tests import miniatures, signals
 from conformance.writing import save
 
 MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
@@ -313,6 +313,7 @@ def started(loss, *words):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=signals.restore if sys.platform != "win32" else None,
     )
 
 
@@ -326,7 +327,7 @@ def wait_for(path, condition):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, getattr(signal, "SIGKILL", None)], ids=["ctrl_c", "kill"])
-def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how):
+def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how, ignored_signals):
     path = Path("state")
     running = started(miniatures.SmoothsTwice, "--state", path, "--seconds", 60)
     try:

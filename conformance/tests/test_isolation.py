@@ -14,7 +14,7 @@ import pytest
 
 from conformance import environments, places, registry, report
 from conformance.errors import UserError
-from conformance.tests import fragile
+from conformance.tests import fragile, signals
 from conformance.workers.crew import Crew, Place
 
 LIBRARY = """
@@ -27,6 +27,7 @@ def loss(z, y, smoothing=None, weight=None, ignore=None, reduction="mean"):
     if smoothing is not None:
         ctypes.string_at(0)
     if weight is not None:
+        open(os.path.join(os.path.dirname(__file__), "hangs"), "w").close()
         time.sleep(600)
     if ignore is not None:
         sys.exit("shaky does not like that")
@@ -154,6 +155,13 @@ def rows(folder, name="report"):
     return {(row.case.partition("/")[2], row.reduction): row for row in table.itertuples()}, record
 
 
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
 def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
     done = run(elsewhere, "--isolate", "--timeout", "2")
     assert done.returncode == 1, done.stderr
@@ -245,13 +253,26 @@ def test_a_baseline_that_is_none_is_said_before_the_run(elsewhere):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_ctrl_c_keeps_what_was_done(elsewhere):
+@pytest.mark.parametrize("inherited", ["default", "ignored"])
+def test_ctrl_c_keeps_what_was_done(elsewhere, ignored_signals, inherited):
+    """A command that inherits an ignored SIGINT goes on, as is the convention."""
     arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
     with subprocess.Popen(
-        [*arguments, "--report", "report"], **where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*arguments, "--report", "report"],
+        **where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=None if inherited == "ignored" else signals.restore,
     ) as process:
-        time.sleep(6)  # by then it hangs in `weighted`
+        wait_until((elsewhere / "packages" / "hangs").exists)
+        time.sleep(4)  # what was answered before is judged meanwhile
         process.send_signal(signal.SIGINT)
+        if inherited == "ignored":
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=2)
+            process.kill()
+            return
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in told
@@ -264,7 +285,7 @@ def test_a_run_that_is_killed_leaves_no_report_that_looks_whole(elsewhere):
     (elsewhere / "report").mkdir()
     arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
     with subprocess.Popen([*arguments, "--report", "report"], **where, stderr=subprocess.DEVNULL) as process:
-        time.sleep(4)
+        wait_until((elsewhere / "packages" / "hangs").exists)
         process.kill()
     with pytest.raises(report.ReportError, match=r"run\.json"):
         report.read(elsewhere / "report")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -135,6 +139,120 @@ def test_it_does_nothing_where_nobody_asks(folder):
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("conformance:*")
     result.stdout.no_fnmatch_line("*= cross-entropy conformance =*")
+
+
+# Two packages of one name: one is installed, the other lies in a clone.
+
+
+def installed_copy(folder: Path) -> Path:
+    """A copy of the package, as a wheel would install it."""
+    package = Path(conformance.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__", "pages", "test_[a-z]*.py")
+    copy = Path(shutil.copytree(package, folder / "conformance", ignore=ignored))
+    for name in ("test_conformance.py", "test_relations.py", "tests/test_selection.py"):
+        shutil.copy(package / name, copy / name)
+    return copy
+
+
+@pytest.fixture
+def clone(folder, monkeypatch):
+    """A clone in which pytest runs while another copy of the package is the installed one; returns what runs it."""
+    root = folder.pytester.path
+    checkout, installed = installed_copy(root), installed_copy(root / "site")
+    (checkout / "tests" / "test_new.py").write_text("def test_new(): pass", encoding="utf-8")
+    folder.pytester.makepyprojecttoml("""
+        [tool.pytest.ini_options]
+        testpaths = ["conformance/test_conformance.py", "conformance/test_relations.py"]
+        addopts = ["--strict-markers", "--strict-config"]
+        filterwarnings = ["error::pytest.PytestUnknownMarkWarning"]
+        conformance_cases = "mine"
+    """)
+    folder.pytester.makepyfile(fakes=FRAMEWORKS.format(losses="miniatures.Categorical"))
+    monkeypatch.setenv("PYTHONPATH", f"{installed.parent}{os.pathsep}{root}/fake")
+    (root / "fake").mkdir()
+    (root / "fakes.py").rename(root / "fake" / "fakes.py")
+    options = ("-p", "fakes", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
+    def run(*arguments: str, script: bool = True) -> Any:
+        """script: without the current folder on the path, as the command `pytest` has it."""
+        command = [sys.executable, *(["-P"] if script else []), "-m", "pytest", *options, *arguments]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+    return run
+
+
+INSTALLED = re.compile("^conformance: the package in .*site is tested; that in .* is not; `python -m pytest`", re.M)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "-k miniature",
+        "-m miniature",
+        "-m miniature -n 2",
+        "conformance -m miniature",
+        ". -m miniature",
+        "--pyargs conformance -m miniature",
+        "--pyargs conformance.test_conformance conformance.test_relations",
+        "conformance/test_conformance.py conformance/test_relations.py",
+        "mine/.. -k 'plain or smoothed'",
+    ],
+)
+def test_installed_package_is_tested_in_a_clone(clone, folder, arguments):
+    result = clone(*shlex.split(arguments), "--report", "report")
+    assert result.returncode == 0, result.stdout
+    assert len(INSTALLED.findall(result.stdout)) == 2
+    assert len(written(folder, "report")[0]) == 3
+
+
+def test_installed_package_is_tested_in_a_folder_of_a_clone(clone, folder, monkeypatch):
+    monkeypatch.chdir(folder.pytester.path / "conformance" / "tests")
+    result = clone("test_selection.py")
+    assert result.returncode == 0, result.stdout
+    monkeypatch.chdir(folder.pytester.path / "conformance")
+    result = clone("-m", "miniature")
+    assert result.returncode == 0, result.stdout
+    assert INSTALLED.search(result.stdout)
+
+
+def test_package_of_the_clone_is_tested_from_its_root_by_python(clone):
+    result = clone("-m", "miniature", script=False)
+    assert result.returncode == 0
+    assert not INSTALLED.search(result.stdout)
+    assert clone("conformance/tests/test_new.py", script=False).returncode == 0
+
+
+def test_file_that_only_the_clone_has_is_refused(clone):
+    result = clone("conformance/tests/test_new.py::test_new")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "test_new.py::test_new: the installed package" in result.stderr
+    assert "`python -m pytest`" in result.stderr
+
+
+# Markers
+
+
+def test_markers_are_listed_where_frameworks_are_known(folder):
+    result = folder.run("--markers", cases=False)
+    result.stdout.fnmatch_lines(["@pytest.mark.miniature: functions of miniature"])
+
+
+@pytest.mark.parametrize("options", ["", "-n 2", "--strict-markers"])
+def test_marker_that_does_not_exist_is_refused(folder, options):
+    result = folder.run("-m", "minature", *options.split())
+    assert result.ret == (pytest.ExitCode.NO_TESTS_COLLECTED if options == "-n 2" else pytest.ExitCode.USAGE_ERROR)
+    folder.pytester.path.joinpath("mine").rename("cases")
+    arguments = ("--pyargs", "conformance.test_conformance", "--cases", "cases", "-m", "minature or not x")
+    result = folder.run(*arguments, *options.split(), cases=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: -m minature or not x: there is no marker minature, x; frameworks: miniature"])
+
+
+def test_marker_of_other_tests_is_not_refused(folder):
+    folder.pytester.makepyfile(test_own="import pytest\n@pytest.mark.slow\ndef test_own(): pass")
+    folder.run("-m", "slow or miniature").assert_outcomes(passed=4, warnings=1)
+    folder.run("-m", "slow").assert_outcomes(passed=1, warnings=1, deselected=1)
+    folder.run("-m", "slow and not wrong(x=1)").assert_outcomes(passed=1, warnings=1, deselected=3)
 
 
 @pytest.mark.parametrize(
