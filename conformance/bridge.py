@@ -16,7 +16,9 @@ import numpy as np
 from flint import arb, ctx
 
 from conformance.case import Array, Given, Problem, numpy_dtype
+from conformance.convention import Convention
 from conformance.domain import numpy_info
+from conformance.rows import rows
 
 CHUNK = 4096
 PRECISION = 256
@@ -35,6 +37,19 @@ NAMES: dict[tuple[str, Given, Given], str] = {
     ("categorical", "log_probabilities", "logits"): "as logits",
     ("binary", "log_probabilities", "logits"): "logit of exp",
 }
+
+HANDED: dict[str, str] = {
+    "softmax": "the softmax of the logits",
+    "log_softmax": "the log-softmax of the logits",
+    "sigmoid": "the sigmoid of the logits",
+    "log_sigmoid": "the log-sigmoid of the logits",
+    "log": "the logarithms of the probabilities",
+    "logit": "the logits of the probabilities, log p - log(1 - p)",
+    "exp": "the exponentials of the log-probabilities",
+    "as logits": "the log-probabilities, as logits",
+    "logit of exp": "the logits of the exponentials of the log-probabilities",
+}
+"""What a function is handed instead of the case's predictions, by the name of the conversion."""
 
 
 def bridge(problem: Problem, given: Given) -> tuple[Problem, str]:
@@ -58,6 +73,64 @@ def unbridgeable(problem: Problem, given: Given) -> str | None:
         if problem.given == "probabilities" and given == "logits" and bool(np.any(ends)):
             return "a probability of 0 (or 1, of a single output) has no finite logit"
     return None
+
+
+def renormalises(problem: Problem, given: Given) -> bool:
+    """Whether a function that takes `given` divides the probabilities of a row by their sum, which they may not have.
+
+    A softmax does so with log-probabilities that it takes as logits.  No other conversion changes an answer, but by
+    its rounding.
+    """
+    return problem.loss == "categorical" and problem.given != "logits" and given == "logits"
+
+
+def unchanging(problem: Problem, given: Given) -> tuple[Given, ...]:
+    """The kinds of prediction that a problem can be handed over as with no more than rounding, its own first."""
+    kinds: tuple[Given, ...] = (problem.given,)
+    if renormalises(problem, given):
+        kinds = (*kinds, "log_probabilities" if problem.given == "probabilities" else "probabilities")
+    return tuple(kind for kind in kinds if kind == problem.given or unbridgeable(problem, kind) is None)
+
+
+def row_sums(problem: Problem) -> Array:
+    """What the rows of a problem's probabilities, or of the exponentials of its log-probabilities, sum to."""
+    x = problem.predictions.astype(np.float64)
+    with np.errstate(all="ignore"):
+        return np.asarray((np.exp(x) if problem.given == "log_probabilities" else x).sum(axis=-1))
+
+
+def destroyed(problem: Problem, handed: Problem, convention: Convention) -> str:
+    """What the rounding of a conversion destroyed for good, in words.
+
+    convention: says which predictions count.
+    """
+    kinds, binary = [problem.given, handed.given], problem.loss == "binary"
+    likely, unlikely = _counting(handed, convention)
+    before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, handed))
+    impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
+    found = []
+    if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
+        found.append("a probability becomes 0" if handed.given == "probabilities" else "a logarithm becomes infinite")
+    if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
+        found.append("a probability becomes 1, and nothing is left of 1 - p")
+    return " and ".join(found) or f"too few digits are left of {'1 - p' if binary else 'p'}"
+
+
+_IMPOSSIBLE: dict[Given, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}
+_CERTAIN: dict[Given, float] = {"logits": math.inf, "probabilities": 1.0, "log_probabilities": 0.0}
+
+
+def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
+    """Which predictions count as p, and which as 1 - p, shaped as the rows."""
+    given = rows(problem, convention)
+    if given.index is not None:
+        labels = given.index[:, np.newaxis] == np.arange(given.x.shape[-1])
+    else:
+        labels = np.asarray(given.q) != 0
+    likely = labels | (given.smoothing != 0)
+    kept = given.kept if given.binary else given.kept[:, np.newaxis]
+    unlikely = (np.asarray(given.q) != 1) | (given.smoothing != 0) if given.binary else ~labels
+    return likely & kept, unlikely & kept
 
 
 def _overflow(z: Array, dtype: str) -> bool:
@@ -92,10 +165,12 @@ def _exact_row(name: str, row: list[float]) -> list[float]:
         if any(map(math.isnan, row)) or math.isinf(max(row)):
             return [math.nan] * len(row)
         top = arb(max(row))
-        total = sum(((arb(z) - top).exp() for z in row if z != -math.inf), arb(0))
-        log = total.log()
+        # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
+        first = row.index(max(row))
+        others = sum(((arb(z) - top).exp() for c, z in enumerate(row) if z != -math.inf and c != first), arb(0))
+        log = others.log1p()
         if name == "softmax":
-            return [float(((arb(z) - top).exp() / total).mid()) if z != -math.inf else 0.0 for z in row]
+            return [float(((arb(z) - top).exp() / (1 + others)).mid()) if z != -math.inf else 0.0 for z in row]
         return [float((arb(z) - top - log).mid()) if z != -math.inf else -math.inf for z in row]
     return [_exact(name, value) for value in row]
 

@@ -11,6 +11,7 @@ so is one that divides by averages of class weights where the targets of a row s
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import struct
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from flint import arb, ctx, fmpq
 
 from conformance.cache import Cache, default_folder
-from conformance.case import Problem, content_digest
+from conformance.case import Given, Problem, content_digest
 from conformance.convention import DEFINITION, Convention
 from conformance.domain import numpy_info
 from conformance.rows import (
@@ -115,14 +116,24 @@ class Oracle:
             self._disk.flush()
 
 
-def evaluate(problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
-    """The exact answer, computed now.  See `Oracle.answer`."""
+def evaluate(
+    problem: Problem,
+    convention: Convention = DEFINITION,
+    within: Floats | None = None,
+    taken_as: Given | None = None,
+) -> Answer:
+    """The exact answer, computed now.  See `Oracle.answer`.
+
+    taken_as: the kind of prediction that the problem's predictions are converted to first, without rounding: as
+    `logits`, log p is put through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
+    taken as it is; as `probabilities`, it is clipped and renormalised as the convention says.
+    """
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
     answer: Exact | Undefined = Undefined("no precision suffices")
     for precision in PRECISIONS:
         try:
-            shape, terms = enclose(problem, convention, precision)
+            shape, terms = enclose(problem, convention, precision, taken_as)
             answer = exact(shape, terms, precision)
         except NoAnswerError as reason:
             return Undefined(str(reason))
@@ -180,9 +191,11 @@ def _convention_digest(convention: Convention) -> str:
 # The evaluation itself.
 
 
-def enclose(problem: Problem, convention: Convention, precision: int) -> tuple[tuple[int, ...], list[Term]]:
+def enclose(
+    problem: Problem, convention: Convention, precision: int, taken_as: Given | None = None
+) -> tuple[tuple[int, ...], list[Term]]:
     """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
-    given = rows(problem, convention)
+    given = rows(problem, convention, taken_as)
     with ctx.workprec(precision):
         losses = iter([NAN] * math.prod(given.shape)) if given.group == 0 else _losses(given, convention)
         if given.group > 1:
@@ -248,6 +261,8 @@ def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[flo
 
 def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of one row."""
+    if given.taken_as is not None:
+        return _converted_logs(given, convention, x, picked)
     if given.given == "logits":
         if any(map(math.isnan, x)):
             return dict.fromkeys(picked, NAN)
@@ -264,7 +279,11 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
     if given.given == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
-    p: dict[int, Term] = {c: _ball(x[c]) for c in needed}
+    return _logs_of({c: _ball(x[c]) for c in needed}, given, convention, picked)
+
+
+def _logs_of(p: dict[int, Term], given: Rows, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
+    """-log p for the picked classes of a row of probabilities, clipped and renormalised by the convention."""
     if convention.renormalise == "before_clip":
         p = _normalised(p)
     if given.clip is not None:
@@ -272,6 +291,27 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
     if convention.renormalise == "after_clip":
         p = _normalised(p)
     return {c: _minus_log(p[c], convention) for c in picked}
+
+
+def _converted_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+    """-log p for the picked classes of one row whose predictions are converted without rounding."""
+    unconverted = dataclasses.replace(given, taken_as=None, clip=None)
+    if given.taken_as == "log_probabilities":
+        return _minus_logs(unconverted, DEFINITION, x, picked)
+    logs = _minus_logs(unconverted, DEFINITION, x, range(len(x)))
+    if any(isinstance(log, float) and math.isnan(log) for log in logs.values()):
+        return dict.fromkeys(picked, NAN)
+    if given.taken_as == "probabilities":
+        if given.clip is None and convention.renormalise == "no":
+            return {c: _between(logs[c], arb(0), INF, convention) for c in picked}
+        p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
+        return _logs_of(p, given, convention, picked)
+    finite = [-log for log in logs.values() if not isinstance(log, float)]
+    if not finite or -INF in logs.values():
+        raise NoAnswerError("as logits, a log-probability is +inf, or all of a row are -inf: softmax is inf/inf")
+    top = max(finite, key=float_of)
+    lse = top + sum(((log - top).exp() for log in finite), arb(0)).log()
+    return {c: INF if isinstance(logs[c], float) else logs[c] + lse for c in picked}
 
 
 def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Term:
@@ -294,6 +334,13 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
 
 def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:
     """(-log p, -log(1 - p)) of one binary output."""
+    if given.taken_as is not None:
+        positive, negative = _minus_log_pair(dataclasses.replace(given, taken_as=None, clip=None), DEFINITION, x)
+        if given.taken_as != "probabilities":
+            return positive, negative
+        low, high = given.clip or (0.0, 1.0)
+        ends = [_minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))]
+        return _between(positive, *ends[0], convention), _between(negative, *ends[1], convention)
     if given.given == "logits":
         if math.isinf(x):
             return (arb(0), INF) if x > 0 else (INF, arb(0))
@@ -306,6 +353,21 @@ def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term
         return _ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
     p = _ball(x) if given.clip is None else _clipped(_ball(x), given.clip)
     return _minus_log(p, convention), _minus_log(p, convention, complement=True)
+
+
+def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
+    """-log p of the ends of [low, high], the smaller one first."""
+    return _minus_log(arb(high), DEFINITION), _minus_log(arb(low), DEFINITION)
+
+
+def _between(log: Term, least: Term, most: Term, convention: Convention) -> Term:
+    """A -log p of a probability that is clipped, and floored by the convention."""
+    if convention.log_floor is not None:
+        ceiling = arb(-convention.log_floor)
+        least, most = least.min(ceiling), ceiling if isinstance(most, float) else most.min(ceiling)
+    if isinstance(log, float):
+        return most if log == INF else log
+    return log.max(least) if isinstance(most, float) else log.max(least).min(most)
 
 
 def _minus_log(p: Term, convention: Convention, complement: bool = False) -> Term:

@@ -33,6 +33,7 @@ class Rows:
     kept: [n], False where ignored.  class_weights: [C]; positive_weight: [n].  sample_weights: flat,
     one per entry of `weighted_shape`.  smoothing: e.  clip: both ends, rounded to the dtype.
     group: how many consecutive rows are averaged to one loss before weights are applied (1: none are).
+    taken_as: the kind of prediction that x is converted to, without rounding; None where it is taken as it is.
     """
 
     binary: bool
@@ -49,6 +50,7 @@ class Rows:
     group: int
     shape: tuple[int, ...]
     """Shape of the losses before reduction."""
+    taken_as: Given | None = None
 
 
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:
@@ -70,8 +72,11 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     return frozenset(invalid)
 
 
-def rows(problem: Problem, convention: Convention) -> Rows:
-    """The rows of a problem under a convention that does not refuse it."""
+def rows(problem: Problem, convention: Convention, taken_as: Given | None = None) -> Rows:
+    """The rows of a problem under a convention that does not refuse it.
+
+    taken_as: the kind of prediction that a function takes them as, by a conversion without rounding.
+    """
     binary = problem.loss == "binary"
     shape = problem.sample_shape
     n = int(np.prod(shape))
@@ -111,9 +116,10 @@ def rows(problem: Problem, convention: Convention) -> Rows:
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
         sample_weights=spread,
         smoothing=options.label_smoothing or 0.0,
-        clip=clip_ends(problem.dtype, convention) if problem.given == "probabilities" else None,
+        clip=clip_ends(problem.dtype, convention) if (taken_as or problem.given) == "probabilities" else None,
         group=group,
         shape=shape,
+        taken_as=None if taken_as == problem.given else taken_as,
     )
 
 

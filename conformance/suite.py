@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from conformance.adapter import (
 )
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.convention import Convention
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
@@ -52,13 +53,14 @@ COLUMNS = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
     "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
     "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
-    "python", "numpy", "quantity", "shape",
+    "python", "numpy", "quantity", "shape", "conversion",
 )  # fmt: skip
 """Columns of the report, in order.
 
 `shape` is empty where the row has its arrays whole.  Where it has evenly spaced elements of a larger one, it is the
 shape of what was returned, or of `want` where that alone is thinned, and how many elements are there:
-`(300, 100): 1024 of 30000 elements`.
+`(300, 100): 1024 of 30000 elements`.  `conversion` says what the conversion in `bridge` changed, as
+`verdict.EFFECTS` has it, where that is a reason for what the row is; it is empty where it is none.
 """
 KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
@@ -268,6 +270,7 @@ class Suite:
             self.oracle,
             registry.conventions(),
             item.quantity,
+            alternatives(item, asked.problem),
         )
         known = self._known(item, item.quantity)
         if known is None and verdict.status in FAILING:
@@ -320,6 +323,13 @@ def rule_of(item: Item, problem: Problem) -> Rule:
     target = item.function.target_as(problem.target_kind) or problem.target_kind
     features = problem_features(problem, target)
     return registry.rule_for(item.function, item.installed.version, target, item.installed.variant, features)
+
+
+def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
+    """The functions of the item's framework that can be asked its problem, each with what it documents for it."""
+    for function in item.installed.functions:
+        if function.unsupported(problem) is None:
+            yield function, rule_of(dataclasses.replace(item, function=function), problem).convention
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,6 +402,7 @@ class Assessment:
             item.installed.numpy,
             item.quantity,
             next(filter(None, (_shape(array, most) for array in arrays)), ""),
+            verdict.conversion,
         )
         return dict(zip(COLUMNS, values, strict=True))
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -20,12 +20,13 @@ import numpy.typing as npt
 
 from conformance import budget, gradient, gradient_budget, oracle
 from conformance.adapter import Function
-from conformance.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.bridge import HANDED, NAMES, destroyed, renormalises, row_sums, unchanging
+from conformance.case import Expectation, Given, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.convention import DEFINITION, EDGE, Convention, describe
 from conformance.domain import examine, infinitely_weighted, numpy_info
 from conformance.oracle import Answer, Exact, Invalid, Oracle, Undefined
 from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.rows import refused
+from conformance.rows import refused, rows
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
@@ -35,9 +36,18 @@ SHARPER = 2.0**-12
 SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
 UNJUDGED = ("rejects", "empty_mean")
-"""Fields of a convention that say nothing about a returned value."""
+"""Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
 OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
+
+Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
+EFFECTS: dict[Effect, str] = {
+    "renormalised": "a softmax divides the row by its sum, which is not 1",
+    "rounded_away": "rounding the converted predictions destroys digits that the answer needs",
+    "rounded": "each converted prediction is rounded once, and the answer stays within its budget",
+    "refused": "the converted predictions are of a kind that the function documents to refuse",
+}
+"""What a conversion of predictions may change."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,7 +77,9 @@ class Verdict:
 
     want: the definition's answer; want_by_convention: that of the smallest part of the documented
     convention that explains the outcome, where one was needed.  comparison: against the answer that the
-    status rests on.  convention: that part, as text.  explanation: one sentence.
+    status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
+    the predictions changed, `EFFECTS` joined by `; `, where that is a cause; "" where it is none.  conversion_text:
+    the same in words.
     """
 
     status: Status
@@ -78,6 +90,8 @@ class Verdict:
     want_by_convention: Exact | None = None
     explanation: str = ""
     allowed: Floats = field(default_factory=lambda: np.zeros(()))
+    conversion: str = ""
+    conversion_text: str = ""
 
 
 def judge(
@@ -90,14 +104,17 @@ def judge(
     exact: Oracle,
     conventions: Sequence[Convention] = (),
     quantity: Quantity = "loss",
+    alternatives: Iterable[tuple[Function, Convention]] = (),
 ) -> Verdict:
     """The verdict on `outcome`, what `function` did with `handed`.
 
     asked: the problem of the case; handed: the same after a bridge converted its predictions, if one
     did.  documented: the function's convention in the version that ran.  conventions: all known ones,
     searched for an explanation when nothing documented explains the outcome.  quantity: what was asked for.
+    alternatives: the functions of the same framework, each with what it documents for `asked`; read only where
+    predictions were converted and that changes the answer.
     """
-    bench = _Bench(asked, handed, documented, exact, quantity)
+    bench = _Bench(asked, handed, function, documented, exact, quantity, alternatives)
     want = bench.definition()
     match outcome:
         case Crashed(how, stderr):
@@ -132,9 +149,20 @@ def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Rai
     refuses = examine(bench.handed) & bench.documented.rejects
     if refuses:
         choice = describe({"rejects": refuses})
-        return Verdict(
-            "diverges", outcome, want, convention=choice, explanation=f"it documents that it refuses this; {said}"
-        )
+        why = f"it documents that it refuses this; {said}"
+        if bench.converted and not refuses & examine(bench.asked):
+            text = bench.conversion_text(Change(("refused",), want, want, want), DEFINITION)
+            why = f"conversion: {text}; {why}"
+            return Verdict(
+                "diverges",
+                outcome,
+                want,
+                convention=choice,
+                explanation=why,
+                conversion="refused",
+                conversion_text=text,
+            )
+        return Verdict("diverges", outcome, want, convention=choice, explanation=why)
     return Verdict("disagrees", outcome, want, explanation=f"it {said}, where there is an answer")
 
 
@@ -167,6 +195,11 @@ def _judge_returned(
     if found := bench.explained(outcome, must_raise):
         names, answer, comparison, allowed = found
         choice = bench.named(names)
+        part = bench.part(names)
+        change = bench.conversion_needed(outcome, part)
+        text = bench.conversion_text(change, part) if change else ""
+        said = [f"conversion: {text}"] if change else []
+        said += [f"as documented: {choice}"] if choice else []
         return Verdict(
             "diverges",
             outcome,
@@ -174,10 +207,16 @@ def _judge_returned(
             comparison,
             choice,
             answer,
-            f"as documented: {choice}",
+            "; ".join(said),
             allowed,
+            "; ".join(change.effects) if change else "",
+            text,
         )
     if why := bench.undefined_as_documented(must_raise):
+        change = bench.change()
+        if change is not None and not isinstance(change.before, Undefined):
+            why = f"conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
+            return Verdict("undefined", outcome, want, explanation=why, conversion="; ".join(change.effects))
         return Verdict("undefined", outcome, want, explanation=f"by what it documents, {why}")
     if bench.is_lost_in_roundings(outcome, must_raise):
         why = "an infinite weight on a loss that its arithmetic may not tell from 0"
@@ -191,18 +230,84 @@ def _judge_returned(
         # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
         start, first = f"{nearer.why}, by what it documents", nearer
     guess = bench.guess(outcome, conventions)
-    return Verdict("disagrees", outcome, want, first, "", by_convention, f"{start}; {guess}", allowed)
+    change = bench.change()
+    effects: tuple[Effect, ...] = ()
+    if change is not None and change.effects != ("rounded",):
+        effects = change.effects
+        start = f"{start}; conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
+    text = "; ".join(effects)
+    return Verdict("disagrees", outcome, want, first, "", by_convention, f"{start}; {guess}", allowed, text)
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a conversion of predictions changes about an answer.
+
+    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
+    allowed: the error within which they are taken for the same.
+    """
+
+    effects: tuple[Effect, ...]
+    before: Answer
+    unrounded: Answer
+    after: Answer
+
+
+def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, allowed: Floats) -> Change:
+    """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
+
+    allowed: the error within which two answers are taken for the same.
+    """
+    by = semantic(convention)
+    if renormalises(asked, handed.given):
+        before, unrounded = _unrounded(asked, by, "log_probabilities"), _unrounded(asked, by, "logits")
+    else:
+        before = unrounded = _unrounded(asked, by, handed.given)
+    try:
+        after = exact.answer(handed, by)
+    except ArithmeticError:
+        after = Undefined("it cannot be enclosed")
+
+    effects: list[Effect] = [] if _same(before, unrounded, allowed, handed.dtype) else ["renormalised"]
+    effects += [] if _same(unrounded, after, allowed, handed.dtype) else ["rounded_away"]
+    return Change(tuple(effects) or ("rounded",), before, unrounded, after)
+
+
+def _same(a: Answer, b: Answer, allowed: Floats, dtype: str) -> bool:
+    """Whether two exact answers are the same within an allowed error."""
+    if a is b:
+        return True
+    if not isinstance(a, Exact) or not isinstance(b, Exact):
+        return type(a) is type(b)
+    if a.hi.shape != b.hi.shape:
+        return False
+    with np.errstate(invalid="ignore"):
+        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), allowed, dtype).within
+
+
+def _unrounded(problem: Problem, convention: Convention, given: Given) -> Answer:
+    try:
+        return oracle.evaluate(problem, convention, taken_as=given)
+    except ArithmeticError:
+        return Undefined("it cannot be enclosed")
 
 
 class _Bench:
     """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
 
     def __init__(
-        self, asked: Problem, handed: Problem, documented: Convention, exact: Oracle, quantity: Quantity
+        self,
+        asked: Problem,
+        handed: Problem,
+        function: Function,
+        documented: Convention,
+        exact: Oracle,
+        quantity: Quantity,
+        alternatives: Iterable[tuple[Function, Convention]],
     ) -> None:
         self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
-        self.quantity = quantity
-        self.bridged = asked is not handed
+        self.function, self.alternatives, self.quantity = function, alternatives, quantity
+        self.converted = asked is not handed
         judged = _judged_fields(quantity)
         self.choices = tuple(name for name in documented.choices() if name in judged)
 
@@ -218,7 +323,7 @@ class _Bench:
         return self._allowed_loss(self.handed, rounded)
 
     def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
-        return budget.allowed(problem, rounded, self.asked if self.bridged else None)
+        return budget.allowed(problem, rounded, self.asked if self.converted else None)
 
     def answer(self, convention: Convention) -> Answer:
         """What is due of the problem that is handed over; raises ArithmeticError."""
@@ -234,19 +339,46 @@ class _Bench:
             return self.exact.answer(self.asked, DEFINITION)
 
     def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
-        """The smallest part of the documented convention under which the outcome is right."""
+        """The smallest part of the documented convention under which the outcome is right.
+
+        Of several parts of one size, the one with most choices that the whole convention cannot do without.
+        """
         if self._refuses(must_raise):
             return None
         full = self._held(outcome, self.documented)
         if full is None:
             return None
-        for size in range(len(self.choices)):
-            for part in itertools.combinations(self.choices, size):
-                if size == 0 and not self.bridged:
-                    continue
-                if found := self._held(outcome, self.documented.restricted_to(part)):
-                    return part, *found
-        return self.choices, *full
+        names = self.effective
+        for size in range(0 if self.converted else 1, len(names)):
+            parts = [
+                (part, *found)
+                for part in itertools.combinations(names, size)
+                if (found := self._held(outcome, self.part(part)))
+            ]
+            if len(parts) > 1:
+                needed = {name for name in {name for part, *_ in parts for name in part} if self._needs(outcome, name)}
+                return max(parts, key=lambda part: len(needed.intersection(part[0])))
+            if parts:
+                return parts[0]
+        return names, *full
+
+    @functools.cached_property
+    def effective(self) -> tuple[str, ...]:
+        """The documented choices that can have an effect on this problem."""
+        return tuple(name for name in self.choices if has_effect(name, self.documented, self.handed, self.quantity))
+
+    def part(self, names: tuple[str, ...]) -> Convention:
+        """A part of the documented convention, with what it says of a mean that has nothing to average."""
+        return self.documented.restricted_to((*names, "empty_mean") if self._averages_nothing else names)
+
+    @functools.cached_property
+    def _averages_nothing(self) -> bool:
+        return self.handed.reduction == "mean" and oracle.divisor(self.handed, self.documented) == 0
+
+    def _needs(self, outcome: Returned, name: str) -> bool:
+        """Whether the documented convention does not explain an outcome without one of its choices."""
+        without = dataclasses.replace(self.documented, **{name: getattr(DEFINITION, name)})
+        return self._held(outcome, without) is None
 
     def undefined_as_documented(self, must_raise: str) -> str:
         """Why the function has no right answer by what it documents, where that is so; "" otherwise."""
@@ -294,35 +426,68 @@ class _Bench:
         return bool(must_raise) and bool(refused(self.handed, documented) or must_raise in EDGE - documented.accepts)
 
     def named(self, names: tuple[str, ...]) -> str:
-        """The part of the documented convention that explains an outcome, as text; with the bridge if that matters."""
+        """The part of the documented convention that explains an outcome, as text."""
         part = {name: getattr(self.documented, name) for name in names}
         if "accepts" in part:
             part["accepts"] = part["accepts"] & examine(self.handed)
-        return describe({"bridge": "conversion", **part} if self._bridge_matters() else part)
+        return describe(part)
 
-    def _bridge_matters(self) -> bool:
-        """Whether the definition has another answer once the predictions are converted."""
-        if not self.bridged:
-            return False
-        before, after = self.definition(), self.exact.answer(self.handed, DEFINITION)
-        if not isinstance(before, Exact) or not isinstance(after, Exact):
-            return type(before) is not type(after)
-        return not compare(after.hi, before, self.allowed(), self.handed.dtype).within
+    def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
+        """What the conversion of the predictions changes, if the outcome is right only with it.
+
+        part: of the documented convention, under which the outcome is right.
+        """
+        if not self.converted:
+            return None
+        allowed = self.allowed(part)
+        found = change_of(self.asked, self.handed, part, self.exact, allowed)
+        if part != DEFINITION and isinstance(found.before, Exact):
+            without = compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype)
+            return None if without.within else found
+        return found
+
+    def change(self) -> Change | None:
+        """What the conversion of the predictions changes about the answer by all that is documented."""
+        if not self.converted or self.quantity == "gradient":
+            return None
+        part = self.part(self.effective)
+        return change_of(self.asked, self.handed, part, self.exact, self.allowed(part))
+
+    def conversion_text(self, change: Change, part: Convention) -> str:
+        """A conversion, what it changes, and what the function's users do instead."""
+        text = conversion_text(self.asked, self.handed, change, self.function, part)
+        right = (self.definition(), change.before)
+        found = instead(self.asked, self.handed, change, tuple(self.alternatives), right)
+        return f"{text}. Instead, {found}"
 
     def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
         """Which known convention would explain what nothing documented does."""
         if self.handed.predictions.size > SEARCHED:
             return "the problem is too large to search the known conventions for an explanation"
         for candidate in _neighbours(self.documented, conventions, self.quantity):
-            if self._held(outcome, candidate) is not None:
-                fields = [
-                    f for f in _judged_fields(self.quantity) if getattr(candidate, f) != getattr(self.documented, f)
-                ]
-                changed = {field: getattr(candidate, field) for field in fields}
-                if "accepts" in changed:
-                    changed["accepts"] &= examine(self.handed)
-                return f"{describe(changed)} would explain it, which is not what it documents"
+            names = self._differing(candidate)
+            if not names or self._held(outcome, self._with(candidate, names)) is None:
+                continue
+            parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
+            part = next(p for p in parts if self._held(outcome, self._with(candidate, p)) is not None)
+            changed = {name: getattr(candidate, name) for name in part}
+            if "accepts" in changed:
+                changed["accepts"] &= examine(self.handed)
+            return f"{describe(changed)} would explain it, which is not what it documents"
         return "no known convention explains it"
+
+    def _with(self, other: Convention, names: tuple[str, ...]) -> Convention:
+        """The documented convention with some fields of another one."""
+        return dataclasses.replace(self.documented, **{name: getattr(other, name) for name in names})
+
+    def _differing(self, candidate: Convention) -> tuple[str, ...]:
+        """The fields in which a convention differs from the documented one with an effect on the problem."""
+        return tuple(
+            name
+            for name in _judged_fields(self.quantity)
+            if getattr(candidate, name) != getattr(self.documented, name)
+            and any(has_effect(name, one, self.handed, self.quantity) for one in (candidate, self.documented))
+        )
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
@@ -347,6 +512,131 @@ class _Bench:
         if not isinstance(answer, Exact):
             return answer, None, allowed
         return answer, compare(outcome.value, answer, allowed, self.handed.dtype, outcome.dtype), allowed
+
+
+def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
+    """Whether a choice can have an effect on the answer to a problem, or on its budget, whatever else is chosen."""
+    chosen = getattr(convention, name)
+    if chosen == getattr(DEFINITION, name):
+        return False
+    match name:
+        case "mean_divides_by":
+            return problem.reduction == "mean"
+        case "clip":
+            return problem.given == "probabilities"
+        case "renormalise":
+            return problem.given == "probabilities" and problem.loss == "categorical"
+        case "log_floor":
+            return problem.given != "logits"
+        case "cancellation":
+            return problem.given == "logits"
+        case "binary_outputs":
+            return problem.loss == "binary"
+        case "gradient_cancellation" | "gradient_total" | "gradient_floor":
+            return quantity == "gradient"
+        case "default_ignore_index":
+            return problem.target == "index" and bool(np.any(problem.labels == chosen))
+        case "out_of_range":
+            return "label_out_of_range" in examine(problem)
+        case "empty_batch":
+            return "empty_batch" in examine(problem)
+        case "accepts":
+            return bool(chosen & examine(problem))
+        case _:
+            return True
+
+
+def conversion_text(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> str:
+    """What a conversion of predictions hands over, and what that changes, as sentences without the last full stop.
+
+    part: of the convention that the function documents, under which the answers of `change` are.
+    """
+    takes = " or ".join(kind.replace("_", "-") for kind in function.takes)
+    name = NAMES[asked.loss, asked.given, handed.given]
+    text = f"it takes {takes} only and is handed {HANDED[name]}"
+    what = "the definition's answer" if part == DEFINITION else "the answer by what it documents"
+    for effect in change.effects:
+        match effect:
+            case "renormalised":
+                moved = _moved(what, change.before, change.unrounded)
+                text += f". Softmax renormalises {_worst_row(asked, part)}, which {moved}"
+            case "rounded_away":
+                moved = _moved(what, change.unrounded, change.after)
+                text += f". Rounded to {asked.dtype}, {destroyed(asked, handed, part)}, which {moved}"
+            case "rounded":
+                text += f", each value rounded once to {asked.dtype}"
+            case "refused":
+                kinds = ", ".join(sorted(examine(handed) - examine(asked)))
+                text += f", which brings what it refuses: {kinds}"
+            case _:
+                assert_never(effect)
+    return text
+
+
+def _worst_row(problem: Problem, part: Convention) -> str:
+    """The row whose sum is furthest from 1 among those that count, with as many digits as that takes to see."""
+    sums = row_sums(problem).ravel()
+    counting = sums if refused(problem, part) else sums[rows(problem, part).kept]
+    if not counting.size:
+        return "rows"
+    with np.errstate(all="ignore"):
+        off = np.abs(np.log(counting))
+    worst = float(counting[int(np.argmax(np.where(np.isnan(off), -1.0, off)))])
+    text = next((text for digits in range(6, 18) if float(text := f"{worst:.{digits}g}") != 1.0), f"{worst:.17g}")
+    one, several = "a row that sums", "rows, of which one sums"
+    if problem.given == "log_probabilities":
+        one, several = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
+    return f"{one if counting.size == 1 else several} to {text}"
+
+
+def _moved(what: str, before: Answer, after: Answer) -> str:
+    """How a conversion moves an answer, at the element that it moves most."""
+    if not isinstance(before, Exact) or not isinstance(after, Exact):
+        return f"leaves no answer where there is one: {after.why}" if isinstance(after, Undefined) else "changes it"
+    if before.hi.shape != after.hi.shape or not before.hi.size:
+        return f"changes {what}"
+    with np.errstate(all="ignore"):
+        off = np.abs(before.hi - after.hi)
+    off = np.where((before.hi == after.hi) | (np.isnan(before.hi) & np.isnan(after.hi)), 0.0, off)
+    off = np.where(np.isnan(off), np.inf, off)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    a, b = float(before.hi[where]), float(after.hi[where])
+    digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
+    place = f" at {list(where)}" if where else ""
+    return f"changes {what}{place} from {a:.{digits}g} to {b:.{digits}g}"
+
+
+def instead(
+    asked: Problem,
+    handed: Problem,
+    change: Change,
+    functions: Sequence[tuple[Function, Convention]],
+    right: Sequence[Answer],
+) -> str:
+    """What users do instead of converting predictions, from what the functions of the framework declare.
+
+    functions: those that can be asked the problem, each with what it documents.  right: the answers that are
+    right without a conversion; a function is named only if by what it documents it has one of these.
+    """
+    for kind in unchanging(asked, handed.given):
+        on = "" if kind == asked.given else f", on {'log p' if kind == 'log_probabilities' else 'exp(log p)'}"
+        for function, convention in functions:
+            if kind not in function.takes or refused(asked, convention):
+                continue
+            answer, allowed = _unrounded(asked, semantic(convention), kind), budget.allowed(asked, convention)
+            if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
+                return f"{function.name} takes {kind.replace('_', '-')}{on}"
+    given = asked.given.replace("_", "-")
+    if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
+        how = (
+            "subtract log sum exp from each row" if asked.given == "log_probabilities" else "divide each row by its sum"
+        )
+        return f"as no loss here takes such {given} as they are, {how} first: the definition then has the same answer"
+    if asked.dtype != "float64":
+        return (
+            f"as no loss here takes such {given} as they are, convert and compute in float64, which keeps more digits"
+        )
+    return f"no loss here takes such {given} as they are"
 
 
 def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:

@@ -211,7 +211,7 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
             continue
         row = asker.assess(item).row
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
-        why = row["convention"] or row["explanation"]
+        why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
         bridged = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
             report.at_joints(row["function"]).strip(),

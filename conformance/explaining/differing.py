@@ -62,6 +62,8 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
         silent = {*UNJUDGED, *NUMERIC, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
         names = tuple(sorted((name for name in by.choices() if name not in silent), key=lambda name: name != "accepts"))
+    if names and "empty_mean" in by.choices() and _averages_nothing(assessment, by.restricted_to(names)):
+        names = (*names, "empty_mean")
     parts = [by.restricted_to(names[:number]) for number in range(len(names) + 1)]
     told = _told(assessment, [answer(assessment, part, exact) for part in parts])
     found = []
@@ -72,6 +74,12 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
         if not moves or before != after or assessment.verdict.convention:
             found.append(_difference(assessment, name, getattr(by, name), lines, before, after))
     return tuple(found)
+
+
+def _averages_nothing(assessment: Assessment, part: Convention) -> bool:
+    """Whether a mean has nothing left to average under a part of what is documented."""
+    problem = assessment.asked.handed
+    return problem.reduction == "mean" and not refused(problem, part) and oracle.divisor(problem, part) == 0
 
 
 def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Answer | None:
@@ -89,8 +97,8 @@ def _difference(
     if isinstance(choice, frozenset):
         choice = choice & examine(assessment.asked.handed)
     instead = "" if isinstance(choice, frozenset) else words.meaning(name, getattr(DEFINITION, name))
-    text = describe({name: choice})
-    return Difference(name, text, words.meaning(name, choice), instead, lines, before, after, name in NUMERIC)
+    text, said = describe({name: choice}), words.meaning_for(name, choice, assessment.asked.problem)
+    return Difference(name, text, said, instead, lines, before, after, name in NUMERIC)
 
 
 def _told(assessment: Assessment, answers: list[Answer | None]) -> list[str]:
@@ -144,6 +152,8 @@ def _lines(assessment: Assessment, exact: Oracle, name: str, before: Convention,
         yield Line("samples that count", "", f"{labels.size} - {found.size}", str(labels.size - found.size))
     elif name == "out_of_range":
         yield from _labels(problem, after)
+    elif name == "empty_mean":
+        yield Line("the mean divides by", "", "", "0")
     elif name == "gradient_total":
         yield from _totals(assessment, exact, before, after)
     elif name == "gradient_floor":
@@ -379,7 +389,16 @@ def split(assessment: Assessment) -> Split | None:
         comparison.ratio,
         comparison.ulps,
         instead,
+        _cause(assessment),
     )
+
+
+def _cause(assessment: Assessment) -> str:
+    """Where the difference of the answer that a verdict rests on from the definition's comes from."""
+    verdict = assessment.verdict
+    if not verdict.conversion:
+        return "by convention"
+    return "by conversion and convention" if verdict.convention else "by conversion"
 
 
 def _fraction(of: Exact, where: tuple[int, ...]) -> Fraction | None:

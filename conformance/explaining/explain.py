@@ -9,17 +9,17 @@ from conformance.adapter import Function, LoweringError, nested
 from conformance.case import Case, Problem, Quantity, Reduction
 from conformance.convention import DEFINITION
 from conformance.digits import published
-from conformance.explaining import slopes, words
+from conformance.explaining import slopes
 from conformance.explaining.deriving import array_text, derived
-from conformance.explaining.differing import answer, differences, split
+from conformance.explaining.differing import allowed_by, differences, split
 from conformance.explaining.explanation import Answered, Derivation, Explanation, Ledgered, Line, PublishedNumber
-from conformance.explaining.figures import apart, element, figure
+from conformance.explaining.figures import element
 from conformance.explaining.remedies import remedies
 from conformance.oracle import Answer, Exact, Oracle
 from conformance.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.registry import Installed
 from conformance.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
-from conformance.verdict import answer_by
+from conformance.verdict import answer_by, change_of, conversion_text
 
 MESSAGE = 160
 """Characters of an exception's message that are shown."""
@@ -153,6 +153,7 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
         else Ledgered(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
         rule_of(item, assessment.asked.problem).source if differs else "",
+        verdict.conversion,
     )
 
 
@@ -181,15 +182,15 @@ _NUMPY = ("float16", "float32", "float64")
 
 
 def bridge_of(assessment: Assessment, exact: Oracle) -> str:
-    """What was handed over instead of the case's predictions, and what that changes; "" where nothing was."""
-    asked = assessment.asked
-    if not asked.bridge:
+    """What was handed over instead of the case's predictions, and what that changes; "" where nothing was.
+
+    Also where the explanation of the verdict says it.
+    """
+    asked, verdict = assessment.asked, assessment.verdict
+    if not asked.bridge or (verdict.conversion and not verdict.conversion_text):
         return ""
-    said = f"It is handed {words.BRIDGES[asked.bridge]}, each value rounded once to {asked.problem.dtype}"
-    want, after = assessment.verdict.want, answer(assessment, DEFINITION, exact)
-    if not isinstance(want, Exact) or not isinstance(after, Exact) or want.hi.shape != after.hi.shape or want.hi.ndim:
-        return f"{said}."
-    digits = apart([float(want.hi), float(after.hi)])
-    if float(want.hi) == float(after.hi):
-        return f"{said}; the definition's answer stays {figure(want.hi, digits)}."
-    return f"{said}; that moves the definition's answer from {figure(want.hi, digits)} to {figure(after.hi, digits)}."
+    if verdict.conversion_text:
+        return f"{verdict.conversion_text[:1].upper()}{verdict.conversion_text[1:]}."
+    change = change_of(asked.problem, asked.handed, DEFINITION, exact, allowed_by(assessment, DEFINITION))
+    text = conversion_text(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -75,7 +75,8 @@ class Split:
     """The difference from the definition at one element: total = semantic + numeric, each an exact difference, rounded.
 
     None where it is no number.  ratio: the numeric part in budgets; ulps: in units in the last place.  instead: what
-    the definition has where it has no number to compare with; want is empty then.
+    the definition has where it has no number to compare with; want is empty then.  cause: where the semantic part
+    comes from.
     """
 
     where: tuple[int, ...]
@@ -89,6 +90,7 @@ class Split:
     ratio: float
     ulps: float
     instead: str = ""
+    cause: str = "by convention"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class Answered:
 
     returned: whether it came back with a value; otherwise got says what it did instead.  differs: whether there is
     anything to explain.  because: the verdict's explanation.  gradient: how the gradient comes about, by the
-    definition, at the element where it is furthest off.
+    definition, at the element where it is furthest off.  bridge: what it was handed instead of the case's predictions.
+    conversion: what that changed, as the row has it, where that is a cause.
     """
 
     function: str
@@ -139,6 +142,7 @@ class Answered:
     ledger: Ledgered | None = None
     reproduce: str = ""
     source: str = ""
+    conversion: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance import oracle
 from conformance.adapter import LoweringError
-from conformance.bridge import bridge, unbridgeable
+from conformance.bridge import HANDED, bridge, renormalises, unbridgeable, unchanging
 from conformance.case import Array, ByOracle, Digits, Options, Problem, numpy_dtype
 from conformance.convention import DEFINITION, Convention
 from conformance.explaining.deriving import array_text, said_as
@@ -37,6 +37,7 @@ def remedies(assessment: Assessment, asker: Suite) -> tuple[Remedy, ...]:
         return ()
     names, by = choices_of(assessment), documented(assessment)
     found = [
+        *_unconverted(assessment, asker),
         *_divided(assessment, asker, names, by),
         *_averaged(assessment, asker, names),
         *_told_to_ignore(assessment, asker, names, by),
@@ -96,6 +97,39 @@ def _with(assessment: Assessment, asker: Suite, value: Array) -> bool:
 
 def _shown(value: Any) -> str:
     return array_text(value)
+
+
+def _unconverted(assessment: Assessment, asker: Suite) -> Iterator[Remedy]:
+    """A loss of the framework that takes the predictions without what their conversion changes, or normal rows."""
+    problem, item = assessment.asked.problem, assessment.item
+    if not assessment.verdict.conversion:
+        return
+    changes = renormalises(problem, assessment.asked.handed.given)
+    for kind in unchanging(problem, assessment.asked.handed.given):
+        handed, name = bridge(problem, kind)
+        for function in item.installed.functions:
+            if kind not in function.takes or function.unsupported(problem) is not None:
+                continue
+            other = dataclasses.replace(_item(item, problem), function=function)
+            found = _performed(Asked(other, problem, handed, name), asker)
+            if found is not None and _agrees(found):
+                on = f", and hand it {HANDED[name]}" if name else ""
+                what = f"call {function.name}, which takes {kind.replace('_', '-')}{on}"
+                yield Remedy(what, _shown(_value(found)), found.call)
+                return
+    if not changes:
+        return
+    wide = problem.predictions.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if problem.given == "probabilities":
+            what, values = "divide each row by its sum", wide / wide.sum(axis=-1, keepdims=True)
+        else:
+            what = "subtract log sum exp from each row"
+            values = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
+    found = tried(assessment, asker, changed) if np.all(np.isfinite(values)) else None
+    if found is not None and _agrees(found):
+        yield Remedy(f"{what} first: the definition then gives the same", _shown(_value(found)))
 
 
 def _divided(assessment: Assessment, asker: Suite, names: tuple[str, ...], by: Convention) -> Iterator[Remedy]:

@@ -10,7 +10,7 @@ from conformance.explaining.figures import figure
 
 STATUS = {
     "agrees": "agrees",
-    "diverges": "diverges, as it documents",
+    "diverges": "diverges",
     "disagrees": "disagrees with the definition and with what it documents",
     "crashed": "crashed",
     "timed_out": "timed out",
@@ -106,7 +106,12 @@ def _likeness(function: Answered) -> object:
 
 def _headline(function: Answered) -> Heading:
     known = " (known)" if function.expected == "known" else ""
-    return Heading(f"{function.function} {function.version} {STATUS[function.status]}{known}", 2)
+    status = STATUS[function.status]
+    if function.status == "diverges":
+        causes = ["by the conversion of its predictions"] if function.conversion else []
+        causes += ["as it documents"] if function.differences else []
+        status = f"{status}, {' and '.join(causes)}" if causes else status
+    return Heading(f"{function.function} {function.version} {status}{known}", 2)
 
 
 def _does(function: Answered) -> str:
@@ -148,7 +153,8 @@ def of_function(function: Answered) -> Iterator[Block]:
     yield Formula(f"It {_does(function)}")
     if function.bridge:
         yield Prose(function.bridge)
-    if not function.differences and function.because:
+    told = function.status == "diverges" and function.conversion
+    if not function.differences and function.because and not told:
         yield Prose(f"{function.because[:1].upper()}{function.because[1:]}.")
     for number, difference in enumerate(function.differences):
         yield from _difference(difference, also=number > 0)
@@ -203,7 +209,7 @@ def _split(split: Split) -> Iterator[Block]:
         return
     total = _signed(split.total)
     yield Prose(f"The difference from the definition{place}: {_minus(split.got, split.want)} = {total}")
-    yield Formula(str(Line("by convention", "", _minus(split.by_convention, split.want), _signed(split.semantic))))
+    yield Formula(str(Line(split.cause, "", _minus(split.by_convention, split.want), _signed(split.semantic))))
     yield Formula(f"{rounding} ({of})")
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.case import Problem
+
 Sentences = dict[Any, str]
 
 CHOICES: dict[str, Sentences] = {
@@ -101,19 +103,6 @@ KINDS: dict[str, str] = {
 }
 """The kinds of input outside the definition's domain, or at its edge."""
 
-BRIDGES: dict[str, str] = {
-    "softmax": "the softmax of the logits",
-    "log_softmax": "the log-softmax of the logits",
-    "sigmoid": "the sigmoid of the logits",
-    "log_sigmoid": "the log-sigmoid of the logits",
-    "log": "the logarithms of the probabilities",
-    "logit": "the logits of the probabilities, log p - log(1 - p)",
-    "exp": "the exponentials of the log-probabilities",
-    "as logits": "the log-probabilities, as logits",
-    "logit of exp": "the logits of the exponentials of the log-probabilities",
-}
-"""What a function is handed instead of the case's predictions, by the name of the conversion."""
-
 
 def meaning(field: str, choice: Any) -> str:
     """The sentence for one choice of one field of a `Convention`; raises KeyError where there is none."""
@@ -123,6 +112,26 @@ def meaning(field: str, choice: Any) -> str:
         return by_value
     filled = kinds(choice) if isinstance(choice, frozenset) else choice
     return of_field[type(choice)].format(filled)
+
+
+def meaning_for(field: str, choice: Any, problem: Problem) -> str:
+    """The sentence for one choice, without what is not the case of a problem: weights, smoothing, what is ignored."""
+    if field != "mean_divides_by":
+        return meaning(field, choice)
+    options = problem.options
+    smoothed, ignored = bool(options.label_smoothing), problem.target == "index"
+    weighted = options.class_weights is not None or options.sample_weights is not None
+    match choice:
+        case "label_weight" if not smoothed:
+            return "divides the sum by the weight of the labels"
+        case "sample_weight" if options.class_weights is None:
+            return f"divides the sum by the sample weights{' of what is not ignored' if ignored else ''}"
+        case "kept" if not weighted:
+            return f"divides the sum by how many losses {'are not ignored' if ignored else 'there are'}"
+        case "samples" if not (weighted or ignored):
+            return "divides the sum by how many losses there are"
+        case _:
+            return meaning(field, choice)
 
 
 def kinds(names: frozenset[str] | tuple[str, ...]) -> str:

@@ -473,11 +473,14 @@ class _Teller:
         self.names, self.shapes, self.raised = names, shapes, raised
         columns = ("convention", "explanation", "exception", "status", "dtype")
         self.convention, self.why, self.exception, self.status, self.dtype = (rows[name].tolist() for name in columns)
+        converted = zip(rows["bridge"].tolist(), rows["conversion"].tolist(), strict=True)
+        self.converted = [bridge if conversion else "" for bridge, conversion in converted]
         self._choices = functools.cache(_told_apart)
 
     def conventions(self, a: int, b: int) -> str:
-        """`function: choices` of both, less the choices that both make."""
-        return self._choices(self.names[a], self.convention[a], self.names[b], self.convention[b])
+        """`function: choices` of both, less the choices that both make, with the conversions that matter."""
+        sides = [(self.names[row], self.convention[row], self.converted[row]) for row in (a, b)]
+        return self._choices(*sides)
 
     def explanation(self, relation: str, a: int, b: int, overflow: bool) -> str:
         if self.raised[a] and self.raised[b]:
@@ -492,7 +495,10 @@ class _Teller:
             case "explained" if overflow:
                 return f"beyond the largest {self.dtype[a]}"
             case "explained":
-                return "their documented conventions differ"
+                converted = [self.names[row] for row in (a, b) if self.converted[row]]
+                told = [f"predictions were converted for {' and '.join(converted)}"] if converted else []
+                told += ["their documented conventions differ"] if self.convention[a] != self.convention[b] else []
+                return "; ".join(told) or "their documented conventions differ"
             case "incomparable":
                 returned = not self.raised[a] and not self.raised[b]
                 right = {self.status[a], self.status[b]} <= {"agrees", "diverges"}
@@ -512,11 +518,13 @@ class _Teller:
         return ""
 
 
-def _told_apart(name_a: str, convention_a: str, name_b: str, convention_b: str) -> str:
+def _told_apart(a: tuple[str, str, str], b: tuple[str, str, str]) -> str:
+    """a, b: (name, convention, the conversion that matters) of two rows."""
     sides = []
-    for name, one, other in ((name_a, convention_a, convention_b), (name_b, convention_b, convention_a)):
+    for (name, one, converted), (_, other, _) in ((a, b), (b, a)):
         shared = set(other.split("; "))
-        own = [text for text in one.split("; ") if text and (text not in shared or "bridge" in text)]
+        own = [f"converted by {converted}"] if converted else []
+        own += [text for text in one.split("; ") if text and text not in shared]
         if own:
             sides.append(f"{name}: {'; '.join(own)}")
     return " | ".join(sides)

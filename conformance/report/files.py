@@ -37,7 +37,7 @@ JOURNAL = "journal.jsonl"
 """The rows of a run that has not come to its end."""
 PREVIOUS = "previous"
 """The folder, in that of a report, that holds the whole report from before until there is another."""
-LATER = {"quantity": "loss", "shape": ""}
+LATER = {"quantity": "loss", "shape": "", "conversion": ""}
 """Columns that reports did not always have, and what those mean that lack them."""
 RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = '[",\r\n]'

@@ -68,7 +68,7 @@ def labelled(results: pd.DataFrame) -> pd.DataFrame:
 def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
     """The largest error / budget of each function, quantity and dtype, and the problem that attains it.
 
-    Only rows that were compared and are right: those that agree, or diverge as documented.  Columns:
+    Only rows that were compared and are right: those that agree, or diverge for a known cause.  Columns:
     function, quantity, dtype, ratio, error, budget, ulps, case, reduction, status, rows (how many were compared).
     """
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))

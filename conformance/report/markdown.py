@@ -31,7 +31,7 @@ CELL = 160
 """Characters of a cell in a summary."""
 NAME = 27
 """Width of a function's name in a terminal."""
-WORDS = {"agrees": "agree", "diverges": "diverge as documented", "disagrees": "disagree", "timed_out": "timed out"}
+WORDS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
 """What rows of a status do."""
 _SPECIAL = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
 
@@ -82,6 +82,7 @@ def summary(
         _surprises(results),
         _known(results),
         _divergences(results),
+        _conversions(results),
         _published(list(published)),
         _relations(pairs),
         _matrix(pairs),
@@ -189,7 +190,7 @@ def _known(results: pd.DataFrame) -> str:
 
 
 def _divergences(results: pd.DataFrame) -> str:
-    found = results[results["status"] == "diverges"]
+    found = results[(results["status"] == "diverges") & (results["convention"] != "")]
     if found.empty:
         return ""
     groups, causes = _largest_first(found, "convention", ROWS)
@@ -208,9 +209,33 @@ def _divergences(results: pd.DataFrame) -> str:
             ]
         )
     header = ["convention", "rows", "functions", "for example", "got", "the definition says"]
-    intro = "Within budget of what the function documents, which is not the definition. A bridge is the rounding of\n"
-    intro += "predictions that were converted for a function that takes another kind.\n"
-    return f"## Divergences, by cause\n\n{intro}\n{table(header, rows)}{_more(causes, len(rows))}"
+    intro = "Within budget of what the function documents, which is not the definition.\n"
+    return f"## Divergences, by documented choice\n\n{intro}\n{table(header, rows)}{_more(causes, len(rows))}"
+
+
+def _conversions(results: pd.DataFrame) -> str:
+    """Rows whose predictions were converted for a function that takes another kind, where that changed the answer."""
+    found = results[results["conversion"] != ""]
+    if found.empty:
+        return ""
+    groups = sorted(found.groupby(["bridge", "conversion"]), key=lambda group: -len(group[1]))
+    rows = []
+    for (bridge, conversion), group in groups[:ROWS]:
+        example = group.iloc[int(group["explanation"].str.len().argmin())]
+        functions = sorted(group["function"].unique())
+        rows.append(
+            [
+                code(bridge),
+                code(conversion),
+                len(group),
+                " ".join(map(code, functions[:6])) + (" ..." if len(functions) > 6 else ""),
+                code(f"{example['case']} {example['dtype']} {example['reduction']}"),
+                plain(example["explanation"], 500),
+            ]
+        )
+    header = ["converted by", "what that changed", "rows", "functions", "for example", "because"]
+    intro = "The function takes another kind of prediction than the case has, and the conversion is not exact.\n"
+    return f"## Conversions that change the answer\n\n{intro}\n{table(header, rows)}{_more(len(groups), len(rows))}"
 
 
 def _published(numbers: list[Mapping[str, Any]]) -> str:

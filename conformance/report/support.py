@@ -17,7 +17,7 @@ CONVENTION_COLUMNS = ("function", "versions", "labels", "convention", "source")
 def functions_table(functions: Iterable[Function]) -> list[list[str]]:
     """One row per function, under `FUNCTION_COLUMNS`: what it takes itself, and what is re-encoded for it.
 
-    Predictions of another kind than those named are converted by a bridge.
+    Predictions of another kind than those named are converted.
     """
     return [
         [

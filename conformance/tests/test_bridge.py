@@ -178,3 +178,8 @@ def _half_of_the_digits(handed: Problem) -> Any:
     if handed.loss == "categorical":
         return p[np.arange(len(p)), handed.labels] > float(info.tiny)
     return (p > float(info.tiny)) & (1 - p > np.sqrt(float(info.eps)))
+
+
+def test_log_softmax_of_a_confident_row_keeps_what_is_left_of_it():
+    handed, _ = bridge(case([[200.0, 0.0]], [0]).problem("float64", "none"), "log_probabilities")
+    assert handed.predictions[0, 0] == pytest.approx(-math.exp(-200.0), rel=1e-15)

@@ -982,3 +982,47 @@ def test_it_keeps_answers_under_different_conventions_apart():
         Convention(accepts=frozenset({"trailing_axis"})), Convention(accepts=frozenset({"invalid_target"})),
     )}  # fmt: skip
     assert len(keys) == 6
+
+
+# Predictions that are converted without rounding
+
+
+@pytest.mark.parametrize(
+    "convention",
+    [Convention(clip=1e-7), Convention(log_floor=-3.0), Convention(clip=0.2, renormalise="after_clip"), DEFINITION],
+    ids=str,
+)
+@pytest.mark.parametrize("given", ["logits", "log_probabilities"])
+@pytest.mark.parametrize("loss", ["categorical", "binary"])
+def test_converted_predictions_have_the_answer_of_the_probabilities(loss, given, convention):
+    p = np.array([[0.5, 0.25, 0.25], [0.9375, 0.0078125, 0.0546875]])
+    labels = [0, 1]
+    said = {}
+    if loss == "binary":
+        p, labels, said = p[:, 0], [0, 1], {"loss": "binary", "target": "binary"}
+    values = np.log(p) if given == "log_probabilities" else np.log(p) - np.log1p(-p) if loss == "binary" else np.log(p)
+    want = evaluate(case(p, labels, given="probabilities", **said).problem("float64", "none"), convention)
+    found = evaluate(
+        case(values, labels, given=given, **said).problem("float64", "none"), convention, taken_as="probabilities"
+    )
+    np.testing.assert_allclose(found.hi, want.hi, rtol=1e-14)
+
+
+def test_logits_beyond_any_probability_are_converted_without_rounding():
+    far = case([[0.0, 1e5]], [0]).problem("float64", "mean")
+    assert evaluate(far, taken_as="probabilities").hi == 1e5
+    assert evaluate(far, Convention(log_floor=-100.0), taken_as="probabilities").hi == 100.0
+    assert evaluate(far, Convention(clip=1e-7), taken_as="probabilities").hi == pytest.approx(-math.log(1e-7))
+    certain = case([1e3], [0], loss="binary", target="binary").problem("float64", "mean")
+    assert evaluate(certain, taken_as="probabilities").hi == 1e3
+    assert evaluate(certain, Convention(clip=1e-7), taken_as="probabilities").hi == pytest.approx(-math.log(1e-7))
+
+
+@pytest.mark.parametrize("given", ["probabilities", "log_probabilities"])
+def test_rows_taken_as_logits_are_divided_by_their_sum(given):
+    p = np.array([[0.2, 0.3], [0.9, 0.9]])
+    problem = case(p if given == "probabilities" else np.log(p), [0, 1], given=given).problem("float64", "none")
+    np.testing.assert_allclose(evaluate(problem, taken_as="logits").hi, -np.log([0.4, 0.5]), rtol=1e-14)
+    np.testing.assert_allclose(evaluate(problem, taken_as="log_probabilities").hi, -np.log([0.2, 0.9]), rtol=1e-14)
+    impossible = case([[-math.inf, -math.inf]], [0], given="log_probabilities").problem("float64", "none")
+    assert isinstance(evaluate(impossible, taken_as="logits"), Undefined)

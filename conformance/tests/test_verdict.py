@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import typing
@@ -16,13 +17,14 @@ from conformance.bridge import bridge
 from conformance.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
 from conformance.convention import DEFINITION, Convention
 from conformance.known import Known, Ledger
+from conformance.loading import load, shipped
 from conformance.oracle import Exact, Oracle, evaluate
 from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.registry import installed
+from conformance.registry import conventions, installed
 from conformance.suite import COLUMNS, Assessment, Suite, id_of, plan
 from conformance.tests import miniatures
 from conformance.tests.stated import case
-from conformance.verdict import FAILING, STATUSES, Verdict, compare, judge
+from conformance.verdict import FAILING, STATUSES, Verdict, compare, computed, has_effect, judge, semantic
 
 FUNCTION = miniatures.Categorical.function()
 PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
@@ -42,6 +44,7 @@ def judged(
 ) -> Verdict:
     asked = stated.problem(dtype, reduction)
     other = bridge(asked, handed)[0] if handed else asked
+    function = dataclasses.replace(function, takes=(handed,)) if handed else function
     return judge(asked, other, expect or stated.expect, function, documented, outcome, Oracle(), conventions)
 
 
@@ -263,16 +266,125 @@ def test_it_holds_a_convention_to_the_same_budget():
     assert judged(EDGES, returned(got + 1.1 * allowed), documented, reduction="sum").status == "disagrees"
 
 
-def test_it_says_that_the_conversion_is_why_where_it_is():
+def test_conversion_that_loses_digits_is_named_with_what_it_changes():
     far = case([[0.0, 200.0]], [0])
     got = returned(math.inf, "float32")
     verdict = judged(far, got, handed="probabilities", dtype="float32")
-    assert (verdict.status, verdict.convention) == ("diverges", "bridge=conversion")
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "", "rounded_away")
+    assert verdict.explanation.startswith(
+        "conversion: it takes probabilities only and is handed the softmax of the logits. Rounded to float32, "
+        "a probability becomes 0, which changes the definition's answer from 200 to inf. Instead, "
+    )
     assert judged(far, got, dtype="float32").status == "disagrees"
+
+
+def test_choice_that_hides_what_a_conversion_lost_is_the_whole_cause():
+    far = case([[0.0, 200.0]], [0])
     documented = Convention(clip=1e-7)
     clipped = exactly(case([[0.0, 1.0]], [0], given="probabilities"), documented, dtype="float32")
     verdict = judged(far, returned(clipped, "float32"), documented, handed="probabilities", dtype="float32")
-    assert (verdict.status, verdict.convention) == ("diverges", "bridge=conversion; clip=1e-07")
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "clip=1e-07", "")
+    assert verdict.explanation == "as documented: clip=1e-07"
+
+
+def test_conversion_and_documented_choice_are_told_apart_where_both_matter():
+    certain = case([20.0, -200.0], [0, 1], loss="binary", target="binary")
+    documented = Convention(log_floor=-100.0)
+    # 1 - p is rounded to 0, whose logarithm counts as -100; log p = -200 counts as -100 with or without a conversion.
+    verdict = judged(
+        certain,
+        returned([100.0, 100.0], "float32"),
+        documented,
+        handed="probabilities",
+        dtype="float32",
+        reduction="none",
+    )
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "log_floor=-100.0", "rounded_away")
+    conversion, _, choice = verdict.explanation.partition("; ")
+    assert "nothing is left of 1 - p, which changes the answer by what it documents at [0] from 20 to 100" in conversion
+    assert choice == "as documented: log_floor=-100.0"
+    alone = case([-200.0], [1], loss="binary", target="binary")
+    verdict = judged(alone, returned(100.0, "float32"), documented, handed="probabilities", dtype="float32")
+    assert (verdict.convention, verdict.conversion) == ("log_floor=-100.0", "")
+
+
+HALVES = [[0.2, 0.3], [0.5, 0.5], [0.9, 0.3]]
+WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("given", ["probabilities", "log_probabilities"])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, 1], {}),
+        ([0, 1, 1], {"options": WEIGHTED}),
+        ([0, -1, 1], {"options": {"ignore_index": -1}}),
+        ([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], {"target": "distribution", "options": {"label_smoothing": 0.25}}),
+    ],
+)
+def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, given, reduction):
+    stated = case(HALVES if given == "probabilities" else np.log(HALVES), labels, given=given, **said)
+    asked = stated.problem("float64", reduction)
+    after = evaluate(bridge(asked, "logits")[0])
+    before = evaluate(asked)
+    verdict = judged(stated, returned(after.hi), handed="logits", reduction=reduction)
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "", "renormalised")
+    sums = (
+        "rows, of which the exponentials of one sum to"
+        if given == "log_probabilities"
+        else "rows, of which one sums to"
+    )
+    assert f"Softmax renormalises {sums} 0.5, which changes the definition's answer" in verdict.explanation
+    assert "as documented" not in verdict.explanation
+    assert "rounded once" not in verdict.explanation
+    at = np.unravel_index(np.argmax(np.abs(before.hi - after.hi)), before.hi.shape)
+    assert f"from {before.hi[at]:.6g} to {after.hi[at]:.6g}" in verdict.explanation
+    assert verdict.explanation.endswith("first: the definition then has the same answer")
+
+
+def test_softmax_divides_an_ignored_row_without_being_a_cause():
+    stated = case(HALVES[:2], [-1, 1], given="probabilities", options={"ignore_index": -1})
+    after = evaluate(bridge(stated.problem("float64", "mean"), "logits")[0])
+    assert judged(stated, returned(after.hi), handed="logits").status == "agrees"
+
+
+def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
+    stated = case([[-math.inf, -math.inf]], [0], given="log_probabilities")
+    verdict = judged(stated, returned(math.nan), handed="logits")
+    assert (verdict.status, verdict.conversion) == ("undefined", "renormalised")
+    assert "leaves no answer where there is one" in verdict.explanation
+    assert "log sum exp" not in verdict.explanation
+
+
+def test_conversion_that_brings_what_is_refused_is_named():
+    stated = case([[0.0, 0.5]], [1], given="probabilities")
+    documented = Convention(rejects=frozenset({"infinite_prediction"}))
+    verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
+    assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
+    assert verdict.conversion == "refused"
+    assert "which brings what it refuses: infinite_prediction" in verdict.explanation
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "documented", "named"),
+    [
+        ("probabilities", "log_probabilities", DEFINITION, "miniature.Other takes log-probabilities, on log p"),
+        ("log_probabilities", "log_probabilities", DEFINITION, "miniature.Other takes log-probabilities"),
+        ("log_probabilities", "probabilities", DEFINITION, "miniature.Other takes probabilities, on exp(log p)"),
+        ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "as no loss here"),
+    ],
+)
+def test_loss_is_recommended_only_if_it_has_the_right_answer(given, wanted, documented, named):
+    stated = case(HALVES if given == "probabilities" else np.log(HALVES), [0, 1, 1], given=given)
+    asked = stated.problem("float64", "mean")
+    handed = bridge(asked, "logits")[0]
+    other = dataclasses.replace(FUNCTION, name="miniature.Other", takes=(wanted,))
+    got = returned(evaluate(handed).hi)
+    verdict = judge(
+        asked, handed, stated.expect, FUNCTION, DEFINITION, got, Oracle(), alternatives=[(other, documented)]
+    )
+    assert f"Instead, {named}" in verdict.explanation
 
 
 def test_it_does_not_name_a_conversion_that_changes_nothing():
@@ -283,6 +395,89 @@ def test_it_does_not_name_a_conversion_that_changes_nothing():
     documented = Convention(mean_divides_by="kept")
     verdict = judged(smoothed, returned(exactly(smoothed, documented)), documented, handed="probabilities")
     assert (verdict.status, verdict.convention) == ("diverges", "mean_divides_by=kept")
+
+
+# Which part of a convention is the cause
+
+IGNORED = Convention(
+    mean_divides_by="label_weight",
+    default_ignore_index=-100,
+    cancellation="logits",
+    empty_mean="nan",
+    out_of_range="nan",
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"class_weights": [1.0, 3.0]},
+        {"label_smoothing": 0.25},
+        {"sample_weights": [1.0, 2.0]},
+        {"class_weights": [1.0, 3.0], "label_smoothing": 0.25, "sample_weights": [1.0, 2.0]},
+    ],
+)
+@pytest.mark.parametrize("choice", ["nan", "zero"])
+def test_labels_that_are_all_ignored_by_default_are_the_cause(options, choice):
+    stated = case([[0.1, 0.2], [1.0, -1.0]], [-100, -100], options=options)
+    documented = dataclasses.replace(IGNORED, empty_mean=choice, out_of_range="refuse")
+    verdict = judged(stated, returned(math.nan if choice == "nan" else 0.0), documented)
+    assert (verdict.status, verdict.convention) == ("diverges", "default_ignore_index=-100")
+
+
+def test_divisor_is_named_beside_an_ignored_label_only_if_it_matters():
+    for options, named in (
+        ({}, "default_ignore_index=-100"),
+        (
+            {"class_weights": [1.0, 3.0], "label_smoothing": 0.25},
+            "mean_divides_by=label_weight; default_ignore_index=-100",
+        ),
+    ):
+        stated = case([[0.1, 0.2], [1.0, -1.0]], [-100, 1], options=options)
+        got = exactly(stated, dataclasses.replace(IGNORED, cancellation="none"))
+        assert judged(stated, returned(got), IGNORED).convention == named
+
+
+def test_of_two_choices_that_suffice_the_one_that_is_needed_is_named():
+    # A floor of log 1e-7 or a clip at 1e-7 gives the first loss; only the clip moves the second one.
+    stated = case([[0.0, 1.0], [1.0, 0.0]], [0, 0], given="probabilities")
+    documented = Convention(clip=1e-7, log_floor=math.log(1e-7))
+    floored = exactly(stated, Convention(log_floor=math.log(1e-7)), reduction="none")
+    assert judged(stated, returned(floored), documented, reduction="none").status == "disagrees"
+    both = exactly(stated, documented, reduction="none")
+    assert judged(stated, returned(both), documented, reduction="none").convention == "clip=1e-07"
+
+
+CHEAP = [found for found in load(shipped()) if found.predicted <= 40][::5]
+DOCUMENTED_SOMEWHERE = sorted(conventions(), key=str)
+
+
+@pytest.mark.parametrize("stated", CHEAP, ids=lambda found: found.id)
+def test_every_named_choice_is_needed_and_no_other_has_an_effect(stated):
+    problem = stated.problem(stated.dtypes[0], stated.reductions[0])
+    for documented in DOCUMENTED_SOMEWHERE:
+        by = semantic(documented)
+        without = [name for name in by.choices() if not has_effect(name, documented, problem, "loss")]
+        less = dataclasses.replace(by, **{name: getattr(DEFINITION, name) for name in without})
+        full, rest = evaluate(problem, by), evaluate(problem, less)
+        assert type(full) is type(rest)
+        if not isinstance(full, Exact):
+            continue
+        np.testing.assert_array_equal(full.hi, rest.hi)
+        with np.errstate(over="ignore"):
+            got = Returned(full.hi.astype(problem.predictions.dtype).astype(np.float64), problem.dtype)
+        verdict = judge(problem, problem, stated.expect, FUNCTION, documented, got, Oracle())
+        if verdict.status != "diverges":
+            continue
+        names = [part.partition("=")[0] for part in verdict.convention.split("; ")]
+        assert not set(names) & set(without)
+        for name in names:
+            kept = [other for other in names if other != name]
+            part = semantic(documented.restricted_to((*kept, "empty_mean")))
+            answer = evaluate(problem, part)
+            allowed = budget.allowed(problem, computed(part, documented))
+            assert not (isinstance(answer, Exact) and compare(got.value, answer, allowed, problem.dtype).within), name
 
 
 # Exceptions, and cases without a right answer

@@ -23,7 +23,7 @@ from conformance.report.frames import FLOATS
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
     "status", "expected", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception",
-    "warnings", "known", "where", "result_dtype", "shape",
+    "warnings", "known", "where", "result_dtype", "shape", "conversion",
 )  # fmt: skip
 """Columns that the table, its filters and the search need."""
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")

@@ -8,7 +8,7 @@
   const WORST = ["crashed", "timed_out", "disagrees", "undefined", "diverges", "unsupported", "agrees"];
   const GLYPHS = { agrees: "✓", diverges: "≠", disagrees: "✗", crashed: "‼", timed_out: "…", undefined: "?", unsupported: "–",
     unexpected: "!", stale: "↺", known: "k", ok: "" };
-  const SELECTS = ["framework", "function", "dtype", "reduction", "quantity", "status", "expected", "convention", "family", "environment"];
+  const SELECTS = ["framework", "function", "dtype", "reduction", "quantity", "status", "expected", "convention", "conversion", "family", "environment"];
   const CHIPS = ["explanation", "known"];
   const FACETS = [...SELECTS, ...CHIPS];
   const SEARCH = 1 << FACETS.length;
@@ -109,7 +109,7 @@
     const own = columns[name];
     const choices = new Map();
     const of = own.values.map((value) =>
-      (name === "convention" && value ? value.split("; ") : [value]).map((choice) => {
+      ((name === "convention" || name === "conversion") && value ? value.split("; ") : [value]).map((choice) => {
         if (!choices.has(choice)) choices.set(choice, choices.size);
         return choices.get(choice);
       }));
@@ -415,8 +415,9 @@
     const found = [...passing()].filter((i) => at("status", i) !== "agrees");
     return [make("p", { class: "help" }, word("causes_help")),
       make("h2", {}, word("by_convention")), ...groupTable("convention", found, {}),
+      make("h2", {}, word("by_conversion")), ...groupTable("conversion", found, {}),
       make("h2", {}, word("by_known")), ...groupTable("known", found, {}),
-      make("h2", {}, word("by_explanation")), ...groupTable("explanation", found.filter((i) => !at("convention", i) && !at("known", i)), {})];
+      make("h2", {}, word("by_explanation")), ...groupTable("explanation", found.filter((i) => !at("convention", i) && !at("conversion", i) && !at("known", i)), {})];
   };
   const knownView = () => [make("p", { class: "help" }, word("known_help")), ...groupTable("known", [...passing()], {})];
 
@@ -696,7 +697,7 @@
   const gridRow = (i, k) => {
     const cell = (name, ...children) => make("div", { role: "gridcell", class: name, "data-name": name === "ratio" || name === "ulps" ? word(name) : null }, ...children);
     const status = at("status", i), expected = at("expected", i);
-    const why = at("known", i) || at("convention", i) || at("explanation", i) || at("exception", i);
+    const why = at("known", i) || (at("conversion", i) ? "" : at("convention", i)) || at("explanation", i) || at("exception", i);
     return make("div", { role: "row", class: k === active ? "row current" : "row", id: `row-${k}`, "data-place": k, "aria-rowindex": k + 2, "aria-selected": String(k === active) },
       cell("status", mark(status), named("status", status), expected === "ok" ? null : make("small", { class: `badge ${expected}` }, named("expected", expected))),
       cell("function", at("function", i)), cell("case", at("case", i)), cell("dtype", at("dtype", i)), cell("reduction", at("reduction", i)),
@@ -756,9 +757,9 @@
         fact("returned", returned ? make("code", {}, returned) : ""), fact("exception", at("exception", i)),
         fact("want_by_convention", byConvention ? make("code", {}, byConvention) : ""),
         fact("ratio", short(at("ratio", i))), fact("error", short(at("error", i))), fact("budget", short(at("budget", i))), fact("ulps", short(at("ulps", i))), fact("where", at("where", i)), fact("shape", at("shape", i)),
-        fact("difference", returned && reference && !Number.isNaN(semantic) ? `${word("semantic")} ${short(semantic) || "nan"}; ${word("numeric")} ${short(apart(returned, reference)) || "nan"}` : ""),
+        fact("difference", returned && reference && !Number.isNaN(semantic) ? `${word(at("conversion", i) ? "semantic_converted" : "semantic")} ${short(semantic) || "nan"}; ${word("numeric")} ${short(apart(returned, reference)) || "nan"}` : ""),
         fact("convention", at("convention", i) ? make("code", {}, at("convention", i)) : ""), fact("explanation", linked(at("explanation", i))), fact("known", linked(at("known", i))),
-        fact("bridge", at("bridge", i)), fact("warnings", at("warnings", i)), fact("result_dtype", at("result_dtype", i)), fact("environment", at("environment", i)), fact("device", at("device", i)),
+        fact("bridge", at("bridge", i)), fact("conversion", at("conversion", i)), fact("warnings", at("warnings", i)), fact("result_dtype", at("result_dtype", i)), fact("environment", at("environment", i)), fact("device", at("device", i)),
         fact("budgets", one("budgets") ? make("code", {}, one("budgets")) : "")),
       one("call") ? make("div", {}, make("h5", {}, word("call")), copyable(one("call"), `${word("call")} ${name}`)) : null);
   };
