@@ -458,7 +458,7 @@ class _Bench:
         text = conversion_text(self.asked, self.handed, change, self.function, part)
         right = (self.definition(), change.before)
         found = instead(self.asked, self.handed, change, tuple(self.alternatives), right)
-        return f"{text}. Instead, {found}"
+        return f"{text}. {found}"
 
     def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
         """Which known convention would explain what nothing documented does."""
@@ -625,18 +625,14 @@ def instead(
                 continue
             answer, allowed = _unrounded(asked, semantic(convention), kind), budget.allowed(asked, convention)
             if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
-                return f"{function.name} takes {kind.replace('_', '-')}{on}"
-    given = asked.given.replace("_", "-")
+                return f"Instead, {function.name} takes {kind.replace('_', '-')}{on}"
+    none = f"No loss here takes such {asked.given.replace('_', '-')} as they are"
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
         how = (
             "subtract log sum exp from each row" if asked.given == "log_probabilities" else "divide each row by its sum"
         )
-        return f"as no loss here takes such {given} as they are, {how} first: the definition then has the same answer"
-    if asked.dtype != "float64":
-        return (
-            f"as no loss here takes such {given} as they are, convert and compute in float64, which keeps more digits"
-        )
-    return f"no loss here takes such {given} as they are"
+        return f"{none}: {how} first, and the definition has the same answer"
+    return none if asked.dtype == "float64" else f"{none}: in float64 more digits are kept"
 
 
 def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:

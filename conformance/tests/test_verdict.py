@@ -273,7 +273,8 @@ def test_conversion_that_loses_digits_is_named_with_what_it_changes():
     assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "", "rounded_away")
     assert verdict.explanation.startswith(
         "conversion: it takes probabilities only and is handed the softmax of the logits. Rounded to float32, "
-        "a probability becomes 0, which changes the definition's answer from 200 to inf. Instead, "
+        "a probability becomes 0, which changes the definition's answer from 200 to inf. "
+        "No loss here takes such logits as they are: in float64 "
     )
     assert judged(far, got, dtype="float32").status == "disagrees"
 
@@ -340,7 +341,7 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, g
     assert "rounded once" not in verdict.explanation
     at = np.unravel_index(np.argmax(np.abs(before.hi - after.hi)), before.hi.shape)
     assert f"from {before.hi[at]:.6g} to {after.hi[at]:.6g}" in verdict.explanation
-    assert verdict.explanation.endswith("first: the definition then has the same answer")
+    assert verdict.explanation.endswith("first, and the definition has the same answer")
 
 
 def test_softmax_divides_an_ignored_row_without_being_a_cause():
@@ -369,10 +370,20 @@ def test_conversion_that_brings_what_is_refused_is_named():
 @pytest.mark.parametrize(
     ("given", "wanted", "documented", "named"),
     [
-        ("probabilities", "log_probabilities", DEFINITION, "miniature.Other takes log-probabilities, on log p"),
-        ("log_probabilities", "log_probabilities", DEFINITION, "miniature.Other takes log-probabilities"),
-        ("log_probabilities", "probabilities", DEFINITION, "miniature.Other takes probabilities, on exp(log p)"),
-        ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "as no loss here"),
+        (
+            "probabilities",
+            "log_probabilities",
+            DEFINITION,
+            "Instead, miniature.Other takes log-probabilities, on log p",
+        ),
+        ("log_probabilities", "log_probabilities", DEFINITION, "Instead, miniature.Other takes log-probabilities"),
+        (
+            "log_probabilities",
+            "probabilities",
+            DEFINITION,
+            "Instead, miniature.Other takes probabilities, on exp(log p)",
+        ),
+        ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss here"),
     ],
 )
 def test_loss_is_recommended_only_if_it_has_the_right_answer(given, wanted, documented, named):
@@ -384,7 +395,7 @@ def test_loss_is_recommended_only_if_it_has_the_right_answer(given, wanted, docu
     verdict = judge(
         asked, handed, stated.expect, FUNCTION, DEFINITION, got, Oracle(), alternatives=[(other, documented)]
     )
-    assert f"Instead, {named}" in verdict.explanation
+    assert f". {named}" in verdict.explanation
 
 
 def test_it_does_not_name_a_conversion_that_changes_nothing():
