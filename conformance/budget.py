@@ -33,7 +33,8 @@ is rounded once.  A smoothed binary label is rounded relative to itself, and its
 an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D: a count, or itself a sum, of
 weights w.  A weight of a row that depends on its targets is a sum of products over k classes, off by h(k) u and a
 rounding for each factor; where it is divided by the sum of the targets, that is as much again and the division (that
-rounding the targets moved their sum by up to u is one of the four roundings of any mean).
+rounding the targets moved their sum by up to u is one of the four roundings of any mean).  Where the targets of a row
+are so small that they underflow, so may its weight, by k of the smallest number over the sum of the targets.
 Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
 u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
 what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
@@ -340,9 +341,10 @@ def of_divisor(given: Rows, convention: Convention, losses: int, unit: float) ->
     counts = convention.mean_divides_by in ("kept", "samples") or given.sample_weights is None
     if counts and not weighs_classes(given, convention):
         return 0.0
+    lost = _underflow_of_divisor(given, convention) / unit
     if (times := cancelled(given, convention)) == 1:
-        return summing(losses) + _of_weight(given, convention)
-    error = roundings_of_divisor(given, convention) * times
+        return (summing(losses) + _of_weight(given, convention) + lost) / max(1 - lost * unit, unit)
+    error = roundings_of_divisor(given, convention) * times + lost
     return error / max(1 - error * unit, unit)
 
 
@@ -364,6 +366,18 @@ def _of_weight(given: Rows, convention: Convention) -> float:
     return added + of_sum + 1 if averages_class_weights(given, convention) else added
 
 
+def _underflow_of_divisor(given: Rows, convention: Convention) -> float:
+    """What a divisor loses where targets, or their products with class weights, underflow; as a part of it."""
+    if given.index is not None or not weighs_classes(given, convention):
+        return 0.0
+    samples = np.ones(len(given.kept)) if given.sample_weights is None else np.abs(given.sample_weights)
+    weights, sums = _row_weights(given, convention)
+    of_sums = given.x.shape[1] * least(str(given.x.dtype))
+    lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(given, convention) else of_sums
+    whole = abs(_divisor(given, convention))
+    return float((samples * lost)[given.kept].sum() / whole) if whole else 0.0
+
+
 def cancelled(given: Rows, convention: Convention) -> float:
     """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
     positive = absolute_weights(given)
@@ -383,16 +397,21 @@ def _divisor(given: Rows, convention: Convention) -> float:
     samples = np.ones(counted) if given.sample_weights is None else given.sample_weights
     if not weighs_classes(given, convention):
         return float(samples[kept].sum())
+    return float((samples * _row_weights(given, convention)[0])[kept].sum())
+
+
+def _row_weights(given: Rows, convention: Convention) -> tuple[Floats, Floats]:
+    """(What each row weighs beside its sample weight, what its targets sum to); class weights or targets matter."""
     classes = given.x.shape[1]
-    smoothing = smoothing_of_weight(given, convention)
+    e = smoothing_of_weight(given, convention)
     weights = np.ones(classes) if given.class_weights is None else given.class_weights
-    own = (
-        weights[given.index % classes] if given.index is not None else _share(np.asarray(given.q), weights).sum(axis=1)
-    )
-    each = (1 - smoothing) * own + smoothing * weights.sum() / classes if smoothing else own
-    if averages_class_weights(given, convention):
-        each = each / ((1 - smoothing) * np.asarray(given.q).sum(axis=1) + smoothing)
-    return float((samples * each)[kept].sum())
+    if given.q is None:
+        assert given.index is not None
+        own, sums = weights[given.index % classes], np.ones(len(given.index))
+    else:
+        own, sums = _share(given.q, weights).sum(axis=1), (1 - e) * given.q.sum(axis=1) + e
+    each = (1 - e) * own + e * weights.sum() / classes if e else own
+    return each / sums if averages_class_weights(given, convention) else each, sums
 
 
 def _finite(error: Floats) -> Floats:
