@@ -384,6 +384,19 @@ def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoot
     assert max(ratios) > 0.05
 
 
+def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
+    tiny = case(
+        [[-0.75, -0.5], [-0.25, -2.0]], [[1e-7, 2e-7], [0.25, 0.125]], given="log_probabilities", target="distribution",
+        options={"class_weights": [2.0, 0.5]},
+    ).problem("float16", "mean")  # fmt: skip
+    q, w = tiny.labels.astype(np.float16), tiny.options.class_weights
+    weights = pairwise(q * w) / pairwise(q)
+    exact = (q.astype(float) * w).sum(axis=1) / q.astype(float).sum(axis=1)
+    assert abs(weights[0] - exact[0]) > 0.05 * exact[0]
+    got = reduced(tiny, pairwise(q * w * -tiny.predictions), weights, pairwise, divide_first=False)
+    assert largest_ratio(tiny, got) <= 1
+
+
 @pytest.mark.parametrize(
     "stated",
     [
