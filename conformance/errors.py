@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 ISSUES = "https://github.com/cross-entropy-conformance/cross-entropy-conformance/issues"
 """Where an exception of this package is reported; `pyproject.toml` has the same address."""
 
+FAULT = 3
+"""Exit status of a command that ended with an exception of this package."""
+TRACEBACK = "CONFORMANCE_TRACEBACK"
+"""Variable of the environment that has the traceback of such an exception printed."""
+
 
 class UserError(Exception):
     """What was asked for cannot be done as asked; its text is for the user: where, what, and what to do."""

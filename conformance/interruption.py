@@ -29,10 +29,10 @@ def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
 
     The second one ends the process with status `INTERRUPTED`, also where a call does not return to Python. A signal
     that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Outside
-    of the main thread, which alone may set handlers, nothing happens.
+    of the main thread, which alone may set handlers, and within another such context nothing happens.
     """
     global _received, _ending
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _installed:
         yield
         return
     _received, _ending = None, False

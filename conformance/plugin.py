@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.errors import ISSUES, UserError
+from conformance.marking import mark, unmark
 from conformance.printing import loggable
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
         with contextlib.suppress(UserError):  # said where tests are made
             _mark_frameworks(config)
     if not hasattr(config, "workerinput"):
+        if (report := config.getoption("report")) is not None:
+            mark(Path(report))
         config.pluginmanager.register(Recorder(config), "conformance-recorder")
 
 
@@ -443,6 +446,8 @@ class Recorder:
 
     def pytest_unconfigure(self) -> None:
         self.signals.close()
+        if (folder := self.config.getoption("report")) is not None:
+            unmark(Path(folder))
 
     def pytest_report_header(self) -> list[str]:
         if not _asked(self.config):

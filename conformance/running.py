@@ -19,6 +19,7 @@ from conformance.case import Case
 from conformance.coverage import coverage
 from conformance.digits import PublishedVerdict, published
 from conformance.errors import CaseFileError, UserError
+from conformance.marking import MARK, marked
 from conformance.outcome import Outcome
 from conformance.suite import Asked, Item, Row, Suite, ask
 
@@ -179,11 +180,16 @@ LOST = "the run did not come to its end"
 def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     """Write the report of a run that was killed, or interrupted, from its journal; return what its `run.json` says.
 
-    It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  Raises
+    It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  If the run
+    was killed before it had a journal, the report from before is what there is.  Raises
     ReportError if there is no journal with a row, if the run still lasts, or if the report cannot be written.
     """
     from conformance import report
 
+    if marked(folder) and not (folder / report.JOURNAL).exists():
+        (folder / MARK).unlink()
+        warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
+        return report.read(folder)[1]
     recorded = report.read_journal(folder)
     ended = (folder / report.JOURNAL).stat().st_mtime
     journal = report.Journal.begin(folder, recorded.started, warn, resume=True)

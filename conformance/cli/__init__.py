@@ -30,7 +30,7 @@ from conformance.cli.run import run
 from conformance.cli.shared import INTERRUPTED, USAGE, err, out
 from conformance.cli.sweep import sweep
 from conformance.containment import ending_in_time
-from conformance.errors import CaseErrors, CaseFileError, UserError
+from conformance.errors import FAULT, CaseErrors, CaseFileError, UserError
 from conformance.interruption import interruptible
 
 
@@ -86,7 +86,7 @@ def main() -> None:
             sys.exit(INTERRUPTED)
         except Exception as error:
             fault.tell(error)
-            sys.exit(fault.STATUS)
+            sys.exit(FAULT)
 
 
 def _in_files(error: UserError) -> Sequence[CaseFileError]:

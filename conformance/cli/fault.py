@@ -11,12 +11,8 @@ from rich.markup import escape
 
 from conformance.cli import github
 from conformance.cli.shared import err
-from conformance.errors import ISSUES
+from conformance.errors import ISSUES, TRACEBACK
 
-STATUS = 3
-"""Exit status of a command that ended with an exception of this package."""
-SHOWN = "CONFORMANCE_TRACEBACK"
-"""Variable of the environment that has the traceback printed."""
 LONG = 300
 """Characters of an exception's text that a message has room for."""
 
@@ -24,12 +20,12 @@ LONG = 300
 def tell(error: Exception) -> None:
     """Print what happened, and where the traceback is."""
     text = "".join(traceback.format_exception(error))
-    asked = os.environ.get(SHOWN, "") not in ("", "0")
+    asked = os.environ.get(TRACEBACK, "") not in ("", "0")
     saved = "" if asked else _saved(text)
     if asked or not saved:
         err.print(escape(text), soft_wrap=True)
     what = f"the suite itself failed, which is no finding about a framework: {described(error)}"
-    where = f"; the traceback is in {saved}, and {SHOWN}=1 prints it" if saved else ""
+    where = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
     err.print(escape(f"{what}{where}; please report it: {ISSUES}"), soft_wrap=True)
     github.tell(
         [github.error("the suite itself failed", f"{described(error)}; please report it: {ISSUES}")], aside=True
@@ -57,4 +53,4 @@ def _saved(text: str) -> str:
     return str(Path(name))
 
 
-__all__ = ["STATUS", "described", "tell"]
+__all__ = ["described", "tell"]

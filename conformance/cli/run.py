@@ -33,6 +33,7 @@ from conformance.cli.shared import (
 from conformance.cli.staging import Corpus
 from conformance.errors import UserError
 from conformance.harvest.corpus import load_harvest
+from conformance.marking import FOLDER
 from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
 from conformance.suite import Row, id_of, load_suite
@@ -44,9 +45,7 @@ SURPRISES = 20
 
 def run(
     cases: CasesOption = None,
-    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = Path(
-        "reports/latest"
-    ),
+    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
     keyword: Annotated[
         str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
     ] = "",

@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.errors import UserError
+from conformance.marking import marked
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import FLOATS, failing, typed
@@ -299,6 +300,12 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 def _run(folder: Path) -> dict[str, Any]:
     file = folder / RUN
     again = "run the suite again"
+    if began := marked(folder):
+        what = (
+            f"a run began there at {began} and has asked nothing yet, or died before: the report is of the run before"
+        )
+        advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
+        raise ReportError(folder, what, advice)
     try:
         _check_size(file, MOST_SAID)
         run = json.loads(file.read_text(encoding="utf-8"))

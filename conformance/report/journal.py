@@ -24,6 +24,7 @@ from typing import Any
 import filelock
 
 from conformance.errors import UserError
+from conformance.marking import MARK
 from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, RUN, ReportError, check_writable
 from conformance.report.frames import FLOATS
 from conformance.report.page import Beside
@@ -220,6 +221,7 @@ class Journal:
         if (self.folder / RUN).is_file() and not (self.folder / PREVIOUS).exists():
             self._move(self.folder / PREVIOUS, (RUN, *FILES))
         (self.folder / RUN).unlink(missing_ok=True)
+        (self.folder / MARK).unlink(missing_ok=True)
 
     def _place_of(self, started: str) -> Path:
         stamp = re.sub(r"[^0-9T]", "", started.partition("+")[0])[:20]

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from conformance import cli, report, running
+from conformance import cli, marking, report, running
 from conformance.errors import ISSUES
 from conformance.interruption import ENDING
+from conformance.marking import MARK
 from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal
 from conformance.report.journal import LOCK
 from conformance.tests.test_isolation import ADAPTER
@@ -300,6 +302,42 @@ def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
 
 
 # Kill
+
+
+@posix
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("words", [RUN, PYTEST])
+def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whole, words, how):
+    assert there.ran(*RUN).returncode == 0
+    process = there.start(*words)
+    wait_until((there.report / MARK).exists)
+    process.send_signal(getattr(signal, how))
+    status, told = there.ended(process)
+    assert status in ((-signal.SIGKILL,) if how == "SIGKILL" else (2, 130, -signal.SIGTERM)), told
+    done = there.ran("conformance", "diff", str(whole.report), "report")
+    assert done.returncode == 2
+    assert "conformance recover report" in done.stderr or "is incomplete" in done.stderr
+    if (there.report / MARK).exists():
+        assert there.ran("conformance", "recover", "report").returncode == 0
+        assert there.results() == whole.results()
+        assert there.listing() == whole.listing()
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ("run", "reports/latest"),
+        ("--json run -k x --report a", "a"),
+        ("run --report=a --report b", "b"),
+        ("run --help --report a", None),
+        ("merge a b --report c", None),
+        ("", None),
+        ("run --report", "reports/latest"),
+    ],
+)
+def test_the_folder_of_a_run_is_known_before_anything_is_imported(words, folder):
+    found = marking.report_of(words.split())
+    assert found == (None if folder is None else Path(folder))
 
 
 @posix
