@@ -1,14 +1,15 @@
 """The ledger: which rows are known to fail, in which versions, and why.  It is strict both ways.
 
 A known discrepancy is an expected failure; one that has gone away fails the run; an entry that matches
-no case or no function is an error, with file and line.
+no case or no function is an error, with file and line.  A row is known if its case is named, or has the traits that
+bring the discrepancy about, and if it is wrong in the way that the entry documents.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,16 @@ Status = Literal["disagrees", "crashed", "timed_out"]
 Row = tuple[str, str, str, str, str]
 """case id, function, version, dtype, reduction: what a ledger is asked about."""
 
+_FINITE = frozenset({"zero", "imprecise", "too_small", "too_large"})
+_OF_GRADIENTS = {
+    **dict.fromkeys(("nan", "inf", "minus_inf"), frozenset({"nan", "inf", "minus_inf", "zero"})),
+    "not_nan": frozenset({"not_nan", *_FINITE}),
+    **dict.fromkeys(_FINITE, _FINITE),
+}
+"""How a gradient may be wrong for what makes a loss wrong, by the symptom of the loss; others stay what they are."""
+_OTHER = frozenset({"crashed", "timed_out"})
+"""Symptoms that are statuses of their own."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -43,8 +54,9 @@ class Known:
 
     case, function: id and name, or a glob in which * stands for anything; see `RELATION` for what it is where a
     relation is broken.  versions: PEP 440 specifiers, empty for all.  dtypes, reductions, variants: empty for all.
-    when: traits of a problem that bring it about, also where no case is named, as in cases that are drawn; empty for
-    what cannot be said in traits.  reproducer: Python source; shows: what it prints.
+    when: traits of a problem that bring it about, also where no case is named, as in users' and drawn cases; empty for
+    what cannot be said in traits.  symptoms: in which ways the rows are wrong, empty for any; see `verdict.Verdict`.
+    reproducer: Python source; shows: what it prints.
     """
 
     case: str
@@ -55,6 +67,7 @@ class Known:
     variants: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
+    symptoms: tuple[str, ...] = ()
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
@@ -90,6 +103,18 @@ class Known:
         """Whether `function` is one of those this entry is about."""
         return _glob(self.function).fullmatch(function) is not None
 
+    def documents(self, symptoms: Collection[str], gradient: bool = False) -> bool:
+        """Whether a row that is wrong in these ways is wrong as the entry says.
+
+        gradient: whether the row is a gradient and the entry about the loss.
+        """
+        if self.status != "disagrees" or not self.symptoms:
+            return set(symptoms) == {self.status} if self.status != "disagrees" else _OTHER.isdisjoint(symptoms)
+        due = set(self.symptoms)
+        if gradient:
+            due |= {other for symptom in self.symptoms for other in _OF_GRADIENTS.get(symptom, ())}
+        return bool(symptoms) and due.issuperset(symptoms)
+
     def matches(
         self,
         case: str,
@@ -123,12 +148,17 @@ def _glob(text: str) -> re.Pattern[str]:
 
 
 class Ledger:
-    """Entries, indexed by case and function; of several that match a row the first counts."""
+    """Entries, indexed by case and function; of several that match a row the first counts.
 
-    def __init__(self, entries: Iterable[Known] = ()) -> None:
+    others: entries whose cases are others than those that are run: they match by their traits only.
+    """
+
+    def __init__(self, entries: Iterable[Known] = (), others: Iterable[Known] = ()) -> None:
         self.entries = tuple(entries)
+        self.others = tuple(others)
         self._about: dict[tuple[str, str], list[Known]] = {}
         self._of: dict[str, list[Known]] = {}
+        self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
 
     def find(
         self,
@@ -139,39 +169,39 @@ class Ledger:
         reduction: str,
         variant: str = "",
         quantity: str = "loss",
+        symptoms: Collection[str] | None = None,
     ) -> Known | None:
-        """The entry that knows this row, if any."""
+        """The entry that knows this row by its case, if any.
+
+        symptoms: in which ways the row is wrong; the entry documents them.  What makes a loss wrong may make its
+        gradient wrong, too.  None: the entry for the row as it should be, whatever its symptoms.
+        """
         about = self._about.get((case, function))
         if about is None:
             if case not in self._of:
                 self._of[case] = [entry for entry in self.entries if entry.names(case)]
             of = self._of[case]
             about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
-        for entry in about:
-            if entry.matches(case, function, version, dtype, reduction, variant, quantity):
-                return entry
-        return None
+        return _first(about, (function, version, dtype, reduction, variant), quantity, symptoms)
 
     def cause(
         self,
-        traits: frozenset[str],
+        traits: Callable[[], frozenset[str]],
         function: str,
         version: str,
         dtype: str,
         reduction: str,
         variant: str = "",
         quantity: str = "loss",
+        symptoms: Collection[str] = (),
     ) -> Known | None:
-        """The entry whose conditions a problem with these traits meets, if any; whatever its case.
+        """The entry whose conditions a problem meets, and that documents how its row is wrong; whatever its case.
 
-        What makes a loss wrong makes its gradient wrong, too.
+        traits: of the problem; called where an entry is about such rows at all.
         """
-        for entry in self.entries:
-            met = bool(entry.when) and traits.issuperset(entry.when)
-            of = quantity if quantity in entry.quantities else "loss"
-            if met and entry.holds(function, version, dtype, reduction, variant, of):
-                return entry
-        return None
+        about = [entry for entry in self._with_traits if entry.concerns(function)]
+        about = [entry for entry in about if traits().issuperset(entry.when)]
+        return _first(about, (function, version, dtype, reduction, variant), quantity, symptoms)
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:
         """The entries that name no function, or no case, among all that there are."""
@@ -185,6 +215,22 @@ class Ledger:
         """The entries that are found for none of the rows that were asked."""
         used = {id(self.find(*row)) for row in asked}
         return [entry for entry in self.entries if id(entry) not in used]
+
+
+def _first(
+    entries: Iterable[Known],
+    row: tuple[str, str, str, str, str],
+    quantity: str,
+    symptoms: Collection[str] | None,
+) -> Known | None:
+    """The first entry that is about a row, its case left aside; about its gradient before its loss."""
+    entries = list(entries)
+    for of in (quantity,) if symptoms is None else dict.fromkeys((quantity, "loss")):
+        for entry in entries:
+            documented = symptoms is None or entry.documents(symptoms, gradient=of != quantity)
+            if documented and entry.holds(*row, of):
+                return entry
+    return None
 
 
 def read(folder: Path) -> tuple[list[Known], list[CaseFileError]]:

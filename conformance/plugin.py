@@ -64,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--baseline", metavar="REPORT", help="an accepted report: what got worse against it fails, what it has does not"
     )
+    group.addoption("--strict-known", action="store_true", help="what the ledger knows fails, too")
     group.addoption(
         "--harvest",
         metavar="SOURCE",
@@ -348,6 +349,12 @@ def _item(test: pytest.Item) -> Item | None:
     """The item that a test is about."""
     callspec = getattr(test, "callspec", None) if _is_ours(test.nodeid) else None
     return None if callspec is None else callspec.params["item"]
+
+
+@pytest.fixture(scope="session")
+def strict_known(request: pytest.FixtureRequest) -> bool:
+    """Whether what the ledger knows fails."""
+    return bool(request.config.getoption("strict_known"))
 
 
 @pytest.fixture(scope="session")

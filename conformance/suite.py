@@ -39,6 +39,7 @@ from conformance.convention import Convention
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
+from conformance.known import load as load_known
 from conformance.known import read as read_known
 from conformance.loading import cases_option, is_folder, load, real, root_of, shipped
 from conformance.loading import read as read_cases
@@ -46,6 +47,7 @@ from conformance.oracle import Exact, Oracle
 from conformance.outcome import NonNumeric, Outcome, Raised, Returned
 from conformance.printing import printable
 from conformance.registry import Installed
+from conformance.traits import traits
 from conformance.verdict import FAILING, Verdict, judge, want_of
 
 Row = dict[str, Any]
@@ -179,7 +181,8 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     """The cases of a folder and its ledger (the shipped ones unless told otherwise).
 
-    Raises CaseErrors with everything that is wrong in them; the ledger of a folder is its `known/`.
+    The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
+    other cases.  Raises CaseErrors with everything that is wrong in the folder.
     """
     folder = shipped() if folder is None else folder
     cases, errors = read_cases(folder)
@@ -188,7 +191,8 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     alone = os.path.lexists(folder) and not is_folder(folder)
     home = root_of(folder) if alone else folder
     entries, wrong = read_known(home)
-    ledger = Ledger(entries)
+    others = real(home) != real(shipped())
+    ledger = Ledger(entries, load_known(shipped()).entries if others else ())
     if not errors and not alone:
         wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(ELSEWHERE)), cases)]
     if errors or wrong:
@@ -229,6 +233,12 @@ class Asked:
     def what(self) -> str:
         """Names the call in messages."""
         return described(self.item.function, self.handed)
+
+    @functools.cached_property
+    def traits(self) -> frozenset[str]:
+        """What is particular about the problem, as words of a ledger's `when`."""
+        target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
+        return traits(self.problem, self.handed, target)
 
 
 def ask(item: Item) -> Asked:
@@ -272,16 +282,16 @@ class Suite:
             item.quantity,
             alternatives(item, asked.problem),
         )
-        known = self._known(item, item.quantity)
-        if known is None and verdict.status in FAILING:
-            known = self._known(item, "loss")  # what makes a loss wrong may make its gradient wrong, and need not
-        return Assessment(asked, verdict, known)
+        return Assessment(asked, verdict, self._known(asked, verdict))
 
-    def _known(self, item: Item, quantity: Quantity) -> Known | None:
-        there = item.installed
-        return self.ledger.find(
-            item.case.id, item.function.name, there.version, item.dtype, item.reduction, there.variant, quantity
-        )
+    def _known(self, asked: Asked, verdict: Verdict) -> Known | None:
+        """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
+        item, there = asked.item, asked.item.installed
+        row = (item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity)
+        if verdict.status not in FAILING:
+            return self.ledger.find(item.case.id, *row)
+        known = self.ledger.find(item.case.id, *row, verdict.symptoms)
+        return known or self.ledger.cause(lambda: asked.traits, *row, verdict.symptoms)
 
 
 def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
@@ -347,10 +357,9 @@ class Assessment:
     @property
     def expected(self) -> str:
         """`ok`, `known` (the ledger has it), `unexpected`, or `stale` (the ledger has it and it is gone)."""
-        failing = self.verdict.status in FAILING
-        if self.known is None:
-            return "unexpected" if failing else "ok"
-        return "known" if self.verdict.status == self.known.status else ("unexpected" if failing else "stale")
+        if self.verdict.status in FAILING:
+            return "unexpected" if self.known is None else "known"
+        return "ok" if self.known is None else "stale"
 
     @property
     def call(self) -> str:
@@ -429,6 +438,8 @@ class Assessment:
             lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")
         if row["warnings"]:
             lines.append(f"  warnings   {_short(row['warnings'])}")
+        if self.expected == "known" and self.known is not None:
+            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
         if self.expected == "stale" and self.known is not None:
             lines.append(
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"

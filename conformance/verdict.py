@@ -35,6 +35,8 @@ SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
 SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
+IMPRECISE = 1e-4
+"""A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
 OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
@@ -79,7 +81,9 @@ class Verdict:
     convention that explains the outcome, where one was needed.  comparison: against the answer that the
     status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
     the predictions changed, `EFFECTS` joined by `; `, where that is a cause; "" where it is none.  conversion_text:
-    the same in words.
+    the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf, minus_inf, zero, imprecise,
+    too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number, mutated_argument, crashed,
+    timed_out, or `raised` and the name of the exception; empty where the status is not a failing one.
     """
 
     status: Status
@@ -92,6 +96,7 @@ class Verdict:
     allowed: Floats = field(default_factory=lambda: np.zeros(()))
     conversion: str = ""
     conversion_text: str = ""
+    symptoms: frozenset[str] = frozenset()
 
 
 def judge(
@@ -119,9 +124,11 @@ def judge(
     match outcome:
         case Crashed(how, stderr):
             said = f"; it said: {' | '.join(stderr.splitlines())}" if stderr else ""
-            return Verdict("crashed", outcome, want, explanation=f"the process {how}{said}")
+            why = f"the process {how}{said}"
+            return Verdict("crashed", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
         case TimedOut(seconds):
-            return Verdict("timed_out", outcome, want, explanation=f"no answer within {seconds:g} s")
+            why = f"no answer within {seconds:g} s"
+            return Verdict("timed_out", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
         case Unsupported(why):
             return Verdict("unsupported", outcome, want, explanation=why)
         case NonNumeric(what, reason):
@@ -129,7 +136,9 @@ def judge(
             if kind := _must_raise(expect, want):
                 due = f"where it must refuse: {kind}"
             said = f" ({reason})" if reason else ""
-            return Verdict("disagrees", outcome, want, explanation=f"returned {what}, {due}{said}")
+            why = f"returned {what}, {due}{said}"
+            symptom = "accepted_invalid" if kind else "no_number"
+            return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({symptom}))
         case Raised():
             return _judge_raised(bench, expect, want, outcome)
         case Returned():
@@ -163,7 +172,8 @@ def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Rai
                 conversion_text=text,
             )
         return Verdict("diverges", outcome, want, convention=choice, explanation=why)
-    return Verdict("disagrees", outcome, want, explanation=f"it {said}, where there is an answer")
+    why = f"it {said}, where there is an answer"
+    return Verdict("disagrees", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
 
 
 def _judge_returned(
@@ -176,12 +186,13 @@ def _judge_returned(
 ) -> Verdict:
     problem = bench.handed
     if outcome.mutated:
-        changed = ", ".join(outcome.mutated)
-        return Verdict("disagrees", outcome, want, explanation=f"the call changed its argument {changed} in place")
+        why = f"the call changed its argument {', '.join(outcome.mutated)} in place"
+        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"mutated_argument"}))
     same = function.result_dtype == "same" or bench.quantity == "gradient"
     dtype = problem.dtype if same else function.result_dtype
     if outcome.dtype != dtype:
-        return Verdict("disagrees", outcome, want, explanation=f"returned {outcome.dtype}, where {dtype} is due")
+        why = f"returned {outcome.dtype}, where {dtype} is due"
+        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"wrong_dtype"}))
     if isinstance(expect, NoRightAnswer) or isinstance(want, Undefined):
         why = expect.why if isinstance(expect, NoRightAnswer) else want.why if isinstance(want, Undefined) else ""
         return Verdict("undefined", outcome, want, explanation=why)
@@ -236,7 +247,21 @@ def _judge_returned(
         effects = change.effects
         start = f"{start}; conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
     text = "; ".join(effects)
-    return Verdict("disagrees", outcome, want, first, "", by_convention, f"{start}; {guess}", allowed, text)
+    due = None if must_raise or not isinstance(want, Exact) else (want, bench.allowed())
+    documented = None if by_convention is None else (by_convention, bench.allowed(bench.documented))
+    answers = [answer for answer in (documented, due) if answer is not None]
+    return Verdict(
+        "disagrees",
+        outcome,
+        want,
+        first,
+        "",
+        by_convention,
+        f"{start}; {guess}",
+        allowed,
+        conversion=text,
+        symptoms=symptoms_of_value(outcome, answers, problem.dtype),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -635,19 +660,60 @@ def instead(
     return none if asked.dtype == "float64" else f"{none}: in float64 more digits are kept"
 
 
-def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:
-    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
+    """The symptom of an outcome that is no value."""
+    match outcome:
+        case Crashed():
+            return frozenset({"crashed"})
+        case TimedOut():
+            return frozenset({"timed_out"})
+        case Raised(exception):
+            return frozenset({f"raised {exception}"})
+        case NonNumeric():
+            return frozenset({"no_number"})
+        case _:
+            return frozenset()
 
-    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
-    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
+
+def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
+    """The symptoms of a returned value that is wrong.
+
+    due: the right answers, what the function documents before the definition, each with its budget; an element is
+    wrong where it is none of them.  Without any, an exception was due.
     """
-    if got.shape != want.hi.shape:
-        why = f"returned shape {got.shape}, where {want.hi.shape} is due"
-        return Comparison(False, why, ratio=np.inf, misshapen=True)
-    if got.size == 0:
-        return Comparison(True)
+    if not due:
+        return frozenset({"accepted_invalid"})
+    got = outcome.value
+    alike = [(exact, allowed) for exact, allowed in due if exact.hi.shape == got.shape]
+    if not alike:
+        return frozenset({"wrong_shape"})
+    masks = [_ratios(got, exact, allowed, outcome.dtype or dtype)[1] > 1 for exact, allowed in alike]
+    wrong = np.logical_and.reduce(masks)
+    pairs = zip(
+        got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
+    )
+    return frozenset(symptom_of_number(float(number), float(right)) for number, right in pairs)
+
+
+def symptom_of_number(got: float, want: float) -> str:
+    """In which way a number that is not `want` is wrong."""
+    if np.isnan(got):
+        return "nan"
+    if np.isnan(want):
+        return "not_nan"
+    if np.isinf(got):
+        return "inf" if got > 0 else "minus_inf"
+    if got == 0:
+        return "zero"
+    if np.isfinite(want) and abs(got - want) <= IMPRECISE * abs(want):
+        return "imprecise"
+    return "too_small" if got < want else "too_large"
+
+
+def _ratios(got: Floats, want: Exact, allowed: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
+    """Error, error / allowed and allowed of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo
-    largest = numpy_info(returned or dtype)[3]
+    largest = numpy_info(returned)[3]
     limit = allowed + np.zeros(hi.shape)
     with np.errstate(all="ignore"):
         error = np.abs((got - hi) - lo)
@@ -659,6 +725,22 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
         if want.free is not None:
             error = np.where(want.free, 0.0, error)
         ratio = np.where(error == 0, 0.0, error / limit)
+    return error, ratio, limit
+
+
+def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:
+    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+
+    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
+    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
+    """
+    if got.shape != want.hi.shape:
+        why = f"returned shape {got.shape}, where {want.hi.shape} is due"
+        return Comparison(False, why, ratio=np.inf, misshapen=True)
+    if got.size == 0:
+        return Comparison(True)
+    hi = want.hi
+    error, ratio, limit = _ratios(got, want, allowed, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
     why = ""
@@ -669,7 +751,7 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
         else:
             why = f"off by {worst:.3g} budgets{place}"
     with np.errstate(all="ignore"):
-        near = np.float64(1.0) if special[where] else hi[where]
+        near = hi[where] if np.isfinite(got[where]) and np.isfinite(hi[where]) else np.float64(1.0)
         unit = abs(float(np.spacing(near.astype(numpy_dtype(dtype)))))
         ulps = float(error[where]) / unit
     return Comparison(worst <= 1, why, where, float(error[where]), float(limit[where]), worst, ulps)
@@ -754,5 +836,8 @@ __all__ = [
     "compare",
     "judge",
     "oracle",
+    "symptom_of_number",
+    "symptoms_of_value",
+    "symptoms_without_value",
     "want_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from conformance import audit
@@ -15,8 +15,15 @@ from conformance.suite import COLUMNS, Row
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
 
 
-def failures(rows: Iterable[Row], check: audit.Check | None) -> Iterator[Failure]:
-    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse."""
+def failures(rows: Sequence[Row], check: audit.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse.
+
+    strict_known: what the ledger knows does, too, whatever the baseline says.
+    """
+    if strict_known:
+        for row in rows:
+            if row["expected"] == "known":
+                yield Failure(row["status"], row, f"{row['explanation']}; known: {row['known']}")
     if check is not None:
         for changed in records(check.failures):
             row = _row_of(changed)

@@ -35,8 +35,8 @@ from conformance.case import (
 )
 from conformance.convention import EDGE, INVALID
 from conformance.domain import WEIGHTS, numpy_info
-from conformance.fuzz.ranges import may_be_beyond_range
 from conformance.legal import faults
+from conformance.ranges import may_be_beyond_range
 
 BEYOND = "beyond_range"
 KINDS = (EDGE | INVALID | {BEYOND}) - {"shape_mismatch", "trailing_axis"}

@@ -24,11 +24,11 @@ from conformance.errors import UserError
 from conformance.fuzz.drawing import Limits, chosen_case
 from conformance.fuzz.strategies import smallest
 from conformance.fuzz.thinning import thinned
-from conformance.fuzz.traits import PLAIN, SMALL, traits
 from conformance.known import Ledger
 from conformance.oracle import Oracle
 from conformance.registry import Installed
 from conformance.suite import Assessment, Item, Performer, Row, Suite, item_id, plan
+from conformance.traits import PLAIN, SMALL
 from conformance.verdict import Verdict
 from conformance.writing import text_of
 
@@ -125,7 +125,9 @@ class Search:
             except (LoweringError, UserError) as error:
                 self._fail(item, error)
                 continue
-            if assessment.expected == "unexpected":
+            if assessment.expected == "known" and (entry := assessment.known) is not None:
+                self.tally.known[f"{entry.path}:{entry.line}: {entry.told}"] += 1
+            elif assessment.expected == "unexpected":
                 self._wrong(assessment, choices)
         tally = self.tally
         tally.position += 1
@@ -143,10 +145,7 @@ class Search:
             self.tally.failures.append(f"case {self.tally.position}, {item.id}: {error}")
 
     def _wrong(self, assessment: Assessment, choices: Sequence[int]) -> None:
-        found = traits(assessment.asked)
-        if (cause := self._cause(assessment, found)) is not None:
-            self.tally.known[cause] += 1
-            return
+        found = assessment.asked.traits
         name, wrong = assessment.item.function.name, mark(assessment)
         for finding in self.findings:
             if (finding.function, finding.mark) == (name, wrong) and found.issuperset(finding.traits):
@@ -165,8 +164,7 @@ class Search:
                     shown = self._suite().assess(item)
                 except (LoweringError, UserError):
                     continue
-                same = shown.expected == "unexpected" and mark(shown) == wrong
-                if same and self._cause(shown, traits(shown.asked)) is None:
+                if shown.expected == "unexpected" and mark(shown) == wrong:
                     least.shown = shown
                     return True
             return False
@@ -178,15 +176,6 @@ class Search:
             pass
         finally:
             self._keep(least.shown)
-
-    def _cause(self, assessment: Assessment, found: frozenset[str]) -> str | None:
-        """The ledger's entry whose conditions are met, as text."""
-        item = assessment.item
-        there = item.installed
-        entry = self._ledger.cause(
-            found, item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity
-        )
-        return None if entry is None else f"{entry.path}:{entry.line}: {entry.told}"
 
     def _keep(self, shown: Assessment) -> None:
         finding = finding_of(shown, self.seed, self.tally.position)
@@ -229,7 +218,7 @@ def finding_of(shown: Assessment, seed: int, position: int) -> Finding:
         function=item.function.name,
         version=item.installed.version,
         mark=mark(shown),
-        traits=tuple(sorted(traits(shown.asked) - PLAIN - SMALL)),
+        traits=tuple(sorted(shown.asked.traits - PLAIN - SMALL)),
         position=position,
         case=case.id,
         path=f"fuzz/{named}.yaml",

@@ -33,7 +33,7 @@ def load_harvest(
         if wrong := _strays(of_source.source, of_source.version, about, of_source.cases):
             raise CaseErrors(tuple(wrong))
     entries = [entry for entry in about.entries if entry.case.startswith(HARVESTED)]
-    return [*beside, *harvests.cases], Ledger([*ledger.entries, *entries]), harvests
+    return [*beside, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
 
 
 def _strays(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:

@@ -32,7 +32,8 @@ from conformance.printing import printable
 from conformance.relations.relation import Floats, Relation, Restated
 from conformance.rows import refused, rows
 from conformance.suite import Item, Performer, bridged, rule_of, unsupported
-from conformance.verdict import Comparison, compare
+from conformance.traits import traits
+from conformance.verdict import Comparison, compare, symptoms_of_value, symptoms_without_value
 
 UNIT = 2.0**-53
 """Unit roundoff of float64, in which answers are added up."""
@@ -246,9 +247,11 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> Finding:
     item = instance.item
     sides = _distinct(statement)
     outcomes = tuple(performer(item.framework, side.call, described(item.function, side.handed)) for side in sides)
-    known = _known(instance, statement, ledger)
-    held = _held(instance, statement, dict(zip(sides, outcomes, strict=True)))
-    return Finding(instance, statement, outcomes, *held, known)
+    asked = dict(zip(sides, outcomes, strict=True))
+    why, comparison, follows, symptoms = _held(instance, statement, asked)
+    found = (_known(instance, statement, ledger, shown) for shown in (symptoms if why else (None,)))
+    known = next((entry for entry in found if entry is not None), None)
+    return Finding(instance, statement, outcomes, why, comparison, follows, known)
 
 
 def gone(findings: Iterable[Finding]) -> list[Known]:
@@ -260,8 +263,12 @@ def gone(findings: Iterable[Finding]) -> list[Known]:
     return [entry for entry, everywhere in held.items() if everywhere]
 
 
-Held = tuple[str, Comparison | None, Floats | None]
-"""Why a relation is broken, "" where it is not; the whole against what follows from its parts; that."""
+Held = tuple[str, Comparison | None, Floats | None, tuple[frozenset[str], ...]]
+"""Why a relation is broken, "" where it is not; the whole against what follows from its parts; that; and in which ways
+a side may be wrong, as `Verdict.symptoms`: a relation does not say which of them is."""
+
+
+_MISFITS = tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype"))
 
 
 def _distinct(statement: Statement) -> tuple[Side, ...]:
@@ -271,15 +278,21 @@ def _distinct(statement: Statement) -> tuple[Side, ...]:
 
 def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outcome]) -> Held:
     told = {side: _unanswered(outcome) for side, outcome in outcomes.items()}
+    unanswered = tuple(filter(None, map(symptoms_without_value, outcomes.values())))
     if any(isinstance(outcome, Raised) for outcome in outcomes.values()):
         if all(isinstance(outcome, Raised) for outcome in outcomes.values()):
-            return "", None, None
-        return f"one side {next(filter(None, told.values()))}, and another did not", None, None
+            return "", None, None, ()
+        return f"one side {next(filter(None, told.values()))}, and another did not", None, None, unanswered
     if wrong := next(filter(None, told.values()), ""):
-        return f"one side {wrong}", None, None
+        return f"one side {wrong}", None, None, unanswered
     answers = {side: outcome for side, outcome in outcomes.items() if isinstance(outcome, Returned)}
     if wrong := _misfit(instance, statement, answers):
-        return wrong, None, None
+        return (
+            wrong,
+            None,
+            None,
+            tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype")),
+        )
     whole = answers[statement.whole]
     parts = [answers[part].value for part in statement.parts]
     follows = _combined(statement, parts)
@@ -293,8 +306,16 @@ def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outc
     exactly = np.zeros(expected.shape)
     comparison = compare(whole.value, Exact(expected, exactly, exactly), allowed, dtype, whole.dtype)
     if instance.relation.again and comparison.within and not np.array_equal(whole.value, follows, equal_nan=True):
-        return "it is not deterministic: asked again, it returned another number", comparison, follows
-    return comparison.why, comparison, follows
+        why = "it is not deterministic: asked again, it returned another number"
+        return why, comparison, follows, (frozenset({"not_deterministic"}),)
+    if comparison.within:
+        return "", comparison, follows, ()
+    sides = (whole.value, expected), (expected, whole.value)
+    symptoms = (
+        symptoms_of_value(Returned(got, whole.dtype), [(Exact(due, exactly, exactly), allowed)], dtype)
+        for got, due in sides
+    )
+    return comparison.why, comparison, follows, tuple(symptoms)
 
 
 def _unanswered(outcome: Outcome) -> str:
@@ -365,8 +386,11 @@ def _not_overflown(statement: Statement, whole: Returned, follows: Floats, allow
     return np.where(beyond, whole.value, follows)
 
 
-def _known(instance: Instance, statement: Statement, ledger: Ledger) -> Known | None:
-    """The entry about this relation on this case, about the case as a side asks it, or about what the sides ask."""
+def _known(instance: Instance, statement: Statement, ledger: Ledger, symptoms: frozenset[str] | None) -> Known | None:
+    """The entry about this relation on this case, about the case as a side asks it, or about what the sides ask.
+
+    symptoms: in which ways the relation is broken; None where it holds.
+    """
     item = instance.item
     there = item.installed
     about = f"{RELATION}{instance.relation.name}/"
@@ -378,9 +402,16 @@ def _known(instance: Instance, statement: Statement, ledger: Ledger) -> Known | 
     asked = {(item.dtype, item.reduction): None, **asked}
     for name in names:
         for dtype, reduction in asked:
-            entry = ledger.find(name, item.function.name, there.version, dtype, reduction, there.variant)
+            row = (item.function.name, there.version, dtype, reduction, there.variant)
+            entry = ledger.find(name, *row, symptoms=symptoms)
             if entry is not None:
                 return entry
+    for side in statement.sides if symptoms is not None else ():
+        row = (item.function.name, there.version, side.problem.dtype, side.problem.reduction, there.variant)
+        target = item.function.target_as(side.problem.target_kind) or side.problem.target_kind
+        found = functools.partial(traits, side.problem, side.handed, target)
+        if (entry := ledger.cause(found, *row, symptoms=symptoms or ())) is not None:
+            return entry
     return None
 
 

@@ -124,15 +124,15 @@ def measure(
     rule = rule_for(function, installed.version, target, installed.variant)
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
     verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
-    known = ledger.find(case_of(family, length), name, installed.version, family.dtype, "mean", installed.variant)
+    failing = verdict.status in FAILING
+    about = (case_of(family, length), name, installed.version, family.dtype, "mean", installed.variant)
+    known = ledger.find(*about, symptoms=verdict.symptoms if failing else None)
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
-    failing = verdict.status in FAILING
     values = (
         name, installed.version, installed.variant, family.dtype, case_of(family, length), family.given, family.target,
         length, verdict.status,
-        "known" if known and verdict.status == known.status else
-        "unexpected" if failing else "stale" if known else "ok",
+        ("known" if known else "unexpected") if failing else ("stale" if known else "ok"),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
         *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),

@@ -21,7 +21,7 @@ from conformance.sweep.lengths import LENGTHS, case_of
 from conformance.sweep.sweeping import SHIFTS, Job
 from conformance.sweep.tally import BINS, Extreme, Tally
 from conformance.sweep.truth import ACCURACY, Family, region
-from conformance.verdict import FAILING, semantic
+from conformance.verdict import FAILING, semantic, symptom_of_number
 
 Line = dict[str, Any]
 COLUMNS = (
@@ -85,7 +85,8 @@ def _line(job: Job, name: str, tally: Tally, ledger: Ledger) -> Line:
     case = f"{family.id}/{name}"
     there = subject.installed
     reduction = "sum" if subject.one_by_one else "none"
-    known = ledger.find(case, subject.name, there.version, family.dtype, reduction, there.variant)
+    about = (case, subject.name, there.version, family.dtype, reduction, there.variant)
+    known = ledger.find(*about, symptoms=_symptoms(tally))
     if band not in outside(family.given, family.dtype):  # whose inputs the oracle has judged one by one
         certify(subject, int(label), tally)
     counts = {status: sum(n for (said, _), n in tally.said.items() if said == status) for status, _ in tally.said}
@@ -104,11 +105,19 @@ def _line(job: Job, name: str, tally: Tally, ledger: Ledger) -> Line:
     return dict(zip(COLUMNS, values, strict=True))
 
 
+def _symptoms(tally: Tally) -> frozenset[str] | None:
+    """In which way the region is wrong, by its worst input; None where it is not."""
+    if tally.status not in FAILING:
+        return None
+    worst = tally.ratio
+    return frozenset({symptom_of_number(worst.got, worst.want)} if worst else ())
+
+
 def expected(status: str, known: bool) -> str:
-    """What `suite.Assessment.expected` says of a row."""
-    if known:
-        return "known" if status == "disagrees" else ("unexpected" if status in FAILING else "stale")
-    return "unexpected" if status in FAILING else "ok"
+    """What `suite.Assessment.expected` says of a row; `known`, of a failing one: as the ledger says."""
+    if status in FAILING:
+        return "known" if known else "unexpected"
+    return "stale" if known else "ok"
 
 
 def _extreme(found: Extreme | None) -> tuple[Any, ...]:

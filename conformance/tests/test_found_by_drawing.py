@@ -8,11 +8,11 @@ from conformance.bridge import unbridgeable
 from conformance.case import Layout
 from conformance.convention import DEFINITION, Convention
 from conformance.fuzz.drawing import Limits
-from conformance.fuzz.ranges import beyond_range, may_be_beyond_range
 from conformance.fuzz.thinning import thinned
 from conformance.known import Ledger
 from conformance.oracle import Exact, Oracle, evaluate
 from conformance.outcome import Returned
+from conformance.ranges import beyond_range, may_be_beyond_range
 from conformance.tests import miniatures
 from conformance.tests import stated as written
 from conformance.verdict import judge
@@ -135,4 +135,4 @@ def test_it_leaves_out_samples_and_classes_that_do_not_matter():
 
 def test_it_has_limits_that_are_usual():
     assert "beyond_range" not in Limits().kinds
-    assert Ledger().cause(frozenset({"beyond_range"}), "f.g", "1", "float16", "mean") is None
+    assert Ledger().cause(lambda: frozenset({"beyond_range"}), "f.g", "1", "float16", "mean") is None

@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from conformance import known
+from conformance import known, registry
+from conformance.adapter import perform
+from conformance.case import Case
 from conformance.errors import CaseErrors
 from conformance.known import Known, Ledger
+from conformance.oracle import Oracle
+from conformance.outcome import Returned
 from conformance.registry import within
+from conformance.suite import Suite, load_suite, plan
+from conformance.tests.stated import case
+from conformance.traits import traits
 
 HEAD = "# yaml-language-server: $schema=../../conformance/known.schema.json\n"
 ENTRY = "known:\n  - case: categorical/x/y\n    function: lib.Loss\n    reason: it is off\n"
@@ -140,3 +148,111 @@ def test_loading_raises_everything(write):
     with pytest.raises(CaseErrors) as caught:
         known.load(Path("cases"))
     assert {error.path for error in caught.value.errors} == {"cases/known/a.yaml", "cases/known/b.yaml"}
+
+
+# Traits that no small drawn case has
+
+BINARY = {"loss": "binary", "target": "binary"}
+
+
+def large(dtype: str, stated: Case) -> frozenset[str]:
+    problem = stated.problem(dtype, "none")
+    return traits(problem, problem, problem.target_kind)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stated", "trait", "has"),
+    [
+        ("float16", case(np.zeros((1, 2100)), [2049]), "inexact_label", True),
+        ("float16", case(np.zeros((1, 2100)), [2048]), "inexact_label", False),
+        ("bfloat16", case(np.zeros((1, 300)), [257]), "inexact_label", True),
+        ("float32", case(np.zeros((1, 2100)), [2049]), "inexact_label", False),
+        ("bfloat16", case(np.zeros((257, 2)), [0] * 257), "many_samples", True),
+        ("bfloat16", case(np.zeros((256, 2)), [0] * 256), "many_samples", False),
+        ("float16", case(np.zeros((257, 2)), [0] * 257), "many_samples", False),
+        ("bfloat16", case(np.zeros((1, 257)), [0]), "many_classes", True),
+        ("bfloat16", case(np.zeros((1, 256)), [0]), "many_classes", False),
+        ("float16", case(np.zeros((65505, 2)), [0] * 65505), "samples_beyond_range", True),
+        ("float16", case(np.zeros((65504, 2)), [0] * 65504), "samples_beyond_range", False),
+        ("float32", case([[0.5, 0.5]], [-100]), "label_minus_hundred", True),
+        ("float32", case([[0.5, 0.5]], [-100], options={"ignore_index": -100}), "label_minus_hundred", False),
+        ("float32", case([17.0], [1], **BINARY), "saturated_logit", True),
+        ("float32", case([15.0], [1], **BINARY), "saturated_logit", False),
+        ("float16", case([8.0], [1], **BINARY), "saturated_logit", True),
+        ("float32", case([1e-5], [1], given="probabilities", **BINARY), "near_certain_prediction", True),
+        ("float32", case([1e-2], [1], given="probabilities", **BINARY), "near_certain_prediction", False),
+        ("float32", case([[0.5], [0.1]], [1, 0], **BINARY), "column_beside_flat", True),
+        ("float32", case([0.5, 0.1], [1, 0], **BINARY), "column_beside_flat", False),
+    ],
+)  # fmt: skip
+def test_a_trait_begins_where_it_says(dtype, stated, trait, has):
+    assert (trait in large(dtype, stated)) is has
+
+
+# Cases of a user's, which the shipped ledger knows by traits
+
+USERS = """\
+# yaml-language-server: $schema=https://example.org/case.schema.json
+about: What a user wrote.
+source: here
+loss: {loss}
+given: logits
+target: {target}
+dtypes: [float32]
+cases:
+  mine:
+    why: It was seen in a training.
+    predictions: {predictions}
+    labels: {labels}
+"""
+MASKED = {
+    "loss": "categorical", "target": "distribution", "predictions": "[[0.5, 2.0, -.inf]]", "labels": "[[0.0, 1.0, 0.0]]"
+}  # fmt: skip
+INFINITE = {"loss": "binary", "target": "binary", "predictions": "[.inf]", "labels": "[1.0]"}
+
+
+def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perform):
+    folder = tmp_path / "mine"
+    folder.mkdir(exist_ok=True)
+    (folder / "x.yaml").write_text(USERS.format(**of))
+    cases, ledger = load_suite(folder)
+    here = [found for found in registry.installed()[0] if found.framework.name == function.partition(".")[0]]
+    items = plan(cases, here, lambda which, name: which.name == function and "gradient" not in name)
+    if not items:
+        pytest.skip(f"{function} is not installed")
+    return Suite(Oracle(), ledger, performer=performer).assess(items[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "of", "see"),
+    [
+        ("torch.BCEWithLogitsLoss", INFINITE, "pytorch/issues/49844"),
+        ("keras.BinaryCrossentropy", INFINITE, "https://"),
+        ("torch.CrossEntropyLoss", MASKED, "optax/issues/896"),
+        ("keras.CategoricalCrossentropy", MASKED, "optax/issues/896"),
+    ],
+)
+def test_a_case_of_a_users_that_shows_a_shipped_bug_is_known_with_reason_and_link(tmp_path, function, of, see):
+    assessment = assessed(tmp_path, function, of)
+    assert assessment.expected == "known"
+    assert see in assessment.row["known"]
+
+
+@pytest.mark.parametrize("value", [5.0, float("inf"), -1.0])
+def test_the_same_function_that_returns_something_else_than_the_ledger_says_is_unexpected(tmp_path, value):
+    def performer(framework, call, what):
+        return Returned(np.array(value), "float32")
+
+    assert assessed(tmp_path, "torch.BCEWithLogitsLoss", INFINITE, performer).expected == "unexpected"
+
+
+def test_near_misses_of_what_the_ledger_knows_are_not_known(tmp_path):
+    def nan(framework, call, what):
+        return Returned(np.array(np.nan), "float32")
+
+    finite = {**INFINITE, "predictions": "[3.0]"}
+    assert assessed(tmp_path, "torch.BCEWithLogitsLoss", finite).expected == "ok"
+    assert assessed(tmp_path, "torch.BCEWithLogitsLoss", finite, nan).expected == "unexpected"
+    index = {**MASKED, "target": "index", "labels": "[1]"}
+    assert assessed(tmp_path, "torch.CrossEntropyLoss", index).expected == "ok"
+    assert assessed(tmp_path, "torch.CrossEntropyLoss", index, nan).expected == "unexpected"

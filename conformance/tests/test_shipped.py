@@ -51,6 +51,10 @@ def test_it_ships_a_ledger_in_which_every_entry_names_a_case_and_a_function() ->
     load_suite()
 
 
+def test_it_ships_a_ledger_that_says_in_which_way_each_row_is_wrong() -> None:
+    assert [str(entry) for entry in ENTRIES if not entry.symptoms] == []
+
+
 @pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
 def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known.Known) -> None:
     name = entry.function.partition(".")[0]

@@ -24,7 +24,17 @@ from conformance.registry import conventions, installed
 from conformance.suite import COLUMNS, Assessment, Suite, id_of, plan
 from conformance.tests import miniatures
 from conformance.tests.stated import case
-from conformance.verdict import FAILING, STATUSES, Verdict, compare, computed, has_effect, judge, semantic
+from conformance.verdict import (
+    FAILING,
+    STATUSES,
+    Verdict,
+    compare,
+    computed,
+    has_effect,
+    judge,
+    semantic,
+    symptom_of_number,
+)
 
 FUNCTION = miniatures.Categorical.function()
 PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
@@ -713,3 +723,121 @@ def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
 
     assert Suite(Oracle(), Ledger([entry]), performer=wrong).assess(item).expected == "known"
     assert Suite(Oracle(), Ledger(), performer=wrong).assess(item).expected == "unexpected"
+
+
+# In which way it is wrong
+
+LOSSES = exactly(PLAIN, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("got", "symptoms"),
+    [
+        ([np.nan, LOSSES[1]], {"nan"}),
+        ([np.inf, LOSSES[1]], {"inf"}),
+        ([-np.inf, np.nan], {"minus_inf", "nan"}),
+        ([0.0, 5.0], {"zero", "too_large"}),
+        ([-5.0, 5.0], {"too_small", "too_large"}),
+        ([LOSSES[0] * (1 + 1e-6), LOSSES[1]], {"imprecise"}),
+        ([1.0], {"wrong_shape"}),
+    ],
+)
+def test_it_says_in_which_way_a_value_is_wrong(got, symptoms):
+    verdict = judged(PLAIN, returned(got), reduction="none")
+    assert (verdict.status, verdict.symptoms) == ("disagrees", symptoms)
+
+
+def test_it_says_in_which_way_what_is_no_right_value_is_wrong():
+    def symptoms(outcome, stated=PLAIN):
+        return judged(stated, outcome).symptoms
+
+    mean = float(np.mean(LOSSES))
+    assert symptoms(Raised("ValueError", "no")) == {"raised ValueError"}
+    assert symptoms(Crashed("was killed by SIGSEGV")) == {"crashed"}
+    assert symptoms(TimedOut(1.0)) == {"timed_out"}
+    assert symptoms(Returned(np.array(mean), "float32")) == {"wrong_dtype"}
+    assert symptoms(Returned(np.array(mean), "float64", mutated=("input",))) == {"mutated_argument"}
+    invalid = case([[0.5, -1.5]], [2], expect=MustRaise("label_out_of_range"))
+    assert symptoms(returned(0.0), invalid) == {"accepted_invalid"}
+    assert symptoms(returned(mean)) == frozenset()
+
+
+def test_a_number_where_nan_or_infinity_is_due_is_wrong_in_its_own_way():
+    assert symptom_of_number(1.0, np.nan) == "not_nan"
+    assert symptom_of_number(15.94, np.inf) == "too_small"
+    assert symptom_of_number(0.0, -1.0) == "zero"
+
+
+def test_what_a_function_documents_is_not_among_what_is_wrong():
+    stated = case([[0.0, 1.0], [0.25, 0.75]], [0, 1], given="probabilities", reductions=("none",))
+    clipped = -np.log(1e-7)
+    documented = Convention(clip=1e-7)
+    verdict = judged(stated, returned([clipped, np.nan]), documented, reduction="none")
+    assert (verdict.status, verdict.symptoms) == ("disagrees", {"nan"})
+
+
+# What the ledger knows by traits
+
+
+def wrong_by(value: Any, ledger: Ledger, stated: Case = SMOOTHED, reduction: str = "mean") -> Assessment:
+    (item,) = (
+        item
+        for item in plan([stated], [miniatures.installed(miniatures.Categorical)])
+        if item.reduction == reduction and item.dtype == "float64"
+    )
+
+    def performer(framework, call, what):
+        return value if not isinstance(value, float) else Returned(np.array(value), "float64")
+
+    return Suite(Oracle(), ledger, performer=performer).assess(item)
+
+
+OTHERS = Ledger(
+    (),
+    [
+        Known(
+            "somebody/elses/case", "miniature.Categorical", when=("label_smoothing",), symptoms=("nan",),
+            reason="It is nan.", see="https://example.org/1", path="known/m.yaml", line=3,
+        )
+    ],
+)  # fmt: skip
+
+
+def test_it_knows_a_case_of_somebody_elses_by_traits_and_symptom():
+    assessment = wrong_by(float("nan"), OTHERS)
+    assert (assessment.expected, assessment.row["known"]) == ("known", "It is nan. (https://example.org/1)")
+    assert "  ledger     known/m.yaml:3: It is nan. (https://example.org/1)" in str(assessment)
+
+
+@pytest.mark.parametrize(
+    "outcome", [5.0, float("inf"), 0.0, Raised("ValueError", "no"), Crashed("was killed")], ids=str
+)
+def test_another_symptom_of_the_same_function_is_unexpected(outcome):
+    assert wrong_by(outcome, OTHERS).expected == "unexpected"
+    shipped = Ledger([dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id)])
+    assert wrong_by(outcome, shipped).expected == "unexpected"
+    assert wrong_by(outcome, shipped).row["known"] == ""
+
+
+def test_the_same_symptom_without_the_traits_is_unexpected():
+    plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
+    assert wrong_by(float("nan"), OTHERS, plain).expected == "unexpected"
+
+
+def test_a_case_of_somebody_elses_with_the_traits_and_the_right_answer_agrees():
+    assessment = assessed(miniatures.Categorical, SMOOTHED, ledger=OTHERS)
+    assert (assessment.verdict.status, assessment.expected) == ("agrees", "ok")
+
+
+def test_the_ids_of_other_cases_match_none():
+    """A case of a user's may be called as a shipped one is, and be about something else."""
+    other = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=())
+    assert wrong_by(float("nan"), Ledger((), [other])).expected == "unexpected"
+    assert assessed(miniatures.Categorical, SMOOTHED, ledger=Ledger((), [other])).expected == "ok"
+
+
+def test_an_entry_of_the_folder_comes_before_those_of_others():
+    own = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=(), reason="Mine.")
+    ledger = Ledger([own], OTHERS.others)
+    assert wrong_by(float("nan"), ledger).row["known"].startswith("Mine.")
+    assert wrong_by(5.0, ledger).expected == "unexpected"
