@@ -406,6 +406,7 @@ class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.rows: list[Row] = []
+        self.unsupported: list[Row] | None = None
         self.planned = 0
         self.started = time.time()
         self.written: dict[str, Any] = {}
@@ -520,6 +521,8 @@ class Recorder:
     def _plan(self, count: int) -> None:
         """Note how many rows there are to be, once that is known, and write it down."""
         self.planned = max(self.planned, count)
+        if self.planned and self.unsupported is None:
+            self.unsupported = self._unsupported()
         if not self.planned or self.journal is None or self.plan is not None:
             return
         from conformance import registry, running
@@ -528,8 +531,21 @@ class Recorder:
         here, missing = registry.installed()
         names = [framework.name for framework in missing]
         timeout = self.config.getoption("call_timeout")
-        self.plan = running.planned(cases, self.planned, self.started, names, self._selected(), ledger, here, timeout)
+        rows = self.planned + len(self.unsupported or ())
+        self.plan = running.planned(cases, rows, self.started, names, self._selected(), ledger, here, timeout)
         self.journal.plan(self.plan)
+        for row in self.unsupported or ():
+            self.journal.append(row)
+
+    def _unsupported(self) -> list[Row]:
+        """The rows of what no function can take, among what is selected; none where tests are named one by one."""
+        from conformance.unasked import unasked_rows
+
+        if any(map(_is_ours, self.config.args)):
+            return []
+        wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
+        chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
+        return unasked_rows(_cases_of(self.config), (), _here(), chosen)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := getattr(report, ROW, None)) is not None:
@@ -568,7 +584,8 @@ class Recorder:
     def _write(self, journal: Journal, plan: Plan, stopped: str) -> dict[str, Any]:
         from conformance import report, running
 
-        return running.write(journal.folder, report.frame(self.rows), plan, time.time() - self.started, stopped)
+        rows = [*self.rows, *(self.unsupported or ())]
+        return running.write(journal.folder, report.frame(rows), plan, time.time() - self.started, stopped)
 
     def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""
@@ -599,9 +616,10 @@ class Recorder:
             for fault in self.faults[:FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
-        if not self.rows:
+        if not self.rows and not self.unsupported:
             return
         from conformance import running
+        from conformance.unasked import unasked, unasked_lines
 
         terminalreporter.section("cross-entropy conformance")
         everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
@@ -610,6 +628,8 @@ class Recorder:
         else:
             largest = running.largest_ratios(self.rows)
             coverage = running.covered(_cases_of(self.config)) if everything else ""
+        for line in unasked_lines(unasked([*self.rows, *(self.unsupported or ())])):
+            terminalreporter.line(loggable(line))
         for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
             terminalreporter.line(loggable(line))
         for line in self._other_packages():

@@ -236,7 +236,7 @@ def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[l
     for key, row in recorded.rows.items():
         item = there.get(key)
         if item is None:
-            others += row["case"] != "" and row["function"] != ""
+            others += row["case"] != "" and row["function"] != "" and row["status"] != "unsupported"
             continue
         why = _changed(row, item, changed)
         if why:
@@ -267,7 +267,7 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
 
     found = {"conformance": json.dumps(report.host(), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
-        entries = [replace(entry, path="", line=0) for entry in ledger.entries]
+        entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
         found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
     for one in installed:
         found[f"variant of {one.worker}"] = one.variant

@@ -35,7 +35,7 @@ from conformance.adapter import (
 )
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
-from conformance.convention import Convention
+from conformance.convention import DEFINITION, Convention
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
@@ -44,7 +44,7 @@ from conformance.known import read as read_known
 from conformance.loading import cases_option, is_folder, load, real, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
-from conformance.outcome import NonNumeric, Outcome, Raised, Returned
+from conformance.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.traits import traits
@@ -294,6 +294,13 @@ class Suite:
         return known or self.ledger.cause(lambda: asked.traits, *row, verdict.symptoms)
 
 
+def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
+    """What is said of an item that its function cannot take: nothing but the exact answer, and why."""
+    problem = problem_of(item.case, item.dtype, item.reduction)
+    verdict = judge(problem, problem, item.case.expect, item.function, DEFINITION, Unsupported(why), exact)
+    return Assessment(Asked(item, problem, problem, ""), verdict, None)
+
+
 def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
     if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
@@ -363,7 +370,9 @@ class Assessment:
 
     @property
     def call(self) -> str:
-        """The reproducer."""
+        """The reproducer; "" where no call can be made."""
+        if isinstance(self.verdict.outcome, Unsupported):
+            return ""
         return reproducer(self.item.framework, self.item.function, self.asked.handed, self.asked.call)
 
     @functools.cached_property
@@ -510,4 +519,5 @@ __all__ = [
     "rule_of",
     "strays",
     "unsupported",
+    "unsupported_assessment",
 ]

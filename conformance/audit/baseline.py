@@ -125,6 +125,7 @@ def check(
     twice, or the two have no case in common.
     """
     asked = Asked() if asked is None else asked
+    baseline, results = (rows[rows["status"] != "unsupported"] for rows in (baseline, results))
     for rows, which in ((baseline, name), (results, "the run")):
         check_unique(rows, ROW, which)
     mentions: list[str] = []

@@ -85,6 +85,7 @@ def changes(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES
     Raises AuditError where the reports share no case or no function, where a question is there twice, or
     where environments do not match.
     """
+    old, new = (rows[rows["status"] != "unsupported"] for rows in (old, new))
     _check_comparable(old, new, names)
     return compare(*placed(old, new, names))
 

@@ -11,13 +11,14 @@ import pandas as pd
 from rich.markup import escape
 
 from conformance import report, running
-from conformance.cli.shared import err, progress, selected
+from conformance.cli.shared import err, progress, selected, wanted
 from conformance.cli.staging import Corpus, Stage
 from conformance.errors import UserError
 from conformance.interruption import interruption, keep_handlers, let_end
 from conformance.report import Journal, Plan
 from conformance.running import NotAsked
 from conformance.suite import Item, Row
+from conformance.unasked import unasked_rows
 
 FAILED = "the suite itself failed"
 
@@ -71,15 +72,17 @@ class Execution:
         self.items = selected(corpus.cases, stage.there, keyword)
         for left_out in stage.missing:
             err.print(f"left out, not installed: {left_out}")
-        count = len(self.items) + len(stage.failed)
+        unsupported = unasked_rows(corpus.cases, self.items, stage.there, wanted(keyword))
+        made = [*stage.failed, *unsupported]
+        count = len(self.items) + len(made)
         plan = running.planned(
             corpus.cases, count, started, stage.missing, f"-k {keyword}" if keyword else "",
             corpus.ledger, stage.there, timeout,
         )  # fmt: skip
         taken = self._taken_over(plan)
         self.plan = plan
-        self.rows = [*stage.failed, *taken]
-        for row in stage.failed:
+        self.rows = [*made, *taken]
+        for row in made:
             self.journal.append(row)
         there = set(map(report.key_of, taken))
         asked = [item for item in self.items if _key(item) not in there]

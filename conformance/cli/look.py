@@ -28,6 +28,7 @@ from conformance.loading import shipped
 from conformance.oracle import Oracle
 from conformance.relations import check_names
 from conformance.suite import Item, Suite, load_suite, plan
+from conformance.unasked import unasked, unasked_lines, unasked_rows
 from conformance.verdict import want_of
 
 listing = typer.Typer(help="List cases, or functions and what they support.", no_args_is_help=True)
@@ -88,15 +89,19 @@ def show(
     asker = Suite(Oracle(), ledger)
     asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
     items = plan([wanted], here)
+    unsupported = [row for row in unasked_rows([wanted], items, here) if dtype in ("", row["dtype"])]
     if as_json:
         answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
         numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
                    for number in digits.published(wanted)]  # fmt: skip
-        out.facts("show", {**_case_facts(wanted), "answers": answers, "published": numbers})
+        facts = {**_case_facts(wanted), "answers": answers, "published": numbers, "unsupported": unsupported}
+        out.facts("show", facts)
         return
     _printcase_named(wanted)
     for chosen, reduced in asked:
         _print_answers(wanted, chosen, reduced, items, asker)
+    for line in unasked_lines(unasked([*({"case": item.case.id, "status": ""} for item in items[:1]), *unsupported])):
+        out.print(Text(line), soft_wrap=True)
     for number in digits.published(wanted):
         verdict = "holds" if number.holds else f"does not hold: {number.exact}"
         out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)

@@ -37,6 +37,7 @@ from conformance.marking import FOLDER
 from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
 from conformance.suite import Row, id_of, load_suite
+from conformance.unasked import unasked, unasked_lines
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
@@ -218,6 +219,7 @@ def _facts(
         **counted,
         "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
         "not_asked": list(map(str, not_asked)),
+        "unsupported": [row for row in rows if row["status"] == "unsupported"],
         "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
     }
 
@@ -251,6 +253,8 @@ def _finish(rows: list[Row], results: pd.DataFrame, record: dict[str, Any], writ
             out.print(f"    {escape(call)}", soft_wrap=True)
     if len(surprising) > SURPRISES:
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
+    for line in unasked_lines(unasked(rows)):
+        out.print(Text(line), soft_wrap=True)
     if rows:
         out.print(report.status_table(results))
         said = (record[name] for name in ("largest", "finished", "planned", "coverage"))

@@ -17,12 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 
 from conformance import registry
+from conformance.adapter import Function
 from conformance.case import Case
 from conformance.interruption import INTERRUPTED as INTERRUPTED
 from conformance.printing import printable
 from conformance.registry import Installed
 from conformance.selection import SelectionError, compiled, substring_of
 from conformance.suite import Item, plan
+from conformance.unasked import unasked, unasked_lines, unasked_rows
 
 
 class Terminal(Console):
@@ -118,12 +120,21 @@ def installed_among(names: list[str]) -> tuple[list[Installed], list[str]]:
 
 
 def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
-    chosen = compiled(keyword) if keyword else None
-    items = plan(cases, here, None if chosen is None else lambda _, name: chosen(substring_of(name)))
+    items = plan(cases, here, wanted(keyword))
     if not items:
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
-        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is")
+        found = unasked(unasked_rows(cases, [], here, wanted(keyword)))
+        why = "".join(f"\n{line}" for line in unasked_lines(found))
+        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is{why}")
     return items
+
+
+def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
+    """Which items -k asks for; None where all are."""
+    if not keyword:
+        return None
+    chosen = compiled(keyword)
+    return lambda _, name: chosen(substring_of(name))
 
 
 def case_named(cases: list[Case], wanted: str) -> Case:

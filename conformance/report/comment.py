@@ -14,6 +14,7 @@ from conformance.report.frames import counts, labelled
 from conformance.report.markdown import LIMIT, code, table
 from conformance.report.run import RunInfo
 from conformance.report.sarif import Failure
+from conformance.unasked import unasked
 from conformance.verdict import STATUSES
 
 ROWS, FUNCTIONS = 30, 60
@@ -33,13 +34,17 @@ def comment(
     failures: what makes the run fail.  said: sentences about the baseline, where there is one.
     """
     found = list(failures)
-    cases = results.loc[results["case"] != "", "case"].nunique()
+    answered = results[results["status"] != "unsupported"]
+    cases = answered.loc[answered["case"] != "", "case"].nunique()
     head = f"{len(found)} {'answers fail' if len(found) != 1 else 'answer fails'}" if found else "nothing fails"
     versions = ", ".join(code(f"{framework} {version}") for framework, version in sorted(run.versions.items()))
     pieces = [f"{marker(name)}\n### Cross-entropy conformance: {head}\n"]
-    pieces.append(f"{len(results)} answers to {cases} cases{f', by {versions}' if versions else ''}.\n")
+    pieces.append(f"{len(answered)} answers to {cases} cases{f', by {versions}' if versions else ''}.\n")
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
+    if nobody := unasked(_records(results)):
+        told = ", ".join(code(one.case) for one in nobody[:ROWS]) + (" ..." if len(nobody) > ROWS else "")
+        pieces.append(f"No function that is asked can take {told}; the summary says why.\n")
     folded = [_folded(f"What fails: {len(found)}", _failures(found), opened=True)] if found else []
     if said:
         folded.append(_folded("Against the baseline", "".join(f"* {code(line, 400)}\n" for line in said[:ROWS])))
@@ -48,6 +53,11 @@ def comment(
         if len("\n".join([*pieces, piece]).encode()) < LIMIT:
             pieces.append(piece)
     return "\n".join(pieces)
+
+
+def _records(results: pd.DataFrame) -> list[dict[str, str]]:
+    columns = ["case", "dtype", "reduction", "function", "status", "explanation"]
+    return [{str(name): str(value) for name, value in row.items()} for row in results[columns].to_dict("records")]
 
 
 def _failures(found: Sequence[Failure]) -> str:

@@ -17,6 +17,7 @@ from conformance.printing import printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios
 from conformance.report.run import RunInfo
+from conformance.unasked import unasked
 from conformance.verdict import STATUSES
 
 LIMIT = 60_000
@@ -81,6 +82,7 @@ def summary(
         _functions(results),
         _surprises(results),
         _known(results),
+        _unsupported(results),
         _divergences(results),
         _conversions(results),
         _published(list(published)),
@@ -111,7 +113,7 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)
     surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())
     known = int(results["expected"].eq("known").sum())
-    asked = results[results["case"] != ""]
+    asked = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     lines.append(
         f"{asked['function'].nunique()} functions on {problems} problems ({asked['case'].nunique()} cases): "
@@ -187,6 +189,18 @@ def _known(results: pd.DataFrame) -> str:
     ]
     header = ["function", "rows", "reason", "for example", "status"]
     return f"## Known\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
+
+
+def _unsupported(results: pd.DataFrame) -> str:
+    columns = ["case", "dtype", "reduction", "function", "status", "explanation"]
+    found = unasked({str(name): value for name, value in row.items()} for row in results[columns].to_dict("records"))
+    if not found:
+        return ""
+    rows = [
+        [code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in itertools.islice(found, ROWS)
+    ]
+    intro = "No function that is asked can take these; nothing is known about them but the exact answer.\n"
+    return f"## Asked of nobody\n\n{intro}\n{table(['case', 'as', 'why'], rows)}{_more(len(found), len(rows))}"
 
 
 def _divergences(results: pd.DataFrame) -> str:

@@ -1,0 +1,119 @@
+"""What no function can take: told with the reason of each, in every form that a run is told in."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conformance import audit, report
+from conformance.known import Ledger
+from conformance.oracle import Oracle
+from conformance.report.run import RunInfo
+from conformance.suite import Suite, plan
+from conformance.tests import miniatures
+from conformance.tests.stated import case
+from conformance.unasked import unasked, unasked_lines, unasked_rows
+
+PLAIN = case([[0.5, -1.0]], [0], id="a/b/plain", dtypes=("float32", "float64"), reductions=("none", "mean"))
+BINARY = case([0.5], [1], id="a/b/binary", loss="binary", target="binary", dtypes=("float32", "float64"))
+HERE = [miniatures.installed(miniatures.Categorical)]
+
+
+def narrow():
+    """The categorical miniature, which takes float32 only."""
+    framework = HERE[0].framework
+    functions = tuple(replace(function, dtypes=frozenset({"float32"})) for function in framework.functions)
+    return replace(HERE[0], framework=replace(framework, functions=functions))
+
+
+def rows_of(cases, here=HERE, wanted=None):
+    return unasked_rows(cases, plan(cases, here, wanted), here, wanted)
+
+
+def test_a_case_that_no_function_takes_has_a_row_for_each_with_its_reason_and_the_exact_answer():
+    (row,) = rows_of([PLAIN, BINARY])
+    assert (row["case"], row["function"], row["status"], row["expected"]) == (
+        "a/b/binary", "miniature.Categorical", "unsupported", "ok",
+    )  # fmt: skip
+    assert row["explanation"] == "it is no binary loss"
+    assert float(row["want"]) == pytest.approx(np.log1p(np.exp(-0.5)), rel=1e-15)
+    assert (row["got"], row["call"], row["known"]) == ("", "", "")
+
+
+def test_a_case_that_somebody_takes_has_none():
+    assert rows_of([PLAIN]) == []
+    both = [*HERE, miniatures.installed(miniatures.Binary)]
+    assert rows_of([PLAIN, BINARY], both) == []
+
+
+def test_every_function_says_why():
+    stated = case([[0.5, -1.0]], [0], dtypes=("bfloat16",))
+    told = rows_of([stated], [narrow(), miniatures.installed(miniatures.Binary)])
+    assert {row["function"]: row["explanation"] for row in told} == {
+        "miniature.Categorical": "it has no bfloat16",
+        "miniature.Binary": "it is no categorical loss",
+    }
+
+
+def test_a_dtype_that_nobody_takes_is_said_once_where_another_is_taken():
+    stated = case([[0.5, -1.0]], [0], dtypes=("float32", "bfloat16"), reductions=("none", "sum", "mean"))
+    told = rows_of([stated], [narrow()])
+    assert [(row["dtype"], row["reduction"]) for row in told] == [("bfloat16", "none")]
+    asked = {"case": stated.id, "status": "agrees"}
+    assert unasked([asked, *told])[0].headline == "no function that is asked can take a/b/c as bfloat16, none"
+
+
+def test_only_what_is_selected_is_said():
+    both = [*HERE, miniatures.installed(miniatures.Binary)]
+    assert rows_of([PLAIN, BINARY], both, lambda function, name: "plain" in name) == []
+    told = rows_of([PLAIN, BINARY], both, lambda function, name: "Categorical" in name)
+    assert [(row["case"], row["function"]) for row in told] == [("a/b/binary", "miniature.Categorical")]
+    assert rows_of([PLAIN, BINARY], HERE, lambda function, name: "Nobody" in name) == []
+
+
+def frame_of(cases, here=HERE) -> pd.DataFrame:
+    suite_rows = [Suite(Oracle(), Ledger()).assess(item).row for item in plan(cases, here)]
+    return report.frame([*suite_rows, *rows_of(cases, here)])
+
+
+def test_the_report_says_it(tmp_path):
+    results = frame_of([PLAIN, BINARY])
+    record = report.write(tmp_path, results, RunInfo(planned=len(results)))
+    assert record["complete"]
+    assert record["status"]["unsupported"] == 1
+    summary = (tmp_path / "summary.md").read_text()
+    assert "## Asked of nobody" in summary
+    assert "| `a/b/binary` | all | it is no binary loss: miniature.Categorical |" in summary
+    with (tmp_path / "results.csv").open() as file:
+        told = [row for row in csv.DictReader(file) if row["status"] == "unsupported"]
+    assert [row["explanation"] for row in told] == ["it is no binary loss"]
+    comment = report.comment(results, RunInfo(planned=len(results)), [])
+    assert "nothing fails" in comment
+    assert "No function that is asked can take `a/b/binary`" in comment
+
+
+def test_it_changes_nothing_in_comparisons():
+    old, new = frame_of([PLAIN, BINARY]), frame_of([PLAIN])
+    for before, after in ((old, new), (new, old), (old, old)):
+        check = audit.check(before, after)
+        assert check.ok
+        assert not any("gone" in line or "new" in line for line in check.mentions)
+        assert set(audit.changes(before, after)["severity"]) == {"unchanged"}
+
+
+def test_support_that_is_lost_is_still_vanished():
+    takes = frame_of([PLAIN, BINARY], [*HERE, miniatures.installed(miniatures.Binary)])
+    check = audit.check(takes, frame_of([PLAIN, BINARY]))
+    assert not check.ok
+    assert set(check.failures["reason"]) == {"vanished"}
+
+
+def test_a_terminal_shows_a_few():
+    cases = [case([0.5], [1], id=f"a/b/c{n}", loss="binary", target="binary") for n in range(7)]
+    lines = unasked_lines(unasked(rows_of(cases)))
+    assert lines[:2] == ["no function that is asked can take a/b/c0", "    it is no binary loss: miniature.Categorical"]
+    assert lines[-1] == "and 2 more; 7 cases have rows with status unsupported in the report"
+    assert json.dumps(rows_of(cases))
