@@ -43,13 +43,9 @@ OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
 
 Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
-EFFECTS: dict[Effect, str] = {
-    "renormalised": "a softmax divides the row by its sum, which is not 1",
-    "rounded_away": "rounding the converted predictions destroys digits that the answer needs",
-    "rounded": "each converted prediction is rounded once, and the answer stays within its budget",
-    "refused": "the converted predictions are of a kind that the function documents to refuse",
-}
-"""What a conversion of predictions may change."""
+"""What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
+`rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
+answer stays within its budget.  `refused`: what is handed over is of a kind that the function documents to refuse."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,8 +76,8 @@ class Verdict:
     want: the definition's answer; want_by_convention: that of the smallest part of the documented
     convention that explains the outcome, where one was needed.  comparison: against the answer that the
     status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
-    the predictions changed, `EFFECTS` joined by `; `, where that is a cause; "" where it is none.  conversion_text:
-    the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf, minus_inf, zero, imprecise,
+    the predictions changed, each `Effect`, joined by `; `, where that is a cause; "" where it is none.
+    conversion_text: the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf, minus_inf, zero, imprecise,
     too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number, mutated_argument, crashed,
     timed_out, or `raised` and the name of the exception; empty where the status is not a failing one.
     """
@@ -269,7 +265,6 @@ class Change:
     """What a conversion of predictions changes about an answer.
 
     before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
-    allowed: the error within which they are taken for the same.
     """
 
     effects: tuple[Effect, ...]
@@ -466,7 +461,7 @@ class _Bench:
             return None
         allowed = self.allowed(part)
         found = change_of(self.asked, self.handed, part, self.exact, allowed)
-        if part != DEFINITION and isinstance(found.before, Exact):
+        if set(part.choices()) - {"empty_mean"} and isinstance(found.before, Exact):
             without = compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype)
             return None if without.within else found
         return found
