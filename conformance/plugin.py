@@ -14,6 +14,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -599,6 +600,7 @@ class Recorder:
             frozenset(row["framework"] for row in self.rows),
             lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
             finished,
+            {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
         )
         try:
             check = audit.check(baseline, report.frame(self.rows), asked, self.config.getoption("baseline"))

@@ -7,7 +7,7 @@ Reports --joined--> one report.
 
 from conformance.audit.accepting import Proposal, accept, proposal
 from conformance.audit.baseline import Asked, Check, against, check
-from conformance.audit.changes import CAUSES, KINDS, LEVELS, SEVERITIES, changes, documented, fails
+from conformance.audit.changes import CAUSES, KINDS, LEVELS, SEVERITIES, changes, documented, everything, fails
 from conformance.audit.comparing import (
     Difference,
     Side,
@@ -47,6 +47,7 @@ __all__ = [
     "check",
     "difference",
     "documented",
+    "everything",
     "fails",
     "groups",
     "headline",

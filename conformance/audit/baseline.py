@@ -13,7 +13,7 @@ because beyond that it disagrees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pandas as pd
 from packaging.version import InvalidVersion, Version
 
 from conformance.audit.alignment import IDENTITY, check_unique, counted, listed, records
-from conformance.audit.changes import RIGHT, compare
+from conformance.audit.changes import RIGHT, Flags, compare, everything, has_case
 from conformance.audit.comparing import groups, opened
 from conformance.audit.refusal import AuditError
 from conformance.audit.shown import group_lines
@@ -51,12 +51,14 @@ class Asked:
 
     frameworks: names of those that were chosen and are there; None stands for all that the baseline has.
     selects: whether an item is asked for, by its framework and its id as `suite.Item.id` has it (what
-    -k and -m say; node ids).  finished: False for a run that ended early, whose missing rows are not lost.
+    -k and -m say; node ids).  finished: False for a run that ended early, whose missing rows are not lost.  suite:
+    case, dtype and reduction of all that there is to ask; None: every case that a function was asked or could not take.
     """
 
     frameworks: frozenset[str] | None = None
     selects: Callable[[str, str], bool] = _everything
     finished: bool = True
+    suite: Collection[tuple[str, str, str]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,16 +117,18 @@ def check(
     A row fails, the first that holds:
 
         new disagreement              it fails now and did not, or fails worse than it did, or is new and fails.
-        vanished                      it was asked for, and is not there: a case, a function or its support.
+        vanished                      it was asked for, and is not there: a function or its support.
         status or convention changed  and it did not get better.
         drifted past its ratchet      it is right, and its error grew by too much: see the module.
 
-    What the ledger knows never fails.  Frameworks are aligned by name: a baseline of one environment
+    What the ledger knows never fails.  What is no longer asked, because the suite has no such case, dtype or reduction,
+    is mentioned.  Frameworks are aligned by name: a baseline of one environment
     holds for every environment, and of several the nearest counts, that is the same environment, or else
     the same version, Python and numpy, or else the newest.  Raises AuditError where a question is asked
     twice, or the two have no case in common.
     """
     asked = Asked() if asked is None else asked
+    there = _in_suite(asked, results)
     baseline, results = (rows[rows["status"] != "unsupported"] for rows in (baseline, results))
     for rows, which in ((baseline, name), (results, "the run")):
         check_unique(rows, ROW, which)
@@ -132,6 +136,7 @@ def check(
     wanted = _asked_for(baseline, asked, mentions)
     if len(wanted) and len(results) and not set(wanted["case"]) & set(results["case"]):
         raise AuditError(name, "it has no case in common with this run", "name a baseline of the same suite")
+    wanted = _still_asked(wanted, there(wanted), results, mentions)
     old, new = _placed(wanted, results, mentions)
     table = compare(old, new)
     reason = _reasons(table, asked.finished)
@@ -140,6 +145,34 @@ def check(
     failures = failures.loc[order].reset_index(drop=True)
     mentions = [*_mentions(table[reason == ""], asked.finished), *_risen(wanted, results), *mentions]
     return Check(failures, tuple(mentions))
+
+
+def _in_suite(asked: Asked, results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
+    """Which rows of a baseline the suite of the run still has."""
+    if asked.suite is None:
+        return has_case(results) if asked.finished and len(results) else everything
+    suite = frozenset(asked.suite)
+
+    def there(rows: pd.DataFrame) -> Flags:
+        lines = rows[["case", "dtype", "reduction"]].itertuples(index=False, name=None)
+        return np.array([line in suite for line in lines], dtype=bool)
+
+    return there
+
+
+def _still_asked(baseline: pd.DataFrame, there: Flags, results: pd.DataFrame, mentions: list[str]) -> pd.DataFrame:
+    """The rows of a baseline that are still asked; the others are mentioned, as what they are."""
+    lost = baseline[~there]
+    gone = ~lost["case"].isin(set(results["case"]) | set(baseline.loc[there, "case"]))
+    for rows, why in (
+        (lost[gone], "the suite no longer has their cases"),
+        (lost[~gone], "their cases no longer have that dtype or reduction"),
+    ):
+        if len(rows):
+            cases = f"{rows['case'].nunique()} case{'s' if rows['case'].nunique() != 1 else ''}"
+            named = listed(rows["case"])
+            mentions.append(f"no longer asked, because {why}: {counted(len(rows))} of {cases} ({named})")
+    return baseline[there]
 
 
 def limit(old_ratio: pd.Series, new_ratio: pd.Series, new_ulps: pd.Series) -> pd.Series:

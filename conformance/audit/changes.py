@@ -13,11 +13,12 @@
 
 "Failing" is disagrees, crashed and timed_out.  Of a question that one side asked:
 
-    regression   it is gone: the function, its support, or the case vanished; or it is new and fails, and
-                 the ledger does not know that.
+    regression   it is gone: the function or its support vanished; or it is new and fails, and the ledger does not
+                 know that.
     improvement  a function or its support is new, and does not fail.
     change       the case has the same id and another digest: both halves stand by themselves and are never
-                 compared (the new half is a regression if it fails and the ledger does not know that).
+                 compared (the new half is a regression if it fails and the ledger does not know that); or it is no
+                 longer asked: nobody was asked the case, or its dtype or reduction, so no function is gone.
     note         the case is new, or what is new fails as the ledger knows.
 """
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,8 +47,8 @@ Flags = npt.NDArray[np.bool_]
 Texts = npt.NDArray[Any]
 
 KINDS = (
-    "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "convention",
-    "case changed", "drifted", "warning", "message", "function gained", "support gained", "case added",
+    "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "no longer asked",
+    "convention", "case changed", "drifted", "warning", "message", "function gained", "support gained", "case added",
     "removed", "added", "unchanged",
 )  # fmt: skip
 """Kinds of change, worst first."""
@@ -74,29 +76,72 @@ _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
 _OBSERVED = ("got", "exception", "warnings", "result_dtype")
 
 
-def changes(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES) -> pd.DataFrame:
+def changes(
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    names: tuple[str, str] = NAMES,
+    *,
+    asked: Callable[[pd.DataFrame], Flags] | None = None,
+) -> pd.DataFrame:
     """Two results frames, aligned (see `alignment.placed`): one line per question of either, worst first.
 
     severity: see the module.  kinds: of KINDS, worst first, joined by `; `.  cause: see `cause`.
     ulps, budgets: how far the answers lie apart (see `distance`), nan where that was not compared.
     what: one sentence.  transition: the same without what is peculiar to one case.  call: of the new
-    row, of the old one where there is none.  names: of both sides, in errors.
+    row, of the old one where there is none.  names: of both sides, in errors.  asked: which rows of the old side the
+    new one would have asked, as far as its framework, its cases and its selection go; unless given, those of cases
+    that it has.
 
     Raises AuditError where the reports share no case or no function, where a question is there twice, or
     where environments do not match.
     """
+    asked = has_case(new) if asked is None else asked
     old, new = (rows[rows["status"] != "unsupported"] for rows in (old, new))
     _check_comparable(old, new, names)
-    return compare(*placed(old, new, names))
+    return compare(*placed(old, new, names), asked=asked)
 
 
-def compare(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+def was_asked(results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
+    """Of other rows those whose case, dtype and reduction some function was asked in a report, or could not be asked.
+
+    A case all of whose rows are `unsupported` has one for all dtypes and reductions, and a dtype for all reductions.
+    """
+    key = ["case", "dtype", "reduction"]
+    nobody = results["status"] == "unsupported"
+    asked = set(results[~nobody]["case"])
+    asked_dtypes = set(results.loc[~nobody, key[:2]].itertuples(index=False, name=None))
+    there: set[tuple[str, ...]] = set(results[key].itertuples(index=False, name=None))
+    for case, dtype in results.loc[nobody, key[:2]].drop_duplicates().itertuples(index=False, name=None):
+        if case not in asked:
+            there.add((case,))
+        elif (case, dtype) not in asked_dtypes:
+            there.add((case, dtype))
+
+    def flags(rows: pd.DataFrame) -> Flags:
+        lines = rows[key].itertuples(index=False, name=None)
+        return np.array([line in there or line[:2] in there or line[:1] in there for line in lines], dtype=bool)
+
+    return flags
+
+
+def has_case(results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
+    """Of other rows those whose case a report has, whoever was asked it, or could not be asked."""
+    cases = set(results["case"])
+    return lambda rows: rows["case"].isin(cases).to_numpy(dtype=bool)
+
+
+def everything(rows: pd.DataFrame) -> Flags:
+    """All rows: both sides were asked the same cases."""
+    return np.ones(len(rows), dtype=bool)
+
+
+def compare(old: pd.DataFrame, new: pd.DataFrame, asked: Callable[[pd.DataFrame], Flags] = everything) -> pd.DataFrame:
     """The same as `changes` of frames that have a `place` already; nothing is refused."""
     old, new = old.reset_index(drop=True), new.reset_index(drop=True)
     i, j = positions(old, new)
     table = _sides(old, new, i, j)
     both = (i >= 0) & (j >= 0)
-    flags = _one_sided(old, new, i, j)
+    flags = _one_sided(old, new, i, j, asked)
     flags |= _differences(table, both)
     _measure(table, flags, old, new, i, j)
     flags["unchanged"] = ~np.any(list(flags.values()), axis=0)
@@ -269,7 +314,9 @@ def _ran(here: pd.DataFrame, rows: pd.DataFrame, name: str) -> Texts:
     return found
 
 
-def _one_sided(old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any) -> dict[str, Flags]:
+def _one_sided(
+    old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any, asked: Callable[[pd.DataFrame], Flags]
+) -> dict[str, Flags]:
     flags = {name: np.zeros(len(i), dtype=bool) for name in KINDS}
     plans = (
         (old, new, i, j, ("function lost", "case removed", "case changed", "support lost", "removed")),
@@ -279,8 +326,14 @@ def _one_sided(old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any) -> dict[str
         alone = np.flatnonzero((at >= 0) & (there < 0))
         rows = side.iloc[at[alone]]
         lacks = [~_among(rows, other, columns) for columns in (["function", "place"], ["case"], ["case", "digest"])]
-        chosen = np.select(lacks, [function, case, digest], support)
-        for name in (function, case, digest, support):
+        if side is old:
+            unasked = ~asked(rows)
+            lacks = [lacks[1] & unasked, lacks[0] & ~unasked, ~lacks[1] & lacks[2], unasked]
+            chosen = np.select(lacks, [case, function, digest, "no longer asked"], support)
+        else:
+            lacks = [lacks[1], lacks[0], lacks[2]]
+            chosen = np.select(lacks, [case, function, digest], support)
+        for name in (function, case, digest, "no longer asked", support):
             flags[name][alone[chosen == name]] = True
         flags[general][alone] = True
     return flags
@@ -348,7 +401,7 @@ def _severity(table: dict[str, Texts], kinds: dict[str, Flags], both: Flags) -> 
     conditions = [
         kinds["unchanged"],
         surprising | (both & (now > was)) | raises,
-        kinds["case changed"],
+        kinds["case changed"] | kinds["case removed"] | kinds["no longer asked"],
         kinds["removed"],
         (both & (now < was)) | came,
         both & other,
@@ -407,5 +460,8 @@ __all__ = [
     "compare",
     "declared",
     "documented",
+    "everything",
     "fails",
+    "has_case",
+    "was_asked",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import report
-from conformance.audit.changes import CAUSES, KINDS, SEVERITIES, changes, fails
+from conformance.audit.changes import CAUSES, KINDS, SEVERITIES, Flags, changes, fails, was_asked
 from conformance.audit.refusal import AuditError
 
 GROUP = ["severity", "function", "kinds", "cause", "transition"]
@@ -60,8 +61,19 @@ def opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def difference(old: Path, new: Path) -> Difference:
     """Two reports, files or folders, compared; raises ReportError or AuditError where that makes no sense."""
     (before, old_run), (after, new_run) = opened(old), opened(new)
-    table = changes(before, after, (str(old), str(new)))
+    table = changes(before, after, (str(old), str(new)), asked=_asked(after, new_run))
     return Difference(Side(str(old), old_run), Side(str(new), new_run), table)
+
+
+def _asked(results: pd.DataFrame, run: dict[str, Any]) -> Callable[[pd.DataFrame], Flags]:
+    """Which rows of another report a run asked for; of a selection it is not known, so none that it lacks is lost."""
+    there = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
+    known, whole = was_asked(results), not run.get("selected")
+
+    def asked(rows: pd.DataFrame) -> Flags:
+        return known(rows) & rows["framework"].isin(there).to_numpy(dtype=bool) & whole
+
+    return asked
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:

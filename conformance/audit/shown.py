@@ -61,7 +61,7 @@ def moved(found: Difference) -> list[str]:
     for which, side in (("old", old_side), ("new", new_side)):
         parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
         if part := "; ".join(filter(None, parts)):
-            told.append(f"the {which} report is a part ({part}), so what lies outside of it looks lost or new")
+            told.append(f"the {which} report is a part ({part}), so what lies outside of it was not asked there")
     hosts = [dict(side.run.get("host") or {}).get("conformance", "") for side in (old_side, new_side)]
     if hosts[0] != hosts[1]:
         told.append(f"conformance {hosts[0] or 'unknown'} -> {hosts[1] or 'unknown'}, so the judgement may differ")

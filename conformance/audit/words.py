@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from conformance.audit.moves import moved
 from conformance.verdict import FAILING
 
 Line = Mapping[str, Any]
@@ -54,9 +55,10 @@ def _came_or_went(line: Line, kinds: list[str]) -> tuple[str, str]:
     said = {
         "function lost": f"the function is gone {there}",
         "function gained": f"the function was not there {there}",
-        "support lost": f"it is no longer asked this {there}",
-        "support gained": f"it was not asked this {there}",
-        "case removed": "the case is gone",
+        "support lost": f"it no longer takes this {there}",
+        "support gained": f"it did not take this {there}",
+        "case removed": "no longer asked: the suite has no such case",
+        "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
         "case added": "the case is new",
         "case changed": "the case changed, so its rows are not compared",
     }[kinds[0]]
@@ -79,7 +81,9 @@ def _answer(line: Line) -> str:
     if before == after and was == now:
         return ""
     if before and after:
-        far = ", ".join(filter(None, (amount(line["ulps"], "ulp"), amount(line["budgets"], "budget"))))
+        move = moved(before, after)
+        told = (str(move) if move else "", amount(line["ulps"], "ulp"), amount(line["budgets"], "budget"))
+        far = ", ".join(filter(None, told))
         if line["shapes"]:
             far = f"shape {line['shapes']}"
         return f"returned {short(before, 40)}, now {short(after, 40)}" + (f" ({far})" if far else "")

@@ -6,7 +6,6 @@ Rows are grouped by what a person would say of them; `audit.groups` has them fin
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from conformance import registry
 from conformance.adapter import Function, Rule
 from conformance.audit import SEVERITIES
 from conformance.audit.alignment import records
+from conformance.audit.moves import Move, farthest, moved
 from conformance.audit.words import arrow
 from conformance.convention import DEFINITION, describe
 from conformance.verdict import FAILING
@@ -62,8 +62,8 @@ class Cause:
     """Rows that changed for one reason.
 
     what: in words.  announced: the documented choices that moved, empty where none did.  rows, cases: how many.
-    shift: the largest between two finite answers (see `shift`), nan where there are none.  worst: a row of
-    `audit.changes`, the one that shows it best.
+    move: the farthest that a number moved, None where none did.  farthest: the row of `audit.changes` that has it.
+    worst: the row that shows the change best.
     """
 
     section: Section
@@ -73,7 +73,8 @@ class Cause:
     announced: tuple[Announced, ...]
     rows: int
     cases: int
-    shift: float
+    move: Move | None
+    farthest: Mapping[str, Any]
     worst: Mapping[str, Any]
 
     @property
@@ -89,8 +90,12 @@ class Cause:
     @property
     def example(self) -> str:
         """The case that shows it, with its dtype and reduction, and `gradient` where it is about that."""
-        names = [str(self.worst[name]) for name in ("case", "dtype", "reduction")]
-        return " ".join(names + (["gradient"] if self.worst["quantity"] == "gradient" else []))
+        return _named(self.worst)
+
+    @property
+    def moved_in(self) -> str:
+        """The case in which a number moved the farthest, in the same words."""
+        return _named(self.farthest)
 
     @property
     def before(self) -> str:
@@ -99,6 +104,11 @@ class Cause:
     @property
     def after(self) -> str:
         return answer(self.worst, "new")
+
+
+def _named(line: Mapping[str, Any]) -> str:
+    names = [str(line[name]) for name in ("case", "dtype", "reduction")]
+    return " ".join(names + (["gradient"] if line["quantity"] == "gradient" else []))
 
 
 def answer(line: Mapping[str, Any], side: str) -> str:
@@ -174,40 +184,18 @@ def _known(line: Mapping[str, Any]) -> str:
 
 
 def _cause(key: _Key, lines: list[dict[str, Any]]) -> Cause:
-    moved = [shift(line["old_got"], line["new_got"]) for line in lines]
-    far = [-1.0 if math.isnan(value) else value for value in moved]
+    moves = [moved(line["old_got"], line["new_got"]) for line in lines]
+    far = [-1.0 if move is None or math.isinf(move.distance) else move.distance for move in moves]
     worst = max(range(len(lines)), key=lambda at: (_tellable(lines[at]), far[at], -at))
     cases = len({line["case"] for line in lines})
-    largest = max(far) if max(far) >= 0.0 else math.nan
-    return Cause(*key, len(lines), cases, largest, lines[worst])
+    move = farthest([found for found in moves if found is not None])
+    where = lines[moves.index(move)] if move is not None else lines[worst]
+    return Cause(*key, len(lines), cases, move, where, lines[worst])
 
 
 def _tellable(line: Mapping[str, Any]) -> bool:
     """Whether a person can take a row's answers in: two scalars, or few numbers."""
     return all(len(str(line[f"{side}_got"])) <= 60 for side in ("old", "new"))
-
-
-def shift(old: str, new: str) -> float:
-    """The largest |new - old| / max(1, |old|, |new|) of two texts' elements; nan where none are finite on both sides.
-
-    A loss below 1 is measured against 1, so that one that is nearly nothing on both sides does not count as far.
-    """
-    a, b = _numbers(old), _numbers(new)
-    if a is None or b is None or a.shape != b.shape:
-        return math.nan
-    usable = np.isfinite(a) & np.isfinite(b)
-    if not usable.any():
-        return math.nan
-    a, b = a[usable], b[usable]
-    scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
-    return float(np.max(np.abs(b / scale - a / scale)))
-
-
-def _numbers(text: str) -> Any:
-    try:
-        return np.asarray(json.loads(text.replace("nan", "NaN").replace("inf", "Infinity")), dtype=np.float64)
-    except ValueError:
-        return None
 
 
 # In words.
@@ -430,5 +418,4 @@ __all__ = [
     "described",
     "same_answer",
     "sections",
-    "shift",
 ]

@@ -71,7 +71,7 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
         versions = sorted(series["version"].unique(), key=_order)
         for before, after in pairwise(versions):
             old, new = (series[series["version"] == version] for version in (before, after))
-            table = audit.changes(old, new, (f"{framework} {before}", f"{framework} {after}"))
+            table = audit.changes(old, new, (f"{framework} {before}", f"{framework} {after}"), asked=audit.everything)
             found = [cause for cause in causes(table) if _matters(cause)]
             yield Step(framework, place, before, after, tuple(found))
 
@@ -115,8 +115,9 @@ def markdown(found: History) -> str:
     parts = ["# What changed, release by release\n"]
     parts.append(
         "Each line is one change of behaviour between two releases that were run one after the other: how many rows it"
-        " changes, one case that shows it, and where it is documented. A shift is the largest change between two finite"
-        " answers, in percent of the larger, or of 1 where both are smaller. Differences of rounding are left out.\n"
+        " changes, one case that shows it, and where it is documented. A shift is the move of the number"
+        " that moves the farthest: what it was, what it is, and the factor between them. Differences of rounding are"
+        " left out.\n"
     )
     for framework, place in dict.fromkeys((step.framework, step.place) for step in found.steps):
         steps = [step for step in found.steps if (step.framework, step.place) == (framework, place)]
@@ -141,7 +142,7 @@ def _table(steps: list[Step]) -> str:
             plain(_kind(cause)),
             plain(cause.what, 200),
             cause.rows,
-            amount(cause.shift),
+            amount(cause.move),
             code(cause.example),
             code(cause.before, LONG),
             code(cause.after, LONG),
@@ -169,7 +170,7 @@ def as_csv(found: History) -> str:
         for cause in step.causes:
             name = f"{step.framework} {step.place}".strip()
             said = [name, step.after, step.before, cause.function, _kind(cause), cause.what]
-            numbers = [str(cause.rows), str(cause.cases), amount(cause.shift)]
+            numbers = [str(cause.rows), str(cause.cases), amount(cause.move)]
             shown = [cause.example, short(cause.before, LONG), short(cause.after, LONG)]
             by = ["yes" if cause.announced else "no", " ".join(cause.sources) or cause.known]
             writer.writerow([guarded(cell) for cell in (*said, *numbers, *shown, *by)])

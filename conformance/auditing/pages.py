@@ -19,6 +19,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from conformance import audit
+from conformance.audit.moves import Move, farthest
 from conformance.audit.words import short
 from conformance.auditing.causes import CHANGED, Announced, Cause, Section
 from conformance.auditing.signatures import SignatureChange
@@ -27,7 +28,7 @@ from conformance.printing import printable
 from conformance.report import ReportError
 from conformance.report.markdown import code, plain, table
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of `audit.json`."""
 LINES = 40
 """Causes of a section in Markdown."""
@@ -94,19 +95,16 @@ def _announced(found: Audit, tally: dict[str, int]) -> str:
 
 def _farthest(found: Audit) -> str:
     causes = [cause for section in ("documented", "undocumented") for cause in found.of(section)]
-    finite = [cause for cause in causes if amount(cause.shift)]
-    if not finite:
+    far = farthest([cause.move for cause in causes if cause.move is not None])
+    if far is None:
         return ""
-    far = max(finite, key=lambda cause: cause.shift)
-    return (
-        f"The farthest that a number moves is {amount(far.shift)}: {_short(far.before)} becomes {_short(far.after)} "
-        f"in {far.example}."
-    )
+    where = next(cause.moved_in for cause in causes if cause.move == far)
+    return f"The farthest that a number moves is {far}, in {where}."
 
 
-def amount(shift: float) -> str:
-    """A shift in percent, to two digits; nothing where there is none."""
-    return "" if math.isnan(shift) or shift == 0.0 else f"{float(f'{shift * 100:.2g}'):g} %"
+def amount(move: Move | None) -> str:
+    """A move in words: `before -> after (x factor)`; nothing where there is none."""
+    return "" if move is None else str(move)
 
 
 def markdown(found: Audit) -> str:
@@ -120,23 +118,20 @@ def markdown(found: Audit) -> str:
             parts.append(f"## Signatures\n\n{_signature_table(found.signatures)}")
         if causes:
             parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{_more(len(causes))}")
-    parts.append(
-        "*A shift is the largest change between two finite answers, in percent of the larger, or of 1 where both are"
-        " smaller.*\n"
-    )
+    parts.append("*The farthest move is that of one number: what it was, what it is, and the factor between them.*\n")
     return "\n".join(parts)
 
 
 def _cause_table(causes: Sequence[Cause], section: Section) -> str:
     documented = section == "documented"
-    header = ["function", "what", "rows", "cases", "shift", "worst in", "before", "after"]
+    header = ["function", "what", "rows", "cases", "farthest move", "worst in", "before", "after"]
     rows = [
         [
             code(cause.function),
             plain(cause.what, 240) if documented else f"{cause.severity}: {plain(cause.what, 240)}",
             cause.rows,
             cause.cases,
-            amount(cause.shift),
+            amount(cause.move),
             code(cause.example),
             code(cause.before, LONG),
             code(cause.after, LONG),
@@ -209,9 +204,16 @@ def _cause_record(cause: Cause) -> dict[str, Any]:
         "announced": [dataclasses.asdict(one) for one in cause.announced],
         "rows": cause.rows,
         "cases": cause.cases,
-        "shift": None if math.isnan(cause.shift) else cause.shift,
+        "move": None if cause.move is None else _move_record(cause.move),
         "worst": {**worst, "before": cause.before, "after": cause.after},
     }
+
+
+def _move_record(move: Move) -> dict[str, Any]:
+    """A move as JSON has it: what is not finite as a text."""
+    numbers = {"before": move.before, "after": move.after}
+    told: dict[str, Any] = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
+    return {**told, "factor": None if math.isnan(move.factor) else move.factor, "index": list(move.where)}
 
 
 def terminal(found: Audit, most: int = SHOWN) -> Iterator[RenderableType]:
@@ -245,7 +247,7 @@ def _left(there: int, most: int) -> Iterator[RenderableType]:
 def _terminal_cause(cause: Cause) -> Iterator[RenderableType]:
     rows = _count(cause.rows, "row", "rows") + (f" of {cause.cases} cases" if cause.cases > 1 else "")
     severity = "" if cause.section == "documented" else f"{cause.severity}: "
-    by = f", by up to {amount(cause.shift)}" if amount(cause.shift) else ""
+    by = f", farthest {amount(cause.move)}" if cause.move is not None else ""
     head = f"{severity}{cause.function}: {cause.what}, {rows}{by}"
     yield Text(_clean(head, 600), style=COLOURS[cause.severity], overflow="fold")
     lines = [

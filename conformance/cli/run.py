@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,6 +197,7 @@ def _asked(ended: Execution, keyword: str) -> audit.Asked:
     return audit.Asked(
         frozenset(there.framework.name for there in ended.stage.there),
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (everything or name in names),
+        suite={(case.id, *of) for case in ended.corpus.cases for of in product(case.dtypes, case.reductions)},
     )
 
 

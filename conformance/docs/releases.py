@@ -26,7 +26,7 @@ def releases(history: pd.DataFrame) -> str:
 
 
 def _line(change: Mapping[str, str]) -> list[str]:
-    moved = f", by up to {change['shift']}" if change["shift"] else ""
+    moved = f", farthest {change['shift']}" if change["shift"] else ""
     return [
         code(change["function"]),
         plain(f"{change['kind']}: {change['what']}{moved}"),

@@ -62,7 +62,7 @@ RULES = {
     "vanished": Rule(
         "error",
         "The baseline has it, and this run does not",
-        "A case, a function or its support is gone. Where that is meant, `conformance accept` makes a new baseline.",
+        "A function or its support is gone. Where that is meant, `conformance accept` makes a new baseline.",
     ),
     "changed": Rule(
         "error",

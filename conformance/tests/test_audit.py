@@ -121,7 +121,7 @@ def test_a_row_that_changed(old, new, kinds, severity):
         ([row(dtype="float16")], [], "support lost; removed", "regression"),
         ([row(dtype="float16", **BAD)], [], "support lost; removed", "regression"),
         ([], [row(dtype="float16")], "support gained; added", "improvement"),
-        ([row(case="binary/b")], [], "case removed; removed", "regression"),
+        ([row(case="binary/b")], [], "case removed; removed", "change"),
         ([], [row(case="binary/b")], "case added; added", "note"),
         ([], [row(case="binary/b", **BAD)], "case added; added", "regression"),
         ([], [row(case="binary/b", **KNOWN)], "case added; added", "note"),
@@ -163,7 +163,7 @@ def test_a_row_that_is_gone_says_which_version_lacks_it():
     old = [row(version="1.0"), row(version="1.0", dtype="float16")]
     found = changed(old, [row(version="2.0", environment="b")]).iloc[0]
     assert (found["old_version"], found["new_version"], found["new_environment"]) == ("1.0", "2.0", "b")
-    assert found["what"] == "it is no longer asked this in 2.0"
+    assert found["what"] == "it no longer takes this in 2.0"
 
 
 # changes: distance
@@ -567,7 +567,7 @@ def test_the_json_is_strict_and_says_the_same(sides):
 def test_a_report_of_a_selection_or_another_program_is_said_to_be_one(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
     told = audit.shown.moved(audit.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
-    assert "the new report is a part (-k binary; 2/3), so what lies outside of it looks lost or new" in told
+    assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
@@ -685,9 +685,45 @@ def test_the_largest_error_of_what_is_right_has_a_ratchet_of_its_own():
 
 def test_what_the_run_was_asked_for_and_is_not_there_vanished():
     found = checked([row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")], [row()])
-    assert reasons(found) == ["vanished"] * 3
-    kinds = {"function lost; removed", "support lost; removed", "case removed; removed"}
-    assert set(found.failures["kinds"]) == kinds
+    assert reasons(found) == ["vanished"] * 2
+    assert set(found.failures["kinds"]) == {"function lost; removed", "support lost; removed"}
+
+
+def test_what_the_suite_no_longer_has_is_told_as_no_longer_asked_and_not_as_vanished():
+    old = [row(), row(case="binary/b"), row("torch.B", case="binary/b"), row(dtype="float16"), row(reduction="sum")]
+    suite = {("categorical/a/case", "float32", "mean")}
+    found = checked(old, [row()], suite=suite)
+    assert found.ok
+    assert "no longer asked, because the suite no longer has their cases: 2 rows of 1 case (binary/b)" in told(found)
+    why = "no longer asked, because their cases no longer have that dtype or reduction"
+    assert f"{why}: 2 rows of 1 case (categorical/a/case)" in told(found)
+    assert "gone" not in told(found)
+    assert not any("vanished" in line for line in found.lines())
+
+
+def test_what_the_suite_still_has_and_nobody_answered_vanished():
+    old = [row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")]
+    suite = {(line["case"], line["dtype"], line["reduction"]) for line in old}
+    assert reasons(checked(old, [row()], suite=suite)) == ["vanished"] * 3
+    nobody = row(case="binary/b", status="unsupported", got="")
+    assert reasons(checked(old[:2], [row(), nobody])) == ["vanished"]
+    assert checked(old[:2], [row()]).ok
+
+
+def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
+    old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
+    new = written(tmp_path / "new", [row(), row("torch.B")])
+    found = audit.difference(old, new)
+    lost = found.changes[found.changes["severity"] != "unchanged"].set_index("kinds")
+    assert lost["severity"].to_dict() == {"case removed; removed": "change", "no longer asked; removed": "change"}
+    assert lost["what"].tolist() == [
+        "no longer asked: the suite has no such case",
+        "no longer asked: neither the suite nor the selection has such a question",
+    ]  # fmt: skip
+    assert not found.fails("regression")
+    part = written(tmp_path / "part", [row()], selected="-k torch.A")
+    assert not audit.difference(old, part).fails("regression")
+    assert audit.difference(old, written(tmp_path / "less", [row()])).fails("regression")
 
 
 def test_a_new_row_that_fails_is_a_new_disagreement_and_another_is_mentioned():
@@ -706,9 +742,9 @@ def test_a_framework_that_was_not_run_has_not_vanished():
 
 
 def test_what_was_not_selected_has_not_vanished():
-    rows = [row(), row(case="binary/b"), row(case="binary/c")]
+    rows = [row(), row(case="binary/b"), row("torch.B", case="binary/b")]
     found = checked(rows, rows[1:2], selects=lambda framework, item: item != "torch.A-categorical/a/case-float32-mean")
-    assert found.failures["case"].tolist() == ["binary/c"]
+    assert found.failures["function"].tolist() == ["torch.B"]
     assert "not selected, so not compared: 1 row of the baseline" in told(found)
 
 
@@ -780,7 +816,8 @@ def test_a_question_twice_in_a_run_is_refused():
 def test_a_check_prints_its_failures_by_cause_and_then_what_it_mentions():
     old = [row(case=f"binary/{n}") for n in range(30)]
     new = [row(case=f"binary/{n}", got="5.0", **BAD) for n in range(20)]
-    lines = checked(old, [*new, *old[25:]]).lines()
+    nobody = [line | {"status": "unsupported", "got": ""} for line in old[20:25]]
+    lines = checked(old, [*new, *nobody, *old[25:]]).lines()
     assert lines[0] == "baseline: 25 rows got worse: 20 new disagreement, 5 vanished"
     assert lines[1].startswith("  new disagreement: torch.A: status; drifted (undocumented), 20 rows of 20 cases")
     assert sum(line.startswith("  vanished: ") for line in lines) == 1
