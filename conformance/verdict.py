@@ -77,9 +77,10 @@ class Verdict:
     convention that explains the outcome, where one was needed.  comparison: against the answer that the
     status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
     the predictions changed, each `Effect`, joined by `; `, where that is a cause; "" where it is none.
-    conversion_text: the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf, minus_inf, zero, imprecise,
-    too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number, mutated_argument, crashed,
-    timed_out, or `raised` and the name of the exception; empty where the status is not a failing one.
+    conversion_text: the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf,
+    minus_inf, zero, imprecise, too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number,
+    mutated_argument, crashed, timed_out, or `raised` and the name of the exception; empty where the status is not a
+    failing one.
     """
 
     status: Status
