@@ -9,9 +9,9 @@ from conformance.case import Array
 
 
 def first(*tensors: Array, **options: object) -> Array:
-    """The first element of the first tensor, wherever that is among what is given."""
+    """The first element of the first tensor, wherever that is among what is given; 0 if it is empty."""
     x = next(value for value in (*tensors, *options.values()) if isinstance(value, np.ndarray))
-    return np.asarray(x.reshape(-1)[0])
+    return np.asarray(x.reshape(-1)[:1].sum())
 
 
 FRAMEWORK = Framework(

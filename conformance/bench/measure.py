@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -17,8 +19,12 @@ from typing import Any
 from conformance.adapter import THREADS
 from conformance.registry import frameworks, installed
 
-REPEATS = 3
-"""How often a round of short processes is run; the middle one counts."""
+RUN_TO_BARE = 3.0
+"""What `conformance run` may take for each second that imports and calls take."""
+SWEPT = "torch.BCEWithLogitsLoss"
+"""The function of a short sweep."""
+CACHELESS = ("called", "imported", "audited")
+"""Probes that need no answer of the oracle."""
 MIB = 2.0**20
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
 """Functions whose own call is short, so that what is measured is the harness."""
@@ -44,11 +50,45 @@ class Measurement:
         return self.limit is None or self.measured <= self.limit
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    frameworks: those whose items are asked, all if there is none; keyword: what is asked of them.  repeats: how often
+    a round of short processes is run, the middle one of which counts.  drawn: cases of the search.  right: cases for
+    the right implementations.  rows: of a large report.  short: see `probe.SHORT`.
+    """
+
+    frameworks: tuple[str, ...] = ()
+    keyword: str = ""
+    repeats: int = 3
+    drawn: int = 1000
+    right: int = 2000
+    rows: int = 50_000
+    short: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What probes take that ask items."""
+        return (self.keyword, *self.frameworks)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `conformance run` takes for the same items."""
+        names = [word for name in self.frameworks for word in ("--framework", name)]
+        return (*names, *(("-k", self.keyword) if self.keyword else ()))
+
+
+WHOLE = Size()
+SHORT = Size(("sklearn",), "article", repeats=1, drawn=10, right=5, rows=500, short=True)
+
+
 class Bench:
     """Runs probes, with a cache of the oracle's answers that belongs to this run alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: Size = WHOLE) -> None:
         self._folder = folder
+        self.size = size
 
     def run(
         self, kind: str, *words: str, cache: str = "off", environment: Mapping[str, str] | None = None
@@ -57,12 +97,19 @@ class Bench:
         result = self._folder / "result.json"
         result.unlink(missing_ok=True)
         where = "off" if cache == "off" else str(self._folder / cache)
+        size = "short" if self.size.short else "whole"
         command = [sys.executable, "-P", "-m", "conformance.bench.probe", kind, str(result), *words]
         began = time.perf_counter()
         done = subprocess.run(  # noqa: S603
             command,
             cwd=self._folder,
-            env={**os.environ, **(environment or {}), "CONFORMANCE_CACHE": where, "PYTEST_ADDOPTS": ""},
+            env={
+                **os.environ,
+                **(environment or {}),
+                "CONFORMANCE_BENCH": size,
+                "CONFORMANCE_CACHE": where,
+                "PYTEST_ADDOPTS": "",
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -70,25 +117,41 @@ class Bench:
         seconds = time.perf_counter() - began
         if done.returncode or not result.exists():
             raise BenchError(f"{kind} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        if cache != "off" and kind not in CACHELESS and not any(Path(where).rglob("*")):
+            raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {where}")
         return seconds, json.loads(result.read_text())
+
+    def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
+        """(processor seconds of the process and those it started, result) of one probe."""
+        before = os.times()
+        result = self.run(kind, *words, cache=cache)[1]
+        after = os.times()
+        return (
+            after.children_user + after.children_system - before.children_user - before.children_system,
+            result,
+        )
 
 
 def startup(bench: Bench) -> Iterator[Measurement]:
     """`pytest -k sklearn` pays for scikit-learn and for no other framework."""
-    bench.run("rows", "sklearn", cache="startup")
+    keyword = " and ".join(filter(None, ("sklearn", bench.size.keyword)))
+    bench.run("rows", bench.size.keyword, "sklearn", cache="startup")
     rounds = []
-    for _ in range(REPEATS):
+    for _ in range(bench.size.repeats):
         bare, _ = bench.run("started", "sklearn.metrics")
-        cases = bench.run("rows", "sklearn", cache="startup")[1]["seconds"]
-        whole, result = bench.run("pytest", "-k", "sklearn", cache="startup")
-        if result["status"] not in (0, 1):
-            raise BenchError(f"pytest -k sklearn: exit status {result['status']}")
+        alone = bench.run("rows", bench.size.keyword, "sklearn", cache="startup")[1]
+        cases = alone["seconds"]
+        whole, result = bench.run("pytest", "-k", keyword, cache="startup")
+        if result["status"] not in (0, 1) or "sklearn" not in result["modules"]:
+            raise BenchError(f"pytest -k {keyword}: exit status {result['status']}")
+        if result["rows"] != len(alone["rows"]):
+            raise BenchError(f"pytest -k {keyword} has {result['rows']} rows, not {len(alone['rows'])}")
         note = f"{whole:.2f} s, of which import sklearn.metrics {bare:.2f} s and the cases {cases:.2f} s"
         rounds.append((whole - bare - cases, note))
     others = {module for framework in frameworks() if framework.name != "sklearn" for module in framework.modules}
     loaded = sorted(others & set(result["modules"]))
     yield Measurement("other frameworks that pytest -k sklearn imports", len(loaded), "", 0, ", ".join(loaded))
-    beside, note = sorted(rounds)[REPEATS // 2]
+    beside, note = sorted(rounds)[bench.size.repeats // 2]
     yield Measurement("pytest -k sklearn beside the import and the cases", beside, "s", 1.5, note)
 
 
@@ -103,7 +166,7 @@ def per_row(bench: Bench) -> Iterator[Measurement]:
 def _small_rows(bench: Bench) -> tuple[float, int, str]:
     """Median, number and medians by framework of the small rows, in ms."""
     spent: dict[str, list[float]] = {}
-    for framework, small, seconds in bench.run("rows", cache="rows")[1]["rows"]:
+    for framework, small, seconds in bench.run("rows", *bench.size.words, cache="rows")[1]["rows"]:
         if small:
             spent.setdefault(framework, []).append(seconds * 1e3)
     everything = [ms for times in spent.values() for ms in times]
@@ -112,34 +175,36 @@ def _small_rows(bench: Bench) -> tuple[float, int, str]:
 
 
 def whole_corpus(bench: Bench) -> Iterator[Measurement]:
-    """`conformance run` against a program that makes the same imports and the same calls and nothing else."""
-    for temperature, limit in (("cold", None), ("warm", 2.0)):
-        seconds, result = bench.run("corpus", cache="corpus")
-        if result["status"] not in (0, 1):
-            raise BenchError(f"conformance run: exit status {result['status']}")
-        bare, _ = bench.run("imported")
-        note = f"{seconds:.1f} s; a program that only imports takes {bare:.1f} s, the calls {result['calls']:.1f} s"
-        bare += result["calls"]
-        yield Measurement(
-            f"conformance run to imports and calls, oracle {temperature}", seconds / bare, "", limit, note
-        )
+    """`conformance run` against a program that makes the same imports and the same calls and nothing else.
+
+    In processor time, and by turns, so that what else the machine does counts for both alike.
+    """
+    for temperature, repeats, limit in (("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
+        rounds = []
+        for _ in range(repeats):
+            whole, result = bench.processor("corpus", *bench.size.options, cache="corpus")
+            bare, _ = bench.processor("imported", *bench.size.frameworks)
+            alone = bench.run("called", *bench.size.words)[1]
+            _whole_run(result, alone)
+            note = f"{whole:.1f} s; a program that only imports takes {bare:.1f} s, the calls {alone['calls']:.1f} s"
+            rounds.append((whole / (bare + alone["calls"]), f"{note}; {result['rows']} rows"))
+        ratio, note = sorted(rounds)[repeats // 2]
+        what = f"processor time of conformance run to imports and calls, oracle {temperature}"
+        yield Measurement(what, ratio, "", limit, note)
+
+
+def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
+    """Raise BenchError unless a run ended as it should and has a row for each call that is made without it."""
+    if run["status"] not in (0, 1):
+        raise BenchError(f"conformance run: exit status {run['status']}")
+    if not run["rows"] == alone["count"] == alone["items"] or not alone["calls"] > 0:
+        raise BenchError(f"conformance run has {run['rows']} rows; bare are {alone['count']} calls of {alone['items']}")
 
 
 def isolation(bench: Bench) -> Iterator[Measurement]:
     """`--isolate` against the same run in one process, and against the least that two cores allow."""
-    bench.run("corpus", cache="isolation")
-    names = [found.framework.name for found in installed()[0]]
-    asked = [("corpus",), ("isolated",), *(("corpus", "--framework", name) for name in names)]
-    rounds = [[bench.run(*words, cache="isolation") for words in asked] for _ in range(2)]
-    # The faster of two: what else the machine does only ever adds.
-    (together, _), (apart, _), *each = (min(taken, key=_seconds) for taken in zip(*rounds, strict=True))
-    alone = [(seconds, result["calls"], name) for (seconds, result), name in zip(each, names, strict=True)]
-    (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
-    note = f"{apart:.1f} s; in one process {together:.1f} s"
-    yield Measurement("conformance run --isolate to one process", apart / together, "", 1.0, note)
-    note = f"{apart:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
-    what = "conformance run --isolate to the slowest alone and the second's calls"
-    yield Measurement(what, apart / (slowest + calls), "", 1.0, note)
+    if not bench.size.short:
+        yield from _isolated_runs(bench)
     trips = bench.run("round_trip")[1]
     for kind, what, limit in (("nothing", "nothing", 200), ("real", "scikit-learn", None)):
         extra = statistics.median(there - here for there, here in trips[kind])
@@ -147,6 +212,29 @@ def isolation(bench: Bench) -> Iterator[Measurement]:
         note = f"{1e6 * here:.0f} us in this process, median of {len(trips[kind])} calls"
         yield Measurement(f"a round trip to a worker with {what} at its end", 1e6 * extra, "us", limit, note)
     yield Measurement("seconds that a worker takes for 500 MB", 500e6 / trips["rate"], "s", 1.0)
+
+
+def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
+    """Wall-clock time, which is what processes beside each other are for."""
+    bench.run("corpus", cache="isolation")
+    names = [found.framework.name for found in installed()[0]]
+    asked = [(), ("--isolate",), *(("--framework", name) for name in names)]
+    rounds = [[bench.run("corpus", *options, cache="isolation") for options in asked] for _ in range(2)]
+    bare = {name: bench.run("called", "", name)[1] for name in names}
+    for taken in rounds:
+        for (_, result), name in zip(taken[2:], names, strict=True):
+            _whole_run(result, bare[name])
+        if len({result["rows"] for _, result in taken[:2]} | {sum(one["count"] for one in bare.values())}) > 1:
+            raise BenchError("conformance run, with --isolate and without, has not the rows of all frameworks")
+    # The faster of two: what else the machine does only ever adds.
+    (together, _), (apart, _), *each = (min(taken, key=_seconds) for taken in zip(*rounds, strict=True))
+    alone = [(seconds, bare[name]["wall"], name) for (seconds, _), name in zip(each, names, strict=True)]
+    (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
+    note = f"{apart:.1f} s; in one process {together:.1f} s"
+    yield Measurement("conformance run --isolate to one process", apart / together, "", 1.0, note)
+    note = f"{apart:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
+    what = "conformance run --isolate to the slowest alone and the second's calls"
+    yield Measurement(what, apart / (slowest + calls), "", 1.0, note)
 
 
 def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
@@ -166,7 +254,7 @@ def auditing(bench: Bench) -> Iterator[Measurement]:
 
 def relations(bench: Bench) -> Iterator[Measurement]:
     """Every relation on every function."""
-    result = bench.run("relations", cache="relations")[1]
+    result = bench.run("relations", *bench.size.words)[1]
     note = f"{result['count']} instances, {result['seconds']:.1f} s with choosing and judging them"
     yield Measurement("calls that relations make", result["calls"], "s", 60, note)
     each = 1e3 * (result["seconds"] - result["choosing"] - result["calls"]) / result["count"]
@@ -176,10 +264,11 @@ def relations(bench: Bench) -> Iterator[Measurement]:
 
 def memory(bench: Bench) -> Iterator[Measurement]:
     """The row of 100,000 samples and 100 classes, less what the call on them takes."""
-    for found in installed()[0]:
-        name = found.framework.name
+    for name in bench.size.frameworks or [found.framework.name for found in installed()[0]]:
         bare = bench.run("bare_memory", name)[1]
         whole = bench.run("row_memory", name)[1]
+        if whole["function"] != bare["function"] or whole["status"] not in ("agrees", "diverges"):
+            raise BenchError(f"the row of {name} in memory {whole['status']}, of {whole['function']}")
         note = f"{whole['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
         extra = (whole["bytes"] - bare["bytes"]) / MIB
         yield Measurement(f"memory of a row of 100000 x 100 beside {bare['function']}", extra, "MiB", 1024, note)
@@ -189,7 +278,9 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
     """What a drawn case takes of one core, with its exact answer, its judgement and the framework's call."""
     names = [function.name for found in installed()[0] for function in found.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
-    rounds = [bench.run("fuzzed", cheapest, "1000")[1] for _ in range(REPEATS)]
+    rounds = [bench.run("fuzzed", cheapest, str(bench.size.drawn))[1] for _ in range(bench.size.repeats)]
+    if not all(found["rows"] >= found["cases"] >= bench.size.drawn for found in rounds):
+        raise BenchError(f"{rounds} for {bench.size.drawn} cases")
     best = min(rounds, key=lambda found: found["seconds"] / found["cases"])
     rate, drawn = best["cases"] / best["seconds"], 1 / best["drawn"]
     note = f"{rate:.0f} cases a second, {best['rows']} rows; drawing alone {drawn:.0f} a second"
@@ -202,17 +293,24 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
         result = bench.run("scored", cache="mutants")[1]
         note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
         yield Measurement(f"conformance mutants on one core, oracle {temperature}", result["seconds"], "s", limit, note)
-    result = bench.run("cleared", "2000")[1]
+    count = bench.size.right
+    result = bench.run("cleared", str(count))[1]
+    if result["items"] < count:
+        raise BenchError(f"{result['items']} items of {count} cases")
     note = f"{result['items']} items, {result['alarms']} false alarms"
-    yield Measurement("a drawn case to right implementations", 1e3 * result["seconds"] / 2000, "ms", 20.0, note)
+    yield Measurement("a drawn case to right implementations", 1e3 * result["seconds"] / count, "ms", 20.0, note)
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
     """The page of a large report; in the browser that its tests drive."""
-    result = bench.run("paged", "50000")[1]
-    yield Measurement("a page of 50,000 rows, written", result["seconds"], "s", 3.0)
-    yield Measurement("a page of 50,000 rows", result["bytes"] / 1e6, "MB", 15.0)
-    rounds = [bench.run("browsed", "50000")[1] for _ in range(REPEATS)]
+    result = bench.run("paged", str(bench.size.rows))[1]
+    yield Measurement(f"a page of {bench.size.rows:,} rows, written", result["seconds"], "s", 3.0)
+    yield Measurement(f"a page of {bench.size.rows:,} rows", result["bytes"] / 1e6, "MB", 15.0)
+    if bench.size.short:
+        return
+    rounds = [bench.run("browsed", str(bench.size.rows))[1] for _ in range(bench.size.repeats)]
+    if not all(len(times) > 4 for one in rounds for times in one["filtered"].values()):
+        raise BenchError("the page has no choices to filter by")
     yield Measurement("a page of 50,000 rows, until it answers", min(max(one["opened"]) for one in rounds), "s", 2.0)
     for view in rounds[0]["filtered"]:
         middle = min(statistics.median(one["filtered"][view]) for one in rounds)
@@ -223,11 +321,15 @@ def pages(bench: Bench) -> Iterator[Measurement]:
 def reports(bench: Bench) -> Iterator[Measurement]:
     """A large report, written to disk: with texts that repeat as those of the shipped cases do, and where none does."""
     for texts in ("repeated", "distinct"):
-        rounds = [bench.run("reported", "50000", texts)[1] for _ in range(REPEATS)]
+        rounds = [bench.run("reported", str(bench.size.rows), texts)[1] for _ in range(bench.size.repeats)]
         result = min(rounds, key=lambda found: found["seconds"])
+        if not result["pairs"] or not result["summary"]:
+            raise BenchError(f"a report without pairs or summary: {result}")
         note = f"{result['pairs']} pairs; {result['framing']:.1f} s before it to put the rows into a frame"
-        yield Measurement(f"a report of 50,000 rows, texts {texts}, written", result["seconds"], "s", 3.0, note)
-        yield Measurement(f"summary.md of 50,000 rows, texts {texts}", result["summary"] / 1e3, "kB", 60.0)
+        yield Measurement(
+            f"a report of {bench.size.rows:,} rows, texts {texts}, written", result["seconds"], "s", 3.0, note
+        )
+        yield Measurement(f"summary.md of {bench.size.rows:,} rows, texts {texts}", result["summary"] / 1e3, "kB", 60.0)
 
 
 SLICE = 18
@@ -238,6 +340,8 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
     """Sweeps beside the calls that they make, and how long the exhaustive ones take."""
     single = dict.fromkeys(THREADS, "1")
     functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
+    if bench.size.short:
+        functions = [name for name in functions if name == SWEPT] or functions[:1]
     ratios = [
         found for name in functions for found in bench.run("swept", name, environment=single)[1]["ratios"]
     ]  # a process each: none profits from what another has computed
@@ -252,7 +356,7 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
     yield Measurement("every float16 and bfloat16 for every binary function", result["seconds"], "s", 60, note)
     binary = [f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks]
     for name in (name for name in functions if name in binary and _takes_logits(name)):
-        result = bench.run("swept_slice", name, str(SLICE))[1]
+        result = bench.run("swept_slice", name, str(3 if bench.size.short else SLICE))[1]
         whole = result["seconds"] * result["all"] / result["inputs"] + result["start"]
         note = f"extrapolated from {result['inputs']} inputs in {result['seconds']:.1f} s on two processes"
         yield Measurement(f"all float32 logits of {name}, both labels", whole / 60, "min", 30, note)
@@ -279,9 +383,25 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
 }
 
 
-def measure(parts: list[str]) -> Iterator[Measurement]:
-    """The measurements of some parts, one after another as they are taken."""
+NOT_SHORT = ("audit",)
+"""Parts that need an index of packages."""
+
+
+def measure(parts: list[str], size: Size = WHOLE) -> Iterator[Measurement]:
+    """The measurements of some parts, one after another as they are taken; raises BenchError.
+
+    A short one shows that there is something to measure, and has no limit that a slow machine could exceed.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), size)
         for part in parts:
-            yield from PARTS[part](bench)
+            if size.short and part in NOT_SHORT:
+                continue
+            taken = 0
+            for measurement in PARTS[part](bench):
+                taken += 1
+                if not math.isfinite(measurement.measured):
+                    raise BenchError(f"{measurement.what}: {measurement.measured}")
+                yield dataclasses.replace(measurement, limit=None) if size.short and measurement.limit else measurement
+            if not taken:
+                raise BenchError(f"{part}: nothing was measured")

@@ -9,11 +9,12 @@ import dataclasses
 import functools
 import importlib
 import json
+import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,29 @@ import numpy as np
 from conformance.adapter import Call, Framework, Function, Tensor, perform, resolve
 from conformance.bench import echo
 from conformance.case import Case, numpy_dtype
+from conformance.cli.shared import selected
 from conformance.generate import GeneratedCase
-from conformance.outcome import Outcome
+from conformance.outcome import Outcome, Returned
 from conformance.places import place
 from conformance.registry import Installed, installed
 from conformance.suite import Item, Suite, ask, load_suite, plan
 from conformance.workers.crew import Crew, Place
 
+SHORT = os.environ.get("CONFORMANCE_BENCH") == "short"
+"""Whether as little as shows that there is something to measure is measured."""
 SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
-WARMING, DRAWN = 100, 2000
+WARMING, DRAWN = (2, 20) if SHORT else (100, 2000)
 """Cases before the time of a search counts, and cases whose drawing is timed."""
-SLICES = 40
+SLICES = 2 if SHORT else 40
 """Chunks of float32 that stand for all in a sweep."""
-ROUNDS, NARROW_ROUNDS = 3, 30
+ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
 """How often a sweep is timed; that of a narrow dtype is one call, and takes a millisecond."""
 PROCESSES = 2
 """Beside this one, in an exhaustive sweep."""
-LARGE_BYTES = 200 * 2**20
+LARGE_BYTES = (10 if SHORT else 200) * 2**20
 """Size of the array whose way to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
 """Options that leave pytest and this package; Hypothesis's plugin alone takes as long as the rest of the start."""
@@ -55,6 +59,7 @@ class Stopwatch:
         self.clock = clock
         self.calls = 0.0
         self.conversions = 0.0
+        self.count = 0
         self._began = self._ended = 0.0
         self._watched: dict[str, Framework] = {}
 
@@ -65,8 +70,10 @@ class Stopwatch:
                 tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
                 array=lambda result: self._leaving(framework.array, result),
             )
-        self._ended = 0.0
+        self.count += 1
+        self._began = self._ended = 0.0
         outcome = perform(self._watched[framework.name], call, what, copied)
+        assert self._began or not call.tensors(), f"nothing of {what} went through the framework's `tensor`"
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -90,10 +97,23 @@ def started(module: str) -> Result:
     return {}
 
 
-def imported() -> Result:
-    """Nothing but the import of every installed framework, with the start and the end of a process that makes it."""
-    _import(installed()[0])
+def imported(*frameworks: str) -> Result:
+    """Nothing but the import of frameworks (all, if none is named), and the start and the end of its process."""
+    _import(_here(frameworks))
     return {}
+
+
+def called(keyword: str, *frameworks: str) -> Result:
+    """Nothing but the call of every item, once, prepared before its time counts; processor and wall-clock seconds."""
+    here = _here(frameworks)
+    _import(here)
+    processor, wall = Stopwatch(time.process_time), Stopwatch()
+    items = _selected(keyword, here)
+    for item in items:
+        asked = ask(item)
+        for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
+            watch(item.framework, asked.call, asked.what)
+    return {"calls": processor.calls, "wall": wall.calls, "count": processor.count, "items": len(items)}
 
 
 def pytest(*arguments: str) -> Result:
@@ -103,69 +123,65 @@ def pytest(*arguments: str) -> Result:
     from conformance.plugin import TEST_FILE
 
     with tempfile.TemporaryDirectory() as folder:
-        status = pytest.main([str(TEST_FILE), "--rootdir", folder, *QUIET, *arguments])
-    return {"status": int(status), "modules": sorted(sys.modules)}
+        report = Path(folder, "report")
+        status = pytest.main([str(TEST_FILE), "--rootdir", folder, "--report", str(report), *QUIET, *arguments])
+        rows = _finished(report)
+    return {"status": int(status), "modules": sorted(sys.modules), "rows": rows}
 
 
-def rows(*frameworks: str) -> Result:
+def rows(keyword: str, *frameworks: str) -> Result:
     """The rows of some frameworks (all, if none is named), one by one, after their imports.
 
     What a row takes is its thread's processor time, so that whatever else the machine does counts less.
     """
     from conformance.oracle import Oracle, open_cache
 
-    cases, ledger = load_suite()
-    here = [found for found in installed()[0] if not frameworks or found.framework.name in frameworks]
+    ledger = load_suite()[1]
+    here = _here(frameworks)
     imports = _import(here)
     cache = open_cache()
     watch = Stopwatch(time.thread_time)
     suite = Suite(Oracle(cache), ledger, performer=watch)
     taken = []
     began = time.perf_counter()
-    for item in plan(cases, here):
+    for item in _selected(keyword, here):
         before, start = watch.calls, time.thread_time()
         suite.assess(item).row  # noqa: B018
         spent = time.thread_time() - start
         taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     if cache is not None:
         cache.close()
+    assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
     return {"rows": taken, "seconds": time.perf_counter() - began, "conversions": watch.conversions, "imports": imports}
 
 
 def corpus(*options: str) -> Result:
-    """`conformance run`, with a stopwatch in it."""
+    """`conformance run` as it is, and how many rows it made."""
     from conformance.cli import app
-    from conformance.cli.run import run
 
-    watch = Stopwatch()
-    _import(installed()[0])
-    setattr(sys.modules[run.__module__], "Suite", functools.partial(Suite, performer=watch))  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
         try:
             app(["run", "--report", str(Path(folder, "report")), *options])
         except SystemExit as finished:
             status = finished.code
-    return {"status": status, "calls": watch.calls}
+        rows = _finished(Path(folder, "report"))
+    return {"status": status, "rows": rows}
 
 
-def isolated() -> Result:
-    """`conformance run --isolate`, which imports no framework in this process."""
-    from conformance.cli import app
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            app(["run", "--isolate", "--report", str(Path(folder, "report"))])
-        except SystemExit as finished:
-            status = finished.code
-    return {"status": status}
+def _finished(report: Path) -> int:
+    """The rows of a whole report."""
+    record = json.loads((report / "run.json").read_text(encoding="utf-8"))
+    assert record["complete"], record
+    return int(record["finished"])
 
 
-def relations() -> Result:
+def relations(keyword: str, *frameworks: str) -> Result:
     """Relations chosen and held, in this thread's processor time, after the imports."""
     from conformance.relations import check, instances
 
     cases, ledger = load_suite()
-    here = installed()[0]
+    cases = [case for case in cases if keyword in case.id]
+    here = _here(frameworks)
     _import(here)
     watch = Stopwatch(time.thread_time)
     began = time.thread_time()
@@ -173,6 +189,7 @@ def relations() -> Result:
     choosing = time.thread_time() - began
     for instance in chosen:
         check(instance, watch, ledger)
+    assert watch.count >= 2 * len(chosen) > 0, f"{watch.count} calls for {len(chosen)} relations"
     return {"choosing": choosing, "seconds": time.thread_time() - began, "calls": watch.calls, "count": len(chosen)}
 
 
@@ -194,7 +211,8 @@ def round_trip() -> Result:
     And bytes per second to a worker.
     """
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
-    calls = [asked.call for asked in map(ask, _small_items("sklearn"))]
+    calls = [asked.call for asked in map(ask, _small_items("sklearn")[:: 50 if SHORT else 1])]
+    calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
     empty = [dataclasses.replace(call, path="conformance.bench.echo.first", init=None) for call in calls]
     python = Path(sys.executable)
     places = {
@@ -261,12 +279,16 @@ def swept_narrow() -> Result:
 
     here = installed()[0]
     binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
+    if SHORT:
+        binary = {min(binary)}
     _import(here)
-    jobs, _ = plan(here, lambda name: name in binary, Wish(dtypes=("float16", "bfloat16")))
+    jobs, _ = plan(here, lambda name: name in binary, Wish(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2]))
     began = time.perf_counter()
     state = state_of(None, jobs)
     sweep(jobs, state)
     inputs = sum(tally.count for of in state.tallies.values() for tally in of.values())
+    due = sum(job.inputs(unit) for job in jobs for unit in range(job.units))
+    assert inputs == due > 0, f"{inputs} of {due} inputs"
     return {"seconds": time.perf_counter() - began, "inputs": inputs}
 
 
@@ -303,8 +325,9 @@ def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
     taken = []
     for call in calls:
         began = time.perf_counter()
-        make(call)
+        outcome = make(call)
         taken.append(time.perf_counter() - began)
+        assert isinstance(outcome, Returned), outcome
     return taken
 
 
@@ -345,6 +368,21 @@ def row_memory(framework: str) -> Result:
     item = _large_item(framework)
     row = Suite(Oracle(), load_suite()[1]).assess(item).row
     return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
+
+
+def _here(names: Sequence[str]) -> list[Installed]:
+    """The installed frameworks of these names, all if there is none; raises LookupError for one that is not there."""
+    here = [found for found in installed()[0] if not names or found.framework.name in names]
+    if missing := {*names} - {found.framework.name for found in here}:
+        raise LookupError(f"not installed: {', '.join(sorted(missing))}")
+    return here
+
+
+def _selected(keyword: str, here: list[Installed]) -> list[Item]:
+    """What `conformance run -k` asks of all cases."""
+    items = selected(load_suite()[0], here, keyword)
+    assert items, f"no item matches {keyword!r}"
+    return items
 
 
 def _import(here: list[Installed]) -> float:
@@ -393,9 +431,11 @@ def scored() -> Result:
     from conformance.mutants.faulty import FAULTY
     from conformance.mutants.scoring import Fate, Put, fates_of
 
+    mutants = FAULTY[:2] if SHORT else FAULTY
     began = time.thread_time()
-    events = list(fates_of(None, [mutant.__name__ for mutant in FAULTY]))
+    events = list(fates_of(None, [mutant.__name__ for mutant in mutants]))
     found = [event for event in events if isinstance(event, Fate)]
+    assert len(found) == len(mutants), f"{len(found)} fates of {len(mutants)} mutants"
     return {
         "seconds": time.thread_time() - began,
         "items": sum(event.items for event in events if isinstance(event, Put)),
@@ -567,10 +607,10 @@ KINDS: dict[str, Callable[..., Result]] = {
     for kind in (
         started,
         imported,
+        called,
         pytest,
         rows,
         corpus,
-        isolated,
         relations,
         audited,
         round_trip,

@@ -1,0 +1,67 @@
+"""The bench measures: each of its parts in its short form, and what it says where there is nothing to measure."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from conformance.bench import measure, probe
+from conformance.bench.measure import NOT_SHORT, PARTS, SHORT, Bench, BenchError
+from conformance.case import Problem
+from conformance.registry import installed
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])
+def test_part_measures_in_its_short_form(part, tmp_path):
+    pytest.importorskip("sklearn")
+    command = [sys.executable, "-P", "-m", "conformance.bench", "--short", "--json", str(tmp_path / "figures"), part]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures").read_text())["measurements"]
+    assert figures
+    assert all(math.isfinite(figure["measured"]) for figure in figures)
+    ratios = [figure["measured"] for figure in figures if "to imports and calls" in figure["what"]]
+    assert bool(ratios) == (part == "corpus")
+    assert all(ratio > 1 for ratio in ratios)
+
+
+@pytest.mark.parametrize(
+    ("run", "alone"),
+    [
+        ({"status": 2, "rows": 5}, {"count": 5, "items": 5, "calls": 1.0}),
+        ({"status": 0, "rows": 5}, {"count": 4, "items": 4, "calls": 1.0}),
+        ({"status": 0, "rows": 5}, {"count": 5, "items": 6, "calls": 1.0}),
+        ({"status": 0, "rows": 5}, {"count": 5, "items": 5, "calls": 0.0}),
+    ],
+)
+def test_run_without_as_many_bare_calls_is_refused(tmp_path, run, alone):
+    with pytest.raises(BenchError):
+        measure._whole_run(run, alone)
+
+
+def test_probe_that_fails_is_said(tmp_path):
+    with pytest.raises(BenchError, match="not installed: nobody"):
+        Bench(tmp_path, SHORT).run("imported", "nobody")
+    with pytest.raises(BenchError, match="in _selected"):
+        Bench(tmp_path, SHORT).run("called", "no_such_case", "sklearn")
+
+
+def test_stopwatch_refuses_a_call_that_it_did_not_see(monkeypatch):
+    """As after a rename in `perform`: the framework that is performed is not the watched one."""
+    pytest.importorskip("sklearn")
+    here = [found for found in installed()[0] if found.framework.name == "sklearn"]
+    item = probe._selected("article", here)[0]
+    asked = probe.ask(item)
+    assert isinstance(asked.problem, Problem)
+    watch = probe.Stopwatch()
+    watch(item.framework, asked.call, asked.what)
+    assert watch.calls > 0
+    assert watch.count == 1
+    real = probe.perform
+    monkeypatch.setattr(probe, "perform", lambda _, *rest: real(item.framework, *rest))
+    with pytest.raises(AssertionError, match="went through"):
+        watch(item.framework, asked.call, asked.what)
