@@ -6,24 +6,37 @@ package imports nothing else: adapters are used where only numpy and a framework
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "replay"]
 
 
-def replay(function: str, case: str, dtype: str, reduction: str, quantity: str = "loss") -> Any:
-    """Ask one function one shipped or harvested case again and return what it returned (numpy, float64).
+def replay(
+    function: str,
+    case: str,
+    dtype: str,
+    reduction: str,
+    quantity: str = "loss",
+    *,
+    cases: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Ask one function one case again, in this process, and return what it returned (numpy, float64).
 
-    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.
+    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.  cases: the
+    folder of case files, or the one file, that the case is in; the shipped or harvested ones unless given.
 
-    For reproducers whose arrays are too long to write out.  Raises what the function raised.
+    For reproducers whose arrays are too long to write out.  Raises an exception of the name and message that the
+    function raised one of, LookupError where there is no such case or function, and CaseErrors for broken files.
     """
+    from pathlib import Path
+
     from conformance.known import HARVESTED
     from conformance.suite import replay
 
-    among = None
-    if case.startswith(HARVESTED):
+    among: Any = None if cases is None else Path(cases)
+    if among is None and case.startswith(HARVESTED):
         from conformance.harvest.harvesting import harvest
 
         among = harvest([case.split("/")[1]]).cases

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,7 +28,9 @@ Neutral = Literal["name", "device", "deprecated alias", "implementation"]
 """What a parameter is whose argument changes no number: a name for messages, where to compute, another way to say what
 a newer parameter says, a choice among implementations of the same formula."""
 LITERAL_LIMIT = 1000
-"""Arrays with more elements than this are not written out in a reproducer."""
+"""Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
+LONGEST_LITERAL = 20_000
+"""Elements of an array that is written out where nothing names it."""
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
 MOST_WARNINGS = 1000
@@ -308,18 +311,26 @@ class Framework:
                 return name
         return next(iter(self.variants), "")
 
+    def settings(self, variant: str) -> str:
+        """Source text that sets the environment variables of a variant, for before any import; "" if there are none."""
+        environment = self.variants[variant].environment if variant in self.variants else {}
+        lines = [f"os.environ[{json.dumps(name)}] = {json.dumps(value)}; " for name, value in environment.items()]
+        return f"import os; {''.join(lines)}" if lines else ""
+
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run a framework.
 
     requirements: PEP 508, of what it needs beside the framework.  environment: variables to be set, of which
-    the first is the one that chooses it.  differentiates: whether gradients can be had.
+    the first is the one that chooses it.  differentiates: whether gradients can be had.  gradient_literal: that of
+    this variant, None for the framework's.
     """
 
     requirements: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     differentiates: bool = True
+    gradient_literal: Callable[[str, str], str] | None = None
 
 
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
@@ -436,21 +447,31 @@ def _own(value: Any) -> Any:
     return value.copy() if type(value) in (list, dict) else value
 
 
-def reproducer(framework: Framework, function: Function, problem: Problem, call: Call | None = None) -> str:
+def reproducer(
+    framework: Framework,
+    function: Function,
+    problem: Problem,
+    call: Call | None = None,
+    variant: str = "",
+    replay: Callable[[], str] | None = None,
+) -> str:
     """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result.
 
-    call: the problem lowered, where that is at hand.
+    call: the problem lowered, where that is at hand.  variant: of the framework, that the call is made in.  replay:
+    gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
+    is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
     """
     call = lowered(function, problem) if call is None else call
-    if any(tensor.values.size > LITERAL_LIMIT for tensor in call.tensors().values()):
-        asked = f"{function.name!r}, {problem.case!r}, {problem.dtype!r}, {problem.reduction!r}"
-        asked += ", 'gradient'" if call.differentiated else ""
-        return f"import conformance; conformance.replay({asked})"
+    largest = max((tensor.values.size for tensor in call.tensors().values()), default=0)
+    if largest > LITERAL_LIMIT and replay is not None:
+        return f"{framework.settings(variant)}import conformance; {replay()}"
+    if largest > LONGEST_LITERAL:
+        return f"# too long to write out: an array of {largest} elements that is in no case"
 
     def text(name: str, value: Any) -> str:
         if name == call.differentiated:
             return "x"
-        return framework.literal(value) if isinstance(value, Tensor) else repr(value)
+        return framework.literal(value) if isinstance(value, Tensor) else _plain_literal(value)
 
     def keywords(values: Mapping[str, Any]) -> list[str]:
         return [f"{name}={text(name, value)}" for name, value in values.items()]
@@ -458,12 +479,18 @@ def reproducer(framework: Framework, function: Function, problem: Problem, call:
     callee = call.path if call.init is None else f"{call.path}({', '.join(keywords(call.init))})"
     arguments = ", ".join([*(text(name, value) for name, value in call.args.items()), *keywords(call.keywords)])
     expression = f"{callee}({arguments})"
-    if call.differentiated and framework.gradient_literal is not None:
-        x = framework.literal(call.tensors()[call.differentiated])
-        expression = framework.gradient_literal(expression, x)
+    own = framework.variants.get(variant)
+    gradient_literal = (own and own.gradient_literal) or framework.gradient_literal
+    if call.differentiated and gradient_literal is not None:
+        expression = gradient_literal(expression, framework.literal(call.tensors()[call.differentiated]))
     modules = [framework.imports, "import numpy as np" if "np." in expression else ""]
     modules.append("import ml_dtypes" if "ml_dtypes." in expression else "")
-    return "; ".join([*filter(None, modules), expression])
+    return framework.settings(variant) + "; ".join([*filter(None, modules), expression])
+
+
+def _plain_literal(value: Any) -> str:
+    """A plain value as source text; `repr` of a float that is no number is none."""
+    return f"float('{value}')" if isinstance(value, float) and not np.isfinite(value) else repr(value)
 
 
 @cache

@@ -184,13 +184,20 @@ def root_of(file: Path) -> Path:
 
 def cases_option(case: Case) -> str:
     """The option that finds a case under its id again, and a blank; empty for the shipped ones and those in no file."""
+    return "" if (found := found_in(case)) is None else f"--cases {shlex.quote(str(found))} "
+
+
+def found_in(case: Case) -> PurePosixPath | None:
+    """What a case has its id from, as the user would type it; None for the shipped ones and those in no file.
+
+    A folder of cases, or a single file whose ids start elsewhere.
+    """
     if not case.path or real(Path(case.path)).is_relative_to(real(shipped())):
-        return ""
+        return None
     file = PurePosixPath(case.path)
     stem = PurePosixPath(case.id).parent.parts
     below = file.with_suffix("").parts[-len(stem) :] == stem
-    folder = PurePosixPath(*file.parts[: -len(stem)]) if below else file
-    return f"--cases {shlex.quote(str(folder))} "
+    return PurePosixPath(*file.parts[: -len(stem)]) if below else file
 
 
 def _about(path: Path, message: str, advice: str) -> CaseFileError:

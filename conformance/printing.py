@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
+def whole(source: str, most: int) -> str:
+    """Source text, or a comment in its place where it is longer than `most` characters: cut, it would be other code."""
+    return source if len(source) <= most else f"# {len(source)} characters, left out here"
+
+
 def on_github() -> bool:
     """Whether this runs as a step of GitHub Actions, whose log runs lines such as `::error::` as commands."""
     return os.environ.get("GITHUB_ACTIONS") == "true"

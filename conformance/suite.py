@@ -7,6 +7,8 @@ Every step but `evaluate` is pure.  pytest, the command line and the tests all g
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import dataclasses
 import functools
 import json
@@ -41,7 +43,7 @@ from conformance.errors import CaseErrors, CaseFileError
 from conformance.known import ELSEWHERE, HARVESTED, Known, Ledger
 from conformance.known import load as load_known
 from conformance.known import read as read_known
-from conformance.loading import cases_option, is_folder, load, real, root_of, shipped
+from conformance.loading import cases_option, found_in, is_folder, real, root_of, shipped
 from conformance.loading import read as read_cases
 from conformance.oracle import Exact, Oracle
 from conformance.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
@@ -68,6 +70,8 @@ KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
+LONG_CALL = 1000
+"""Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
 SHOWN = 1024
 """Arrays with more elements than this stand in the report as that many evenly spaced elements; see `spaced`."""
 SHOWN_OF_GRADIENTS = 64
@@ -220,6 +224,8 @@ class Asked:
     problem: Problem
     handed: Problem
     bridge: str
+    of_case: bool = True
+    """Whether the problem is the case's, and not one that something was changed in."""
 
     @functools.cached_property
     def call(self) -> Call:
@@ -311,28 +317,79 @@ def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
 
 
+def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str) -> str:
+    """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
+
+    A folder's path is absolute, so that the call can be pasted wherever Python is started.
+    """
+    words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
+    if quantity == "loss":
+        del words[-1]
+    if not case.id.startswith(HARVESTED) and (folder := found_in(case)) is not None:
+        words.append(f"cases={str(real(Path(folder)))!r}")
+    return f"conformance.replay({', '.join(words)})"
+
+
+def can_be_named(case: Case) -> bool:
+    """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
+    return bool(case.path) or case.id.startswith(HARVESTED)
+
+
+def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
+    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
+    call: str = row["call"]
+    case = next((case for case in cases if case.id == row["case"]), None)
+    if len(call) <= LONG_CALL or case is None or not can_be_named(case):
+        return call
+    framework = next(one for one in registry.frameworks() if one.name == row["framework"])
+    settings = next(filter(call.startswith, map(framework.settings, framework.variants)), "")
+    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
+    return f"{settings}import conformance; {again}"
+
+
 def replay(
     function: str,
     case: str,
     dtype: str,
     reduction: Reduction,
     quantity: Quantity = "loss",
-    among: Iterable[Case] | None = None,
+    cases: Path | Iterable[Case] | None = None,
 ) -> Any:
-    """See `conformance.replay`.  among: the cases that there are, the shipped ones unless given."""
-    cases = {found.id: found for found in (load(shipped()) if among is None else among)}
-    if case not in cases:
-        raise LookupError(f"there is no {'shipped' if among is None else 'harvested'} case {case}")
-    here, _ = registry.installed()
-    for item in plan([cases[case]], here):
+    """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
+    folder = shipped() if cases is None else cases
+    found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
+    named = next((one for one in found if one.id == case), None)
+    if named is None and errors:
+        raise CaseErrors(tuple(errors))
+    if named is None:
+        where = (
+            "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
+        )
+        advice = "; `cases` names a folder of yours" if cases is None else ""
+        raise LookupError(f"there is no case {case} {where}{advice}")
+    here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
+    for item in plan([named], here):
         asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
         if asked_for == (function, dtype, reduction, quantity):
             asked = ask(item)
             outcome = perform(item.framework, asked.call, asked.what)
             if isinstance(outcome, Returned):
                 return outcome.value
-            raise RuntimeError(f"{function}: {outcome}")
+            raise _raised_again(outcome)
     raise LookupError(f"no installed {function} takes {case} as {dtype}, {reduction}")
+
+
+def _raised_again(outcome: Outcome) -> BaseException:
+    """An exception as a function raised it: of the same name, with the same message."""
+    if not isinstance(outcome, Raised):
+        return RuntimeError(str(outcome))
+    kind: Any = getattr(builtins, outcome.exception, None)
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        with contextlib.suppress(TypeError):  # UnicodeDecodeError takes more than a message
+            raised: BaseException = kind(outcome.message)
+            return raised
+    made: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
+    return made(outcome.message)
 
 
 def rule_of(item: Item, problem: Problem) -> Rule:
@@ -373,7 +430,10 @@ class Assessment:
         """The reproducer; "" where no call can be made."""
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
-        return reproducer(self.item.framework, self.item.function, self.asked.handed, self.asked.call)
+        item, asked = self.item, self.asked
+        name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity)
+        again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
+        return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.variant, again)
 
     @functools.cached_property
     def row(self) -> Row:

@@ -291,12 +291,18 @@ def gradient(of: Callable[[Any], Any], at: Any) -> Any:
 
 
 def gradient_literal(expression: str, x: str) -> str:
-    if BACKEND == "jax":
-        return f"import jax; jax.grad(lambda x: {expression}.sum())(jax.numpy.asarray({x}))"
-    if BACKEND == "torch":
-        return f"x = keras.ops.convert_to_tensor({x}).requires_grad_(); {expression}.sum().backward(); x.grad"
+    """As source text, by TensorFlow's tape; the other backends have their own."""
     tape = "import tensorflow; tape = tensorflow.GradientTape().__enter__()"
-    return f"{tape}; x = tensorflow.convert_to_tensor({x}); tape.watch(x); tape.gradient({expression}, x)"
+    slope = f"tape.gradient({expression}, x, unconnected_gradients='zero')"
+    return f"{tape}; x = tensorflow.convert_to_tensor({x}); tape.watch(x); tensorflow.convert_to_tensor({slope})"
+
+
+def jax_gradient_literal(expression: str, x: str) -> str:
+    return f"import jax; jax.grad(lambda x: {expression}.sum())(jax.numpy.asarray({x}))"
+
+
+def torch_gradient_literal(expression: str, x: str) -> str:
+    return f"x = keras.ops.convert_to_tensor({x}).detach().requires_grad_(); {expression}.sum().backward(); x.grad"
 
 
 @cache
@@ -332,8 +338,10 @@ FRAMEWORK = Framework(
             ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
             {"KERAS_BACKEND": "tensorflow"},
         ),
-        "jax": Variant(("jax",), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}),
-        "torch": Variant(("torch",), {"KERAS_BACKEND": "torch"}),
+        "jax": Variant(
+            ("jax",), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}, gradient_literal=jax_gradient_literal
+        ),
+        "torch": Variant(("torch",), {"KERAS_BACKEND": "torch"}, gradient_literal=torch_gradient_literal),
         "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}, differentiates=False),
     },
 )

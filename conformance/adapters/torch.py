@@ -110,7 +110,7 @@ def literal(tensor: Tensor) -> str:
         return f"torch.tensor({adapter.nested(tensor.values)}, dtype={dtype})"
     if dtype != "torch.bfloat16":
         return f"torch.from_numpy({tensor.source()})"
-    return f"torch.from_numpy({Tensor(tensor.values.astype(np.float32), tensor.order).source()}).to({dtype})"
+    return f"torch.from_numpy({tensor.source()}.view(np.int16)).view({dtype})"
 
 
 def array(result: Any) -> tuple[Array, str]:

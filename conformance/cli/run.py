@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from conformance import audit, report, running
 from conformance.audit.comparing import opened
+from conformance.case import Case
 from conformance.cli import github, staging
 from conformance.cli.execution import Execution, say
 from conformance.cli.failing import failures, places
@@ -29,7 +31,6 @@ from conformance.cli.shared import (
     Json,
     err,
     out,
-    shortened,
 )
 from conformance.cli.staging import Corpus
 from conformance.errors import UserError
@@ -37,7 +38,7 @@ from conformance.harvest.corpus import load_harvest
 from conformance.marking import FOLDER
 from conformance.running import NotAsked
 from conformance.selection import compiled, substring_of
-from conformance.suite import Row, id_of, load_suite
+from conformance.suite import Row, id_of, load_suite, reproducer_of
 from conformance.unasked import unasked, unasked_lines
 from conformance.workers.crew import TIMEOUT
 
@@ -158,7 +159,13 @@ def run(
         out.facts("run", _facts(rows, results, record["planned"], folder, stopped, not_asked, check))
     else:
         partly = keyword or framework or harvested
-        _finish(rows, results, record if not partly else {**record, "coverage": ""}, folder)
+        _finish(
+            rows,
+            results,
+            record if not partly else {**record, "coverage": ""},
+            folder,
+            ended.corpus.cases if ended.corpus else (),
+        )
     found = list(failures(rows, check, strict_known))
     github.tell(github.lines(found, known), aside=as_json)
     if sarif_file is not None:
@@ -244,11 +251,14 @@ def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
     return Corpus(folder, found, ledger, harvested=True)
 
 
-def _finish(rows: list[Row], results: pd.DataFrame, record: dict[str, Any], written: Path) -> None:
+def _finish(
+    rows: list[Row], results: pd.DataFrame, record: dict[str, Any], written: Path, cases: Iterable[Case]
+) -> None:
     """Print how a run ended.  record: what its `run.json` says."""
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
     for row in surprising[:SURPRISES]:
-        name, why, call = _headline(row)
+        name, why = _headline(row)
+        call = reproducer_of(row, cases)
         out.print(f"[bold]{row['expected']}[/] {escape(name)}", soft_wrap=True)
         out.print(Padding(Text(why), (0, 0, 0, 4)))
         if call:
@@ -265,8 +275,8 @@ def _finish(rows: list[Row], results: pd.DataFrame, record: dict[str, Any], writ
     out.print(f"report: {written}", soft_wrap=True)
 
 
-def _headline(row: Row) -> tuple[str, str, str]:
-    """(what a row is of, why it is unexpected, the call)."""
+def _headline(row: Row) -> tuple[str, str]:
+    """(what a row is of, why it is unexpected)."""
     if not row["case"]:
-        return row["environment"], row["explanation"], ""
-    return f"{id_of(row)} ({row['version']})", row["explanation"], shortened(row["call"])
+        return row["environment"], row["explanation"]
+    return f"{id_of(row)} ({row['version']})", row["explanation"]

@@ -58,7 +58,7 @@ def tried(assessment: Assessment, asker: Suite, problem: Problem) -> Assessment 
         return None
     if given != problem.given and unbridgeable(problem, given) is not None:
         return None
-    asked = Asked(_item(assessment.item, problem), problem, *bridged(problem, given))
+    asked = Asked(_item(assessment.item, problem), problem, *bridged(problem, given), of_case=False)
     return _performed(asked, asker)
 
 
@@ -111,7 +111,7 @@ def _unconverted(assessment: Assessment, asker: Suite) -> Iterator[Remedy]:
             if kind not in function.takes or function.unsupported(problem) is not None:
                 continue
             other = dataclasses.replace(_item(item, problem), function=function)
-            found = _performed(Asked(other, problem, handed, name), asker)
+            found = _performed(Asked(other, problem, handed, name, of_case=False), asker)
             if found is not None and _agrees(found):
                 on = f", and hand it {HANDED[name]}" if name else ""
                 what = f"call {function.name}, which takes {kind.replace('_', '-')}{on}"
@@ -237,7 +237,7 @@ def _as_logits(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> 
     converted, name = bridge(problem, "logits")
     if item.function.unsupported(converted) is not None:
         return
-    found = _performed(Asked(_item(item, problem), problem, converted, name), asker)
+    found = _performed(Asked(_item(item, problem), problem, converted, name, of_case=False), asker)
     if found is not None and _agrees(found):
         what = {"log": "log p", "logit": "log p - log(1 - p)"}[name]
         yield Remedy(f"hand it {what} as logits", _shown(_value(found)), found.call)

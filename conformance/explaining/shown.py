@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from conformance.explaining.explanation import Explanation
 from conformance.explaining.told import Code, Formula, Heading, Prose, told
-from conformance.printing import printable
+from conformance.printing import printable, whole
 from conformance.report.markdown import code, plain
 
 WIDTH = 80
@@ -71,7 +71,7 @@ def markdown(explanation: Explanation) -> str:
             case Formula(text, depth):
                 lines.append("  " * (depth - 1) + printable(" ".join(text.split())))
             case Code(text) if "\n" not in text.strip():
-                parts.append(code(text, LONGEST))
+                parts.append(code(whole(text, LONGEST), LONGEST))
             case Code(text):
                 parts.append(_fenced(printable(text), "python"))
             case _:

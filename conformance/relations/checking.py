@@ -209,7 +209,8 @@ class Finding:
         """A reproducer for each call, the whole first."""
         item = self.instance.item
         return tuple(
-            reproducer(item.framework, item.function, side.handed, side.call) for side in _distinct(self.statement)
+            reproducer(item.framework, item.function, side.handed, side.call, item.installed.variant)
+            for side in _distinct(self.statement)
         )
 
     def __str__(self) -> str:

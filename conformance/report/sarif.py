@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from conformance import __version__
-from conformance.printing import printable
+from conformance.printing import printable, whole
 from conformance.suite import Row, id_of
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -180,7 +180,7 @@ def _told(name: str, value: Any) -> Any:
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return _short(str(value), LONGEST if name == "call" else LONG)
+    return whole(printable(str(value)), LONGEST) if name == "call" else _short(str(value), LONG)
 
 
 def _message(text: str) -> dict[str, str]:

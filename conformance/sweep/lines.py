@@ -128,7 +128,8 @@ def _extreme(found: Extreme | None) -> tuple[Any, ...]:
 
 def _call(subject: Subject, x: float, label: int) -> str:
     one = np.array([x]).astype(numpy_dtype(subject.family.dtype))
-    return reproducer(subject.framework, subject.function, subject.problem(one, np.array([label])))
+    problem = subject.problem(one, np.array([label]))
+    return reproducer(subject.framework, subject.function, problem, variant=subject.installed.variant)
 
 
 def certify(subject: Subject, label: int, tally: Tally) -> None:

@@ -229,6 +229,19 @@ def test_file_that_only_the_clone_has_is_refused(clone):
     assert "`python -m pytest`" in result.stderr
 
 
+@pytest.mark.parametrize("selection", [("-k", "sklearn and article"), ("-m", "sklearn", "-k", "article")], ids=" ".join)
+def test_repository_is_tested_from_its_root(checkout, selection, monkeypatch):
+    """As `tox run -e tests` runs it, the installed package is that of a wheel and the repository a clone."""
+    pytest.importorskip("sklearn")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *selection]
+    result = subprocess.run(command, cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"[1-9]\d* passed", result.stdout)
+    package = Path(conformance.__file__).parent
+    assert (f"the package in {package.parent} is tested" in result.stdout) == (package.parent != checkout)
+
+
 # Markers
 
 

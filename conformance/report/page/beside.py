@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance.case import Case
 from conformance.generate import GeneratedCase
-from conformance.printing import printable
+from conformance.printing import printable, whole
 from conformance.report.page.packing import LONG, embedded, shortened
 
 Record = Mapping[str, Any]
@@ -56,7 +56,10 @@ class Beside:
         kept: dict[str, list[Block]] = {}
         room = ROOM
         for key, blocks in self.explanations.items():
-            cut = [(kind, shortened(printable(text), LONG), depth) for kind, text, depth in blocks]
+            cut = [
+                (kind, (whole if kind == "code" else shortened)(printable(text), LONG), depth)
+                for kind, text, depth in blocks
+            ]
             room -= sum(len(text) + 20 for _, text, _ in cut)
             if room < 0:
                 break
@@ -90,7 +93,8 @@ def _fitting(lines: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _clean(line: Record) -> dict[str, Any]:
     """A record whose texts are short and printable, and whose numbers JSON has."""
-    return {name: _value(value) for name, value in line.items()}
+    clean = {name: _value(value) for name, value in line.items()}
+    return {**clean, "call": whole(printable(line["call"]), LONG)} if isinstance(line.get("call"), str) else clean
 
 
 def _value(value: Any) -> Any:

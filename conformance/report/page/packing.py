@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from conformance.printing import printable
+from conformance.printing import printable, whole
 from conformance.report.frames import FLOATS
 
 INDEX = (
@@ -30,6 +30,8 @@ DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 """Columns that are needed where a case is opened."""
 LONG = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
+CALLS = 20
+"""So many times as many of a reproducer, which is there whole or not at all."""
 MOST = 10_000_000
 """Bytes of what the table needs, and of the long texts of single rows, each."""
 PLAIN = 1 << 15
@@ -41,8 +43,12 @@ _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> dict[str, Any]:
-    """Columns of a frame as builtin values; texts of more than `most` characters end in how much is missing."""
-    return {name: _column(results[name], name in FLOATS, most) for name in columns}
+    """Columns of a frame as builtin values; texts of more than `most` characters end in how much is missing.
+
+    A reproducer that is too long is left out, and a comment says so.
+    """
+    shorten = {"call": lambda text, most: whole(text, CALLS * most)}
+    return {name: _column(results[name], name in FLOATS, most, shorten.get(name, shortened)) for name in columns}
 
 
 def indexed(results: pd.DataFrame, said: Mapping[str, Any]) -> str:
@@ -88,13 +94,13 @@ def embedded(value: Any) -> str:
     return text.translate(_ESCAPES)
 
 
-def _column(column: pd.Series, number: bool, most: int) -> dict[str, Any]:
+def _column(column: pd.Series, number: bool, most: int, shorten: Callable[[str, int], str]) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
     texts: list[Any] = values.tolist()
     if number and not np.isfinite(values).all():
         texts = [_told(value) for value in texts]
     if not number and max(map(len, texts), default=0) > most:
-        texts = [shortened(text, most) for text in texts]
+        texts = [shorten(text, most) for text in texts]
     return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 

@@ -1,0 +1,275 @@
+"""A row's reproducer, executed as pasted into a Python without the row's variables, returns the row's bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import conformance
+from conformance import registry
+from conformance.adapter import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
+from conformance.errors import CaseErrors
+from conformance.loading import load, shipped
+from conformance.outcome import Raised, Returned
+from conformance.printing import whole
+from conformance.suite import Assessment, ask, perform, plan, reproducer_of
+from conformance.tests import miniatures
+from conformance.tests.stated import case
+
+HEAD = """\
+# yaml-language-server: $schema=../../conformance/case.schema.json
+about: Cases too large to write out.
+source: none
+"""
+LARGE = {
+    "index": """
+loss: categorical
+given: logits
+target: index
+dtypes: [float16, bfloat16, float32, float64]
+cases:
+  batch:
+    why: More elements than are written out, classes on axis 1.
+    generate: {seed: 8, shape: [20, 25], classes: 30, distribution: uniform, scale: 0.5, digest: 2fdae14c2862a305}
+    layout: {class_axis: 1}
+    reduction: [none, mean]
+  flat:
+    why: More elements than are written out.
+    generate: {seed: 9, shape: [400], classes: 5, distribution: normal, scale: 3.0, digest: aa6c275411612f62}
+    reduction: [none, mean, sum]
+""",
+    "rows": """
+loss: categorical
+given: probabilities
+target: index
+dtypes: [float32, float64]
+cases:
+  weighted:
+    why: More elements than are written out, weights too.
+    generate: {seed: 3, shape: [1100], classes: 3, sample_weights: true, digest: b507d492c5947b1a}
+    reduction: [mean, sum]
+""",
+    "binary": """
+loss: binary
+given: logits
+target: binary
+dtypes: [float16, float32, float64]
+cases:
+  outputs:
+    why: Outputs of their own, soft labels.
+    generate: {seed: 4, shape: [700, 2], soft: true, digest: b20e4f22a5d894d2}
+    layout: {order: strided}
+    reduction: [none, mean]
+  flat:
+    why: One output each.
+    generate: {seed: 5, shape: [1300], digest: fd98b91ffb119ff3}
+    reduction: [mean, sum]
+""",
+}
+ASK = """
+import pickle, sys
+from conformance.tests.test_reproducers import asked
+pickle.dump(asked(*sys.argv[2:]), open(sys.argv[1], "wb"))
+"""
+PASTE = """
+import sys
+from conformance.tests.test_reproducers import paste
+paste(sys.argv[1])
+"""
+COUNT = 50
+"""Calls of the shipped cases that are executed on each framework and backend."""
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A folder of large cases, whose path has to be quoted."""
+    folder = tmp_path_factory.mktemp("some one's") / "mine"
+    for name, text in LARGE.items():
+        (folder / "deep").mkdir(parents=True, exist_ok=True)
+        (folder / "deep" / f"{name}.yaml").write_text(HEAD + text.lstrip())
+    return folder
+
+
+def asked(framework: str, variant: str, folder: str) -> list[tuple[str, str, Any]]:
+    """(item, reproducer, outcome) of items of a framework in this process, whose variant is that one."""
+    from conformance.tests.test_adapter import sampled
+
+    (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
+    assert here.variant == variant
+    items = sampled(here, COUNT)
+    large = plan(load(Path(folder)), [here])
+    assert large
+    assert {item.function.name for item in items} == {function.name for function in here.functions}
+    told = []
+    for item in [*items, *large]:
+        made = ask(item)
+        outcome = perform(item.framework, made.call, made.what)
+        told.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
+    return told
+
+
+def paste(file: str) -> None:
+    """Execute each reproducer in a namespace of its own and hold what it returns against the outcome."""
+    from conformance.tests.test_adapter import executed, same_bits
+
+    wrong = []
+    for name, source, outcome in pickle.loads(Path(file).read_bytes()):
+        try:
+            found = executed(source)
+        except Exception as error:
+            if not isinstance(outcome, Raised) or type(error).__name__ != outcome.exception:
+                wrong.append(f"{name}: {type(error).__name__}: {error}\n{source[:600]}")
+            continue
+        if not isinstance(outcome, Returned):
+            wrong.append(f"{name}: it returned, but the row raised\n{source[:600]}")
+            continue
+        dtype = outcome.dtype
+        if "conformance.replay(" not in source:
+            framework = next(f for f in registry.frameworks() if f.name == name.partition(".")[0])
+            found, dtype = framework.array(found)
+        if dtype != outcome.dtype or not same_bits(np.asarray(found, dtype=np.float64), outcome.value):
+            wrong.append(
+                f"{name}: {dtype} {found!r:.200} is not {outcome.dtype} {outcome.value!r:.200}\n{source[:600]}"
+            )
+    assert not wrong, "\n".join(wrong)
+
+
+BACKENDS = [
+    (framework.name, variant, other)
+    for framework in registry.frameworks()
+    for variant, other in zip(
+        list(framework.variants) or [""],
+        [*list(framework.variants)[1:], *list(framework.variants)[:1]] or [""],
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("framework", "variant", "other"), BACKENDS, ids=[f"{f}-{v}".strip("-") for f, v, _ in BACKENDS]
+)
+def test_reproducer_returns_the_bits_of_the_row(framework, variant, other, mine, tmp_path):
+    """Asked in a process of that variant, pasted in one that would choose another, from another folder."""
+    here = next(one for one in registry.frameworks() if one.name == framework)
+    if importlib.util.find_spec(here.modules[0]) is None:
+        pytest.skip(f"{framework} is not installed")
+    variables = {name for one in here.variants.values() for name in one.environment}
+    plain = {name: value for name, value in os.environ.items() if name not in variables}
+    plain["PYTHONPATH"] = str(Path(conformance.__file__).parents[1])
+    own = dict(here.variants[variant].environment) if variant else {}
+    chosen = dict(list(here.variants[other].environment.items())[:1]) if variant else {}
+    for program, arguments, environment in ((ASK, [framework, variant, str(mine)], own), (PASTE, [], chosen)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "calls"), *arguments],
+            env={**plain, **environment},
+            cwd=mine.parent if program == ASK else tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-6000:]
+    calls = pickle.loads((tmp_path / "calls").read_bytes())
+    replayed = [source for _, source, _ in calls if "conformance.replay(" in source]
+    assert any("cases=" in source for source in replayed)
+    gradients = [source for name, source, _ in calls if name.endswith("-gradient")]
+    assert bool(gradients) == (here.gradient is not None and variant != "numpy")
+    assert all(
+        ('KERAS_BACKEND"] = ' + json.dumps(variant) in source) == (framework == "keras") for _, source, _ in calls
+    )
+
+
+# What is printed where arrays are long.
+
+
+def large(name="long/rows/case", samples=600, **stated):
+    return dataclasses.replace(
+        case(np.arange(samples * 2.0).reshape(samples, 2) / 64, [0] * samples), id=name, **stated
+    )
+
+
+def call_of(of, item=None, problem=None):
+    item = item or plan([of], [miniatures.installed(miniatures.Categorical)])[0]
+    made = ask(item)
+    if problem is not None:
+        made = dataclasses.replace(made, problem=problem, handed=problem, of_case=False)
+    return Assessment(made, SimpleNamespace(outcome=None), None).call
+
+
+def test_long_case_of_a_file_is_replayed_from_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    replayed = call_of(large(path="mine/long/rows.yaml"))
+    folder = str(tmp_path.resolve() / "mine")
+    assert replayed.endswith(f"'mean', cases={folder!r})")
+    assert "'gradient'" not in replayed
+
+
+def test_long_problem_that_nothing_names_is_written_out_or_said_to_be_too_long():
+    drawn = large()
+    assert call_of(drawn).count(", ") > LITERAL_LIMIT
+    changed = plan([large(path="mine/long/rows.yaml")], [miniatures.installed(miniatures.Categorical)])[0]
+    halved = dataclasses.replace(ask(changed).problem, predictions=ask(changed).problem.predictions / 2)
+    assert "replay" not in call_of(None, changed, halved)
+    assert call_of(large(samples=LONGEST_LITERAL)).startswith("# too long to write out")
+
+
+def test_terminal_has_a_replay_in_place_of_a_long_call():
+    of = large("long/rows/case", samples=300, path="mine/long/rows.yaml")
+    (item,) = plan([of], [miniatures.installed(miniatures.Categorical)])[:1]
+    whole_call = call_of(of)
+    row = {"call": whole_call, "case": of.id, "function": item.function.name, "dtype": item.dtype, "framework": "keras",
+           "reduction": item.reduction, "quantity": "gradient"}  # fmt: skip
+    assert reproducer_of(row, []) == whole_call
+    assert reproducer_of({**row, "call": "short()"}, [of]) == "short()"
+    settings = 'import os; os.environ["KERAS_BACKEND"] = "jax"; os.environ["JAX_ENABLE_X64"] = "1"; '
+    again = reproducer_of({**row, "call": settings + whole_call}, [of])
+    assert again.startswith(f"{settings}import conformance; conformance.replay(")
+    assert "'gradient', cases='" in again
+
+
+def test_source_that_is_too_long_becomes_a_comment():
+    assert whole("f([1, 2])", 9) == "f([1, 2])"
+    cut = whole("f([1, 2, 3])", 9)
+    assert exec(cut) is None
+    assert cut.startswith("# 12 characters")
+
+
+def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "installed", lambda: ([miniatures.installed(miniatures.Categorical)], []))
+    said = ("miniature.Categorical", "deep/index/flat", "float32", "mean")
+    assert conformance.replay(*said, cases=mine).shape == ()
+    assert conformance.replay(said[0], "index/flat", *said[2:], cases=str(mine / "deep" / "index.yaml")).shape == ()
+    with pytest.raises(LookupError, match="there is no case deep/index/flat among the shipped cases; `cases`"):
+        conformance.replay(*said)
+    with pytest.raises(LookupError, match=r"no installed miniature\.Categorical takes"):
+        conformance.replay(*said[:2], "float8", "mean", cases=mine)
+    with pytest.raises(CaseErrors, match="there is no such folder"):
+        conformance.replay(*said, cases=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["ValueError", "InvalidArgumentError", "UnicodeDecodeError"])
+def test_replay_raises_what_the_function_raised(monkeypatch, name):
+    monkeypatch.setattr("conformance.suite.perform", lambda *_: Raised(name, "not so", ()))
+    here = miniatures.installed(miniatures.Categorical)
+    monkeypatch.setattr(registry, "installed", lambda: ([here], []))
+    item = plan(load(shipped()), [here])[0]
+    with pytest.raises(Exception, match="not so") as caught:
+        conformance.replay(item.function.name, item.case.id, item.dtype, item.reduction)
+    assert type(caught.value).__name__ == name
+
+
+def test_numbers_that_are_none_are_written_out():
+    framework = miniatures.framework(miniatures.Categorical)
+    problem = case([[1.0, 2.0]], [0]).problem("float32", "mean")
+    call = dataclasses.replace(framework.functions[0].lower(problem), keywords={"a": float("-inf"), "b": float("nan")})
+    assert "a=float('-inf'), b=float('nan')" in reproducer(framework, framework.functions[0], problem, call)
