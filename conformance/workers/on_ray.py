@@ -52,8 +52,8 @@ PATIENCE = 15.0
 REACH = 10.0
 """Seconds in which a cluster's address must accept a connection."""
 PACKAGE = "conformance"
-FILES = ("__init__", "adapter", "case", "convention", "errors", "outcome", "workers/__init__", "workers/crew",
-         "workers/loop", "workers/on_ray", "workers/serve", "workers/wire")  # fmt: skip
+FILES = ("__init__", "adapter", "case", "containment", "convention", "errors", "outcome", "workers/__init__",
+         "workers/crew", "workers/loop", "workers/on_ray", "workers/serve", "workers/wire")  # fmt: skip
 """What runs on a node, beside the adapters."""
 SHIPPED = 1 << 24
 """Bytes of an adapter's package that are sent at most."""
