@@ -76,6 +76,7 @@ def function(versions: str, *own: Parameter) -> Function:
         options=frozenset({"sample_weights"}),
         reductions=frozenset({"sum", "mean"}),
         dtypes=frozenset({"float16", "float32", "float64"}),
+        layouts=Function.layouts | {"labels_column"},
         rules=RULES,
         result_dtype="float64",
         source=DOCUMENTATION,

@@ -1,0 +1,268 @@
+"""What a function is declared unable to take it refuses, or answers otherwise than is right."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance import adapter, registry
+from conformance.adapter import Call, Function, Tensor, problem_features
+from conformance.case import DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
+from conformance.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
+from conformance.known import Ledger
+from conformance.oracle import Oracle
+from conformance.registry import Installed
+from conformance.suite import Asked, Item, Suite, bridged
+
+HERE, _ = registry.installed()
+ASKED = [(there, function) for there in HERE for function in there.functions]
+RIGHT = frozenset({"agrees", "diverges"})
+UNSAYABLE = {
+    ("sklearn.log_loss", "none"): "normalize is a bool: there are two reductions",
+    **{
+        (f"keras.{name}Crossentropy:mean_with_sample_weight", reduction): "it is the name of one reduction of a loss"
+        for name in ("Binary", "Categorical", "SparseCategorical")
+        for reduction in ("none", "sum")
+    },
+}
+"""What no call can say, by function and incapability, with the reason."""
+
+
+CONVERTED = {
+    ("sklearn.log_loss", "bfloat16"): (
+        "predictions alone are converted to float64, whose epsilon clips them; labels and weights of that dtype are"
+        " refused: a conversion, and no dtype that it computes in"
+    ),
+}
+"""What a function takes although it is declared unable to, with the reason; the plain problem only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A small problem that a function is declared unable to take, and the call that says it all the same."""
+
+    what: str
+    case: Case
+    dtype: str
+    reduction: Any
+    call: Call
+
+
+def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (), **changes: Any) -> Case:
+    """A case of a loss and a kind of target: predictions of [4, 3] for classes, of [4] outputs, or of `shape`."""
+    binary = loss == "binary"
+    shape = shape or ((4,) if binary else (4, 3))
+    rng = np.random.default_rng(7)
+    given = function.takes[0]
+    predictions = rng.normal(size=shape)
+    if given != "logits":
+        predictions = np.exp(predictions)
+        predictions /= 4 * predictions.max() if binary else predictions.sum(axis=-1, keepdims=True)
+        predictions = np.log(predictions) if given == "log_probabilities" else predictions
+    samples = shape if binary else shape[:-1]
+    crisp = rng.integers(0, 2 if binary else shape[-1], samples)
+    one_hot = np.eye(shape[-1])[crisp] if not binary else crisp
+    labels = {
+        "index": crisp,
+        "one_hot": one_hot,
+        "distribution": 0.75 * one_hot + 0.25 / shape[-1],
+        "binary": crisp.astype(np.float64),
+        "soft_binary": 0.25 + 0.5 * crisp,
+    }[kind]
+    target = "index" if kind == "index" else "binary" if binary else "distribution"
+    return Case(
+        id=f"a/b/{kind}", why="It is declared unable.", about="", source="", loss=loss, given=given, target=target,
+        predictions=predictions, labels=labels, **changes,
+    )  # fmt: skip
+
+
+def usual(function: Function, loss: str) -> tuple[str, str]:
+    """A kind of target, and a dtype, that a function takes."""
+    kind = next(kind for kind in ("index", "binary", "one_hot") if kind in function.targets & TARGET_KINDS[loss])  # type: ignore[index]
+    return kind, "float32" if "float32" in function.dtypes else min(function.dtypes)
+
+
+def plain(function: Function, case: Case, dtype: str, reduction: str) -> Call:
+    """The call for a case with nothing particular in it."""
+    return adapter.lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
+
+
+def instead(call: Call, function: Function, part: str, values: Any) -> Call:
+    """The call with another array for the predictions or the labels."""
+    names = [parameter.name for parameter in function.parameters if parameter.carries == part]
+    [name] = [name for name in call.args if name in names]
+    return dataclasses.replace(call, args={**call.args, name: Tensor(values)})
+
+
+@functools.cache
+def spellings(option: str) -> tuple[str, ...]:
+    """What an option is called by any function of any framework."""
+    found = {p.name for f in registry.functions() for p in f.parameters if p.carries == option}
+    return tuple(sorted(found))
+
+
+def of_targets(function: Function, loss: str) -> Iterator[Attempt]:
+    """Labels of another kind, as they are."""
+    kind, dtype = usual(function, loss)
+    reduction = sorted(function.reductions)[0]
+    for other in sorted(TARGET_KINDS[loss]):
+        if function.target_as(other) is None:
+            case = small(function, loss, other)
+            call = plain(function, small(function, loss, kind), dtype, reduction)
+            values = case.labels.astype(numpy_dtype(dtype)) if case.labels.dtype.kind == "f" else case.labels
+            yield Attempt(other, case, dtype, reduction, instead(call, function, "labels", values))
+
+
+def of_options(function: Function, loss: str) -> Iterator[Attempt]:
+    """An option under each name that another function has for it."""
+    kind, dtype = usual(function, loss)
+    reduction = sorted(function.reductions)[0]
+    values = {
+        "class_weights": np.array([0.5, 2.0, 1.25]),
+        "sample_weights": np.array([0.5, 2.0, 1.25, 3.0]),
+        "positive_weight": np.array(2.5),
+        "label_smoothing": 0.25,
+        "ignore_index": 1,
+    }
+    for option in OPTIONS:
+        senseless = option in FOREIGN[loss] or frozenset({option, kind}) in SENSELESS  # type: ignore[index]
+        if option in function.options or senseless:
+            continue
+        case = small(function, loss, kind, options=Options(**{option: values[option]}))
+        call = plain(function, small(function, loss, kind), dtype, reduction)
+        value = values[option]
+        value = Tensor(value.astype(numpy_dtype(dtype))) if isinstance(value, np.ndarray) else value
+        for name in spellings(option):
+            init = None if call.init is None else {**call.init, name: value}
+            if init is not None:
+                yield Attempt(f"{option} as {name}", case, dtype, reduction, dataclasses.replace(call, init=init))
+            keywords = {**call.keywords, name: value}
+            yield Attempt(f"{option} as {name}", case, dtype, reduction, dataclasses.replace(call, keywords=keywords))
+
+
+def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
+    """Other ranks, dtypes, reductions, layouts, and what is excluded, as the lowering says them."""
+    kind, dtype = usual(function, loss)
+    reduction = sorted(function.reductions)[0]
+    for rank in range(1 if loss == "binary" else 2, 5):
+        if rank not in function.ranks[loss]:  # type: ignore[index]
+            case = small(function, loss, kind, (3, 2, 4, 3)[-rank:])
+            yield Attempt(f"rank {rank}", case, dtype, reduction, plain(function, case, dtype, reduction))
+    for other in DTYPES:
+        if other not in function.dtypes:
+            case = small(function, loss, kind, dtypes=(other,))
+            yield Attempt(other, case, other, reduction, plain(function, case, other, reduction))
+    for other in REDUCTIONS:
+        if other not in function.reductions and (function.name, other) not in UNSAYABLE:
+            case = small(function, loss, kind)
+            yield Attempt(other, case, dtype, other, plain(function, case, dtype, other))
+    yield from of_layouts(function, loss)
+    for group in function.excludes:
+        yield from of_group(function, loss, group)
+
+
+def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
+    """Arrays that lie otherwise, handed over as they lie."""
+    kind, dtype = usual(function, loss)
+    reduction = sorted(function.reductions)[0]
+    for name in LAYOUTS:
+        senseless = name in FOREIGN[loss] or frozenset({name, kind}) in SENSELESS  # type: ignore[index]
+        if name in function.layouts or senseless:
+            continue
+        shape = (2, 4, 3) if loss == "categorical" and 3 in function.ranks["categorical"] else ()
+        if name == "class_axis_not_1" or not shape:
+            shape = (4, 3) if loss == "categorical" else (4,)
+        layout = {
+            "class_axis": Layout(class_axis=1 if len(shape) > 2 else 0),
+            "class_axis_not_1": Layout(class_axis=0),
+            "labels_column": Layout(labels="column"),
+            "label_dtype": Layout(label_dtype="int32"),
+        }.get(name) or Layout(order=name)  # type: ignore[arg-type]
+        if name in ("class_axis", "class_axis_not_1") and layout.class_axis == len(shape) - 1:
+            continue
+        case = small(function, loss, kind, shape, layout=layout)
+        if name == "label_dtype" and kind != "index":
+            case = dataclasses.replace(case, labels=np.round(case.labels), layout=layout)
+        call = plain(function, case, dtype, reduction)
+        if name == "label_dtype":
+            call = instead(call, function, "labels", case.labels.astype(np.int32))
+        elif name == "labels_column":
+            call = instead(call, function, "labels", case.labels[..., np.newaxis])
+        elif name.startswith("class_axis"):
+            moved = np.moveaxis(case.predictions.astype(numpy_dtype(dtype)), -1, layout.class_axis)
+            call = instead(call, function, "predictions", moved)
+        yield Attempt(name, case, dtype, reduction, call)
+
+
+def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[Attempt]:
+    """What a function takes alone, together."""
+    kind = next((name for name in sorted(group) if name in TARGET_KINDS[loss]), usual(function, loss)[0])  # type: ignore[index]
+    dtype = next((name for name in DTYPES if name in group), usual(function, loss)[1])
+    reduction = next((name for name in REDUCTIONS if name in group), sorted(function.reductions)[0])
+    shape: tuple[int, ...] = ()
+    options: dict[str, Any] = {"ignore_index": 1} if "ignore_index" in group else {}
+    if "output_weights" in group:
+        shape = (2, 3) if loss == "binary" else ()
+        options["sample_weights"] = np.array([[0.5, 2.0, 1.25], [3.0, 0.75, 1.5]])
+        if loss != "binary":
+            return  # only a binary loss has outputs
+    axis = 1 if "class_axis" in group else 0 if "class_axis_not_1" in group else -1
+    if axis == 1:
+        shape = (2, 4, 3)
+    layout = Layout(class_axis=axis, labels="column" if "labels_column" in group else "flat")
+    case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
+    problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
+    assert group <= problem_features(problem, function.target_as(kind) or kind), "the problem shows the group"
+    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, adapter.lowered(function, problem))
+
+
+def attempts(function: Function) -> list[Attempt]:
+    """Everything that a function is declared unable to take and that a call can say."""
+    return [
+        attempt
+        for loss in function.ranks
+        for of in (of_targets, of_options, of_the_rest)
+        for attempt in of(function, loss)
+    ]
+
+
+def taken(there: Installed, function: Function, attempt: Attempt) -> str:
+    """How a function answers rightly what it is declared unable to take; "" where it does not."""
+    item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction)
+    problem = attempt.case.problem(attempt.dtype, attempt.reduction)
+    asked = Asked(item, problem, *bridged(problem, function.native(problem.given)))
+    vars(asked)["call"] = attempt.call
+    outcome = adapter.perform(there.framework, attempt.call, attempt.what)
+    found = Suite(Oracle(), Ledger()).judge(asked, outcome)
+    return f"{attempt.what}: {found.verdict.status}" if found.verdict.status in RIGHT else ""
+
+
+@pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
+def test_a_function_does_not_take_what_it_is_declared_unable_to_take(there: Installed, function: Function) -> None:
+    tried = attempts(function)
+    assert len(tried) >= 2
+    took = {attempt.what: how for attempt in tried if (how := taken(there, function, attempt))}
+    assert took.keys() == {what for name, what in CONVERTED if name == function.name}, took
+
+
+@pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
+def test_the_attempt_without_what_is_declared_impossible_is_right(there: Installed, function: Function) -> None:
+    # Otherwise each attempt could fail for a reason of its own.
+    for loss in function.ranks:
+        kind, dtype = usual(function, loss)
+        for reduction in sorted(function.reductions):
+            case = small(function, loss, kind)
+            call = plain(function, case, dtype, reduction)
+            assert taken(there, function, Attempt("plain", case, dtype, reduction, call)) != ""
+
+
+def test_what_no_call_can_say_is_declared_impossible() -> None:
+    functions = {function.name: function for function in registry.functions()}
+    for name, what in UNSAYABLE:
+        assert what not in functions[name].reductions
