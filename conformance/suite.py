@@ -37,6 +37,7 @@ from conformance.adapter import (
 )
 from conformance.bridge import bridge, unbridgeable
 from conformance.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.containment import text_of, type_name
 from conformance.convention import DEFINITION, Convention
 from conformance.digits import wrong_digits
 from conformance.errors import CaseErrors, CaseFileError
@@ -427,13 +428,16 @@ class Assessment:
 
     @property
     def call(self) -> str:
-        """The reproducer; "" where no call can be made."""
+        """The reproducer; "" where no call can be made.  Raises LoweringError if the adapter cannot write it."""
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
         item, asked = self.item, self.asked
         name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity)
         again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
-        return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.variant, again)
+        try:
+            return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.variant, again)
+        except Exception as error:
+            raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
 
     @functools.cached_property
     def row(self) -> Row:

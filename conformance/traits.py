@@ -51,6 +51,8 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     beyond_range: sums may be larger than that; see `ranges`.
     """
     found = {*problem_features(handed, target), problem.loss, problem.given, *examine(problem), *examine(handed)}
+    if "shape_mismatch" in found and "trailing_axis" not in found:
+        return frozenset(found)  # nothing lies beside anything else
     if target in ("one_hot", "distribution"):
         found.add("dense_target")
     if problem.loss == "binary" and found & {"trailing_axis", "labels_column"}:

@@ -17,7 +17,9 @@ import numpy as np
 from conformance import adapter
 from conformance.adapter import Call, Framework, Function, Rule, Tensor
 from conformance.case import Array, Problem
+from conformance.case import Loss as CaseLoss
 from conformance.convention import DEFINITION, Convention
+from conformance.domain import WEIGHTS, fits
 from conformance.registry import Installed
 
 LAYOUTS = frozenset(
@@ -127,12 +129,20 @@ class Loss:
     def check(self, x: Array, y: Array) -> None:
         """Refuse what is outside the definition's domain."""
         self.check_shapes(x, y)
+        self.check_weights(x)
         self.check_labels(x, y)
         if self.given == "probabilities":
             self.check_probabilities(x, y)
 
     def check_shapes(self, x: Array, y: Array) -> None:
         refuse(x.shape != y.shape, f"predictions {x.shape} and labels {y.shape} do not fit")
+
+    def check_weights(self, x: Array) -> None:
+        for name in WEIGHTS:
+            weights = getattr(self, name, None)
+            loss: CaseLoss = "binary" if isinstance(self, Binary) else "categorical"
+            fit = weights is None or fits(name, np.shape(weights), x.shape, loss)
+            refuse(not fit, f"{name} do not fit predictions {x.shape}")
 
     def check_labels(self, x: Array, y: Array) -> None:
         refuse(np.any((y < 0) | (y > 1)), "a target is outside [0, 1]")

@@ -203,7 +203,8 @@ def _mean_tables(means: Sequence[Line]) -> Iterator[tuple[str, list[tuple[str, .
 
 def _mean_verdict(line: Line) -> str:
     said = f": {fields(line['convention'])}" if line["convention"] else ""
-    got = f", returned {line['got']}" if line["status"] == "disagrees" else ""
+    got = "" if line["got"] is None else f", returned {line['got']}"
+    got = got if line["status"] == "disagrees" else ""
     return f"{line['status']}{said}{got}" + ("" if line["expected"] == "ok" else f" {line['expected']}")
 
 

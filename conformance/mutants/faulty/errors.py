@@ -254,3 +254,17 @@ class ChecksTheLabelsProbability(Categorical):
             return super().check_probabilities(x, y)
         picked = np.take_along_axis(x, self.index(x, y)[..., np.newaxis], axis=-1)[self.kept(x, y)]
         return refuse(np.any((picked < 0) | (picked > 1)), "a probability is outside [0, 1]")
+
+
+class BroadcastsClassWeights(Categorical):
+    """Takes weights of any shape that broadcasts."""
+
+    def check_weights(self, x: Array) -> None:
+        """Refuse nothing."""
+
+
+class BroadcastsOutputWeights(Binary):
+    """Takes weights of any shape that broadcasts."""
+
+    def check_weights(self, x: Array) -> None:
+        """Refuse nothing."""
