@@ -72,8 +72,8 @@ _ASIDE = _Unclosable(None)
 class Surroundings:
     """A context after which the process is as it was before.
 
-    Within it the standard streams both write to stderr, as the output of a command is not the function's to write
-    to.  An interruption that the function swallowed is raised again at the end.
+    Within it the standard streams both write to stderr in the main thread, as the output of a command is not the
+    function's to write to.  An interruption that the function swallowed is raised again at the end.
     """
 
     __slots__ = (
@@ -85,8 +85,9 @@ class Surroundings:
         if not _descriptors:
             _duplicate()
         self.process = os.getpid()
+        self.main = threading.current_thread() is threading.main_thread()
         self.streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
-        if sys.stderr is not None:
+        if sys.stderr is not None and self.main:  # the streams of several threads at once would stay replaced
             if sys.stderr is not _ASIDE:
                 _ASIDE.stream = sys.stderr
             sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _ASIDE  # type: ignore[assignment,misc]
@@ -98,7 +99,6 @@ class Surroundings:
         self.errors.__enter__()
         self.handlers = tuple(map(_signal.getsignal, SIGNALS))
         self.interruptions = _interruptions
-        self.main = threading.current_thread() is threading.main_thread()
         self.alarm = _pending()
         if self.main and self.handlers[0] is _signal.default_int_handler:
             _signal.signal(SIGNALS[0], _interrupt)
@@ -115,7 +115,8 @@ class Surroundings:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
         self.errors.__exit__(None, None, None)
         sys.setrecursionlimit(self.recursion)
-        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self.streams  # type: ignore[misc]
+        if self.main:
+            sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self.streams  # type: ignore[misc]
         for descriptor in _descriptors:
             _reopen(descriptor)
         if self.folder and _folder() != self.folder:
@@ -226,6 +227,14 @@ def ending_in_time() -> Iterator[None]:
         end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
         raise
     end_in_time(0)
+
+
+def end_now() -> None:
+    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(0)
 
 
 def end_in_time(status: int, grace: float = GRACE) -> None:

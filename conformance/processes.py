@@ -22,6 +22,7 @@ from typing import Any
 from conformance import registry
 from conformance.adapter import Framework
 from conformance.case import Case
+from conformance.containment import end_now
 from conformance.errors import UserError, failed_here, received
 from conformance.interruption import ignore_signals
 from conformance.known import Ledger
@@ -244,6 +245,7 @@ def _work(
             raise
         except Exception as error:
             run.send(failed_here(error))
+    end_now()
 
 
 def _serve(

@@ -25,6 +25,7 @@ import numpy as np
 from conformance import __version__, registry
 from conformance.adapter import THREADS, Function, LoweringError, perform
 from conformance.case import DTYPES, GIVEN
+from conformance.containment import end_now
 from conformance.errors import UserError, failed_here, received
 from conformance.interruption import ignore_signals
 from conformance.registry import Installed
@@ -344,8 +345,9 @@ def _work(run: Connection) -> None:
                 found = _asked(Job(Subject(installed, name, family, labels), exhaustive), unit)
             except Exception as error:
                 run.send(failed_here(error))
-                return
+                break
             run.send(found)
+    end_now()
 
 
 __all__ = ["Advance", "Job", "State", "SweepError", "Wish", "plan", "state_of", "sweep"]
