@@ -72,7 +72,7 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     if weights is not None and weights.ndim < problem.predictions.ndim - 1:
         found.add("leading_weights")
     ignored = problem.options.ignore_index
-    if ignored is not None and problem.labels.size:
+    if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
         left_out = problem.labels == ignored
         found |= {"everything_ignored"} if bool(np.all(left_out)) else set()
         odd = ~np.isfinite(_wide(problem.predictions))[left_out]
