@@ -116,10 +116,13 @@ class Journal:
                 journal._open(folder / JOURNAL, os.O_EXCL)
             else:
                 journal._open(folder / JOURNAL, os.O_APPEND)
-        except BaseException as error:
+        except Exception as error:
             journal.abandon()
             if isinstance(error, OSError):
                 raise _unwritable(folder, error) from error
+            raise
+        except BaseException:  # interrupted: what was moved stays where it is
+            journal.close(whole=False)
             raise
         return journal
 
