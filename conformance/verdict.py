@@ -394,7 +394,9 @@ class _Bench:
 
     @functools.cached_property
     def _averages_nothing(self) -> bool:
-        return self.handed.reduction == "mean" and oracle.divisor(self.handed, self.documented) == 0
+        if self.handed.reduction != "mean" or refused(self.handed, self.documented):
+            return False
+        return oracle.divisor(self.handed, self.documented) == 0
 
     def _needs(self, outcome: Returned, name: str) -> bool:
         """Whether the documented convention does not explain an outcome without one of its choices."""

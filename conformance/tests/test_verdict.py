@@ -539,6 +539,28 @@ def test_it_names_only_the_kind_of_input_that_was_accepted():
     assert judged(stated, returned(math.log(2)), documented).convention == "accepts=invalid_probability"
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("handed", ["logits", "probabilities", "log_probabilities"])
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        ([[0, 1, 0], [1, 0, 1]], {"sample_weights": [1.0, 2.0, 3.0]}),
+        ([[0, 1, 0], [1, 0, 1]], {"sample_weights": [[1.0, 2.0, 3.0, 4.0]]}),
+        ([[0, 1, 0], [1, 0, 1]], {"positive_weight": [1.0, 2.0]}),
+        ([0, 1], {"sample_weights": [1.0, 2.0]}),
+    ],
+)
+@pytest.mark.parametrize("documented", [DEFINITION, Convention(binary_outputs="mean_of_last_axis", clip="dtype")])
+def test_judge_expects_exception_for_weights_that_do_not_fit(labels, options, handed, reduction, documented):
+    predictions = [[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]]
+    stated = case(predictions, labels, loss="binary", target="binary", options=options)
+    expect = MustRaise("shape_mismatch")
+    given = {"expect": expect, "documented": documented, "handed": handed, "reduction": reduction}
+    verdict = judged(stated, returned(1.0), **given)
+    assert (verdict.status, verdict.symptoms) == ("disagrees", {"accepted_invalid"})
+    assert judged(stated, REFUSED, **given).status == "agrees"
+
+
 def test_it_wants_no_exception_where_there_is_an_answer():
     verdict = judged(PLAIN, REFUSED)
     assert verdict.status == "disagrees"
