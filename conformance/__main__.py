@@ -18,12 +18,14 @@ from conformance.interruption import INTERRUPTED, interruptible, interruption
 def main() -> None:
     """Run the command line."""
     folder = marking.report_of(sys.argv[1:])
+    failed = "it cannot be imported"
     with interruptible():
         try:
             if folder is not None:
                 marking.mark(folder)
             from conformance.cli import main as run
 
+            failed = "an exception that it does not expect"
             run()
         except SystemExit as ended:
             if folder is not None and ended.code in (None, 0, 1, 2):
@@ -31,13 +33,13 @@ def main() -> None:
             if ended.code == INTERRUPTED and interruption():
                 _exit_interrupted()
             raise
-        except BaseException as error:  # while modules were imported, which may raise anything for a signal
+        except BaseException as error:  # modules that are imported may raise anything for a signal
             if interruption():
                 print("interrupted", file=sys.stderr)
                 _exit_interrupted()
             if os.environ.get(TRACEBACK, "") not in ("", "0"):
                 traceback.print_exc()
-            what = f"the suite itself failed: it cannot be imported ({type(error).__name__}: {error})"
+            what = f"the suite itself failed: {failed} ({type(error).__name__}: {error})"
             print(f"{what}; {TRACEBACK}=1 prints the traceback; please report it: {ISSUES}", file=sys.stderr)
             sys.exit(FAULT)
 

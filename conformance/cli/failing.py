@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from conformance import audit
 from conformance.audit.alignment import records
 from conformance.case import Case
+from conformance.loading import real
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
 from conformance.suite import COLUMNS, Row
 
@@ -48,8 +49,8 @@ def in_checkout(path: str) -> str:
     """
     if not path:
         return ""
-    absolute = Path(path).resolve()
-    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
+    absolute = real(Path(path))
+    root = real(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cli, marking, report, running
+from conformance import __main__, cli, marking, report, running
 from conformance.errors import ISSUES
 from conformance.interruption import ENDING
 from conformance.marking import MARK
@@ -536,6 +536,23 @@ def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance,
         assert type(error).__name__ in told
         assert ISSUES in told
         assert "Traceback" not in told
+
+
+def test_main_says_whether_an_exception_is_of_the_import(monkeypatch, capsys):
+    def fails():
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(sys, "argv", ["conformance"])
+    monkeypatch.setattr(cli, "main", fails)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 3
+    assert "the suite itself failed: an exception that it does not expect (RuntimeError: odd)" in told
+    monkeypatch.setitem(sys.modules, "conformance.cli", None)
+    with pytest.raises(SystemExit):
+        __main__.main()
+    assert "the suite itself failed: it cannot be imported" in capsys.readouterr().err
 
 
 @posix
