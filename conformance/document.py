@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jsonschema_rs
 import yaml
@@ -171,8 +171,10 @@ def regular_content(file: Path, most: int) -> bytes:
     with os.fdopen(os.open(file, flags), "rb") as opened:
         before = os.fstat(opened.fileno())
         _refuse_special(before)  # it may have been replaced since
-        content = opened.read(most)
+        content = cast("bytes | None", opened.read(most))
         after = os.fstat(opened.fileno())
+    if content is None:  # it would block, as for /proc/kmsg, whose mode says that it is regular
+        raise SpecialFileError("a file whose reading waits for what is to come")
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SpecialFileError("it changed while it was read")
     return content

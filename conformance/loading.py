@@ -137,6 +137,9 @@ def files_below(folder: Path, skip: str = "") -> tuple[list[Path], list[CaseFile
                     errors.append(_about(path, "a folder with the name of a case file", "give it another name"))
             elif _is_case_file(name):
                 files.append(path)
+            elif name.lower().endswith(SUFFIXES):
+                suffix = path.suffix
+                errors.append(_about(path, f"ends in {suffix}", f"rename it to {suffix.lower()}"))
             elif path.is_symlink() and not _leads_somewhere(path):
                 waiting.append((path, inside))  # it may have been a folder, and cannot be looked into
     return sorted(files), errors

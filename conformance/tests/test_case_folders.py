@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import document, known, loading
+from conformance import cli, document, known, loading
 from conformance.document import schema_line
 from conformance.errors import CaseErrors
 from conformance.loading import SCHEMA
@@ -224,6 +224,41 @@ def test_a_file_that_becomes_a_fifo_is_not_waited_for(folder, monkeypatch):
     changing(monkeypatch, lambda path: (path.unlink(), fifo(path)))
     (error,) = soon(lambda: loading.read(folder))[1]
     assert "a FIFO and no file" in str(error)
+
+
+def test_read_reports_file_that_would_block(folder, monkeypatch):
+    """As /proc/kmsg does, whose mode is that of a regular file."""
+    fifo(folder / "bad.yaml")
+    writer = os.open(folder / "bad.yaml", os.O_RDWR)
+    monkeypatch.setattr(document, "_SPECIAL", ())
+    try:
+        (error,) = soon(lambda: loading.read(folder))[1]
+    finally:
+        os.close(writer)
+    assert "bad.yaml: a file whose reading waits for what is to come; give a regular file" in str(error)
+
+
+@pytest.mark.parametrize("name", ["B.YAML", "c.Yml"])
+def test_read_reports_file_with_suffix_in_capitals(folder, name):
+    (folder / "inner").mkdir()
+    (folder / "inner" / name).write_text(CASE)
+    cases, (error,) = loading.read(folder)
+    assert [case.id for case in cases] == ["good/y"]
+    suffix = Path(name).suffix
+    assert str(error).endswith(f"inner/{name}: ends in {suffix}; rename it to {suffix.lower()}")
+
+
+@pytest.mark.parametrize("github", ["true", ""])
+@pytest.mark.parametrize("name", ["own.yaml", "own"])
+def test_run_reports_link_that_leads_to_itself(folder, name, github, monkeypatch, capsys):
+    (folder / name).symlink_to(name)
+    monkeypatch.setenv("GITHUB_ACTIONS", github)
+    monkeypatch.setattr(sys, "argv", ["conformance", "run", "--cases", str(folder), "--report", str(folder / "r")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = "".join(capsys.readouterr())
+    assert ended.value.code == 2, told
+    assert f"{name}: cannot be read: a link that leads to itself" in told
 
 
 def test_a_file_that_grows_while_it_is_read_is_reported(folder, monkeypatch):
