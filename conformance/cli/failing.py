@@ -24,7 +24,7 @@ def failures(rows: Sequence[Row], check: audit.Check | None, strict_known: bool 
     if strict_known:
         for row in rows:
             if row["expected"] == "known":
-                yield Failure(row["status"], row, f"{row['explanation']}; known: {row['known']}")
+                yield Failure(row["status"], row, f"known: {row['known']}; {row['explanation']}")
     if check is not None:
         for changed in records(check.failures):
             row = _row_of(changed)

@@ -217,6 +217,7 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
         row = asker.assess(item).row
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
+        why = f"known: {row['known']}" if row["expected"] == "known" else why
         bridged = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
             report.at_joints(row["function"]).strip(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
-from collections.abc import Iterable
-from itertools import product
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from conformance import audit, report, running
+from conformance.audit.alignment import counted
 from conformance.audit.comparing import opened
 from conformance.case import Case
 from conformance.cli import github, staging
@@ -43,7 +45,7 @@ from conformance.unasked import unasked, unasked_lines
 from conformance.workers.crew import TIMEOUT
 
 SURPRISES = 20
-"""Unexpected rows that are shown one by one."""
+"""Unexpected rows, and known discrepancies, that are shown one by one."""
 
 
 def run(
@@ -165,6 +167,8 @@ def run(
             record if not partly else {**record, "coverage": ""},
             folder,
             ended.corpus.cases if ended.corpus else (),
+            strict_known,
+            list_known=cases is not None,
         )
     found = list(failures(rows, check, strict_known))
     github.tell(github.lines(found, known), aside=as_json)
@@ -204,7 +208,7 @@ def _asked(ended: Execution, keyword: str) -> audit.Asked:
     return audit.Asked(
         frozenset(there.framework.name for there in ended.stage.there),
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (everything or name in names),
-        suite={(case.id, *of) for case in ended.corpus.cases for of in product(case.dtypes, case.reductions)},
+        suite={(case.id, *of) for case in ended.corpus.cases for of in itertools.product(case.dtypes, case.reductions)},
     )
 
 
@@ -217,7 +221,7 @@ def _facts(
     not_asked: list[NotAsked],
     check: audit.Check | None,
 ) -> dict[str, Any]:
-    """How a run ended: where its report is, how many rows of which kind, and every row that is unexpected or stale."""
+    """How a run ended: where its report is, how many rows of which kind, and every row that is not as it should be."""
     counted = {name: {str(key): int(count) for key, count in results[name].value_counts().items()}
                for name in ("status", "expected")}  # fmt: skip
     return {
@@ -227,6 +231,7 @@ def _facts(
         "interrupted": stopped,
         **counted,
         "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
+        "known": [row for row in rows if row["expected"] == "known"],
         "not_asked": list(map(str, not_asked)),
         "unsupported": [row for row in rows if row["status"] == "unsupported"],
         "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
@@ -252,19 +257,34 @@ def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
 
 
 def _finish(
-    rows: list[Row], results: pd.DataFrame, record: dict[str, Any], written: Path, cases: Iterable[Case]
+    rows: list[Row],
+    results: pd.DataFrame,
+    record: dict[str, Any],
+    written: Path,
+    cases: Sequence[Case],
+    strict_known: bool,
+    *,
+    list_known: bool,
 ) -> None:
-    """Print how a run ended.  record: what its `run.json` says."""
+    """Print how a run ended.
+
+    record: what its `run.json` says.  strict_known: known rows fail and are printed as unexpected ones are.
+    list_known: print the others, too, one for each discrepancy.
+    """
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
+    known = [row for row in rows if row["expected"] == "known"]
+    surprising += known if strict_known else []
     for row in surprising[:SURPRISES]:
-        name, why = _headline(row)
-        call = reproducer_of(row, cases)
-        out.print(f"[bold]{row['expected']}[/] {escape(name)}", soft_wrap=True)
-        out.print(Padding(Text(why), (0, 0, 0, 4)))
-        if call:
-            out.print(f"    {escape(call)}", soft_wrap=True)
+        _print_row(row, cases)
     if len(surprising) > SURPRISES:
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
+    if list_known and not strict_known:
+        discrepancies = Counter((row["framework"], row["known"]) for row in known)
+        first = {(row["framework"], row["known"]): row for row in reversed(known)}
+        for key, count in itertools.islice(discrepancies.items(), SURPRISES):
+            _print_row(first[key], cases, f", and {counted(count - 1)} more" if count > 1 else "")
+        if len(discrepancies) > SURPRISES:
+            out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
     for line in unasked_lines(unasked(rows)):
         out.print(Text(line), soft_wrap=True)
     if rows:
@@ -275,8 +295,17 @@ def _finish(
     out.print(f"report: {written}", soft_wrap=True)
 
 
+def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:
+    name, why = _headline(row)
+    call = reproducer_of(row, cases)
+    out.print(f"[bold]{row['expected']}[/] {escape(name)}{more}", soft_wrap=True)
+    out.print(Padding(Text(why), (0, 0, 0, 4)))
+    if call:
+        out.print(f"    {escape(call)}", soft_wrap=True)
+
+
 def _headline(row: Row) -> tuple[str, str]:
-    """(what a row is of, why it is unexpected)."""
+    """(what a row is of, why it is unexpected or known)."""
     if not row["case"]:
         return row["environment"], row["explanation"]
-    return f"{id_of(row)} ({row['version']})", row["explanation"]
+    return f"{id_of(row)} ({row['version']})", row["known"] if row["expected"] == "known" else row["explanation"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from conformance.report.frames import counts, labelled
-from conformance.report.markdown import LIMIT, code, table
+from conformance.report.markdown import LIMIT, code, known_table, table
 from conformance.report.run import RunInfo
 from conformance.report.sarif import Failure
 from conformance.unasked import unasked
@@ -49,6 +49,8 @@ def comment(
     if said:
         folded.append(_folded("Against the baseline", "".join(f"* {code(line, 400)}\n" for line in said[:ROWS])))
     folded.append(_folded("Functions", _functions(results)))
+    if known := known_table(results):
+        folded.append(_folded(f"Known discrepancies: {int(results['expected'].eq('known').sum())} answers", known))
     for piece in folded:
         if len("\n".join([*pieces, piece]).encode()) < LIMIT:
             pieces.append(piece)
@@ -69,7 +71,7 @@ def _failures(found: Sequence[Failure]) -> str:
             rule.replace("_", " "),
             code(row["got"] or row["exception"], 60),
             code(row["want"], 60),
-            code(why, 240),
+            code(why, 400),
         ]
         for rule, row, why in found[:ROWS]
     ]

@@ -81,7 +81,7 @@ def summary(
         _environments(results),
         _functions(results),
         _surprises(results),
-        _known(results),
+        _section("Known", known_table(results)),
         _unsupported(results),
         _divergences(results),
         _conversions(results),
@@ -178,7 +178,12 @@ def _surprises(results: pd.DataFrame) -> str:
     return f"## Unexpected\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
 
 
-def _known(results: pd.DataFrame) -> str:
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def known_table(results: pd.DataFrame) -> str:
+    """Known discrepancies, with reason and link, as Markdown; empty if there are none."""
     found = results[results["expected"] == "known"]
     if found.empty:
         return ""
@@ -188,7 +193,7 @@ def _known(results: pd.DataFrame) -> str:
         for (function, reason), group in itertools.islice(groups, ROWS)
     ]
     header = ["function", "rows", "reason", "for example", "status"]
-    return f"## Known\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
+    return f"{table(header, rows)}{_more(groups.ngroups, len(rows))}"
 
 
 def _unsupported(results: pd.DataFrame) -> str:
@@ -380,4 +385,4 @@ def _cells(line: pd.Series, names: list[str]) -> list[str]:
     return [*cells[:-1], f"[bold red]{cells[-1]} ![/]" if cells[-1] else ""]
 
 
-__all__ = ["bounded", "code", "plain", "status_table", "summary", "table"]
+__all__ = ["bounded", "code", "known_table", "plain", "status_table", "summary", "table"]

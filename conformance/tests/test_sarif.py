@@ -18,7 +18,7 @@ from conformance.places import failed_row
 from conformance.report.sarif import MOST, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD
-from conformance.tests.test_plugin import CASES
+from conformance.tests.test_plugin import CASES, KNOWN
 from conformance.tests.test_report import row
 
 OASIS = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
@@ -208,3 +208,33 @@ def test_a_run_that_does_not_come_to_its_end_says_so(run, valid, mine):
     (mine.parent / "folder.sarif").mkdir()
     with pytest.raises(IsADirectoryError):
         run(file="folder.sarif")
+
+
+KNOWN_BUG = KNOWN.format(case="smoothed", function="DropsSmoothing")
+
+
+def test_known_discrepancy_of_a_folder_is_printed_once_with_reason_and_link(run, mine, capsys):
+    (mine / "known").mkdir()
+    (mine / "known" / "miniature.yaml").write_text(KNOWN_BUG, encoding="utf-8")
+    assert run()[0] == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "known miniature.DropsSmoothing-categorical/x/smoothed-float32-none (0.1.0), and 1 row more" in shown
+    assert shown.count("It forgets. (https://example.org/1)") == 1
+    assert run("--json")[0] == 0
+    told = json.loads(capsys.readouterr().out)["known"]
+    assert [row["known"] for row in told] == ["It forgets. (https://example.org/1)"] * 2
+
+
+def test_strict_known_names_reason_and_link_of_each_row_wherever_it_fails(run, mine, capsys, monkeypatch):
+    (mine / "known").mkdir()
+    (mine / "known" / "miniature.yaml").write_text(KNOWN_BUG, encoding="utf-8")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    status, said = run("--strict-known", "--comment", "comment.md")
+    shown = " ".join(capsys.readouterr().out.split())
+    comment = (mine.parent / "comment.md").read_text(encoding="utf-8")
+    found = [result["message"]["text"] for result in results(said)]
+    assert (status, len(found)) == (1, 2)
+    assert all("known: It forgets. (https://example.org/1)" in text for text in found)
+    assert "`known: It forgets. (https://example.org/1)" in comment
+    assert shown.count("::known: It forgets. (https://example.org/1)") == 2
+    assert shown.count(" It forgets. (https://example.org/1)") == 4
