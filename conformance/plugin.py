@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -356,6 +357,20 @@ def _item(test: pytest.Item) -> Item | None:
 def strict_known(request: pytest.FixtureRequest) -> bool:
     """Whether what the ledger knows fails."""
     return bool(request.config.getoption("strict_known"))
+
+
+@pytest.fixture(scope="session")
+def options_again(request: pytest.FixtureRequest) -> str:
+    """The options given that an answer, or what counts as a failure, depends on; each with a blank after it."""
+    from conformance.workers.crew import TIMEOUT
+
+    config = request.config
+    words = [f"--{name}" for name in ("isolate", "strict-known") if config.getoption(name.replace("-", "_"))]
+    if config.getoption("isolate") and config.getoption("call_timeout") != TIMEOUT:
+        words.append(f"--call-timeout={config.getoption('call_timeout'):g}")
+    if (baseline := config.getoption("baseline")) is not None:
+        words.append(f"--baseline={shlex.quote(baseline)}")
+    return "".join(f"{word} " for word in words)
 
 
 @pytest.fixture(scope="session")

@@ -489,7 +489,10 @@ class Assessment:
         return dict(zip(COLUMNS, values, strict=True))
 
     def __str__(self) -> str:
-        """What a failing test prints."""
+        return self.message()
+
+    def message(self, options: str = "") -> str:
+        """What a failing test prints.  options: of pytest, to be given once more, each with a blank after it."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
         of = f"{item.dtype}, {item.reduction}{', gradient' if item.quantity == 'gradient' else ''}"
@@ -518,7 +521,7 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row['call']}")
-        lines.append(f'  again      pytest {_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
+        lines.append(f'  again      pytest {options}{_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
         return printable("\n".join(lines))
 
     def _headline(self) -> str:

@@ -17,6 +17,7 @@ def test_conformance(
     record: Callable[[Assessment], None],
     accepted: Callable[[Assessment], bool],
     strict_known: bool,
+    options_again: str,
 ) -> None:
     """It returns what the definition, or its own documented convention, says it must."""
     try:
@@ -29,4 +30,4 @@ def test_conformance(
     if accepted(assessment):
         pytest.xfail("the baseline has it")
     if assessment.expected != "ok":
-        pytest.fail(loggable(str(assessment)), pytrace=False)
+        pytest.fail(loggable(assessment.message(options_again)), pytrace=False)

@@ -420,7 +420,12 @@ def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
     result.stdout.fnmatch_lines(["XFAIL *miniature.DropsSmoothing*It forgets.*"])
     result = folder.run("--strict-known", losses="DropsSmoothing")
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*ledger     mine/known/miniature.yaml:4: It forgets. (https://example.org/1)"])
+    result.stdout.fnmatch_lines(
+        [
+            "*ledger     mine/known/miniature.yaml:4: It forgets. (https://example.org/1)",
+            "  again      pytest --strict-known --cases mine -k *",
+        ]
+    )
     result = folder.run(
         losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smoothed = miniatures.Categorical.smoothed"
     )
