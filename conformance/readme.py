@@ -78,7 +78,7 @@ READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
 def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """What functions return for the same problem, from a report's rows, as a Markdown table.
 
-    A number in bold is not the definition's; a number in italics is one that nothing documents.
+    A number in bold is not the definition's; in italics, one that neither documentation nor a conversion explains.
     """
     chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss")]
     lines = []
