@@ -175,14 +175,17 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
 
 LOST = "the run did not come to its end"
 """Why a report is incomplete that was written from the journal of a run that was killed."""
+UNPLANNED = f"{LOST}, and how many rows it planned is not known"
+"""The same, if its journal lacks the plan."""
 
 
 def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     """Write the report of a run that was killed, or interrupted, from its journal; return what its `run.json` says.
 
     It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  If the run
-    was killed before it had a journal, the report from before is what there is.  Raises
-    ReportError if there is no journal with a row, if the run still lasts, or if the report cannot be written.
+    was killed before it had a journal, the report from before is what there is.  Lines of the journal that cannot be
+    read are left out, and counted in a warning.  Raises ReportError if there is no journal with a row, if the run
+    still lasts, or if the report cannot be written.
     """
     from conformance import report
 
@@ -195,6 +198,8 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     journal = report.Journal.begin(folder, recorded.started, warn, resume=True)
     try:
         recorded = journal.resumed or recorded
+        if recorded.torn:
+            warn(torn_lines(recorded))
         if not recorded.rows:
             what = "no row was finished, so there is nothing to recover"
             raise report.ReportError(folder, what, "run again")
@@ -215,10 +220,18 @@ def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: 
     from conformance import report
 
     rows = list(recorded.rows.values())
-    plan = recorded.plan or report.Plan(report.RunInfo(planned=len(rows) + 1), report.Beside())
+    plan = recorded.plan or report.Plan(report.RunInfo(planned=len(rows), started=recorded.started), report.Beside())
     began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
-    whole = len(rows) == plan.info.planned
-    return write(folder, report.frame(rows), plan, max(0.0, ended - began), "" if whole else interrupted)
+    if recorded.plan is None:
+        interrupted = UNPLANNED
+    elif len(rows) == plan.info.planned:
+        interrupted = ""
+    return write(folder, report.frame(rows), plan, max(0.0, ended - began), interrupted)
+
+
+def torn_lines(recorded: Recorded) -> str:
+    """How many lines of a journal cannot be read, as a message."""
+    return f"{recorded.torn} {'line' if recorded.torn == 1 else 'lines'} of the journal could not be read"
 
 
 def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:

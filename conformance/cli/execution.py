@@ -99,6 +99,8 @@ class Execution:
             return []
         taken, again, others = running.taken_over(resumed, plan, self.items)
         say(f"going on with the run of {resumed.started}: {len(taken)} of {len(self.items)} rows are there")
+        if resumed.torn:
+            say(running.torn_lines(resumed))
         for why in again:
             say(why)
         noted = len(self.journal.notes)

@@ -22,11 +22,16 @@ def recover(
     It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
     """
     record = running.recover(folder, say)
+    unplanned = record["interrupted"] == running.UNPLANNED
     if as_json:
         names = ("complete", "planned", "finished", "interrupted", "status", "expected")
-        out.facts("recover", {"report": str(folder), **{name: record[name] for name in names}})
+        planned = {"planned": None} if unplanned else {}
+        out.facts("recover", {"report": str(folder), **{name: record[name] for name in names}, **planned})
         return
-    out.print(escape(f"{record['finished']} of {record['planned']} rows were done"), soft_wrap=True)
+    finished = f"{record['finished']} of {record['planned']} rows were done"
+    if unplanned:
+        finished = f"{record['finished']} rows were done; how many were planned is not known"
+    out.print(escape(finished), soft_wrap=True)
     out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)
 
 

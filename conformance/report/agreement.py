@@ -306,6 +306,15 @@ def _array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
         return None, _NOTHING
 
 
+def readable(text: str) -> bool:
+    """Whether `parse` can read a cell."""
+    try:
+        _array(text)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return False
+    return True
+
+
 def _shape(shape: tuple[int, ...], where: str, whole: str) -> str:
     """The shape as text, as the column `shape` has it for an array that was thinned for the report.
 

@@ -18,18 +18,22 @@ import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from conformance.case import DTYPES
 from conformance.errors import UserError
 from conformance.marking import MARK
+from conformance.report.agreement import readable
 from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, RUN, ReportError, check_writable
 from conformance.report.frames import FLOATS
 from conformance.report.page import Beside
 from conformance.report.run import RunInfo
 from conformance.suite import COLUMNS, Row, id_of
+from conformance.verdict import STATUSES
 
 LOCK = ".lock"
 FORMAT = 1
@@ -323,6 +327,9 @@ def read_journal(folder: Path) -> Recorded:
         else:
             torn += 1
     started = plan.info.started if plan is not None else str(head.get("started", ""))
+    if started and not _is_moment(started):
+        started = ""
+        torn += 1
     return Recorded(started, _owner(head), plan, rows, torn)
 
 
@@ -354,6 +361,8 @@ def _plan(value: Any) -> Plan | None:
     try:
         info = RunInfo.of(value["info"])
         info.check()
+        if info.started and not _is_moment(info.started):
+            return None
         beside = value["beside"]
         sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in beside["sizes"].items()}
         problems = {str(name): str(text) for name, text in beside["problems"].items()}
@@ -364,11 +373,29 @@ def _plan(value: Any) -> Plan | None:
 
 
 def _is_row(value: Mapping[str, Any]) -> bool:
-    """Whether every column of a report is there, with a value of its kind."""
-    return all(
-        isinstance(value.get(name, 0), int | float | None) if name in FLOATS else isinstance(value.get(name), str)
-        for name in COLUMNS
+    """Whether every column of a report is there, with a value of its kind that a report can be made of."""
+    return (
+        all(_is_number(value.get(name, 0)) if name in FLOATS else isinstance(value.get(name), str) for name in COLUMNS)
+        and value["status"] in STATUSES
+        and value["dtype"] in ("", *DTYPES)
+        and all(map(readable, (value["got"], value["want"], value["want_by_convention"], value["budgets"])))
     )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value fits into a column of float64, as None does."""
+    if isinstance(value, int):
+        return abs(value) < 1 << 1000
+    return isinstance(value, float | None)
+
+
+def _is_moment(text: str) -> bool:
+    """Whether a text is a time in ISO 8601 that can be told in seconds since the epoch."""
+    try:
+        datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return False
+    return True
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

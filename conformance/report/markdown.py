@@ -108,7 +108,8 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     if not run.complete(len(results)):
         why = "; ".join(plain(text) for text in (run.interrupted, run.partial) if text)
         why = f" ({why})" if why else ""
-        lines.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished{why}.\n")
+        of = f" of {run.planned}" if run.planned > len(results) else ""
+        lines.append(f"**Incomplete**: {len(results)}{of} rows were finished{why}.\n")
     statuses = results["status"].value_counts()
     told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)
     surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -699,3 +700,55 @@ def test_folder_of_somebody_called_previous_stays(tmp_path):
     report.write(tmp_path, report.frame(ROWS), RunInfo(3))
     begun(tmp_path).close(whole=True)
     assert (tmp_path / PREVIOUS / "mine").read_text() == "x"
+
+
+ODD = {
+    "got": "[[[", "want": "[{}]", "want_by_convention": "[[1], [2, 3]]", "budgets": "[" * 100_000, "status": "banana",
+    "dtype": "int3", "error": 10**400, "ratio": "1", "case": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
+    held = begun(tmp_path)
+    held.plan(PLAN)
+    for one in (*ROWS[:2], {**ROWS[2], name: ODD[name]}):
+        held.append(one)
+    held.close(whole=False)
+    told = []
+    record = running.recover(tmp_path, told.append)
+    assert told == ["1 line of the journal could not be read"]
+    assert (record["finished"], record["planned"], record["complete"]) == (2, 3, False)
+    assert len(report.read(tmp_path)[0]) == 2
+
+
+@pytest.mark.parametrize("started", ["yesterday", 5, "0001-01-01", "9999-99-99T00:00:00+00:00", [], None])
+def test_recover_counts_time_that_is_none(tmp_path, started):
+    plan = {"info": asdict(RunInfo(planned=2, started=str(started))), "beside": {"sizes": {}, "problems": {}}}
+    lines = [{"journal": 1, "started": started}, {"plan": {**plan, "basis": {}}}, *ROWS[:2]]
+    (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = []
+    record = running.recover(tmp_path, told.append)
+    assert told == ["2 lines of the journal could not be read"]
+    assert (record["finished"], record["complete"]) == (2, False)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_recover_says_that_number_of_planned_rows_is_not_known(tmp_path, monkeypatch, capsys, words):
+    held = begun(tmp_path)
+    for one in ROWS:
+        held.append(one)
+    held.close(whole=False)
+    monkeypatch.setattr(sys, "argv", ["conformance", "recover", str(tmp_path), *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    out = capsys.readouterr().out
+    if words:
+        assert json.loads(out)["planned"] is None
+    else:
+        assert "3 rows were done; how many were planned is not known" in out
+        assert "marked incomplete" in out
+    summary = (tmp_path / "summary.md").read_text()
+    assert "**Incomplete**: 3 rows were finished (the run did not come to its end, and how many rows it" in summary
+    assert report.read(tmp_path)[1]["complete"] is False
