@@ -240,20 +240,20 @@ class Function:
         """Why this function cannot say the problem, from its declared capability; None if it can."""
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
-        kind = problem.target_kind
-        handed = self.target_as(kind)
+        target = problem.target_kind
+        handed = self.target_as(target)
         if handed is None:
-            return f"it takes no {kind} targets"
-        if handed == "one_hot" and kind == "index" and not encodable(problem):
+            return f"it takes no {target} targets"
+        if handed == "one_hot" and target == "index" and not encodable(problem):
             return "labels outside the classes have no one-hot encoding"
-        for name, have in (
-            (set(problem.options.names()), self.options),
-            ({problem.reduction}, self.reductions),
-            ({problem.dtype}, self.dtypes),
-            (set(problem.layout.names()), self.layouts),
+        for kind, names, have in (
+            ("option", set(problem.options.names()), self.options),
+            ("reduction", {problem.reduction}, self.reductions),
+            ("dtype", {problem.dtype}, self.dtypes),
+            ("layout", set(problem.layout.names()), self.layouts),
         ):
-            if missing := name - have:
-                return f"it has no {', '.join(sorted(missing))}"
+            if missing := names - have:
+                return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(sorted(missing))}"
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:

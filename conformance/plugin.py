@@ -645,9 +645,10 @@ class Recorder:
         else:
             largest = running.largest_ratios(self.rows)
             coverage = running.covered(_cases_of(self.config)) if everything else ""
-        for line in unasked_lines(unasked([*self.rows, *(self.unsupported or ())])):
-            terminalreporter.line(loggable(line))
         for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
+            terminalreporter.line(loggable(line))
+        narrowed = bool(self.config.getoption("markexpr"))
+        for line in unasked_lines(unasked([*self.rows, *(self.unsupported or ())]), narrowed=narrowed):
             terminalreporter.line(loggable(line))
         for line in self._other_packages():
             terminalreporter.line(line)

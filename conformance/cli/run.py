@@ -169,6 +169,7 @@ def run(
             ended.corpus.cases if ended.corpus else (),
             strict_known,
             list_known=cases is not None,
+            narrowed=bool(framework),
         )
     found = list(failures(rows, check, strict_known))
     github.tell(github.lines(found, known), aside=as_json)
@@ -265,11 +266,12 @@ def _finish(
     strict_known: bool,
     *,
     list_known: bool,
+    narrowed: bool,
 ) -> None:
     """Print how a run ended.
 
     record: what its `run.json` says.  strict_known: known rows fail and are printed as unexpected ones are.
-    list_known: print the others, too, one for each discrepancy.
+    list_known: print the others, too, one for each discrepancy.  narrowed: whether --framework was given.
     """
     surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
     known = [row for row in rows if row["expected"] == "known"]
@@ -285,13 +287,13 @@ def _finish(
             _print_row(first[key], cases, f", and {counted(count - 1)} more" if count > 1 else "")
         if len(discrepancies) > SURPRISES:
             out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
-    for line in unasked_lines(unasked(rows)):
-        out.print(Text(line), soft_wrap=True)
     if rows:
         out.print(report.status_table(results))
         said = (record[name] for name in ("largest", "finished", "planned", "coverage"))
         for line in running.closing_lines(*said):
             out.print(Text(line))
+    for line in unasked_lines(unasked(rows), narrowed=narrowed):
+        out.print(Text(line), soft_wrap=True)
     out.print(f"report: {written}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from conformance import audit, report
+from conformance.case import Layout
 from conformance.known import Ledger
 from conformance.oracle import Oracle
 from conformance.report.run import RunInfo
@@ -53,7 +54,7 @@ def test_every_function_says_why():
     stated = case([[0.5, -1.0]], [0], dtypes=("bfloat16",))
     told = rows_of([stated], [narrow(), miniatures.installed(miniatures.Binary)])
     assert {row["function"]: row["explanation"] for row in told} == {
-        "miniature.Categorical": "it has no bfloat16",
+        "miniature.Categorical": "it has no dtype bfloat16",
         "miniature.Binary": "it is no categorical loss",
     }
 
@@ -117,3 +118,25 @@ def test_a_terminal_shows_a_few():
     assert lines[:2] == ["no function that is asked can take a/b/c0", "    it is no binary loss: miniature.Categorical"]
     assert lines[-1] == "and 2 more; 7 cases have rows with status unsupported in the report"
     assert json.dumps(rows_of(cases))
+    assert unasked_lines(unasked(rows_of(cases)), narrowed=True) == [
+        "7 cases have problems that no function of this selection can take: rows with status unsupported say why"
+    ]
+    assert unasked_lines([], narrowed=True) == []
+
+
+@pytest.mark.parametrize(
+    ("lacks", "of", "why"),
+    [
+        ("options", {"options": {"label_smoothing": 0.1, "ignore_index": 0}},
+         "it has no options ignore_index, label_smoothing"),
+        ("reductions", {"reductions": ("none",)}, "it has no reduction none"),
+        ("dtypes", {"dtypes": ("float64",)}, "it has no dtype float64"),
+        ("layouts", {"layout": Layout(class_axis=0)}, "it has no layout class_axis"),
+    ],
+)  # fmt: skip
+def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):
+    (problem,) = case(
+        [[0.5, -1.0], [1.0, 0.0]], [0, 1], **{"dtypes": ("float32",), "reductions": ("mean",), **of}
+    ).problems()
+    function = replace(HERE[0].functions[0], options=frozenset({"ignore_index", "label_smoothing"}))
+    assert replace(function, **{lacks: frozenset()}).unsupported(problem) == why
