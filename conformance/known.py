@@ -148,7 +148,7 @@ def _glob(text: str) -> re.Pattern[str]:
 
 
 class Ledger:
-    """Entries, indexed by case and function; of several that match a row the first counts.
+    """Entries, indexed by case and function; of several that name a row's case the first counts.
 
     others: entries whose cases are others than those that are run: they match by their traits only.
     """
@@ -197,10 +197,12 @@ class Ledger:
     ) -> Known | None:
         """The entry whose conditions a problem meets, and that documents how its row is wrong; whatever its case.
 
+        Of several, the one with most conditions counts, then the first: what brings about less is the truer reason.
         traits: of the problem; called where an entry is about such rows at all.
         """
         about = [entry for entry in self._with_traits if entry.concerns(function)]
         about = [entry for entry in about if traits().issuperset(entry.when)]
+        about.sort(key=lambda entry: -len(entry.when))
         return _first(about, (function, version, dtype, reduction, variant), quantity, symptoms)
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:

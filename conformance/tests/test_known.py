@@ -1,5 +1,6 @@
 """The ledger: which rows it knows, and what it says about entries that are wrong."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,15 @@ def test_it_compares_versions_as_packages_do(versions, version, has):
 def test_the_first_entry_that_matches_counts():
     first, second = Known("*/y", "lib.Loss"), Known("*", "lib.Loss")
     assert Ledger([first, second]).find(*ROW) is first
+
+
+def test_of_entries_that_match_by_traits_the_one_with_most_conditions_counts():
+    general, special = (Known("a", "lib.Loss", when=when, symptoms=("inf",)) for when in (("x",), ("x", "y")))
+    other = Known("b", "lib.Loss", when=("x",), symptoms=("inf",))
+    ledger = Ledger([general, other, special])
+    assert ledger.cause(lambda: frozenset({"x", "y"}), *ROW[1:], symptoms={"inf"}) is special
+    assert ledger.cause(lambda: frozenset({"x"}), *ROW[1:], symptoms={"inf"}) is general
+    assert ledger.cause(lambda: frozenset({"x", "y"}), *ROW[1:], symptoms={"nan"}) is None
 
 
 def test_it_tells_entries_that_match_no_case_or_no_function():
@@ -256,3 +266,107 @@ def test_near_misses_of_what_the_ledger_knows_are_not_known(tmp_path):
     index = {**MASKED, "target": "index", "labels": "[1]"}
     assert assessed(tmp_path, "torch.CrossEntropyLoss", index).expected == "ok"
     assert assessed(tmp_path, "torch.CrossEntropyLoss", index, nan).expected == "unexpected"
+
+
+def row_of(classes: int, label: int, logit: float = 5.0):
+    predictions = np.zeros((1, classes))
+    predictions[0, label] = logit
+    return predictions
+
+
+SPARSE = "keras.SparseCategoricalCrossentropy"
+REDUCED = [(SPARSE, "sum"), (SPARSE, "mean"), (f"{SPARSE}:mean_with_sample_weight", "mean")]
+
+
+def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str = "loss", performer=perform):
+    """What a run says of one row of a case that no entry names."""
+    here = [found for found in registry.installed()[0] if found.framework.name == function.partition(".")[0]]
+    if not here:
+        pytest.skip(f"{function} is not installed")
+    stated = dataclasses.replace(stated, dtypes=(dtype,), reductions=(reduction,))
+    items = plan([stated], here, lambda which, name: which.name == function)
+    (item,) = (item for item in items if item.quantity == quantity)
+    ledger = known.load(Path(__file__).parents[2] / "cases")
+    return Suite(Oracle(), ledger, performer=performer).assess(item)
+
+
+@pytest.mark.parametrize("quantity", ["loss", "gradient"])
+@pytest.mark.parametrize(("function", "reduction"), [(SPARSE, "none"), *REDUCED])
+@pytest.mark.parametrize(("dtype", "classes", "label"), [("bfloat16", 300, 257), ("float16", 2052, 2049)])
+def test_a_label_that_the_dtype_does_not_hold_is_known_in_each_reduction(
+    function, dtype, classes, label, reduction, quantity
+):
+    stated = case(row_of(classes, label), [label])
+    assessment = shown(stated, function, dtype, reduction, quantity)
+    assert assessment.expected == "known"
+    assert "keras/issues/15012" in assessment.row["known"]
+
+
+def probabilities(label: int, classes: int = 300):
+    return np.where(np.arange(classes) == label, 0.5, 0.5 / (classes - 1))[None]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        case(probabilities(257), [257], given="probabilities"),
+        case(np.vstack([row_of(300, 257), row_of(300, 3)]), [257, 3], options={"sample_weights": [2.0, 1.0]}),
+        case(np.vstack([row_of(300, 257), row_of(300, 3, 1.0)]), [257, 3], options={"ignore_index": 256}),
+        case(np.vstack([row_of(300, 257), row_of(300, 3), row_of(300, 299)]), [257, 3, 299]),
+    ],
+    ids=["probabilities", "weighted", "neighbour_ignored", "beyond_the_last"],
+)
+@pytest.mark.parametrize(("function", "reduction"), REDUCED)
+def test_a_label_that_the_dtype_does_not_hold_is_known_with_options_and_beyond_the_last_class(
+    function, stated, reduction
+):
+    assert shown(stated, function, "bfloat16", reduction).expected == "known"
+
+
+def test_a_label_that_the_dtype_holds_is_no_reason():
+    def off(framework, call, what):
+        return Returned(np.array(2.5), "bfloat16")
+
+    stated = case(row_of(300, 256), [256])
+    assert shown(stated, SPARSE, "bfloat16", "mean", performer=off).expected == "unexpected"
+
+
+SWAPPED = ([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+SCORED = ([1.0, -1.0, 2.0], [1, 1, 0])
+SMOOTHED = {"options": {"label_smoothing": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("function", "stated", "reason"),
+    [
+        ("torch.CrossEntropyLoss", case(*SWAPPED, options={"class_weights": [5e4, 5e4]}), "divisor"),
+        ("torch.NLLLoss", case(*SWAPPED, options={"class_weights": [5e4, 5e4]}), "divisor"),
+        ("sklearn.log_loss", case(*SCORED, **BINARY, options={"sample_weights": [6e4, 6e4, 1.0]}), "divisor"),
+        (
+            "keras.BinaryCrossentropy:mean_with_sample_weight",
+            case(*SCORED, **BINARY, options={"sample_weights": [6e4, 6e4, 1.0]}),
+            "divisor",
+        ),
+        (SPARSE, case(np.tile([[0.5, 0.0]], (66000, 1)), [0] * 66000), "number of losses"),
+        (
+            "torch.CrossEntropyLoss",
+            case([[0.0, -25000.0, -25000.0, -25000.0, -1.0]], [0], **SMOOTHED),
+            "With label smoothing",
+        ),
+        (
+            "torch.CrossEntropyLoss",
+            case(np.zeros((40000, 10)), [0] * 40000),
+            "The mean keeps its sum in float16",
+        ),
+    ],
+)
+def test_what_is_beyond_float16_is_known_with_the_reason_that_holds(function, stated, reason):
+    assessment = shown(stated, function, "float16", "mean")
+    assert assessment.expected == "known"
+    assert reason in assessment.row["known"]
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_the_slope_of_a_small_weight_on_a_tiny_probability_is_known(reduction):
+    stated = case([1.2e-5], [1], given="probabilities", **BINARY, options={"sample_weights": [0.125]})
+    assert shown(stated, "torch.BCELoss", "float16", reduction, "gradient").expected == "known"
