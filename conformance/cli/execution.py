@@ -79,7 +79,7 @@ class Execution:
             corpus.cases, count, started, stage.missing, f"-k {keyword}" if keyword else "",
             corpus.ledger, stage.there, timeout,
         )  # fmt: skip
-        taken = self._taken_over(plan)
+        taken = self._taken_over(plan, len(made))
         self.plan = plan
         self.rows = [*made, *taken]
         for row in made:
@@ -91,14 +91,14 @@ class Execution:
         order = {_key(item): place for place, item in enumerate(self.items)}
         self.rows.sort(key=lambda row: order.get(report.key_of(row), -1))
 
-    def _taken_over(self, plan: Plan) -> list[Row]:
-        """The rows of the run that is resumed; writes the plan."""
+    def _taken_over(self, plan: Plan, made: int) -> list[Row]:
+        """The rows of the run that is resumed; writes the plan.  made: how many rows need no call."""
         resumed = self.journal.resumed
         if resumed is None:
             self.journal.plan(plan)
             return []
         taken, again, others = running.taken_over(resumed, plan, self.items)
-        say(f"going on with the run of {resumed.started}: {len(taken)} of {len(self.items)} rows are there")
+        say(f"going on with the run of {resumed.started}: {made + len(taken)} of {plan.info.planned} rows are there")
         if resumed.torn:
             say(running.torn_lines(resumed))
         for why in again:

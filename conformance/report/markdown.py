@@ -72,8 +72,9 @@ def summary(
     """A report in Markdown, under `LIMIT` bytes whatever is in it; without times, so that equal rows give equal text.
 
     published: numbers that somebody printed, each with value, exact (the oracle's answer), holds, source
-    and case.
+    and case; those of cases without a row are left out.
     """
+    cases = set(results["case"])
     head = _head(results, run)
     results = labelled(results)
     sections = [
@@ -85,7 +86,7 @@ def summary(
         _unsupported(results),
         _divergences(results),
         _conversions(results),
-        _published(list(published)),
+        _published([number for number in published if number["case"] in cases]),
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),

@@ -347,9 +347,12 @@ def test_a_summary_lists_the_published_numbers_that_do_not_hold():
     published = [
         {"value": "0.2162", "exact": "0.2393", "holds": False, "source": "an article", "case": "article/a"},
         {"value": "0.1054", "exact": "0.10536", "holds": True, "source": "an article", "case": "article/b"},
+        {"value": "0.7", "exact": "0.8", "holds": False, "source": "an article", "case": "article/not_selected"},
     ]
-    text = report.summary(faulty(), report.pairs(faulty()), RunInfo(6), published)
+    results = report.frame([row(case="article/a"), row(case="article/b")])
+    text = report.summary(results, report.pairs(results), RunInfo(2), published)
     assert "1 of 2 published numbers hold" in text
+    assert "not_selected" not in text
     assert "| `0.2162` | `0.2393` | `article/a` | an article |" in text
     assert "0.1054" not in text
 

@@ -131,7 +131,7 @@ def test_a_terminal_shows_a_few():
          "it has no options ignore_index, label_smoothing"),
         ("reductions", {"reductions": ("none",)}, "it has no reduction none"),
         ("dtypes", {"dtypes": ("float64",)}, "it has no dtype float64"),
-        ("layouts", {"layout": Layout(class_axis=0)}, "it has no layout class_axis"),
+        ("layouts", {"layout": Layout(class_axis=0)}, "it has no layout class_axis_not_1"),
     ],
 )  # fmt: skip
 def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):

@@ -32,6 +32,8 @@ def page(
     """
     parts = _parts()
     beside = beside or Beside()
+    cases = set(results["case"])
+    numbers = [number for number in published if number["case"] in cases]
     said = {
         "rows": len(results),
         "complete": run.complete(len(results)),
@@ -40,7 +42,7 @@ def page(
         "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
         "missing": list(run.missing),
         "statuses": STATUSES,
-        "published": [{name: printable(str(value)) for name, value in number.items()} for number in published],
+        "published": [{name: printable(str(value)) for name, value in number.items()} for number in numbers],
         "views": beside.views(),
         "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
     }
