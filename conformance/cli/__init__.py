@@ -48,6 +48,9 @@ class Commands(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Commands,
     help="Hold every framework's cross-entropy against one definition.",
+    epilog="Exit status: 0 nothing unexpected; 1 a discrepancy that neither a documented convention nor the ledger "
+    "accounts for; 2 usage: a case file, an option or a folder is wrong; 3 the suite itself failed; 130 interrupted. "
+    "`conformance COMMAND --help` prints the options of a command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

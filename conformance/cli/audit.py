@@ -150,7 +150,7 @@ def bisect(
     from conformance.environments import releases
 
     found, ledger = load_suite(cases)
-    wanted = case_named(found, case)
+    wanted = case_named(found, case, cases)
     _check_function(function)
     wish = bisecting.Wish(distribution, wanted, function, dtype, reduction, beside)
     with Oracles() as oracle, err.status("") as status:

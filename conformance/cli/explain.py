@@ -36,7 +36,7 @@ def explain(
         found, ledger, _ = load_harvest([case.split("/")[1]])
     else:
         found, ledger = load_suite(cases)
-    wanted = case_named(found, case)
+    wanted = case_named(found, case, cases)
     usual = "mean" if "mean" in wanted.reductions else wanted.reductions[0]
     narrow = "float32" if "float32" in wanted.dtypes else wanted.dtypes[0]
     chosen = one_of("--dtype", dtype or narrow, wanted.dtypes)

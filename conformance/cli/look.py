@@ -18,7 +18,7 @@ from conformance import digits, oracle, registry, report, suite
 from conformance.adapter import nested
 from conformance.case import Case, Reduction
 from conformance.cli import github
-from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, out, shortened
+from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, one_of, out, shortened
 from conformance.coverage import coverage
 from conformance.errors import CaseErrors, CaseFileError
 from conformance.harvest.corpus import load_harvest
@@ -84,7 +84,9 @@ def show(
         found, ledger, _ = load_harvest([case.split("/")[1]])
     else:
         found, ledger = load_suite(cases)
-    wanted = case_named(found, case)
+    wanted = case_named(found, case, cases)
+    if dtype:
+        one_of("--dtype", dtype, wanted.dtypes)
     here, _ = registry.installed()
     asker = Suite(Oracle(), ledger)
     asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
@@ -115,7 +117,7 @@ def expect(
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
     found, _ = read_cases(shipped() if cases is None else cases)
-    block = digits.expect_block(case_named(found, case), count)
+    block = digits.expect_block(case_named(found, case, cases), count)
     if as_json:
         out.facts("expect", {"case": case, "digits": count, "expect": block})
         return

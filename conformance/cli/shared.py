@@ -137,14 +137,17 @@ def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
     return lambda _, name: chosen(substring_of(name))
 
 
-def case_named(cases: list[Case], wanted: str) -> Case:
+def case_named(cases: list[Case], wanted: str, folder: Path | None = None) -> Case:
+    """The case with this id; raises SelectionError if there is none.  folder: what --cases names, None without it."""
     for case in cases:
         if case.id == wanted:
             return case
     near = [case.id for case in cases if wanted.lower() in case.id]
     near = near or difflib.get_close_matches(wanted, [case.id for case in cases], n=3)
     hint = f"; did you mean {', '.join(near[:5])}?" if near else "; `conformance list cases` prints them"
-    raise SelectionError(f"there is no case {wanted}{hint}")
+    if folder is not None:
+        raise SelectionError(f"there is no case {wanted} in {folder}{hint}")
+    raise SelectionError(f"there is no case {wanted}{hint}; --cases DIR looks for it in a folder of yours")
 
 
 def shortened(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -195,3 +196,26 @@ def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_pa
     assert "unexpected miniature.DropsSmoothing" in " ".join(
         conformance("run", "--report", "r", "--cases", "cases")[1].split()
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("show categorical/x/smoothed --cases {cases} --dtype float8", "--dtype float8: there is float32"),
+        ("show categorical/x/nothing --cases {cases}", "there is no case categorical/x/nothing in "),
+        ("show none/such", "--cases DIR looks for it in a folder of yours"),
+    ],
+)
+@pytest.mark.usefixtures("conformance")
+def test_show_refuses_a_dtype_or_case_that_there_is_not(tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.setattr(sys, "argv", ["conformance", *words.format(cases=tmp_path / "cases").split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err.count(said)) == (2, 1)
+
+
+def test_help_tells_the_exit_statuses(conformance):
+    status, out = conformance("--help")
+    told = " ".join(out.split()).partition("Exit status: ")[2]
+    assert status == 0
+    assert re.findall(r"(?:^|; )(\d+) ", told) == ["0", "1", "2", "3", "130"]
