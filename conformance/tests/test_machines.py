@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from conformance import cli, registry, report, running
+from conformance.cli.shared import case_named
 from conformance.docs.commands import commands
 from conformance.report import RunInfo
+from conformance.selection import SelectionError
 from conformance.tests import miniatures, test_auditing, test_harvest
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
@@ -203,7 +205,6 @@ def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_pa
     [
         ("show categorical/x/smoothed --cases {cases} --dtype float8", "--dtype float8: there is float32"),
         ("show categorical/x/nothing --cases {cases}", "there is no case categorical/x/nothing in "),
-        ("show none/such", "--cases DIR looks for it in a folder of yours"),
     ],
 )
 @pytest.mark.usefixtures("conformance")
@@ -212,6 +213,11 @@ def test_show_refuses_a_dtype_or_case_that_there_is_not(tmp_path, capsys, monkey
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert (ended.value.code, capsys.readouterr().err.count(said)) == (2, 1)
+
+
+def test_unknown_case_of_the_shipped_ones_is_answered_with_the_option_for_others():
+    with pytest.raises(SelectionError, match=r"there is no case none/such; .*; --cases DIR looks for it in a folder"):
+        case_named([], "none/such")
 
 
 def test_help_tells_the_exit_statuses(conformance):
