@@ -15,7 +15,7 @@ import pandas as pd
 from conformance import report
 from conformance.audit.alignment import counted, named, records
 from conformance.audit.changes import changes
-from conformance.audit.comparing import Difference, Side, opened
+from conformance.audit.comparing import Difference, Side, asked_by, opened
 from conformance.audit.joining import several
 from conformance.audit.refusal import AuditError
 from conformance.report.run import RunInfo
@@ -91,7 +91,9 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     whole = report.frame([*records(results), *records(kept)])
     merged = _merged(info, RunInfo.of(old_run), whole, set(kept["framework"]))
     sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged.versions)})
-    found = Difference(*sides, changes(old, whole, (sides[0].name, sides[1].name)))
+    names, cases = (sides[0].name, sides[1].name), set(results["case"])
+    asked, before = asked_by(results, run), asked_by(old, old_run)
+    found = Difference(*sides, changes(old, whole, names, asked=asked, asked_before=before, cases=cases))
     counts = {str(name): int(count) for name, count in kept["framework"].value_counts().sort_index().items()}
     return Proposal(path, baseline, whole, merged, found, counts, int(outdated.sum()))
 

@@ -19,7 +19,8 @@
     change       the case has the same id and another digest: both halves stand by themselves and are never
                  compared (the new half is a regression if it fails and the ledger does not know that); or it is no
                  longer asked: nobody was asked the case, or its dtype or reduction, so no function is gone.
-    note         the case is new, or what is new fails as the ledger knows.
+    note         the case is new, or was not asked before in that dtype or reduction or of that framework; or what is
+                 new fails as the ledger knows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ Texts = npt.NDArray[Any]
 KINDS = (
     "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "no longer asked",
     "convention", "case changed", "drifted", "warning", "message", "function gained", "support gained", "case added",
-    "removed", "added", "unchanged",
+    "newly asked", "removed", "added", "unchanged",
 )  # fmt: skip
 """Kinds of change, worst first."""
 SEVERITIES = ("regression", "change", "improvement", "note", "unchanged")
@@ -82,6 +83,8 @@ def changes(
     names: tuple[str, str] = NAMES,
     *,
     asked: Callable[[pd.DataFrame], Flags] | None = None,
+    asked_before: Callable[[pd.DataFrame], Flags] | None = None,
+    cases: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Two results frames, aligned (see `alignment.placed`): one line per question of either, worst first.
 
@@ -89,16 +92,18 @@ def changes(
     ulps, budgets: how far the answers lie apart (see `distance`), nan where that was not compared.
     what: one sentence.  transition: the same without what is peculiar to one case.  call: of the new
     row, of the old one where there is none.  names: of both sides, in errors.  asked: which rows of the old side the
-    new one would have asked, as far as its framework, its cases and its selection go; unless given, those of cases
-    that it has.
+    new one would have asked, as far as its framework, its cases and its selection go; unless given, see `was_asked`.
+    asked_before: which rows of the new side the old one would have asked, likewise.  cases: ids of those that the
+    suite of the new side has; unless given, those that it has rows of.
 
     Raises AuditError where the reports share no case or no function, where a question is there twice, or
     where environments do not match.
     """
-    asked = has_case(new) if asked is None else asked
+    asked = was_asked(new) if asked is None else asked
+    asked_before = was_asked(old) if asked_before is None else asked_before
     old, new = (rows[rows["status"] != "unsupported"] for rows in (old, new))
     _check_comparable(old, new, names)
-    return compare(*placed(old, new, names), asked=asked)
+    return compare(*placed(old, new, names), asked, asked_before, cases)
 
 
 def was_asked(results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
@@ -135,13 +140,19 @@ def everything(rows: pd.DataFrame) -> Flags:
     return np.ones(len(rows), dtype=bool)
 
 
-def compare(old: pd.DataFrame, new: pd.DataFrame, asked: Callable[[pd.DataFrame], Flags] = everything) -> pd.DataFrame:
+def compare(
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    asked: Callable[[pd.DataFrame], Flags] = everything,
+    asked_before: Callable[[pd.DataFrame], Flags] = everything,
+    cases: Collection[str] | None = None,
+) -> pd.DataFrame:
     """The same as `changes` of frames that have a `place` already; nothing is refused."""
     old, new = old.reset_index(drop=True), new.reset_index(drop=True)
     i, j = positions(old, new)
     table = _sides(old, new, i, j)
     both = (i >= 0) & (j >= 0)
-    flags = _one_sided(old, new, i, j, asked)
+    flags = _one_sided(old, new, i, j, (asked, asked_before), cases)
     flags |= _differences(table, both)
     _measure(table, flags, old, new, i, j)
     flags["unchanged"] = ~np.any(list(flags.values()), axis=0)
@@ -315,25 +326,28 @@ def _ran(here: pd.DataFrame, rows: pd.DataFrame, name: str) -> Texts:
 
 
 def _one_sided(
-    old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any, asked: Callable[[pd.DataFrame], Flags]
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    i: Any,
+    j: Any,
+    asked: tuple[Callable[[pd.DataFrame], Flags], Callable[[pd.DataFrame], Flags]],
+    cases: Collection[str] | None,
 ) -> dict[str, Flags]:
     flags = {name: np.zeros(len(i), dtype=bool) for name in KINDS}
     plans = (
-        (old, new, i, j, ("function lost", "case removed", "case changed", "support lost", "removed")),
-        (new, old, j, i, ("function gained", "case added", "case changed", "support gained", "added")),
+        (old, new, i, j, ("case removed", "function lost", "case changed", "no longer asked", "support lost")),
+        (new, old, j, i, ("case added", "function gained", "case changed", "newly asked", "support gained")),
     )
-    for side, other, at, there, (function, case, digest, support, general) in plans:
+    for (side, other, at, there, kinds), was, general in zip(plans, asked, ("removed", "added"), strict=True):
         alone = np.flatnonzero((at >= 0) & (there < 0))
         rows = side.iloc[at[alone]]
-        lacks = [~_among(rows, other, columns) for columns in (["function", "place"], ["case"], ["case", "digest"])]
-        if side is old:
-            unasked = ~asked(rows)
-            lacks = [lacks[1] & unasked, lacks[0] & ~unasked, ~lacks[1] & lacks[2], unasked]
-            chosen = np.select(lacks, [case, function, digest, "no longer asked"], support)
-        else:
-            lacks = [lacks[1], lacks[0], lacks[2]]
-            chosen = np.select(lacks, [case, function, digest], support)
-        for name in (function, case, digest, "no longer asked", support):
+        keys = (["function", "place"], ["case"], ["case", "digest"])
+        function, case, digest = (~_among(rows, other, columns) for columns in keys)
+        if side is old and cases is not None:
+            case = ~rows["case"].isin(cases).to_numpy(dtype=bool)
+        unasked = ~was(rows)
+        chosen = np.select([case & unasked, function & ~unasked, ~case & digest, unasked], kinds[:-1], kinds[-1])
+        for name in kinds:
             flags[name][alone[chosen == name]] = True
         flags[general][alone] = True
     return flags

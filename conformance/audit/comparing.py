@@ -61,12 +61,13 @@ def opened(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def difference(old: Path, new: Path) -> Difference:
     """Two reports, files or folders, compared; raises ReportError or AuditError where that makes no sense."""
     (before, old_run), (after, new_run) = opened(old), opened(new)
-    table = changes(before, after, (str(old), str(new)), asked=_asked(after, new_run))
+    asked, asked_before = asked_by(after, new_run), asked_by(before, old_run)
+    table = changes(before, after, (str(old), str(new)), asked=asked, asked_before=asked_before)
     return Difference(Side(str(old), old_run), Side(str(new), new_run), table)
 
 
-def _asked(results: pd.DataFrame, run: dict[str, Any]) -> Callable[[pd.DataFrame], Flags]:
-    """Which rows of another report a run asked for; of a selection it is not known, so none that it lacks is lost."""
+def asked_by(results: pd.DataFrame, run: dict[str, Any]) -> Callable[[pd.DataFrame], Flags]:
+    """Which rows of another report a run asked; of a selection it is not known, so none that it lacks."""
     there = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
     known, whole = was_asked(results), not run.get("selected")
 
@@ -119,4 +120,15 @@ def _tally(column: pd.Series, names: tuple[str, ...]) -> dict[str, int]:
     return {name: int(found[name]) for name in names if name in found.index}
 
 
-__all__ = ["Difference", "Side", "by_cause", "by_function", "by_kind", "by_severity", "difference", "groups", "opened"]
+__all__ = [
+    "Difference",
+    "Side",
+    "asked_by",
+    "by_cause",
+    "by_function",
+    "by_kind",
+    "by_severity",
+    "difference",
+    "groups",
+    "opened",
+]

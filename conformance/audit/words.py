@@ -60,6 +60,7 @@ def _came_or_went(line: Line, kinds: list[str]) -> tuple[str, str]:
         "case removed": "no longer asked: the suite has no such case",
         "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
         "case added": "the case is new",
+        "newly asked": "newly asked: the old report did not ask this",
         "case changed": "the case changed, so its rows are not compared",
     }[kinds[0]]
     failing = f"; it {_verb(line[f'{side}_status'])}" if line[f"{side}_status"] in FAILING else ""

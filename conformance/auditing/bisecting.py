@@ -228,7 +228,7 @@ class _Search:
 
 
 def _asked_twice(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    table = audit.changes(old, new, asked=audit.everything)
+    table = audit.changes(old, new, asked=audit.everything, asked_before=audit.everything)
     return table[(table["old_status"] != "") & (table["new_status"] != "")]
 
 

@@ -71,7 +71,13 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
         versions = sorted(series["version"].unique(), key=_order)
         for before, after in pairwise(versions):
             old, new = (series[series["version"] == version] for version in (before, after))
-            table = audit.changes(old, new, (f"{framework} {before}", f"{framework} {after}"), asked=audit.everything)
+            table = audit.changes(
+                old,
+                new,
+                (f"{framework} {before}", f"{framework} {after}"),
+                asked=audit.everything,
+                asked_before=audit.everything,
+            )
             found = [cause for cause in causes(table) if _matters(cause)]
             yield Step(framework, place, before, after, tuple(found))
 

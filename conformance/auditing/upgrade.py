@@ -220,7 +220,7 @@ def audited(sides: Sides, found: Answers, cases: Sequence[Case], folder: Path, s
     if found.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = halves
-    table = audit.changes(before, after, sides.names, asked=audit.everything)
+    table = audit.changes(before, after, sides.names, asked=audit.everything, asked_before=audit.everything)
     paths = _paths(sides, set(table["function"]))
     both = table[(table["old_status"] != "") & (table["new_status"] != "")]
     told = _signatures(sides, paths, set(both["function"]))

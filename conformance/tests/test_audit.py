@@ -121,6 +121,10 @@ def test_a_row_that_changed(old, new, kinds, severity):
         ([row(dtype="float16")], [], "support lost; removed", "regression"),
         ([row(dtype="float16", **BAD)], [], "support lost; removed", "regression"),
         ([], [row(dtype="float16")], "support gained; added", "improvement"),
+        ([row(reduction="sum")], [], "no longer asked; removed", "change"),
+        ([], [row(reduction="sum")], "newly asked; added", "note"),
+        ([], [row(reduction="sum", **BAD)], "newly asked; added", "regression"),
+        ([], [row(reduction="sum", **KNOWN)], "newly asked; added", "note"),
         ([row(case="binary/b")], [], "case removed; removed", "change"),
         ([], [row(case="binary/b")], "case added; added", "note"),
         ([], [row(case="binary/b", **BAD)], "case added; added", "regression"),
@@ -128,7 +132,8 @@ def test_a_row_that_changed(old, new, kinds, severity):
     ],
 )
 def test_a_row_of_one_side(old, new, kinds, severity):
-    found = changed([row(), *old], [row(), *new])
+    both = [row(), row("torch.Float16", dtype="float16")]
+    found = changed([*both, *old], [*both, *new])
     one = found[found["severity"] != "unchanged"]
     assert one[["kinds", "severity"]].values.tolist() == [[kinds, severity]]
     assert one["call"].tolist() == [(old or new)[0]["call"]]
@@ -161,7 +166,8 @@ def test_a_change_carries_both_rows():
 
 def test_a_row_that_is_gone_says_which_version_lacks_it():
     old = [row(version="1.0"), row(version="1.0", dtype="float16")]
-    found = changed(old, [row(version="2.0", environment="b")]).iloc[0]
+    takes = row("torch.Float16", dtype="float16")
+    found = changed([*old, takes], [row(version="2.0", environment="b"), takes]).iloc[0]
     assert (found["old_version"], found["new_version"], found["new_environment"]) == ("1.0", "2.0", "b")
     assert found["what"] == "it no longer takes this in 2.0"
 
@@ -314,7 +320,7 @@ ROWS = st.builds(
 REPORTS = st.lists(ROWS, max_size=8, unique_by=lambda r: (r["function"], r["case"], r["dtype"])).map(
     lambda rows: report.frame([*rows, row("torch.S", case="binary/s")])
 )
-MIRROR = {"added": "removed", "gained": "lost"}
+MIRROR = {"added": "removed", "gained": "lost", "newly": "no_longer"}
 MIRROR |= {after: before for before, after in MIRROR.items()}
 
 
@@ -336,10 +342,9 @@ def test_what_changed_there_and_back_is_the_same(one, other):
     )
     for name in ("got", "status", "convention", "exception", "version"):
         assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
-    words = [
-        " ".join(MIRROR.get(word.rstrip(";"), word.rstrip(";")) for word in text.split()) for text in back["kinds"]
-    ]
-    assert [text.replace(";", "") for text in there["kinds"]] == words
+    kinds, words = (table["kinds"].str.replace("no longer", "no_longer").str.split("; ") for table in (there, back))
+    mirrored = [[" ".join(MIRROR.get(word, word) for word in kind.split()) for kind in row] for row in words]
+    assert kinds.tolist() == mirrored
     np.testing.assert_array_equal(there["budgets"], back["budgets"])
     both = ~there["kinds"].str.contains("added|removed")
     raises = there["kinds"].str.contains("exception")
@@ -488,7 +493,8 @@ def test_a_function_that_no_adapter_describes_is_taken_by_its_rows():
 @pytest.mark.parametrize(("after", "cause"), [("2.5", "suite"), ("3.0", "documented")])
 def test_support_that_went_is_documented_where_the_adapter_declares_less(miniature, after, cause):
     rows = [row("mini.Loss", framework="mini", version="1.0", dtype=dtype) for dtype in ("float32", "float64")]
-    found = changed(rows, [rows[0] | {"version": after}])
+    takes = row("mini.Other", framework="mini", dtype="float64")
+    found = changed([*rows, takes], [rows[0] | {"version": after}, takes])
     assert found[["kinds", "cause"]].values.tolist()[0] == ["support lost; removed", cause]
 
 
@@ -721,9 +727,21 @@ def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
         "no longer asked: neither the suite nor the selection has such a question",
     ]  # fmt: skip
     assert not found.fails("regression")
+    gained = audit.difference(new, old).changes
+    gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
+    assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
+    assert gained["what"].tolist() == ["the case is new", "newly asked: the old report did not ask this"]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
     assert not audit.difference(old, part).fails("regression")
+    assert set(audit.difference(part, new).changes["severity"]) == {"note", "unchanged"}
     assert audit.difference(old, written(tmp_path / "less", [row()])).fails("regression")
+
+
+def test_what_the_old_report_could_not_take_is_gained():
+    nobody = row(case="binary/b", status="unsupported", got="")
+    found = changed([row(), nobody], [row(), row(case="binary/b")])
+    assert found["kinds"].tolist() == ["support gained; added", "unchanged"]
+    assert found["severity"].tolist() == ["improvement", "unchanged"]
 
 
 def test_a_new_row_that_fails_is_a_new_disagreement_and_another_is_mentioned():
@@ -1087,6 +1105,26 @@ def test_what_a_whole_run_no_longer_has_goes_and_is_shown(tmp_path):
     proposed = accepted(written(tmp_path / "r", [row()]), baseline)
     assert proposed.difference.changes["kinds"].tolist() == ["case removed; removed", "unchanged"]
     assert len(report.read(baseline)[0]) == 1
+
+
+def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tmp_path):
+    keras = [row("keras.B", case=name, dtype=dtype) for name in ("binary/b", "categorical/a/case")
+             for dtype in ("float16", "float32")]  # fmt: skip
+    old = [row(), row(dtype="float16"), row(case="binary/b"), row("torch.C", case="binary/b")]
+    baseline = written(tmp_path / "baseline", [*old, *keras], versions={"torch": "1.0", "keras": "1.0"})
+    path = written(tmp_path / "r", [row(), row(dtype="float64")], versions={"torch": "1.0"})
+    proposed = audit.proposal(path, baseline)
+    table = proposed.difference.changes
+    assert proposed.kept == {"keras": 4}
+    assert table[table["severity"] != "unchanged"].groupby(["severity", "kinds"]).size().to_dict() == {
+        ("change", "case removed; removed"): 2,
+        ("change", "no longer asked; removed"): 1,
+        ("note", "newly asked; added"): 1,
+    }
+    less = audit.proposal(written(tmp_path / "less", [*old[:2]], versions={"torch": "1.0"}), baseline)
+    assert set(less.difference.changes["severity"]) == {"change", "unchanged"}
+    lost = audit.proposal(written(tmp_path / "lost", [*old[:3]], versions={"torch": "1.0"}), baseline)
+    assert lost.difference.changes["kinds"].tolist()[0] == "function lost; removed"
 
 
 @pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])

@@ -322,7 +322,8 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
-    return audit.changes(report.frame([*old, stays]), report.frame([*new, stays]))
+    everything = {"asked": audit.everything, "asked_before": audit.everything}
+    return audit.changes(report.frame([*old, stays]), report.frame([*new, stays]), **everything)
 
 
 def told(old, new):
