@@ -43,6 +43,9 @@ class Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit:  # commands raise typer.Exit: this one is a framework's, raised in this thread by another
+            err.print("interrupted by a SystemExit that is not this command's own")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -87,6 +90,10 @@ def main() -> None:
         except KeyboardInterrupt:
             err.print("interrupted")
             sys.exit(INTERRUPTED)
+        except SystemExit as ended:
+            if ended.code is None:  # one like that in `invoke`, after it; a command's own has its status
+                sys.exit(INTERRUPTED)
+            raise
         except Exception as error:
             fault.tell(error)
             sys.exit(FAULT)

@@ -539,6 +539,25 @@ def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance,
         assert "Traceback" not in told
 
 
+@pytest.mark.parametrize("error", [SystemExit(), SystemExit(0), SystemExit("text")])
+def test_every_command_ends_with_130_for_a_system_exit_of_others(conformance, monkeypatch, error):
+    """As a thread of a framework can raise it in the main thread."""
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("conformance.registry.installed", fails)
+    assert conformance("relations") == (130, "interrupted by a SystemExit that is not this command's own\n")
+
+
+def test_main_ends_with_130_for_a_system_exit_beside_a_command(conformance, monkeypatch):
+    def fails():
+        raise SystemExit
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert conformance("relations")[0] == 130
+
+
 def test_main_says_whether_an_exception_is_of_the_import(monkeypatch, capsys):
     def fails():
         raise RuntimeError("odd")
