@@ -1,7 +1,8 @@
 """A mark in the folder of a report for the time in which a run starts up, before it can hold the folder.
 
 What a run imports takes a second or more.  If the process is killed in that time, an older whole report must not stand
-for its run: the mark has whatever reads reports refuse the folder.  This module imports nothing that takes time.
+for its run: the mark has whatever reads reports refuse the folder, and the `run.json`, by which others know a whole
+report, is set aside until the run takes the folder.  This module imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 MARK = ".begun"
+RUN = "run.json"
+ASIDE = ".begun.run.json"
+"""What the `run.json` of a folder is called while the folder is marked."""
 FOLDER = Path("reports/latest")
 """Where the report of `conformance run` goes unless told otherwise."""
 
@@ -38,17 +42,35 @@ def report_of(words: Sequence[str]) -> Path | None:
 def mark(folder: Path) -> None:
     """Mark a folder that has a report; whoever cannot write it is told so later."""
     with contextlib.suppress(OSError, ValueError):
-        if (folder / "run.json").is_file():
+        if (folder / RUN).is_file():
             began = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
             said = {"process": os.getpid(), "host": socket.gethostname(), "started": began}
             (folder / MARK).write_text(json.dumps(said), encoding="utf-8")
+            (folder / RUN).replace(folder / ASIDE)
 
 
 def unmark(folder: Path) -> None:
-    """Remove the mark of this process, if it is there."""
+    """Remove the mark of this process, if it is there, and have the report back."""
     with contextlib.suppress(OSError, ValueError):
         if _is_own(_read(folder)):
+            put_back(folder)
             (folder / MARK).unlink()
+
+
+def put_back(folder: Path) -> None:
+    """Give the `run.json` that was set aside its name, unless there is another; raises OSError."""
+    if not (folder / ASIDE).is_file():
+        return
+    if (folder / RUN).is_file():
+        (folder / ASIDE).unlink()
+    else:
+        (folder / ASIDE).replace(folder / RUN)
+
+
+def record(folder: Path) -> Path:
+    """The path of the `run.json` of a folder, also while this process has set it aside."""
+    aside = folder / ASIDE
+    return aside if aside.is_file() and not (folder / RUN).is_file() and _is_own(_read(folder)) else folder / RUN
 
 
 def marked(folder: Path) -> str:
@@ -71,4 +93,4 @@ def _read(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-__all__ = ["FOLDER", "MARK", "mark", "marked", "report_of", "unmark"]
+__all__ = ["ASIDE", "FOLDER", "MARK", "RUN", "mark", "marked", "put_back", "record", "report_of", "unmark"]

@@ -19,7 +19,7 @@ from conformance.case import Case
 from conformance.coverage import coverage
 from conformance.digits import PublishedVerdict, published
 from conformance.errors import CaseFileError, UserError
-from conformance.marking import MARK, marked
+from conformance.marking import MARK, marked, put_back
 from conformance.outcome import Outcome
 from conformance.suite import Asked, Item, Row, Suite, ask
 
@@ -190,6 +190,7 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     from conformance import report
 
     if marked(folder) and not (folder / report.JOURNAL).exists():
+        put_back(folder)
         (folder / MARK).unlink()
         warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
         return report.read(folder)[1]

@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.errors import UserError
-from conformance.marking import marked
+from conformance.marking import RUN, marked, record
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import FLOATS, failing, typed
@@ -33,7 +33,6 @@ from conformance.report.page import Beside, page
 from conformance.report.run import FORMAT, RunInfo
 from conformance.suite import COLUMNS
 
-RUN = "run.json"
 JOURNAL = "journal.jsonl"
 """The rows of a run that has not come to its end."""
 PREVIOUS = "previous"
@@ -298,7 +297,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    file = folder / RUN
+    file = record(folder)
     again = "run the suite again"
     if began := marked(folder):
         what = (

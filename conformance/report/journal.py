@@ -26,9 +26,9 @@ import filelock
 
 from conformance.case import DTYPES
 from conformance.errors import UserError
-from conformance.marking import MARK
+from conformance.marking import MARK, RUN, put_back
 from conformance.report.agreement import readable
-from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, RUN, ReportError, check_writable
+from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, ReportError, check_writable
 from conformance.report.frames import FLOATS
 from conformance.report.page import Beside
 from conformance.report.run import RunInfo
@@ -199,6 +199,7 @@ class Journal:
 
     def _make_room(self, resume: bool) -> None:
         """Move older reports and journals out of the way."""
+        put_back(self.folder)
         recorded = read_journal(self.folder) if os.path.lexists(self.folder / JOURNAL) else None
         for name in (f"{JOURNAL}.new", BEFORE):
             (self.folder / name).unlink(missing_ok=True)

@@ -18,8 +18,10 @@ from conformance import __main__, cli, marking, report, running
 from conformance.errors import ISSUES
 from conformance.interruption import ENDING
 from conformance.marking import MARK
+from conformance.marking import RUN as RUN_JSON
 from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal
 from conformance.report.journal import LOCK
+from conformance.tests.test_audit import written
 from conformance.tests.test_isolation import ADAPTER
 from conformance.tests.test_report import row
 
@@ -312,9 +314,11 @@ def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
 def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whole, words, how):
     assert there.ran(*RUN).returncode == 0
     process = there.start(*words)
-    wait_until((there.report / MARK).exists)
+    wait_until(lambda: (there.report / MARK).exists() and not (there.report / RUN_JSON).exists())
     process.send_signal(getattr(signal, how))
     status, told = there.ended(process)
+    if (there.report / RUN_JSON).exists():  # by an interrupted run
+        assert json.loads((there.report / RUN_JSON).read_text())["complete"] is False
     assert status in ((-signal.SIGKILL,) if how == "SIGKILL" else (2, 130, -signal.SIGTERM)), told
     done = there.ran("conformance", "diff", str(whole.report), "report")
     assert done.returncode == 2
@@ -340,6 +344,40 @@ def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whol
 def test_the_folder_of_a_run_is_known_before_anything_is_imported(words, folder):
     found = marking.report_of(words.split())
     assert found == (None if folder is None else Path(folder))
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 3, 130])
+def test_mark_sets_record_aside_until_command_ends_without_a_run(tmp_path, status, monkeypatch, capsys):
+    folder = written(tmp_path / "r", [row()])
+
+    def ends():
+        assert not (folder / RUN_JSON).exists()
+        assert report.read(folder)[1]["complete"]  # for --baseline of the same folder
+        sys.exit(status)
+
+    monkeypatch.setattr(sys, "argv", ["conformance", "run", "--report", str(folder)])
+    monkeypatch.setattr(cli, "main", ends)
+    before = (folder / RUN_JSON).read_bytes()
+    with pytest.raises(SystemExit):
+        __main__.main()
+    assert (folder / RUN_JSON).exists() == (status < 3)
+    if status >= 3:
+        monkeypatch.setattr(os, "getpid", lambda: 1)  # another process reads it
+        with pytest.raises(ReportError, match="has asked nothing yet"):
+            report.read(folder)
+        assert running.recover(folder, lambda _: None)["complete"]
+    assert (folder / RUN_JSON).read_bytes() == before
+    assert not list(folder.glob(".begun*"))
+
+
+def test_run_moves_report_that_was_set_aside(tmp_path):
+    folder = written(tmp_path / "r", [row()])
+    marking.mark(folder)
+    held = begun(folder)
+    assert not list(folder.glob(".begun*"))
+    assert report.read(folder / PREVIOUS)[1]["complete"]
+    held.abandon()
+    assert report.read(folder)[1]["complete"]
 
 
 @posix
