@@ -1,12 +1,14 @@
 """What a framework's function may change in the process that calls it, put back after the call.
 
 Only what later calls or this package depend on: the working directory, numpy's handling of floating-point errors and
-its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, and a few
-variables of the environment.  Filters of warnings are put back by `warnings.catch_warnings`.
+its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, limits of
+resources that were lowered, entries that were removed from `sys.path`, and a few variables of the environment.
+Filters of warnings are put back by `warnings.catch_warnings`.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import importlib
 import os
@@ -21,6 +23,10 @@ import numpy as np
 
 _signal: Any = importlib.import_module("_signal")
 """What `signal` is made of, whose own functions take microseconds for their enumerations."""
+try:
+    _resource: Any = importlib.import_module("resource")
+except ImportError:  # on Windows
+    _resource = None
 SIGNALS = tuple(getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(_signal, name))
 """Signals whose handlers are put back, and whose exceptions are not the function's."""
 VARIABLES = tuple(os.environ.encodekey(name) for name in ("GITHUB_ACTIONS", "CONFORMANCE_CACHE", "PATH", "HOME"))
@@ -30,6 +36,8 @@ LONGEST = 1 << 16
 _ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]
 _interruptions = 0
 _descriptors: dict[int, int] = {}
+_limits: dict[int, tuple[int, int]] = {}
+"""Soft and hard limits of resources before the first call."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -77,13 +85,14 @@ class Surroundings:
     """
 
     __slots__ = (
-        "alarm", "environment", "errors", "folder", "handlers", "interruptions", "main", "options", "process",
+        "alarm", "environment", "errors", "folder", "handlers", "interruptions", "main", "options", "path", "process",
         "recursion", "streams",
     )  # fmt: skip
 
     def __enter__(self) -> Surroundings:
         if not _descriptors:
             _duplicate()
+            _note_limits()
         self.process = os.getpid()
         self.main = threading.current_thread() is threading.main_thread()
         self.streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
@@ -94,6 +103,7 @@ class Surroundings:
         self.folder = _folder()
         self.environment = tuple(map(_ENVIRONMENT.get, VARIABLES))
         self.recursion = sys.getrecursionlimit()
+        self.path = sys.path, sys.path.copy()
         self.options = np.get_printoptions()
         self.errors = np.errstate()
         self.errors.__enter__()
@@ -115,6 +125,8 @@ class Surroundings:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
         self.errors.__exit__(None, None, None)
         sys.setrecursionlimit(self.recursion)
+        _raise_limits()
+        self._restore_path()
         if self.main:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self.streams  # type: ignore[misc]
         for descriptor in _descriptors:
@@ -136,6 +148,17 @@ class Surroundings:
         codes = {code for handler in self.handlers if (code := _code(handler)) is not None}
         if codes and any(code in codes for code in _codes(error.__traceback__)):
             raise error
+
+    def _restore_path(self) -> None:
+        """Put back entries that were removed; what was added may be needed by modules that are imported later."""
+        path, entries = self.path
+        try:
+            whole = sys.path is path and (path == entries or all(entry in path for entry in entries))
+        except Exception:  # by what was added, when it is compared
+            whole = False
+        if not whole:
+            path[:] = entries
+            sys.path = path
 
     def _restore_environment(self) -> None:
         for name, value in zip(VARIABLES, self.environment, strict=True):
@@ -164,6 +187,26 @@ def _duplicate() -> None:
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             _descriptors[descriptor] = os.dup(descriptor)
+
+
+def _note_limits() -> None:
+    """Remember the limits of resources without which this process can write no report."""
+    for name in ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE"):
+        if (number := getattr(_resource, name, None)) is not None:
+            _limits[number] = _resource.getrlimit(number)
+
+
+def _raise_limits() -> None:
+    """Raise soft limits that are lower than before the first call, as far as the hard ones allow."""
+    for number, before in _limits.items():
+        now = _resource.getrlimit(number)
+        if now != before:
+            endless = _resource.RLIM_INFINITY
+            soft, hard, wanted = (sys.maxsize if one == endless else one for one in (*now, before[0]))
+            wanted = min(wanted, hard)
+            if soft < wanted:
+                with contextlib.suppress(OSError, ValueError):
+                    _resource.setrlimit(number, (endless if wanted == sys.maxsize else wanted, now[1]))
 
 
 def _reopen(descriptor: int) -> None:
@@ -243,7 +286,7 @@ def end_in_time(status: int, grace: float = GRACE) -> None:
     A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
     function was called in this process nothing happens.
     """
-    if not _descriptors:
+    if not has_called():
         return
     _statuses.append(status)
     if len(_statuses) > 1:
@@ -255,4 +298,11 @@ def end_in_time(status: int, grace: float = GRACE) -> None:
         os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
         os._exit(_statuses[-1])
 
-    threading.Thread(target=wait, name="ending", daemon=True).start()
+    # Thread.start would wait for ever for a thread that there is no memory for.
+    with contextlib.suppress(RuntimeError, MemoryError):
+        _thread.start_new_thread(wait, ())
+
+
+def has_called() -> bool:
+    """Whether a function of a framework was called in this process."""
+    return bool(_descriptors)

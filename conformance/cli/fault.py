@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from conformance.cli import github
 from conformance.cli.shared import err
+from conformance.containment import has_called
 from conformance.errors import ISSUES, TRACEBACK
 
 LONG = 300
@@ -26,7 +27,10 @@ def tell(error: Exception) -> None:
         err.print(escape(text), soft_wrap=True)
     what = f"the suite itself failed, which is no finding about a framework: {described(error)}"
     where = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
-    err.print(escape(f"{what}{where}; please report it: {ISSUES}"), soft_wrap=True)
+    broken = ""
+    if has_called():
+        broken = "; a framework whose functions break this process is a row with --isolate, for run, fuzz and pytest"
+    err.print(escape(f"{what}{where}{broken}; please report it: {ISSUES}"), soft_wrap=True)
     github.tell(
         [github.error("the suite itself failed", f"{described(error)}; please report it: {ISSUES}")], aside=True
     )

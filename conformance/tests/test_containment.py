@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance import report
+from conformance import containment, report
 from conformance.adapter import Call, Function, LoweringError, Tensor, perform, resolve
 from conformance.case import ByOracle, MustRaise
 from conformance.known import Ledger
@@ -235,6 +235,20 @@ def vanishes(): os._exit(0)
 
 def interrupts(): raise KeyboardInterrupt
 
+def limits(hard=False):
+    import resource
+    for number, limit in ((resource.RLIMIT_AS, 1 << 20), (resource.RLIMIT_NOFILE, 3), (resource.RLIMIT_FSIZE, 0)):
+        resource.setrlimit(number, (limit, limit if hard else resource.getrlimit(number)[1]))
+
+def hard_limits(): limits(hard=True)
+
+def path():
+    class Odd:
+        def __eq__(self, other): raise ValueError("not compared")
+    sys.path[:] = [Odd()]
+
+def path_is_other(): sys.path = None
+
 def closes():
     print("printed")
     sys.stdout.close()
@@ -324,6 +338,11 @@ RUN = ("run", "--cases", "cases", "--framework", "rude", "--json", "--report")
         ("vanishes", ("--isolate",), 1, {"crashed": 2}),
         ("interrupts", (), 1, {"disagrees": 2}),
         ("closes", (), 0, {"agrees": 2}),
+        pytest.param(
+            "limits", (), 0, {"agrees": 2}, marks=pytest.mark.skipif(os.name == "nt", reason="no such limits")
+        ),
+        ("path", (), 0, {"agrees": 2}),
+        ("path_is_other", (), 0, {"agrees": 2}),
     ],
 )
 def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_path):
@@ -331,6 +350,25 @@ def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_pa
     assert ended == status, err
     assert json.loads(out)["status"] == rows
     assert len(report.read(tmp_path / "r")[0]) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
+def test_run_without_memory_ends_and_names_isolate(elsewhere, tmp_path):
+    ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"))
+    assert ended == 3, err
+    assert "is a row with --isolate" in err
+
+
+def test_path_keeps_what_a_function_adds(monkeypatch):
+    monkeypatch.setattr(sys, "path", before := list(sys.path))
+    with containment.Surroundings():
+        sys.path.insert(0, "added")
+    assert sys.path is before
+    assert sys.path[0] == "added"
+    with containment.Surroundings():
+        sys.path = sys.path[2:]
+    assert sys.path is before
+    assert sys.path[0] == "added"
 
 
 @pytest.mark.parametrize(
