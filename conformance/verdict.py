@@ -266,12 +266,14 @@ class Change:
     """What a conversion of predictions changes about an answer.
 
     before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
+    subject: what these are, where they are the answers by fewer choices than explain the outcome; "" otherwise.
     """
 
     effects: tuple[Effect, ...]
     before: Answer
     unrounded: Answer
     after: Answer
+    subject: str = ""
 
 
 def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, allowed: Floats) -> Change:
@@ -456,18 +458,31 @@ class _Bench:
         return describe(part)
 
     def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
-        """What the conversion of the predictions changes, if the outcome is right only with it.
+        """What the conversion of the predictions changes, if it is a cause of the outcome.
 
-        part: of the documented convention, under which the outcome is right.
+        part: of the documented convention, under which the outcome is right.  Where it is right without the conversion,
+        too, the choices that change nothing there are needed only because of what the conversion changes by the others.
         """
         if not self.converted:
             return None
         allowed = self.allowed(part)
         found = change_of(self.asked, self.handed, part, self.exact, allowed)
-        if set(part.choices()) - {"empty_mean"} and isinstance(found.before, Exact):
-            without = compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype)
-            return None if without.within else found
-        return found
+        if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
+            return found
+        if not compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype).within:
+            return found
+        needed = part
+        for name in (name for name in part.choices() if name != "empty_mean"):
+            fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
+            if semantic(fewer) != semantic(needed):
+                answer = change_of(self.asked, self.handed, fewer, self.exact, allowed).before
+                needed = fewer if _same(found.before, answer, allowed * SHARPER, self.handed.dtype) else needed
+        if needed == part:
+            return None
+        lost = change_of(self.asked, self.handed, needed, self.exact, allowed)
+        choices = {name: value for name, value in needed.choices().items() if name != "empty_mean"}
+        subject = f"the answer by {describe(choices)} alone" if choices else "the definition's answer"
+        return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=subject)
 
     def change(self) -> Change | None:
         """What the conversion of the predictions changes about the answer by all that is documented."""
@@ -578,6 +593,7 @@ def conversion_text(asked: Problem, handed: Problem, change: Change, function: F
     name = NAMES[asked.loss, asked.given, handed.given]
     text = f"it takes {takes} only and is handed {HANDED[name]}"
     what = "the definition's answer" if part == DEFINITION else "the answer by what it documents"
+    what = change.subject or what
     for effect in change.effects:
         match effect:
             case "renormalised":

@@ -319,6 +319,44 @@ def test_conversion_and_documented_choice_are_told_apart_where_both_matter():
     assert (verdict.convention, verdict.conversion) == ("log_floor=-100.0", "")
 
 
+def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
+    documented = Convention(mean_divides_by="kept", log_floor=-100.0)
+    # sigmoid(20) is rounded to 1: without the floor its loss is infinite, and the weight of 0 leaves no answer.
+    certain = case([20.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
+    verdict = judged(certain, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
+    choices = "mean_divides_by=kept; log_floor=-100.0"
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", choices, "rounded_away")
+    assert "nothing is left of 1 - p, which leaves no answer where there is one" in verdict.conversion_text
+    assert "as documented" not in verdict.conversion_text
+    assert verdict.explanation == f"conversion: {verdict.conversion_text}; as documented: {choices}"
+
+
+def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_it():
+    documented = Convention(mean_divides_by="kept", log_floor=-100.0)
+    far = case([20.0, -200.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
+    verdict = judged(far, returned(50.0, "float32"), documented, handed="probabilities", dtype="float32")
+    choices = "mean_divides_by=kept; log_floor=-100.0"
+    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", choices, "")
+    mild = case([2.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
+    verdict = judged(mild, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
+    assert (verdict.convention, verdict.conversion) == ("mean_divides_by=kept", "")
+
+
+def test_what_a_conversion_changes_by_fewer_choices_is_told_with_these():
+    documented = Convention(mean_divides_by="kept", log_floor=-20.000001)
+    # The floor gives back what the rounding of the sigmoid took.
+    certain = case([20.0, -1.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [1.0, 3.0]})
+    got = (20.0 + 3.0 * math.log1p(math.e)) / 2
+    verdict = judged(certain, returned(got, "float32"), documented, handed="probabilities", dtype="float32")
+    assert (verdict.convention, verdict.conversion) == ("mean_divides_by=kept; log_floor=-20.000001", "rounded_away")
+    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in verdict.conversion_text
+    # A floor that moves the answer without the conversion, too, is a cause however small the step is for the dtype.
+    wrong = case([100.0, -102.0], [0, 1], loss="binary", target="binary")
+    floored = Convention(log_floor=-100.0)
+    verdict = judged(wrong, returned(100.0, "bfloat16"), floored, handed="probabilities", dtype="bfloat16")
+    assert (verdict.convention, verdict.conversion) == ("log_floor=-100.0", "")
+
+
 HALVES = [[0.2, 0.3], [0.5, 0.5], [0.9, 0.3]]
 WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
 
