@@ -432,6 +432,8 @@ class Recorder:
         """What became of older reports in the folder, and of the journal."""
         self.stopped = ""
         """Why the session ended early, as far as pytest says so."""
+        self.signalled = False
+        """Whether that was from outside, and not because tests could not be made."""
         self.faults: list[str] = []
         """Exceptions of this package."""
         self.journal: Journal | None = None
@@ -462,8 +464,9 @@ class Recorder:
             self.notes += self.journal.notes
             self.signals.enter_context(interruptible(ENDING[1:]))  # Ctrl-C is pytest's
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.stopped = "interrupted"
+        self.signalled = not isinstance(excinfo.value, pytest.Session.Interrupted)
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.stopped = f"pytest had an internal error: {excinfo.typename}"
@@ -539,7 +542,11 @@ class Recorder:
         self.planned = max(self.planned, count)
         if self.planned and self.unsupported is None:
             self.unsupported = self._unsupported()
-        if not self.planned or self.journal is None or self.plan is not None:
+        if self.planned:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self.journal is None or self.plan is not None:
             return
         from conformance import registry, running
 
@@ -552,6 +559,20 @@ class Recorder:
         self.journal.plan(self.plan)
         for row in self.unsupported or ():
             self.journal.append(row)
+
+    def _asks_nobody(self) -> bool:
+        """Whether no function can take any of the cases; then there is a row for each that says why."""
+        from conformance.suite import plan
+
+        if not _asked(self.config) or _wanted(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
+            return False
+        try:
+            if plan(_cases_of(self.config), _here()):
+                return False
+        except pytest.Collector.CollectError:
+            return False
+        self.unsupported = self._unsupported()
+        return bool(self.unsupported)
 
     def _unsupported(self) -> list[Row]:
         """The rows of what no function can take, among what is selected; none where tests are named one by one."""
@@ -578,15 +599,18 @@ class Recorder:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         if self.planned and (baseline := _baseline(self.config)) is not None:
             self._hold_against(baseline, session)
+        nobody = not self.planned and not self.signalled and self._asks_nobody()
         if self.journal is None:
             return
-        if not self.planned and not (self.stopped and _asked(self.config)):
+        if nobody:
+            self._begin()
+        if not self.planned and not nobody and not (self.stopped and _asked(self.config)):
             self.journal.abandon()
             return
         from conformance import report, running
 
         empty = report.Plan(report.RunInfo(planned=0, started=running.moment(self.started)), report.Beside())
-        stopped = "" if finished else self.stopped or "interrupted"
+        stopped = "" if finished or nobody else self.stopped or "interrupted"
         try:
             self.written = self._write(self.journal, self.plan or empty, stopped)
         except KeyboardInterrupt:

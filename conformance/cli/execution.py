@@ -17,7 +17,7 @@ from conformance.errors import UserError
 from conformance.interruption import interruption, keep_handlers, let_end
 from conformance.report import Journal, Plan
 from conformance.running import NotAsked
-from conformance.suite import Item, Row
+from conformance.suite import Item, Row, plan
 from conformance.unasked import unasked_rows
 
 FAILED = "the suite itself failed"
@@ -63,24 +63,29 @@ class Execution:
             self.rows = list(self.journal.resumed.rows.values())
 
     def make(self, started: float, keyword: str, timeout: float) -> None:
-        """Plan the run on its stage, and make its rows.  started: seconds since the epoch."""
+        """Plan the run on its stage, and make its rows.  started: seconds since the epoch.
+
+        Raises SelectionError where no case is selected; where none of those can be asked, their rows say why.
+        """
         corpus, stage = self.corpus, self.stage
         assert corpus is not None
         assert stage is not None
         for failed in stage.failed:
             say(failed["explanation"])
-        self.items = selected(corpus.cases, stage.there, keyword)
+        self.items = plan(corpus.cases, stage.there, wanted(keyword))
         for left_out in stage.missing:
             err.print(f"left out, not installed: {left_out}")
         unsupported = unasked_rows(corpus.cases, self.items, stage.there, wanted(keyword))
+        if not self.items and not unsupported:
+            selected(corpus.cases, stage.there, keyword)
         made = [*stage.failed, *unsupported]
         count = len(self.items) + len(made)
-        plan = running.planned(
+        planned = running.planned(
             corpus.cases, count, started, stage.missing, f"-k {keyword}" if keyword else "",
             corpus.ledger, stage.there, timeout,
         )  # fmt: skip
-        taken = self._taken_over(plan, len(made))
-        self.plan = plan
+        taken = self._taken_over(planned, len(made))
+        self.plan = planned
         self.rows = [*made, *taken]
         for row in made:
             self.journal.append(row)

@@ -196,6 +196,9 @@ def run(
     if check is not None:
         for line in () if as_json else check.lines():
             out.print(escape(line), soft_wrap=True)
+    if not ended.items:
+        say("no function that is asked can take any of the cases; the report says why")
+        raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if found else 0)
 
 

@@ -463,10 +463,28 @@ def test_it_is_not_green_where_no_framework_is_installed(folder):
     assert_said(result, "none of miniature is installed", 'pip install "cross-entropy-conformance[all]"')
 
 
-def test_it_is_not_green_where_nothing_can_be_asked(folder):
-    result = folder.run(losses="Binary")
+@pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_it_is_not_green_where_nothing_can_be_asked(folder, flags):
+    folder.run("--report", "r")
+    result = folder.run("--report", "r", *flags, losses="Binary")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, "no installed function can express any of the cases")
+    for case in ("plain", "smoothed"):
+        assert_said(result, f"no function that is asked can take categorical/x/{case}")
+    assert_said(result, "it is no categorical loss: miniature.Binary")
+    with Path("r", "results.csv").open(encoding="utf-8") as file:
+        assert [(row["function"], row["status"]) for row in csv.DictReader(file)] == [
+            ("miniature.Binary", "unsupported"), ("miniature.Binary", "unsupported"),
+        ]  # fmt: skip
+    assert json.loads(Path("r", "run.json").read_text(encoding="utf-8"))["complete"]
+    assert not Path("r", "previous").exists()
+
+
+def test_a_selection_that_holds_nothing_leaves_the_older_report(folder):
+    folder.run("--report", "r")
+    folder.run("--report", "r", "-k", "nobody")
+    with Path("r", "results.csv").open(encoding="utf-8") as file:
+        assert {row["function"] for row in csv.DictReader(file)} == {"miniature.Categorical"}
 
 
 @pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["alone", "xdist"])

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from conformance import audit, report
+from conformance import audit, registry, report
 from conformance.case import Layout
+from conformance.cli import app
 from conformance.known import Ledger
 from conformance.oracle import Oracle
 from conformance.report.run import RunInfo
@@ -140,3 +142,49 @@ def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):
     ).problems()
     function = replace(HERE[0].functions[0], options=frozenset({"ignore_index", "label_smoothing"}))
     assert replace(function, **{lacks: frozenset()}).unsupported(problem) == why
+
+
+NOBODYS = """\
+# yaml-language-server: $schema=../../conformance/case.schema.json
+about: Two rows of three classes.
+source: none
+loss: categorical
+given: logits
+target: index
+dtypes: [float32]
+cases:
+  plain:
+    why: Nothing is asked.
+    predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
+    labels: [1, 0]
+"""
+
+
+def test_a_run_of_what_nobody_takes_writes_its_report_and_fails(tmp_path, monkeypatch):
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "x.yaml").write_text(NOBODYS)
+    words = ["run", "--cases", str(tmp_path / "cases"), "--report", str(tmp_path / "r")]
+
+    def ran(loss, *more):
+        here = [miniatures.installed(loss)]
+        monkeypatch.setattr(registry, "installed", lambda among=None: (here, []))
+        return CliRunner().invoke(app, [*words, *more])
+
+    def told():
+        return report.read(tmp_path / "r")[0][["function", "status"]].values.tolist()
+
+    assert ran(miniatures.Categorical).exit_code == 0
+    assert told() == [["miniature.Categorical", "agrees"]]
+    nobody = ran(miniatures.Binary)
+    assert nobody.exit_code == 2
+    assert "no function that is asked can take any of the cases" in nobody.output
+    assert told() == [["miniature.Binary", "unsupported"]]
+    assert "it is no categorical loss: miniature.Binary" in (tmp_path / "r" / "summary.md").read_text()
+    as_json = ran(miniatures.Binary, "--json")
+    assert as_json.exit_code == 2
+    facts = json.loads(as_json.stdout)
+    assert (facts["status"], facts["unsupported"][0]["explanation"]) == (
+        {"unsupported": 1}, "it is no categorical loss",
+    )  # fmt: skip
+    assert ran(miniatures.Categorical, "-k", "nobody").exit_code != 0
+    assert told() == [["miniature.Binary", "unsupported"]]
