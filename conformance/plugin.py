@@ -23,7 +23,7 @@ import pytest
 
 from conformance.errors import ISSUES, UserError
 from conformance.marking import mark, unmark
-from conformance.printing import loggable
+from conformance.printing import counted, loggable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -523,7 +523,9 @@ class Recorder:
             made = _harvests(self.config)
         except UserError as error:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
-        lines = [f"conformance: harvested {len(one.cases)} cases of {one.source} {one.version}" for one in made.of]
+        lines = [
+            f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}" for one in made.of
+        ]
         return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
 
     @pytest.hookimpl(tryfirst=True)

@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
+def counted(number: int | str, noun: str) -> str:
+    """A count with its noun: `1 case`, `2 cases`, `no cases`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def whole(source: str, most: int) -> str:
     """Source text, or a comment in its place where it is longer than `most` characters: cut, it would be other code."""
     return source if len(source) <= most else f"# {len(source)} characters, left out here"

@@ -26,6 +26,7 @@ from conformance.known import HARVESTED
 from conformance.loading import read as read_cases
 from conformance.loading import shipped
 from conformance.oracle import Oracle
+from conformance.printing import counted
 from conformance.relations import check_names
 from conformance.suite import Item, Suite, load_suite, plan
 from conformance.unasked import unasked, unasked_lines, unasked_rows
@@ -46,7 +47,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         asked = f"{case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}"
         for text in (asked, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
-    out.print(f"{len(found)} cases, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
+    out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
 
 @listing.command("functions")
@@ -157,7 +158,7 @@ def lint(
         raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
-    out.print(f"{len(checked)} cases in {where}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    out.print(f"{counted(len(checked), 'case')} in {where}: {counted(len(problems) or 'no', 'problem')}")
     if not problems:
         out.print(Text(str(covered)))
     raise typer.Exit(USAGE if problems else 0)

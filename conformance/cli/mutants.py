@@ -27,6 +27,7 @@ from conformance.mutants.scoring import (
     fault_of,
 )
 from conformance.mutants.sharing import shared
+from conformance.printing import counted
 from conformance.suite import load_suite
 
 SHOWN = 10
@@ -70,11 +71,11 @@ def mutants(
     elif generated:
         places = [range(start, generated, processes) for start in range(min(processes, generated))]
         events = _events(alarms_drawn, [(names, seed, part) for part in places], generated)
-        _alarms(events, f"{generated} cases of seed {seed}", generated, as_json)
+        _alarms(events, f"{counted(generated, 'case')} of seed {seed}", generated, as_json)
     else:
         count = len(load_suite(cases)[0])
         parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
-        _alarms(_events(alarms_of, parts, count * len(parts)), f"{count} cases", count * len(parts), as_json)
+        _alarms(_events(alarms_of, parts, count * len(parts)), counted(count, "case"), count * len(parts), as_json)
 
 
 def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generator[Any]:
@@ -189,7 +190,7 @@ def _alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None
     else:
         for name in dict.fromkeys(alarm.name for alarm in found):
             out.print(f"{name}: {sum(alarm.name == name for alarm in found)} false alarms")
-        out.print(f"{what}, {items} items: {len(found) or 'no'} false alarm{'s' if len(found) != 1 else ''}")
+        out.print(f"{what}, {items} items: {counted(len(found) or 'no', 'false alarm')}")
     if stopped:
         err.print(f"interrupted after {put} of {count} cases")
         raise typer.Exit(INTERRUPTED)

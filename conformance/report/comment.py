@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from conformance.printing import counted
 from conformance.report.frames import counts, labelled
 from conformance.report.markdown import LIMIT, code, known_table, table
 from conformance.report.run import RunInfo
@@ -39,7 +40,9 @@ def comment(
     head = f"{len(found)} {'answers fail' if len(found) != 1 else 'answer fails'}" if found else "nothing fails"
     versions = ", ".join(code(f"{framework} {version}") for framework, version in sorted(run.versions.items()))
     pieces = [f"{marker(name)}\n### Cross-entropy conformance: {head}\n"]
-    pieces.append(f"{len(answered)} answers to {cases} cases{f', by {versions}' if versions else ''}.\n")
+    pieces.append(
+        f"{counted(len(answered), 'answer')} to {counted(cases, 'case')}{f', by {versions}' if versions else ''}.\n"
+    )
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
     if nobody := unasked(_records(results)):
@@ -50,7 +53,9 @@ def comment(
         folded.append(_folded("Against the baseline", "".join(f"* {code(line, 400)}\n" for line in said[:ROWS])))
     folded.append(_folded("Functions", _functions(results)))
     if known := known_table(results):
-        folded.append(_folded(f"Known discrepancies: {int(results['expected'].eq('known').sum())} answers", known))
+        folded.append(
+            _folded(f"Known discrepancies: {counted(int(results['expected'].eq('known').sum()), 'answer')}", known)
+        )
     for piece in folded:
         if len("\n".join([*pieces, piece]).encode()) < LIMIT:
             pieces.append(piece)

@@ -13,7 +13,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.printing import printable
+from conformance.printing import counted, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios
 from conformance.report.run import RunInfo
@@ -118,9 +118,10 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     asked = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     lines.append(
-        f"{asked['function'].nunique()} functions on {problems} problems ({asked['case'].nunique()} cases): "
-        f"{len(results)} rows, of which {told or 'none is judged'}. "
-        f"**{surprising or 'None'} {'is' if surprising in (0, 1) else 'are'} unexpected**; {known} are known.\n"
+        f"{counted(asked['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
+        f"({counted(asked['case'].nunique(), 'case')}): {counted(len(results), 'row')}, "
+        f"of which {told or 'none is judged'}. **{surprising or 'None'} {'is' if surprising in (0, 1) else 'are'} "
+        f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )
     versions = [f"{plain(name)} {plain(version)}" for name, version in sorted(run.versions.items())]
     versions += [f"{plain(name)} {plain(version)}" for name, version in run.host.items()]

@@ -514,7 +514,7 @@ def test_it_runs_harvested_cases_instead_of_the_shipped_ones(pytested):
     result = pytested("--harvest", "-v")
     result.stdout.fnmatch_lines(
         [
-            "conformance: harvested 1 cases of quarry 1.5",
+            "conformance: harvested 1 case of quarry 1.5",
             "*Categorical-harvest/quarry/probabilities_index/row-float32-none* PASSED*",
         ]
     )

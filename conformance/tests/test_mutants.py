@@ -262,7 +262,7 @@ def test_it_prints_json(folder):
 
 def test_it_puts_a_folder_to_what_is_right(folder):
     done = run("--cases", folder, "--right", "-k", "SumsBackwards or BinarySumsPairwise")
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "1 cases, 4 items: no false alarms")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "1 case, 4 items: no false alarms")
 
 
 def test_it_shares_drawn_cases_among_processes():

@@ -311,7 +311,7 @@ def told(results, **about):
 def test_a_summary_has_what_is_unexpected_before_what_is_known():
     text = told(faulty())
     assert text.index("## Unexpected") < text.index("`keras.Bad`", text.index("## Unexpected")) < text.index("## Known")
-    assert "**3 are unexpected**; 1 are known" in text
+    assert "**3 are unexpected**; 1 is known" in text
     assert "Incomplete" not in text
 
 
