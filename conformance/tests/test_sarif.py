@@ -138,6 +138,7 @@ def test_what_got_worse_has_the_rule_of_its_reason(valid):
         "b": (row(case="x/y/b"), row(case="x/y/b", status="diverges", convention="mean: weights")),
         "c": (row(case="x/y/c", got="1.0", ratio=0.1, ulps=1.0), row(case="x/y/c", got="1.09", ratio=0.9, ulps=90.0)),
         "d": (row(case="x/y/d"), None),
+        "asked": (row(case="x/y/d", function="torch.B"), row(case="x/y/d", function="torch.B")),
         "e": (row(case="x/y/e", **BAD), row(case="x/y/e", **BAD)),
     }
     old, new = (report.frame([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1))
