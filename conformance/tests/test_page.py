@@ -142,13 +142,17 @@ def test_a_long_text_is_cut_and_says_how_much_is_missing():
 
 
 def test_texts_are_cut_shorter_where_there_are_too_many_of_them(monkeypatch):
-    lines = [row(case=f"binary/b/{n}", call=str([n / k for k in range(3, 60)])) for n in range(1, 400)]
+    lines = [
+        row(case=f"binary/b/{n}", got=str([n / k for k in range(3, 60)]), call=str([n / k for k in range(3, 120)]))
+        for n in range(1, 400)
+    ]
     whole = len(paged(lines))
     monkeypatch.setattr(packing, "MOST", 100_000)
     cut = paged(lines)
     assert whole > len(cut) + 50_000
-    calls = blocks(cut)["detail"]["columns"]["call"]["values"]
-    assert all(re.search(r" … \(\+\d+\)$", call) for call in calls)
+    columns = blocks(cut)["detail"]["columns"]
+    assert all(re.search(r" … \(\+\d+\)$", got) for got in columns["got"]["values"])
+    assert all(re.fullmatch(r"# \d+ characters, left out here", call) for call in columns["call"]["values"])
 
 
 def test_text_from_rows_adds_nothing_to_the_structure_of_a_page():

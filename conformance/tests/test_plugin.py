@@ -48,10 +48,13 @@ FRAMEWORK = miniatures.framework({losses})
 registry.frameworks = lambda: (FRAMEWORK,)
 """
 INTERRUPTS = """
+import signal
+
+
 class Interrupts(miniatures.Categorical):
     def check(self, x, y):
         if self.smoothing:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         super().check(x, y)
 
 
