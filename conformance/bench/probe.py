@@ -169,10 +169,10 @@ def corpus(*options: str) -> Result:
 
 
 def _finished(report: Path) -> int:
-    """The rows of a whole report."""
+    """How many rows of a whole report come from a call."""
     record = json.loads((report / "run.json").read_text(encoding="utf-8"))
     assert record["complete"], record
-    return int(record["finished"])
+    return int(record["finished"]) - int(record["status"].get("unsupported", 0))
 
 
 def relations(keyword: str, *frameworks: str) -> Result:

@@ -13,7 +13,7 @@ from conformance.cli.shared import case_named
 from conformance.docs.commands import commands
 from conformance.report import RunInfo
 from conformance.selection import SelectionError
-from conformance.tests import miniatures, test_auditing, test_harvest
+from conformance.tests import miniatures, test_auditing, test_harvest, test_journal
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
 from conformance.tests.test_report import row
@@ -74,6 +74,7 @@ ELSEWHERE = {
     "audit": test_auditing.test_an_audit_is_told_to_machines,
     "bisect": test_auditing.test_a_search_is_told_to_machines,
     "harvest": test_harvest.test_it_prints_what_was_found_and_what_cannot_be_said,
+    "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,
 }
 """Commands that need more around them, and the tests that do the same with them."""
 
