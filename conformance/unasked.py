@@ -131,17 +131,15 @@ def unasked(rows: Iterable[Mapping[str, Any]]) -> list[Unasked]:
 def unasked_lines(found: Sequence[Unasked], *, narrowed: bool = False) -> list[str]:
     """What a terminal shows: the first `CASES`, with their reasons, and how many there are.
 
-    narrowed: the user chose among frameworks, so that the rest is no surprise; in one line, how many there are.
+    narrowed: the user chose among frameworks, so that many are no surprise; in one line, how many there are.
     """
-    lines = []
-    if found and narrowed:
-        cases = len({one.case for one in found})
-        what = f"{cases} cases have" if cases != 1 else "1 case has"
+    cases = len({one.case for one in found})
+    what = f"{cases} cases have" if cases != 1 else "1 case has"
+    if narrowed and cases > CASES:
         return [f"{what} problems that no function of this selection can take: rows with status unsupported say why"]
+    lines = []
     for one in found[:CASES]:
         lines += [one.headline, *(f"    {line}" for line in one.lines())]
     if len(found) > CASES:
-        cases = len({one.case for one in found})
-        what = f"{cases} cases have" if cases != 1 else "1 case has"
         lines.append(f"and {len(found) - CASES} more; {what} rows with status unsupported in the report")
     return lines
