@@ -295,6 +295,9 @@ def end_in_time(status: int, grace: float = GRACE) -> None:
     def wait() -> None:
         threading.main_thread().join()
         time.sleep(grace)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
         os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
         os._exit(_statuses[-1])
 

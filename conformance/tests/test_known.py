@@ -11,6 +11,7 @@ from conformance.adapter import perform
 from conformance.case import Case
 from conformance.errors import CaseErrors
 from conformance.known import Known, Ledger
+from conformance.loading import shipped
 from conformance.oracle import Oracle
 from conformance.outcome import Returned
 from conformance.registry import within
@@ -286,7 +287,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
     stated = dataclasses.replace(stated, dtypes=(dtype,), reductions=(reduction,))
     items = plan([stated], here, lambda which, name: which.name == function)
     (item,) = (item for item in items if item.quantity == quantity)
-    ledger = known.load(Path(__file__).parents[2] / "cases")
+    ledger = known.load(shipped())
     return Suite(Oracle(), ledger, performer=performer).assess(item)
 
 

@@ -97,6 +97,9 @@ class Unused:
     def find(self, *_):
         return None
 
+    def cause(self, *_):
+        return None
+
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
 def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convention):

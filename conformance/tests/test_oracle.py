@@ -21,6 +21,7 @@ from conformance import oracle
 from conformance.cache import Cache, CacheWarning
 from conformance.case import Case, Layout, NoRightAnswer, Options, Problem
 from conformance.convention import DEFINITION, Convention
+from conformance.domain import examine
 from conformance.generate import GeneratedCase
 from conformance.loading import load, shipped
 from conformance.oracle import Exact, Invalid, Oracle, Undefined, decode, encode, evaluate
@@ -239,6 +240,7 @@ def test_it_agrees_with_a_second_derivation_on_every_case(dtype):
         if not isinstance(found, GeneratedCase) or found.recipe.classes * math.prod(found.recipe.shape) <= LARGEST
         if dtype in found.dtypes and not isinstance(found.expect, NoRightAnswer)
         for reduction in found.reductions
+        if "shape_mismatch" not in examine(found.problem(dtype, reduction))
     ]
     assert len(problems) > 700
     assert list(filter(None, map(difference, problems))) == []
