@@ -272,11 +272,16 @@ def ending_in_time() -> Iterator[None]:
     end_in_time(0)
 
 
-def end_now() -> None:
-    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+def _flush() -> None:
+    """Write what is buffered for the standard streams, as far as they take it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
+
+
+def end_now() -> None:
+    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+    _flush()
     os._exit(0)
 
 
@@ -295,9 +300,7 @@ def end_in_time(status: int, grace: float = GRACE) -> None:
     def wait() -> None:
         threading.main_thread().join()
         time.sleep(grace)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+        _flush()
         os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
         os._exit(_statuses[-1])
 
