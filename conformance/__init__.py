@@ -32,12 +32,12 @@ def replay(
     """
     from pathlib import Path
 
-    from conformance.known import HARVESTED
-    from conformance.suite import replay
+    from conformance.casefiles.known_issues import HARVESTED
+    from conformance.judging.suite import replay
 
     among: Any = None if cases is None else Path(cases)
     if among is None and case.startswith(HARVESTED):
-        from conformance.harvest.harvesting import harvest
+        from conformance.power.harvest.harvesting import harvest
 
         among = harvest([case.split("/")[1]]).cases
     return replay(function, case, dtype, reduction, quantity, among)  # type: ignore[arg-type]

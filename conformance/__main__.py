@@ -10,9 +10,9 @@ import os
 import sys
 import traceback
 
-from conformance import marking
-from conformance.errors import FAULT, ISSUES, TRACEBACK
-from conformance.interruption import INTERRUPTED, interruptible, interruption
+from conformance.execution import marking
+from conformance.execution.interruption import INTERRUPTED, interruptible, interruption
+from conformance.model.errors import FAULT, ISSUES, TRACEBACK
 
 
 def main() -> None:

@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.errors import ISSUES, UserError
-from conformance.marking import mark, unmark
-from conformance.printing import counted, loggable
+from conformance.execution.marking import mark, unmark
+from conformance.model.errors import ISSUES, UserError
+from conformance.model.text import counted, loggable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from conformance.adapter import Call, Framework
-    from conformance.case import Case
-    from conformance.harvest.harvesting import Harvests
-    from conformance.outcome import Outcome
-    from conformance.registry import Installed
-    from conformance.relations import Finding, Instance
+    from conformance.adapters.contract import Call, Framework
+    from conformance.adapters.registry import Installed
+    from conformance.explore.relations import Finding, Instance
+    from conformance.judging.suite import Assessment, Item, Row, Suite
+    from conformance.model.case import Case
+    from conformance.model.outcome import Outcome
+    from conformance.power.harvest.harvesting import Harvests
     from conformance.report import Journal, Plan
-    from conformance.suite import Assessment, Item, Row, Suite
 
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
@@ -108,7 +108,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A thread that a framework started must not keep pytest from ending."""
-    from conformance.containment import end_in_time
+    from conformance.adapters.containment import end_in_time
 
     if (session := config.stash.get(_SESSION, None)) is not None:
         end_in_time(int(session.exitstatus), ENDING)
@@ -175,7 +175,7 @@ def _path_of(config: pytest.Config, argument: str) -> Path:
 
 def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> None:
     """Raise UsageError if `-m` has a word that marks none of the tests and is registered nowhere: a slip."""
-    from conformance.selection import SelectionError, words_of
+    from conformance.judging.selection import SelectionError, words_of
 
     if not (expression := config.getoption("markexpr")) or not _asked(config):
         return
@@ -206,7 +206,7 @@ def _asked_for(config: pytest.Config, *files: Path) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.module.__name__.startswith("conformance.test_"):
-        from conformance.adapter import share_processors
+        from conformance.adapters.contract import share_processors
 
         share_processors()
         try:
@@ -233,7 +233,7 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
 
 
 def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
-    from conformance import registry
+    from conformance.adapters import registry
 
     here = registry.installed()[0]
     marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
@@ -242,7 +242,7 @@ def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
 
 def _mark_frameworks(config: pytest.Config) -> None:
     """Register a marker for each framework, once; raises AdapterError."""
-    from conformance import registry
+    from conformance.adapters import registry
 
     if _MARKED not in config.stash:
         config.stash[_MARKED] = names = {framework.name for framework in registry.frameworks()}
@@ -261,7 +261,7 @@ def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
     above: names of what a test is in, and of its function.  pytest has the last word: it selects again among what
     is left, and what this cannot read is left to it.
     """
-    from conformance.selection import SelectionError, compiled, substring_of
+    from conformance.judging.selection import SelectionError, compiled, substring_of
 
     try:
         keyword = compiled(config.getoption("keyword")) if config.getoption("keyword") else None
@@ -283,8 +283,8 @@ def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
 @pytest.fixture(scope="session")
 def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
     """What asks and judges: the oracle with its cache, and the ledger."""
-    from conformance.oracle import Oracle, open_cache
-    from conformance.suite import Suite
+    from conformance.judging.suite import Suite
+    from conformance.reference.oracle import Oracle, open_cache
 
     cache = open_cache()
     yield Suite(Oracle(cache), _loaded(request.config)[1])
@@ -298,9 +298,9 @@ def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[I
     if not request.config.getoption("isolate"):
         yield suite.assess
         return
-    from conformance import registry
-    from conformance.places import crew_here
-    from conformance.running import Isolated
+    from conformance.adapters import registry
+    from conformance.execution.places import crew_here
+    from conformance.execution.running import Isolated
 
     # Under xdist each process is given its tests bit by bit, so nothing is known of what comes next.
     alone = not hasattr(request.config, "workerinput")
@@ -315,13 +315,13 @@ def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[I
 @pytest.fixture(scope="session")
 def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Instance], Finding]]:
     """Holds a relation against its function, here or in a worker."""
-    from conformance.relations import check
+    from conformance.explore.relations import check
 
     if not request.config.getoption("isolate"):
         yield lambda instance: check(instance, suite.performer, suite.ledger)
         return
-    from conformance import registry
-    from conformance.places import crew_here
+    from conformance.adapters import registry
+    from conformance.execution.places import crew_here
 
     workers = {found.framework.name: found for found in registry.installed()[0]}
     with crew_here(workers.values(), request.config.getoption("call_timeout")) as crew:
@@ -362,7 +362,7 @@ def strict_known(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def options_again(request: pytest.FixtureRequest) -> str:
     """The options given that an answer, or what counts as a failure, depends on; each with a blank after it."""
-    from conformance.workers.crew import TIMEOUT
+    from conformance.execution.workers.crew import TIMEOUT
 
     config = request.config
     words = [f"--{name}" for name in ("isolate", "strict-known") if config.getoption(name.replace("-", "_"))]
@@ -447,18 +447,17 @@ class Recorder:
         try:
             _baseline(self.config)
             if (sources := _harvested(self.config)) is not None:
-                from conformance.harvest.source import chosen
+                from conformance.power.harvest.source import chosen
 
                 chosen(sources)
         except UserError as error:
             raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
-            from conformance import running
-            from conformance.interruption import ENDING, interruptible
-            from conformance.report import Journal, ReportError
+            from conformance.execution.interruption import ENDING, interruptible
+            from conformance.report import Journal, ReportError, recording
 
             try:
-                self.journal = Journal.begin(Path(folder), running.moment(self.started), self.notes.append)
+                self.journal = Journal.begin(Path(folder), recording.moment(self.started), self.notes.append)
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
             self.notes += self.journal.notes
@@ -479,7 +478,7 @@ class Recorder:
     def pytest_report_header(self) -> list[str]:
         if not _asked(self.config):
             return []
-        from conformance import registry
+        from conformance.adapters import registry
 
         try:
             here, missing = registry.installed()
@@ -550,21 +549,22 @@ class Recorder:
     def _begin(self) -> None:
         if self.journal is None or self.plan is not None:
             return
-        from conformance import registry, running
+        from conformance.adapters import registry
+        from conformance.report import recording
 
         cases, ledger = _loaded(self.config)
         here, missing = registry.installed()
         names = [framework.name for framework in missing]
         timeout = self.config.getoption("call_timeout")
         rows = self.planned + len(self.unsupported or ())
-        self.plan = running.planned(cases, rows, self.started, names, self._selected(), ledger, here, timeout)
+        self.plan = recording.planned(cases, rows, self.started, names, self._selected(), ledger, here, timeout)
         self.journal.plan(self.plan)
         for row in self.unsupported or ():
             self.journal.append(row)
 
     def _asks_nobody(self) -> bool:
         """Whether no function can take any of the cases; then there is a row for each that says why."""
-        from conformance.suite import plan
+        from conformance.judging.suite import plan
 
         if not _asked(self.config) or _wanted(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
@@ -578,7 +578,7 @@ class Recorder:
 
     def _unsupported(self) -> list[Row]:
         """The rows of what no function can take, among what is selected; none where tests are named one by one."""
-        from conformance.unasked import unasked_rows
+        from conformance.judging.unasked import unasked_rows
 
         if any(map(_is_ours, self.config.args)):
             return []
@@ -609,9 +609,10 @@ class Recorder:
         if not self.planned and not nobody and not (self.stopped and _asked(self.config)):
             self.journal.abandon()
             return
-        from conformance import report, running
+        from conformance import report
+        from conformance.report import recording
 
-        empty = report.Plan(report.RunInfo(planned=0, started=running.moment(self.started)), report.Beside())
+        empty = report.Plan(report.RunInfo(planned=0, started=recording.moment(self.started)), report.Beside())
         stopped = "" if finished or nobody else self.stopped or "interrupted"
         try:
             self.written = self._write(self.journal, self.plan or empty, stopped)
@@ -624,27 +625,28 @@ class Recorder:
         self.journal.close(whole=bool(self.written) and self.written["complete"])
 
     def _write(self, journal: Journal, plan: Plan, stopped: str) -> dict[str, Any]:
-        from conformance import report, running
+        from conformance import report
+        from conformance.report import recording
 
         rows = [*self.rows, *(self.unsupported or ())]
-        return running.write(journal.folder, report.frame(rows), plan, time.time() - self.started, stopped)
+        return recording.write(journal.folder, report.frame(rows), plan, time.time() - self.started, stopped)
 
     def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""
-        from conformance import audit, report
+        from conformance import comparison, report
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
         there = self._there()
-        asked = audit.Asked(
+        asked = comparison.Asked(
             frozenset(row["framework"] for row in self.rows),
             lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
             finished,
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
         )
         try:
-            check = audit.check(baseline, report.frame(self.rows), asked, self.config.getoption("baseline"))
+            check = comparison.check(baseline, report.frame(self.rows), asked, self.config.getoption("baseline"))
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -661,17 +663,17 @@ class Recorder:
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
         if not self.rows and not self.unsupported:
             return
-        from conformance import running
-        from conformance.unasked import unasked, unasked_lines
+        from conformance.judging.unasked import unasked, unasked_lines
+        from conformance.report import recording
 
         terminalreporter.section("cross-entropy conformance")
         everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
         if self.written:
             largest, coverage = self.written["largest"], self.written["coverage"]
         else:
-            largest = running.largest_ratios(self.rows)
-            coverage = running.covered(_cases_of(self.config)) if everything else ""
-        for line in running.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
+            largest = recording.largest_ratios(self.rows)
+            coverage = recording.covered(_cases_of(self.config)) if everything else ""
+        for line in recording.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
             terminalreporter.line(loggable(line))
         narrowed = bool(self.config.getoption("markexpr"))
         for line in unasked_lines(unasked([*self.rows, *(self.unsupported or ())]), narrowed=narrowed):
@@ -710,7 +712,7 @@ def _is_ours(nodeid: str) -> bool:
 def _baseline(config: pytest.Config) -> pd.DataFrame | None:
     """The rows of the accepted report, read once per session; None where none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
-        from conformance.audit.comparing import opened
+        from conformance.comparison.comparing import opened
 
         config.stash[_BASELINE] = opened(Path(path))[0]
     return config.stash.get(_BASELINE, None)
@@ -734,7 +736,7 @@ def _harvested(config: pytest.Config) -> list[str] | None:
 def _harvests(config: pytest.Config) -> Harvests:
     """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
     if _HARVEST not in config.stash:
-        from conformance.harvest.corpus import load_harvest
+        from conformance.power.harvest.corpus import load_harvest
 
         cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
         config.stash[_LOADED] = cases, ledger
@@ -745,7 +747,7 @@ def _harvests(config: pytest.Config) -> Harvests:
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.suite import load_suite
+        from conformance.judging.suite import load_suite
 
         try:
             if _harvested(config) is not None:
@@ -764,7 +766,7 @@ def _cases_of(config: pytest.Config) -> list[Case]:
 
 def _here() -> list[Installed]:
     """The frameworks that are installed; that there are none ends collection with a message."""
-    from conformance import registry
+    from conformance.adapters import registry
 
     here, missing = registry.installed()
     if not here:
@@ -777,7 +779,7 @@ def _here() -> list[Installed]:
 
 
 def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
-    from conformance.suite import plan
+    from conformance.judging.suite import plan
 
     here = _here()
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
@@ -792,8 +794,8 @@ def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
 
 
 def _instances(config: pytest.Config, wanted: Wanted) -> list[Instance]:
-    from conformance import relations
-    from conformance.errors import CaseErrors
+    from conformance.explore import relations
+    from conformance.model.errors import CaseErrors
 
     here = _here()
     cases, ledger = _loaded(config)

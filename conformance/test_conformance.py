@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.errors import UserError
-from conformance.printing import loggable
-from conformance.suite import Assessment, Item
+from conformance.judging.suite import Assessment, Item
+from conformance.model.errors import UserError
+from conformance.model.text import loggable
 
 
 def test_conformance(

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import known
-from conformance.fuzz.searching import Search, narrowed
-from conformance.loading import shipped
-from conformance.printing import loggable
-from conformance.registry import Installed
+from conformance.adapters.registry import Installed
+from conformance.casefiles import known_issues
+from conformance.casefiles.loading import shipped
+from conformance.explore.fuzz.searching import Search, narrowed
+from conformance.model.text import loggable
 
 SEED, CASES = 0, 300
 
 
 def test_fuzz(there: Installed) -> None:
     """It answers every case as the definition, its documentation or the ledger says."""
-    search = Search([there], known.load(shipped()), narrowed(functions=there.functions), SEED, shrinks=False)
+    search = Search([there], known_issues.load(shipped()), narrowed(functions=there.functions), SEED, shrinks=False)
     while search.tally.position < CASES:
         search.step()
     assert search.tally.failures == []

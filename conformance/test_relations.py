@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.printing import loggable
-from conformance.relations import Finding, Instance
+from conformance.explore.relations import Finding, Instance
+from conformance.model.text import loggable
 
 
 def test_relations(instance: Instance, hold: Callable[[Instance], Finding], strict_known: bool) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor, Variant
-from conformance.case import DTYPES, Array, Loss, Problem
-from conformance.convention import Convention
+from conformance.adapters import contract
+from conformance.adapters.contract import Call, Framework, Function, Parameter, Rule, Tensor, Variant
+from conformance.model.case import DTYPES, Array, Loss, Problem
+from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -133,9 +133,12 @@ def lower(name: str, mean: str, era: Era, problem: Problem) -> Call:
         init["axis"] = problem.layout.class_axis
     if era.cast:
         init["dtype"] = problem.dtype
-    encoded = {"CategoricalCrossentropy": adapter.one_hot_labels, "SparseCategoricalCrossentropy": adapter.index_labels}
-    args = {"y_true": encoded.get(name, adapter.labels)(problem), "y_pred": adapter.predictions(problem)}
-    weights = adapter.sample_weights(problem)
+    encoded = {
+        "CategoricalCrossentropy": contract.one_hot_labels,
+        "SparseCategoricalCrossentropy": contract.index_labels,
+    }
+    args = {"y_true": encoded.get(name, contract.labels)(problem), "y_pred": contract.predictions(problem)}
+    weights = contract.sample_weights(problem)
     return Call(f"keras.losses.{name}", args, {} if weights is None else {"sample_weight": weights}, init)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor
-from conformance.case import Array, Problem
-from conformance.convention import Convention
+from conformance.adapters import contract
+from conformance.adapters.contract import Call, Framework, Function, Parameter, Rule, Tensor
+from conformance.model.case import Array, Problem
+from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
 REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
@@ -27,9 +27,9 @@ def log_loss(problem: Problem) -> Call:
     if problem.target != "distribution":
         classes = problem.predictions.shape[-1] if problem.loss == "categorical" else 2
         keywords["labels"] = list(range(classes))
-    if (weights := adapter.sample_weights(problem)) is not None:
+    if (weights := contract.sample_weights(problem)) is not None:
         keywords["sample_weight"] = weights
-    args = {"y_true": adapter.labels(problem), "y_proba": adapter.predictions(problem)}
+    args = {"y_true": contract.labels(problem), "y_proba": contract.predictions(problem)}
     return Call("sklearn.metrics.log_loss", args, keywords)
 
 

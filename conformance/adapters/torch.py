@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Parameter, Rule, Tensor
-from conformance.case import Array, Problem
-from conformance.convention import Convention
+from conformance.adapters import contract
+from conformance.adapters.contract import Call, Framework, Function, Parameter, Rule, Tensor
+from conformance.model.case import Array, Problem
+from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
 LAYOUTS = frozenset({"class_axis", "fortran", "strided", "broadcast", "readonly"})
@@ -47,7 +47,7 @@ def lower(path: str, problem: Problem) -> Call:
     init: dict[str, Any] = {}
     if options.class_weights is not None:
         init["weight"] = Tensor(options.class_weights)
-    if (weights := adapter.sample_weights(problem)) is not None:
+    if (weights := contract.sample_weights(problem)) is not None:
         init["weight"] = weights
     if options.positive_weight is not None:
         init["pos_weight"] = Tensor(options.positive_weight)
@@ -58,10 +58,10 @@ def lower(path: str, problem: Problem) -> Call:
     init["reduction"] = problem.reduction
     axis = 1 if problem.loss == "categorical" else -1
     if problem.target == "index" or path.endswith("NLLLoss"):
-        target = adapter.index_labels(problem, "int64")
+        target = contract.index_labels(problem, "int64")
     else:
-        target = adapter.labels(problem, problem.dtype, axis)
-    return Call(path, {"input": adapter.predictions(problem, axis), "target": target}, init=init)
+        target = contract.labels(problem, problem.dtype, axis)
+    return Call(path, {"input": contract.predictions(problem, axis), "target": target}, init=init)
 
 
 def parameters(weight: str, options: frozenset[str]) -> tuple[Parameter, ...]:
@@ -107,7 +107,7 @@ def tensor(tensor: Tensor, memory: Array) -> Any:
 def literal(tensor: Tensor) -> str:
     dtype = f"torch.{tensor.values.dtype.name}"
     if tensor.order == "c" and tensor.values.size:
-        return f"torch.tensor({adapter.nested(tensor.values)}, dtype={dtype})"
+        return f"torch.tensor({contract.nested(tensor.values)}, dtype={dtype})"
     if dtype != "torch.bfloat16":
         return f"torch.from_numpy({tensor.source()})"
     return f"torch.from_numpy({tensor.source()}.view(np.int16)).view({dtype})"

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from conformance import __version__
+from conformance.adapters.registry import installed
 from conformance.bench.measure import PARTS, SHORT, WHOLE, BenchError, Measurement, measure
-from conformance.registry import installed
 
 
 def main() -> int:

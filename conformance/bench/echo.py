@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from conformance.adapter import Framework
-from conformance.case import Array
+from conformance.adapters.contract import Framework
+from conformance.model.case import Array
 
 
 def first(*tensors: Array, **options: object) -> Array:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.adapter import THREADS
-from conformance.registry import frameworks, installed
+from conformance.adapters.contract import THREADS
+from conformance.adapters.registry import frameworks, installed
 
 RUN_TO_BARE = 3.0
 """What `conformance run` may take for each second that imports and calls take."""

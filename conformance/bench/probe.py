@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapter import Call, Framework, Function, Tensor, perform, resolve
+from conformance.adapters.contract import Call, Framework, Function, Tensor, perform, resolve
+from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
-from conformance.case import Case, numpy_dtype
+from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.cli.shared import selected
-from conformance.generate import GeneratedCase
-from conformance.outcome import Outcome, Returned
-from conformance.places import place
-from conformance.registry import Installed, installed
-from conformance.suite import Item, Suite, ask, load_suite, plan
-from conformance.workers.crew import Crew, Place
+from conformance.execution.places import place
+from conformance.execution.workers.crew import Crew, Place
+from conformance.judging.suite import Item, Suite, ask, load_suite, plan
+from conformance.model.case import Case, numpy_dtype
+from conformance.model.outcome import Outcome, Returned
 
 SHORT = os.environ.get("CONFORMANCE_BENCH") == "short"
 """Whether as little as shows that there is something to measure is measured."""
@@ -134,7 +134,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
 
     What a row takes is its thread's processor time, so that whatever else the machine does counts less.
     """
-    from conformance.oracle import Oracle, open_cache
+    from conformance.reference.oracle import Oracle, open_cache
 
     ledger = load_suite()[1]
     here = _here(frameworks)
@@ -177,7 +177,7 @@ def _finished(report: Path) -> int:
 
 def relations(keyword: str, *frameworks: str) -> Result:
     """Relations chosen and held, in this thread's processor time, after the imports."""
-    from conformance.relations import check, instances
+    from conformance.explore.relations import check, instances
 
     cases, ledger = load_suite()
     cases = [case for case in cases if keyword in case.id]
@@ -239,10 +239,10 @@ def swept(*functions: str) -> Result:
 
     Every value of the narrow dtypes; of float32 as many chunks, evenly spread over all magnitudes.
     """
-    from conformance.sweep.inputs import NARROW, end
-    from conformance.sweep.judging import Subject, sweep_chunk
-    from conformance.sweep.sweeping import CHUNK, Wish, keep_memory, plan
-    from conformance.sweep.truth import Chunk, chunk_of
+    from conformance.explore.sweep.inputs import NARROW, end
+    from conformance.explore.sweep.judging import Subject, sweep_chunk
+    from conformance.explore.sweep.sweeping import CHUNK, Wish, keep_memory, plan
+    from conformance.explore.sweep.truth import Chunk, chunk_of
 
     def chunks(subject: Subject) -> Iterator[Chunk]:
         family = subject.family
@@ -275,7 +275,7 @@ def swept(*functions: str) -> Result:
 
 def swept_narrow() -> Result:
     """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
-    from conformance.sweep.sweeping import Wish, plan, state_of, sweep
+    from conformance.explore.sweep.sweeping import Wish, plan, state_of, sweep
 
     here = installed()[0]
     binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
@@ -296,7 +296,7 @@ def swept_slice(function: str, units: str) -> Result:
     """Some units of an exhaustive float32 sweep of logits, evenly spread, by two processes; seconds and memory."""
     import collections
 
-    from conformance.sweep.sweeping import Wish, beside, plan
+    from conformance.explore.sweep.sweeping import Wish, beside, plan
 
     jobs, _ = plan(installed()[0], lambda name: name == function, Wish(("float32",), ("logits",), exhaustive=True))
     job = jobs[0]
@@ -363,7 +363,7 @@ def bare_memory(framework: str) -> Result:
 
 def row_memory(framework: str) -> Result:
     """The most memory that the large case's row takes, its exact answer computed and not looked up."""
-    from conformance.oracle import Oracle
+    from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
     row = Suite(Oracle(), load_suite()[1]).assess(item).row
@@ -428,8 +428,8 @@ def _peak() -> int:
 
 def scored() -> Result:
     """The mutation score of the shipped cases, in this thread's processor time."""
-    from conformance.mutants.faulty import FAULTY
-    from conformance.mutants.scoring import Fate, Put, fates_of
+    from conformance.power.mutants.faulty import FAULTY
+    from conformance.power.mutants.scoring import Fate, Put, fates_of
 
     mutants = FAULTY[:2] if SHORT else FAULTY
     began = time.thread_time()
@@ -446,8 +446,8 @@ def scored() -> Result:
 
 def cleared(count: str) -> Result:
     """So many drawn cases put to right implementations, in this thread's processor time."""
-    from conformance.mutants.catalogue import RIGHT
-    from conformance.mutants.scoring import Alarm, Put, alarms_drawn
+    from conformance.power.mutants.catalogue import RIGHT
+    from conformance.power.mutants.scoring import Alarm, Put, alarms_drawn
 
     began = time.thread_time()
     events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 0, range(int(count))))
@@ -460,9 +460,9 @@ def cleared(count: str) -> Result:
 
 def fuzzed(name: str, count: str) -> Result:
     """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
-    from conformance.fuzz.searching import Search, narrowed, single_threaded
-    from conformance.known import load
-    from conformance.loading import shipped
+    from conformance.casefiles.known_issues import load
+    from conformance.casefiles.loading import shipped
+    from conformance.explore.fuzz.searching import Search, narrowed, single_threaded
 
     here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
     single_threaded()
@@ -485,7 +485,7 @@ def _asks_the_loss(name: str, function: Function, item: str) -> bool:
 
 def _drawn() -> float:
     """Seconds that drawing a case takes."""
-    from conformance.fuzz.drawing import random_case
+    from conformance.explore.fuzz.drawing import random_case
 
     began = time.thread_time()
     for position in range(DRAWN):

@@ -14,7 +14,8 @@ import typer
 from rich.markup import escape
 
 import conformance
-from conformance.adapter import share_processors
+from conformance.adapters.containment import ending_in_time
+from conformance.adapters.contract import share_processors
 from conformance.cli import fault, github
 from conformance.cli.audit import audit, bisect, history
 from conformance.cli.compare import accept, diff, merge
@@ -29,9 +30,8 @@ from conformance.cli.relations import held as relations
 from conformance.cli.run import run
 from conformance.cli.shared import INTERRUPTED, USAGE, err, out
 from conformance.cli.sweep import sweep
-from conformance.containment import ending_in_time
-from conformance.errors import FAULT, CaseErrors, CaseFileError, UserError
-from conformance.interruption import interruptible
+from conformance.execution.interruption import interruptible
+from conformance.model.errors import FAULT, CaseErrors, CaseFileError, UserError
 
 
 class Commands(typer.core.TyperGroup):

@@ -12,8 +12,7 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
-from conformance import auditing, registry
-from conformance.auditing import pages
+from conformance.adapters import registry
 from conformance.cli.execution import say
 from conformance.cli.shared import (
     FAILURES,
@@ -30,11 +29,12 @@ from conformance.cli.shared import (
     out,
     selected,
 )
-from conformance.oracle import Oracle, open_cache
-from conformance.printing import printable
-from conformance.selection import SelectionError
-from conformance.suite import Suite, load_suite
-from conformance.workers.crew import TIMEOUT
+from conformance.comparison import pages, upgrade
+from conformance.execution.workers.crew import TIMEOUT
+from conformance.judging.selection import SelectionError
+from conformance.judging.suite import Suite, load_suite
+from conformance.model.text import printable
+from conformance.reference.oracle import Oracle, open_cache
 
 Requirements = Annotated[
     str,
@@ -79,15 +79,15 @@ def audit(
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(as_machine(form, as_json))
     chosen = f"-k {keyword}" if keyword else ""
-    with auditing.Journals(folder, say) as journals, Oracles() as oracle, err.status("") as status:
+    with upgrade.Journals(folder, say) as journals, Oracles() as oracle, err.status("") as status:
         found, ledger = load_suite(cases)
         told = _told(status)
-        with auditing.sides_of(old, new, told, timeout) as sides:
+        with upgrade.sides_of(old, new, told, timeout) as sides:
             items = selected(found, sides.there, keyword)
             journals.plan(sides, items, found, chosen)
-            answers = auditing.answers(sides, items, Suite(oracle, ledger), told, journals)
+            answers = upgrade.answers(sides, items, Suite(oracle, ledger), told, journals)
             try:
-                audited = auditing.audited(sides, answers, found, folder, chosen)
+                audited = upgrade.audited(sides, answers, found, folder, chosen)
             except KeyboardInterrupt:
                 err.print(f"interrupted; what there was is in {escape(str(folder))}")
                 raise typer.Exit(INTERRUPTED) from None
@@ -117,7 +117,7 @@ def _told(status: Status) -> Callable[[str], None]:
     return lambda line: status.update(escape(line))
 
 
-def _print(audited: auditing.Audit, form: Format) -> None:
+def _print(audited: upgrade.Audit, form: Format) -> None:
     match form:
         case Format.terminal:
             for piece in pages.terminal(audited):
@@ -146,8 +146,8 @@ def bisect(
     as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
-    from conformance.auditing import bisecting
-    from conformance.environments import releases
+    from conformance.comparison import bisecting
+    from conformance.execution.environments import releases
 
     found, ledger = load_suite(cases)
     wanted = case_named(found, case, cases)
@@ -193,7 +193,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Which release changed what: a report of many releases, told release by release."""
-    from conformance.auditing import history as told
+    from conformance.comparison import history as told
 
     found = told.history(path)
     home = folder or (path if path.is_dir() else path.parent)

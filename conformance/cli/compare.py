@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from conformance import audit, report
-from conformance.audit import AuditError, Difference
+from conformance import comparison, report
 from conformance.cli.shared import UNEXPECTED, Json, JsonFormat, Level, as_machine, err, out
+from conformance.comparison import AuditError, Difference
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
@@ -50,7 +50,7 @@ def diff(
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
     form = Format(as_machine(form, as_json))
-    found = audit.difference(old, new)
+    found = comparison.difference(old, new)
     if output is None:
         _print(found, form)
     else:
@@ -59,7 +59,7 @@ def diff(
         except OSError as error:
             why = f"cannot be written ({error.strerror})"
             raise AuditError(output, why, "name a file in a folder that is there") from error
-        err.print(f"{escape(audit.headline(found))}: {escape(str(output))}", soft_wrap=True)
+        err.print(f"{escape(comparison.headline(found))}: {escape(str(output))}", soft_wrap=True)
     raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
 
 
@@ -78,17 +78,17 @@ def accept(
 
     Without --yes it asks; where nobody can answer, and with --json, it only shows, and exits with 1.
     """
-    proposed = audit.proposal(path, baseline, even_unexpected)
+    proposed = comparison.proposal(path, baseline, even_unexpected)
     if as_json:
         if yes and not proposed.same:
-            audit.accept(proposed)
+            comparison.accept(proposed)
         out.facts("accept", {**_facts(proposed), "accepted": yes and not proposed.same})
         if not (yes or proposed.same):
             err.print("nothing was accepted; --yes accepts it")
             raise typer.Exit(UNEXPECTED)
         return
     if proposed.difference is not None:
-        for piece in audit.terminal(proposed.difference):
+        for piece in comparison.terminal(proposed.difference):
             out.print(piece)
     for line in proposed.lines():
         out.print(escape(line), soft_wrap=True)
@@ -101,7 +101,7 @@ def accept(
             raise typer.Exit(UNEXPECTED)
         if not typer.confirm("Accept?"):
             raise typer.Exit(UNEXPECTED)
-    audit.accept(proposed)
+    comparison.accept(proposed)
     out.print(f"accepted: {escape(str(baseline))}, {len(proposed.results)} rows", soft_wrap=True)
 
 
@@ -111,7 +111,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
-    record = audit.joined(paths, folder)
+    record = comparison.joined(paths, folder)
     if as_json:
         out.facts("merge", {"report": str(folder), "parts": list(map(str, paths)), **record})
         return
@@ -125,7 +125,7 @@ def merge(
     out.print(f"report: {escape(str(folder))}", soft_wrap=True)
 
 
-def _facts(proposed: audit.Proposal) -> dict[str, Any]:
+def _facts(proposed: comparison.Proposal) -> dict[str, Any]:
     """What accepting a report would make of the baseline; `same`: it has these rows already."""
     difference = proposed.difference
     return {
@@ -135,13 +135,13 @@ def _facts(proposed: audit.Proposal) -> dict[str, Any]:
         "same": proposed.same,
         "kept": dict(proposed.kept),
         "dropped": proposed.dropped,
-        "difference": None if difference is None else json.loads(audit.as_json(difference)),
+        "difference": None if difference is None else json.loads(comparison.as_json(difference)),
     }
 
 
 def _print(found: Difference, form: Format) -> None:
     if form is Format.terminal:
-        for piece in audit.terminal(found):
+        for piece in comparison.terminal(found):
             out.print(piece)
     else:
         sys.stdout.write(_text(found, form))
@@ -150,19 +150,19 @@ def _print(found: Difference, form: Format) -> None:
 def _text(found: Difference, form: Format) -> str:
     match form:
         case Format.markdown:
-            return audit.markdown(found)
+            return comparison.markdown(found)
         case Format.csv:
-            return audit.as_csv(found)
+            return comparison.as_csv(found)
         case Format.json:
-            return audit.as_json(found)
+            return comparison.as_json(found)
         case Format.html:
-            changes, said = audit.paged(found)
+            changes, said = comparison.paged(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, run.published, report.Beside(changes=changes, against=said))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)
-            for piece in audit.terminal(found):
+            for piece in comparison.terminal(found):
                 console.print(piece)
             return page.getvalue()

@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 from rich.markup import escape
 
-from conformance import report, running
+from conformance import report
 from conformance.cli.shared import err, progress, selected, wanted
 from conformance.cli.staging import Corpus, Stage
-from conformance.errors import UserError
-from conformance.interruption import interruption, keep_handlers, let_end
-from conformance.report import Journal, Plan
-from conformance.running import NotAsked
-from conformance.suite import Item, Row, plan
-from conformance.unasked import unasked_rows
+from conformance.execution.interruption import interruption, keep_handlers, let_end
+from conformance.execution.running import NotAsked
+from conformance.judging.suite import Item, Row, plan
+from conformance.judging.unasked import unasked_rows
+from conformance.model.errors import UserError
+from conformance.report import Journal, Plan, recording
 
 FAILED = "the suite itself failed"
 
@@ -80,7 +80,7 @@ class Execution:
             selected(corpus.cases, stage.there, keyword)
         made = [*stage.failed, *unsupported]
         count = len(self.items) + len(made)
-        planned = running.planned(
+        planned = recording.planned(
             corpus.cases, count, started, stage.missing, f"-k {keyword}" if keyword else "",
             corpus.ledger, stage.there, timeout,
         )  # fmt: skip
@@ -102,10 +102,10 @@ class Execution:
         if resumed is None:
             self.journal.plan(plan)
             return []
-        taken, again, others = running.taken_over(resumed, plan, self.items)
+        taken, again, others = recording.taken_over(resumed, plan, self.items)
         say(f"going on with the run of {resumed.started}: {made + len(taken)} of {plan.info.planned} rows are there")
         if resumed.torn:
-            say(running.torn_lines(resumed))
+            say(recording.torn_lines(resumed))
         for why in again:
             say(why)
         noted = len(self.journal.notes)
@@ -135,14 +135,14 @@ class Execution:
 
         An interruption has it written anew, marked as incomplete.
         """
-        empty = report.Plan(report.RunInfo(planned=0, started=running.moment(started)), report.Beside())
+        empty = report.Plan(report.RunInfo(planned=0, started=recording.moment(started)), report.Beside())
         plan = self.plan or (self.journal.resumed and self.journal.resumed.plan) or empty
         try:
             try:
-                record = running.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
+                record = recording.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
             except KeyboardInterrupt:
                 self.stopped = "interrupted"
-                record = running.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
+                record = recording.write(self.journal.folder, results, plan, time.time() - started, self.stopped)
         except BaseException:
             self.journal.close(whole=False)
             raise

@@ -7,16 +7,17 @@ from typing import Annotated, cast
 import typer
 from rich.markup import escape
 
-from conformance import explaining, registry
-from conformance.case import QUANTITIES, Case, Quantity, Reduction
+from conformance import explain as explanations
+from conformance.adapters import registry
+from conformance.adapters.registry import Installed
+from conformance.casefiles.document import nearest
+from conformance.casefiles.known_issues import HARVESTED
 from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, out
-from conformance.document import nearest
-from conformance.harvest.corpus import load_harvest
-from conformance.known import HARVESTED
-from conformance.oracle import Oracle, open_cache
-from conformance.registry import Installed
-from conformance.selection import SelectionError
-from conformance.suite import DIFFERENTIATED, Suite, load_suite
+from conformance.judging.selection import SelectionError
+from conformance.judging.suite import DIFFERENTIATED, Suite, load_suite
+from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
+from conformance.power.harvest.corpus import load_harvest
+from conformance.reference.oracle import Oracle, open_cache
 
 
 def explain(
@@ -47,16 +48,16 @@ def explain(
     cache = open_cache()
     try:
         asker = Suite(Oracle(cache), ledger)
-        explanation = explaining.explain(wanted, chosen, reduced, here, asker, asked_for, function or [])
+        explanation = explanations.explain(wanted, chosen, reduced, here, asker, asked_for, function or [])
     finally:
         if cache is not None:
             cache.close()
     if as_json:
-        out.facts("explain", explaining.as_data(explanation))
+        out.facts("explain", explanations.as_data(explanation))
     elif as_markdown:
-        out.print(explaining.markdown(explanation), markup=False, soft_wrap=True, end="")
+        out.print(explanations.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:
-        for style, line in explaining.terminal(explanation):
+        for style, line in explanations.terminal(explanation):
             out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
         _also(wanted, chosen, reduced, asked_for)
 

@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from conformance import audit
-from conformance.audit.alignment import records
-from conformance.case import Case
-from conformance.loading import real
+from conformance import comparison
+from conformance.casefiles.loading import real
+from conformance.comparison.alignment import records
+from conformance.judging.suite import COLUMNS, Row
+from conformance.model.case import Case
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
-from conformance.suite import COLUMNS, Row
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
 
 
-def failures(rows: Sequence[Row], check: audit.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse.
 
     strict_known: what the ledger knows does, too, whatever the baseline says.
@@ -37,7 +37,7 @@ def failures(rows: Sequence[Row], check: audit.Check | None, strict_known: bool 
 
 
 def _row_of(changed: Row) -> Row:
-    """The row of the run that a line of `audit.changes` is about, or of the baseline where it has vanished."""
+    """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
     side = "new" if changed["new_version"] else "old"
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
 

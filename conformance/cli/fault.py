@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from conformance.adapters.containment import has_called
 from conformance.cli import github
 from conformance.cli.shared import err
-from conformance.containment import has_called
-from conformance.errors import ISSUES, TRACEBACK
+from conformance.model.errors import ISSUES, TRACEBACK
 
 LONG = 300
 """Characters of an exception's text that a message has room for."""

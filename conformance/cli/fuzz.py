@@ -13,9 +13,11 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conformance import __version__, known, writing
-from conformance.adapter import Call, Framework, perform
-from conformance.case import DTYPES
+from conformance import __version__
+from conformance.adapters.contract import Call, Framework, perform
+from conformance.adapters.registry import Installed
+from conformance.casefiles import known_issues, writing
+from conformance.casefiles.loading import shipped
 from conformance.cli.shared import (
     INTERRUPTED,
     UNEXPECTED,
@@ -26,18 +28,17 @@ from conformance.cli.shared import (
     out,
     shortened,
 )
-from conformance.errors import UserError
-from conformance.fuzz import state
-from conformance.fuzz.drawing import KINDS, USUAL, Limits
-from conformance.fuzz.searching import Finding, Search, Tally, narrowed, single_threaded
-from conformance.fuzz.strategies import check_installed
-from conformance.loading import shipped
-from conformance.outcome import Outcome
-from conformance.places import crew_here
-from conformance.registry import Installed
-from conformance.selection import compiled, substring_of
-from conformance.suite import Performer
-from conformance.workers.crew import TIMEOUT
+from conformance.execution.places import crew_here
+from conformance.execution.workers.crew import TIMEOUT
+from conformance.explore.fuzz import state
+from conformance.explore.fuzz.drawing import KINDS, USUAL, Limits
+from conformance.explore.fuzz.searching import Finding, Search, Tally, narrowed, single_threaded
+from conformance.explore.fuzz.strategies import check_installed
+from conformance.judging.selection import compiled, substring_of
+from conformance.judging.suite import Performer
+from conformance.model.case import DTYPES
+from conformance.model.errors import UserError
+from conformance.model.outcome import Outcome
 
 SECONDS = 60.0
 """How long a search lasts where nothing says it."""
@@ -85,7 +86,7 @@ def fuzz(
     check_installed()
     single_threaded()
     here, missing = installed_among(framework or [])
-    ledger = known.load(shipped() if cases is None else cases)
+    ledger = known_issues.load(shipped() if cases is None else cases)
     selection = compiled(keyword) if keyword else None
     wanted = None if selection is None else lambda _, name: selection(substring_of(name))
     limits = narrowed(_limits(shape, dtypes or [], edge), [f for there in here for f in there.functions], wanted)

@@ -9,12 +9,12 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from conformance.case import Case
 from conformance.cli.failing import in_checkout
-from conformance.errors import CaseFileError
-from conformance.printing import Defused, on_github, printable
+from conformance.judging.suite import id_of
+from conformance.model.case import Case
+from conformance.model.errors import CaseFileError
+from conformance.model.text import Defused, on_github, printable
 from conformance.report.sarif import Failure
-from conformance.suite import id_of
 
 MOST = 10
 """Errors of one step that GitHub shows."""

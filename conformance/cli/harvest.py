@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.cli.shared import UNEXPECTED, Json, err, out
-from conformance.harvest.gathering import TIMEOUT
-from conformance.harvest.harvesting import Harvest, Harvests, save
-from conformance.harvest.harvesting import harvest as harvest_of
-from conformance.harvest.statements import Judged, judged
-from conformance.oracle import Oracle, open_cache
+from conformance.power.harvest.gathering import TIMEOUT
+from conformance.power.harvest.harvesting import Harvest, Harvests, save
+from conformance.power.harvest.harvesting import harvest as harvest_of
+from conformance.power.harvest.statements import Judged, judged
+from conformance.reference.oracle import Oracle, open_cache
 
 DOES_NOT_HOLD = "does not hold"
 

@@ -14,23 +14,27 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance import digits, oracle, registry, report, suite
-from conformance.adapter import nested
-from conformance.case import Case, Reduction
+from conformance import report
+from conformance.adapters import registry
+from conformance.adapters.contract import nested
+from conformance.casefiles import stated_values
+from conformance.casefiles.known_issues import HARVESTED
+from conformance.casefiles.loading import read as read_cases
+from conformance.casefiles.loading import shipped
 from conformance.cli import github
 from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, one_of, out, shortened
-from conformance.coverage import coverage
-from conformance.errors import CaseErrors, CaseFileError
-from conformance.harvest.corpus import load_harvest
-from conformance.known import HARVESTED
-from conformance.loading import read as read_cases
-from conformance.loading import shipped
-from conformance.oracle import Oracle
-from conformance.printing import counted
-from conformance.relations import check_names
-from conformance.suite import Item, Suite, load_suite, plan
-from conformance.unasked import unasked, unasked_lines, unasked_rows
-from conformance.verdict import want_of
+from conformance.explore.relations import check_names
+from conformance.judging import suite
+from conformance.judging.coverage import coverage
+from conformance.judging.suite import Item, Suite, load_suite, plan
+from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.judging.verdict import want_of
+from conformance.model.case import Case, Reduction
+from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.text import counted
+from conformance.power.harvest.corpus import load_harvest
+from conformance.reference import oracle
+from conformance.reference.oracle import Oracle
 
 listing = typer.Typer(help="List cases, or functions and what they support.", no_args_is_help=True)
 
@@ -96,7 +100,7 @@ def show(
     if as_json:
         answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
         numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
-                   for number in digits.published(wanted)]  # fmt: skip
+                   for number in stated_values.published(wanted)]  # fmt: skip
         facts = {**_case_facts(wanted), "answers": answers, "published": numbers, "unsupported": unsupported}
         out.facts("show", facts)
         return
@@ -105,7 +109,7 @@ def show(
         _print_answers(wanted, chosen, reduced, items, asker)
     for line in unasked_lines(unasked([*({"case": item.case.id, "status": ""} for item in items[:1]), *unsupported])):
         out.print(Text(line), soft_wrap=True)
-    for number in digits.published(wanted):
+    for number in stated_values.published(wanted):
         verdict = "holds" if number.holds else f"does not hold: {number.exact}"
         out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
 
@@ -118,7 +122,7 @@ def expect(
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
     found, _ = read_cases(shipped() if cases is None else cases)
-    block = digits.expect_block(case_named(found, case, cases), count)
+    block = stated_values.expect_block(case_named(found, case, cases), count)
     if as_json:
         out.facts("expect", {"case": case, "digits": count, "expect": block})
         return
@@ -147,7 +151,7 @@ def lint(
     except CaseErrors as error:
         problems += error.errors
     checked, wrong = read_cases(where, generate=True)
-    wrong += [error for case in checked for error in digits.wrong_digits(case)]
+    wrong += [error for case in checked for error in stated_values.wrong_digits(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     covered = coverage(checked, registry.functions())
     github.tell(github.complaints(problems), aside=as_json)

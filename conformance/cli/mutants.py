@@ -12,11 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from conformance.cli.shared import INTERRUPTED, UNEXPECTED, CasesOption, Json, err, out
-from conformance.errors import UserError
-from conformance.mutants.catalogue import RIGHT, chosen
-from conformance.mutants.faulty import FAULTY, family_of
-from conformance.mutants.losses import Loss
-from conformance.mutants.scoring import (
+from conformance.judging.suite import load_suite
+from conformance.model.errors import UserError
+from conformance.model.text import counted
+from conformance.power.mutants.catalogue import RIGHT, chosen
+from conformance.power.mutants.faulty import FAULTY, family_of
+from conformance.power.mutants.losses import Loss
+from conformance.power.mutants.scoring import (
     Alarm,
     Fate,
     Put,
@@ -26,9 +28,7 @@ from conformance.mutants.scoring import (
     fates_of,
     fault_of,
 )
-from conformance.mutants.sharing import shared
-from conformance.printing import counted
-from conformance.suite import load_suite
+from conformance.power.mutants.sharing import shared
 
 SHOWN = 10
 """False alarms that are shown one by one."""

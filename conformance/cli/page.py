@@ -10,16 +10,16 @@ import pandas as pd
 import typer
 from rich.markup import escape
 
-from conformance import audit, explaining, registry, report
-from conformance.audit import AuditError
-from conformance.auditing import history
-from conformance.case import Case
+from conformance import comparison, explain, report
+from conformance.adapters import registry
+from conformance.casefiles.known_issues import HARVESTED, Ledger
 from conformance.cli.shared import CasesOption, Json, out, progress
-from conformance.harvest.corpus import load_harvest
-from conformance.known import HARVESTED, Ledger
-from conformance.oracle import Oracle, open_cache
-from conformance.suite import Suite, load_suite
-from conformance.sweep import shown
+from conformance.comparison import AuditError, history
+from conformance.explore.sweep import shown
+from conformance.judging.suite import Suite, load_suite
+from conformance.model.case import Case
+from conformance.power.harvest.corpus import load_harvest
+from conformance.reference.oracle import Oracle, open_cache
 
 
 def page(
@@ -57,7 +57,7 @@ def page(
     if told is not None or (folder / "history.csv").is_file():
         beside = replace(beside, history=history.read(told or folder))
     if against is not None:
-        changes, said = audit.paged(audit.difference(against, path))
+        changes, said = comparison.paged(comparison.difference(against, path))
         beside = replace(beside, changes=changes, against=said)
     if most:
         beside = replace(beside, explanations=_explanations(results, found, ledger, most))
@@ -93,7 +93,7 @@ def _explanations(
     try:
         with progress(min(most, results["case"].nunique())) as advance:
             asker = Suite(Oracle(cache), ledger)
-            return explaining.explained(results, {case.id: case for case in found}, here, asker, most, advance)
+            return explain.explained(results, {case.id: case for case in found}, here, asker, most, advance)
     finally:
         if cache is not None:
             cache.close()

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance import running
 from conformance.cli.execution import say
 from conformance.cli.shared import Json, out
+from conformance.report import recording
 
 
 def recover(
@@ -21,8 +21,8 @@ def recover(
 
     It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
     """
-    record = running.recover(folder, say)
-    unplanned = record["interrupted"] == running.UNPLANNED
+    record = recording.recover(folder, say)
+    unplanned = record["interrupted"] == recording.UNPLANNED
     if as_json:
         names = ("complete", "planned", "finished", "interrupted", "status", "expected")
         planned = {"planned": None} if unplanned else {}

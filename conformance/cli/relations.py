@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance import relations
-from conformance.adapter import LoweringError, perform
+from conformance.adapters.contract import LoweringError, perform
 from conformance.cli.shared import (
     FAILURES,
     INTERRUPTED,
@@ -21,9 +20,10 @@ from conformance.cli.shared import (
     out,
     progress,
 )
-from conformance.relations import Finding, shown
-from conformance.selection import SelectionError, compiled, substring_of
-from conformance.suite import load_suite
+from conformance.explore import relations
+from conformance.explore.relations import Finding, shown
+from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.suite import load_suite
 
 BROKEN = 10
 """Broken relations that are shown one by one."""

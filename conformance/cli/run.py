@@ -17,10 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from conformance import audit, report, running
-from conformance.audit.alignment import counted
-from conformance.audit.comparing import opened
-from conformance.case import Case
+from conformance import comparison, report
 from conformance.cli import github, staging
 from conformance.cli.execution import Execution, say
 from conformance.cli.failing import failures, places
@@ -35,14 +32,18 @@ from conformance.cli.shared import (
     out,
 )
 from conformance.cli.staging import Corpus
-from conformance.errors import UserError
-from conformance.harvest.corpus import load_harvest
-from conformance.marking import FOLDER
-from conformance.running import NotAsked
-from conformance.selection import compiled, substring_of
-from conformance.suite import Row, id_of, load_suite, reproducer_of
-from conformance.unasked import unasked, unasked_lines
-from conformance.workers.crew import TIMEOUT
+from conformance.comparison.alignment import counted
+from conformance.comparison.comparing import opened
+from conformance.execution.marking import FOLDER
+from conformance.execution.running import NotAsked
+from conformance.execution.workers.crew import TIMEOUT
+from conformance.judging.selection import compiled, substring_of
+from conformance.judging.suite import Row, id_of, load_suite, reproducer_of
+from conformance.judging.unasked import unasked, unasked_lines
+from conformance.model.case import Case
+from conformance.model.errors import UserError
+from conformance.power.harvest.corpus import load_harvest
+from conformance.report import recording
 
 SURPRISES = 20
 """Unexpected rows, and known discrepancies, that are shown one by one."""
@@ -123,7 +124,7 @@ def run(
     if engine and engine != "ray" and not engine.startswith("ray://"):
         raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
     accepted = None if baseline is None else opened(baseline)[0]
-    ended = Execution(report.Journal.begin(folder, running.moment(started), say, resume=resume))
+    ended = Execution(report.Journal.begin(folder, recording.moment(started), say, resume=resume))
 
     def execute() -> None:
         if sarif_file is not None:
@@ -156,7 +157,7 @@ def run(
     harvested = ended.corpus is not None and ended.corpus.harvested
     check = None
     if accepted is not None and record["complete"]:
-        check = audit.check(accepted, results, _asked(ended, keyword), str(baseline))
+        check = comparison.check(accepted, results, _asked(ended, keyword), str(baseline))
     if as_json:
         out.facts("run", _facts(rows, results, record["planned"], folder, stopped, not_asked, check))
     else:
@@ -202,14 +203,14 @@ def run(
     raise typer.Exit(UNEXPECTED if found else 0)
 
 
-def _asked(ended: Execution, keyword: str) -> audit.Asked:
+def _asked(ended: Execution, keyword: str) -> comparison.Asked:
     """What of a baseline the run speaks for."""
     assert ended.corpus is not None
     assert ended.stage is not None
     chosen = compiled(keyword) if keyword else None
     names = {item.id for item in ended.items}
     everything = not ended.corpus.harvested
-    return audit.Asked(
+    return comparison.Asked(
         frozenset(there.framework.name for there in ended.stage.there),
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (everything or name in names),
         suite={(case.id, *of) for case in ended.corpus.cases for of in itertools.product(case.dtypes, case.reductions)},
@@ -223,7 +224,7 @@ def _facts(
     written: Path,
     stopped: str,
     not_asked: list[NotAsked],
-    check: audit.Check | None,
+    check: comparison.Check | None,
 ) -> dict[str, Any]:
     """How a run ended: where its report is, how many rows of which kind, and every row that is not as it should be."""
     counted = {name: {str(key): int(count) for key, count in results[name].value_counts().items()}
@@ -293,7 +294,7 @@ def _finish(
     if rows:
         out.print(report.status_table(results))
         said = (record[name] for name in ("largest", "finished", "planned", "coverage"))
-        for line in running.closing_lines(*said):
+        for line in recording.closing_lines(*said):
             out.print(Text(line))
     for line in unasked_lines(unasked(rows), narrowed=narrowed):
         out.print(Text(line), soft_wrap=True)

@@ -16,15 +16,15 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
-from conformance import registry
-from conformance.adapter import Function
-from conformance.case import Case
-from conformance.interruption import INTERRUPTED as INTERRUPTED
-from conformance.printing import printable
-from conformance.registry import Installed
-from conformance.selection import SelectionError, compiled, substring_of
-from conformance.suite import Item, plan
-from conformance.unasked import unasked, unasked_lines, unasked_rows
+from conformance.adapters import registry
+from conformance.adapters.contract import Function
+from conformance.adapters.registry import Installed
+from conformance.execution.interruption import INTERRUPTED as INTERRUPTED
+from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.suite import Item, plan
+from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.model.case import Case
+from conformance.model.text import printable
 
 
 class Terminal(Console):
@@ -84,7 +84,7 @@ def as_machine(form: str, as_json: bool) -> str:
 
 
 class Level(StrEnum):
-    """What makes `diff` and `audit` fail: `audit.LEVELS`; what is documented makes an audit fail at `any` only."""
+    """What makes `diff` and `audit` fail: `comparison.LEVELS`; what is documented makes an audit fail at `any` only."""
 
     regression = "regression"
     change = "change"

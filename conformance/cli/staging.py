@@ -9,12 +9,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.case import Case
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import Ledger
 from conformance.cli.shared import installed_among
-from conformance.known import Ledger
-from conformance.oracle import Oracle, open_cache
-from conformance.places import failed_row, found_in, meant_by, place, places_of
-from conformance.processes import (
+from conformance.execution.places import failed_row, found_in, meant_by, place, places_of
+from conformance.execution.processes import (
     Judges,
     Made,
     one_pile,
@@ -23,9 +22,10 @@ from conformance.processes import (
     seat_there,
     whole_pile,
 )
-from conformance.registry import Installed
-from conformance.running import Isolated, rows_of
-from conformance.suite import Item, Row, Suite
+from conformance.execution.running import Isolated, rows_of
+from conformance.judging.suite import Item, Row, Suite
+from conformance.model.case import Case
+from conformance.reference.oracle import Oracle, open_cache
 
 Told = Callable[[str], None]
 

@@ -13,14 +13,15 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from conformance import registry, report
-from conformance.case import DTYPES, GIVEN
+from conformance import report
+from conformance.adapters import registry
+from conformance.casefiles.known_issues import Known
 from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, one_of, out
-from conformance.known import Known
-from conformance.selection import SelectionError
-from conformance.suite import load_suite
-from conformance.sweep import lengths, lines, shown, sweeping
-from conformance.sweep.sweeping import Advance, Job, Wish
+from conformance.explore.sweep import lengths, lines, shown, sweeping
+from conformance.explore.sweep.sweeping import Advance, Job, Wish
+from conformance.judging.selection import SelectionError
+from conformance.judging.suite import load_suite
+from conformance.model.case import DTYPES, GIVEN
 
 
 def sweep(

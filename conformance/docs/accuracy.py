@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.case import DTYPES, QUANTITIES
 from conformance.docs.text import code, rows
+from conformance.model.case import DTYPES, QUANTITIES
 from conformance.report.frames import largest_ratios
 
 

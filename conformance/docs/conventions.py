@@ -14,11 +14,12 @@ from typing import Any
 
 from packaging.version import Version
 
-from conformance import convention, registry
-from conformance.adapter import Function, Rule
-from conformance.convention import DEFINITION, EDGE, INVALID, Convention
+from conformance.adapters import registry
+from conformance.adapters.contract import Function, Rule
 from conformance.docs.text import code, link, plain, prose, rows
-from conformance.explaining.words import KINDS, meaning
+from conformance.explain.words import KINDS, meaning
+from conformance.model import convention
+from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Convention))
 BEFORE = "0"

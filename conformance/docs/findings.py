@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
+from conformance.adapters.registry import within
+from conformance.casefiles.known_issues import HARVESTED, RELATION, SWEPT, Known
 from conformance.docs.text import block, code, link, plain, prose, rows, slug
-from conformance.known import HARVESTED, RELATION, SWEPT, Known
-from conformance.registry import within
 
 SHORT = 100
 """Characters of a reason in an overview."""

@@ -12,9 +12,11 @@ from typing import Any
 import pandas as pd
 import tomllib
 
-from conformance import budget, known, report
+from conformance import report
+from conformance.casefiles import known_issues
+from conformance.casefiles.document import schema_of
 from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
-from conformance.document import schema_of
+from conformance.reference import error_bound
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
 MARK = re.compile(r"^<!-- generated: ([a-z0-9_ ]+) -->$", re.MULTILINE)
@@ -43,9 +45,9 @@ class Checkout:
         return report.read(self.folder / "reports" / "baseline")
 
     @functools.cached_property
-    def ledger(self) -> tuple[known.Known, ...]:
+    def ledger(self) -> tuple[known_issues.Known, ...]:
         """Every entry of the ledger."""
-        return known.load(self.folder / "cases").entries
+        return known_issues.load(self.folder / "cases").entries
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
@@ -63,7 +65,7 @@ class Checkout:
             **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
-            "budget": lambda: text.paragraphs(budget.__doc__ or ""),
+            "budget": lambda: text.paragraphs(error_bound.__doc__ or ""),
             "kinds": conventions.kinds,
             "rosetta": rosetta.rosetta,
             "earlier": rosetta.earlier,
@@ -74,7 +76,7 @@ class Checkout:
             "sweep": lambda: accuracy.sweep((swept / "sweep.md").read_text(encoding="utf-8")),
             "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
-            "ledger schema": lambda: schema.reference(schema_of(known.SCHEMA), "ledger"),
+            "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "commands": commands.reference,
             "template audit upgrade": lambda: text.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }

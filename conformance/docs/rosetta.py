@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from conformance import registry
-from conformance.adapter import Call, Framework, Function, Tensor
-from conformance.case import (
+from conformance.adapters import registry
+from conformance.adapters.contract import Call, Framework, Function, Tensor
+from conformance.docs.conventions import boundaries, ranges
+from conformance.docs.text import code, plain, rows
+from conformance.judging.coverage import TARGET_KINDS
+from conformance.model.case import (
     DTYPES,
     GIVEN,
     LOSSES,
@@ -27,9 +30,6 @@ from conformance.case import (
     Problem,
     Reduction,
 )  # fmt: skip
-from conformance.coverage import TARGET_KINDS
-from conformance.docs.conventions import boundaries, ranges
-from conformance.docs.text import code, plain, rows
 
 ABSENT = "&mdash;"
 SAID = "as it is"

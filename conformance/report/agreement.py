@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from conformance.judging.suite import SHOWN, spaced
 from conformance.report.frames import failing, typed
-from conformance.suite import SHOWN, spaced
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -23,15 +23,15 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.errors import UserError
-from conformance.marking import RUN, marked, record
+from conformance.execution.marking import RUN, marked, record
+from conformance.judging.suite import COLUMNS
+from conformance.model.errors import UserError
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import FLOATS, failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import Beside, page
 from conformance.report.run import FORMAT, RunInfo
-from conformance.suite import COLUMNS
 
 JOURNAL = "journal.jsonl"
 """The rows of a run that has not come to its end."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.printing import printable
-from conformance.suite import COLUMNS, Row
-from conformance.verdict import FAILING, STATUSES
+from conformance.judging.suite import COLUMNS, Row
+from conformance.judging.verdict import FAILING, STATUSES
+from conformance.model.text import printable
 
 FLOATS = frozenset({"error", "budget", "ratio", "ulps"})
 """Columns of `frame` that are float64, NaN where a row has none; the others are strings."""

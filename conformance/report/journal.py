@@ -24,16 +24,16 @@ from typing import Any
 
 import filelock
 
-from conformance.case import DTYPES
-from conformance.errors import UserError
-from conformance.marking import MARK, RUN, put_back
+from conformance.execution.marking import MARK, RUN, put_back
+from conformance.judging.suite import COLUMNS, Row, id_of
+from conformance.judging.verdict import STATUSES
+from conformance.model.case import DTYPES
+from conformance.model.errors import UserError
 from conformance.report.agreement import readable
 from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, ReportError, check_writable
 from conformance.report.frames import FLOATS
 from conformance.report.page import Beside
 from conformance.report.run import RunInfo
-from conformance.suite import COLUMNS, Row, id_of
-from conformance.verdict import STATUSES
 
 LOCK = ".lock"
 FORMAT = 1

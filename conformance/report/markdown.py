@@ -13,12 +13,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.printing import counted, printable
+from conformance.judging.unasked import unasked
+from conformance.judging.verdict import STATUSES
+from conformance.model.text import counted, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios
 from conformance.report.run import RunInfo
-from conformance.unasked import unasked
-from conformance.verdict import STATUSES
 
 LIMIT = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""

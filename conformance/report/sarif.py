@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from conformance import __version__
-from conformance.printing import printable, whole
-from conformance.suite import Row, id_of
+from conformance.judging.suite import Row, id_of
+from conformance.model.text import printable, whole
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conformance import registry
-from conformance.adapter import Function
-from conformance.case import DTYPES, LOSSES, OPTIONS, REDUCTIONS
-from conformance.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
+from conformance.adapters import registry
+from conformance.adapters.contract import Function
+from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
+from conformance.model.case import DTYPES, LOSSES, OPTIONS, REDUCTIONS
 from conformance.report.markdown import code, table
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")

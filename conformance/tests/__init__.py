@@ -1,0 +1,1 @@
+"""The tests of the harness; `conftest` has their fixtures, `miniatures` the fake frameworks."""

@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from conformance.adapter import Framework, Tensor
-from conformance.case import Array
+from conformance.adapters.contract import Framework, Tensor
+from conformance.model.case import Array
 
 
 def echo(x: Array) -> Array:

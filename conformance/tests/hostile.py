@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.adapter import Framework, Tensor
-from conformance.case import Array
+from conformance.adapters.contract import Framework, Tensor
+from conformance.model.case import Array
 
 FUNCTIONS: dict[str, Callable[[Array], Any]] = {}
 """By name."""

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from conformance.environments.sources import PYPI, local, sources
+from conformance.execution.environments.sources import PYPI, local, sources
 
 SETTINGS = sources()
 

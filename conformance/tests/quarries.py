@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conformance.harvest import harvesting, source
-from conformance.harvest.source import Source
+from conformance.power.harvest import harvesting, source
+from conformance.power.harvest.source import Source
 
 LOSSES = """
 import numpy as np
@@ -68,10 +68,10 @@ def test_other_subject():
 SOURCE = """
 import numpy as np
 
-from conformance.harvest.found import Collected, Found, Stated, plain
-from conformance.harvest.recording import NUMPY, Assertion, Watched, closeness, parameters, record
-from conformance.harvest.saying import Draft
-from conformance.harvest.source import Source
+from conformance.power.harvest.found import Collected, Found, Stated, plain
+from conformance.power.harvest.recording import NUMPY, Assertion, Watched, closeness, parameters, record
+from conformance.power.harvest.saying import Draft
+from conformance.power.harvest.source import Source
 
 
 def recorded():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.case import Case, Options
+from conformance.model.case import Case, Options
 
 
 def case(predictions: Any, labels: Any, **stated: Any) -> Case:

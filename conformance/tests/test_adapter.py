@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance import adapter, registry
-from conformance.adapter import (
+from conformance.adapters import contract, registry
+from conformance.adapters.contract import (
     SHARING,
     Call,
     Framework,
@@ -29,14 +29,14 @@ from conformance.adapter import (
     resolve,
     share_processors,
 )
-from conformance.bridge import bridge
-from conformance.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
-from conformance.domain import examine
-from conformance.generate import GeneratedCase
-from conformance.loading import load, shipped
-from conformance.outcome import NonNumeric, Raised, Returned
-from conformance.registry import Installed
-from conformance.suite import Item, plan, problem_of
+from conformance.adapters.registry import Installed
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.loading import load, shipped
+from conformance.judging.suite import Item, plan, problem_of
+from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
+from conformance.model.outcome import NonNumeric, Raised, Returned
+from conformance.reference.conversion import bridge
+from conformance.reference.domain import examine
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 
@@ -217,18 +217,18 @@ def test_it_records_which_arguments_were_written():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "bool"])
 def test_arrays_are_the_same_where_no_bit_that_counts_differs(dtype, count):
     values = np.arange(count).astype(numpy_dtype(dtype))
-    assert adapter._same(values.copy(), values)
-    assert adapter._same(np.repeat(values, 2)[::2], values)
+    assert contract._same(values.copy(), values)
+    assert contract._same(np.repeat(values, 2)[::2], values)
     for place in range(count):
         changed = values.copy()
         changed[place] = not changed[place]
-        assert not adapter._same(changed, values), place
-        assert not adapter._same(np.repeat(changed, 2)[::2], values), place
+        assert not contract._same(changed, values), place
+        assert not contract._same(np.repeat(changed, 2)[::2], values), place
     if count and dtype != "bool":
         nan, zero = values.copy(), np.zeros_like(values)
         nan[-1] = np.nan
-        assert adapter._same(nan.copy(), nan)
-        assert not adapter._same(-zero, zero)
+        assert contract._same(nan.copy(), nan)
+        assert not contract._same(-zero, zero)
 
 
 def test_it_hands_over_memory_that_a_call_may_break():
@@ -269,26 +269,26 @@ def test_it_finds_an_object_at_the_longest_module():
 def test_it_encodes_labels_without_changing_the_problem():
     index = case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], [2, 0]).problem("float32", "mean")
     one_hot = case(index.predictions, [[0, 0, 1], [1, 0, 0]], target="distribution").problem("float32", "mean")
-    assert adapter.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert adapter.one_hot_labels(index).values.dtype == np.float32
-    assert adapter.index_labels(one_hot, "int64").values.tolist() == [2, 0]
-    assert adapter.index_labels(index).values.tolist() == [2, 0]
+    assert contract.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert contract.one_hot_labels(index).values.dtype == np.float32
+    assert contract.index_labels(one_hot, "int64").values.tolist() == [2, 0]
+    assert contract.index_labels(index).values.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("labels", [[3, 0], [-1, 0], [0]])
 def test_it_encodes_no_labels_outside_the_classes(labels):
-    assert not adapter.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
+    assert not contract.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
 
 
 def test_it_moves_the_classes_where_the_layout_wants_them():
     x = np.arange(24.0).reshape(2, 3, 4)
     stated = case(x, np.zeros((2, 3), dtype=int), layout=Layout(class_axis=1, labels="column", order="strided"))
     problem = stated.problem("float32", "mean")
-    handed = adapter.predictions(problem)
+    handed = contract.predictions(problem)
     np.testing.assert_array_equal(handed.values, np.swapaxes(x, 1, 2))
     assert handed.order == "strided"
-    assert adapter.labels(problem).values.shape == (2, 3, 1)
-    assert adapter.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (
+    assert contract.labels(problem).values.shape == (2, 3, 1)
+    assert contract.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (
         2,
         4,
         3,
@@ -303,9 +303,9 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
     of = case(np.zeros((*samples, 3)), np.zeros(samples, dtype=int), options={"sample_weights": weights})
     problem = of.problem("float32", "mean")
     stated = miniatures.framework(miniatures.Categorical).functions[0]
-    handed = adapter.lowered(stated, problem).tensors()["sample_weights"].values
+    handed = contract.lowered(stated, problem).tensors()["sample_weights"].values
     assert handed.tolist() == weights
-    spread = adapter.lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
+    spread = contract.lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
     values = spread.tensors()["sample_weights"].values
     assert values.shape == samples
     for at in np.ndindex(samples):
@@ -315,10 +315,10 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
 def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
     x, y = np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=int)
     plain = case(x, y).problem("float32", "mean")
-    assert adapter.sample_weights(plain) is None
-    assert adapter.broadcast_weights(plain) is plain
+    assert contract.sample_weights(plain) is None
+    assert contract.broadcast_weights(plain) is plain
     misfit = case(x, y, options={"sample_weights": [1.0, 2.0, 3.0]}).problem("float32", "mean")
-    assert adapter.broadcast_weights(misfit) is misfit
+    assert contract.broadcast_weights(misfit) is misfit
 
 
 def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
@@ -332,7 +332,7 @@ def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            call = adapter.lowered(function, problem)
+            call = contract.lowered(function, problem)
             name = {"keras": "sample_weight", "sklearn": "sample_weight", "torch": "weight"}[function.framework]
             want = weights.shape if function.weights_handed_over == "as_stated" else problem.sample_shape
             assert call.tensors()[name].values.shape == want, (function.name, of.id)

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from conformance import audit, registry, report
-from conformance.adapter import Framework, Function, Rule
-from conformance.audit import Asked, AuditError, Part, accepting
-from conformance.audit.baseline import SLACK, limit
-from conformance.audit.changes import COLUMNS
-from conformance.audit.distance import distances
-from conformance.convention import Convention
+from conformance import comparison, report
+from conformance.adapters import registry
+from conformance.adapters.contract import Framework, Function, Rule
+from conformance.comparison import Asked, AuditError, Part, accepting
+from conformance.comparison.baseline import SLACK, limit
+from conformance.comparison.changes import COLUMNS
+from conformance.comparison.distance import distances
+from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo
 from conformance.report.run import fingerprint
 from conformance.tests.test_report import raised, row
@@ -38,7 +39,7 @@ HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
 
 def changed(old, new):
-    return audit.changes(report.frame(old), report.frame(new))
+    return comparison.changes(report.frame(old), report.frame(new))
 
 
 def change(old, new):
@@ -327,10 +328,10 @@ MIRROR |= {after: before for before, after in MIRROR.items()}
 @settings(max_examples=25, deadline=None)
 @given(REPORTS)
 def test_a_report_is_unchanged_against_itself(results):
-    found = audit.changes(results, results)
+    found = comparison.changes(results, results)
     assert len(found) == len(results)
     assert set(found["kinds"]) == set(found["severity"]) == {"unchanged"}
-    assert not audit.fails(found, "any")
+    assert not comparison.fails(found, "any")
 
 
 @settings(max_examples=50, deadline=None)
@@ -338,7 +339,7 @@ def test_a_report_is_unchanged_against_itself(results):
 def test_what_changed_there_and_back_is_the_same(one, other):
     key = ["function", "case", "dtype"]
     there, back = (
-        table.set_index(key).sort_index() for table in (audit.changes(one, other), audit.changes(other, one))
+        table.set_index(key).sort_index() for table in (comparison.changes(one, other), comparison.changes(other, one))
     )
     for name in ("got", "status", "convention", "exception", "version"):
         assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
@@ -355,15 +356,15 @@ def test_what_changed_there_and_back_is_the_same(one, other):
 @settings(max_examples=25, deadline=None)
 @given(REPORTS, REPORTS)
 def test_every_row_is_told_once_with_a_severity_a_cause_and_known_kinds(one, other):
-    found = audit.changes(one, other)
+    found = comparison.changes(one, other)
     questions = {tuple(line) for side in (one, other) for line in side[["function", "case", "dtype"]].to_numpy()}
     assert len(found) == len(questions)
-    assert set(found["severity"]) <= set(audit.SEVERITIES)
-    assert {kind for text in found["kinds"] for kind in text.split("; ")} <= set(audit.KINDS)
-    assert set(found["cause"]) <= {*audit.CAUSES, ""}
-    assert found["severity"].map(audit.SEVERITIES.index).is_monotonic_increasing
-    assert sum(audit.by_severity(found).values()) == len(found)
-    assert audit.groups(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
+    assert set(found["severity"]) <= set(comparison.SEVERITIES)
+    assert {kind for text in found["kinds"] for kind in text.split("; ")} <= set(comparison.KINDS)
+    assert set(found["cause"]) <= {*comparison.CAUSES, ""}
+    assert found["severity"].map(comparison.SEVERITIES.index).is_monotonic_increasing
+    assert sum(comparison.by_severity(found).values()) == len(found)
+    assert comparison.groups(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
     assert found["what"].ne("").all()
 
 
@@ -386,7 +387,7 @@ def test_twelve_thousand_rows_take_a_second_or_two():
     old = report.frame(rows)
     new = report.frame([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
     started = time.perf_counter()
-    assert len(audit.changes(old, new)) == 12_000
+    assert len(comparison.changes(old, new)) == 12_000
     assert time.perf_counter() - started < 6  # on a machine that does something else, too
 
 
@@ -403,12 +404,12 @@ def test_twelve_thousand_rows_take_a_second_or_two():
 )
 def test_what_fails_at_which_level(old, new, failing):
     found = changed([old], [new])
-    assert {level for level in audit.LEVELS if audit.fails(found, level)} == failing
+    assert {level for level in comparison.LEVELS if comparison.fails(found, level)} == failing
 
 
 def test_a_level_that_there_is_not_is_an_error():
     with pytest.raises(ValueError, match="none of regression, change"):
-        audit.fails(changed([row()], [row()]), "some")
+        comparison.fails(changed([row()], [row()]), "some")
 
 
 # changes: documented or not
@@ -444,8 +445,8 @@ def miniature(monkeypatch):
         imports="",
     )
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    caches = (audit.changes.__globals__["declared"], audit.changes.__globals__["_described"])
-    caches += (audit.changes.__globals__["_support_moved"],)
+    caches = (comparison.changes.__globals__["declared"], comparison.changes.__globals__["_described"])
+    caches += (comparison.changes.__globals__["_support_moved"],)
     for cache in caches:
         cache.cache_clear()
     yield framework
@@ -523,21 +524,21 @@ def sides(tmp_path):
 def test_an_incomplete_report_is_refused(tmp_path, about, which):
     paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
     with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
-        audit.difference(*paths)
+        comparison.difference(*paths)
 
 
 def test_what_is_no_report_is_refused(tmp_path):
     with pytest.raises(ReportError, match=r"has no run\.json"):
-        audit.difference(tmp_path, tmp_path)
+        comparison.difference(tmp_path, tmp_path)
 
 
 def test_a_file_is_read_as_its_folder_is(sides):
-    whole, file = audit.difference(*sides), audit.difference(*(side / "results.csv" for side in sides))
+    whole, file = comparison.difference(*sides), comparison.difference(*(side / "results.csv" for side in sides))
     pd.testing.assert_frame_equal(whole.changes, file.changes)
 
 
 def test_the_markdown_cannot_be_broken_out_of(sides):
-    text = audit.markdown(audit.difference(*sides))
+    text = comparison.markdown(comparison.difference(*sides))
     assert "**1 regression, 1 note, 1 unchanged**" in text
     assert r"torch 1.0 -\> 2.0" in text
     assert text.index("## Regressions") < text.index("## Notes")
@@ -550,18 +551,18 @@ def test_the_markdown_cannot_be_broken_out_of(sides):
 
 
 def test_the_csv_has_every_row_that_changed_and_no_formula(sides):
-    found = audit.difference(*sides)
-    table = pd.read_csv(io.StringIO(audit.as_csv(found)), dtype=str, keep_default_na=False)
+    found = comparison.difference(*sides)
+    table = pd.read_csv(io.StringIO(comparison.as_csv(found)), dtype=str, keep_default_na=False)
     assert list(table.columns) == list(COLUMNS)
     assert len(table) == 2
     assert not table.map(lambda text: text.startswith(("=", "+", "@", "\t"))).any(axis=None)
     assert table["call"][0] == "'" + report.frame([row(call=EVIL)])["call"][0]
-    assert "\x1b" not in audit.as_csv(found)
+    assert "\x1b" not in comparison.as_csv(found)
 
 
 def test_the_json_is_strict_and_says_the_same(sides):
-    found = audit.difference(*sides)
-    told = json.loads(audit.as_json(found), parse_constant=lambda name: pytest.fail(name))
+    found = comparison.difference(*sides)
+    told = json.loads(comparison.as_json(found), parse_constant=lambda name: pytest.fail(name))
     assert told["severity"] == {"regression": 1, "note": 1, "unchanged": 1}
     assert [line["function"] for line in told["changes"]] == ["torch.A", "keras.B"]
     assert told["changes"][0]["ulps"] is None
@@ -572,26 +573,26 @@ def test_the_json_is_strict_and_says_the_same(sides):
 
 def test_a_report_of_a_selection_or_another_program_is_said_to_be_one(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
-    told = audit.shown.moved(audit.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
+    told = comparison.shown.moved(comparison.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
     assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
 def test_an_infinity_in_json_is_a_text(tmp_path):
     paths = [written(tmp_path / got, [row(got=got)]) for got in ("1.0", "inf")]
-    assert json.loads(audit.as_json(audit.difference(*paths)))["changes"][0]["budgets"] == "inf"
+    assert json.loads(comparison.as_json(comparison.difference(*paths)))["changes"][0]["budgets"] == "inf"
 
 
 def shown(found, width=80):
     page = io.StringIO()
     console = Console(file=page, width=width, no_color=True, highlight=False)
-    for piece in audit.terminal(found):
+    for piece in comparison.terminal(found):
         console.print(piece)
     return page.getvalue()
 
 
 def test_the_terminal_needs_80_columns_and_no_colour(sides):
-    text = shown(audit.difference(*sides))
+    text = shown(comparison.difference(*sides))
     assert max(map(len, text.splitlines())) <= 80
     assert "1 regression, 1 note, 1 unchanged" in " ".join(text.split())
     assert "Regressions, by cause" in text
@@ -601,14 +602,16 @@ def test_the_terminal_needs_80_columns_and_no_colour(sides):
 
 
 def test_a_difference_of_nothing_is_one_line_and_the_versions(sides):
-    assert [line for line in shown(audit.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")] == []
-    assert "Nothing changed." in audit.markdown(audit.difference(sides[0], sides[0]))
+    assert [
+        line for line in shown(comparison.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")
+    ] == []
+    assert "Nothing changed." in comparison.markdown(comparison.difference(sides[0], sides[0]))
 
 
 def test_rows_of_one_cause_are_one_line_with_a_count_and_the_worst(tmp_path):
     old = [row(case=f"binary/{n}") for n in range(9)]
     new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
-    found = audit.groups(changed(old, new))
+    found = comparison.groups(changed(old, new))
     assert found[["function", "rows", "cases", "case"]].values.tolist() == [["torch.A", 9, 9, "binary/8"]]
     assert found["transition"][0] == "agrees -> disagrees; no known convention explains it"
     assert found["budgets"][0] == pytest.approx(75)
@@ -618,7 +621,7 @@ def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):
     old = [row(f"torch.{n}{'é' * 90}", case=f"binary/{n % 7}") for n in range(300)]
     new = [line | {"got": "9.0", **BAD, "explanation": "é|" * 200} for line in old]
     paths = [written(tmp_path / name, rows) for name, rows in (("a", old), ("b", new))]
-    text = audit.markdown(audit.difference(*paths))
+    text = comparison.markdown(comparison.difference(*paths))
     assert len(text.encode()) < 60_000
     assert "more" in text
 
@@ -627,7 +630,7 @@ def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):
 
 
 def checked(old, new, **asked):
-    return audit.check(report.frame(old), report.frame(new), Asked(**asked))
+    return comparison.check(report.frame(old), report.frame(new), Asked(**asked))
 
 
 def reasons(found):
@@ -719,7 +722,7 @@ def test_what_the_suite_still_has_and_nobody_answered_vanished():
 def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
     old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
     new = written(tmp_path / "new", [row(), row("torch.B")])
-    found = audit.difference(old, new)
+    found = comparison.difference(old, new)
     lost = found.changes[found.changes["severity"] != "unchanged"].set_index("kinds")
     assert lost["severity"].to_dict() == {"case removed; removed": "change", "no longer asked; removed": "change"}
     assert lost["what"].tolist() == [
@@ -727,14 +730,14 @@ def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
         "no longer asked: neither the suite nor the selection has such a question",
     ]  # fmt: skip
     assert not found.fails("regression")
-    gained = audit.difference(new, old).changes
+    gained = comparison.difference(new, old).changes
     gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
     assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
     assert gained["what"].tolist() == ["the case is new", "newly asked: the old report did not ask this"]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
-    assert not audit.difference(old, part).fails("regression")
-    assert set(audit.difference(part, new).changes["severity"]) == {"note", "unchanged"}
-    assert audit.difference(old, written(tmp_path / "less", [row()])).fails("regression")
+    assert not comparison.difference(old, part).fails("regression")
+    assert set(comparison.difference(part, new).changes["severity"]) == {"note", "unchanged"}
+    assert comparison.difference(old, written(tmp_path / "less", [row()])).fails("regression")
 
 
 def test_what_the_old_report_could_not_take_is_gained():
@@ -859,11 +862,11 @@ def test_a_check_shows_only_so_many_groups():
 
 def test_a_baseline_is_read_and_refused_as_any_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
-    assert audit.against(path, report.frame([row()])).ok
+    assert comparison.against(path, report.frame([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
-        audit.against(written(tmp_path / "half", [row()], planned=2), report.frame([row()]))
+        comparison.against(written(tmp_path / "half", [row()], planned=2), report.frame([row()]))
     with pytest.raises(ReportError):
-        audit.against(tmp_path / "none", report.frame([row()]))
+        comparison.against(tmp_path / "none", report.frame([row()]))
 
 
 # merge
@@ -923,7 +926,7 @@ def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count
         paths.append(written(tmp_path / str(part), mine, **about(mine)))
     for attempt in range(2):
         chance.shuffle(paths)
-        audit.joined(paths, tmp_path / f"joined{attempt}")
+        comparison.joined(paths, tmp_path / f"joined{attempt}")
         assert content(tmp_path / f"joined{attempt}") == content(tmp_path / "whole")
 
 
@@ -945,7 +948,7 @@ def test_what_differs_between_parts_is_joined_in_any_order():
         (rows[n::3], {"host": host, "started": start, "duration": 0.1, **end})
         for n, (host, end, start) in enumerate(zip(hosts, ends, starts, strict=True))
     ]
-    wholes = [audit.join(order)[1] for order in itertools.permutations(parts(*told))]
+    wholes = [comparison.join(order)[1] for order in itertools.permutations(parts(*told))]
     assert all(whole == wholes[0] for whole in wholes)
     whole = wholes[0]
     assert whole.host["python"] == "3.9.1, 3.10.2"
@@ -959,27 +962,27 @@ def test_what_differs_between_parts_is_joined_in_any_order():
 def test_a_merged_report_can_be_merged_again(tmp_path):
     rows = many()
     three = [written(tmp_path / str(n), rows[n::3], **about(rows[n::3])) for n in range(3)]
-    audit.joined(three, tmp_path / "at once")
-    audit.joined(three[1:], tmp_path / "two")
-    audit.joined([tmp_path / "two", three[0]], tmp_path / "later")
+    comparison.joined(three, tmp_path / "at once")
+    comparison.joined(three[1:], tmp_path / "two")
+    comparison.joined([tmp_path / "two", three[0]], tmp_path / "later")
     assert content(tmp_path / "later") == content(tmp_path / "at once")
 
 
 def test_shards_are_whole_when_all_are_there():
     rows = many()
     three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
-    _, whole = audit.join(three)
+    _, whole = comparison.join(three)
     assert (whole.shards, whole.partial, whole.complete(24)) == ((), "", True)
-    results, two = audit.join(three[:2])
+    results, two = comparison.join(three[:2])
     assert two.partial == "lacks the shards 3/3 of keras, sklearn, torch"
     assert not two.complete(16)
     again = [Part("two", results, two.__dict__), three[2]]
-    assert audit.join(again)[1] == whole
+    assert comparison.join(again)[1] == whole
 
 
 def test_shards_of_different_frameworks_do_not_complete_each_other():
     rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
-    _, whole = audit.join(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
+    _, whole = comparison.join(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
     assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
 
 
@@ -1000,7 +1003,7 @@ def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
         with pytest.raises(AuditError, match="part") as caught:
-            audit.join(order)
+            comparison.join(order)
         assert why in str(caught.value)
         assert "part0" in str(caught.value)
         assert "part1" in str(caught.value)
@@ -1008,14 +1011,14 @@ def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
 
 def test_nothing_is_merged_of_nothing():
     with pytest.raises(AuditError, match="no report was named"):
-        audit.join([])
+        comparison.join([])
 
 
 def test_a_whole_does_not_replace_its_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
     with pytest.raises(AuditError, match="would replace one of its parts"):
-        audit.joined([path / "results.csv"], path)
+        comparison.joined([path / "results.csv"], path)
     assert content(path) == before
 
 
@@ -1039,8 +1042,8 @@ def test_a_suite_is_told_by_its_cases_whatever_their_order():
 
 
 def accepted(path, baseline, **rest):
-    proposed = audit.proposal(path, baseline, **rest)
-    audit.accept(proposed)
+    proposed = comparison.proposal(path, baseline, **rest)
+    comparison.accept(proposed)
     return proposed
 
 
@@ -1113,7 +1116,7 @@ def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tm
     old = [row(), row(dtype="float16"), row(case="binary/b"), row("torch.C", case="binary/b")]
     baseline = written(tmp_path / "baseline", [*old, *keras], versions={"torch": "1.0", "keras": "1.0"})
     path = written(tmp_path / "r", [row(), row(dtype="float64")], versions={"torch": "1.0"})
-    proposed = audit.proposal(path, baseline)
+    proposed = comparison.proposal(path, baseline)
     table = proposed.difference.changes
     assert proposed.kept == {"keras": 4}
     assert table[table["severity"] != "unchanged"].groupby(["severity", "kinds"]).size().to_dict() == {
@@ -1121,9 +1124,9 @@ def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tm
         ("change", "no longer asked; removed"): 1,
         ("note", "newly asked; added"): 1,
     }
-    less = audit.proposal(written(tmp_path / "less", [*old[:2]], versions={"torch": "1.0"}), baseline)
+    less = comparison.proposal(written(tmp_path / "less", [*old[:2]], versions={"torch": "1.0"}), baseline)
     assert set(less.difference.changes["severity"]) == {"change", "unchanged"}
-    lost = audit.proposal(written(tmp_path / "lost", [*old[:3]], versions={"torch": "1.0"}), baseline)
+    lost = comparison.proposal(written(tmp_path / "lost", [*old[:3]], versions={"torch": "1.0"}), baseline)
     assert lost.difference.changes["kinds"].tolist()[0] == "function lost; removed"
 
 
@@ -1131,43 +1134,43 @@ def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tm
 def test_what_is_unexpected_is_not_accepted_unless_told(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
     with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
-        audit.proposal(path, tmp_path / "baseline")
+        comparison.proposal(path, tmp_path / "baseline")
     accepted(path, tmp_path / "baseline", even_unexpected=True)
     assert len(report.read(tmp_path / "baseline")[0]) == 2
 
 
 def test_an_incomplete_report_is_not_accepted(tmp_path):
     with pytest.raises(AuditError, match="is incomplete"):
-        audit.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
+        comparison.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
 
 
 def test_a_baseline_is_not_accepted_as_itself(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     with pytest.raises(AuditError, match="is the baseline itself"):
-        audit.proposal(baseline / "results.csv", baseline)
+        comparison.proposal(baseline / "results.csv", baseline)
 
 
 def test_a_baseline_that_cannot_be_read_is_not_replaced_unseen(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "run.json").unlink()
     with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):
-        audit.proposal(written(tmp_path / "r", [row()]), baseline)
+        comparison.proposal(written(tmp_path / "r", [row()]), baseline)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(AuditError, match="is a file, and a baseline is a folder"):
-        audit.proposal(tmp_path / "r", file)
+        comparison.proposal(tmp_path / "r", file)
 
 
 def test_a_baseline_that_has_the_rows_already_says_so(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
-    assert audit.proposal(written(tmp_path / "same", [row()]), baseline).same
-    assert not audit.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
+    assert comparison.proposal(written(tmp_path / "same", [row()]), baseline).same
+    assert not comparison.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
 
 
 def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
-    proposed = audit.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
     rename = Path.rename
 
     def fails(self, target):
@@ -1177,7 +1180,7 @@ def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkey
 
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(ReportError, match=r"cannot be replaced \(Input/output error\)"):
-        audit.accept(proposed)
+        comparison.accept(proposed)
     assert content(baseline) == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
 
@@ -1185,13 +1188,13 @@ def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkey
 def test_the_old_baseline_stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
-    proposed = audit.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
 
     def fails(*_):
         raise ReportError(tmp_path, "no space", "free some")
 
     monkeypatch.setattr(accepting.report, "write", fails)
     with pytest.raises(ReportError, match="no space"):
-        audit.accept(proposed)
+        comparison.accept(proposed)
     assert content(baseline) == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]

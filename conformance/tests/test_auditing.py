@@ -13,19 +13,21 @@ import pytest
 from packaging.version import Version
 from typer.testing import CliRunner
 
-from conformance import audit, auditing, environments, registry, report
-from conformance.adapter import Rule
-from conformance.audit.moves import moved
-from conformance.auditing import bisecting, causes, history, pages, signatures, upgrade
-from conformance.auditing.causes import sections
-from conformance.auditing.signatures import Parameter, compared
+from conformance import comparison, report
+from conformance.adapters import registry
+from conformance.adapters.contract import Rule
+from conformance.adapters.registry import Origin
 from conformance.cli import app
-from conformance.convention import Convention
-from conformance.environments import Environment, EnvironmentFailure
-from conformance.errors import UserError
-from conformance.registry import Origin
+from conformance.comparison import bisecting, causes, history, pages, signatures, upgrade
+from conformance.comparison.causes import sections
+from conformance.comparison.moves import moved
+from conformance.comparison.signatures import Parameter, compared
+from conformance.execution import environments
+from conformance.execution.environments import Environment, EnvironmentFailure
+from conformance.execution.running import NotAsked
+from conformance.model.convention import Convention
+from conformance.model.errors import UserError
 from conformance.report import RunInfo
-from conformance.running import NotAsked
 from conformance.tests.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
@@ -92,8 +94,8 @@ cases:
 ADAPTER = """
 import numpy as np
 
-from conformance.adapter import Call, Framework, Function, Rule, Tensor, labels, predictions
-from conformance.convention import Convention
+from conformance.adapters.contract import Call, Framework, Function, Rule, Tensor, labels, predictions
+from conformance.model.convention import Convention
 
 
 def lower(problem):
@@ -212,7 +214,7 @@ def test_a_documented_change_names_the_choice_the_release_and_the_source(library
 
 def test_an_audit_leaves_both_reports_and_their_difference(library, corpus, tmp_path):
     _, folder = audited(corpus, tmp_path, "1.0", "4.0")
-    found = audit.difference(folder / "old", folder / "new")
+    found = comparison.difference(folder / "old", folder / "new")
     assert found.old.versions == {"fake": "1.0"}
     assert len(found.changes) == 3
     lines = list(csv.DictReader(io.StringIO((folder / "audit.csv").read_text())))
@@ -322,8 +324,8 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
-    everything = {"asked": audit.everything, "asked_before": audit.everything}
-    return audit.changes(report.frame([*old, stays]), report.frame([*new, stays]), **everything)
+    everything = {"asked": comparison.everything, "asked_before": comparison.everything}
+    return comparison.changes(report.frame([*old, stays]), report.frame([*new, stays]), **everything)
 
 
 def told(old, new):
@@ -651,12 +653,12 @@ def test_backends_have_a_history_each(tmp_path):
 
 def test_releases_that_are_there_twice_are_refused(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
-    with pytest.raises(audit.AuditError, match="cannot be told apart"):
+    with pytest.raises(comparison.AuditError, match="cannot be told apart"):
         history.history(multi(tmp_path, *rows))
 
 
 def test_one_release_has_no_history(tmp_path):
-    with pytest.raises(audit.AuditError, match="there is no history in it"):
+    with pytest.raises(comparison.AuditError, match="there is no history in it"):
         history.history(multi(tmp_path, at("1")))
 
 
@@ -689,10 +691,15 @@ def test_an_environment_that_could_not_be_had_is_in_the_history(library, tmp_pat
 
 def test_pages_of_what_others_wrote_are_harmless():
     table = changes([row()], [raised("torch.A", exception=f"E: {EVIL}", warnings=f"FutureWarning: {EVIL}")])
-    side = audit.Side(EVIL, {})
+    side = comparison.Side(EVIL, {})
     said = signatures.deprecations(table, {})
-    found = auditing.Audit(
-        audit.Difference(side, side, table), {"torch": ("1", "2")}, sections(table), causes.causes(table), said, (EVIL,)
+    found = upgrade.Audit(
+        comparison.Difference(side, side, table),
+        {"torch": ("1", "2")},
+        sections(table),
+        causes.causes(table),
+        said,
+        (EVIL,),
     )
     text = pages.markdown(found)
     assert "\x1b" not in text

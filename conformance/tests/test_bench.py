@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from conformance.adapters.registry import installed
 from conformance.bench import measure, probe
 from conformance.bench.measure import NOT_SHORT, PARTS, SHORT, Bench, BenchError
-from conformance.case import Problem
-from conformance.registry import installed
+from conformance.model.case import Problem
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from conformance import budget
-from conformance.bridge import NAMES, bridge
-from conformance.case import GIVEN, LOSSES, Problem
-from conformance.convention import DEFINITION
-from conformance.oracle import Exact, evaluate
+from conformance.model.case import GIVEN, LOSSES, Problem
+from conformance.model.convention import DEFINITION
+from conformance.reference import error_bound
+from conformance.reference.conversion import NAMES, bridge
+from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -159,7 +159,7 @@ def test_it_costs_no_more_than_the_budget_says(loss, given, wanted, dtype):
     handed, name = bridge(asked, wanted)
     exact = evaluate(asked)
     assert isinstance(exact, Exact)
-    allowed = budget.allowed(handed, DEFINITION, asked)
+    allowed = error_bound.allowed(handed, DEFINITION, asked)
     with np.errstate(all="ignore"):
         got = from_given(handed).astype(np.float64)
         # Where rounding the prediction lost the answer altogether, the difference is the bridge's, and reported.
@@ -167,7 +167,7 @@ def test_it_costs_no_more_than_the_budget_says(loss, given, wanted, dtype):
         ratio = (np.abs(got - exact.hi) / np.where(allowed == 0, 1.0, allowed))[kept]
     assert kept.mean() > 0.5
     assert ratio.max() <= 1, name
-    assert np.all(allowed >= budget.allowed(handed, DEFINITION))
+    assert np.all(allowed >= error_bound.allowed(handed, DEFINITION))
 
 
 def _half_of_the_digits(handed: Problem) -> Any:

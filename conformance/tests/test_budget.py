@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import budget
-from conformance.case import Case, Problem
-from conformance.convention import DEFINITION, Convention
-from conformance.domain import numpy_info
-from conformance.oracle import Exact, evaluate
+from conformance.model.case import Case, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import error_bound
+from conformance.reference.domain import numpy_info
+from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
 Array = Any
@@ -27,7 +27,7 @@ def largest_ratio(problem: Problem, got: Array, convention: Convention = DEFINIT
     """The largest error over budget of a result."""
     exact = evaluate(problem, convention)
     assert isinstance(exact, Exact)
-    allowed = budget.allowed(problem, convention)
+    allowed = error_bound.allowed(problem, convention)
     got = np.asarray(got)
     assert got.dtype == problem.predictions.dtype
     assert got.shape == exact.hi.shape == allowed.shape
@@ -325,7 +325,7 @@ def test_it_allows_weighted_outputs_by_the_hundred_thousand(way, convention, pos
     on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
     exact = float(problem.options.positive_weight) * y * on + (1 - y) * off
     error = np.abs(way(problem).astype(np.float64) - exact)
-    assert (error / budget.allowed(problem, convention)).max() <= 1
+    assert (error / error_bound.allowed(problem, convention)).max() <= 1
 
 
 def reduced(
@@ -408,12 +408,12 @@ def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
 )
 def test_it_allows_a_count_no_roundings(stated):
     problem = stated.problem("float32", "mean")
-    by_number = budget.allowed(problem, Convention(mean_divides_by="kept"))
-    assert budget.allowed(problem, DEFINITION) == by_number
+    by_number = error_bound.allowed(problem, Convention(mean_divides_by="kept"))
+    assert error_bound.allowed(problem, DEFINITION) == by_number
     weighted = dataclasses.replace(
         problem, options=dataclasses.replace(problem.options, sample_weights=np.ones(9, dtype=np.float32))
     )
-    assert budget.allowed(weighted, DEFINITION) > budget.allowed(weighted, Convention(mean_divides_by="kept"))
+    assert error_bound.allowed(weighted, DEFINITION) > error_bound.allowed(weighted, Convention(mean_divides_by="kept"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -449,26 +449,26 @@ def test_it_allows_a_mean_of_many_wide_rows_a_few_units_of_its_conditioning():
     d = x - x.max(axis=1, keepdims=True)
     log_sum, picked = np.log(np.exp(d).sum(axis=1)), -d[np.arange(2000), y]
     scale = np.mean(np.abs(log_sum) + picked + (log_sum + picked))
-    assert budget.allowed(problem, DEFINITION) < 64 * numpy_info("float32")[0] * scale
+    assert error_bound.allowed(problem, DEFINITION) < 64 * numpy_info("float32")[0] * scale
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_it_does_not_depend_on_where_the_logits_lie(dtype):
     z = np.array([[0.5, -1.25, 2.0], [0.0, 0.25, -3.0]])
     here, there = (case(z + shift, [0, 2]).problem(dtype, "none") for shift in (0.0, 64.0))
-    np.testing.assert_array_equal(budget.allowed(here, DEFINITION), budget.allowed(there, DEFINITION))
-    cancelling = budget.allowed(there, CANCELS)
-    assert np.all(cancelling > budget.allowed(there, DEFINITION) + 100 * numpy_info(dtype)[0])
+    np.testing.assert_array_equal(error_bound.allowed(here, DEFINITION), error_bound.allowed(there, DEFINITION))
+    cancelling = error_bound.allowed(there, CANCELS)
+    assert np.all(cancelling > error_bound.allowed(there, DEFINITION) + 100 * numpy_info(dtype)[0])
 
 
 def test_it_is_zero_where_the_answer_must_be_met_exactly():
     ignored = case([[1.0, 2.0], [3.0, 1.0]], [-1, 0], options={"ignore_index": -1}).problem("float32", "none")
-    assert budget.allowed(ignored, DEFINITION)[0] == 0
-    assert budget.allowed(ignored, DEFINITION)[1] > 0
+    assert error_bound.allowed(ignored, DEFINITION)[0] == 0
+    assert error_bound.allowed(ignored, DEFINITION)[1] > 0
     infinite = case([[0.0, 1.0]], [0], given="probabilities").problem("float32", "none")
-    assert budget.allowed(infinite, DEFINITION).tolist() == [0.0]
+    assert error_bound.allowed(infinite, DEFINITION).tolist() == [0.0]
     refused = case([[1.0, 2.0]], [5]).problem("float32", "sum")
-    assert budget.allowed(refused, DEFINITION) == 0
+    assert error_bound.allowed(refused, DEFINITION) == 0
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
@@ -477,7 +477,7 @@ def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduc
     weighted = {"ignore_index": -1, "sample_weights": [1.0, weight]}
     beside = case([[1.0, 2.0]] * 2, [0, -1], options=weighted).problem("float32", reduction)
     alone = case([[1.0, 2.0]], [0], options={"sample_weights": [1.0]}).problem("float32", reduction)
-    assert budget.allowed(beside, DEFINITION).max() >= budget.allowed(alone, DEFINITION).max() > 0
+    assert error_bound.allowed(beside, DEFINITION).max() >= error_bound.allowed(alone, DEFINITION).max() > 0
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
@@ -487,13 +487,13 @@ def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finit
     weighted = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, weight]})
     plain = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, 1.0]})
     problems = [stated.problem("float32", "mean") for stated in (weighted, plain)]
-    assert budget.allowed(problems[0], DEFINITION) == budget.allowed(problems[1], DEFINITION) > 0
+    assert error_bound.allowed(problems[0], DEFINITION) == error_bound.allowed(problems[1], DEFINITION) > 0
 
 
 def test_it_judges_a_finite_loss_beside_an_infinite_logit():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
-    assert budget.allowed(outputs, DEFINITION) >= budget.allowed(alone, DEFINITION) > 0
+    assert error_bound.allowed(outputs, DEFINITION) >= error_bound.allowed(alone, DEFINITION) > 0
 
 
 MOST = 1.7e308
@@ -521,7 +521,7 @@ def test_it_is_some_units_of_a_loss_next_to_the_largest_number(stated, conventio
     answer = evaluate(problem, convention)
     assert isinstance(answer, Exact)
     assert np.all(np.isfinite(answer.hi))
-    units = budget.allowed(problem, convention) / (2.0**-53 * np.abs(answer.hi))
+    units = error_bound.allowed(problem, convention) / (2.0**-53 * np.abs(answer.hi))
     assert np.all((units >= 1) & (units < 20))
 
 
@@ -532,10 +532,10 @@ def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
     problem = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": weights}).problem("float32", "mean")
     lost = 2 * 2.0**-24 / left
     off = np.log(2) * (1 / (1 - lost) - 1)
-    allowed = budget.allowed(problem, DEFINITION)
+    allowed = error_bound.allowed(problem, DEFINITION)
     assert off <= allowed < 60 * off + 1e-6
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])
 def test_it_takes_the_smaller_bound_for_sums(n):
-    assert budget.summing(n) == min(n - 1, budget.LONG * n**0.5)
+    assert error_bound.summing(n) == min(n - 1, error_bound.LONG * n**0.5)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cli, document, known, loading
-from conformance.document import schema_line
-from conformance.errors import CaseErrors
-from conformance.loading import SCHEMA
-from conformance.suite import load_suite
+from conformance import cli
+from conformance.casefiles import document, known_issues, loading
+from conformance.casefiles.document import schema_line
+from conformance.casefiles.loading import SCHEMA
+from conformance.judging.suite import load_suite
+from conformance.model.errors import CaseErrors
 
 CASE = f"""{schema_line(None, SCHEMA)}
 about: x
@@ -29,7 +30,7 @@ cases:
     predictions: [[0.5, -1.0]]
     labels: [0]
 """
-LEDGER = f"{schema_line(None, known.SCHEMA)}\nknown: []\n"
+LEDGER = f"{schema_line(None, known_issues.SCHEMA)}\nknown: []\n"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 

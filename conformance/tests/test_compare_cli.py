@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from conformance import cli, report
-from conformance.auditing import history
 from conformance.cli import compare
-from conformance.sweep import shown
-from conformance.sweep.lines import COLUMNS
+from conformance.comparison import history
+from conformance.explore.sweep import shown
+from conformance.explore.sweep.lines import COLUMNS
 from conformance.tests.test_audit import BAD, EVIL, written
 from conformance.tests.test_page import blocks
 from conformance.tests.test_report import row

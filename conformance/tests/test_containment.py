@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance import containment, report
-from conformance.adapter import Call, Function, LoweringError, Tensor, perform, resolve
-from conformance.case import ByOracle, MustRaise
-from conformance.known import Ledger
-from conformance.oracle import Oracle
-from conformance.outcome import NonNumeric, Raised, Returned
-from conformance.printing import printable
-from conformance.registry import Installed
-from conformance.suite import Suite, ask, plan
+from conformance import report
+from conformance.adapters import containment
+from conformance.adapters.contract import Call, Function, LoweringError, Tensor, perform, resolve
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import Ledger
+from conformance.execution.workers.crew import Crew, Place
+from conformance.judging.suite import Suite, ask, plan
+from conformance.model.case import ByOracle, MustRaise
+from conformance.model.outcome import NonNumeric, Raised, Returned
+from conformance.model.text import printable
+from conformance.reference.oracle import Oracle
 from conformance.tests import hostile
 from conformance.tests.stated import case
-from conformance.workers.crew import Crew, Place
 
 ONES = np.ones(2)
 
@@ -262,11 +263,11 @@ def loss(z, y):
 """
 ADAPTER = """
 import numpy as np
-from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Tensor
+from conformance.adapters import contract
+from conformance.adapters.contract import Call, Framework, Function, Tensor
 
 def lower(problem):
-    return Call("rude_library.loss", {"z": adapter.predictions(problem), "y": adapter.index_labels(problem, "int64")})
+    return Call("rude_library.loss", {"z": contract.predictions(problem), "y": contract.index_labels(problem, "int64")})
 
 FRAMEWORK = Framework(
     name="rude", distributions=("rude",), modules=("rude_library",), imports="import rude_library",
@@ -318,7 +319,7 @@ def elsewhere(tmp_path_factory):
 def command(folder, deed, *words):
     """(exit status, stdout, stderr) of a command whose framework does something rude."""
     variables = {"PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", "DEED": deed}
-    soon = "from conformance import containment; containment.end_in_time.__defaults__ = (0.5,)"
+    soon = "from conformance.adapters import containment; containment.end_in_time.__defaults__ = (0.5,)"
     done = subprocess.run(
         [sys.executable, "-c", f"{soon}; from conformance.cli import main; main()", *words],
         cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from conformance.adapter import Function
-from conformance.case import Case, Layout, MustRaise, NoRightAnswer, Options
-from conformance.coverage import coverage
-from conformance.generate import GeneratedCase, Recipe
+from conformance.adapters.contract import Function
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.judging.coverage import coverage
+from conformance.model.case import Case, Layout, MustRaise, NoRightAnswer, Options
 
 FUNCTION = Function(
     name="mini.Loss",

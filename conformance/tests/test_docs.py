@@ -15,15 +15,29 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from conformance import budget, known, readme, registry
-from conformance.case import OPTIONS, REDUCTIONS
-from conformance.convention import DEFINITION, EDGE, INVALID
-from conformance.docs import accuracy, commands, conventions, findings, links, readmes, releases, rosetta, schema, text
+from conformance.adapters import registry
+from conformance.casefiles import known_issues
+from conformance.casefiles.document import schema_of
+from conformance.casefiles.known_issues import Known
+from conformance.casefiles.loading import shipped
+from conformance.docs import (
+    accuracy,
+    commands,
+    conventions,
+    findings,
+    links,
+    readme,
+    readmes,
+    releases,
+    rosetta,
+    schema,
+    text,
+)
 from conformance.docs.examples import PAGES
 from conformance.docs.parts import MARK, Checkout
-from conformance.document import schema_of
-from conformance.known import Known
-from conformance.loading import shipped
+from conformance.model.case import OPTIONS, REDUCTIONS
+from conformance.model.convention import DEFINITION, EDGE, INVALID
+from conformance.reference import error_bound
 from conformance.report.frames import largest_ratios
 
 HOSTILE = (
@@ -110,9 +124,9 @@ def test_it_keeps_source_in_its_block(source):
 
 
 def test_it_keeps_every_word_of_a_derivation():
-    page = Shown(text.paragraphs(budget.__doc__))
+    page = Shown(text.paragraphs(error_bound.__doc__))
     assert {"strong", "p", "code"} <= set(page.tags) <= {"strong", "p", "code", "wbr"}
-    said = " ".join(budget.__doc__.partition("\n\n")[2].split())
+    said = " ".join(error_bound.__doc__.partition("\n\n")[2].split())
     assert re.sub(r"[`*]", "", page.text) == re.sub(r"[`*]", "", said)
 
 
@@ -242,7 +256,7 @@ def test_it_says_what_other_releases_and_backends_have():
 
 def test_it_tells_every_entry_of_the_ledger(site):
     page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
-    shown, entries = Shown(page), findings.grouped(known.load(shipped()).entries)
+    shown, entries = Shown(page), findings.grouped(known_issues.load(shipped()).entries)
     assert len(entries) > 60
     assert sum(len(entry) for entry in entries) == len(site.ledger)
     anchors = findings.named(entries)
@@ -350,7 +364,7 @@ def properties(part):
             yield from properties(inner)
 
 
-@pytest.mark.parametrize("name", ["case.schema.json", known.SCHEMA])
+@pytest.mark.parametrize("name", ["case.schema.json", known_issues.SCHEMA])
 def test_it_explains_every_property_of_a_schema(name):
     described = schema_of(name)
     page = schema.reference(described, "x")
@@ -502,7 +516,7 @@ def test_both_readmes_have_tables_of_the_same_shape(both):
 
 def test_both_readmes_have_the_same_numbers_in_what_is_generated(both, site):
     for page, words in zip(both, readme.READMES.values(), strict=True):
-        assert readme.rendered(page, site.baseline[0], words) == page
+        assert readme.rendered(page, readme.blocks(site.baseline[0], words)) == page
     found = [re.search(r"<!-- findings -->(.*?)<!-- /findings -->", page, re.DOTALL)[1] for page in both]
     numbers = [re.findall(r"\*{0,2}[\d.]+\*{0,2} `|\*nan\* `", one) for one in found]
     assert numbers[0] == numbers[1]
@@ -533,5 +547,5 @@ def test_it_asks_for_no_word_in_english_where_it_speaks_chinese():
 
 
 def test_schemas_are_json(checkout):
-    for name in ("case.schema.json", known.SCHEMA):
+    for name in ("case.schema.json", known_issues.SCHEMA):
         assert json.loads((checkout / "conformance" / name).read_text(encoding="utf-8")) == schema_of(name)

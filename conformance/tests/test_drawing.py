@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from conformance.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
-from conformance.domain import examine
-from conformance.fuzz.drawing import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
-from conformance.legal import faults
+from conformance.casefiles.validation import faults
+from conformance.explore.fuzz.drawing import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
+from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
+from conformance.reference.domain import examine
 
 MANY = 3000
 

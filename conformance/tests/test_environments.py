@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance import registry
-from conformance.adapter import Framework, Variant
-from conformance.environments import EnvironmentFailure, Wanted, build, building, parse, releases, store, uv
-from conformance.environments.interpreters import Interpreter, ask, by_preference, matching, of_uv, running
-from conformance.environments.sources import sources
-from conformance.environments.store import LAYOUT, MARKER, Store
-from conformance.errors import UserError
+from conformance.adapters import registry
+from conformance.adapters.contract import Framework, Variant
+from conformance.execution.environments import EnvironmentFailure, Wanted, build, building, parse, releases, store, uv
+from conformance.execution.environments.interpreters import Interpreter, ask, by_preference, matching, of_uv, running
+from conformance.execution.environments.sources import sources
+from conformance.execution.environments.store import LAYOUT, MARKER, Store
+from conformance.model.errors import UserError
 
 MINI = Framework(
     name="mini",
@@ -509,7 +509,7 @@ def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip is not installed")
 def test_pips_files_are_those_that_pip_reads():
-    from conformance.environments.sources import pip_settings
+    from conformance.execution.environments.sources import pip_settings
 
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     pairs = [line.split("=", 1) for line in listed.stdout.splitlines()]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from conformance import registry
+from conformance.adapters import registry
 from conformance.docs.commands import NAME, commands
 from conformance.docs.examples import MARKS, PAGES, Block, alike, blocks
 from conformance.tests.indexes import needs_index

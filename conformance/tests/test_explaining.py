@@ -13,18 +13,20 @@ import typing
 import numpy as np
 import pytest
 
-from conformance import cli, explaining, oracle, registry, report
-from conformance.case import Case, MustRaise, NoRightAnswer, Options, Published
-from conformance.convention import DEFINITION, EDGE, INVALID, Convention
-from conformance.document import schema_line
-from conformance.explaining import words
-from conformance.explaining.explanation import Answered, Explanation
-from conformance.explaining.figures import apart, figure
-from conformance.explaining.told import Code, of_function, told
-from conformance.known import Known, Ledger
-from conformance.loading import load, shipped
-from conformance.oracle import Oracle
-from conformance.suite import Suite, plan
+from conformance import cli, explain, report
+from conformance.adapters import registry
+from conformance.casefiles.document import schema_line
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.loading import load, shipped
+from conformance.explain import words
+from conformance.explain.explanation import Answered, Explanation
+from conformance.explain.figures import apart, figure
+from conformance.explain.told import Code, of_function, told
+from conformance.judging.suite import Suite, plan
+from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
+from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
+from conformance.reference import oracle
+from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
 
 NARROW = [case for case in load(shipped()) if "float32" in case.dtypes and case.predicted <= 200]
@@ -51,7 +53,7 @@ def case(given="logits", labels=(0, 2, 1), predictions=LOGITS, target="index", l
 def explained(of: Case, *losses, dtype="float32", quantity="loss", ledger=None) -> Explanation:
     here = [miniatures.installed(*losses, differentiates=True)] if losses else []
     suite = Suite(Oracle(), ledger or Ledger())
-    return explaining.explain(of, dtype, of.reductions[0], here, suite, quantity)
+    return explain.explain(of, dtype, of.reductions[0], here, suite, quantity)
 
 
 def answered(of: Case, loss, **how) -> Answered:
@@ -60,7 +62,7 @@ def answered(of: Case, loss, **how) -> Answered:
 
 
 def text(explanation: Explanation) -> str:
-    return "\n".join(line for _, line in explaining.terminal(explanation))
+    return "\n".join(line for _, line in explain.terminal(explanation))
 
 
 # The definition's side.
@@ -141,7 +143,7 @@ def test_large_cases_show_the_first_samples_and_the_largest_loss():
 def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
     of = case(predictions=np.tile(LOGITS, (4, 1)), labels=[0, 2, 1] * 4)
     whole = explained(of).derivation
-    monkeypatch.setattr("conformance.explaining.deriving.SEARCHED", 10)
+    monkeypatch.setattr("conformance.explain.deriving.SEARCHED", 10)
     part = explained(of).derivation
     assert part.samples == whole.samples[:4]
     assert part.reduction == whole.reduction
@@ -210,7 +212,7 @@ def test_every_choice_that_is_documented_is_told_with_what_it_changes(loss):
             return
         if item.dtype != "float32" or suite.assess(item).verdict.status != "diverges":
             continue
-        (found,) = explaining.explain(item.case, item.dtype, item.reduction, here, suite).functions
+        (found,) = explain.explain(item.case, item.dtype, item.reduction, here, suite).functions
         assert found.differences, item.id
         for difference in found.differences:
             left.discard(difference.field)
@@ -433,20 +435,20 @@ def test_a_terminal_of_80_columns_is_wide_enough(of, quantity):
     explanation = explained(
         of, miniatures.Clips, miniatures.AveragesTheLastAxis, miniatures.Renormalises, quantity=quantity
     )
-    wide = [line for style, line in explaining.terminal(explanation) if style != "dim" and len(line) > 80]
+    wide = [line for style, line in explain.terminal(explanation) if style != "dim" and len(line) > 80]
     assert wide == []
 
 
 def test_what_is_to_be_copied_is_on_a_line_of_its_own():
     explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
-    lines = [line.strip() for _, line in explaining.terminal(explanation)]
+    lines = [line.strip() for _, line in explain.terminal(explanation)]
     assert all(block.text in lines for block in told(explanation) if isinstance(block, Code))
     assert explanation.functions[0].reproduce in lines
 
 
 def test_markdown_shows_text_of_strangers_as_it_is():
     strange = dataclasses.replace(case(), why="<script>alert(1)</script> \x1b[31m ``` [x](http://y)")
-    shown = explaining.markdown(explained(strange, miniatures.Categorical))
+    shown = explain.markdown(explained(strange, miniatures.Categorical))
     assert "<script>" not in shown.replace("\\<script\\>", "")
     assert "\x1b" not in shown
     assert "\x1b" not in text(explained(strange))
@@ -552,9 +554,9 @@ def asked_of(of: Case, *losses):
 def test_a_page_has_the_same_text_for_what_does_not_simply_agree():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
-    found = explaining.explained(results, {of.id: of}, here, suite, 10)
+    found = explain.explained(results, {of.id: of}, here, suite, 10)
     assert list(found) == ["categorical/a/case,float32,mean,loss"]
-    own = list(told(explaining.explain(of, "float32", "mean", here, suite)))
+    own = list(told(explain.explain(of, "float32", "mean", here, suite)))
     assert [text for _, text, _ in found["categorical/a/case,float32,mean,loss"]] == [block.text for block in own]
 
 
@@ -562,9 +564,9 @@ def test_a_page_asks_again_only_what_is_there_in_the_same_version_and_what_did_n
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
     for changed in (results.assign(version="another"), results.assign(status="crashed")):
-        (blocks,) = explaining.explained(changed, {of.id: of}, here, suite, 10).values()
+        (blocks,) = explain.explained(changed, {of.id: of}, here, suite, 10).values()
         assert "How the answer comes about" in [text for _, text, _ in blocks]
         assert not any("miniature." in text for _, text, _ in blocks)
-    assert explaining.explained(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
-    assert explaining.explained(results, {}, here, suite, 10) == {}
-    assert explaining.explained(results, {of.id: of}, here, suite, 0) == {}
+    assert explain.explained(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
+    assert explain.explained(results, {}, here, suite, 10) == {}
+    assert explain.explained(results, {of.id: of}, here, suite, 0) == {}

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
-from conformance import adapter, budget
-from conformance.bridge import unbridgeable
-from conformance.case import Layout
-from conformance.convention import DEFINITION, Convention
-from conformance.fuzz.drawing import Limits
-from conformance.fuzz.thinning import thinned
-from conformance.known import Ledger
-from conformance.oracle import Exact, Oracle, evaluate
-from conformance.outcome import Returned
-from conformance.ranges import beyond_range, may_be_beyond_range
+from conformance.adapters import contract
+from conformance.casefiles.known_issues import Ledger
+from conformance.explore.fuzz.drawing import Limits
+from conformance.explore.fuzz.thinning import thinned
+from conformance.judging.verdict import judge
+from conformance.model.case import Layout
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.outcome import Returned
+from conformance.reference import error_bound
+from conformance.reference.conversion import unbridgeable
+from conformance.reference.dtype_range import beyond_range, may_be_beyond_range
+from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests import miniatures
 from conformance.tests import stated as written
-from conformance.verdict import judge
 
 BINARY = {"loss": "binary", "target": "binary"}
 ARRAYS = ("class_weights", "sample_weights", "positive_weight")
@@ -30,7 +31,7 @@ def case(predictions, labels, **stated):
 def within(problem, got, convention=DEFINITION):
     answer = evaluate(problem, convention)
     assert isinstance(answer, Exact)
-    return bool(np.all(np.abs(got - answer.hi) <= budget.allowed(problem, convention)))
+    return bool(np.all(np.abs(got - answer.hi) <= error_bound.allowed(problem, convention)))
 
 
 def test_it_allows_a_weighted_loss_to_underflow():
@@ -55,15 +56,15 @@ def test_it_allows_one_plus_a_small_positive_weight_minus_one_its_roundings():
 
 def test_it_renormalises_before_it_counts_what_a_logarithm_loses():
     problem = case([[1.0, 1.0, 1.0]], [0], given="probabilities").problem("float32", "none")
-    allowed = budget.allowed(problem, Convention(renormalise="before_clip"))
+    allowed = error_bound.allowed(problem, Convention(renormalise="before_clip"))
     assert allowed >= np.log(3) * 8 * 2.0**-24
 
 
 def test_a_weight_that_is_nan_costs_no_budget_where_nothing_of_it_counts():
     stated = case([[1.0, 2.0, 0.5]], [0], class_weights=[1.0, np.nan, np.inf])
-    assert budget.allowed(stated.problem("float32", "none"), DEFINITION) > 0
+    assert error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0
     stated = case([1.0, 2.0], [0.0, 1.0], **BINARY, positive_weight=[np.nan, 2.0])
-    assert bool(np.all(budget.allowed(stated.problem("float32", "none"), DEFINITION) > 0))
+    assert bool(np.all(error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0))
 
 
 def test_a_single_output_that_is_averaged_stays_a_number_under_its_weight():
@@ -75,9 +76,9 @@ def test_a_single_output_that_is_averaged_stays_a_number_under_its_weight():
 
 def test_a_narrow_dtype_of_one_hot_labels_is_not_that_of_the_index():
     stated = case([[0.0, 1.0, 2.0]], [[0, 0, 1]], target="distribution", layout=Layout(label_dtype="bool"))
-    assert adapter.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
+    assert contract.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
     stated = case([[0.0, 1.0]], [[0, 1]], target="distribution", layout=Layout(label_dtype="uint8"))
-    assert adapter.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
+    assert contract.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
 
 
 def test_a_log_probability_that_the_dtype_does_not_hold_is_not_handed_over():

@@ -14,28 +14,29 @@ import pytest
 from hypothesis import find, settings
 from typer.testing import CliRunner
 
-from conformance import known, registry
-from conformance.adapter import perform
-from conformance.bridge import bridge
-from conformance.case import Case, Layout, Options
+from conformance.adapters import registry
+from conformance.adapters.contract import perform
+from conformance.casefiles import known_issues
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.writing import save
 from conformance.cli import app
-from conformance.errors import UserError
-from conformance.fuzz import state
-from conformance.fuzz.drawing import KINDS, Limits, random_case
-from conformance.fuzz.searching import Search, Tally, mark, narrowed
-from conformance.fuzz.strategies import cases
-from conformance.known import Known, Ledger
-from conformance.loading import load, shipped
-from conformance.oracle import Oracle
-from conformance.suite import Asked, Item, Suite, ask, plan, unsupported
+from conformance.explore.fuzz import state
+from conformance.explore.fuzz.drawing import KINDS, Limits, random_case
+from conformance.explore.fuzz.searching import Search, Tally, mark, narrowed
+from conformance.explore.fuzz.strategies import cases
+from conformance.judging.suite import Asked, Item, Suite, ask, plan, unsupported
+from conformance.judging.traits import TRAITS
+from conformance.model.case import Case, Layout, Options
+from conformance.model.errors import UserError
+from conformance.reference.conversion import bridge
+from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures, signals
-from conformance.traits import TRAITS
-from conformance.writing import save
 
 MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
 PROGRAM = """
 import sys
-from conformance import registry
+from conformance.adapters import registry
 from conformance.tests import miniatures
 registry.frameworks = lambda: (miniatures.framework(miniatures.{loss}),)
 from conformance.cli import main
@@ -189,7 +190,7 @@ WHOLE = {"beyond_range", "inexact_label", "saturated_logit", "many_samples", "ma
 
 
 def test_it_ships_conditions_that_the_entries_cases_meet():
-    entries, _ = known.read(shipped())
+    entries, _ = known_issues.read(shipped())
     by_id = {case.id: case for case in load(shipped())}
     stated = [entry for entry in entries if entry.when and entry.case in by_id]
     assert stated

@@ -8,12 +8,12 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance import gradient, gradient_budget, oracle
-from conformance.case import Case, Problem
-from conformance.convention import DEFINITION, Convention
-from conformance.domain import examine
-from conformance.loading import load, shipped
-from conformance.oracle import Exact, Undefined
+from conformance.casefiles.loading import load, shipped
+from conformance.model.case import Case, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import gradient, gradient_error_bound, oracle
+from conformance.reference.domain import examine
+from conformance.reference.oracle import Exact, Undefined
 from conformance.tests.stated import case
 
 STEP = 2.0**-14
@@ -100,7 +100,7 @@ def test_float64_is_as_good_as_a_correct_answer_in_float64():
         assert type(in_floats) is type(in_balls)
         if isinstance(in_floats, Exact) and isinstance(in_balls, Exact):
             finite = np.isfinite(in_balls.hi)
-            allowed = 2 * gradient_budget.allowed(wide, convention) + 1e-300
+            allowed = 2 * gradient_error_bound.allowed(wide, convention) + 1e-300
             with np.errstate(invalid="ignore"):
                 off = np.abs(in_floats.hi - in_balls.hi)
             assert np.all(off[finite] <= np.broadcast_to(allowed, off.shape)[finite]), found.id
@@ -181,7 +181,7 @@ def test_the_budget_has_what_a_product_that_is_subnormal_loses():
     answer = exact(weighted, by_number)
     assert isinstance(answer, Exact)
     assert np.all(
-        np.abs(np.where(answer.hi < 0, -2 * least, 0) - answer.hi) <= gradient_budget.allowed(weighted, by_number)
+        np.abs(np.where(answer.hi < 0, -2 * least, 0) - answer.hi) <= gradient_error_bound.allowed(weighted, by_number)
     )
     rows = case(given="probabilities", predictions=[[1 - 2.0**-12, 2.0**-12]], labels=[0],
                 options={"sample_weights": [2.0**-10]}).problem("float16", "sum")  # fmt: skip
@@ -189,7 +189,11 @@ def test_the_budget_has_what_a_product_that_is_subnormal_loses():
     answer = exact(rows, through)
     assert isinstance(answer, Exact)
     lost = (least / 2) / 2.0**-12
-    assert gradient_budget.allowed(rows, through)[0, 1] >= lost > 10 * gradient_budget.allowed(rows, through)[0, 0]
+    assert (
+        gradient_error_bound.allowed(rows, through)[0, 1]
+        >= lost
+        > 10 * gradient_error_bound.allowed(rows, through)[0, 0]
+    )
 
 
 def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
@@ -199,11 +203,11 @@ def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
     small = case([p, 0.5, 0.75, 0.25], [0, 1, 0, 0], **outputs).problem("float16", "mean")
     answer = exact(small)
     assert isinstance(answer, Exact)
-    off, allowed = np.abs(50 * least / p - answer.hi[0]), gradient_budget.allowed(small, DEFINITION)
+    off, allowed = np.abs(50 * least / p - answer.hi[0]), gradient_error_bound.allowed(small, DEFINITION)
     assert off <= allowed[0] < 10 * off
     assert allowed[0] - least / p > allowed[2] * answer.hi[0] / answer.hi[2]
     wide = dataclasses.replace(small, dtype="float32", predictions=small.predictions.astype(np.float32))
-    assert off > 100 * gradient_budget.allowed(wide, DEFINITION)[0]
+    assert off > 100 * gradient_error_bound.allowed(wide, DEFINITION)[0]
 
 
 def test_it_has_none_where_the_loss_has_none():
@@ -239,8 +243,8 @@ def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is
     answer = exact(problem)
     assert isinstance(answer, Exact)
     off = np.abs(returned.astype(np.float64) - answer.hi)
-    usual = gradient_budget.allowed(problem, Convention(gradient_cancellation="targets"))
+    usual = gradient_error_bound.allowed(problem, Convention(gradient_cancellation="targets"))
     assert np.all(off <= usual)
     assert np.any(np.abs(returned.astype(np.float64) * 1.1 - answer.hi) > usual)
     right = np.abs(answer.hi) < 1e-3 / 50
-    assert np.all((gradient_budget.allowed(problem, DEFINITION) <= 1.1 * usual)[right])
+    assert np.all((gradient_error_bound.allowed(problem, DEFINITION) <= 1.1 * usual)[right])

@@ -12,21 +12,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conformance import cli, known, loading
-from conformance.case import DTYPES, ByOracle, MustRaise
-from conformance.document import bad_name, schema_of
-from conformance.errors import CaseErrors
-from conformance.harvest import corpus, counts, gathering, harvesting
-from conformance.harvest.counts import Expected
-from conformance.harvest.found import Collected, Found, Opaque, Stated, decoded, encoded, plain
-from conformance.harvest.harvesting import harvest, harvested
-from conformance.harvest.saying import CannotSayError, Draft, case_of, named
-from conformance.harvest.source import HarvestError, chosen
-from conformance.harvest.statements import judged
-from conformance.known import Known, Ledger
-from conformance.oracle import Oracle
+from conformance import cli
+from conformance.casefiles import known_issues, loading
+from conformance.casefiles.document import bad_name, schema_of
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.execution.workers import wire
+from conformance.model.case import DTYPES, ByOracle, MustRaise
+from conformance.model.errors import CaseErrors
+from conformance.power.harvest import corpus, counts, gathering, harvesting
+from conformance.power.harvest.counts import Expected
+from conformance.power.harvest.found import Collected, Found, Opaque, Stated, decoded, encoded, plain
+from conformance.power.harvest.harvesting import harvest, harvested
+from conformance.power.harvest.saying import CannotSayError, Draft, case_of, named
+from conformance.power.harvest.source import HarvestError, chosen
+from conformance.power.harvest.statements import judged
+from conformance.reference.oracle import Oracle
 from conformance.tests.quarries import Quarry, only
-from conformance.workers import wire
 
 pytest_plugins = ["pytester"]
 TIMEOUT = 60.0
@@ -438,7 +439,7 @@ def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_p
 
 def ledger_of(monkeypatch, *names):
     entries = [Known(name, "torch.NLLLoss", path="k", line=3) for name in names]
-    monkeypatch.setattr(known, "load", lambda _: Ledger(entries))
+    monkeypatch.setattr(known_issues, "load", lambda _: Ledger(entries))
 
 
 def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
@@ -484,8 +485,8 @@ def test_it_reads_no_more_than_was_written(quarry):
 
 FAKES = """
 import quarry_source
-from conformance import registry
-from conformance.harvest import harvesting, source
+from conformance.adapters import registry
+from conformance.power.harvest import harvesting, source
 from conformance.tests import miniatures
 
 FRAMEWORK = miniatures.framework(miniatures.Categorical, miniatures.Clips)

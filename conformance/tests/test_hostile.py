@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conformance import cli, known, report
-from conformance.document import schema_line
-from conformance.known import SCHEMA as LEDGER
-from conformance.loading import SCHEMA
-from conformance.printing import Defused, printable
+from conformance import cli, report
+from conformance.casefiles import known_issues
+from conformance.casefiles.document import schema_line
+from conformance.casefiles.known_issues import SCHEMA as LEDGER
+from conformance.casefiles.loading import SCHEMA
+from conformance.casefiles.writing import WritingError, save
+from conformance.model.text import Defused, printable
 from conformance.report import ReportError, RunInfo, files, markdown
 from conformance.tests.test_audit import BAD, written
 from conformance.tests.test_explaining import case as a_case
 from conformance.tests.test_report import row
-from conformance.writing import WritingError, save
 
 ESCAPES = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08 \r \u202e txt"
 MARKUP = "[bold]b[/] [link=https://example.org]l[/] [/nothing]"
@@ -282,7 +283,7 @@ def test_a_ledger_cannot_blow_up(tmp_path):
     file = tmp_path / "known" / "torch.yaml"
     file.parent.mkdir()
     file.write_text(f"{schema_line(None, LEDGER)}\n{bomb}", encoding="utf-8")
-    _, errors = known.read(tmp_path)
+    _, errors = known_issues.read(tmp_path)
     assert "more than 1000000 values once aliases are expanded" in " ".join(map(str, errors))
 
 

@@ -13,15 +13,24 @@ import pytest
 
 import conformance
 from conformance import adapters
+from conformance.adapters.registry import SHARED
 
 PACKAGE = Path(conformance.__file__).parent
-ADAPTERS = sorted(f"conformance.adapters.{file.stem}" for file in Path(adapters.__path__[0]).glob("[a-z]*.py"))
-WORKERS = ["conformance.workers.loop", "conformance.workers.serve", "conformance.workers.wire"]
+ADAPTERS = sorted(
+    f"conformance.adapters.{file.stem}"
+    for file in Path(adapters.__path__[0]).glob("[a-z]*.py")
+    if file.stem not in SHARED
+)
+WORKERS = [
+    "conformance.execution.workers.loop",
+    "conformance.execution.workers.serve",
+    "conformance.execution.workers.wire",
+]
 FOREIGN = [
-    "conformance.case",
-    "conformance.convention",
-    "conformance.outcome",
-    "conformance.adapter",
+    "conformance.model.case",
+    "conformance.model.convention",
+    "conformance.model.outcome",
+    "conformance.adapters.contract",
     *ADAPTERS,
     *WORKERS,
 ]
@@ -50,7 +59,7 @@ def imported(source: str, folder: Path) -> set[str]:
 
 COLLECT = """
 import pytest
-from conformance import registry
+from conformance.adapters import registry
 from conformance.tests import miniatures
 
 real = registry.frameworks()
@@ -78,7 +87,7 @@ def test_it_collects_every_test_without_importing_a_framework(tmp_path, file):
 
 
 def test_it_says_what_is_installed_without_importing_it(tmp_path):
-    names = imported("from conformance import registry\nregistry.installed()", tmp_path)
+    names = imported("from conformance.adapters import registry\nregistry.installed()", tmp_path)
     assert not names & FRAMEWORKS
 
 
@@ -113,7 +122,7 @@ def test_it_needs_nothing_but_numpy_beside_a_framework(module, tmp_path):
 
 
 def test_it_would_notice_an_import(tmp_path):
-    done = run(BLOCKED.format(modules=["conformance.oracle"]), tmp_path)
+    done = run(BLOCKED.format(modules=["conformance.reference.oracle"]), tmp_path)
     assert done.returncode == 1
     assert "is not there" in done.stderr
 
@@ -148,7 +157,8 @@ import sys
 
 def test_plain():
     assert "conformance.plugin" in sys.modules
-    assert not {"numpy", "flint", "pandas", "conformance.suite", "conformance.registry"} & set(sys.modules)
+    ours = {"conformance.judging.suite", "conformance.adapters.registry"}
+    assert not {"numpy", "flint", "pandas", *ours} & set(sys.modules)
 """
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import adapter, registry
-from conformance.adapter import Call, Function, Tensor, problem_features
-from conformance.case import DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
-from conformance.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
-from conformance.known import Ledger
-from conformance.oracle import Oracle
-from conformance.registry import Installed
-from conformance.suite import Asked, Item, Suite, bridged
+from conformance.adapters import contract, registry
+from conformance.adapters.contract import Call, Function, Tensor, problem_features
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import Ledger
+from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
+from conformance.judging.suite import Asked, Item, Suite, bridged
+from conformance.model.case import DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
+from conformance.reference.oracle import Oracle
 
 HERE, _ = registry.installed()
 ASKED = [(there, function) for there in HERE for function in there.functions]
@@ -90,7 +90,7 @@ def usual(function: Function, loss: str) -> tuple[str, str]:
 
 def plain(function: Function, case: Case, dtype: str, reduction: str) -> Call:
     """The call for a case with nothing particular in it."""
-    return adapter.lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
+    return contract.lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
 
 
 def instead(call: Call, function: Function, part: str, values: Any) -> Call:
@@ -219,7 +219,7 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
     assert group <= problem_features(problem, function.target_as(kind) or kind), "the problem shows the group"
-    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, adapter.lowered(function, problem))
+    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, contract.lowered(function, problem))
 
 
 def attempts(function: Function) -> list[Attempt]:
@@ -238,7 +238,7 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
     asked = Asked(item, problem, *bridged(problem, function.native(problem.given)))
     vars(asked)["call"] = attempt.call
-    outcome = adapter.perform(there.framework, attempt.call, attempt.what)
+    outcome = contract.perform(there.framework, attempt.call, attempt.what)
     found = Suite(Oracle(), Ledger()).judge(asked, outcome)
     return f"{attempt.what}: {found.verdict.status}" if found.verdict.status in RIGHT else ""
 

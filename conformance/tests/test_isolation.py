@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conformance import environments, places, registry, report
-from conformance.errors import UserError
+from conformance import report
+from conformance.adapters import registry
+from conformance.execution import environments, places
+from conformance.execution.workers.crew import Crew, Place
+from conformance.model.errors import UserError
 from conformance.tests import fragile, signals
-from conformance.workers.crew import Crew, Place
 
 LIBRARY = """
 import ctypes, os, sys, time
@@ -38,8 +40,8 @@ def loss(z, y, smoothing=None, weight=None, ignore=None, reduction="mean"):
     return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
 """
 ADAPTER = """
-from conformance import adapter
-from conformance.adapter import Call, Framework, Function, Tensor
+from conformance.adapters import contract
+from conformance.adapters.contract import Call, Framework, Function, Tensor
 
 
 def lower(problem):
@@ -50,7 +52,7 @@ def lower(problem):
         "ignore": options.ignore_index,
         "reduction": problem.reduction,
     }
-    args = {"z": adapter.predictions(problem), "y": adapter.index_labels(problem, "int64")}
+    args = {"z": contract.predictions(problem), "y": contract.index_labels(problem, "int64")}
     return Call("shaky_library.loss", args, {name: value for name, value in keywords.items() if value is not None})
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance import __main__, cli, marking, report, running
-from conformance.errors import ISSUES
-from conformance.interruption import ENDING
-from conformance.marking import MARK
-from conformance.marking import RUN as RUN_JSON
-from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal
+from conformance import __main__, cli, report
+from conformance.execution import marking
+from conformance.execution.interruption import ENDING
+from conformance.execution.marking import MARK
+from conformance.execution.marking import RUN as RUN_JSON
+from conformance.model.errors import ISSUES
+from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal, recording
 from conformance.report.journal import LOCK
 from conformance.tests.test_audit import written
 from conformance.tests.test_isolation import ADAPTER
@@ -62,7 +63,7 @@ FAULT = """
 import os
 
 if "FAULT" in os.environ:
-    from conformance.suite import Suite
+    from conformance.judging.suite import Suite
 
     judge = Suite.judge
 
@@ -365,7 +366,7 @@ def test_mark_sets_record_aside_until_command_ends_without_a_run(tmp_path, statu
         monkeypatch.setattr(os, "getpid", lambda: 1)  # another process reads it
         with pytest.raises(ReportError, match="has asked nothing yet"):
             report.read(folder)
-        assert running.recover(folder, lambda _: None)["complete"]
+        assert recording.recover(folder, lambda _: None)["complete"]
     assert (folder / RUN_JSON).read_bytes() == before
     assert not list(folder.glob(".begun*"))
 
@@ -396,7 +397,7 @@ def test_killed_run_leaves_its_rows_and_the_report_from_before(there, whole):
     found = json.loads(done.stdout)
     assert (found["complete"], found["finished"], found["planned"]) == (False, BEFORE, 5)
     table, record = report.read(there.report)
-    assert record["interrupted"] == running.LOST
+    assert record["interrupted"] == recording.LOST
     assert set(whole.results().splitlines()) > set(there.results().splitlines())
     assert len(table) == BEFORE
 
@@ -568,7 +569,7 @@ def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance,
         raise error
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("conformance.registry.installed", fails)
+    monkeypatch.setattr("conformance.adapters.registry.installed", fails)
     for words in (("relations",), ("fuzz",), ("sweep", "torch.BCELoss"), ("run", "--report", str(tmp_path / "r"))):
         status, told = conformance(*words)
         assert status == 3, words
@@ -584,7 +585,7 @@ def test_every_command_ends_with_130_for_a_system_exit_of_others(conformance, mo
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("conformance.registry.installed", fails)
+    monkeypatch.setattr("conformance.adapters.registry.installed", fails)
     assert conformance("relations") == (130, "interrupted by a SystemExit that is not this command's own\n")
 
 
@@ -622,7 +623,7 @@ def test_every_command_ends_with_130_for_a_signal(conformance, monkeypatch):
             os.kill(os.getpid(), number)
             time.sleep(10)
 
-        monkeypatch.setattr("conformance.registry.installed", interrupted)
+        monkeypatch.setattr("conformance.adapters.registry.installed", interrupted)
         assert conformance("relations") == (130, "interrupted\n")
         assert signal.signal(number, before) == signal.SIG_DFL
 
@@ -743,12 +744,12 @@ def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
     for one in ROWS:
         held.append(one)
     held.close(whole=False)
-    record = running.recover(tmp_path, pytest.fail)
+    record = recording.recover(tmp_path, pytest.fail)
     assert record["complete"]
     assert not (tmp_path / JOURNAL).exists()
     assert len(report.read(tmp_path)[0]) == 3
     with pytest.raises(ReportError, match="has no journal"):
-        running.recover(tmp_path, pytest.fail)
+        recording.recover(tmp_path, pytest.fail)
 
 
 def test_folder_of_somebody_called_previous_stays(tmp_path):
@@ -773,7 +774,7 @@ def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
         held.append(one)
     held.close(whole=False)
     told = []
-    record = running.recover(tmp_path, told.append)
+    record = recording.recover(tmp_path, told.append)
     assert told == ["1 line of the journal could not be read"]
     assert (record["finished"], record["planned"], record["complete"]) == (2, 3, False)
     assert len(report.read(tmp_path)[0]) == 2
@@ -785,7 +786,7 @@ def test_recover_counts_time_that_is_none(tmp_path, started):
     lines = [{"journal": 1, "started": started}, {"plan": {**plan, "basis": {}}}, *ROWS[:2]]
     (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
     told = []
-    record = running.recover(tmp_path, told.append)
+    record = recording.recover(tmp_path, told.append)
     assert told == ["2 lines of the journal could not be read"]
     assert (record["finished"], record["complete"]) == (2, False)
 

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance import known, registry
-from conformance.adapter import perform
-from conformance.case import Case
-from conformance.errors import CaseErrors
-from conformance.known import Known, Ledger
-from conformance.loading import shipped
-from conformance.oracle import Oracle
-from conformance.outcome import Returned
-from conformance.registry import within
-from conformance.suite import Suite, load_suite, plan
+from conformance.adapters import registry
+from conformance.adapters.contract import perform
+from conformance.adapters.registry import within
+from conformance.casefiles import known_issues
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.loading import shipped
+from conformance.judging.suite import Suite, load_suite, plan
+from conformance.judging.traits import traits
+from conformance.model.case import Case
+from conformance.model.errors import CaseErrors
+from conformance.model.outcome import Returned
+from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
-from conformance.traits import traits
 
 HEAD = "# yaml-language-server: $schema=../../conformance/known.schema.json\n"
 ENTRY = "known:\n  - case: categorical/x/y\n    function: lib.Loss\n    reason: it is off\n"
@@ -32,7 +33,7 @@ def write(tmp_path, monkeypatch):
         file = tmp_path / "cases" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        return known.read(Path("cases"))
+        return known_issues.read(Path("cases"))
 
     return written
 
@@ -68,7 +69,7 @@ def test_it_reads_an_entry(write):
 
 
 def test_it_is_empty_where_there_is_none(tmp_path):
-    assert known.load(tmp_path).entries == ()
+    assert known_issues.load(tmp_path).entries == ()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_loading_raises_everything(write):
     write("", "known/a.yaml")
     write("", "known/b.yaml")
     with pytest.raises(CaseErrors) as caught:
-        known.load(Path("cases"))
+        known_issues.load(Path("cases"))
     assert {error.path for error in caught.value.errors} == {"cases/known/a.yaml", "cases/known/b.yaml"}
 
 
@@ -287,7 +288,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
     stated = dataclasses.replace(stated, dtypes=(dtype,), reductions=(reduction,))
     items = plan([stated], here, lambda which, name: which.name == function)
     (item,) = (item for item in items if item.quantity == quantity)
-    ledger = known.load(shipped())
+    ledger = known_issues.load(shipped())
     return Suite(Oracle(), ledger, performer=performer).assess(item)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from conformance import document, generate, loading
-from conformance.case import Case, Digits, MustRaise, NoRightAnswer
-from conformance.convention import EDGE, INVALID
-from conformance.errors import CaseErrors, CaseFileError
-from conformance.generate import GeneratedCase, Recipe
+from conformance.casefiles import document, generated_arrays, loading
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.model.case import Case, Digits, MustRaise, NoRightAnswer
+from conformance.model.convention import EDGE, INVALID
+from conformance.model.errors import CaseErrors, CaseFileError
 
 MODELINE = "# yaml-language-server: $schema=../../conformance/case.schema.json\n"
 HEAD = MODELINE + "about: a\nsource: b\nloss: categorical\ngiven: logits\ntarget: index\n"
@@ -36,7 +36,7 @@ def write(tmp_path, monkeypatch):
         file = tmp_path / "cases" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return loading.read(Path("cases"), generate=generate)
+        return loading.read(Path("cases"), generate=generated_arrays)
 
     return written
 
@@ -360,7 +360,8 @@ def test_a_folder_without_cases_is_an_error(tmp_path, name, message):
 
 
 def test_it_imports_no_framework():
-    code = "import sys, conformance.loading; print(sorted({'torch', 'keras', 'sklearn', 'pandas'} & set(sys.modules)))"
+    frameworks = "{'torch', 'keras', 'sklearn', 'pandas'}"
+    code = f"import sys, conformance.casefiles.loading; print(sorted({frameworks} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -432,15 +433,15 @@ def test_generated_arrays_are_these():
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_words_are_those_of_another_mersenne_twister(seed):
-    other = random.Random(seed + (generate._LABELS << 32))
-    words = generate._words(make(seed=seed), generate._LABELS, (5,))
+    other = random.Random(seed + (generated_arrays._LABELS << 32))
+    words = generated_arrays._words(make(seed=seed), generated_arrays._LABELS, (5,))
     assert words.tolist() == [other.getrandbits(32) for _ in range(5)]
 
 
 def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch):
     recipe = make(shape=(50,), distribution="confident", given="probabilities")
     whole = recipe.make().digest
-    monkeypatch.setattr(generate, "CHUNK", 7)
+    monkeypatch.setattr(generated_arrays, "CHUNK", 7)
     assert make(shape=(2,)).make().digest  # forget the one that is kept
     assert recipe.make().digest == whole
 
@@ -471,7 +472,7 @@ def test_equal_rows_can_be_broadcast(write):
 
 def test_collecting_generates_nothing_large(write, monkeypatch):
     text = (HEAD + GENERATE % ", digest: 0123456789abcdef").replace("samples: 3", "shape: [300, 200]")
-    monkeypatch.setattr(generate, "CHUNK", 0)  # one row at a time, so that drawing would take long
+    monkeypatch.setattr(generated_arrays, "CHUNK", 0)  # one row at a time, so that drawing would take long
     case = only(write(text))
     assert isinstance(case, GeneratedCase)
     assert case.sketch.predictions.shape == (2, 2, 4)

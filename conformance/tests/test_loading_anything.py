@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import budget
-from conformance.convention import DEFINITION
-from conformance.digits import expect_block, published, wrong_digits
-from conformance.document import schema_line
-from conformance.errors import CaseFileError
-from conformance.generate import GeneratedCase
-from conformance.known import Ledger
-from conformance.loading import SCHEMA, read_file
-from conformance.oracle import Oracle, evaluate
-from conformance.outcome import Raised, Returned
-from conformance.registry import installed
-from conformance.suite import Suite, ask, plan
-from conformance.verdict import STATUSES
+from conformance.adapters.registry import installed
+from conformance.casefiles.document import schema_line
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.known_issues import Ledger
+from conformance.casefiles.loading import SCHEMA, read_file
+from conformance.casefiles.stated_values import expect_block, published, wrong_digits
+from conformance.judging.suite import Suite, ask, plan
+from conformance.judging.verdict import STATUSES
+from conformance.model.convention import DEFINITION
+from conformance.model.errors import CaseFileError
+from conformance.model.outcome import Raised, Returned
+from conformance.reference import error_bound
+from conformance.reference.oracle import Oracle, evaluate
 
 
 class Raw(str):
@@ -202,7 +202,7 @@ def ends(text: str, path: Any) -> list[CaseFileError]:
         expect_block(case)
         for problem in case.problems():
             evaluate(problem)
-            budget.allowed(problem, DEFINITION)
+            error_bound.allowed(problem, DEFINITION)
         if case.digest not in JUDGED:
             JUDGED.add(case.digest)
             judged(case)

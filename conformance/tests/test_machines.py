@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
-from conformance import cli, registry, report, running
+from conformance import cli, report
+from conformance.adapters import registry
 from conformance.cli.shared import case_named
 from conformance.docs.commands import commands
-from conformance.report import RunInfo
-from conformance.selection import SelectionError
+from conformance.judging.selection import SelectionError
+from conformance.report import RunInfo, recording
 from conformance.tests import miniatures, test_auditing, test_harvest, test_journal
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
@@ -140,8 +141,8 @@ def test_a_run(conformance, tmp_path):
 
 def test_what_the_cases_cover_is_worked_out_once_in_a_run(conformance, tmp_path, monkeypatch):
     asked = []
-    coverage = running.coverage
-    monkeypatch.setattr(running, "coverage", lambda *of: asked.append(of) or coverage(*of))
+    coverage = recording.coverage
+    monkeypatch.setattr(recording, "coverage", lambda *of: asked.append(of) or coverage(*of))
     _, out = conformance("run", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
     assert len(asked) == 1
     said = json.loads((tmp_path / "r" / "run.json").read_text())["coverage"]

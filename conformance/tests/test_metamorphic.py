@@ -11,15 +11,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from conformance import cli, registry, relations
-from conformance.adapter import perform
-from conformance.case import numpy_dtype
-from conformance.errors import CaseErrors
-from conformance.known import Known, Ledger
-from conformance.loading import load, shipped
-from conformance.oracle import divisor
-from conformance.outcome import Crashed, Raised
-from conformance.relations import RELATIONS, Finding, Instance, shown
+from conformance import cli
+from conformance.adapters import registry
+from conformance.adapters.contract import perform
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.loading import load, shipped
+from conformance.explore import relations
+from conformance.explore.relations import RELATIONS, Finding, Instance, shown
+from conformance.model.case import numpy_dtype
+from conformance.model.errors import CaseErrors
+from conformance.model.outcome import Crashed, Raised
+from conformance.reference.oracle import divisor
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 

@@ -16,25 +16,25 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conformance.adapter import perform
-from conformance.case import Case
+from conformance.adapters.contract import perform
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.known_issues import Ledger
+from conformance.casefiles.loading import load, shipped
 from conformance.cli import app
-from conformance.errors import UserError
-from conformance.generate import GeneratedCase
-from conformance.known import Ledger
-from conformance.loading import load, shipped
-from conformance.mutants.catalogue import NAMED, RIGHT
-from conformance.mutants.documented import DOCUMENTED
-from conformance.mutants.faulty import FAMILIES, FAULTY, GRADIENTS, family_of
-from conformance.mutants.faulty.errors import RaisesOnThreeAxes
-from conformance.mutants.faulty.labels import CountsLabelsFromOne
-from conformance.mutants.faulty.smoothing import DropsSmoothing
-from conformance.mutants.losses import Binary, Categorical, Loss, installed
-from conformance.mutants.scoring import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
-from conformance.mutants.sharing import ProcessLostError, shared
-from conformance.oracle import Oracle
-from conformance.outcome import Returned
-from conformance.suite import Item, Suite, ask, plan
+from conformance.judging.suite import Item, Suite, ask, plan
+from conformance.model.case import Case
+from conformance.model.errors import UserError
+from conformance.model.outcome import Returned
+from conformance.power.mutants.catalogue import NAMED, RIGHT
+from conformance.power.mutants.documented import DOCUMENTED
+from conformance.power.mutants.faulty import FAMILIES, FAULTY, GRADIENTS, family_of
+from conformance.power.mutants.faulty.errors import RaisesOnThreeAxes
+from conformance.power.mutants.faulty.labels import CountsLabelsFromOne
+from conformance.power.mutants.faulty.smoothing import DropsSmoothing
+from conformance.power.mutants.losses import Binary, Categorical, Loss, installed
+from conformance.power.mutants.scoring import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
+from conformance.power.mutants.sharing import ProcessLostError, shared
+from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
 
 LARGEST = 60_000

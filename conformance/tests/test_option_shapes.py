@@ -8,18 +8,18 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance import legal
-from conformance.adapter import Call, Framework, Function, Rule
-from conformance.case import ByOracle, MustRaise
-from conformance.convention import Convention
-from conformance.document import schema_line
-from conformance.domain import examine, fits
-from conformance.loading import SCHEMA, read_file
-from conformance.oracle import Invalid, evaluate
-from conformance.outcome import Raised, Returned
-from conformance.registry import Installed
-from conformance.rows import rows
-from conformance.suite import Suite, ask, plan
+from conformance.adapters.contract import Call, Framework, Function, Rule
+from conformance.adapters.registry import Installed
+from conformance.casefiles import validation
+from conformance.casefiles.document import schema_line
+from conformance.casefiles.loading import SCHEMA, read_file
+from conformance.judging.suite import Suite, ask, plan
+from conformance.model.case import ByOracle, MustRaise
+from conformance.model.convention import Convention
+from conformance.model.outcome import Raised, Returned
+from conformance.reference.domain import examine, fits
+from conformance.reference.flat_problem import rows
+from conformance.reference.oracle import Invalid, evaluate
 from conformance.tests.stated import case
 
 PREDICTIONS = {
@@ -48,12 +48,12 @@ def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, prediction
     refusing = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
     problem = usual.problem("float64", "none")
     if fits(option, shape, predictions, loss):
-        assert legal.faults(usual) == []
+        assert validation.faults(usual) == []
         assert rows(problem, Convention()).shape == problem.sample_shape
-        assert [fault.path for fault in legal.faults(refusing)] == [("expect", "error")]
+        assert [fault.path for fault in validation.faults(refusing)] == [("expect", "error")]
     else:
-        assert [fault.path for fault in legal.faults(usual)] == [("options", option)]
-        assert legal.faults(refusing) == []
+        assert [fault.path for fault in validation.faults(usual)] == [("options", option)]
+        assert validation.faults(refusing) == []
         assert examine(problem) == {"shape_mismatch"}
         assert evaluate(problem) == Invalid(("shape_mismatch",))
 

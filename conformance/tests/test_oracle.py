@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from conformance import oracle
-from conformance.cache import Cache, CacheWarning
-from conformance.case import Case, Layout, NoRightAnswer, Options, Problem
-from conformance.convention import DEFINITION, Convention
-from conformance.domain import examine
-from conformance.generate import GeneratedCase
-from conformance.loading import load, shipped
-from conformance.oracle import Exact, Invalid, Oracle, Undefined, decode, encode, evaluate
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.loading import load, shipped
+from conformance.model.case import Case, Layout, NoRightAnswer, Options, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import oracle
+from conformance.reference.cache import Cache, CacheWarning
+from conformance.reference.domain import examine
+from conformance.reference.oracle import Exact, Invalid, Oracle, Undefined, decode, encode, evaluate
 from conformance.tests.stated import case
 
 DIGITS = mpf(10) ** -30

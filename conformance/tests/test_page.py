@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from conformance import report
+from conformance.judging.suite import COLUMNS
+from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
 from conformance.report.page import beside as packing_beside
-from conformance.suite import COLUMNS
 from conformance.tests.test_report import INF, NAN, raised, row
-from conformance.verdict import STATUSES
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
 VIEWS = ("matrix", "causes", "errors", "known_view", "table")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import adapter, registry
-from conformance.adapter import Call, Framework, Function, Parameter, Tensor, filled, unaccounted
-from conformance.case import Problem
-from conformance.generate import GeneratedCase
-from conformance.loading import load, shipped
-from conformance.registry import Installed
-from conformance.suite import bridged, unsupported
+from conformance.adapters import contract, registry
+from conformance.adapters.contract import Call, Framework, Function, Parameter, Tensor, filled, unaccounted
+from conformance.adapters.registry import Installed
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.loading import load, shipped
+from conformance.judging.suite import bridged, unsupported
+from conformance.model.case import Problem
 from conformance.tests import miniatures
 
 HERE, _ = registry.installed()
@@ -46,7 +46,7 @@ def test_every_parameter_is_accounted_for(there: Installed, function: Function) 
 def test_every_parameter_that_carries_something_is_passed_and_no_other(there: Installed, function: Function) -> None:
     there.framework.prepare()
     passed = frozenset[str]().union(
-        *(filled(adapter.lowered(function, problem)) for problem in problems(function.name))
+        *(filled(contract.lowered(function, problem)) for problem in problems(function.name))
     )
     assert passed == {parameter.name for parameter in function.parameters if parameter.carries}
 
@@ -62,15 +62,15 @@ def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Insta
             for problem in problems(function.name)
             if problem.predictions.ndim == max(function.ranks[problem.loss].start, 2)
         )
-        call = with_argument(adapter.lowered(function, problem), parameter.name, ast.literal_eval(keyword.value))
-        outcome = adapter.perform(there.framework, call, "an example")
+        call = with_argument(contract.lowered(function, problem), parameter.name, ast.literal_eval(keyword.value))
+        outcome = contract.perform(there.framework, call, "an example")
         assert keyword.arg == parameter.name
         assert getattr(outcome, "exception", "") not in ("TypeError",), (parameter, outcome)
 
 
 def with_argument(call: Call, name: str, value: Any) -> Call:
     """The call with an argument more, in its constructor if that has such a parameter."""
-    first = adapter.signatures(call.path)[0].parameters
+    first = contract.signatures(call.path)[0].parameters
     if call.init is not None and name in first:
         return dataclasses.replace(call, init={**call.init, name: value})
     return dataclasses.replace(call, keywords={**call.keywords, name: value})

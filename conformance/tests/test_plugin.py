@@ -41,7 +41,7 @@ cases:
     reduction: [none, mean]
 """
 FRAMEWORKS = """
-from conformance import registry
+from conformance.adapters import registry
 from conformance.tests import miniatures
 
 FRAMEWORK = miniatures.framework({losses})
@@ -360,7 +360,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is no conformance.adapter.Framework"),
+        ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is no conformance.adapters.contract.Framework"),
         (
             "import nowhere_at_all",
             "the adapter mini (mini:FRAMEWORK) cannot be loaded: No module named 'nowhere_at_all'",
@@ -391,7 +391,7 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "  file       mine/categorical/x.yaml:*",
             "  how far    * x the allowed *",
             "  because    off by * budgets*",
-            "  reproduce  import conformance.mutants.*",
+            "  reproduce  import conformance.power.mutants.*",
             '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 '
             'and none and not gradient"',
         ]

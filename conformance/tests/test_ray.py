@@ -16,20 +16,20 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance import running
-from conformance.adapter import LoweringError
-from conformance.environments import building, interpreters, parse, uv
-from conformance.errors import UserError
-from conformance.oracle import Oracle
-from conformance.outcome import Crashed, Raised, Returned, TimedOut
-from conformance.places import places_of
-from conformance.suite import Suite, load_suite, plan
+from conformance.adapters.contract import LoweringError
+from conformance.execution import running
+from conformance.execution.environments import building, interpreters, parse, uv
+from conformance.execution.places import places_of
+from conformance.execution.workers import on_ray
+from conformance.execution.workers.crew import AHEAD, Crew, WorkerError
+from conformance.execution.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
+from conformance.judging.suite import Suite, load_suite, plan
+from conformance.model.errors import UserError
+from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
+from conformance.reference.oracle import Oracle
 from conformance.tests import fragile
 from conformance.tests.indexes import SETTINGS, needs_index
 from conformance.tests.test_workers import ask, call, place
-from conformance.workers import on_ray
-from conformance.workers.crew import AHEAD, Crew, WorkerError
-from conformance.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
 
 if not Path("/proc").exists():
     pytest.skip("which process is whose is read from /proc", allow_module_level=True)
@@ -241,7 +241,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
         textwrap.dedent("""
             import os, signal
             import numpy as np
-            from conformance.adapter import Framework
+            from conformance.adapters.contract import Framework
 
             def echo(x):
                 return x
@@ -310,7 +310,7 @@ def test_without_ray_it_says_how_to_install_it():
     source = """
         import sys
         sys.modules["ray"] = None
-        from conformance.workers.on_ray import imported
+        from conformance.execution.workers.on_ray import imported
         imported()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False)
@@ -323,7 +323,11 @@ def test_without_ray_it_says_how_to_install_it():
 def test_what_is_sent_is_this_package_and_the_adapter():
     files, top = shipped("conformance.adapters.torch:FRAMEWORK")
     assert top == ""
-    assert {"conformance/__init__.py", "conformance/adapters/torch.py", "conformance/workers/wire.py"} <= files.keys()
+    assert {
+        "conformance/__init__.py",
+        "conformance/adapters/torch.py",
+        "conformance/execution/workers/wire.py",
+    } <= files.keys()
     assert not [name for name in files if "sklearn" in name or "oracle" in name]
 
 
@@ -352,7 +356,7 @@ def test_paths_of_this_machine_are_for_nodes_on_it():
 
 OWN = """
     from conformance.tests.test_ray import call, wanted
-    from conformance.workers.on_ray import RayCrew
+    from conformance.execution.workers.on_ray import RayCrew
 
     with RayCrew({"fragile": wanted()}, told=print) as crew:
         process = int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value)

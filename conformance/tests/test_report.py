@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from conformance import report
-from conformance.adapter import Function, Rule
-from conformance.convention import Convention
+from conformance.adapters.contract import Function, Rule
+from conformance.judging.suite import COLUMNS, SHOWN
+from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo, files, markdown
-from conformance.suite import COLUMNS, SHOWN
 
 NAN, INF = float("nan"), float("inf")
 

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 import conformance
-from conformance import registry
-from conformance.adapter import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
-from conformance.errors import CaseErrors
-from conformance.loading import load, shipped
-from conformance.outcome import Raised, Returned
-from conformance.printing import whole
-from conformance.suite import Assessment, ask, perform, plan, reproducer_of
+from conformance.adapters import registry
+from conformance.adapters.contract import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
+from conformance.casefiles.loading import load, shipped
+from conformance.judging.suite import Assessment, ask, perform, plan, reproducer_of
+from conformance.model.errors import CaseErrors
+from conformance.model.outcome import Raised, Returned
+from conformance.model.text import whole
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 
@@ -259,7 +259,7 @@ def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("name", ["ValueError", "InvalidArgumentError", "UnicodeDecodeError"])
 def test_replay_raises_what_the_function_raised(monkeypatch, name):
-    monkeypatch.setattr("conformance.suite.perform", lambda *_: Raised(name, "not so", ()))
+    monkeypatch.setattr("conformance.judging.suite.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda: ([here], []))
     item = plan(load(shipped()), [here])[0]

@@ -11,10 +11,11 @@ import sys
 import jsonschema_rs
 import pytest
 
-from conformance import audit, cli, registry, report
+from conformance import cli, comparison, report
+from conformance.adapters import registry
+from conformance.casefiles.loading import load
 from conformance.cli.failing import failures, places
-from conformance.loading import load
-from conformance.places import failed_row
+from conformance.execution.places import failed_row
 from conformance.report.sarif import MOST, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD
@@ -142,7 +143,7 @@ def test_what_got_worse_has_the_rule_of_its_reason(valid):
         "e": (row(case="x/y/e", **BAD), row(case="x/y/e", **BAD)),
     }
     old, new = (report.frame([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1))
-    check = audit.check(old, new)
+    check = comparison.check(old, new)
     found = valid(sarif_of([], check))["results"]
     assert {result["properties"]["function"] for result in found} == {"torch.A"}
     told = {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: result["ruleId"] for result in found}

@@ -9,7 +9,7 @@ from _pytest.mark.expression import Expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.selection import SelectionError, compiled, substring_of
+from conformance.judging.selection import SelectionError, compiled, substring_of
 
 IDS = (
     "torch.CrossEntropyLoss-categorical/label_smoothing/one_tenth-float32-mean",

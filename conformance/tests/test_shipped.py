@@ -7,20 +7,23 @@ import importlib.metadata
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
-from conformance import known, readme, registry
-from conformance.adapter import Framework
-from conformance.coverage import coverage
-from conformance.digits import published, wrong_digits
-from conformance.loading import load, shipped
-from conformance.suite import load_suite
+from conformance.adapters import registry
+from conformance.adapters.contract import Framework
+from conformance.casefiles import known_issues
+from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.stated_values import published, wrong_digits
+from conformance.docs import readme
+from conformance.judging.coverage import coverage
+from conformance.judging.suite import load_suite
 
 CASES = load(shipped())
-ENTRIES, WRONG = known.read(shipped())
+ENTRIES, WRONG = known_issues.read(shipped())
 HERE = {installed.framework.name: installed for installed in registry.installed()[0]}
 
 
@@ -56,7 +59,7 @@ def test_it_ships_a_ledger_that_says_in_which_way_each_row_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
-def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known.Known) -> None:
+def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues.Known) -> None:
     name = entry.function.partition(".")[0]
     there = HERE.get(name)
     if there is None or not registry.within(there.version, entry.versions):
@@ -70,7 +73,7 @@ def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known.Known)
     assert said.strip() == entry.shows
 
 
-def elsewhere(framework: Framework, entry: known.Known) -> str:
+def elsewhere(framework: Framework, entry: known_issues.Known) -> str:
     """What a reproducer prints that chooses another variant than runs here: one process has one."""
     for needed in map(Requirement, framework.variants[entry.variants[0]].requirements):
         if needed.marker is not None and not needed.marker.evaluate():
@@ -94,12 +97,25 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
         )
     ]
     text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- functions -->\n<!-- /functions -->\n"
-    new = readme.rendered(text, pd.DataFrame(rows))
+    new = readme.rendered(text, readme.blocks(pd.DataFrame(rows)))
     assert "0.5 `a.Loss`; **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`" in new
     assert "old" not in new
     assert all(function.name in new for function in registry.functions())
 
 
-def test_it_misses_a_marker_that_the_readme_has_not() -> None:
-    with pytest.raises(LookupError):
-        readme.rendered("", pd.DataFrame({name: [] for name in ("case", "reduction", "dtype", "quantity")}))
+def test_rendered_refuses_a_page_without_the_marker() -> None:
+    with pytest.raises(LookupError, match="packages"):
+        readme.rendered("", {"packages": "| a |"})
+
+
+def test_packages_are_listed_lowest_first_with_their_purpose(tmp_path: Path) -> None:
+    layers = 'layers = ["conformance.high", "conformance.left | conformance.right", "conformance.low"]'
+    (tmp_path / "pyproject.toml").write_text(f'[[tool.importlinter.contracts]]\ntype = "layers"\n{layers}\n')
+    for name in ("high", "left", "low"):
+        (tmp_path / "conformance" / name).mkdir(parents=True)
+        (tmp_path / "conformance" / name / "__init__.py").write_text(f'"""Purpose of {name}.\n\nDetails."""\n')
+    (tmp_path / "conformance" / "right.py").write_text('"""Purpose of right."""\n')
+    table = readme.packages(tmp_path).splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in table] == ["`low/`", "`left/`", "`right.py`", "`high/`"]
+    assert "Details" not in "".join(table)
+    assert [line.split("|")[2].strip() for line in table][2] == "Purpose of right."

@@ -15,22 +15,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conformance import budget, oracle, registry
-from conformance.adapter import perform
-from conformance.case import ByOracle, numpy_dtype
+from conformance.adapters import registry
+from conformance.adapters.contract import perform
+from conformance.casefiles.known_issues import SWEPT, Known, Ledger
 from conformance.cli import app
-from conformance.convention import DEFINITION, Convention
-from conformance.known import SWEPT, Known, Ledger
-from conformance.oracle import Oracle
-from conformance.suite import load_suite
-from conformance.sweep import lengths, lines, sweeping
-from conformance.sweep.inputs import NARROW, bands, cut, end, few, outside, pattern, sample, values
-from conformance.sweep.judging import Comparer, Subject, sweep_chunk, sweep_outside
-from conformance.sweep.sweeping import Job, SweepError, state_of, sweep
-from conformance.sweep.tally import BINS, Extreme, Tally, add_ulps
-from conformance.sweep.truth import ACCURACY, Chunk, Family, has_formula, units
+from conformance.explore.sweep import lengths, lines, sweeping
+from conformance.explore.sweep.inputs import NARROW, bands, cut, end, few, outside, pattern, sample, values
+from conformance.explore.sweep.judging import Comparer, Subject, sweep_chunk, sweep_outside
+from conformance.explore.sweep.sweeping import Job, SweepError, state_of, sweep
+from conformance.explore.sweep.tally import BINS, Extreme, Tally, add_ulps
+from conformance.explore.sweep.truth import ACCURACY, Chunk, Family, has_formula, units
+from conformance.judging.suite import load_suite
+from conformance.judging.verdict import computed, judge, semantic
+from conformance.model.case import ByOracle, numpy_dtype
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import error_bound, oracle
+from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
-from conformance.verdict import computed, judge, semantic
 
 COMMAND = sys.modules["conformance.cli.sweep"]
 NARROWER = ("float16", "bfloat16", "float32")
@@ -100,7 +101,7 @@ def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
             chunk = Chunk(family, few(family.given, dtype, 60, family.shift))
             allowed = chunk.answer(sign, label, part, convention).allowed
             problem = family.problem(chunk.x(sign), np.full(len(allowed), label))
-            want = budget.allowed(problem, computed(part, convention)).reshape(-1)
+            want = error_bound.allowed(problem, computed(part, convention)).reshape(-1)
             assert allowed == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
 
 
@@ -468,7 +469,7 @@ def test_a_state_of_another_sweep_or_of_nothing_is_refused(short_units, tmp_path
 KILLED = """
 import sys
 from pathlib import Path
-from conformance.sweep import sweeping
+from conformance.explore.sweep import sweeping
 from conformance.tests import test_sweep
 
 sweeping.UNIT, sweeping.SAVED = 1 << 12, 0.0

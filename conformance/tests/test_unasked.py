@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from conformance import audit, registry, report
-from conformance.case import Layout
+from conformance import comparison, report
+from conformance.adapters import registry
+from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
-from conformance.known import Ledger
-from conformance.oracle import Oracle
+from conformance.judging.suite import Suite, plan
+from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.model.case import Layout
+from conformance.reference.oracle import Oracle
 from conformance.report.run import RunInfo
-from conformance.suite import Suite, plan
 from conformance.tests import miniatures
 from conformance.tests.stated import case
-from conformance.unasked import unasked, unasked_lines, unasked_rows
 
 PLAIN = case([[0.5, -1.0]], [0], id="a/b/plain", dtypes=("float32", "float64"), reductions=("none", "mean"))
 BINARY = case([0.5], [1], id="a/b/binary", loss="binary", target="binary", dtypes=("float32", "float64"))
@@ -101,15 +102,15 @@ def test_the_report_says_it(tmp_path):
 def test_it_changes_nothing_in_comparisons():
     old, new = frame_of([PLAIN, BINARY]), frame_of([PLAIN])
     for before, after in ((old, new), (new, old), (old, old)):
-        check = audit.check(before, after)
+        check = comparison.check(before, after)
         assert check.ok
         assert not any("gone" in line or "new" in line for line in check.mentions)
-        assert set(audit.changes(before, after)["severity"]) == {"unchanged"}
+        assert set(comparison.changes(before, after)["severity"]) == {"unchanged"}
 
 
 def test_support_that_is_lost_is_still_vanished():
     takes = frame_of([PLAIN, BINARY], [*HERE, miniatures.installed(miniatures.Binary)])
-    check = audit.check(takes, frame_of([PLAIN, BINARY]))
+    check = comparison.check(takes, frame_of([PLAIN, BINARY]))
     assert not check.ok
     assert set(check.failures["reason"]) == {"vanished"}
 

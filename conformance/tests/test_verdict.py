@@ -11,20 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance import budget
-from conformance.adapter import Function
-from conformance.bridge import bridge
-from conformance.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
-from conformance.convention import DEFINITION, Convention
-from conformance.known import Known, Ledger
-from conformance.loading import load, shipped
-from conformance.oracle import Exact, Oracle, evaluate
-from conformance.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.registry import conventions, installed
-from conformance.suite import COLUMNS, Assessment, Suite, id_of, plan
-from conformance.tests import miniatures
-from conformance.tests.stated import case
-from conformance.verdict import (
+from conformance.adapters.contract import Function
+from conformance.adapters.registry import conventions, installed
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.loading import load, shipped
+from conformance.judging.suite import COLUMNS, Assessment, Suite, id_of, plan
+from conformance.judging.verdict import (
     FAILING,
     STATUSES,
     Verdict,
@@ -35,6 +27,14 @@ from conformance.verdict import (
     semantic,
     symptom_of_number,
 )
+from conformance.model.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.reference import error_bound
+from conformance.reference.conversion import bridge
+from conformance.reference.oracle import Exact, Oracle, evaluate
+from conformance.tests import miniatures
+from conformance.tests.stated import case
 
 FUNCTION = miniatures.Categorical.function()
 PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
@@ -92,7 +92,7 @@ def test_it_agrees_with_the_rounded_answer(dtype, reduction):
     ("budgets", "status"), [(0.98, "agrees"), (-0.98, "agrees"), (1.02, "disagrees"), (-3, "disagrees")]
 )
 def test_it_draws_the_line_at_one_budget(budgets, status):
-    allowed = float(budget.allowed(PLAIN.problem("float32", "sum"), DEFINITION))
+    allowed = float(error_bound.allowed(PLAIN.problem("float32", "sum"), DEFINITION))
     verdict = judged(
         PLAIN,
         returned(evaluate(PLAIN.problem("float32", "sum")).hi + budgets * allowed, "float32"),
@@ -271,7 +271,7 @@ def test_it_finds_the_convention_that_would_explain_a_disagreement():
 def test_it_holds_a_convention_to_the_same_budget():
     documented = Convention(clip=1e-7)
     got = exactly(EDGES, documented, reduction="sum")
-    allowed = float(budget.allowed(EDGES.problem("float64", "sum"), documented))
+    allowed = float(error_bound.allowed(EDGES.problem("float64", "sum"), documented))
     assert judged(EDGES, returned(got + 0.9 * allowed), documented, reduction="sum").status == "diverges"
     assert judged(EDGES, returned(got + 1.1 * allowed), documented, reduction="sum").status == "disagrees"
 
@@ -535,7 +535,7 @@ def test_every_named_choice_is_needed_and_no_other_has_an_effect(stated):
             kept = [other for other in names if other != name]
             part = semantic(documented.restricted_to((*kept, "empty_mean")))
             answer = evaluate(problem, part)
-            allowed = budget.allowed(problem, computed(part, documented))
+            allowed = error_bound.allowed(problem, computed(part, documented))
             assert not (isinstance(answer, Exact) and compare(got.value, answer, allowed, problem.dtype).within), name
 
 
@@ -675,7 +675,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     error, place, ratio, allowed, ulps = map(assessment.row.get, ("error", "where", "ratio", "budget", "ulps"))
     assert lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the allowed {allowed:.6g} ({ulps:.4g} ulp)"
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
-    path = "conformance.mutants.faulty.smoothing"
+    path = "conformance.power.mutants.faulty.smoothing"
     start = f"import {path}; import numpy as np; {path}.DropsSmoothing(given="
     assert lines["reproduce"].startswith(start)
     asked = "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"
@@ -683,7 +683,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
 
 
 def test_it_prints_a_line_that_pytest_takes_again():
-    from conformance.selection import compiled, substring_of
+    from conformance.judging.selection import compiled, substring_of
 
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED)
     expression = str(assessment).splitlines()[-1].partition('"')[2].rstrip('"')

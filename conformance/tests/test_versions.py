@@ -16,14 +16,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from conformance import registry
-from conformance.adapter import Call, Framework, Function, Tensor, lowered
-from conformance.case import Case, Layout, Problem
-from conformance.loading import load, shipped
-from conformance.oracle import divisor
-from conformance.registry import NEWEST, functions_in, rule_for
-from conformance.rows import refused
-from conformance.suite import unsupported
+from conformance.adapters import registry
+from conformance.adapters.contract import Call, Framework, Function, Tensor, lowered
+from conformance.adapters.registry import NEWEST, functions_in, rule_for
+from conformance.casefiles.loading import load, shipped
+from conformance.judging.suite import unsupported
+from conformance.model.case import Case, Layout, Problem
+from conformance.reference.flat_problem import refused
+from conformance.reference.oracle import divisor
 from conformance.tests.stated import case
 
 FRAMEWORKS = {framework.name: framework for framework in registry.frameworks()}

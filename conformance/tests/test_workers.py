@@ -12,11 +12,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance.adapter import Call, LoweringError, Tensor, perform
-from conformance.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
+from conformance.adapters.contract import Call, LoweringError, Tensor, perform
+from conformance.execution.workers import wire
+from conformance.execution.workers.crew import AHEAD, Crew, Place, WorkerError
+from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
 from conformance.tests import fragile
-from conformance.workers import wire
-from conformance.workers.crew import AHEAD, Crew, Place, WorkerError
 
 HERE = Path(sys.executable)
 ONES = np.ones(3)
@@ -276,7 +276,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(last):
     source = f"""
 import time, numpy as np
 from conformance.tests.test_workers import call, place
-from conformance.workers.crew import Crew
+from conformance.execution.workers.crew import Crew
 crew = Crew({{"fragile": place()}})
 print(int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value), flush=True)
 crew.submit("fragile", call("{last}"), "x")

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from conformance import report
+from conformance.casefiles.loading import load
 from conformance.cli import github as on_github
-from conformance.loading import load
 from conformance.report.sarif import Failure
 from conformance.tests.test_plugin import CASES
 
 FAKES = """
-from conformance import registry
+from conformance.adapters import registry
 from conformance.tests import miniatures
 
 registry.frameworks = lambda: (miniatures.framework(miniatures.{loss}),)
@@ -232,11 +232,9 @@ def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
 @pytest.mark.parametrize("fail_on", ["unexpected", "never"])
 def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
     there = runner()
-    broken = (
-        "\nfrom conformance.suite import Suite\n\n\ndef judge(*_):\n    raise RuntimeError\n\n\nSuite.judge = judge\n"
-    )
+    broken = "def judge(*_):\n    raise RuntimeError\n\n\nSuite.judge = judge\n"
     with (tmp_path / "tools" / "fakes.py").open("a", encoding="utf-8") as fakes:
-        fakes.write(broken)
+        fakes.write(f"\nfrom conformance.judging.suite import Suite\n\n\n{broken}")
     ended = there.step("Run the cases", cases="mine", fail_on=fail_on)
     assert ended.returncode == 3, ended.stderr
     assert there.said("GITHUB_OUTPUT") == "status=3\n"

@@ -8,10 +8,10 @@ import os
 import numpy as np
 import pytest
 
-from conformance.case import Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published, numpy_dtype
-from conformance.fuzz.drawing import random_case
-from conformance.loading import load, shipped
-from conformance.writing import WritingError, save, text_of
+from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.writing import WritingError, save, text_of
+from conformance.explore.fuzz.drawing import random_case
+from conformance.model.case import Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published, numpy_dtype
 
 PLAIN = Case(
     "made/by/hand", "why", "about", "source", "categorical", "logits", "index", np.zeros((1, 2)), np.array([1])

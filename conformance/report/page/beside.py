@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from conformance.case import Case
-from conformance.generate import GeneratedCase
-from conformance.printing import printable, whole
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.model.case import Case
+from conformance.model.text import printable, whole
 from conformance.report.page.packing import LONG, embedded, shortened
 
 Record = Mapping[str, Any]

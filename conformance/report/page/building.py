@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.printing import printable
+from conformance.judging.verdict import STATUSES
+from conformance.model.text import printable
 from conformance.report.page.beside import Beside
 from conformance.report.page.packing import detailed, indexed
 from conformance.report.run import RunInfo
-from conformance.verdict import STATUSES
 
 
 def page(

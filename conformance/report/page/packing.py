@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from conformance.printing import printable, whole
+from conformance.model.text import printable, whole
 from conformance.report.frames import FLOATS
 
 INDEX = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conformance.case import Case
-from conformance.generate import GeneratedCase
-from conformance.writing import WritingError, text_of
+from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.writing import WritingError, text_of
+from conformance.model.case import Case
 
 MOST = 2000
 """Predictions of a case that is written out; a generated one of any size is as short as its recipe."""

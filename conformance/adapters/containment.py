@@ -1,0 +1,296 @@
+"""What a framework's function may change in the process that calls it, put back after the call.
+
+Only what later calls or this package depend on: the working directory, numpy's handling of floating-point errors and
+its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, limits of
+resources that were lowered, entries that were removed from `sys.path`, and a few variables of the environment.
+Filters of warnings are put back by `warnings.catch_warnings`.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+_signal: Any = importlib.import_module("_signal")
+"""What `signal` is made of, whose own functions take microseconds for their enumerations."""
+try:
+    _resource: Any = importlib.import_module("resource")
+except ImportError:  # on Windows
+    _resource = None
+SIGNALS = tuple(getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(_signal, name))
+"""Signals whose handlers are put back, and whose exceptions are not the function's."""
+VARIABLES = tuple(os.environ.encodekey(name) for name in ("GITHUB_ACTIONS", "CONFORMANCE_CACHE", "PATH", "HOME"))
+"""Variables of the environment that this package reads while it runs."""
+_ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]
+_interruptions = 0
+_descriptors: dict[int, int] = {}
+_limits: dict[int, tuple[int, int]] = {}
+"""Soft and hard limits of resources before the first call."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt as Python does, and remember it: the function may swallow the exception."""
+    global _interruptions
+    _interruptions += 1
+    raise KeyboardInterrupt
+
+
+class _Unclosable:
+    """A stream that writes to another one, which cannot be closed through it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def __enter__(self) -> _Unclosable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the stream open."""
+
+    def close(self) -> None:
+        """Leave the stream open."""
+
+    def detach(self) -> Any:
+        """Leave the stream as it is; raises ValueError."""
+        raise ValueError("this stream cannot be detached")
+
+    @property
+    def buffer(self) -> _Unclosable:
+        return _Unclosable(self.stream.buffer)
+
+
+_ASIDE = _Unclosable(None)
+
+
+class Surroundings:
+    """A context after which the process is as it was before.
+
+    Within it the standard streams both write to stderr in the main thread, as the output of a command is not the
+    function's to write to.  An interruption that the function swallowed is raised again at the end.
+    """
+
+    __slots__ = (
+        "alarm", "environment", "errors", "folder", "handlers", "interruptions", "main", "options", "path", "process",
+        "recursion", "streams",
+    )  # fmt: skip
+
+    def __enter__(self) -> Surroundings:
+        if not _descriptors:
+            _duplicate()
+            _note_limits()
+        self.process = os.getpid()
+        self.main = threading.current_thread() is threading.main_thread()
+        self.streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        if sys.stderr is not None and self.main:  # the streams of several threads at once would stay replaced
+            if sys.stderr is not _ASIDE:
+                _ASIDE.stream = sys.stderr
+            sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _ASIDE  # type: ignore[assignment,misc]
+        self.folder = _folder()
+        self.environment = tuple(map(_ENVIRONMENT.get, VARIABLES))
+        self.recursion = sys.getrecursionlimit()
+        self.path = sys.path, sys.path.copy()
+        self.options = np.get_printoptions()
+        self.errors = np.errstate()
+        self.errors.__enter__()
+        self.handlers = tuple(map(_signal.getsignal, SIGNALS))
+        self.interruptions = _interruptions
+        self.alarm = _pending()
+        if self.main and self.handlers[0] is _signal.default_int_handler:
+            _signal.signal(SIGNALS[0], _interrupt)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if os.getpid() != self.process:
+            os._exit(0)  # a child that the function forked, and that returned: there is one run, not two
+        if self.main:
+            for number, handler in zip(SIGNALS, self.handlers, strict=True):
+                if _signal.getsignal(number) is not handler and handler is not None:
+                    _signal.signal(number, handler)
+        if not self.alarm and _pending():
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+        self.errors.__exit__(None, None, None)
+        sys.setrecursionlimit(self.recursion)
+        _raise_limits()
+        self._restore_path()
+        if self.main:
+            sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self.streams  # type: ignore[misc]
+        for descriptor in _descriptors:
+            _reopen(descriptor)
+        if self.folder and _folder() != self.folder:
+            with contextlib.suppress(OSError):
+                os.chdir(self.folder)
+        if tuple(map(_ENVIRONMENT.get, VARIABLES)) != self.environment:
+            self._restore_environment()
+        if np.get_printoptions() != self.options:
+            np.set_printoptions(**self.options)
+        if _interruptions != self.interruptions and kind is None:
+            raise KeyboardInterrupt
+
+    def pass_on(self, error: BaseException) -> None:
+        """Raise an exception again that was not the function's but that of a signal, such as Ctrl-C."""
+        if _interruptions != self.interruptions:
+            raise KeyboardInterrupt from None
+        codes = {code for handler in self.handlers if (code := _code(handler)) is not None}
+        if codes and any(code in codes for code in _codes(error.__traceback__)):
+            raise error
+
+    def _restore_path(self) -> None:
+        """Put back entries that were removed; what was added may be needed by modules that are imported later."""
+        path, entries = self.path
+        try:
+            whole = sys.path is path and (path == entries or all(entry in path for entry in entries))
+        except Exception:  # by what was added, when it is compared
+            whole = False
+        if not whole:
+            path[:] = entries
+            sys.path = path
+
+    def _restore_environment(self) -> None:
+        for name, value in zip(VARIABLES, self.environment, strict=True):
+            decoded = os.environ.decodekey(name)
+            if value is None:
+                os.environ.pop(decoded, None)
+            else:
+                os.environ[decoded] = os.environ.decodevalue(value)
+
+
+def _folder() -> str:
+    """The working directory; empty if it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a third of the time
+    except OSError:
+        return ""
+
+
+def _pending() -> bool:
+    """Whether a timer is to send SIGALRM."""
+    return hasattr(_signal, "getitimer") and bool(_signal.getitimer(_signal.ITIMER_REAL)[0])
+
+
+def _duplicate() -> None:
+    """Remember where stdout and stderr lead, for when their descriptors are closed."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            _descriptors[descriptor] = os.dup(descriptor)
+
+
+def _note_limits() -> None:
+    """Remember the limits of resources without which this process can write no report."""
+    for name in ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE"):
+        if (number := getattr(_resource, name, None)) is not None:
+            _limits[number] = _resource.getrlimit(number)
+
+
+def _raise_limits() -> None:
+    """Raise soft limits that are lower than before the first call, as far as the hard ones allow."""
+    for number, before in _limits.items():
+        now = _resource.getrlimit(number)
+        if now != before:
+            endless = _resource.RLIM_INFINITY
+            soft, hard, wanted = (sys.maxsize if one == endless else one for one in (*now, before[0]))
+            wanted = min(wanted, hard)
+            if soft < wanted:
+                with contextlib.suppress(OSError, ValueError):
+                    _resource.setrlimit(number, (endless if wanted == sys.maxsize else wanted, now[1]))
+
+
+def _reopen(descriptor: int) -> None:
+    try:
+        os.get_inheritable(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(_descriptors[descriptor], descriptor)
+
+
+def _code(handler: Any) -> Any:
+    """The code of a handler of signals that is written in Python."""
+    return getattr(getattr(handler, "__func__", handler), "__code__", None)
+
+
+def _codes(traceback: TracebackType | None) -> Any:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code
+        traceback = traceback.tb_next
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """An exception as the cause of another; None if it ends what prints it."""
+    try:
+        str(error), repr(error)
+    except BaseException:
+        return None
+    return error
+
+
+# The end of the process
+
+GRACE = 10.0
+"""Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
+_statuses: list[int] = []
+
+
+@contextlib.contextmanager
+def ending_in_time() -> Iterator[None]:
+    """See that the process ends with the status that the context is left with; see `end_in_time`."""
+    try:
+        yield
+    except SystemExit as leaving:
+        code = leaving.code
+        end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
+        raise
+    end_in_time(0)
+
+
+def _flush() -> None:
+    """Write what is buffered for the standard streams, as far as they take it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def end_now() -> None:
+    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+    _flush()
+    os._exit(0)
+
+
+def end_in_time(status: int, grace: float = GRACE) -> None:
+    """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
+
+    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
+    function was called in this process nothing happens.
+    """
+    if not has_called():
+        return
+    _statuses.append(status)
+    if len(_statuses) > 1:
+        return
+
+    def wait() -> None:
+        threading.main_thread().join()
+        time.sleep(grace)
+        _flush()
+        os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
+        os._exit(_statuses[-1])
+
+    # Thread.start would wait for ever for a thread that there is no memory for.
+    with contextlib.suppress(RuntimeError, MemoryError):
+        _thread.start_new_thread(wait, ())
+
+
+def has_called() -> bool:
+    """Whether a function of a framework was called in this process."""
+    return bool(_descriptors)

@@ -1,0 +1,214 @@
+"""Which frameworks there are and which are installed, found out without importing any of them.
+
+The folder `conformance/adapters` is the registry, its modules but for `SHARED` one framework each; packages
+elsewhere add theirs with an entry point in the group `conformance.adapters` that names a `Framework`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from conformance import adapters
+from conformance.adapters.contract import Framework, Function, Rule
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.errors import UserError
+
+ENTRY_POINTS = "conformance.adapters"
+SHARED = frozenset({"containment", "contract", "registry"})
+"""The modules of `conformance.adapters` that are no adapter of a framework."""
+
+
+class AdapterError(UserError):
+    """An adapter cannot be used: which, and why."""
+
+
+NEWEST = "99999"
+"""A version that every open range has."""
+
+
+def worker(framework: str, environment: str) -> str:
+    """What the process that makes a framework's calls is called, where they are made in one of its own."""
+    return f"{framework} in {environment}"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A framework somewhere, and what is there beside it.
+
+    version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
+    variant: of the framework, that runs there.
+    """
+
+    framework: Framework
+    version: str
+    environment: str = f"python{platform.python_version()}"
+    python: str = platform.python_version()
+    numpy: str = numpy.__version__
+    variant: str = ""
+
+    @property
+    def worker(self) -> str:
+        """Its name, as `worker` gives it."""
+        return worker(self.framework.name, self.environment)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether gradients can be had."""
+        there = self.framework.variants.get(self.variant)
+        return self.framework.gradient is not None and (there is None or there.differentiates)
+
+    @functools.cached_property
+    def functions(self) -> tuple[Function, ...]:
+        """The framework's functions as this version and variant have them."""
+        return functions_in(self.framework, self.version, self.variant)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a `Framework` is written down: `module:attribute`, and the file of its top-level package."""
+
+    adapter: str
+    file: str = ""
+
+
+@functools.cache
+def frameworks() -> tuple[Framework, ...]:
+    """Every known framework, installed or not, by name."""
+    return tuple(framework for framework, _ in _found().values())
+
+
+def origin(framework: Framework) -> Origin:
+    """Where a known framework is written down."""
+    return _found()[framework.name][1]
+
+
+def source_digest(framework: Framework) -> str:
+    """A digest of the source of a framework's adapter; empty where there is no file."""
+    try:
+        spec = importlib.util.find_spec(origin(framework).adapter.partition(":")[0])
+        return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16] if spec and spec.origin else ""
+    except (KeyError, OSError):
+        return ""
+
+
+@functools.cache
+def _found() -> dict[str, tuple[Framework, Origin]]:
+    found: dict[str, tuple[Framework, Origin]] = {}
+    for module in pkgutil.iter_modules(adapters.__path__):
+        if module.name in SHARED:
+            continue
+        name = f"{adapters.__name__}.{module.name}"
+        framework = importlib.import_module(name).FRAMEWORK
+        found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            framework = point.load()
+        except Exception as error:
+            raise AdapterError(f"the adapter {point.name} ({point.value}) cannot be loaded: {error}") from error
+        if not isinstance(framework, Framework):
+            raise AdapterError(
+                f"the adapter {point.name} ({point.value}) is no conformance.adapters.contract.Framework"
+            )
+        if framework.name in found:
+            raise AdapterError(f"two adapters are called {framework.name}; the second is {point.value}")
+        top = importlib.util.find_spec(point.module.partition(".")[0])
+        found[framework.name] = (framework, Origin(point.value, (top and top.origin) or ""))
+    return {name: found[name] for name in sorted(found)}
+
+
+def functions() -> tuple[Function, ...]:
+    """Every function of every known framework, as its newest releases have it."""
+    return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
+
+
+def functions_in(framework: Framework, version: str, variant: str = "") -> tuple[Function, ...]:
+    """A framework's functions in one version and variant, the first unless told otherwise."""
+    variant = variant or framework.variant({})
+    return tuple(
+        function
+        for function in framework.functions
+        if within(version, function.versions) and (function.variants is None or variant in function.variants)
+    )
+
+
+def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
+    """(those that can be imported here, those that are left out); nothing is imported to find out."""
+    here: list[Installed] = []
+    missing: list[Framework] = []
+    for framework in frameworks() if among is None else among:
+        version = version_of(framework)
+        if version is None or not all(map(_present, framework.modules)):
+            missing.append(framework)
+        else:
+            here.append(Installed(framework, version, variant=framework.variant(os.environ)))
+    return here, missing
+
+
+def version_of(framework: Framework) -> str | None:
+    """The version of the first of a framework's distributions that is installed."""
+    for distribution in framework.distributions:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def rule_for(
+    function: Function, version: str, target: str, variant: str = "", features: frozenset[str] = frozenset()
+) -> Rule:
+    """What a function documents in a version and variant for a kind of target; the definition where no rule fits.
+
+    features: what the problem asks for.
+    """
+    for rule in function.rules:
+        if not rule.features <= features:
+            continue
+        if rule.targets is not None and target not in rule.targets:
+            continue
+        if rule.variants is not None and variant not in rule.variants:
+            continue
+        if within(version, rule.versions):
+            return rule
+    return Rule(DEFINITION)
+
+
+@functools.cache
+def conventions() -> tuple[Convention, ...]:
+    """Every convention that some function documents in some version."""
+    described = [function for framework in frameworks() for function in framework.functions]
+    return tuple(dict.fromkeys(rule.convention for function in described for rule in function.rules))
+
+
+@functools.cache
+def within(version: str, versions: str) -> bool:
+    """Whether a version is among PEP 440 specifiers; "" has all of them.
+
+    2.13.0+cpu counts as 2.13.0; what is no version is in "" only.
+    """
+    if not versions:
+        return True
+    try:
+        return SpecifierSet(versions).contains(Version(Version(version).public), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

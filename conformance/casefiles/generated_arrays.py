@@ -1,0 +1,290 @@
+"""Arrays drawn from a seed: the same bits on every platform and every numpy, made when they are first needed.
+
+The Mersenne twister's 32-bit words are the only thing drawn; numpy freezes that stream.  Words become
+integers, and each number is one correctly rounded operation on integers: `k * step` for logits,
+`k / sum(k)` for probabilities and soft targets, `k / 8` for weights.  Every kind of array has a stream
+of its own, so that asking for weights does not change the predictions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import Array, Case, Given, Loss, Options, Target, content_digest
+from conformance.model.errors import CaseFileError
+
+Distribution = Literal["normal", "uniform", "confident", "wrong", "equal_rows"]
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+CHUNK = 1 << 16
+"""Numbers drawn at a time, to bound memory; it does not show in the result."""
+MARGIN = 4
+"""How far `confident` and `wrong` lift a logit, in units of the scale."""
+LIFT = 16 * 1024
+"""What they add to a class's share of the probability, per class; other shares are at most 1024."""
+DOMINANT = 4 * 1024
+"""What the true class's share of a soft target gets."""
+_PREDICTIONS, _LABELS, _TARGETS, _SAMPLE_WEIGHTS, _CLASS_WEIGHTS, _IGNORED = range(1, 7)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What a recipe makes."""
+
+    predictions: Floats
+    labels: Array
+    sample_weights: Floats | None
+    class_weights: Floats | None
+
+    @cached_property
+    def digest(self) -> str:
+        return content_digest(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to draw.
+
+    shape: of the samples (categorical) or outputs (binary).  classes: 1 for binary losses.  scale: of
+    logits.  ignored: fraction of the samples labelled `ignore_index`.
+    """
+
+    loss: Loss
+    given: Given
+    target: Target
+    seed: int
+    shape: tuple[int, ...]
+    classes: int = 1
+    distribution: Distribution = "normal"
+    scale: float = 3.0
+    soft: bool = False
+    sample_weights: bool = False
+    class_weights: bool = False
+    ignored: float = 0.0
+    ignore_index: int = -100
+
+    def small(self) -> Recipe:
+        """The same recipe for at most two of everything but classes."""
+        return dataclasses.replace(self, shape=tuple(min(length, 2) for length in self.shape))
+
+    def make(self) -> Arrays:
+        """Draw the arrays; those of the recipe that was made last are kept."""
+        return _made(self)
+
+
+class GeneratedCase(Case):
+    """A case whose arrays are made when they are first needed, and then held against their digest.
+
+    Asking for anything but `predictions`, `labels`, `options` and problems makes nothing.
+    """
+
+    recipe: Recipe
+    asked: Options
+    declared: str
+    place: tuple[str, int, int, str]
+
+    def __init__(
+        self, *, recipe: Recipe, asked: Options, declared: str, place: tuple[str, int, int, str], **stated: Any
+    ):
+        defaults = {field.name: field.default for field in dataclasses.fields(Case) if field.name not in _MADE}
+        own = {"recipe": recipe, "asked": asked, "declared": declared, "place": place}
+        for name, value in {**defaults, **stated, **own}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays, if their digest is the one that the file declares; raises CaseFileError otherwise."""
+        arrays = self.recipe.make()
+        if arrays.digest != self.declared:
+            said = f"the file says {self.declared}" if self.declared else "the file says none"
+            advice = f"the generator drifted, or the recipe changed: then write digest: {digits(arrays.digest)}"
+            raise CaseFileError(*self.place, f"generated arrays have digest {arrays.digest}; {said}", advice)
+        return arrays
+
+    @property
+    def predictions(self) -> Array:
+        return self.arrays.predictions
+
+    @property
+    def labels(self) -> Array:
+        return self.arrays.labels
+
+    @property
+    def options(self) -> Options:
+        return _with_weights(self.asked, self.arrays)
+
+    @cached_property
+    def digest(self) -> str:
+        content = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "arrays": self.declared,
+            "options": {name: getattr(self.asked, name) for name in self.asked.names()},
+            "layout": dataclasses.asdict(self.layout),
+            "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
+        }
+        return content_digest(content)
+
+    @property
+    def predicted(self) -> int:
+        return int(np.prod(self.recipe.shape)) * self.recipe.classes
+
+    @cached_property
+    def sketch(self) -> Case:
+        arrays = self.recipe.small().make()
+        stated = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(Case) if field.name not in _MADE
+        }
+        options = _with_weights(self.asked, arrays)
+        return Case(predictions=arrays.predictions, labels=arrays.labels, options=options, **stated)
+
+
+_MADE = ("predictions", "labels", "options")
+
+
+def digits(digest: str) -> str:
+    """A digest as YAML reads it as a string: 16 digits of which none is a letter need quotes."""
+    return digest if digest.strip("0123456789e") else f'"{digest}"'
+
+
+def _with_weights(options: Options, arrays: Arrays) -> Options:
+    made = {
+        name: weights for name in ("sample_weights", "class_weights") if (weights := getattr(arrays, name)) is not None
+    }
+    return dataclasses.replace(options, **made)
+
+
+@lru_cache(maxsize=1)
+def _made(recipe: Recipe) -> Arrays:
+    # The class that a confident model is sure of: the label, also where the target is softened around it.
+    classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
+    truth = _scaled(_words(recipe, _LABELS, recipe.shape), classes)
+    predictions = _logits(recipe, truth) if recipe.given == "logits" else _probabilities(recipe, truth)
+    return Arrays(
+        predictions=_read_only(predictions),
+        labels=_read_only(_labels(recipe, truth)),
+        sample_weights=_weights(recipe, _SAMPLE_WEIGHTS, recipe.shape[:1]) if recipe.sample_weights else None,
+        class_weights=_weights(recipe, _CLASS_WEIGHTS, (recipe.classes,)) if recipe.class_weights else None,
+    )
+
+
+def _read_only(values: Array) -> Array:
+    values.flags.writeable = False
+    return values
+
+
+def _stream(recipe: Recipe, role: int) -> Callable[[tuple[int, ...]], npt.NDArray[np.uint32]]:
+    random = np.random.RandomState([recipe.seed, role])
+    return lambda shape: random.randint(0, 1 << 32, size=shape, dtype=np.uint32)
+
+
+def _words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+    return _stream(recipe, role)(shape)
+
+
+def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
+    """Words as integers in [0, below)."""
+    return ((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+
+
+def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
+    """Eighths from 1/8 to 2."""
+    return (1 + _scaled(_words(recipe, role, shape), 16)) / 8
+
+
+def _labels(recipe: Recipe, truth: Integers) -> Array:
+    if recipe.target == "distribution" and not recipe.soft:
+        labels = np.zeros((*recipe.shape, recipe.classes), dtype=np.int64)
+        np.put_along_axis(labels, truth[..., np.newaxis], 1, axis=-1)
+        return labels
+    if recipe.target != "index" and recipe.soft:
+        return _shared(recipe, _TARGETS, truth, DOMINANT)
+    if recipe.ignored:
+        count = max(1, round(recipe.ignored * truth.size))
+        order = np.argsort(_words(recipe, _IGNORED, (truth.size,)), kind="stable")
+        truth = truth.copy()
+        truth.reshape(-1)[order[:count]] = recipe.ignore_index
+    return truth
+
+
+def _rows(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
+    """(rows drawn, how often each stands, rows drawn at a time)."""
+    rows = int(np.prod(recipe.shape, dtype=np.int64))
+    repeats = recipe.shape[0] if recipe.distribution == "equal_rows" else 1
+    return rows // repeats, repeats, max(1, CHUNK // per_row)
+
+
+def _logits(recipe: Recipe, truth: Integers) -> Floats:
+    binary = recipe.loss == "binary"
+    rows, repeats, step = _rows(recipe, recipe.classes)
+    draw = _stream(recipe, _PREDICTIONS)
+    values = np.empty((rows, recipe.classes))
+    for start in range(0, rows, step):
+        part = values[start : start + step]
+        if recipe.distribution == "uniform":
+            centred = draw(part.shape).astype(np.float64) - 2.0**31
+            np.multiply(centred, recipe.scale / 2.0**31, out=part)
+        else:
+            # Four 16-bit halves: Irwin-Hall of variance 1/3, so 1.75 of it has a deviation near 1.
+            words = draw((*part.shape, 2))
+            total = (words >> np.uint32(16)).sum(axis=-1, dtype=np.int64)
+            total += (words & np.uint32(0xFFFF)).sum(axis=-1, dtype=np.int64)
+            np.multiply((total - 2 * 0xFFFF).astype(np.float64), recipe.scale * 1.75 / 2.0**16, out=part)
+        if recipe.distribution in ("confident", "wrong"):
+            lifted = _lifted(recipe, truth.reshape(-1)[start : start + step])
+            margin = MARGIN * recipe.scale
+            if binary:
+                part += np.where(lifted == 1, margin, -margin)[:, np.newaxis]
+            else:
+                part[np.arange(len(part)), lifted] += margin
+    return _shaped(recipe, values, repeats)
+
+
+def _lifted(recipe: Recipe, truth: Integers) -> Integers:
+    classes = 2 if recipe.loss == "binary" else recipe.classes
+    return truth if recipe.distribution == "confident" else (truth + 1) % classes
+
+
+def _probabilities(recipe: Recipe, truth: Integers) -> Floats:
+    sure = recipe.distribution in ("confident", "wrong")
+    classes = 2 if recipe.loss == "binary" else recipe.classes
+    return _shared(recipe, _PREDICTIONS, _lifted(recipe, truth) if sure else truth, LIFT * classes if sure else 0)
+
+
+def _shared(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Floats:
+    """Rows of shares k / sum(k), with k from 1 to 1024 and `lift` more for the class `lifted`."""
+    binary = recipe.loss == "binary"
+    classes = 2 if binary else recipe.classes
+    rows, repeats, step = _rows(recipe, classes)
+    if role != _PREDICTIONS and repeats > 1:
+        rows, repeats = rows * repeats, 1
+    draw = _stream(recipe, role)
+    values = np.empty((rows, recipe.classes))
+    for start in range(0, rows, step):
+        part = values[start : start + step]
+        words = draw((len(part), classes))
+        if recipe.distribution in ("normal", "equal_rows") and role == _PREDICTIONS:
+            counts = np.ones(words.shape, dtype=np.int64)
+            for shift in (0, 8, 16, 24):
+                counts += (words >> np.uint32(shift)) & np.uint32(0xFF)
+        else:
+            counts = 1 + _scaled(words, 1024)
+        if lift:
+            counts[np.arange(len(part)), lifted.reshape(-1)[start : start + step]] += lift
+        total = counts.sum(axis=-1, keepdims=True, dtype=np.int64)
+        np.divide(counts[:, 1:] if binary else counts, total, out=part)
+    return _shaped(recipe, values, repeats)
+
+
+def _shaped(recipe: Recipe, values: Floats, repeats: int) -> Floats:
+    shape = recipe.shape if recipe.loss == "binary" else (*recipe.shape, recipe.classes)
+    if repeats == 1:
+        return values.reshape(shape)
+    return np.broadcast_to(values.reshape((1, *shape[1:])), shape).copy()

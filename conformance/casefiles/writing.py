@@ -1,0 +1,290 @@
+"""Cases to case files: text that `loading` reads back as the same cases, with the same digests.
+
+Numbers are written in the fewest digits that read back to the same float64, -0.0 and infinities included;
+every nan is `.nan`.  What a case leaves at its default is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+
+from conformance.casefiles.document import (
+    MOST_BYTES,
+    bad_name,
+    bad_stem,
+    number_text,
+    plain_text,
+    schema_line,
+    schema_of,
+    shown,
+)
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, digits
+from conformance.casefiles.loading import SCHEMA
+from conformance.model.case import (
+    DEFAULT_DTYPES,
+    Array,
+    ByOracle,
+    Case,
+    Digits,
+    Layout,
+    MustRaise,
+    NoRightAnswer,
+    Options,
+    Published,
+)
+from conformance.model.errors import UserError
+
+WIDTH = 120
+_PLAIN = re.compile(r"[A-Za-z](?:[\w .,;()/=<>+*^|'`-]|:(?=\S)|(?<=\S)#)*(?<! )")
+_PLAIN_IN_FLOW = re.compile(r"[A-Za-z][\w ./=<>+*^-]*(?<! )")
+"""Text that needs no quotes, as far as it is no word of YAML's."""
+
+
+class WritingError(UserError):
+    """A case file cannot be written: which, and why."""
+
+
+def text_of(cases: Sequence[Case], file: Path | None = None) -> str:
+    """A case file with these cases, which share `about`, loss, given and target and have names of their own.
+
+    file: where it will lie, so that its first line leads to the schema.  Raises WritingError.
+    """
+    first = cases[0]
+    shared = ("about", "loss", "given", "target")
+    for case in cases:
+        for name in shared:
+            if getattr(case, name) != getattr(first, name):
+                raise WritingError(f"{case.id} and {first.id} differ in {name}, so they need a file each")
+    lines = [schema_line(file, SCHEMA)]
+    lines += _entry("about", first.about) + _entry("source", first.source)
+    lines += [f"{name}: {getattr(first, name)}" for name in shared[1:]]
+    lines.append("cases:")
+    blocks = [[f"  {name_of(case)}:", *(f"    {line}" for line in _case(case, first.source))] for case in cases]
+    for index, block in enumerate(blocks):
+        lines += ["", *block] if index else block
+    return "\n".join(lines) + "\n"
+
+
+def save(cases: Sequence[Case], folder: Path) -> Path:
+    """Write the file that the cases' ids name below a folder, whole or not at all, and return its path.
+
+    A file that is there with the same content stays; with another it is not touched.  Raises WritingError.
+    """
+    stems = {case.id.rpartition("/")[0] for case in cases}
+    if len(stems) != 1 or "" in stems:
+        raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
+    stem = stems.pop()
+    schema = schema_of(SCHEMA)
+    for message, advice in (
+        *bad_stem(schema, stem),
+        *(bad for case in cases for bad in bad_name(schema, name_of(case))),
+    ):
+        raise WritingError(f"{stem}: {message}; {advice}")
+    path = folder / f"{stem}.yaml"
+    return save_text(text_of(cases, path), path)
+
+
+def save_text(text: str, path: Path) -> Path:
+    """Write the text of a case file, whole or not at all; see `save`."""
+    content = text.encode()
+    if len(content) > MOST_BYTES:
+        raise WritingError(f"{shown(path)}: {len(content)} bytes are more than a case file may have, {MOST_BYTES}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put_new(path, content)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_file():
+            if path.read_bytes() == content:
+                return path
+            raise WritingError(f"{shown(path)} is there and says something else; name another folder") from None
+        raise WritingError(f"{shown(path)} cannot be written: {error.strerror}; name another folder") from error
+    return path
+
+
+def name_of(case: Case) -> str:
+    """The last part of a case's id."""
+    return case.id.rpartition("/")[2]
+
+
+def _put_new(path: Path, content: bytes) -> None:
+    """A new file at once with all of its content; raises FileExistsError."""
+    handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(name).chmod(0o644)
+        os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
+# One case, line by line
+
+
+def _case(case: Case, source: str) -> Iterator[str]:
+    yield from _entry("why", case.why)
+    if case.source != source:
+        yield from _entry("source", case.source)
+    if isinstance(case, GeneratedCase):
+        yield f"generate: {_flow(_recipe(case.recipe, case.declared))}"
+        yield from _options(case.asked)
+    else:
+        if case.predictions.size:
+            yield from _array("predictions", case.predictions)
+        else:
+            yield "predictions: []"
+            yield f"shape: {_flow(list(case.predictions.shape))}"
+        yield from _array("labels", case.labels) if case.labels.size else ["labels: []"]
+        yield from _options(case.options)
+    if case.reductions != ("mean",):
+        yield f"reduction: {_one_or_more(case.reductions)}"
+    if case.dtypes != DEFAULT_DTYPES:
+        yield f"dtypes: {_one_or_more(case.dtypes)}"
+    if layout := _layout(case.layout):
+        yield f"layout: {_flow(layout)}"
+    yield from _expect(case)
+    if case.no_gradient:
+        yield f"gradient: {{asked: false, why: {_text(case.no_gradient, flow=True)}}}"
+    if case.published:
+        yield "published:"
+        for number in case.published:
+            for index, line in enumerate(_published(number)):
+                yield f"{'  ' if index else '- '}{line}"
+
+
+def _options(options: Options) -> Iterator[str]:
+    values = {name: getattr(options, name) for name in options.names()}
+    for name, value in values.items():
+        if isinstance(value, np.ndarray) and value.size == 0 and value.ndim > 1:
+            raise WritingError(f"{name} of shape {list(value.shape)} cannot be written: an empty list shows one axis")
+    if not values:
+        return
+    line = f"options: {_flow(values)}"
+    if len(line) <= WIDTH - 4:
+        yield line
+        return
+    yield "options:"
+    for name, value in values.items():
+        yield f"  {name}: {_flow(value)}"
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    return {
+        field.name: value
+        for field in dataclasses.fields(layout)
+        if (value := getattr(layout, field.name)) != field.default
+    }
+
+
+def _expect(case: Case) -> Iterator[str]:
+    match case.expect:
+        case ByOracle():
+            pass
+        case Digits(values):
+            yield "expect:"
+            yield "  value:"
+            for reduction, exact in values.items():
+                yield f"    {reduction}: {_flow(exact, quoted=True)}"
+        case MustRaise(kind):
+            yield f"expect: {{error: {kind}}}"
+        case NoRightAnswer(why):
+            yield f"expect: {{undefined: {_text(why, flow=True)}}}"
+        case _:
+            assert_never(case.expect)
+
+
+def _published(number: Published) -> Iterator[str]:
+    yield f"value: {_text(number.value, quoted=True)}"
+    yield f"source: {_text(number.source)}"
+    if number.note:
+        yield f"note: {_text(number.note)}"
+    yield f"reduction: {number.reduction}"
+
+
+def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"seed": recipe.seed}
+    said |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
+    said |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
+    if recipe.target != "index" and recipe.soft != (recipe.target == "distribution"):
+        said["soft"] = recipe.soft
+    for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored"):
+        if (value := getattr(recipe, name)) != getattr(Recipe, name):
+            said[name] = value
+    return said | {"digest": _Verbatim(digits(digest))}
+
+
+# Values
+
+
+class _Verbatim(str):
+    """Text that is YAML already."""
+
+
+def _one_or_more(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else _flow(list(names))
+
+
+def _entry(key: str, text: str) -> list[str]:
+    """A key and its text: on its line where it fits, folded where it can be, in quotes otherwise."""
+    line = f"{key}: {_text(text)}"
+    words = text.split()
+    foldable = " ".join(words) == text and text.isprintable()
+    if len(line) <= WIDTH - 8 or not foldable:
+        return [line]
+    folded = textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    return [f"{key}: >-", *(f"  {part}" for part in folded)]
+
+
+def _array(key: str, values: Array) -> Iterator[str]:
+    """An array on one line where it fits, otherwise row by row."""
+    line = f"{key}: {_flow(values)}"
+    if len(line) <= WIDTH - 4 or values.ndim < 2:
+        yield line
+        return
+    yield f"{key}:"
+    for row in values:
+        yield f"  - {_flow(row)}"
+
+
+def _flow(value: Any, quoted: bool = False) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, np.ndarray):
+        return _flow(value.tolist())
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_flow(item, quoted)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item, quoted) for item in value) + "]"
+    if isinstance(value, _Verbatim):
+        return str(value)
+    if isinstance(value, str):
+        return _text(value, quoted, flow=True)
+    return str(value).lower() if isinstance(value, bool) else number_text(value)
+
+
+def _text(text: str, quoted: bool = False, flow: bool = False) -> str:
+    pattern = _PLAIN_IN_FLOW if flow else _PLAIN
+    if not quoted and pattern.fullmatch(text) and plain_text(text):
+        return text
+    return '"' + "".join(_ESCAPES.get(char) or _visible(char) for char in text) + '"'
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _visible(char: str) -> str:
+    """A character as it stands between double quotes."""
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,133 @@
+"""A change in words: one sentence for a row, and what rows of one cause have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from conformance.comparison.moves import moved
+from conformance.judging.verdict import FAILING
+
+Line = Mapping[str, Any]
+LONG = 120
+"""Characters of another's text in a sentence."""
+
+
+def sentence(line: Line) -> tuple[str, str]:
+    """(what changed in one row, the same without what is peculiar to its case).
+
+    line: a row of `changes`, with `shapes`.
+    """
+    kinds = line["kinds"].split("; ")
+    if "removed" in kinds or "added" in kinds:
+        return _came_or_went(line, kinds)
+    told = [text for text in (_status(line, kinds), _answer(line), _convention(line, kinds)) if text]
+    told += [text for text in (_types(line, kinds), _warning(line, kinds)) if text]
+    if line["cause"] == "judgement":
+        told.append("what it did is the same to the bit: it is judged differently")
+    if line["new_status"] in FAILING and line["new_explanation"]:
+        told.append(f"now {short(line['new_explanation'])}")
+    return "; ".join(told), _transition(line, kinds)
+
+
+def arrow(before: str, after: str) -> str:
+    """`before -> after`, with a word where there is nothing."""
+    return f"{before or 'none'} -> {after or 'none'}"
+
+
+def short(text: str, most: int = LONG) -> str:
+    """A text on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def amount(value: float, unit: str) -> str:
+    """`3 ulps`; nothing for a nan."""
+    return "" if math.isnan(value) else f"{value:.3g} {unit}{'' if value == 1 else 's'}"
+
+
+def _came_or_went(line: Line, kinds: list[str]) -> tuple[str, str]:
+    went = "removed" in kinds
+    side = "old" if went else "new"
+    version = line["new_version" if went else "old_version"]
+    there = f"in {version}" if version else f"in the {'new' if went else 'old'} report"
+    said = {
+        "function lost": f"the function is gone {there}",
+        "function gained": f"the function was not there {there}",
+        "support lost": f"it no longer takes this {there}",
+        "support gained": f"it did not take this {there}",
+        "case removed": "no longer asked: the suite has no such case",
+        "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
+        "case added": "the case is new",
+        "newly asked": "newly asked: the old report did not ask this",
+        "case changed": "the case changed, so its rows are not compared",
+    }[kinds[0]]
+    failing = f"; it {_verb(line[f'{side}_status'])}" if line[f"{side}_status"] in FAILING else ""
+    known = ", as the ledger knows" if failing and line[f"{side}_expected"] == "known" else ""
+    return f"{said}{failing}{known}", f"{said}{failing}{known}"
+
+
+def _verb(status: str) -> str:
+    return status.replace("_", " ")
+
+
+def _status(line: Line, kinds: list[str]) -> str:
+    return f"{_verb(line['old_status'])} became {_verb(line['new_status'])}" if "status" in kinds else ""
+
+
+def _answer(line: Line) -> str:
+    before, after = line["old_got"], line["new_got"]
+    was, now = line["old_exception"], line["new_exception"]
+    if before == after and was == now:
+        return ""
+    if before and after:
+        move = moved(before, after)
+        told = (str(move) if move else "", amount(line["ulps"], "ulp"), amount(line["budgets"], "budget"))
+        far = ", ".join(filter(None, told))
+        if line["shapes"]:
+            far = f"shape {line['shapes']}"
+        return f"returned {short(before, 40)}, now {short(after, 40)}" + (f" ({far})" if far else "")
+    old = f"returned {short(before, 40)}" if before else f"raised {short(was, 60)}" if was else "did not come back"
+    new = f"returns {short(after, 40)}" if after else f"raises {short(now, 60)}" if now else "does not come back"
+    return f"{old}, now {new}"
+
+
+def _convention(line: Line, kinds: list[str]) -> str:
+    if "convention" not in kinds:
+        return ""
+    was, now = (line[f"{side}_convention"] or "the definition" for side in ("old", "new"))
+    return f"what explains it was {short(was)}, and is {short(now)}"
+
+
+def _types(line: Line, kinds: list[str]) -> str:
+    return f"its dtype was {line['old_result_dtype']}, and is {line['new_result_dtype']}" if "dtype" in kinds else ""
+
+
+def _warning(line: Line, kinds: list[str]) -> str:
+    if "warning" not in kinds:
+        return ""
+    after = line["new_warnings"]
+    return f"warns: {short(after)}" if after else f"no longer warns: {short(line['old_warnings'])}"
+
+
+def _transition(line: Line, kinds: list[str]) -> str:
+    told = []
+    if "status" in kinds:
+        told.append(arrow(_verb(line["old_status"]), _verb(line["new_status"])))
+    if "convention" in kinds:
+        told.append(f"convention {arrow(line['old_convention'], line['new_convention'])}")
+    if "exception" in kinds:
+        names = (line[f"{side}_exception"].partition(":")[0] for side in ("old", "new"))
+        told.append(f"exception {arrow(*names)}")
+    if "dtype" in kinds:
+        told.append(f"dtype {arrow(line['old_result_dtype'], line['new_result_dtype'])}")
+    if "warning" in kinds:
+        names = (line[f"{side}_warnings"].partition(":")[0] for side in ("old", "new"))
+        told.append(f"warning {arrow(*names)}")
+    if line["new_status"] == "disagrees" and line["new_got"]:
+        told.append(line["new_explanation"].rpartition("; ")[2])
+    return "; ".join(short(text) for text in told)
+
+
+__all__ = ["amount", "arrow", "sentence", "short"]

@@ -1,0 +1,146 @@
+"""Interpreters on this machine: which there are, what version they have, what is installed in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from conformance.execution.environments.model import OLDEST
+from conformance.model.errors import UserError
+
+PATIENCE = 60
+"""Seconds that an interpreter may take to say what it is."""
+QUESTION = """
+import sys, json
+sys.path[:] = [entry for entry in sys.path if entry]
+packages = {}
+try:
+    from importlib.metadata import distributions
+    for one in distributions():
+        name = one.metadata["Name"]
+        if name:
+            packages.setdefault(name, one.version)
+except ImportError:
+    pass
+version = ".".join(map(str, sys.version_info[:3]))
+print("\\n" + json.dumps([version, getattr(sys, "implementation", sys).__dict__.get("name"), packages]))
+"""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """path: as found, links kept, for a link is what makes a virtual environment.  packages: by normalised name."""
+
+    path: Path
+    version: str
+    implementation: str = "cpython"
+    packages: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")))
+
+    @property
+    def minor(self) -> tuple[int, ...]:
+        return self.release[:2]
+
+    @property
+    def too_old(self) -> bool:
+        return self.minor < OLDEST
+
+
+def ask(path: Path) -> Interpreter:
+    """What an interpreter says of itself; raises UserError where it is none or does not run."""
+    command = [str(path), "-E", "-c", QUESTION]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{path} does not say within {PATIENCE} s which Python it is") from error
+    except OSError as error:
+        raise UserError(f"{path} is no Python interpreter: {error.strerror or error}") from error
+    try:
+        version, implementation, packages = json.loads(done.stdout.decode().strip().splitlines()[-1])
+        named: dict[str, str] = {canonicalize_name(name): str(number) for name, number in packages.items()}
+        return Interpreter(path, str(version), str(implementation or "cpython"), named)
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        why = said[-1] if said else f"exit status {done.returncode}"
+        raise UserError(f"{path} is no Python interpreter that runs: {why}") from error
+
+
+def running() -> Interpreter:
+    """The interpreter of this process."""
+    return Interpreter(Path(sys.executable), ".".join(map(str, sys.version_info[:3])), sys.implementation.name)
+
+
+def by_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[Interpreter]:
+    """The running interpreter, then one of each other minor version: newest of the older first, then upwards.
+
+    listed: finds the others; not called before the second is wanted.
+    """
+    here = running()
+    yield here
+    newest: dict[tuple[int, ...], Interpreter] = {}
+    for one in listed():
+        if one.minor != here.minor and (one.minor not in newest or one.release > newest[one.minor].release):
+            newest[one.minor] = one
+    yield from (newest[minor] for minor in sorted(newest, reverse=True) if minor < here.minor)
+    yield from (newest[minor] for minor in sorted(newest) if minor > here.minor)
+
+
+def matching(version: str, among: list[Interpreter]) -> Interpreter | None:
+    """The newest interpreter of a version, 3.10 or 3.10.13; the running one where it fits."""
+    asked = tuple(map(int, version.split(".")))
+    fitting = [one for one in [running(), *among] if one.release[: len(asked)] == asked]
+    if not fitting or fitting[0] == running():
+        return fitting[0] if fitting else None
+    return max(fitting, key=lambda one: one.release)
+
+
+def pyenv() -> list[Interpreter]:
+    """CPython as pyenv keeps it, new enough for the worker; uv sees only the one that pyenv puts on PATH."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = []
+    for folder in sorted((root / "versions").glob("3.*")):
+        path = executable_in(folder)
+        parts = folder.name.split(".")
+        if path is None or folder.is_symlink() or not all(part.isdigit() for part in parts):
+            continue
+        if tuple(map(int, parts[:2])) >= OLDEST:
+            found.append(Interpreter(path, folder.name))
+    return found
+
+
+def of_uv(listed: str) -> list[Interpreter]:
+    """CPython new enough for the worker in what `uv python list` prints, none free-threaded or unfinished."""
+    lines = re.findall(r"^cpython-(\d+\.\d+\.\d+)-\S+\s+(\S.*?)(?: -> .*)?$", listed, re.M)
+    found = [Interpreter(Path(path.strip()), version) for version, path in lines]
+    return [one for one in found if not one.too_old]
+
+
+def executable_in(folder: Path) -> Path | None:
+    """The interpreter in a virtual environment or an installation; None where there is none."""
+    for inside in ("bin/python", "Scripts/python.exe", "bin/python3", "python.exe"):
+        if (folder / inside).is_file():
+            return folder / inside
+    return None
+
+
+def site_packages(folder: Path) -> Path | None:
+    """Where a virtual environment keeps its packages."""
+    return next(
+        (
+            found
+            for found in [folder / "Lib/site-packages", *folder.glob("lib/python3*/site-packages")]
+            if found.is_dir()
+        ),
+        None,
+    )

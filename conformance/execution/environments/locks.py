@@ -1,0 +1,195 @@
+"""Files that say which versions somebody has: requirements.txt, `pip freeze`, pylock.toml, uv.lock, poetry.lock."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import tomllib
+from packaging.markers import InvalidMarker, Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from conformance.execution.environments.sources import PYPI
+from conformance.model.errors import UserError
+
+PLACES = {
+    "-i": "--index-url",
+    "--index-url": "--index-url",
+    "--extra-index-url": "--extra-index-url",
+    "-f": "--find-links",
+    "--find-links": "--find-links",
+    "--no-index": "--no-index",
+}
+"""Options of a requirements file that say where packages lie, and their long names."""
+ELSEWHERE = ("git", "vcs", "path", "directory", "editable", "virtual")
+"""Sources that are no release."""
+
+
+@dataclass
+class File:
+    """What a file says.  places: lines of options for uv; beside: such a line that one package needs, by its name."""
+
+    requirements: list[Requirement] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    beside: dict[str, str] = field(default_factory=dict)
+
+    def options(self, kept: Iterable[Requirement]) -> list[str]:
+        """The lines of options that matter for some requirements."""
+        needed = [self.beside.get(canonicalize_name(one.name), "") for one in kept]
+        return list(dict.fromkeys(filter(None, [*self.places, *needed])))
+
+
+def read(path: Path) -> File:
+    """What a file pins; raises UserError, with file and line where there is one."""
+    if path.suffix in (".toml", ".lock"):
+        return _lock(path)
+    file = File()
+    limits: list[Requirement] = []
+    _requirements(path, file, limits, ())
+    named = {canonicalize_name(one.name) for one in file.requirements}
+    file.requirements += [one for one in limits if canonicalize_name(one.name) in named]
+    return file
+
+
+# requirements.txt and `pip freeze`.
+
+
+def _requirements(path: Path, file: File, limits: list[Requirement], including: tuple[Path, ...]) -> None:
+    """Read a file and those that it includes; what stands in constraints goes into `limits`."""
+    if path.resolve() in including:
+        raise UserError(f"{path} includes itself")
+    for number, line in _lines(_text(path)):
+        place = f"{path}:{number}"
+        option, value = _option(line)
+        if option in ("-r", "--requirement", "-c", "--constraint"):
+            other = path.parent / value
+            into = File(places=file.places, requirements=limits) if option in ("-c", "--constraint") else file
+            if not other.is_file():
+                raise UserError(f"{place}: there is no file {other}")
+            _requirements(other, into, limits, (*including, path.resolve()))
+        elif option in PLACES:
+            file.places.append(f"{PLACES[option]} {_absolute(value, path.parent)}".strip())
+        elif not option:
+            file.requirements += _one(line, place)
+
+
+def _option(line: str) -> tuple[str, str]:
+    """(name, value) of an option, written as `-r x`, `-rx`, `--name x` or `--name=x`; ("", "") where it is none."""
+    found = re.match(r"(--[\w-]+|-[a-z])(?:[=\s]\s*)?(.*)", line)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """(number, line) of what is not blank: continued lines joined, comments and hashes taken away."""
+    pending, began = "", 0
+    for number, raw in enumerate(text.splitlines(), 1):
+        began = began or number
+        pending += re.sub(r"(^|\s)#.*$", "", raw)
+        if pending.endswith("\\"):
+            pending = pending[:-1] + " "
+            continue
+        line = re.sub(r"\s--(hash|config-settings?|global-option)[=\s]\S+", "", pending).strip()
+        if line:
+            yield began, line
+        pending, began = "", 0
+    if pending.strip():
+        yield began, pending.strip()
+
+
+def _one(line: str, place: str) -> Iterable[Requirement]:
+    """The requirement in a line; none where it is a folder or a checkout, which no framework's release is."""
+    address = line.split(";")[0].strip()
+    if address.endswith(".whl") and not re.search(r"\s@\s|^[\w.-]+@", address):
+        return [_wheel(address, place)]
+    try:
+        return [Requirement(line)]
+    except InvalidRequirement as error:
+        if "/" in address or os.sep in address or address.startswith("."):
+            return []
+        raise UserError(f"{place}: {line!r} is no requirement: {str(error).splitlines()[0]}") from error
+
+
+def _wheel(address: str, place: str) -> Requirement:
+    """The requirement that a wheel's path or URL is."""
+    try:
+        name = parse_wheel_filename(unquote(address).rsplit("/", 1)[-1])[0]
+    except InvalidWheelFilename as error:
+        raise UserError(f"{place}: {error}") from error
+    return Requirement(f"{name} @ {address if '://' in address else Path(address).absolute().as_uri()}")
+
+
+def _absolute(value: str, folder: Path) -> str:
+    """A folder of wheels is meant from where the file lies."""
+    return str((folder / value).absolute()) if value and "://" not in value and "$" not in value else value
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's redirection
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8; save it as UTF-8") from error
+
+
+# pylock.toml, uv.lock, poetry.lock: a table for each package.
+
+
+def _lock(path: Path) -> File:
+    try:
+        content = tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is no TOML file: {error}") from error
+    packages = content.get("packages", content.get("package"))
+    if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
+        raise UserError(f"{path} is no lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
+    file = File()
+    for package in packages:
+        source = package.get("source", {})
+        registry = source.get("registry") or package.get("index") or ""
+        if source.get("type") == "legacy":
+            registry = source.get("url", "")
+        if isinstance(registry, str) and "://" in registry and not registry.startswith(PYPI):
+            file.beside[canonicalize_name(package["name"])] = f"--extra-index-url {registry}"
+        if (requirement := _pinned(package, source, path)) is not None:
+            file.requirements.append(requirement)
+    return file
+
+
+def _pinned(package: Mapping[str, Any], source: Mapping[str, Any], path: Path) -> Requirement | None:
+    """What a package's table pins; None for what is no release, and so is no framework's."""
+    archive = package.get("archive", {}).get("url") or ("type" not in source and source.get("url"))
+    if archive:
+        return Requirement(f"{package['name']} @ {archive}")
+    elsewhere = any(kind in source or kind in package for kind in ELSEWHERE) or source.get("type") in (
+        "git",
+        "directory",
+    )
+    if elsewhere or "version" not in package:
+        return None
+    marker = _marker(package)
+    try:
+        return Requirement(f"{package['name']}=={package['version']}" + (f" ; {marker}" if marker else ""))
+    except InvalidRequirement as error:
+        raise UserError(f"{path}: {package['name']} {package['version']} cannot be read: {error}") from error
+
+
+def _marker(package: Mapping[str, Any]) -> str:
+    """Where the pin holds; "" where it holds everywhere or only extras and groups of the project choose it."""
+    said = package.get("resolution-markers") or package.get("marker") or package.get("markers") or []
+    alternatives: Sequence[str] = [said] if isinstance(said, str) else list(said) if isinstance(said, list) else []
+    text = " or ".join(f"({one})" for one in alternatives)
+    if not text or re.search(r"\bextras?\b|dependency_groups", text):
+        return ""
+    try:
+        return str(Marker(text))
+    except InvalidMarker:
+        return ""

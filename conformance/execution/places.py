@@ -1,0 +1,187 @@
+"""Where frameworks run: each in a process of its own beside this one, or in environments made for them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from conformance.adapters import registry
+from conformance.adapters.contract import Framework
+from conformance.adapters.registry import Installed
+from conformance.execution.workers.crew import TIMEOUT, Crew, Place
+from conformance.judging.suite import COLUMNS, Row
+from conformance.model.errors import UserError
+
+if TYPE_CHECKING:
+    from conformance.execution.environments import Wanted
+
+
+@dataclass(frozen=True)
+class Places:
+    """Workers, what they can be asked, and a row for each environment that cannot be had.
+
+    crew: None where calls are made in this process.
+    """
+
+    crew: Crew | None
+    there: list[Installed]
+    failed: list[Row] = field(default_factory=list)
+
+
+def crew_here(here: Iterable[Installed], timeout: float = TIMEOUT) -> Crew:
+    """A worker for each framework that is installed here, each in a process of its own."""
+    python = Path(sys.executable)
+    return Crew({found.worker: place(found.worker, found.framework, python) for found in here}, timeout)
+
+
+def place(name: str, framework: Framework, interpreter: Path, variables: Mapping[str, str] | None = None) -> Place:
+    """Where a worker for a framework runs."""
+    origin = registry.origin(framework)
+    return Place(name, interpreter, origin.adapter, origin.file, variables or {})
+
+
+def places_of(
+    texts: Sequence[str],
+    told: Callable[[str], None],
+    names: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    ray: str | None = None,
+) -> Places:
+    """Workers in the environments that are asked for, as after `--with`.
+
+    names: of frameworks, where not all are meant.  told: gets a line for each step.  ray: address of a Ray
+    cluster to run on, "" for RAY_ADDRESS or a Ray of this machine; None: no Ray.  An environment that cannot be
+    made, or whose framework cannot be imported, is a row of the report and the others go on; raises UserError
+    where none is left.
+    """
+    meant, failed = meant_by(texts, told, names, ray)
+    crew = _crew({one.place.name: one.place for one in meant}, told, timeout, ray)
+    there: list[Installed] = []
+    for one in meant:
+        try:
+            facts = crew.facts(one.place.name)
+        except UserError as error:
+            failed.append(failed_row(one.environment, one.framework.name, str(error)))
+        else:
+            there.append(Installed(one.framework, environment=one.environment, **asdict(facts)))
+    if not there:
+        crew.close()
+    return Places(crew, found_in(there, failed), failed)
+
+
+@dataclass(frozen=True)
+class Meant:
+    """A framework in an environment that is made, and the place of its worker: a `Place`, or Ray's."""
+
+    framework: Framework
+    environment: str
+    place: Any
+
+
+def meant_by(
+    texts: Sequence[str], told: Callable[[str], None], names: Sequence[str] = (), ray: str | None = None
+) -> tuple[list[Meant], list[Row]]:
+    """What is to run in the environments that are asked for, and a row for each that cannot be made; see `places_of`.
+
+    No worker is started yet.
+    """
+    from conformance.execution.environments import parse  # which a run without them does not need
+
+    find = _found_here if ray is None else _found_on_ray
+    failed: list[Row] = []
+    meant: dict[str, Meant] = {}
+    for text in texts:
+        try:
+            asked = parse(text)
+            packages, placed = find(asked, told)
+            for framework in _frameworks_in(asked, packages):
+                if framework.name in names or not names:
+                    name = registry.worker(framework.name, asked.name)
+                    meant[name] = Meant(framework, asked.name, placed(name, framework))
+        except UserError as error:
+            failed.append(failed_row(text, "", str(error)))
+    return list(meant.values()), failed
+
+
+def found_in(there: list[Installed], failed: Sequence[Row]) -> list[Installed]:
+    """What was found in environments; raises UserError where that is nothing."""
+    if not there:
+        raise UserError("\n".join(row["explanation"] for row in failed))
+    return there
+
+
+Found = tuple[Mapping[str, str], Callable[[str, Framework], Any]]
+"""Versions by distribution, and the place of a worker by its name and framework."""
+
+
+def _found_here(wanted: Wanted, told: Callable[[str], None]) -> Found:
+    from conformance.execution.environments import build
+
+    made = build(wanted, told)
+    return made.packages, lambda name, framework: place(name, framework, made.interpreter, made.variables)
+
+
+def _found_on_ray(wanted: Wanted, told: Callable[[str], None]) -> Found:
+    from conformance.execution.environments import pinned, sources
+    from conformance.execution.workers.on_ray import RayPlace
+
+    pins, index = pinned(wanted, told), sources()
+
+    def placed(name: str, framework: Framework) -> RayPlace:
+        origin = registry.origin(framework)
+        return RayPlace(
+            name,
+            origin.adapter,
+            origin.file,
+            wanted.variables,
+            pins.lines,
+            index.indexes,
+            index.links,
+            index.first_index,
+            index.flags,
+            index.variables,
+        )
+
+    return pins.packages, placed
+
+
+def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float, ray: str | None) -> Crew:
+    if ray is None:
+        return Crew(places, timeout)
+    from conformance.execution.workers.on_ray import RayCrew
+
+    return RayCrew(places, timeout, ray, told)
+
+
+def _frameworks_in(wanted: Wanted, packages: Mapping[str, str]) -> list[Framework]:
+    """The frameworks that an environment is for: those named outside brackets, or all that a file or a venv has."""
+    there = set(packages)
+    named = {
+        str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", wanted.text))
+    }
+    found = [f for f in registry.frameworks() if there & set(f.distributions)]
+    if not found:
+        known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
+        raise UserError(f"{wanted.name}: none of {known} is in it, so there is nothing to run; name one of them")
+    return [f for f in found if named & set(f.distributions)] or found
+
+
+def failed_row(environment: str, framework: str, why: str) -> Row:
+    """The row that stands for everything that an environment would have been asked."""
+    told = {
+        "framework": framework,
+        "function": environment,
+        "environment": environment,
+        "device": "cpu",
+        "status": "crashed",
+        "explanation": why,
+        "expected": "unexpected",
+    }
+    numbers = dict.fromkeys(("error", "budget", "ratio", "ulps"))
+    return {name: numbers[name] if name in numbers else told.get(name, "") for name in COLUMNS}

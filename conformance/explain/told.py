@@ -1,0 +1,221 @@
+"""An explanation as paragraphs, formulas and code, in the order in which they are read; renderers give them a look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conformance.explain.explanation import Answered, Derivation, Difference, Explanation, Line, Split
+from conformance.explain.figures import figure
+
+STATUS = {
+    "agrees": "agrees",
+    "diverges": "diverges",
+    "disagrees": "disagrees with the definition and with what it documents",
+    "crashed": "crashed",
+    "timed_out": "timed out",
+    "undefined": "is asked what has no right answer",
+    "unsupported": "cannot say this",
+}
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 1
+
+
+@dataclass(frozen=True)
+class Prose:
+    text: str
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One step of a derivation; depth: how far it is indented."""
+
+    text: str
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, which is not wrapped; depth: how far it is indented."""
+
+    text: str
+    depth: int = 1
+
+
+Block = Heading | Prose | Formula | Code
+
+
+def told(explanation: Explanation) -> Iterator[Block]:
+    """The whole explanation."""
+    what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
+    yield Heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
+    yield Prose(explanation.why)
+    for name, value in explanation.facts:
+        yield Formula(f"{name}: {value}")
+    yield Heading("How the answer comes about", 2)
+    yield from _derivation(explanation.derivation, explanation.quantity)
+    for number in explanation.published:
+        verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
+        yield Prose(f"Published is {number.value}, {verdict} ({number.source}).")
+    agreeing = [function for function in explanation.functions if not function.differs]
+    if agreeing:
+        yield Heading("Who agrees", 2)
+    for function in agreeing:
+        yield Formula(f"{function.function} {function.version} {_does(function)}{_how_far(function.split)}")
+        if function.bridge:
+            yield Formula(function.bridge, 2)
+        if function.expected == "stale" and function.ledger is not None:
+            yield Formula(f"The ledger, {function.ledger.place}, says that it disagrees; remove the entry.", 2)
+    before: dict[object, str] = {}
+    for function in explanation.functions:
+        if not function.differs:
+            continue
+        like = _likeness(function)
+        if like in before:
+            yield _headline(function)
+            yield Prose(f"Just as {before[like]} above.")
+            yield Code(function.reproduce)
+        else:
+            before[like] = function.function
+            yield from of_function(function)
+    if explanation.unasked:
+        yield Heading("Who is not asked", 2)
+    reasons = dict.fromkeys(why for _, why in explanation.unasked)
+    for reason in reasons:
+        names = [name for name, why in explanation.unasked if why == reason]
+        yield Formula(f"{reason}: {', '.join(names)}")
+
+
+def _likeness(function: Answered) -> object:
+    """What two functions have in common of which one explanation will do."""
+    advice = tuple((remedy.advice, remedy.shown) for remedy in function.remedies)
+    return (
+        function.status,
+        function.expected,
+        function.got,
+        function.bridge,
+        function.differences,
+        function.ledger,
+        advice,
+    )
+
+
+def _headline(function: Answered) -> Heading:
+    known = " (known)" if function.expected == "known" else ""
+    status = STATUS[function.status]
+    if function.status == "diverges":
+        causes = ["by the conversion of its predictions"] if function.conversion else []
+        causes += ["as it documents"] if function.differences else []
+        status = f"{status}, {' and '.join(causes)}" if causes else status
+    return Heading(f"{function.function} {function.version} {status}{known}", 2)
+
+
+def _does(function: Answered) -> str:
+    return f"{'returns' if function.returned else 'raises'} {function.got}"
+
+
+def _how_far(split: Split | None) -> str:
+    if split is None or not split.ratio:
+        return ""
+    return f", off by {split.ratio:.2g} of the error that rounding is allowed"
+
+
+def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
+    yield Formula(derivation.rule)
+    if derivation.samples or derivation.reduction:
+        yield Prose("What follows is rounded from exact numbers.")
+    for sample in derivation.samples:
+        where = str(sample.where[0]) if len(sample.where) == 1 else str(list(sample.where))
+        yield Formula(f"sample {where}: {sample.about}")
+        for line in sample.lines:
+            yield Formula(str(line), 2)
+    if derivation.left_out:
+        yield Formula(f"samples that are not shown: {derivation.left_out}")
+    if quantity == "gradient" and derivation.reduction:
+        yield Prose("The largest element, as an example:")
+    for line in derivation.reduction:
+        yield Formula(str(line))
+    if derivation.why:
+        yield Prose(derivation.why)
+    if derivation.answer:
+        yield Prose(
+            f"The exact answer{', rounded to float64' if '[' not in derivation.answer else ''}: {derivation.answer}"
+        )
+
+
+def of_function(function: Answered) -> Iterator[Block]:
+    """What is told of a function that does not agree."""
+    yield _headline(function)
+    yield Formula(f"It {_does(function)}")
+    if function.bridge:
+        yield Prose(function.bridge)
+    told = function.status == "diverges" and function.conversion
+    if not function.differences and function.because and not told:
+        yield Prose(f"{function.because[:1].upper()}{function.because[1:]}.")
+    for number, difference in enumerate(function.differences):
+        yield from _difference(difference, also=number > 0)
+    if function.status == "disagrees" and function.differences:
+        yield Prose(f"That does not explain what it returns: {function.because}.")
+    if function.gradient:
+        yield Prose("By the definition, where it is furthest off:")
+        for line in function.gradient:
+            yield Formula(str(line))
+    if function.split is not None:
+        yield from _split(function.split)
+    if function.remedies:
+        yield Prose("What makes them equal (tried, within the allowed error):")
+    for remedy in function.remedies:
+        yield Formula(f"{remedy.advice}: {remedy.shown}")
+        if remedy.call:
+            yield Code(remedy.call, 2)
+    if function.ledger is not None:
+        yield Prose(f"The ledger knows it ({function.ledger.place}): {function.ledger.reason}")
+        for text in filter(None, (function.ledger.see, function.ledger.reproducer)):
+            yield Code(text)
+        if function.ledger.shows:
+            yield Formula(f"shows {function.ledger.shows}")
+    if function.source and function.differences:
+        yield Prose("Documented at:")
+        yield Code(function.source)
+    if function.reproduce:
+        yield Prose("To see it:")
+        yield Code(function.reproduce)
+
+
+def _difference(difference: Difference, also: bool) -> Iterator[Block]:
+    instead = f"; the definition {difference.definition}" if difference.definition else ""
+    yield Prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
+    for line in difference.lines:
+        yield Formula(str(line))
+    if difference.before or difference.after:
+        if difference.before == difference.after:
+            yield Formula(f"here that leaves the answer at {difference.after}")
+        else:
+            yield Formula(f"that takes the answer from {difference.before} to {difference.after}")
+
+
+def _split(split: Split) -> Iterator[Block]:
+    place = f" at {list(split.where)}" if split.where else ""
+    of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
+    name = "by rounding" if split.ratio <= 1 else "beyond rounding, unexplained"
+    rounding = Line(name, "", _minus(split.got, split.by_convention), _signed(split.numeric))
+    if split.instead:
+        yield Prose(f"By the definition there is {split.instead}; from what it documents it is off{place}")
+        yield Formula(f"{rounding} ({of})")
+        return
+    total = _signed(split.total)
+    yield Prose(f"The difference from the definition{place}: {_minus(split.got, split.want)} = {total}")
+    yield Formula(str(Line(split.cause, "", _minus(split.by_convention, split.want), _signed(split.semantic))))
+    yield Formula(f"{rounding} ({of})")
+
+
+def _signed(value: float | None) -> str:
+    return "no finite number" if value is None else figure(value, 5)
+
+
+def _minus(a: str, b: str) -> str:
+    return f"{a} - ({b})" if b.startswith("-") else f"{a} - {b}"

@@ -1,0 +1,139 @@
+"""What each choice of a convention means, in one sentence: the table that explanations and documents share.
+
+A sentence says what a function does and begins with a verb, so that "it" or the function's name goes before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.model.case import Problem
+
+Sentences = dict[Any, str]
+
+CHOICES: dict[str, Sentences] = {
+    "mean_divides_by": {
+        "weight": "divides the sum by the weight of the samples: s_i, and with class weights s_i times their average "
+        "over the targets, (sum_c w_c q'_c) / (sum_c q'_c)",
+        "target_weight": "divides the sum by the targets times their weights, s_i sum_c w_c q'_c, so that a row whose "
+        "targets sum to more weighs more",
+        "label_weight": "divides the sum by the weight of the labels, as if they had not been smoothed",
+        "sample_weight": "divides the sum by the sample weights of what is not ignored; class weights do not count",
+        "kept": "divides the sum by how many losses are not ignored, not by their weight",
+        "samples": "divides the sum by how many losses there are, whatever they weigh and whether they are ignored",
+    },
+    "clip": {
+        None: "takes probabilities as they are",
+        "dtype": "clips probabilities to [eps, 1 - eps] before the logarithm, eps being the dtype's machine epsilon",
+        float: "clips probabilities to [{0:g}, 1 - {0:g}] before the logarithm, both ends as the dtype has them",
+    },
+    "log_floor": {
+        None: "takes logarithms as they are",
+        float: "counts a logarithm of a probability that is below {0:g} as {0:g}",
+    },
+    "renormalise": {
+        "no": "takes rows of probabilities as they are, whatever they sum to",
+        "before_clip": "divides each row of probabilities by its sum, before any clip",
+        "after_clip": "divides each row of probabilities by its sum, after it was clipped",
+    },
+    "gradient_cancellation": {
+        "none": "computes the gradient without cancellation",
+        "targets": "takes the target off the softmax or the sigmoid, which rounds away the gradient of a prediction "
+        "that is nearly right; the exact gradient is the same, only rounding is allowed more",
+    },
+    "gradient_total": {
+        "targets": "multiplies the softmax by the sum of the row's targets in the gradient",
+        "one": "multiplies the softmax by 1 in the gradient, as if the row's targets were a distribution",
+    },
+    "gradient_floor": {
+        None: "differentiates the loss that it computes",
+        float: "takes (p - y) / (p (1 - p)) for the gradient, with a denominator of at least {0:.4g}",
+    },
+    "binary_outputs": {
+        "each": "returns one loss per output",
+        "mean_of_last_axis": "averages the outputs of the last axis to one loss, plainly, before weights and reduction",
+    },
+    "default_ignore_index": {
+        None: "ignores no label that it was not told to ignore",
+        int: "ignores the label {0}, although nobody asked for it",
+    },
+    "out_of_range": {
+        "refuse": "refuses a label that names no class",
+        "wrap": "counts a label that names no class from the end, as Python counts indices",
+        "zero": "gives a label that names no class the loss 0",
+        "nan": "gives a label that names no class the loss nan",
+    },
+    "cancellation": {
+        "none": "computes the loss without cancellation",
+        "logits": "lets terms as large as the logits cancel in the result; the exact answer is the same, only "
+        "rounding is allowed more",
+    },
+    "empty_mean": {
+        None: "does not say what a mean over nothing is",
+        "nan": "returns nan for a mean over nothing",
+        "zero": "returns 0 for a mean over nothing",
+    },
+    "empty_batch": {
+        "reduced": "reduces an empty batch to a number",
+        "unreduced": "returns the empty array of losses for an empty batch, whatever the reduction",
+    },
+    "accepts": {frozenset: "takes what the definition refuses: {0}"},
+    "rejects": {frozenset: "refuses what the definition takes: {0}"},
+}
+"""By field and choice; a type stands for every choice of that type, which goes into the sentence."""
+
+KINDS: dict[str, str] = {
+    "shape_mismatch": "labels or weights whose shape does not fit the predictions",
+    "label_out_of_range": "a label that names no class",
+    "invalid_probability": "a probability outside [0, 1]",
+    "invalid_target": "a target outside [0, 1]",
+    "trailing_axis": "labels that fit but for an axis of length 1",
+    "nan_prediction": "a prediction that is nan",
+    "infinite_prediction": "a prediction that is infinite",
+    "nan_target": "a target that is nan",
+    "nan_weight": "a weight that is nan",
+    "infinite_weight": "a weight that is infinite",
+    "negative_weight": "a weight below 0",
+    "zero_weight": "a weight of 0",
+    "no_weight": "sample weights that are all 0",
+    "empty_batch": "a batch of no samples",
+    "one_class": "predictions of a single class",
+    "unnormalised_row": "a row of probabilities that does not sum to 1",
+    "subnormal_prediction": "a probability below the dtype's smallest normal number",
+}
+"""The kinds of input outside the definition's domain, or at its edge."""
+
+
+def meaning(field: str, choice: Any) -> str:
+    """The sentence for one choice of one field of a `Convention`; raises KeyError where there is none."""
+    of_field = CHOICES[field]
+    by_value = None if isinstance(choice, frozenset) else of_field.get(choice)
+    if by_value is not None:
+        return by_value
+    filled = kinds(choice) if isinstance(choice, frozenset) else choice
+    return of_field[type(choice)].format(filled)
+
+
+def meaning_for(field: str, choice: Any, problem: Problem) -> str:
+    """The sentence for one choice, without what is not the case of a problem: weights, smoothing, what is ignored."""
+    if field != "mean_divides_by":
+        return meaning(field, choice)
+    options = problem.options
+    smoothed, ignored = bool(options.label_smoothing), problem.target == "index"
+    weighted = options.class_weights is not None or options.sample_weights is not None
+    match choice:
+        case "label_weight" if not smoothed:
+            return "divides the sum by the weight of the labels"
+        case "sample_weight" if options.class_weights is None:
+            return f"divides the sum by the sample weights{' of what is not ignored' if ignored else ''}"
+        case "kept" if not weighted:
+            return f"divides the sum by how many losses {'are not ignored' if ignored else 'there are'}"
+        case "samples" if not (weighted or ignored):
+            return "divides the sum by how many losses there are"
+        case _:
+            return meaning(field, choice)
+
+
+def kinds(names: frozenset[str] | tuple[str, ...]) -> str:
+    """Kinds of input, as a list in words."""
+    return ", ".join(KINDS[name] for name in sorted(names))

@@ -1,0 +1,1 @@
+"""Problems beyond the shipped cases: metamorphic relations, drawn cases, exhaustive sweeps."""

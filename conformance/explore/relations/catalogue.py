@@ -1,0 +1,33 @@
+"""Every relation there is, in the order in which tables show them."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+
+from conformance.casefiles.known_issues import Known, Ledger
+from conformance.explore.relations import batches, labels, layouts, predictions, weights
+from conformance.explore.relations.relation import Relation
+from conformance.model.errors import CaseErrors, CaseFileError
+
+RELATIONS: tuple[Relation, ...] = (
+    *predictions.RELATIONS,
+    *labels.RELATIONS,
+    *weights.RELATIONS,
+    *batches.RELATIONS,
+    *layouts.RELATIONS,
+)
+
+
+def check_names(ledger: Ledger) -> None:
+    """Raise CaseErrors where the ledger is about relations that there are not."""
+    names = [relation.name for relation in RELATIONS]
+    wrong = [entry for entry in ledger.entries if entry.relation and not fnmatch.filter(names, entry.relation)]
+    if wrong:
+        raise CaseErrors(tuple(map(_unknown, wrong)))
+
+
+def _unknown(entry: Known) -> CaseFileError:
+    near = difflib.get_close_matches(entry.relation, [relation.name for relation in RELATIONS], n=1)
+    advice = f"did you mean {near[0]}?" if near else "`conformance relations` prints those that there are"
+    return CaseFileError(entry.path, entry.line, 1, "", f"{entry.relation} is no relation", advice)

@@ -1,0 +1,73 @@
+"""Findings as text that fits a terminal, and as rows for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from conformance.explore.relations.catalogue import RELATIONS
+from conformance.explore.relations.checking import Finding
+
+WIDTH = 80
+CELL = 5
+"""Columns of one function's counts."""
+
+
+def table(findings: Iterable[Finding]) -> Iterator[str]:
+    """Relations x functions, at most 80 columns wide: a line for each relation, a number for each function."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    functions: dict[str, str] = {}
+    for finding in findings:
+        item = finding.instance.item
+        functions[item.function.name] = item.installed.version
+        counts[finding.instance.relation.name, item.function.name, finding.expected] += 1
+    wide = max(len(relation.name) for relation in RELATIONS)
+    names = list(functions)
+    for number, name in enumerate(names, 1):
+        yield f"{number:>3}  {name} {functions[name]}"
+    for block in _blocks(names, (WIDTH - wide) // CELL):
+        yield ""
+        yield " " * wide + "".join(f"{names.index(name) + 1:>{CELL}}" for name in block)
+        for relation in RELATIONS:
+            cells = [_cell(*(counts[relation.name, name, state] for state in STATES)) for name in block]
+            yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
+    yield ""
+    yield "36: so many held; 36+2: 2 more are known to be broken; 3!: broken; -: none there"
+
+
+STATES = ("ok", "known", "unexpected", "stale")
+
+
+def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]
+
+
+def _cell(held: int, known: int, unexpected: int, stale: int) -> str:
+    if unexpected + stale:
+        return f"{unexpected + stale}!"
+    if known:
+        return f"{held}+{known}"
+    return str(held or "-")
+
+
+def row(finding: Finding) -> dict[str, Any]:
+    """A finding as builtin values."""
+    item, comparison = finding.instance.item, finding.comparison
+    return {
+        "relation": finding.instance.relation.name,
+        "function": item.function.name,
+        "version": item.installed.version,
+        "environment": item.installed.environment,
+        "case": item.case.id,
+        "dtype": item.dtype,
+        "reduction": item.reduction,
+        "expected": finding.expected,
+        "why": finding.why,
+        "error": comparison.error if comparison else None,
+        "allowed": comparison.allowed if comparison else None,
+        "ratio": comparison.ratio if comparison else None,
+        "known": finding.known.told if finding.known else "",
+        "calls": list(finding.calls),
+    }

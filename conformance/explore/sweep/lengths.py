@@ -1,0 +1,161 @@
+"""How the error of a mean grows with the number of losses that are averaged, up to 10^7 of them.
+
+The losses are those of `DISTINCT` inputs with labels, drawn again and again.  So the exact mean is a sum of as many
+terms of the oracle, each times how often it was drawn, in rational arithmetic: certified, whatever the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.adapters.contract import described, lowered, perform
+from conformance.adapters.registry import Installed, rule_for
+from conformance.casefiles.known_issues import Ledger
+from conformance.explore.sweep.judging import Performer
+from conformance.explore.sweep.truth import Family
+from conformance.judging.verdict import FAILING, judge
+from conformance.model.case import ByOracle, Problem, numpy_dtype
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.outcome import Raised, Returned
+from conformance.reference import oracle
+from conformance.reference.domain import numpy_info
+from conformance.reference.oracle import Answer, Exact, Oracle
+
+Floats = npt.NDArray[np.float64]
+Line = dict[str, Any]
+
+LENGTHS = tuple(10**k for k in range(1, 8))
+DISTINCT = 1000
+SEED = 4096
+SPREAD = 4.0
+"""Standard deviation of the logits; probabilities are drawn evenly from the middle 90 %."""
+COLUMNS = (
+    "function", "version", "variant", "dtype", "case", "given", "target", "length", "status", "expected",
+    "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "known", "call",
+)  # fmt: skip
+
+
+def case_of(family: Family, length: int) -> str:
+    """What a mean is called."""
+    return f"{family.id}/mean_of_{length}"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Inputs x [DISTINCT] in the dtype, with labels, and how often each is drawn into a mean of some length."""
+
+    family: Family
+    x: npt.NDArray[Any]
+    label: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+
+    @property
+    def problem(self) -> Problem:
+        return self.family.problem(self.x[self.order], self.label[self.order], "mean")
+
+    @property
+    def counts(self) -> list[int]:
+        return list(map(int, np.bincount(self.order, minlength=len(self.x))))
+
+
+def drawn(family: Family, length: int) -> Drawn:
+    """The problem of one length, the same whenever it is asked for."""
+    random = np.random.default_rng(SEED)
+    match family.given:
+        case "logits":
+            x = random.normal(0, SPREAD, DISTINCT)
+        case "probabilities":
+            x = random.uniform(0.05, 0.95, DISTINCT)
+        case "log_probabilities":
+            x = -random.exponential(1.0, DISTINCT)
+    label = random.integers(0, 2, DISTINCT) if len(family.labels) > 1 else np.full(DISTINCT, family.labels[0])
+    order = random.integers(0, DISTINCT, length)
+    return Drawn(family, x.astype(numpy_dtype(family.dtype)), label, order)
+
+
+class MeanOracle(Oracle):
+    """Answers the one mean that it is about, under any convention that weighs all losses alike."""
+
+    def __init__(self, means: Drawn) -> None:
+        super().__init__()
+        self._counts = means.counts
+        self._distinct = means.family.problem(means.x, means.label)
+        self._known: dict[Convention, Answer] = {}
+
+    def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
+        """The exact mean, as `Oracle.answer` gives it; good to far below any budget whatever `within` says."""
+        if convention not in self._known:
+            self._known[convention] = self._mean(oracle.evaluate(self._distinct, convention))
+        return self._known[convention]
+
+    def _mean(self, losses: Answer) -> Answer:
+        if not isinstance(losses, Exact) or not np.isfinite(losses.hi).all():
+            return losses
+        terms = zip(
+            self._counts, *(part.reshape(-1).tolist() for part in (losses.hi, losses.lo, losses.rad)), strict=True
+        )
+        total = spread = Fraction(0)
+        for count, hi, lo, rad in terms:
+            total += count * (Fraction(hi) + Fraction(lo))
+            spread += count * Fraction(rad)
+        mean = total / sum(self._counts)
+        hi = float(mean)
+        lo = float(mean - Fraction(hi))
+        left = abs(mean - Fraction(hi) - Fraction(lo)) + spread / sum(self._counts)
+        return Exact(*(np.array(part) for part in (hi, lo, np.nextafter(float(left), np.inf) if left else 0.0)))
+
+
+def measure(
+    installed: Installed, name: str, family: Family, length: int, ledger: Ledger, performer: Performer = perform
+) -> Line:
+    """One function on one mean; raises LoweringError."""
+    function = next(found for found in installed.functions if found.name == name)
+    means = drawn(family, length)
+    problem = means.problem
+    if family.loss == "binary" and 2 not in function.ranks["binary"]:
+        problem = family.problem(means.x[means.order], means.label[means.order], "mean", flat=True)
+    target = function.target_as(family.target) or family.target
+    rule = rule_for(function, installed.version, target, installed.variant)
+    outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
+    verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
+    failing = verdict.status in FAILING
+    about = (case_of(family, length), name, installed.version, family.dtype, "mean", installed.variant)
+    known = ledger.find(*about, symptoms=verdict.symptoms if failing else None)
+    comparison = verdict.comparison
+    want = MeanOracle(means).answer(problem)
+    values = (
+        name, installed.version, installed.variant, family.dtype, case_of(family, length), family.given, family.target,
+        length, verdict.status,
+        ("known" if known else "unexpected") if failing else ("stale" if known else "ok"),
+        float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
+        float(want.hi) if isinstance(want, Exact) else None,
+        *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),
+        verdict.convention,
+        f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else verdict.explanation,
+        known.told if known else "",
+        f"conformance sweep {name} --lengths --dtype {family.dtype} --given {family.given}",
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def overflows(line: Line, family: Family) -> bool:
+    """Whether the sum of what is averaged is beyond the dtype, so that a longer mean says nothing more."""
+    largest = numpy_info(family.dtype)[3]
+    return line["got"] is None or not np.isfinite(line["got"]) or line["want"] * line["length"] > 16 * largest
+
+
+def lines_of(
+    installed: Installed, name: str, family: Family, ledger: Ledger, lengths: Sequence[int] = LENGTHS
+) -> Iterator[Line]:
+    """Means of growing length, until one overflows."""
+    for length in lengths:
+        line = measure(installed, name, family, length, ledger)
+        yield line
+        if overflows(line, family):
+            return

@@ -1,0 +1,145 @@
+"""What the cases ask for, two features at a time, against what the functions say they can take together.
+
+Features are what `contract.problem_features` names: options, kinds of prediction and target, layouts,
+reductions, dtypes and ranks; each counts once for categorical and once for binary losses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from conformance.adapters.contract import Function, problem_features
+from conformance.model.case import DTYPES, GIVEN, LOSSES, OPTIONS, REDUCTIONS, Case, Loss, MustRaise, NoRightAnswer
+
+TARGET_KINDS: dict[Loss, frozenset[str]] = {
+    "categorical": frozenset({"index", "one_hot", "distribution"}),
+    "binary": frozenset({"binary", "soft_binary"}),
+}
+PLAIN_RANK = "rank_2"
+"""The usual rank, which is no feature."""
+RANKS = ("rank_1", PLAIN_RANK, "higher_rank")
+MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
+CLASS_AXES = ("class_axis", "class_axis_not_1")
+LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype")
+TARGETS = frozenset[str]().union(*TARGET_KINDS.values())
+AXES = (frozenset(GIVEN), TARGETS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
+"""Of each of these a problem has one."""
+EXCLUSIVE = (*AXES, frozenset(MEMORY_ORDERS), frozenset(CLASS_AXES))
+"""Of each of these a problem has one at most."""
+FOREIGN: dict[Loss, frozenset[str]] = {
+    "categorical": frozenset({"positive_weight", "output_weights", "rank_1"}),
+    "binary": frozenset({"class_weights", "ignore_index", *CLASS_AXES, "log_probabilities"}),
+}
+"""What a problem with this loss cannot have, by the rules of case files."""
+SENSELESS = (
+    *(frozenset({"ignore_index", kind}) for kind in ("one_hot", "distribution")),
+    *(frozenset({"labels_column", kind}) for kind in ("one_hot", "distribution")),
+    frozenset({"output_weights", "rank_1"}),
+    frozenset({"class_axis", PLAIN_RANK}),
+)
+"""What no problem can have together, by the rules of case files; axis 1 of rank 2 is the last, as usual."""
+SHOWN = 12
+"""Pairs that are named when a coverage is printed."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Features and pairs of features, as `loss/feature`: those possible, and those that the cases cover.
+
+    A pair is possible where one function at least can take both at once, and covered where some case
+    that has a right answer has both and some function takes that case.
+    """
+
+    possible_features: frozenset[str]
+    covered_features: frozenset[str]
+    possible: frozenset[tuple[str, str]]
+    covered: frozenset[tuple[str, str]]
+
+    @property
+    def lacking_features(self) -> list[str]:
+        return sorted(self.possible_features - self.covered_features)
+
+    @property
+    def lacking(self) -> list[tuple[str, str]]:
+        """The possible pairs that no case covers, sorted."""
+        return sorted(self.possible - self.covered)
+
+    def __str__(self) -> str:
+        lacking = [f"{a.replace('/', ' ')} + {b.partition('/')[2]}" for a, b in self.lacking]
+        text = f"option pairs: {len(self.covered)} of {len(self.possible)} covered"
+        if not lacking:
+            return text
+        more = f", and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+        return f"{text}; lacking: {', '.join(lacking[:SHOWN])}{more}"
+
+
+def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
+    """Which features and pairs of features the cases cover, of those that the functions declare they take.
+
+    Generated arrays are not made for it.
+    """
+    functions = tuple(functions)
+    possible_features: set[str] = set()
+    possible: set[tuple[str, str]] = set()
+    for loss in LOSSES:
+        able = [(function, declared(function, loss)) for function in functions if loss in function.ranks]
+        names = sorted(set().union(*(features for _, features in able)) - {PLAIN_RANK})
+        possible_features |= {f"{loss}/{name}" for name in names if any(_takes(*one, {name}) for one in able)}
+        possible |= {
+            (f"{loss}/{a}", f"{loss}/{b}")
+            for a, b in itertools.combinations(names, 2)
+            if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in able)
+        }
+    features: set[str] = set()
+    pairs: set[tuple[str, str]] = set()
+    for loss, found in set(_asked(cases, functions)):
+        named = sorted(f"{loss}/{name}" for name in found)
+        features.update(named)
+        pairs.update(itertools.combinations(named, 2))
+    possible_, whole = frozenset(possible), frozenset(possible_features)
+    return Coverage(whole, whole & features, possible_, possible_ & pairs)
+
+
+def _asked(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[tuple[Loss, frozenset[str]]]:
+    """The features of every problem that has a right answer and that some function takes."""
+    for case in cases:
+        if isinstance(case.expect, MustRaise | NoRightAnswer):
+            continue
+        for problem in case.sketch.problems():
+            if any(function.unsupported(problem) is None for function in functions):
+                yield problem.loss, problem_features(problem, problem.target_kind)
+
+
+def declared(function: Function, loss: Loss) -> frozenset[str]:
+    """Every feature that a function takes in some problem with this loss; other kinds of prediction by a bridge."""
+    ranks = function.ranks[loss]
+    found = {*GIVEN, *function.options, *function.layouts, *function.reductions, *function.dtypes}
+    found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}
+    found |= {name for name, has in zip(RANKS, (1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has}
+    if "sample_weights" in function.options:
+        found.add("output_weights")
+    known = {*GIVEN, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS[loss], "output_weights"}
+    return frozenset(found & known - FOREIGN[loss])
+
+
+def _takes(function: Function, able: frozenset[str], wanted: set[str]) -> bool:
+    """Whether there is a problem with the wanted features that the function takes; able: what it declares."""
+    if not wanted <= able:
+        return False
+    wanted = wanted | {"sample_weights"} if "output_weights" in wanted else wanted
+    axes = [sorted(wanted & axis or able & axis) for axis in AXES]
+    return any(_fits(function, wanted.union(rest)) for rest in itertools.product(*axes))
+
+
+def _fits(function: Function, features: set[str]) -> bool:
+    """Whether a problem with exactly these features makes sense, and is not excluded by the function."""
+    if any(group <= features for group in SENSELESS):
+        return False
+    handed = {function.target_as(name) or name if name in TARGETS else name for name in features}
+    return not any(group <= handed for group in function.excludes)
+
+
+def _conflict(features: set[str]) -> bool:
+    return any(len(features & axis) > 1 for axis in EXCLUSIVE)

@@ -1,0 +1,589 @@
+"""The flow: case files become items, an item becomes a row.
+
+    Case -> Problem -> bridge -> evaluate -> Outcome -> judge -> Verdict -> Row
+
+Every step but `evaluate` is pure.  pytest, the command line and the tests all go through `Suite`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.adapters import registry
+from conformance.adapters.contract import (
+    Call,
+    Framework,
+    Function,
+    LoweringError,
+    Rule,
+    described,
+    lowered,
+    perform,
+    problem_features,
+    reproducer,
+)
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import ELSEWHERE, HARVESTED, Known, Ledger
+from conformance.casefiles.known_issues import load as load_known
+from conformance.casefiles.known_issues import read as read_known
+from conformance.casefiles.loading import cases_option, found_in, is_folder, real, root_of, shipped
+from conformance.casefiles.loading import read as read_cases
+from conformance.casefiles.stated_values import wrong_digits
+from conformance.judging.traits import traits
+from conformance.judging.verdict import FAILING, Verdict, judge, want_of
+from conformance.model.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
+from conformance.model.text import printable, text_of, type_name
+from conformance.reference.conversion import bridge, unbridgeable
+from conformance.reference.oracle import Exact, Oracle
+
+Row = dict[str, Any]
+COLUMNS = (
+    "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
+    "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
+    "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
+    "python", "numpy", "quantity", "shape", "conversion",
+)  # fmt: skip
+"""Columns of the report, in order.
+
+`shape` is empty where the row has its arrays whole.  Where it has evenly spaced elements of a larger one, it is the
+shape of what was returned, or of `want` where that alone is thinned, and how many elements are there:
+`(300, 100): 1024 of 30000 elements`.  `conversion` says what the conversion in `bridge` changed, as
+`verdict.Effect` has it, where that is a reason for what the row is; it is empty where it is none.
+"""
+KEPT = 8
+"""Problems that are remembered: those that the functions of each framework are asked at one time."""
+DIFFERENTIATED = 20_000
+"""Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
+LONG_CALL = 1000
+"""Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
+SHOWN = 1024
+"""Arrays with more elements than this stand in the report as that many evenly spaced elements; see `spaced`."""
+SHOWN_OF_GRADIENTS = 64
+"""The same for gradients, which have an element for each prediction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One function on one case at one dtype and reduction, its loss or its gradient: one test, one row."""
+
+    installed: Installed
+    function: Function
+    case: Case
+    dtype: str
+    reduction: Reduction
+    quantity: Quantity = "loss"
+
+    @property
+    def framework(self) -> Framework:
+        return self.installed.framework
+
+    @property
+    def id(self) -> str:
+        """`torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`, as pytest shows it; `...-mean-gradient`."""
+        return item_id(self.function.name, self.case.id, self.dtype, self.reduction, self.quantity)
+
+
+def item_id(function: str, case: str, dtype: str, reduction: str, quantity: str) -> str:
+    """What an item is called in messages, and in what `-k` chooses from."""
+    name = f"{function}-{case}-{dtype}-{reduction}"
+    return name if quantity == "loss" else f"{name}-{quantity}"
+
+
+def id_of(row: Row) -> str:
+    """The id of the item that a row is of."""
+    return item_id(*(row[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
+    """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
+    return _unreduced(case, dtype).reduced(reduction)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _unreduced(case: Case, dtype: str) -> Problem:
+    return case.problem(dtype, "none")
+
+
+@functools.lru_cache(maxsize=KEPT)
+def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
+    """A problem with its predictions converted for the functions that need it; kept as in `problem_of`."""
+    if problem.given == given:
+        return problem, ""
+    converted, name = _unreduced_bridged(problem.unreduced, given)
+    return converted.reduced(problem.reduction), name
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _unreduced_bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
+    return bridge(problem, given)
+
+
+def plan(
+    cases: Iterable[Case], here: Sequence[Installed], wanted: Callable[[Function, str], bool] | None = None
+) -> list[Item]:
+    """Every item that the installed frameworks' functions declare they can take, case by case.
+
+    wanted: says of a function and an item's id whether it is asked for; what is not is not looked at.
+    """
+    items = []
+    functions = [(installed, function) for installed in here for function in installed.functions]
+    for case in cases:
+        for problem in case.sketch.problems():
+            for installed, function in functions:
+                asked = [Item(installed, function, case, problem.dtype, problem.reduction)]
+                if not_differentiated(installed, function, case, problem) is None:
+                    asked.append(dataclasses.replace(asked[0], quantity="gradient"))
+                asked = [item for item in asked if wanted is None or wanted(function, item.id)]
+                if asked and unsupported(function, case, problem) is None:
+                    items += asked
+    return items
+
+
+def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
+    """Why the gradient of what a function returns is not asked for; None where it is."""
+    if not function.differentiated or not installed.differentiates:
+        return "it does not differentiate"
+    if case.no_gradient:
+        return case.no_gradient
+    if isinstance(case.expect, MustRaise | NoRightAnswer):
+        return "there is no loss to differentiate"
+    if function.native(problem.given) != problem.given:
+        return "it takes other predictions than the case has"
+    if case.predicted > DIFFERENTIATED:
+        return f"it has more than {DIFFERENTIATED} predictions"
+    return None
+
+
+def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
+    """Why a function is not asked a problem; None if it is."""
+    why = function.unsupported(problem)
+    given = function.native(problem.given)
+    if why is not None or given == problem.given:
+        return why
+    if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
+        return "a bridge would hide what is wrong with the predictions"
+    return unbridgeable(problem, given)
+
+
+def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
+    """The cases of a folder and its ledger (the shipped ones unless told otherwise).
+
+    The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
+    other cases.  Raises CaseErrors with everything that is wrong in the folder.
+    """
+    folder = shipped() if folder is None else folder
+    cases, errors = read_cases(folder)
+    if real(folder) != real(shipped()):  # of the shipped ones `conformance lint` and the tests say so
+        errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
+    alone = os.path.lexists(folder) and not is_folder(folder)
+    home = root_of(folder) if alone else folder
+    entries, wrong = read_known(home)
+    others = real(home) != real(shipped())
+    ledger = Ledger(entries, load_known(shipped()).entries if others else ())
+    if not errors and not alone:
+        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(ELSEWHERE)), cases)]
+    if errors or wrong:
+        raise CaseErrors((*errors, *wrong))
+    return cases, ledger
+
+
+def strays(entries: Iterable[Known], cases: Iterable[Case]) -> list[CaseFileError]:
+    """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
+    unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
+    what = "is known, but there is no such case or no such function"
+    return [
+        CaseFileError(
+            entry.path, entry.line, 1, "", f"{entry.function} on {entry.case} {what}", "correct the entry or remove it"
+        )
+        for entry in unmatched
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
+
+    item: Item
+    problem: Problem
+    handed: Problem
+    bridge: str
+    of_case: bool = True
+    """Whether the problem is the case's, and not one that something was changed in."""
+
+    @functools.cached_property
+    def call(self) -> Call:
+        """The call to be made; raises LoweringError."""
+        call = lowered(self.item.function, self.handed)
+        if self.item.quantity == "loss":
+            return call
+        return dataclasses.replace(call, differentiated=self.item.function.differentiated)
+
+    @property
+    def what(self) -> str:
+        """Names the call in messages."""
+        return described(self.item.function, self.handed)
+
+    @functools.cached_property
+    def traits(self) -> frozenset[str]:
+        """What is particular about the problem, as words of a ledger's `when`."""
+        target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
+        return traits(self.problem, self.handed, target)
+
+
+def ask(item: Item) -> Asked:
+    """An item ready to be put to its function."""
+    problem = problem_of(item.case, item.dtype, item.reduction)
+    return Asked(item, problem, *bridged(problem, item.function.native(problem.given)))
+
+
+Performer = Callable[[Framework, Call, str], Outcome]
+
+
+class Suite:
+    """Asks items and judges what comes back.
+
+    oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
+    """
+
+    def __init__(self, oracle: Oracle, ledger: Ledger, performer: Performer = perform) -> None:
+        self.oracle = oracle
+        self.ledger = ledger
+        self.performer = performer
+
+    def assess(self, item: Item) -> Assessment:
+        """The verdict on one item, asked now."""
+        asked = ask(item)
+        return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
+
+    def judge(self, asked: Asked, outcome: Outcome) -> Assessment:
+        """The verdict on what came of one item, held against the ledger."""
+        item = asked.item
+        outcome = _classes_last(asked, outcome)
+        verdict = judge(
+            asked.problem,
+            asked.handed,
+            item.case.expect,
+            item.function,
+            rule_of(item, asked.problem).convention,
+            outcome,
+            self.oracle,
+            registry.conventions(),
+            item.quantity,
+            alternatives(item, asked.problem),
+        )
+        return Assessment(asked, verdict, self._known(asked, verdict))
+
+    def _known(self, asked: Asked, verdict: Verdict) -> Known | None:
+        """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
+        item, there = asked.item, asked.item.installed
+        row = (item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity)
+        if verdict.status not in FAILING:
+            return self.ledger.find(item.case.id, *row)
+        known = self.ledger.find(item.case.id, *row, verdict.symptoms)
+        return known or self.ledger.cause(lambda: asked.traits, *row, verdict.symptoms)
+
+
+def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
+    """What is said of an item that its function cannot take: nothing but the exact answer, and why."""
+    problem = problem_of(item.case, item.dtype, item.reduction)
+    verdict = judge(problem, problem, item.case.expect, item.function, DEFINITION, Unsupported(why), exact)
+    return Assessment(Asked(item, problem, problem, ""), verdict, None)
+
+
+def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
+    """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
+    if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
+        return outcome
+    axis = asked.call.tensors()[asked.call.differentiated].class_axis
+    if axis == -1 or outcome.value.ndim != asked.handed.predictions.ndim:
+        return outcome
+    return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
+
+
+def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str) -> str:
+    """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
+
+    A folder's path is absolute, so that the call can be pasted wherever Python is started.
+    """
+    words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
+    if quantity == "loss":
+        del words[-1]
+    if not case.id.startswith(HARVESTED) and (folder := found_in(case)) is not None:
+        words.append(f"cases={str(real(Path(folder)))!r}")
+    return f"conformance.replay({', '.join(words)})"
+
+
+def can_be_named(case: Case) -> bool:
+    """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
+    return bool(case.path) or case.id.startswith(HARVESTED)
+
+
+def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
+    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
+    call: str = row["call"]
+    case = next((case for case in cases if case.id == row["case"]), None)
+    if len(call) <= LONG_CALL or case is None or not can_be_named(case):
+        return call
+    framework = next(one for one in registry.frameworks() if one.name == row["framework"])
+    settings = next(filter(call.startswith, map(framework.settings, framework.variants)), "")
+    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
+    return f"{settings}import conformance; {again}"
+
+
+def replay(
+    function: str,
+    case: str,
+    dtype: str,
+    reduction: Reduction,
+    quantity: Quantity = "loss",
+    cases: Path | Iterable[Case] | None = None,
+) -> Any:
+    """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
+    folder = shipped() if cases is None else cases
+    found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
+    named = next((one for one in found if one.id == case), None)
+    if named is None and errors:
+        raise CaseErrors(tuple(errors))
+    if named is None:
+        where = (
+            "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
+        )
+        advice = "; `cases` names a folder of yours" if cases is None else ""
+        raise LookupError(f"there is no case {case} {where}{advice}")
+    here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
+    for item in plan([named], here):
+        asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
+        if asked_for == (function, dtype, reduction, quantity):
+            asked = ask(item)
+            outcome = perform(item.framework, asked.call, asked.what)
+            if isinstance(outcome, Returned):
+                return outcome.value
+            raise _raised_again(outcome)
+    raise LookupError(f"no installed {function} takes {case} as {dtype}, {reduction}")
+
+
+def _raised_again(outcome: Outcome) -> BaseException:
+    """An exception as a function raised it: of the same name, with the same message."""
+    if not isinstance(outcome, Raised):
+        return RuntimeError(str(outcome))
+    kind: Any = getattr(builtins, outcome.exception, None)
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        with contextlib.suppress(TypeError):  # UnicodeDecodeError takes more than a message
+            raised: BaseException = kind(outcome.message)
+            return raised
+    made: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
+    return made(outcome.message)
+
+
+def rule_of(item: Item, problem: Problem) -> Rule:
+    """What the item's function documents for the kind of target it is handed."""
+    target = item.function.target_as(problem.target_kind) or problem.target_kind
+    features = problem_features(problem, target)
+    return registry.rule_for(item.function, item.installed.version, target, item.installed.variant, features)
+
+
+def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
+    """The functions of the item's framework that can be asked its problem, each with what it documents for it."""
+    for function in item.installed.functions:
+        if function.unsupported(problem) is None:
+            yield function, rule_of(dataclasses.replace(item, function=function), problem).convention
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """A verdict in its place: the item it is about, how it was asked, and what the ledger says."""
+
+    asked: Asked
+    verdict: Verdict
+    known: Known | None
+
+    @property
+    def item(self) -> Item:
+        return self.asked.item
+
+    @property
+    def expected(self) -> str:
+        """`ok`, `known` (the ledger has it), `unexpected`, or `stale` (the ledger has it and it is gone)."""
+        if self.verdict.status in FAILING:
+            return "unexpected" if self.known is None else "known"
+        return "ok" if self.known is None else "stale"
+
+    @property
+    def call(self) -> str:
+        """The reproducer; "" where no call can be made.  Raises LoweringError if the adapter cannot write it."""
+        if isinstance(self.verdict.outcome, Unsupported):
+            return ""
+        item, asked = self.item, self.asked
+        name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity)
+        again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
+        try:
+            return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.variant, again)
+        except Exception as error:
+            raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
+
+    @functools.cached_property
+    def row(self) -> Row:
+        """One row of the report: builtin values only, in the order of `COLUMNS`."""
+        item, verdict = self.item, self.verdict
+        comparison = verdict.comparison
+        outcome = verdict.outcome
+        most = SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS
+        text = functools.partial(_thinned, most=most)
+        arrays = [outcome.value] if isinstance(outcome, Returned) else []
+        arrays += [verdict.want.hi] if isinstance(verdict.want, Exact) else []
+        got = text(outcome.value) if isinstance(outcome, Returned) else ""
+        by_convention = verdict.want_by_convention
+        values = (
+            item.case.id,
+            item.case.digest,
+            item.framework.name,
+            item.function.name,
+            item.installed.version,
+            item.installed.environment,
+            "cpu",
+            item.dtype,
+            item.reduction,
+            verdict.status,
+            got,
+            text(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            comparison.error if comparison else None,
+            comparison.allowed if comparison else None,
+            comparison.ratio if comparison else None,
+            comparison.ulps if comparison else None,
+            verdict.convention,
+            verdict.explanation,
+            self.asked.bridge,
+            f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else "",
+            " | ".join(outcome.warnings) if isinstance(outcome, Returned | NonNumeric | Raised) else "",
+            self.call,
+            self.expected,
+            self.known.told if self.known else "",
+            list(comparison.where).__repr__() if comparison and comparison.where else "",
+            text(by_convention.hi) if by_convention is not None else "",
+            text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
+            outcome.dtype if isinstance(outcome, Returned) else "",
+            item.installed.python,
+            item.installed.numpy,
+            item.quantity,
+            next(filter(None, (_shape(array, most) for array in arrays)), ""),
+            verdict.conversion,
+        )
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def message(self, options: str = "") -> str:
+        """What a failing test prints.  options: of pytest, to be given once more, each with a blank after it."""
+        item, row = self.item, self.row
+        lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
+        of = f"{item.dtype}, {item.reduction}{', gradient' if item.quantity == 'gradient' else ''}"
+        lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
+        if item.case.path:
+            lines.append(f"  file       {item.case.path}:{item.case.line}")
+        got = _short(row["got"]) or row["exception"]
+        got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
+        lines.append(f"  got        {got}")
+        lines.append(f"  want       {_short(row['want'])}")
+        c = self.verdict.comparison
+        if c is not None and c.error > 0:
+            at = f" at {row['where']}" if row["where"] else ""
+            lines.append(
+                f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"
+            )
+        lines.append(f"  because    {row['explanation']}")
+        if self.asked.bridge:
+            lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")
+        if row["warnings"]:
+            lines.append(f"  warnings   {_short(row['warnings'])}")
+        if self.expected == "known" and self.known is not None:
+            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
+        if self.expected == "stale" and self.known is not None:
+            lines.append(
+                f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
+            )
+        lines.append(f"  reproduce  {row['call']}")
+        lines.append(f'  again      pytest {options}{_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
+        return printable("\n".join(lines))
+
+    def _headline(self) -> str:
+        if self.expected == "stale":
+            return f"{self.verdict.status}, although the ledger knows it as a discrepancy"
+        return {"disagrees": "disagrees with the definition and with what it documents"}.get(
+            self.verdict.status, self.verdict.status
+        )
+
+
+def _harvesting(item: Item) -> str:
+    """The option that a test of a harvested case is run with."""
+    return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVESTED) else ""
+
+
+def _again(item: Item) -> str:
+    words = [item.function.name, item.case.id, item.dtype, item.reduction]
+    words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
+    return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
+
+
+def _thinned(values: Any, most: int) -> str:
+    """A scalar as its shortest digits, an array as JSON; long arrays thinned to `most` elements."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0:
+        return repr(float(array))
+    if array.size > most:
+        array = array.reshape(-1)[spaced(array.size, most)]
+    return json.dumps(array.tolist())
+
+
+def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
+    """Which elements of a flat array stand in the report: at most `most`, the first and the last among them."""
+    return np.linspace(0, size - 1, most).astype(np.int64)
+
+
+def _shape(values: Any, most: int) -> str:
+    """What the column `shape` says of an array, empty where it is not thinned."""
+    array = np.asarray(values)
+    return f"{array.shape}: {most} of {array.size} elements" if array.size > most else ""
+
+
+def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Four significant digits, which is all a budget has and a third of the text."""
+    return np.array([float(f"{value:.4g}") for value in values.ravel().tolist()]).reshape(values.shape)
+
+
+def _short(text: str, most: int = 400) -> str:
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+__all__ = [
+    "COLUMNS",
+    "Assessment",
+    "Item",
+    "LoweringError",
+    "Row",
+    "Suite",
+    "plan",
+    "problem_of",
+    "replay",
+    "rule_of",
+    "strays",
+    "unsupported",
+    "unsupported_assessment",
+]

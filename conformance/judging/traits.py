@@ -1,0 +1,117 @@
+"""What is particular about a problem, as words: what a ledger entry's `when` may ask for, and what a finding needs.
+
+positive_weight, infinite_prediction, class_axis, higher_rank, dense_target, beyond_range, ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from conformance.adapters.contract import problem_features
+from conformance.model.case import DTYPES, GIVEN, LOSSES, OPTIONS, ORDERS, REDUCTIONS, Array, Problem, numpy_dtype
+from conformance.model.convention import EDGE, INVALID
+from conformance.reference.domain import examine, numpy_info
+from conformance.reference.dtype_range import beyond_range
+
+TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
+SHAPES = ("rank_1", "higher_rank", "output_weights", "leading_weights", "moved_class_axis", "labels_column",
+          "label_dtype")  # fmt: skip
+VALUES = (
+    "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
+    "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
+    "many_samples", "many_classes", "samples_beyond_range",
+)  # fmt: skip
+PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
+"""Traits that some problem or other must have: what it is, and not what is particular about it."""
+NEAR = 1e-3
+"""A probability that is nearer to 0 or 1 than this is nearly certain."""
+SMALL = frozenset({"one_sample", "rank_1"})
+"""Traits that a case has once it is shrunk, whether they matter or not."""
+TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+
+
+def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
+    """The traits of a problem and of what is handed to a function for it, with `target` as the kind of its target.
+
+    Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
+    kinds of unusual and invalid input:
+
+    leading_weights: sample weights of fewer axes than the predictions without their last.
+    dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
+    length 1 that the others lack.  moved_class_axis: classes are handed over on another axis than the last.
+    certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is
+    nearer to 0 or 1 than `NEAR`, or certain.  saturated_logit: a binary logit whose sigmoid is 0 or 1 once
+    1 + exp(-|z|) is rounded, or within 1e-7 of them.  everything_ignored: every sample is.  odd_ignored: an ignored row
+    is not finite.  inexact_label: an index that the dtype rounds to another.  label_minus_hundred: an index that nobody
+    asked to ignore, of -100.  one_sample: there is only one.  many_samples, many_classes: more of them than the dtype
+    has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
+    beyond_range: sums may be larger than that; see `ranges`.
+    """
+    found = {*problem_features(handed, target), problem.loss, problem.given, *examine(problem), *examine(handed)}
+    if "shape_mismatch" in found and "trailing_axis" not in found:
+        return frozenset(found)  # nothing lies beside anything else
+    if target in ("one_hot", "distribution"):
+        found.add("dense_target")
+    if problem.loss == "binary" and found & {"trailing_axis", "labels_column"}:
+        found.add("column_beside_flat")
+    if handed.layout.class_axis != -1:
+        found.add("moved_class_axis")
+    if handed.given == "probabilities":
+        found.update(_certain(handed))
+    if handed.loss == "binary" and handed.given == "logits":
+        limit = -math.log(max(1e-7, numpy_info(handed.dtype)[0]))
+        with np.errstate(invalid="ignore"):
+            found |= {"saturated_logit"} if bool(np.any(np.abs(_wide(handed.predictions)) >= limit)) else set()
+    if problem.target == "index":
+        found.update(_labelled(problem))
+    found.update(_counted(problem))
+    weights = problem.options.sample_weights
+    if weights is not None and weights.ndim < problem.predictions.ndim - 1:
+        found.add("leading_weights")
+    ignored = problem.options.ignore_index
+    if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
+        left_out = problem.labels == ignored
+        found |= {"everything_ignored"} if bool(np.all(left_out)) else set()
+        odd = ~np.isfinite(_wide(problem.predictions))[left_out]
+        found |= {"odd_ignored"} if bool(np.any(odd)) else set()
+    if math.prod(problem.sample_shape) == 1:
+        found.add("one_sample")
+    if beyond_range(problem) or beyond_range(handed):
+        found.add("beyond_range")
+    return frozenset(found)
+
+
+def _certain(handed: Problem) -> Iterator[str]:
+    with np.errstate(invalid="ignore"):
+        from_certain = np.minimum(_wide(handed.predictions), 1 - _wide(handed.predictions))
+        if bool(np.any(from_certain <= 0)):
+            yield "certain_prediction"
+        if bool(np.any(from_certain < NEAR)):
+            yield "near_certain_prediction"
+
+
+def _labelled(problem: Problem) -> Iterator[str]:
+    labels, ignored = problem.labels, problem.options.ignore_index
+    asked = labels if ignored is None else labels[labels != ignored]
+    if bool(np.any(asked.astype(numpy_dtype(problem.dtype)).astype(np.float64) != asked.astype(np.float64))):
+        yield "inexact_label"
+    if bool(np.any(asked == -100)):
+        yield "label_minus_hundred"
+
+
+def _counted(problem: Problem) -> Iterator[str]:
+    unit, _, _, largest = numpy_info(problem.dtype)
+    samples = math.prod(problem.sample_shape)
+    if samples > 1 / unit:
+        yield "many_samples"
+    if samples > largest:
+        yield "samples_beyond_range"
+    if problem.loss == "categorical" and problem.predictions.shape[-1] > 1 / unit:
+        yield "many_classes"
+
+
+def _wide(values: Array) -> Array:
+    return values.astype(np.float64)

@@ -1,0 +1,857 @@
+"""An outcome held against the exact answer: what the suite says about one function on one problem.
+
+`judge` is a pure function of its arguments.  Shape and dtype are compared before values, nan and
+infinities as masks of their own, and a difference from the definition is either explained by the
+function's documented convention (by substitution, within the same budget), or it is a disagreement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.adapters.contract import Function
+from conformance.model.case import Expectation, Given, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.model.convention import DEFINITION, EDGE, Convention, describe
+from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
+from conformance.reference.conversion import HANDED, NAMES, destroyed, renormalises, row_sums, unchanging
+from conformance.reference.domain import examine, infinitely_weighted, numpy_info
+from conformance.reference.flat_problem import refused, rows
+from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
+
+Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
+STATUSES: tuple[Status, ...] = typing.get_args(Status)
+FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
+SHARPER = 2.0**-12
+"""How far below the budget the oracle's enclosure has to be."""
+SEARCHED = 20_000
+"""Predictions beyond which no explanation is searched among conventions that a function does not document."""
+IMPRECISE = 1e-4
+"""A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
+UNJUDGED = ("rejects", "empty_mean")
+"""Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
+OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
+"""Fields of a convention that say something about gradients only."""
+
+Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
+"""What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
+`rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
+answer stays within its budget.  `refused`: what is handed over is of a kind that the function documents to refuse."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A returned value against one exact answer.  Numbers are those of the worst element.
+
+    where: its index, () for a scalar.  ratio: error / allowed, inf where nothing finite could be compared.
+    ulps: error in units in the last place of the exact answer, in the dtype of the problem.
+    misshapen: there was no element to compare, because the shapes differ.
+    """
+
+    within: bool
+    why: str = ""
+    where: tuple[int, ...] = ()
+    error: float = 0.0
+    allowed: float = 0.0
+    ratio: float = 0.0
+    ulps: float = 0.0
+    misshapen: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is said about one function on one problem.
+
+    want: the definition's answer; want_by_convention: that of the smallest part of the documented
+    convention that explains the outcome, where one was needed.  comparison: against the answer that the
+    status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
+    the predictions changed, each `Effect`, joined by `; `, where that is a cause; "" where it is none.
+    conversion_text: the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf,
+    minus_inf, zero, imprecise, too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number,
+    mutated_argument, crashed, timed_out, or `raised` and the name of the exception; empty where the status is not a
+    failing one.
+    """
+
+    status: Status
+    outcome: Outcome
+    want: Answer
+    comparison: Comparison | None = None
+    convention: str = ""
+    want_by_convention: Exact | None = None
+    explanation: str = ""
+    allowed: Floats = field(default_factory=lambda: np.zeros(()))
+    conversion: str = ""
+    conversion_text: str = ""
+    symptoms: frozenset[str] = frozenset()
+
+
+def judge(
+    asked: Problem,
+    handed: Problem,
+    expect: Expectation,
+    function: Function,
+    documented: Convention,
+    outcome: Outcome,
+    exact: Oracle,
+    conventions: Sequence[Convention] = (),
+    quantity: Quantity = "loss",
+    alternatives: Iterable[tuple[Function, Convention]] = (),
+) -> Verdict:
+    """The verdict on `outcome`, what `function` did with `handed`.
+
+    asked: the problem of the case; handed: the same after a bridge converted its predictions, if one
+    did.  documented: the function's convention in the version that ran.  conventions: all known ones,
+    searched for an explanation when nothing documented explains the outcome.  quantity: what was asked for.
+    alternatives: the functions of the same framework, each with what it documents for `asked`; read only where
+    predictions were converted and that changes the answer.
+    """
+    bench = _Bench(asked, handed, function, documented, exact, quantity, alternatives)
+    want = bench.definition()
+    match outcome:
+        case Crashed(how, stderr):
+            said = f"; it said: {' | '.join(stderr.splitlines())}" if stderr else ""
+            why = f"the process {how}{said}"
+            return Verdict("crashed", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+        case TimedOut(seconds):
+            why = f"no answer within {seconds:g} s"
+            return Verdict("timed_out", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+        case Unsupported(why):
+            return Verdict("unsupported", outcome, want, explanation=why)
+        case NonNumeric(what, reason):
+            due = f"where {'an array of numbers' if bench.has_axes() else 'a number'} is due"
+            if kind := _must_raise(expect, want):
+                due = f"where it must refuse: {kind}"
+            said = f" ({reason})" if reason else ""
+            why = f"returned {what}, {due}{said}"
+            symptom = "accepted_invalid" if kind else "no_number"
+            return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({symptom}))
+        case Raised():
+            return _judge_raised(bench, expect, want, outcome)
+        case Returned():
+            return _judge_returned(bench, expect, want, outcome, function, conventions)
+        case _:
+            assert_never(outcome)
+
+
+def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Raised) -> Verdict:
+    said = f"raised {outcome.exception}: {outcome.message}"
+    if kind := _must_raise(expect, want):
+        return Verdict("agrees", outcome, want, explanation=f"refused, as it must: {kind}")
+    if isinstance(expect, NoRightAnswer):
+        return Verdict("undefined", outcome, want, explanation=f"{expect.why}; it {said}")
+    if isinstance(want, Undefined):
+        return Verdict("undefined", outcome, want, explanation=f"{want.why}; it {said}")
+    refuses = examine(bench.handed) & bench.documented.rejects
+    if refuses:
+        choice = describe({"rejects": refuses})
+        why = f"it documents that it refuses this; {said}"
+        if bench.converted and not refuses & examine(bench.asked):
+            text = bench.conversion_text(Change(("refused",), want, want, want), DEFINITION)
+            why = f"conversion: {text}; {why}"
+            return Verdict(
+                "diverges",
+                outcome,
+                want,
+                convention=choice,
+                explanation=why,
+                conversion="refused",
+                conversion_text=text,
+            )
+        return Verdict("diverges", outcome, want, convention=choice, explanation=why)
+    why = f"it {said}, where there is an answer"
+    return Verdict("disagrees", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+
+
+def _judge_returned(
+    bench: _Bench,
+    expect: Expectation,
+    want: Answer,
+    outcome: Returned,
+    function: Function,
+    conventions: Sequence[Convention],
+) -> Verdict:
+    problem = bench.handed
+    if outcome.mutated:
+        why = f"the call changed its argument {', '.join(outcome.mutated)} in place"
+        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"mutated_argument"}))
+    same = function.result_dtype == "same" or bench.quantity == "gradient"
+    dtype = problem.dtype if same else function.result_dtype
+    if outcome.dtype != dtype:
+        why = f"returned {outcome.dtype}, where {dtype} is due"
+        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"wrong_dtype"}))
+    if isinstance(expect, NoRightAnswer) or isinstance(want, Undefined):
+        why = expect.why if isinstance(expect, NoRightAnswer) else want.why if isinstance(want, Undefined) else ""
+        return Verdict("undefined", outcome, want, explanation=why)
+    allowed = bench.allowed()
+    first = None
+    must_raise = _must_raise(expect, want)
+    if isinstance(want, Exact) and not must_raise:
+        first = compare(outcome.value, want, allowed, problem.dtype, outcome.dtype)
+        if first.within:
+            return Verdict("agrees", outcome, want, first, allowed=allowed)
+    if found := bench.explained(outcome, must_raise):
+        names, answer, comparison, allowed = found
+        choice = bench.named(names)
+        part = bench.part(names)
+        change = bench.conversion_needed(outcome, part)
+        text = bench.conversion_text(change, part) if change else ""
+        said = [f"conversion: {text}"] if change else []
+        said += [f"as documented: {choice}"] if choice else []
+        return Verdict(
+            "diverges",
+            outcome,
+            want,
+            comparison,
+            choice,
+            answer,
+            "; ".join(said),
+            allowed,
+            "; ".join(change.effects) if change else "",
+            text,
+        )
+    if why := bench.undefined_as_documented(must_raise):
+        change = bench.change()
+        if change is not None and not isinstance(change.before, Undefined):
+            why = f"conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
+            return Verdict("undefined", outcome, want, explanation=why, conversion="; ".join(change.effects))
+        return Verdict("undefined", outcome, want, explanation=f"by what it documents, {why}")
+    if bench.is_lost_in_roundings(outcome, must_raise):
+        why = "an infinite weight on a loss that its arithmetic may not tell from 0"
+        return Verdict("undefined", outcome, want, explanation=why)
+    if must_raise:
+        start = f"returned a value, where it must refuse: {must_raise}"
+    else:
+        start = first.why if first is not None else "returned a value"
+    by_convention, nearer = bench.documented_comparison(outcome)
+    if nearer is not None and (first is None or first.misshapen):
+        # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
+        start, first = f"{nearer.why}, by what it documents", nearer
+    guess = bench.guess(outcome, conventions)
+    change = bench.change()
+    effects: tuple[Effect, ...] = ()
+    if change is not None and change.effects != ("rounded",):
+        effects = change.effects
+        start = f"{start}; conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
+    text = "; ".join(effects)
+    due = None if must_raise or not isinstance(want, Exact) else (want, bench.allowed())
+    documented = None if by_convention is None else (by_convention, bench.allowed(bench.documented))
+    answers = [answer for answer in (documented, due) if answer is not None]
+    return Verdict(
+        "disagrees",
+        outcome,
+        want,
+        first,
+        "",
+        by_convention,
+        f"{start}; {guess}",
+        allowed,
+        conversion=text,
+        symptoms=symptoms_of_value(outcome, answers, problem.dtype),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a conversion of predictions changes about an answer.
+
+    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
+    subject: what these are, where they are the answers by fewer choices than explain the outcome; "" otherwise.
+    """
+
+    effects: tuple[Effect, ...]
+    before: Answer
+    unrounded: Answer
+    after: Answer
+    subject: str = ""
+
+
+def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, allowed: Floats) -> Change:
+    """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
+
+    allowed: the error within which two answers are taken for the same.
+    """
+    by = semantic(convention)
+    if renormalises(asked, handed.given):
+        before, unrounded = _unrounded(asked, by, "log_probabilities"), _unrounded(asked, by, "logits")
+    else:
+        before = unrounded = _unrounded(asked, by, handed.given)
+    try:
+        after = exact.answer(handed, by)
+    except ArithmeticError:
+        after = Undefined("it cannot be enclosed")
+
+    effects: list[Effect] = [] if _same(before, unrounded, allowed, handed.dtype) else ["renormalised"]
+    effects += [] if _same(unrounded, after, allowed, handed.dtype) else ["rounded_away"]
+    return Change(tuple(effects) or ("rounded",), before, unrounded, after)
+
+
+def _same(a: Answer, b: Answer, allowed: Floats, dtype: str) -> bool:
+    """Whether two exact answers are the same within an allowed error."""
+    if a is b:
+        return True
+    if not isinstance(a, Exact) or not isinstance(b, Exact):
+        return type(a) is type(b)
+    if a.hi.shape != b.hi.shape:
+        return False
+    with np.errstate(invalid="ignore"):
+        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), allowed, dtype).within
+
+
+def _unrounded(problem: Problem, convention: Convention, given: Given) -> Answer:
+    try:
+        return oracle.evaluate(problem, convention, taken_as=given)
+    except ArithmeticError:
+        return Undefined("it cannot be enclosed")
+
+
+class _Bench:
+    """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
+
+    def __init__(
+        self,
+        asked: Problem,
+        handed: Problem,
+        function: Function,
+        documented: Convention,
+        exact: Oracle,
+        quantity: Quantity,
+        alternatives: Iterable[tuple[Function, Convention]],
+    ) -> None:
+        self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
+        self.function, self.alternatives, self.quantity = function, alternatives, quantity
+        self.converted = asked is not handed
+        judged = _judged_fields(quantity)
+        self.choices = tuple(name for name in documented.choices() if name in judged)
+
+    def has_axes(self) -> bool:
+        """Whether what is due is an array, and not one number."""
+        return self.quantity == "gradient" or self.handed.reduction == "none"
+
+    def allowed(self, part: Convention = DEFINITION) -> Floats:
+        """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
+        rounded = computed(part, self.documented)
+        if self.quantity == "gradient":
+            return gradient_error_bound.allowed(self.handed, rounded)
+        return self._allowed_loss(self.handed, rounded)
+
+    def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
+        return error_bound.allowed(problem, rounded, self.asked if self.converted else None)
+
+    def answer(self, convention: Convention) -> Answer:
+        """What is due of the problem that is handed over; raises ArithmeticError."""
+        return answer_by(self.handed, convention, self.quantity, self.exact)
+
+    def definition(self) -> Answer:
+        if self.quantity == "gradient":
+            return self.answer(DEFINITION)
+        limit = self.allowed() * SHARPER
+        try:
+            return self.exact.answer(self.asked, DEFINITION, _usable(limit, self.asked))
+        except ArithmeticError:
+            return self.exact.answer(self.asked, DEFINITION)
+
+    def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
+        """The smallest part of the documented convention under which the outcome is right.
+
+        Of several parts of one size, the one with most choices that the whole convention cannot do without.
+        """
+        if self._refuses(must_raise):
+            return None
+        full = self._held(outcome, self.documented)
+        if full is None:
+            return None
+        names = self.effective
+        for size in range(0 if self.converted else 1, len(names)):
+            parts = [
+                (part, *found)
+                for part in itertools.combinations(names, size)
+                if (found := self._held(outcome, self.part(part)))
+            ]
+            if len(parts) > 1:
+                needed = {name for name in {name for part, *_ in parts for name in part} if self._needs(outcome, name)}
+                return max(parts, key=lambda part: len(needed.intersection(part[0])))
+            if parts:
+                return parts[0]
+        return names, *full
+
+    @functools.cached_property
+    def effective(self) -> tuple[str, ...]:
+        """The documented choices that can have an effect on this problem."""
+        return tuple(name for name in self.choices if has_effect(name, self.documented, self.handed, self.quantity))
+
+    def part(self, names: tuple[str, ...]) -> Convention:
+        """A part of the documented convention, with what it says of a mean that has nothing to average."""
+        return self.documented.restricted_to((*names, "empty_mean") if self._averages_nothing else names)
+
+    @functools.cached_property
+    def _averages_nothing(self) -> bool:
+        if self.handed.reduction != "mean" or refused(self.handed, self.documented):
+            return False
+        return oracle.divisor(self.handed, self.documented) == 0
+
+    def _needs(self, outcome: Returned, name: str) -> bool:
+        """Whether the documented convention does not explain an outcome without one of its choices."""
+        without = dataclasses.replace(self.documented, **{name: getattr(DEFINITION, name)})
+        return self._held(outcome, without) is None
+
+    def undefined_as_documented(self, must_raise: str) -> str:
+        """Why the function has no right answer by what it documents, where that is so; "" otherwise."""
+        if self._refuses(must_raise):
+            return ""
+        try:
+            answer = self.answer(self.documented)
+        except ArithmeticError:
+            return ""
+        return answer.why if isinstance(answer, Undefined) else ""
+
+    def is_lost_in_roundings(self, outcome: Returned, must_raise: str) -> bool:
+        """Whether all that is wrong is infinity times a loss that is no larger than its own error may be.
+
+        It may have been rounded to 0, or beyond it; whatever is not finite is as right as what is due.
+        """
+        if must_raise or self.quantity == "gradient":
+            return False
+        rounded = computed(self.documented, self.documented)
+        lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
+        for alone, where in infinitely_weighted(self.handed):
+            try:
+                loss = answer_by(alone, self.documented, self.quantity, self.exact)
+            except ArithmeticError:
+                continue
+            if isinstance(loss, Exact):
+                small = (np.abs(loss.hi) <= self._allowed_loss(alone, rounded)) & (loss.hi != 0)
+                lost = np.asarray(lost | (small & (where if where.ndim == small.ndim else where.any(axis=-1))))
+        if not lost.any():
+            return False
+        lost = lost if self.handed.reduction == "none" else np.asarray(lost.any())
+        return any(self._is_right_but(outcome, lost, convention) for convention in (DEFINITION, self.documented))
+
+    def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
+        """Whether an outcome is right under a convention, or not finite where its losses are lost."""
+        answer, _, allowed = self._compared(outcome, convention)
+        if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
+            return False
+        free = dataclasses.replace(answer, free=lost & ~np.isfinite(outcome.value))
+        return compare(outcome.value, free, allowed, self.handed.dtype, outcome.dtype).within
+
+    def _refuses(self, must_raise: str) -> bool:
+        """Whether an exception is right by what is documented, too."""
+        documented = self.documented
+        return bool(must_raise) and bool(refused(self.handed, documented) or must_raise in EDGE - documented.accepts)
+
+    def named(self, names: tuple[str, ...]) -> str:
+        """The part of the documented convention that explains an outcome, as text."""
+        part = {name: getattr(self.documented, name) for name in names}
+        if "accepts" in part:
+            part["accepts"] = part["accepts"] & examine(self.handed)
+        return describe(part)
+
+    def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
+        """What the conversion of the predictions changes, if it is a cause of the outcome.
+
+        part: of the documented convention, under which the outcome is right.  Where it is right without the conversion,
+        too, the choices that change nothing there are needed only because of what the conversion changes by the others.
+        """
+        if not self.converted:
+            return None
+        allowed = self.allowed(part)
+        found = change_of(self.asked, self.handed, part, self.exact, allowed)
+        if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
+            return found
+        if not compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype).within:
+            return found
+        needed = part
+        for name in (name for name in part.choices() if name != "empty_mean"):
+            fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
+            if semantic(fewer) != semantic(needed):
+                answer = change_of(self.asked, self.handed, fewer, self.exact, allowed).before
+                needed = fewer if _same(found.before, answer, allowed * SHARPER, self.handed.dtype) else needed
+        if needed == part:
+            return None
+        lost = change_of(self.asked, self.handed, needed, self.exact, allowed)
+        choices = {name: value for name, value in needed.choices().items() if name != "empty_mean"}
+        subject = f"the answer by {describe(choices)} alone" if choices else "the definition's answer"
+        return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=subject)
+
+    def change(self) -> Change | None:
+        """What the conversion of the predictions changes about the answer by all that is documented."""
+        if not self.converted or self.quantity == "gradient":
+            return None
+        part = self.part(self.effective)
+        return change_of(self.asked, self.handed, part, self.exact, self.allowed(part))
+
+    def conversion_text(self, change: Change, part: Convention) -> str:
+        """A conversion, what it changes, and what the function's users do instead."""
+        text = conversion_text(self.asked, self.handed, change, self.function, part)
+        right = (self.definition(), change.before)
+        found = instead(self.asked, self.handed, change, tuple(self.alternatives), right)
+        return f"{text}. {found}"
+
+    def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
+        """Which known convention would explain what nothing documented does."""
+        if self.handed.predictions.size > SEARCHED:
+            return "the problem is too large to search the known conventions for an explanation"
+        for candidate in _neighbours(self.documented, conventions, self.quantity):
+            names = self._differing(candidate)
+            if not names or self._held(outcome, self._with(candidate, names)) is None:
+                continue
+            parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
+            part = next(p for p in parts if self._held(outcome, self._with(candidate, p)) is not None)
+            changed = {name: getattr(candidate, name) for name in part}
+            if "accepts" in changed:
+                changed["accepts"] &= examine(self.handed)
+            return f"{describe(changed)} would explain it, which is not what it documents"
+        return "no known convention explains it"
+
+    def _with(self, other: Convention, names: tuple[str, ...]) -> Convention:
+        """The documented convention with some fields of another one."""
+        return dataclasses.replace(self.documented, **{name: getattr(other, name) for name in names})
+
+    def _differing(self, candidate: Convention) -> tuple[str, ...]:
+        """The fields in which a convention differs from the documented one with an effect on the problem."""
+        return tuple(
+            name
+            for name in _judged_fields(self.quantity)
+            if getattr(candidate, name) != getattr(self.documented, name)
+            and any(has_effect(name, one, self.handed, self.quantity) for one in (candidate, self.documented))
+        )
+
+    def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
+        """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
+        if not self.choices or refused(self.handed, self.documented):
+            return None, None
+        answer, comparison, _ = self._compared(outcome, self.documented)
+        return (answer, comparison) if isinstance(answer, Exact) else (None, None)
+
+    def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
+        """The answer under a convention, if the outcome is right under it."""
+        answer, comparison, allowed = self._compared(outcome, convention)
+        if isinstance(answer, Exact) and comparison is not None and comparison.within:
+            return answer, comparison, allowed
+        return None
+
+    def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
+        allowed = self.allowed(convention)
+        try:
+            answer = self.answer(convention)
+        except ArithmeticError:
+            return None, None, allowed
+        if not isinstance(answer, Exact):
+            return answer, None, allowed
+        return answer, compare(outcome.value, answer, allowed, self.handed.dtype, outcome.dtype), allowed
+
+
+def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
+    """Whether a choice can have an effect on the answer to a problem, or on its budget, whatever else is chosen."""
+    chosen = getattr(convention, name)
+    if chosen == getattr(DEFINITION, name):
+        return False
+    match name:
+        case "mean_divides_by":
+            return problem.reduction == "mean"
+        case "clip":
+            return problem.given == "probabilities"
+        case "renormalise":
+            return problem.given == "probabilities" and problem.loss == "categorical"
+        case "log_floor":
+            return problem.given != "logits"
+        case "cancellation":
+            return problem.given == "logits"
+        case "binary_outputs":
+            return problem.loss == "binary"
+        case "gradient_cancellation" | "gradient_total" | "gradient_floor":
+            return quantity == "gradient"
+        case "default_ignore_index":
+            return problem.target == "index" and bool(np.any(problem.labels == chosen))
+        case "out_of_range":
+            return "label_out_of_range" in examine(problem)
+        case "empty_batch":
+            return "empty_batch" in examine(problem)
+        case "accepts":
+            return bool(chosen & examine(problem))
+        case _:
+            return True
+
+
+def conversion_text(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> str:
+    """What a conversion of predictions hands over, and what that changes, as sentences without the last full stop.
+
+    part: of the convention that the function documents, under which the answers of `change` are.
+    """
+    takes = " or ".join(kind.replace("_", "-") for kind in function.takes)
+    name = NAMES[asked.loss, asked.given, handed.given]
+    text = f"it takes {takes} only and is handed {HANDED[name]}"
+    what = "the definition's answer" if part == DEFINITION else "the answer by what it documents"
+    what = change.subject or what
+    for effect in change.effects:
+        match effect:
+            case "renormalised":
+                moved = _moved(what, change.before, change.unrounded)
+                text += f". Softmax renormalises {_worst_row(asked, part)}, which {moved}"
+            case "rounded_away":
+                moved = _moved(what, change.unrounded, change.after)
+                text += f". Rounded to {asked.dtype}, {destroyed(asked, handed, part)}, which {moved}"
+            case "rounded":
+                text += f", each value rounded once to {asked.dtype}"
+            case "refused":
+                kinds = ", ".join(sorted(examine(handed) - examine(asked)))
+                text += f", which brings what it refuses: {kinds}"
+            case _:
+                assert_never(effect)
+    return text
+
+
+def _worst_row(problem: Problem, part: Convention) -> str:
+    """The row whose sum is furthest from 1 among those that count, with as many digits as that takes to see."""
+    sums = row_sums(problem).ravel()
+    counting = sums if refused(problem, part) else sums[rows(problem, part).kept]
+    if not counting.size:
+        return "rows"
+    with np.errstate(all="ignore"):
+        off = np.abs(np.log(counting))
+    worst = float(counting[int(np.argmax(np.where(np.isnan(off), -1.0, off)))])
+    text = next((text for digits in range(6, 18) if float(text := f"{worst:.{digits}g}") != 1.0), f"{worst:.17g}")
+    one, several = "a row that sums", "rows, of which one sums"
+    if problem.given == "log_probabilities":
+        one, several = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
+    return f"{one if counting.size == 1 else several} to {text}"
+
+
+def _moved(what: str, before: Answer, after: Answer) -> str:
+    """How a conversion moves an answer, at the element that it moves most."""
+    if not isinstance(before, Exact) or not isinstance(after, Exact):
+        return f"leaves no answer where there is one: {after.why}" if isinstance(after, Undefined) else "changes it"
+    if before.hi.shape != after.hi.shape or not before.hi.size:
+        return f"changes {what}"
+    with np.errstate(all="ignore"):
+        off = np.abs(before.hi - after.hi)
+    off = np.where((before.hi == after.hi) | (np.isnan(before.hi) & np.isnan(after.hi)), 0.0, off)
+    off = np.where(np.isnan(off), np.inf, off)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    a, b = float(before.hi[where]), float(after.hi[where])
+    digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
+    place = f" at {list(where)}" if where else ""
+    return f"changes {what}{place} from {a:.{digits}g} to {b:.{digits}g}"
+
+
+def instead(
+    asked: Problem,
+    handed: Problem,
+    change: Change,
+    functions: Sequence[tuple[Function, Convention]],
+    right: Sequence[Answer],
+) -> str:
+    """What users do instead of converting predictions, from what the functions of the framework declare.
+
+    functions: those that can be asked the problem, each with what it documents.  right: the answers that are
+    right without a conversion; a function is named only if by what it documents it has one of these.
+    """
+    for kind in unchanging(asked, handed.given):
+        on = "" if kind == asked.given else f", on {'log p' if kind == 'log_probabilities' else 'exp(log p)'}"
+        for function, convention in functions:
+            if kind not in function.takes or refused(asked, convention):
+                continue
+            answer, allowed = _unrounded(asked, semantic(convention), kind), error_bound.allowed(asked, convention)
+            if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
+                return f"Instead, {function.name} takes {kind.replace('_', '-')}{on}"
+    none = f"No loss here takes such {asked.given.replace('_', '-')} as they are"
+    if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
+        how = (
+            "subtract log sum exp from each row" if asked.given == "log_probabilities" else "divide each row by its sum"
+        )
+        return f"{none}: {how} first, and the definition has the same answer"
+    return none if asked.dtype == "float64" else f"{none}: in float64 more digits are kept"
+
+
+def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
+    """The symptom of an outcome that is no value."""
+    match outcome:
+        case Crashed():
+            return frozenset({"crashed"})
+        case TimedOut():
+            return frozenset({"timed_out"})
+        case Raised(exception):
+            return frozenset({f"raised {exception}"})
+        case NonNumeric():
+            return frozenset({"no_number"})
+        case _:
+            return frozenset()
+
+
+def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
+    """The symptoms of a returned value that is wrong.
+
+    due: the right answers, what the function documents before the definition, each with its budget; an element is
+    wrong where it is none of them.  Without any, an exception was due.
+    """
+    if not due:
+        return frozenset({"accepted_invalid"})
+    got = outcome.value
+    alike = [(exact, allowed) for exact, allowed in due if exact.hi.shape == got.shape]
+    if not alike:
+        return frozenset({"wrong_shape"})
+    masks = [_ratios(got, exact, allowed, outcome.dtype or dtype)[1] > 1 for exact, allowed in alike]
+    wrong = np.logical_and.reduce(masks)
+    pairs = zip(
+        got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
+    )
+    return frozenset(symptom_of_number(float(number), float(right)) for number, right in pairs)
+
+
+def symptom_of_number(got: float, want: float) -> str:
+    """In which way a number that is not `want` is wrong."""
+    if np.isnan(got):
+        return "nan"
+    if np.isnan(want):
+        return "not_nan"
+    if np.isinf(got):
+        return "inf" if got > 0 else "minus_inf"
+    if got == 0:
+        return "zero"
+    if np.isfinite(want) and abs(got - want) <= IMPRECISE * abs(want):
+        return "imprecise"
+    return "too_small" if got < want else "too_large"
+
+
+def _ratios(got: Floats, want: Exact, allowed: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
+    """Error, error / allowed and allowed of each element; arrays of one shape."""
+    hi, lo = want.hi, want.lo
+    largest = numpy_info(returned)[3]
+    limit = allowed + np.zeros(hi.shape)
+    with np.errstate(all="ignore"):
+        error = np.abs((got - hi) - lo)
+        special = ~np.isfinite(got) | ~np.isfinite(hi)
+        if np.any(special):
+            overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
+            same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
+            error = np.where(special, np.where(same, 0.0, np.inf), error)
+        if want.free is not None:
+            error = np.where(want.free, 0.0, error)
+        ratio = np.where(error == 0, 0.0, error / limit)
+    return error, ratio, limit
+
+
+def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:
+    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+
+    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
+    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
+    """
+    if got.shape != want.hi.shape:
+        why = f"returned shape {got.shape}, where {want.hi.shape} is due"
+        return Comparison(False, why, ratio=np.inf, misshapen=True)
+    if got.size == 0:
+        return Comparison(True)
+    hi = want.hi
+    error, ratio, limit = _ratios(got, want, allowed, returned or dtype)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
+    worst = float(ratio[where])
+    why = ""
+    if worst > 1:
+        place = f" at {list(where)}" if where else ""
+        if np.isinf(error[where]):
+            why = f"returned {got[where]!s}{place}, where {hi[where]!s} is due"
+        else:
+            why = f"off by {worst:.3g} budgets{place}"
+    with np.errstate(all="ignore"):
+        near = hi[where] if np.isfinite(got[where]) and np.isfinite(hi[where]) else np.float64(1.0)
+        unit = abs(float(np.spacing(near.astype(numpy_dtype(dtype)))))
+        ulps = float(error[where]) / unit
+    return Comparison(worst <= 1, why, where, float(error[where]), float(limit[where]), worst, ulps)
+
+
+def _must_raise(expect: Expectation, want: Answer) -> str:
+    """The kind of invalid input for which an exception is the only right answer; "" if there is none."""
+    if isinstance(expect, MustRaise):
+        return expect.kind
+    return want.kinds[0] if isinstance(want, Invalid) and not isinstance(expect, NoRightAnswer) else ""
+
+
+def _usable(limit: Floats, problem: Problem) -> Floats | None:
+    shape = problem.sample_shape if problem.reduction == "none" else ()
+    return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
+
+
+def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
+    """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
+    loss = exact.answer(problem, semantic(convention))
+    return gradient.answer(problem, _of_gradient(convention), loss) if quantity == "gradient" else loss
+
+
+@functools.cache
+def computed(part: Convention, documented: Convention) -> Convention:
+    """A part of a convention, with the roundings of how the function documents to compute."""
+    renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
+    return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
+
+
+@functools.cache
+def semantic(convention: Convention) -> Convention:
+    """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
+    return dataclasses.replace(_of_gradient(convention), gradient_floor=None, gradient_total="targets")
+
+
+@functools.cache
+def _of_gradient(convention: Convention) -> Convention:
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
+
+
+@functools.cache
+def _judged_fields(quantity: Quantity) -> tuple[str, ...]:
+    unjudged = UNJUDGED if quantity == "gradient" else (*UNJUDGED, *OF_GRADIENT)
+    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
+
+
+def _neighbours(documented: Convention, conventions: Sequence[Convention], quantity: Quantity) -> Iterator[Convention]:
+    """Known conventions to try, nearest first: one field changed, then whole ones."""
+    known: dict[str, list[Any]] = {name: [] for name in _judged_fields(quantity)}
+    hints = typing.get_type_hints(Convention)
+    for name, values in known.items():
+        options = [getattr(c, name) for c in (DEFINITION, *conventions)]
+        options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
+        values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
+    for name, values in known.items():
+        for value in values:
+            yield dataclasses.replace(documented, **{name: value})
+    yield from dict.fromkeys(c for c in (DEFINITION, *conventions) if c != documented)
+
+
+def want_of(answer: Answer) -> Any:
+    """An answer as builtin values: nested floats, or a word that says why there are none."""
+    match answer:
+        case Exact(hi, _, _):
+            return hi.tolist()
+        case Undefined(why):
+            return f"undefined: {why}"
+        case Invalid(kinds):
+            return f"error: {', '.join(kinds)}"
+        case _:
+            assert_never(answer)
+
+
+__all__ = [
+    "FAILING",
+    "STATUSES",
+    "Comparison",
+    "Status",
+    "Verdict",
+    "answer_by",
+    "compare",
+    "judge",
+    "oracle",
+    "symptom_of_number",
+    "symptoms_of_value",
+    "symptoms_without_value",
+    "want_of",
+]

@@ -1,0 +1,85 @@
+"""What happened when a function was asked: a sum type, matched exhaustively where it is judged.
+
+Values are float64 (every narrower dtype fits exactly) beside the name of the dtype the function
+really returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.text import text_of, type_name
+
+LONGEST_WARNING = 2000
+"""Characters of a warning that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """The function returned a number or an array."""
+
+    value: npt.NDArray[np.float64]
+    dtype: str
+    warnings: tuple[str, ...] = ()
+    mutated: tuple[str, ...] = ()
+    """Names of the arguments whose content the call changed."""
+
+
+@dataclass(frozen=True)
+class NonNumeric:
+    """The function returned something that is no array of numbers.
+
+    what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if that is known.
+    """
+
+    what: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The function raised an exception."""
+
+    exception: str
+    message: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The process died.
+
+    how: what happened to it, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: its last lines.
+    """
+
+    how: str
+    stderr: str = ""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The function did not come back in time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """The function cannot say this; known from its declared capability, without calling it."""
+
+    why: str
+
+
+Outcome = Returned | NonNumeric | Raised | Crashed | TimedOut | Unsupported
+
+
+def warning_text(warning: Any) -> str:
+    """`Category: message` of a recorded warning, on one line."""
+    text = text_of(warning.message)
+    text = text if len(text) <= LONGEST_WARNING else f"{text[:LONGEST_WARNING]}... ({len(text)} characters)"
+    return f"{type_name(warning.message)}: {text}"

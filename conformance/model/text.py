@@ -1,0 +1,97 @@
+"""Text from strangers, made fit to be printed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+LONGEST = 1 << 16
+"""Characters of a text from a framework that are looked at."""
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BLANK = r"(?:[\s\ufeff]|\x1b\[[0-9;]*m)*"
+_COMMAND = re.compile(rf"^{_BLANK}::|##\[")
+_UNFINISHED = re.compile(rf"{_BLANK}(?:\x1b(?:\[[0-9;]*)?|:)?")
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters, but not tabs and newlines, as escapes: `\x1b`; those of direction, too."""
+    if text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
+
+
+def type_name(value: object) -> str:
+    """The name of the type of a value, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name if len(name) <= 100 else f"{name[:100]}..."
+
+
+def text_of(value: object) -> str:
+    """The text of an exception or a warning on one line, even if it raises when it is asked for its text."""
+    try:
+        text = str.__getitem__(str(value), slice(LONGEST))
+    except BaseException as error:
+        return f"(it has no text: asked for it, it raised {type_name(error)})"
+    text = " ".join(text.split())
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int | str, noun: str) -> str:
+    """A count with its noun: `1 case`, `2 cases`, `no cases`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def whole(source: str, most: int) -> str:
+    """Source text, or a comment in its place where it is longer than `most` characters: cut, it would be other code."""
+    return source if len(source) <= most else f"# {len(source)} characters, left out here"
+
+
+def on_github() -> bool:
+    """Whether this runs as a step of GitHub Actions, whose log runs lines such as `::error::` as commands."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def loggable(text: str) -> str:
+    r"""Text that is `printable`, and that GitHub Actions, where this runs there, takes for no command of its own.
+
+    A command is a line that begins with `::`, or has `##[` anywhere: the last of these characters becomes an
+    escape, `:\u003aerror`.
+    """
+    return _defused(printable(text), "") if on_github() else printable(text)
+
+
+class Defused:
+    """A stream of text in which nothing is a command of GitHub Actions, however it is cut into writes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._begun = ""
+        """What was written of the line that is not at its end: what a command could still be made of."""
+
+    def write(self, text: str) -> int:
+        """Write text; the number of its characters."""
+        self.stream.write(_defused(text, self._begun))
+        line = re.split(r"[\r\n]", self._begun + text)[-1]
+        self._begun = line if _UNFINISHED.fullmatch(line) else f".{line[-2:]}"
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of some texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _defused(text: str, begun: str) -> str:
+    """Text that goes on a line which begins with `begun`."""
+    lines = re.split(r"([\r\n])", begun + text)
+    return "".join(_COMMAND.sub(_escaped, line) for line in lines)[len(begun) :]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}"

@@ -1,0 +1,198 @@
+"""Sources read, each in a process of its own, some at a time; what they had is kept in the user's cache.
+
+A source that hangs, dies or cannot be read is a message, and the others go on.  What is kept is found again by the
+versions and files that it was read from, and by this package's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from conformance.execution.workers import wire
+from conformance.power.harvest import collecting
+from conformance.power.harvest.found import Collected, Found, decoded
+from conformance.power.harvest.source import HarvestError, Source
+from conformance.reference.cache import default_folder
+
+TIMEOUT = 300.0
+"""Seconds that a source may take to be read."""
+LINES = 8
+"""Last lines of what a process printed that its failure is told with."""
+Told = Callable[[str], None]
+
+
+def gather(
+    sources: Sequence[Source], timeout: float = TIMEOUT, told: Told = lambda _: None
+) -> dict[str, Collected | HarvestError]:
+    """What each source has, or why it cannot be read.  told: gets a line for each that is read."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def one(source: Source) -> Collected | HarvestError:
+        try:
+            return _gathered(source, timeout, told, running)
+        except HarvestError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        try:
+            return dict(zip([source.name for source in sources], pool.map(one, sources), strict=True))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                _kill(process)
+            raise
+
+
+def _gathered(source: Source, timeout: float, told: Told, running: list[subprocess.Popen[bytes]]) -> Collected:
+    kept = _kept(source)
+    if kept is not None:
+        with contextlib.suppress(OSError, wire.WireError, ValueError, KeyError, EOFError):
+            return read(source, kept.read_bytes())
+    told(f"reading {source.name} {source.version}")
+    content = _collected(source, timeout, running)
+    collected = read(source, content)
+    if kept is not None:
+        _keep(kept, content)
+    return collected
+
+
+def _collected(source: Source, timeout: float, running: list[subprocess.Popen[bytes]]) -> bytes:
+    """What the process that reads a source wrote; raises HarvestError where it hung or died."""
+    with tempfile.TemporaryDirectory(prefix="conformance-harvest-") as folder:
+        file, printed = Path(folder, "found"), Path(folder, "printed")
+        command = [sys.executable, "-P", "-m", collecting.__name__, source.origin, str(file)]
+        with printed.open("wb") as out:
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                env={**os.environ, **_clean(), **source.variables},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        running.append(process)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            advice = "give it more time with --timeout, or leave it out"
+            raise _error(source, f"it was not read within {timeout:g} s{_tail(printed)}", advice) from None
+        finally:
+            _kill(process)
+            running.remove(process)
+        if status != 0:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+            raise _error(source, f"the process that reads it {how}{_tail(printed)}", "run its tests by themselves")
+        return file.read_bytes()
+
+
+def _clean() -> dict[str, str]:
+    """Variables that keep the user's plugins and options of pytest out of the tests of others."""
+    importable = [path for path in sys.path if path and Path(path).is_dir()]
+    return {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_ADDOPTS": "",
+        "PYTHONPATH": os.pathsep.join(importable),
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and what it started where there are process groups."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _tail(printed: Path) -> str:
+    lines = printed.read_text(errors="replace").strip().splitlines()[-LINES:]
+    return f"; it said: {' | '.join(lines)}" if lines else ""
+
+
+def _error(source: Source, what: str, advice: str) -> HarvestError:
+    return HarvestError(f"{source.name} {source.version}: {what}; {advice}")
+
+
+def read(source: Source, content: bytes) -> Collected:
+    """What a process wrote about a source; raises HarvestError where it says that it could not read it."""
+    stream = io.BytesIO(content)
+
+    def exactly(count: int) -> bytes:
+        part = stream.read(count)
+        if len(part) < count:
+            raise wire.WireError("what was read ends early")
+        return part
+
+    found: list[Found] = []
+    for head, body in _messages(exactly):
+        if "failed" in head:
+            advice = "if it is a newer release than this package knows, take a newer one of this package"
+            raise _error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
+        if "notes" in head:
+            return Collected(tuple(found), tuple(head["notes"]))
+        found.append(decoded(head, body))
+    raise wire.WireError("what was read has no end")
+
+
+def _messages(exactly: Callable[[int], bytes]) -> Iterator[tuple[wire.Head, bytes | bytearray]]:
+    while True:
+        yield wire.received(exactly)
+
+
+# What is kept
+
+
+def _kept(source: Source) -> Path | None:
+    """Where what a source has is kept for as long as nothing has changed; None where nothing is."""
+    folder = default_folder()
+    if folder is None:
+        return None
+    facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
+    facts += [os.environ.get(name) for name in source.depends]
+    facts += [_state(place) for place in source.places] + [_ours()]
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return folder / "harvest" / f"{source.name}-{source.version}-{key}"
+
+
+def _state(file: Path) -> str:
+    try:
+        found = file.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+@functools.cache
+def _ours() -> str:
+    """A digest of how sources are read."""
+    sha = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        sha.update(file.read_bytes())
+    return sha.hexdigest()
+
+
+def _keep(place: Path, content: bytes) -> None:
+    """Write it whole or not at all; a cache that cannot be written is none."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}")
+        temporary.write_bytes(content)
+        temporary.replace(place)

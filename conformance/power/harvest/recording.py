@@ -1,0 +1,225 @@
+"""Inputs that exist only inside test functions: those are run, with what they call replaced by a recorder.
+
+A recorder copies the arguments, passes them on to the real function, and hands back what that returns.  A number
+that a test then holds a result against is what the source states, with the tolerance that it states it to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import random
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.adapters.contract import resolve
+from conformance.power.harvest.found import Collected, Found, Stated, plain
+from conformance.power.harvest.source import SourceMovedError
+
+SEED = 0
+"""Of numpy's and Python's generators before each test, so that a run finds what the run before it found."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A function whose calls are recorded.
+
+    holder: dotted path of the module or class that tests find it in.  attribute: its name there.  called: what it is
+    called in a `Found`, where that is not the attribute.  also: further arguments, from those that were passed.
+    """
+
+    holder: str
+    attribute: str
+    called: str = ""
+    also: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """An assertion on (actual, desired, ...).  tolerance: (rtol, atol) from its bound arguments."""
+
+    holder: str
+    attribute: str
+    tolerance: Callable[[Mapping[str, Any]], tuple[float, float]]
+    method: bool = False
+
+
+def closeness(bound: Mapping[str, Any]) -> tuple[float, float]:
+    """What `assert_allclose` and its like allow; numpy's rtol where they are given none."""
+    return float(1e-7 if bound.get("rtol") is None else bound["rtol"]), float(bound.get("atol") or 0.0)
+
+
+def places(bound: Mapping[str, Any]) -> tuple[float, float]:
+    """What numpy's `assert_almost_equal` allows: 1.5 units of a decimal place."""
+    return 0.0, 1.5 * 10.0 ** -int(bound["decimal"])
+
+
+NUMPY = (
+    Assertion("numpy.testing", "assert_allclose", closeness),
+    Assertion("numpy.testing", "assert_almost_equal", places),
+)
+
+
+def record(
+    file: Path,
+    label: str,
+    keyword: str,
+    watched: Sequence[Watched],
+    assertions: Sequence[Assertion] = (),
+    tests: int = 1,
+) -> Collected:
+    """What the tests of `file` that -k `keyword` selects call the watched functions with.
+
+    label: names the file in ids.  tests: how many there must be at least; raises SourceMovedError where there are
+    fewer, or where a function is not there.
+    """
+    if not file.exists():
+        raise SourceMovedError(f"there is no {file}")
+    recorder = _Recorder(label, watched, assertions)
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:conformance", "-o", "addopts="]
+    with tempfile.TemporaryDirectory() as empty, _settings(Path(empty)) as settings:
+        status = pytest.main([*options, "-c", str(settings), "-k", keyword, str(file)], plugins=[recorder])
+    if recorder.broken:
+        raise SourceMovedError("; ".join(recorder.broken))
+    if recorder.ran < tests or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise SourceMovedError(f"{recorder.ran} tests of {file.name} ran where {tests} were expected")
+    failed = f"{recorder.failed} of {recorder.ran} tests fail there" if recorder.failed else ""
+    return Collected(tuple(recorder.found), (failed,) if failed else ())
+
+
+def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
+    """The values that a test is parametrised with, one after another, read off its mark without running it.
+
+    names: of the parameters; raises SourceMovedError where the test has others, or is not there.
+    """
+    marks = [m for m in getattr(getattr(module, test, None), "pytestmark", ()) if m.name == "parametrize"]
+    there = marks[0].args[0] if len(marks) == 1 else ()
+    there = tuple(part.strip() for part in there.split(",")) if isinstance(there, str) else tuple(there)
+    if there != names:
+        raise SourceMovedError(f"{test} has the parameters {', '.join(there) or 'none'}, not {', '.join(names)}")
+    for values in marks[0].args[1]:
+        yield getattr(values, "values", values)
+
+
+@contextlib.contextmanager
+def _settings(folder: Path) -> Iterator[Path]:
+    """Settings of pytest that are nobody's: not the user's, and not those of the project that is read."""
+    path = folder / "pytest.ini"
+    path.write_text("[pytest]\n")
+    options = os.environ.pop("PYTEST_ADDOPTS", None)
+    try:
+        yield path
+    finally:
+        if options is not None:
+            os.environ["PYTEST_ADDOPTS"] = options
+
+
+class _Recorder:
+    """A plugin that replaces functions once the tests are imported, and remembers what they are called with."""
+
+    def __init__(self, label: str, watched: Sequence[Watched], assertions: Sequence[Assertion]) -> None:
+        self.label, self.watched, self.assertions = label, watched, assertions
+        self.found: list[Found] = []
+        self.broken: list[str] = []
+        self.ran = self.failed = 0
+        self._test: pytest.Item | None = None
+        self._inside = False
+        self._results: list[tuple[Any, int]] = []
+        """What calls returned, kept so that an assertion can be told which of them it is about."""
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            last = str(report.longrepr).strip().splitlines()[-1:]
+            self.broken.append(f"{self.label} cannot be imported: {' '.join(last)}")
+
+    def pytest_collection_finish(self) -> None:
+        for one in self.watched:
+            self._replace(one.holder, one.attribute, functools.partial(self._recorded, one))
+        for assertion in self.assertions:
+            self._replace(assertion.holder, assertion.attribute, functools.partial(self._heard, assertion))
+
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        self._test = item
+        random.seed(SEED)
+        np.random.seed(SEED)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and not report.skipped:
+            self.ran += 1
+            self.failed += report.failed
+        if report.when == "teardown":
+            self._results.clear()
+
+    def _replace(self, holder: str, attribute: str, make: Callable[[Any], Any]) -> None:
+        try:
+            owner = sys.modules[holder] if holder in sys.modules else resolve(holder)
+            setattr(owner, attribute, make(getattr(owner, attribute)))
+        except (LookupError, AttributeError, ImportError):
+            self.broken.append(f"there is no {holder}.{attribute}")
+
+    def _recorded(self, one: Watched, real: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(real)
+
+        @functools.wraps(real)
+        def recorder(*args: Any, **kwargs: Any) -> Any:
+            if self._inside or self._test is None:
+                return real(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+            except TypeError:
+                return real(*args, **kwargs)  # a call that the function refuses is no input
+            place = len(self.found)
+            self.found.append(self._noted(one, bound.arguments, self._test))
+            self._inside = True
+            try:
+                result = real(*args, **kwargs)
+            except Exception as error:
+                self.found[place] = replace(self.found[place], raised=type(error).__name__)
+                raise
+            finally:
+                self._inside = False
+            self._results.append((result, place))
+            return result
+
+        return recorder
+
+    def _noted(self, one: Watched, passed: Mapping[str, Any], test: pytest.Item) -> Found:
+        values = {name: plain(value) for name, value in {**passed, **one.also(passed)}.items() if name != "self"}
+        nodeid = f"{self.label}::{test.nodeid.partition('::')[2]}"
+        name = re.sub(r"^test_", "", test.name)
+        return Found(nodeid, name, one.called or one.attribute, values, line=(test.location[1] or 0) + 1)
+
+    def _heard(self, assertion: Assertion, real: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(real)
+
+        @functools.wraps(real)
+        def asserted(*args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(TypeError, ValueError):
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                actual, desired = list(bound.arguments.values())[assertion.method :][:2]
+                self._state(actual, desired, assertion.tolerance(bound.arguments))
+            return real(*args, **kwargs)
+
+        return asserted
+
+    def _state(self, actual: Any, desired: Any, tolerance: tuple[float, float]) -> None:
+        """Keep what a result is held against, where it is a number that the test wrote down."""
+        written = isinstance(desired, int | float | list | tuple | np.ndarray | np.generic)
+        for result, place in self._results if written else ():
+            if result is actual and self.found[place].stated is None and desired is not actual:
+                shape = np.shape(plain(result))
+                values = np.broadcast_to(np.asarray(desired, dtype=np.float64), shape)
+                dtype = str(desired.dtype) if isinstance(desired, np.ndarray | np.generic) else ""
+                self.found[place] = replace(self.found[place], stated=Stated(values, dtype, *tolerance))

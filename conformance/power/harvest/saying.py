@@ -1,0 +1,249 @@
+"""An input of a source in this suite's words: a case, or the reason why it cannot be one.
+
+A case has its classes on the last axis and says nothing about where a framework has them by nature; an axis that
+the source asks for is a layout.  One sample without an axis of samples is a batch of one, a weight that is
+broadcast is written out: both are the same problem.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from conformance.casefiles import validation
+from conformance.casefiles.document import bad_name, schema_of
+from conformance.casefiles.loading import SCHEMA
+from conformance.model.case import (
+    DEFAULT_DTYPES,
+    DTYPES,
+    Array,
+    ByOracle,
+    Case,
+    Expectation,
+    Given,
+    Layout,
+    Loss,
+    MustRaise,
+    Options,
+    Reduction,
+    Target,
+)
+from conformance.model.convention import INVALID
+from conformance.power.harvest.found import Found, Opaque
+from conformance.reference.domain import examine
+
+MOST = 100_000
+"""Numbers of an input beyond which a case is not written out."""
+
+
+class CannotSayError(Exception):
+    """An input that this suite has no words for; its text is the reason, which is counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What a source means by one input.
+
+    predictions, labels: as they stand there, classes on `class_axis` (categorical losses).  asked_axis: whether the
+    source says that axis itself.  class_weights [C]; sample_weights and positive_weight: anything that broadcasts, as
+    it does there.  per_sample: whether weights are one for each sample of a binary loss, and not for each output.
+    narrow: the dtype that it is asked in, where that is none of the usual ones.  documented: the function of this
+    suite whose convention the stated answer may follow.
+    """
+
+    loss: Loss
+    given: Given
+    target: Target
+    predictions: Any
+    labels: Any
+    reduction: Reduction
+    class_axis: int = -1
+    asked_axis: bool = False
+    class_weights: Any = None
+    sample_weights: Any = None
+    positive_weight: Any = None
+    per_sample: bool = False
+    label_smoothing: float | None = None
+    ignore_index: int | None = None
+    narrow: str = ""
+    documented: str = ""
+
+
+def case_of(found: Found, draft: Draft, name: str, folder: str, source: str) -> Case:
+    """The case that a draft is; raises CannotSayError.
+
+    name: the last part of its id.  folder: what the id begins with.  source: words that find the input.
+    """
+    predictions = _numbers(draft.predictions, "predictions")
+    labels = _numbers(draft.labels, "labels")
+    if predictions.size > MOST:
+        raise CannotSayError(f"more than {MOST} numbers")
+    narrow = draft.narrow or predictions.dtype.name
+    predictions, labels, layout = _arranged(draft, predictions.astype(np.float64), labels)
+    samples = predictions.shape[:-1] if draft.loss == "categorical" else predictions.shape
+    options = Options(
+        class_weights=_class_weights(draft, predictions.shape),
+        sample_weights=_sample_weights(draft, samples),
+        positive_weight=_positive_weight(draft, predictions.shape),
+        label_smoothing=_smoothing(draft),
+        ignore_index=draft.ignore_index,
+    )
+    file = file_of(draft)
+    ends = f", which ends in {found.raised} there" if found.raised else ""
+    why = f"An input of {found.function} in {found.test.partition('[')[0].rpartition('::')[2] or found.name}{ends}."
+    case = Case(
+        id=f"{folder}/{file}/{name}",
+        why=why,
+        about=ABOUT.format(draft.loss, draft.given.replace("_", "-"), draft.target),
+        source=source,
+        loss=draft.loss,
+        given=draft.given,
+        target=draft.target,
+        predictions=predictions,
+        labels=labels,
+        options=options,
+        layout=layout,
+        reductions=(draft.reduction,),
+        path=found.test.partition("::")[0],
+        line=found.line,
+    )
+    return _settled(case, narrow)
+
+
+ABOUT = "Inputs for a {} loss of {} with {} targets."
+
+
+def file_of(draft: Draft) -> str:
+    """What a case is filed under: cases of one file have loss, predictions and targets of one kind."""
+    return f"binary_{draft.given}" if draft.loss == "binary" else f"{draft.given}_{draft.target}"
+
+
+def named(text: str) -> str:
+    """A name of a case made of any text: small letters, digits and _, and no framework's name."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    schema = schema_of(SCHEMA)
+    words = schema["definitions"]["name"]["not"]["pattern"]
+    while re.search(words, name):
+        name = re.sub(words, "_", name)
+        name = re.sub(r"_+", "_", name).strip("_")
+    name = name if name[:1].isalpha() else f"case_{name}".strip("_")
+    assert not list(bad_name(schema, name))
+    return name
+
+
+def _numbers(value: Any, what: str) -> Array:
+    if isinstance(value, Opaque):
+        traced = "Tracer" in value.what
+        raise CannotSayError(
+            "traced by a transformation, without values" if traced else f"{what} that are {value.what}"
+        )
+    if isinstance(value, bool | int | float):
+        value = np.asarray(value)
+    if not isinstance(value, np.ndarray):
+        raise CannotSayError(f"{what} that are no array of numbers")
+    return value
+
+
+def _arranged(draft: Draft, predictions: Array, labels: Array) -> tuple[Array, Array, Layout]:
+    """Predictions and labels as a case has them, and the layout that leads back."""
+    if draft.loss == "binary":
+        if predictions.ndim == 0:
+            predictions, labels = predictions.reshape(1), labels.reshape(1) if labels.ndim == 0 else labels
+        return predictions, _kind(draft, labels), Layout()
+    if not -predictions.ndim <= draft.class_axis < predictions.ndim:
+        raise CannotSayError("predictions without an axis of classes")
+    axis = draft.class_axis % predictions.ndim
+    last = axis == predictions.ndim - 1
+    predictions = np.moveaxis(predictions, axis, -1)
+    if draft.target == "distribution" and labels.ndim == predictions.ndim:
+        labels = np.moveaxis(labels, axis, -1)
+    if predictions.shape[-1] == 0:
+        raise CannotSayError("predictions without classes")
+    if predictions.ndim == 1:
+        predictions = predictions[np.newaxis]
+        labels = labels[np.newaxis]
+    column = draft.target == "index" and labels.shape == (*predictions.shape[:-1], 1)
+    layout = Layout(
+        class_axis=axis if draft.asked_axis and not last else -1,
+        labels="column" if column else "flat",
+    )
+    return predictions, _kind(draft, labels[..., 0] if column else labels), layout
+
+
+def _kind(draft: Draft, labels: Array) -> Array:
+    """Labels in the dtypes of a case: int64 for indices, else float64, int64 or bool."""
+    if labels.dtype.kind == "b":
+        return labels.astype(np.int64) if draft.target == "index" else labels
+    if labels.dtype.kind in "iu":
+        if labels.dtype == np.uint64 and bool(np.any(labels > 2**63 - 1)):
+            raise CannotSayError("labels beyond int64")
+        return labels.astype(np.int64)
+    labels = labels.astype(np.float64)
+    if draft.target != "index":
+        return labels
+    if not bool(np.all(labels == np.floor(labels))):
+        raise CannotSayError("indices that are no whole numbers")
+    return labels.astype(np.int64)
+
+
+def _class_weights(draft: Draft, shape: tuple[int, ...]) -> Array | None:
+    if draft.class_weights is None:
+        return None
+    weights = _numbers(draft.class_weights, "class weights").astype(np.float64)
+    if weights.shape != shape[-1:]:
+        raise CannotSayError(f"class weights of shape {list(weights.shape)} for {shape[-1]} classes")
+    return weights
+
+
+def _sample_weights(draft: Draft, samples: tuple[int, ...]) -> Array | None:
+    if draft.sample_weights is None:
+        return None
+    weights = _numbers(draft.sample_weights, "sample weights").astype(np.float64)
+    if draft.per_sample:
+        samples = samples[:-1] if draft.loss == "binary" and len(samples) > 1 else samples
+        if weights.ndim == len(samples) + 1 and weights.shape[-1] == 1:
+            weights = weights[..., 0]
+        if weights.ndim and weights.shape == samples[: weights.ndim]:
+            return weights
+    try:
+        return np.array(np.broadcast_to(weights, samples))
+    except ValueError:
+        raise CannotSayError("sample weights that do not fit the samples") from None
+
+
+def _smoothing(draft: Draft) -> float | None:
+    if draft.label_smoothing is not None and not 0 <= draft.label_smoothing <= 1:
+        raise CannotSayError("a label smoothing outside [0, 1]")
+    return draft.label_smoothing
+
+
+def _positive_weight(draft: Draft, shape: tuple[int, ...]) -> Array | None:
+    if draft.positive_weight is None:
+        return None
+    weights = _numbers(draft.positive_weight, "positive weights").astype(np.float64)
+    try:
+        fits = np.broadcast_shapes(weights.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise CannotSayError("positive weights that do not fit the predictions")
+    return weights
+
+
+def _settled(case: Case, narrow: str) -> Case:
+    """The case with its dtypes, and with the error that is its only right answer where it has one."""
+    wanted = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
+    dtypes = tuple(dtype for dtype in DTYPES if dtype in wanted and validation.lost(case, dtype) is None)
+    if not dtypes:
+        raise CannotSayError("numbers beyond float64")
+    kinds = frozenset[str]().union(*(examine(case.problem(dtype, "none")) for dtype in dtypes)) & INVALID
+    if len(kinds) > 1:
+        raise CannotSayError("more than one thing that is wrong at once")
+    expect: Expectation = MustRaise(next(iter(kinds))) if kinds else ByOracle()
+    case = replace(case, dtypes=dtypes, expect=expect)
+    for fault in validation.faults(case):
+        raise CannotSayError(fault.message)
+    return case

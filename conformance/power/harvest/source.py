@@ -1,0 +1,99 @@
+"""The contract with a source: where it is installed, how it is read, and how what it has is said here."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.model.errors import UserError
+from conformance.power.harvest import sources
+from conformance.power.harvest.found import Collected, Found
+
+if TYPE_CHECKING:
+    from conformance.power.harvest.saying import Draft
+
+
+class HarvestError(UserError):
+    """A source cannot be read as it should be: which, in which version, what is wrong, and what to do."""
+
+
+class SourceMovedError(Exception):
+    """Raised where a source is read: what was to be there is not, because its internals have moved."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A project whose tests hold inputs for cross-entropy.
+
+    name: stands in ids.  distribution: that its version is of.  modules: that must be present, by the package that
+    installs each.  files: that are read, below the folder of the first module.  collect: reads them, over there.
+    say: says one input in this suite's words; raises CannotSayError.  variables: set over there.
+    home: of the project.
+    """
+
+    name: str
+    distribution: str
+    modules: Mapping[str, str]
+    files: tuple[str, ...]
+    collect: Callable[[], Collected]
+    say: Callable[[Found], Draft]
+    home: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    depends: tuple[str, ...] = ()
+    """Variables of the environment on which it depends what is found."""
+    origin: str = ""
+    """`module:attribute` that it is found at; filled in by the registry."""
+
+    @property
+    def version(self) -> str | None:
+        """Its installed version; None where it is not installed."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @property
+    def lacks(self) -> list[str]:
+        """What would have to be installed for it to be read; nothing is imported to find out."""
+        return [package for module, package in self.modules.items() if not _present(module)]
+
+    @property
+    def places(self) -> list[Path]:
+        """The files that are read, whether they exist or not."""
+        top = importlib.util.find_spec(next(iter(self.modules)))
+        folder = Path(top.origin).parent if top is not None and top.origin else Path()
+        return [folder / file for file in self.files]
+
+
+@functools.cache
+def known() -> dict[str, Source]:
+    """Every source by name, installed or not: the folder `sources` is the registry."""
+    found = {}
+    for module in pkgutil.iter_modules(sources.__path__):
+        path = f"{sources.__name__}.{module.name}"
+        source: Source = importlib.import_module(path).SOURCE
+        found[source.name] = Source(**{**vars(source), "origin": f"{path}:SOURCE"})
+    return found
+
+
+def chosen(names: Sequence[str] = ()) -> list[Source]:
+    """The sources of some names, all where none is given; raises HarvestError for a name that is none."""
+    there = known()
+    for name in names:
+        if name not in there:
+            raise HarvestError(f"there is no source {name}; there are {', '.join(there)}")
+    return [source for name, source in there.items() if not names or name in names]
+
+
+def _present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

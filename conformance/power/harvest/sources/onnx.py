@@ -1,0 +1,91 @@
+"""ONNX: the node tests of SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss, with the outputs that they state.
+
+Each test stands there up to four times, with the logarithms returned beside the loss and with the operator written
+out in others: the input is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conformance.power.harvest.found import Collected, Found, Stated
+from conformance.power.harvest.saying import Draft
+from conformance.power.harvest.source import Source, SourceMovedError
+
+PREFIXES = ("test_sce_", "test_nllloss_")
+FILES = {
+    "SoftmaxCrossEntropyLoss": "backend/test/case/node/softmaxcrossentropy.py",
+    "NegativeLogLikelihoodLoss": "backend/test/case/node/negativeloglikelihoodloss.py",
+}
+OPERATORS = tuple(FILES)
+
+
+def collect() -> Collected:
+    """Inputs and outputs of the data sets; attributes of the operator."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the hundreds of other operators, whose data is made on the way
+        from onnx.backend.test.loader import load_model_tests
+
+        tests = [test for test in load_model_tests(kind="node") if test.name.startswith(PREFIXES)]
+    operators = {test.name: _operator(test) for test in tests}
+    found = []
+    for test in tests:
+        node = operators.get(test.name.removesuffix("_expanded"))
+        if node is None:
+            raise SourceMovedError(f"{test.name} has no {' or '.join(OPERATORS)}")
+        for inputs, outputs in test.data_sets or ():
+            found.append(_found(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
+    return Collected(tuple(found))
+
+
+def _operator(test: Any) -> Any:
+    """The loss among the nodes of a test; None where it is written out in other operators."""
+    return next((node for node in test.model.graph.node if node.op_type in OPERATORS), None)
+
+
+def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Found:
+    from onnx.helper import get_attribute_value
+
+    attributes = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
+    reduction = attributes.get("reduction", b"mean")
+    arguments = {
+        "scores": inputs[0],
+        "labels": inputs[1],
+        "weights": inputs[2] if len(inputs) > 2 else None,
+        "ignore_index": attributes.get("ignore_index"),
+        "reduction": reduction.decode() if isinstance(reduction, bytes) else reduction,
+    }
+    stated = Stated(output.astype(np.float64), output.dtype.name, float(test.rtol), float(test.atol))
+    name = test.name.removeprefix("test_")
+    return Found(f"onnx/{FILES[node.op_type]}::{test.name}", name, node.op_type, arguments, stated)
+
+
+def say(found: Found) -> Draft:
+    """Classes are on axis 1, by nature."""
+    said = found.arguments
+    return Draft(
+        loss="categorical",
+        given="logits" if found.function == OPERATORS[0] else "log_probabilities",
+        target="index",
+        predictions=said["scores"],
+        labels=said["labels"],
+        reduction=said["reduction"],
+        class_axis=1,
+        class_weights=said["weights"],
+        ignore_index=said["ignore_index"],
+    )
+
+
+SOURCE = Source(
+    name="onnx",
+    distribution="onnx",
+    modules={"onnx": "onnx"},
+    files=("backend/test/loader/__init__.py", *FILES.values()),
+    collect=collect,
+    say=say,
+    home="https://github.com/onnx/onnx",
+)

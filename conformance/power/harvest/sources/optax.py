@@ -1,0 +1,63 @@
+"""Optax: what `_classification_test.py` puts to its cross-entropies, one loss per sample or output.
+
+JAX is told not to compile, so that what is called with values is called with values here, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conformance.power.harvest.found import Collected, Found
+from conformance.power.harvest.recording import NUMPY, Watched, record
+from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.source import Source
+
+FILE = "losses/_classification_test.py"
+MODULE = "optax.losses._classification"
+TESTS = "(Softmax or Sigmoid or PolyLoss) and not gradient"
+"""Those of gradients put finite differences of the same inputs to the functions."""
+DENSE = ("softmax_cross_entropy", "safe_softmax_cross_entropy")
+INTEGER = "softmax_cross_entropy_with_integer_labels"
+SIGMOID = "sigmoid_binary_cross_entropy"
+
+
+def collect() -> Collected:
+    """Calls of the four functions, also those that other losses make."""
+    watched = [Watched(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
+    collected = record(SOURCE.places[0], f"optax/{FILE}", TESTS, watched, NUMPY)
+    # Several functions are put to tests of the same names.
+    named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.found)
+    return replace(collected, found=named)
+
+
+def say(found: Found) -> Draft:
+    """Losses are not reduced; an axis of classes that is not the last is a layout."""
+    said = found.arguments
+    if said.get("where") is not None:
+        raise CannotSayError("a mask over classes")
+    axis = said.get("axis", -1)
+    if not isinstance(axis, int):
+        raise CannotSayError("several axes of classes at once")
+    binary = found.function == SIGMOID
+    return Draft(
+        loss="binary" if binary else "categorical",
+        given="logits",
+        target="binary" if binary else "index" if found.function == INTEGER else "distribution",
+        predictions=said["logits"],
+        labels=said["labels"],
+        reduction="none",
+        class_axis=axis,
+        asked_axis=True,
+    )
+
+
+SOURCE = Source(
+    name="optax",
+    distribution="optax",
+    modules={"optax": "optax", "jax": "jax"},
+    files=(FILE,),
+    collect=collect,
+    say=say,
+    home="https://github.com/google-deepmind/optax",
+    variables={"JAX_DISABLE_JIT": "1", "JAX_PLATFORMS": "cpu"},
+)

@@ -1,0 +1,158 @@
+"""PyTorch: the inputs that its own test suite puts to its losses, as `module_db` and `op_db` make them.
+
+They are drawn at random, in float64, from generators that are seeded here; the answers of reference functions,
+which are written in Python, are what is stated.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from conformance.power.harvest.found import Collected, Found, Stated, line_of, plain
+from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.source import Source, SourceMovedError
+
+MODULES = ("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss")
+OPERATORS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+MODULES_FILE = "testing/_internal/common_modules.py"
+OPERATORS_FILE = "testing/_internal/common_methods_invocations.py"
+SEED = 0
+RTOL, ATOL = 1e-7, 1e-7
+"""What `TestCase.assertEqual` of PyTorch allows in float64, which its tests of modules use."""
+
+
+def collect() -> Collected:
+    """What both registries have for the losses, module by module and operator by operator."""
+    import torch
+
+    try:
+        from torch.testing._internal.common_methods_invocations import op_db
+        from torch.testing._internal.common_modules import module_db
+    except (ImportError, AttributeError) as error:
+        raise SourceMovedError(f"torch.testing._internal: {error}") from error
+    modules = {info.module_cls.__name__: info for info in module_db if info.module_cls.__name__ in MODULES}
+    operators = {info.name.rpartition(".")[2]: info for info in op_db if not info.variant_test_name}
+    lacking = [name for name in MODULES if name not in modules] + [name for name in OPERATORS if name not in operators]
+    if lacking:
+        raise SourceMovedError(f"module_db and op_db have no {', '.join(lacking)}")
+    found: list[Found] = []
+    for name in MODULES:
+        _seed(torch)
+        made = modules[name].module_inputs_func(
+            modules[name], device="cpu", dtype=torch.float64, requires_grad=False, training=False
+        )
+        found += _of_module(name, modules[name].module_cls, made, line_of(modules[name].module_inputs_func))
+    for name in OPERATORS:
+        _seed(torch)
+        info = operators[name]
+        line = line_of(info.sample_inputs_func)
+        found += _of_operator(name, info.sample_inputs("cpu", torch.float64, requires_grad=False), line)
+    return Collected(tuple(found))
+
+
+def _seed(torch: Any) -> None:
+    torch.manual_seed(SEED)
+    random.seed(SEED)
+    np.random.seed(SEED)
+
+
+def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator[Found]:
+    for number, one in enumerate(made):
+        init, forward = one.constructor_input, one.forward_input
+        arguments = {**_bound(init.args, init.kwargs, ("weight",)), **_bound(forward.args, forward.kwargs, BOTH)}
+        stated = None
+        if one.reference_fn is not None:
+            answer = one.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
+            stated = Stated(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
+        test = f"torch/{MODULES_FILE}::module_inputs_torch_nn_{name}[{number}]"
+        yield Found(test, f"{_words(name)}_{one.desc}", name, arguments, stated, line=line)
+
+
+def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Found]:
+    for number, one in enumerate(made):
+        arguments = {"input": plain(one.input.detach().clone()), **_bound(one.args, one.kwargs or {}, BOTH[1:])}
+        shape = "x".join(map(str, arguments["input"].shape)) or "scalar"
+        options = [_option(key, value) for key, value in sorted((one.kwargs or {}).items())]
+        target = arguments.get("target")
+        soft = "distribution" if name == "cross_entropy" and target is not None and target.dtype.kind == "f" else ""
+        described = "_".join(filter(None, (name, shape, soft, *options)))
+        test = f"torch/{OPERATORS_FILE}::sample_inputs_{name}[{number}]"
+        yield Found(test, described, name, arguments, line=line)
+
+
+def _option(name: str, value: Any) -> str:
+    if not hasattr(value, "shape"):
+        return f"{name}_{value}"
+    return f"{name}_{'x'.join(map(str, value.shape)) or 'scalar'}"
+
+
+BOTH = ("input", "target")
+
+
+def _bound(args: Iterable[Any], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Arguments by name; tensors as copies, so that a reference function may break its own."""
+
+    def kept(value: Any) -> Any:
+        return plain(value.detach().clone()) if hasattr(value, "detach") else plain(value)
+
+    return {name: kept(value) for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items()}
+
+
+def _words(name: str) -> str:
+    return {
+        "CrossEntropyLoss": "cross_entropy_loss",
+        "NLLLoss": "nll_loss",
+        "BCELoss": "bce_loss",
+        "BCEWithLogitsLoss": "bce_with_logits_loss",
+    }[name]
+
+
+KINDS = {
+    **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), ("categorical", "logits", "torch.CrossEntropyLoss")),
+    **dict.fromkeys(("NLLLoss", "nll_loss"), ("categorical", "log_probabilities", "torch.NLLLoss")),
+    **dict.fromkeys(("BCELoss", "binary_cross_entropy"), ("binary", "probabilities", "torch.BCELoss")),
+    **dict.fromkeys(
+        ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"), ("binary", "logits", "torch.BCEWithLogitsLoss")
+    ),
+}
+UNDERSTOOD = frozenset({"input", "target", "weight", "reduction", "ignore_index", "label_smoothing", "pos_weight"})
+
+
+def say(found: Found) -> Draft:
+    """Classes are on axis 1, by nature; `weight` weighs classes, or outputs where the loss is binary."""
+    said = found.arguments
+    if unknown := sorted(said.keys() - UNDERSTOOD):
+        raise CannotSayError(f"the argument {', '.join(unknown)}")
+    loss, given, documented = KINDS[found.function]
+    categorical = loss == "categorical"
+    soft = categorical and said["target"].dtype.kind == "f"
+    return Draft(
+        loss="categorical" if categorical else "binary",
+        given=given,  # type: ignore[arg-type]
+        target="distribution" if soft else "index" if categorical else "binary",
+        predictions=said["input"],
+        labels=said["target"],
+        reduction=said.get("reduction", "mean"),
+        class_axis=1 if categorical and said["input"].ndim > 1 else -1,
+        class_weights=said.get("weight") if categorical else None,
+        sample_weights=None if categorical else said.get("weight"),
+        positive_weight=said.get("pos_weight"),
+        label_smoothing=said.get("label_smoothing"),
+        ignore_index=said.get("ignore_index"),
+        documented=documented,
+    )
+
+
+SOURCE = Source(
+    name="torch",
+    distribution="torch",
+    modules={"torch": "torch", "expecttest": "expecttest"},
+    files=(MODULES_FILE, OPERATORS_FILE, "testing/_creation.py"),
+    collect=collect,
+    say=say,
+    home="https://github.com/pytorch/pytorch",
+)

@@ -1,0 +1,121 @@
+"""What sources state, held against the oracle: whether it holds, by which convention, and how far it is off.
+
+A statement holds where it lies within the budget of a correct function; or else within the tolerance that the source
+states it to.  The definition is tried first, then what the function that it is about documents, the smallest part of
+that first.  A number that was written down is tried in float64 and in float32: a convention's constants are rounded.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from conformance.adapters import registry
+from conformance.model.case import Case, Problem
+from conformance.model.convention import DEFINITION, Convention, describe
+from conformance.power.harvest.harvesting import Statement
+from conformance.reference import error_bound
+from conformance.reference.oracle import Exact, Oracle
+
+WRITTEN = ("float64", "float32")
+"""What a number that was written down may have been computed in."""
+Held = Literal["holds", "holds by its convention", "does not hold"]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One statement and what the oracle says about it.
+
+    convention: that it holds by, "" for the definition.  within: what it lies within, `budget` or `tolerance`.
+    error, allowed: of the number that is farthest off, by the definition or by what holds; allowed is the wider one.
+    """
+
+    case: Case
+    held: Held
+    convention: str = ""
+    within: str = ""
+    error: float = np.inf
+    allowed: float = 0.0
+    stated: float = np.nan
+    exact: float = np.nan
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.why:
+            return f"{self.case.id}: {self.why}"
+        far = f"{self.stated!r} is stated where {self.exact!r} is exact, off by {self.error:.3g}"
+        return f"{self.case.id}: {far}, where {self.allowed:.3g} is allowed ({self.case.source})"
+
+
+def judged(statements: Iterable[Statement], oracle: Oracle) -> Iterator[Judged]:
+    """What the oracle says about each statement."""
+    for statement in statements:
+        yield _judged(statement, oracle)
+
+
+def _judged(statement: Statement, oracle: Oracle) -> Judged:
+    case, stated = statement.case, statement.stated
+    computed = (stated.dtype,) if stated.dtype in case.dtypes else WRITTEN
+    problems = [case.problem(dtype, case.reductions[0]) for dtype in computed if dtype in case.dtypes]
+    tried = []
+    for convention in _conventions(statement, problems[0]):
+        for problem in problems:
+            tried.append(_against(statement, problem, convention, oracle))
+            if tried[-1].held != "does not hold":
+                return tried[-1]
+    return tried[0]
+
+
+def _conventions(statement: Statement, problem: Problem) -> Iterator[Convention]:
+    """The definition, and what the function that a statement is about documents in that version."""
+    yield DEFINITION
+    for function in registry.functions():
+        if function.name == statement.documented and problem.loss in function.ranks:
+            target = function.target_as(problem.target_kind) or problem.target_kind
+            rule = registry.rule_for(function, statement.version, target)
+            convention = replace(rule.convention, cancellation="none", rejects=frozenset())
+            names = tuple(convention.choices())
+            for size in range(1, len(names) + 1):
+                yield from map(convention.restricted_to, itertools.combinations(names, size))
+
+
+def _against(statement: Statement, problem: Problem, convention: Convention, oracle: Oracle) -> Judged:
+    stated, by = statement.stated, describe(convention.choices())
+    try:
+        answer = oracle.answer(problem, convention)
+    except ArithmeticError as unresolved:
+        return Judged(statement.case, "does not hold", by, why=str(unresolved))
+    if not isinstance(answer, Exact):
+        return Judged(statement.case, "does not hold", by, why=f"a number is stated where the answer is {answer}")
+    values = stated.values
+    if values.size == answer.hi.size == 1:
+        values = values.reshape(answer.hi.shape)  # of one sample without an axis of samples
+    if answer.hi.shape != values.shape:
+        why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is due"
+        return Judged(statement.case, "does not hold", by, why=why)
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs((values - answer.hi) - answer.lo)
+        off = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, off)
+        off = np.where(np.isnan(off), np.inf, off)
+        own = np.zeros(off.shape) + error_bound.allowed(problem, convention)
+        tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
+    limit = np.maximum(own, tolerance)
+    if off.size == 0:
+        return Judged(statement.case, "holds", by, "budget", 0.0)
+    at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
+    right = bool(np.all(off <= limit))
+    held: Held = "does not hold" if not right else "holds by its convention" if by else "holds"
+    return Judged(
+        statement.case,
+        held,
+        by,
+        ("budget" if bool(np.all(off <= own)) else "tolerance") if right else "",
+        float(off[at]),
+        float(limit[at]),
+        float(values[at]),
+        float(answer.hi[at]),
+    )

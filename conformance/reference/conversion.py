@@ -1,0 +1,213 @@
+"""The one conversion a prediction may need: softmax, sigmoid, log, ... rounded once, and recorded.
+
+A function that takes only probabilities is handed the softmax of a case's logits, and so on.  Each
+value is the exact one rounded to the dtype (through ball arithmetic for float64, through float64 for
+narrower dtypes), so that a bridge costs one rounding and never an implementation's own errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flint import arb, ctx
+
+from conformance.model.case import Array, Given, Problem, numpy_dtype
+from conformance.model.convention import Convention
+from conformance.reference.domain import numpy_info
+from conformance.reference.flat_problem import rows
+
+CHUNK = 4096
+PRECISION = 256
+
+NAMES: dict[tuple[str, Given, Given], str] = {
+    ("categorical", "logits", "probabilities"): "softmax",
+    ("categorical", "logits", "log_probabilities"): "log_softmax",
+    ("binary", "logits", "probabilities"): "sigmoid",
+    ("binary", "logits", "log_probabilities"): "log_sigmoid",
+    ("categorical", "probabilities", "logits"): "log",
+    ("binary", "probabilities", "logits"): "logit",
+    ("categorical", "probabilities", "log_probabilities"): "log",
+    ("binary", "probabilities", "log_probabilities"): "log",
+    ("categorical", "log_probabilities", "probabilities"): "exp",
+    ("binary", "log_probabilities", "probabilities"): "exp",
+    ("categorical", "log_probabilities", "logits"): "as logits",
+    ("binary", "log_probabilities", "logits"): "logit of exp",
+}
+
+HANDED: dict[str, str] = {
+    "softmax": "the softmax of the logits",
+    "log_softmax": "the log-softmax of the logits",
+    "sigmoid": "the sigmoid of the logits",
+    "log_sigmoid": "the log-sigmoid of the logits",
+    "log": "the logarithms of the probabilities",
+    "logit": "the logits of the probabilities, log p - log(1 - p)",
+    "exp": "the exponentials of the log-probabilities",
+    "as logits": "the log-probabilities, as logits",
+    "logit of exp": "the logits of the exponentials of the log-probabilities",
+}
+"""What a function is handed instead of the case's predictions, by the name of the conversion."""
+
+
+def bridge(problem: Problem, given: Given) -> tuple[Problem, str]:
+    """The problem with its predictions as `given`, and the name of the conversion ("" where none was needed)."""
+    if problem.given == given:
+        return problem, ""
+    name = NAMES[problem.loss, problem.given, given]
+    converted = problem.predictions if name == "as logits" else _convert(name, problem.predictions, problem.dtype)
+    return dataclasses.replace(problem, given=given, predictions=converted), name
+
+
+def unbridgeable(problem: Problem, given: Given) -> str | None:
+    """Why a conversion would say another problem than the one that is asked; None where it would not."""
+    x = problem.predictions
+    with np.errstate(invalid="ignore"):
+        if problem.given == "log_probabilities" and given == "probabilities" and bool(np.any(x > 0)):
+            return "no probability has a positive logarithm"
+        if problem.given == "logits" and given == "log_probabilities" and _overflow(x, problem.dtype):
+            return "a logarithm of a probability is beyond what the dtype has"
+        ends = (x == 0) | (x == 1) if problem.loss == "binary" else x == 0
+        if problem.given == "probabilities" and given == "logits" and bool(np.any(ends)):
+            return "a probability of 0 (or 1, of a single output) has no finite logit"
+    return None
+
+
+def renormalises(problem: Problem, given: Given) -> bool:
+    """Whether a function that takes `given` divides the probabilities of a row by their sum, which they may not have.
+
+    A softmax does so with log-probabilities that it takes as logits.  No other conversion changes an answer, but by
+    its rounding.
+    """
+    return problem.loss == "categorical" and problem.given != "logits" and given == "logits"
+
+
+def unchanging(problem: Problem, given: Given) -> tuple[Given, ...]:
+    """The kinds of prediction that a problem can be handed over as with no more than rounding, its own first."""
+    kinds: tuple[Given, ...] = (problem.given,)
+    if renormalises(problem, given):
+        kinds = (*kinds, "log_probabilities" if problem.given == "probabilities" else "probabilities")
+    return tuple(kind for kind in kinds if kind == problem.given or unbridgeable(problem, kind) is None)
+
+
+def row_sums(problem: Problem) -> Array:
+    """What the rows of a problem's probabilities, or of the exponentials of its log-probabilities, sum to."""
+    x = problem.predictions.astype(np.float64)
+    with np.errstate(all="ignore"):
+        return np.asarray((np.exp(x) if problem.given == "log_probabilities" else x).sum(axis=-1))
+
+
+def destroyed(problem: Problem, handed: Problem, convention: Convention) -> str:
+    """What the rounding of a conversion destroyed for good, in words.
+
+    convention: says which predictions count.
+    """
+    kinds, binary = [problem.given, handed.given], problem.loss == "binary"
+    likely, unlikely = _counting(handed, convention)
+    before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, handed))
+    impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
+    found = []
+    if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
+        found.append("a probability becomes 0" if handed.given == "probabilities" else "a logarithm becomes infinite")
+    if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
+        found.append("a probability becomes 1, and nothing is left of 1 - p")
+    return " and ".join(found) or f"too few digits are left of {'1 - p' if binary else 'p'}"
+
+
+_IMPOSSIBLE: dict[Given, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}
+_CERTAIN: dict[Given, float] = {"logits": math.inf, "probabilities": 1.0, "log_probabilities": 0.0}
+
+
+def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
+    """Which predictions count as p, and which as 1 - p, shaped as the rows."""
+    given = rows(problem, convention)
+    if given.index is not None:
+        labels = given.index[:, np.newaxis] == np.arange(given.x.shape[-1])
+    else:
+        labels = np.asarray(given.q) != 0
+    likely = labels | (given.smoothing != 0)
+    kept = given.kept if given.binary else given.kept[:, np.newaxis]
+    unlikely = (np.asarray(given.q) != 1) | (given.smoothing != 0) if given.binary else ~labels
+    return likely & kept, unlikely & kept
+
+
+def _overflow(z: Array, dtype: str) -> bool:
+    """Whether a finite logit, a row on the last axis, has a log-probability that is not finite in the dtype."""
+    wide = np.where(np.isfinite(z), z, np.nan).astype(np.float64)
+    with np.errstate(over="ignore"):
+        spread = np.fmax.reduce(wide, axis=-1) - np.fmin.reduce(wide, axis=-1) + math.log(z.shape[-1])
+    return bool(np.any(spread > numpy_info(dtype)[3]))
+
+
+def _convert(name: str, x: Array, dtype: str) -> Array:
+    out = np.empty(x.shape, dtype=numpy_dtype(dtype))
+    by_row = name in ("softmax", "log_softmax")
+    source = x.reshape(-1, x.shape[-1] if by_row else 1)
+    target = out.reshape(source.shape)
+    wide = dtype == "float64"
+    for start in range(0, len(source), CHUNK):
+        chunk = source[start : start + CHUNK].astype(np.float64)
+        if wide:
+            with ctx.workprec(PRECISION):
+                values: Any = [_exact_row(name, row) for row in chunk.tolist()]
+        else:
+            with np.errstate(all="ignore"):
+                values = _FLOAT[name](chunk)
+        target[start : start + CHUNK] = values
+    out.flags.writeable = False
+    return out
+
+
+def _exact_row(name: str, row: list[float]) -> list[float]:
+    if name in ("softmax", "log_softmax"):
+        if any(map(math.isnan, row)) or math.isinf(max(row)):
+            return [math.nan] * len(row)
+        top = arb(max(row))
+        # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
+        first = row.index(max(row))
+        others = sum(((arb(z) - top).exp() for c, z in enumerate(row) if z != -math.inf and c != first), arb(0))
+        log = others.log1p()
+        if name == "softmax":
+            return [float(((arb(z) - top).exp() / (1 + others)).mid()) if z != -math.inf else 0.0 for z in row]
+        return [float((arb(z) - top - log).mid()) if z != -math.inf else -math.inf for z in row]
+    return [_exact(name, value) for value in row]
+
+
+def _exact(name: str, value: float) -> float:
+    if not math.isfinite(value) or (name in ("log", "logit") and not 0 < value < 1) or (value == 0 and "exp" in name):
+        with np.errstate(all="ignore"):
+            return float(_FLOAT[name](np.array([[value]]))[0, 0])
+    return float(_BALL[name](arb(value)).mid())
+
+
+_BALL: dict[str, Callable[[Any], Any]] = {
+    "sigmoid": lambda z: 1 / (1 + (-z).exp()),
+    "log_sigmoid": lambda z: -((-z).exp().log1p()),
+    "log": lambda p: p.log(),
+    "logit": lambda p: p.log() - (-p).log1p(),
+    "exp": lambda v: v.exp(),
+    "logit of exp": lambda v: v - (-v.expm1()).log(),
+}
+
+
+def _log_softmax(z: Array) -> Array:
+    top = z.max(axis=1, keepdims=True)
+    d = z - top
+    e = np.exp(d)
+    # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
+    np.put_along_axis(e, np.argmax(d, axis=1)[:, np.newaxis], 0.0, axis=1)
+    return np.where(np.isfinite(top), d - np.log1p(e.sum(axis=1, keepdims=True)), np.nan)
+
+
+_FLOAT: dict[str, Callable[[Array], Array]] = {
+    "softmax": lambda z: np.exp(_log_softmax(z)),
+    "log_softmax": _log_softmax,
+    "sigmoid": lambda z: np.asarray(np.where(z >= 0, 1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))),
+    "log_sigmoid": lambda z: np.asarray(np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))),
+    "log": lambda p: np.asarray(np.log(p)),
+    "logit": lambda p: np.asarray(np.log(p) - np.log1p(-p)),
+    "exp": lambda v: np.asarray(np.exp(v)),
+    "logit of exp": lambda v: np.asarray(v - np.log(-np.expm1(v))),
+}

@@ -1,0 +1,77 @@
+"""Whether a problem stays, on the way to its answer, within what its dtype can hold.
+
+Rounding is bounded for as long as nothing overflows.  Where sums may, a right function can return inf for an answer
+that is an ordinary number; such problems are drawn only on request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from conformance.model.case import Array, Case, Problem
+from conformance.reference.domain import numpy_info
+
+ROOM = 2.0
+"""How far below the largest number of the dtype sums have to stay."""
+
+
+def beyond_range(problem: Problem) -> bool:
+    """Whether terms of the loss, or weights, whose order nobody prescribes, may add up to more than the dtype has.
+
+    Every class counts with its full weight, as it does on the way to a smoothed loss.
+    """
+    with np.errstate(all="ignore"):
+        most = numpy_info(problem.dtype)[3] / ROOM
+        return not all(total <= most for total in _totals(problem))
+
+
+def may_be_beyond_range(case: Case) -> bool:
+    """The same of a case at any of its dtypes; most are told apart by their largest numbers."""
+    with np.errstate(all="ignore"):
+        options = case.options
+        size = 2.0 * _largest(case.predictions) + 1100.0
+        for weights in (options.class_weights, options.sample_weights, options.positive_weight):
+            size *= 1.0 if weights is None else max(1.0, _largest(weights))
+        size *= max(1, case.predictions.size)
+    narrow = [dtype for dtype in case.dtypes if not size <= numpy_info(dtype)[3] / ROOM]
+    return any(beyond_range(case.problem(dtype, "none")) for dtype in narrow)
+
+
+def _totals(problem: Problem) -> Iterator[float]:
+    options = problem.options
+    terms = _sizes(problem)
+    if options.class_weights is not None:
+        terms = terms * np.maximum(1.0, _finite(options.class_weights))
+        yield float(_finite(options.class_weights).sum()) * max(1, math.prod(problem.sample_shape))
+    if options.positive_weight is not None:
+        terms = terms * np.maximum(1.0, _finite(options.positive_weight))
+    if options.sample_weights is not None:
+        weights = _finite(options.sample_weights)
+        terms = terms * np.maximum(1.0, weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)))
+        yield float(weights.sum()) * terms[..., :1].size / max(1, weights.size)
+    yield float(terms.sum())
+
+
+def _sizes(problem: Problem) -> Array:
+    """About how large -log p is for each class or output, shaped as the predictions."""
+    size = _finite(problem.predictions)
+    if problem.given == "probabilities":
+        return -np.log(np.maximum(size, numpy_info(problem.dtype)[1])) + 1
+    if problem.given == "log_probabilities" or problem.loss == "binary" or not size.size:
+        return size + 1
+    signed = problem.predictions.astype(np.float64)
+    signed = np.where(np.isfinite(signed), signed, 0.0)
+    return np.asarray(signed.max(axis=-1, keepdims=True) - signed + math.log(size.shape[-1]))
+
+
+def _finite(values: Array) -> Array:
+    """Absolute values in float64, without what is not finite."""
+    wide = np.abs(values.astype(np.float64))
+    return np.where(np.isfinite(wide), wide, 0.0)
+
+
+def _largest(values: Array) -> float:
+    return float(_finite(values).max(initial=0.0))

@@ -1,0 +1,418 @@
+"""How far a correct floating-point answer may lie from the exact one.
+
+The allowed error is derived, never fitted.  u is the unit roundoff of the dtype, and every operation
+returns its exact result times (1 + d), |d| <= u.  An elementary function (exp, log, log1p) is good to g u:
+two ulps, g = 4; in float32 four ulps, g = 8, because that is what the vector loops of numpy and others
+promise there.  All bounds are first order in u and elementwise before reduction.
+
+*Sums.*  n terms summed in any order err by at most h(n) u sum|t_i|.  The guaranteed bound is n - 1; for
+long sums it is never nearly attained.  Roundings that are independent and even within their ulp have a
+standard deviation of at most u / sqrt(3), which adds up to u sqrt(n) / 3 of the sum when one term after
+another is added; six of those are 2 sqrt(n).  (For the independence see Higham and Mary, "A new approach to
+probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019.)  h(n) is the smaller of the two.
+
+*Logits, categorical.*  With d_c = z_c - max z, S = sum exp d_c and p_c = exp(d_c) / S:
+rounding d_c moves exp(d_c) by |d_c| u, exp adds g u, the sum h(C) u, the logarithm g u log S.  So
+log S is off by u (sum_c p_c |d_c| + g + h(C) + g log S), and -log p_c = log S - d_c by that plus
+u (|d_c| + |log p_c|).  The scale is invariant under a shift of the row, as the loss is: an implementation
+that adds the shift back before it subtracts the label's logit (`cancellation="logits"`) loses u |z| more.
+
+*Logits, binary.*  log(1 + exp(-|z|)) through exp and log1p is relatively accurate (2g u; |z| is exact), and
+the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  A soft label, or a
+positive weight, makes products of |z| that are rounded, 2u |z| each side.  With `cancellation="logits"`
+terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one;
+that weight p is then 1 + (p - 1) y, which is off by 2u |p - 1| y however small it is.
+
+*Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
+convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
+moved the row's sum); where the quotient is below the smallest normal number it is off by half a step of the
+subnormal ones, however small it is.  One that does it through log and log-sum-exp pays as for logits.
+
+*Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
+is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
+an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D: a count, or itself a sum, of
+weights w.  A weight of a row that depends on its targets is a sum of products over k classes, off by h(k) u and a
+rounding for each factor; where it is divided by the sum of the targets, that is as much again and the division (that
+rounding the targets moved their sum by up to u is one of the four roundings of any mean).  Where the targets of a row
+are so small that they underflow, so may its weight, by k of the smallest number over the sum of the targets.
+Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
+u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
+what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
+for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
+digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and reported as such.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import Problem, Reduction
+from conformance.model.convention import Convention
+from conformance.reference.domain import numpy_info
+from conformance.reference.flat_problem import (
+    Rows,
+    absolute_weights,
+    averages_class_weights,
+    refused,
+    roundings_of_divisor,
+    rows,
+    smoothing_of_weight,
+    weighs_classes,
+)
+
+ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
+"""g: the error of exp, log and log1p in units of u, by dtype."""
+LONG = 2.0
+"""What multiplies sqrt(n) in the bound on long sums: six standard deviations."""
+DIVISION = 4.0
+"""Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
+CHUNK = 1 << 16
+"""Predictions worked on at once; what is computed from them stays in the processor's cache."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def allowed(problem: Problem, convention: Convention, asked: Problem | None = None) -> Floats:
+    """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
+
+    problem: as the function receives it.  convention: how the function says it computes; its numeric
+    choices decide which roundings there are.  asked: the problem before a bridge converted its
+    predictions, if one did.  Where there is no finite answer the budget is 0: it must be met exactly.
+    """
+    if refused(problem, convention):
+        return np.zeros(())
+    known = _REDUCED.setdefault(problem, {})
+    key = (_read(problem, convention, problem.reduction), asked is not None)
+    if key not in known:
+        known[key] = _reduced(problem, *key)
+    return known[key]
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """A loss per sample, and the absolute error it may have; weights applied."""
+
+    given: Rows
+    loss: Floats
+    error: Floats
+
+
+_Key = tuple[Convention, bool]
+_REDUCED: WeakKeyDictionary[Problem, dict[_Key, Floats]] = WeakKeyDictionary()
+_SAMPLES: WeakKeyDictionary[Problem, dict[_Key, _Samples]] = WeakKeyDictionary()
+"""Functions that differ in nothing that matters here share a budget, and reductions what is before them."""
+
+
+def _read(problem: Problem, convention: Convention, reduction: Reduction) -> Convention:
+    """The convention with only the choices that matter for the budget of this problem at that reduction."""
+    names = ["default_ignore_index"]
+    names += ["mean_divides_by"] if reduction == "mean" else []
+    names += ["empty_batch"] if reduction != "none" else []
+    names += ["clip", "log_floor", "renormalise"] if problem.given == "probabilities" else []
+    names += ["cancellation"] if problem.given == "logits" else []
+    names += ["log_floor"] if problem.given == "log_probabilities" else []
+    names += ["binary_outputs"] if problem.loss == "binary" else []
+    return convention.restricted_to(tuple(names))
+
+
+def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
+    known = _SAMPLES.setdefault(problem.unreduced, {})
+    key = (_read(problem, convention, "none"), bridged)
+    if key not in known:
+        known[key] = _samples(problem, *key)
+    given, loss, error = known[key].given, known[key].loss, known[key].error
+    unit = numpy_info(problem.dtype)[0]
+    with np.errstate(all="ignore"):
+        if problem.reduction == "none":
+            return _finite(error.reshape(given.shape))
+        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return np.zeros((0,))
+        size = (unit * np.abs(loss)).sum()
+        total = error.sum() + summing(error.size) * size
+        if problem.reduction == "mean":
+            divisor = abs(_divisor(given, convention))
+            lost = of_divisor(given, convention, error.size, unit)
+            left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
+            total = total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + least(problem.dtype)
+    return _finite(np.asarray(total))
+
+
+def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
+    given = rows(problem, convention)
+    unit = numpy_info(problem.dtype)[0]
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
+    with np.errstate(all="ignore"):
+        pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
+        loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
+        # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
+        bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
+        error = np.where(bounded, error + DIVISION * least(problem.dtype), 0.0)
+        loss = np.where(given.kept, loss, 0.0)
+        if given.group == 0:
+            loss = error = np.zeros(math.prod(given.shape))
+        if given.group > 1:
+            error = error.reshape(-1, given.group)
+            loss = loss.reshape(-1, given.group)
+            rounding = (summing(given.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
+            error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
+        if given.sample_weights is not None:
+            weights = given.sample_weights
+            if weights.shape == given.kept.shape:
+                weights = np.where(given.kept, weights, 0.0)  # infinity and nan count nothing there either
+            product = (error + unit * np.abs(loss)) * np.abs(weights)
+            error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
+            loss = loss * weights
+    return _Samples(given, loss, error)
+
+
+def least(dtype: str) -> float:
+    """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
+    return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else numpy_info(dtype)[1]
+
+
+def summing(n: int) -> float:
+    """h(n): the error of a sum of n terms in any order, in units of u sum|t_i|."""
+    return min(max(n - 1, 0), LONG * math.sqrt(n))
+
+
+def _chunks(given: Rows) -> list[slice]:
+    """Rows of about `CHUNK` predictions."""
+    rows = max(1, CHUNK // max(1, math.prod(given.x.shape[1:])))
+    return [slice(start, start + rows) for start in range(0, len(given.x), rows)]
+
+
+@dataclass(frozen=True)
+class _Arithmetic:
+    """u, g, and whether the predictions went over a bridge."""
+
+    unit: float
+    elementary: float
+    bridged: bool
+
+
+def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+    """(loss, error) for a chunk of rows, weights per sample not yet applied.
+
+    What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
+    """
+    x = given.x[here].astype(np.float64)
+    return (_binary if given.binary else _categorical)(given, convention, x, here, arithmetic)
+
+
+def _categorical(
+    given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+) -> tuple[Floats, Floats]:
+    g, unit = arithmetic.elementary, arithmetic.unit
+    classes = x.shape[1]
+    if given.given == "logits":
+        minus_log, error = softmax_error(x, convention, g, unit)
+    elif given.given == "log_probabilities":
+        minus_log = -x
+        error = np.zeros_like(x)
+    else:
+        p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
+        p = np.clip(p, *given.clip) if given.clip is not None else p
+        minus_log = -np.log(p)
+        error = unit * g * minus_log
+        if convention.renormalise == "before_clip":
+            error = error + unit * (2 + summing(classes) + underflow(p, str(given.x.dtype)))
+        if convention.renormalise == "after_clip":
+            error = softmax_error(-minus_log, convention, g, unit)[1] + unit + error
+            error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
+    products = 1 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
+    part = _targets(given, here, classes)
+    with_bridge = error + unit * products * np.abs(minus_log)
+    if arithmetic.bridged:
+        with_bridge = with_bridge + unit * _bridge_categorical(given, x, minus_log)
+    used = part != 0
+    losses = np.where(used, part * minus_log, 0.0)
+    terms = int(used.sum(axis=1).max(initial=1))
+    size = (unit * np.abs(losses)).sum(axis=1)
+    rounding = np.where(used, np.abs(part) * with_bridge, 0.0).sum(axis=1)
+    return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
+
+
+def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0) -> tuple[Floats, Floats]:
+    """(-log softmax, its error), classes on the last axis.  unit: u; 1 for an error in units of u."""
+    top = z.max(axis=1, keepdims=True)
+    d = z - top
+    e = np.exp(d)
+    total = e.sum(axis=1, keepdims=True)
+    log_total = np.log(total)
+    spread = np.nansum(np.where(e > 0, e * np.abs(d), 0.0), axis=1, keepdims=True) / total
+    shared = spread + g + summing(z.shape[1]) + g * log_total
+    minus_log = log_total - d
+    error = unit * shared + unit * np.abs(d) + unit * minus_log
+    if convention.cancellation == "logits":
+        error = error + unit * np.abs(top) + unit * np.abs(z)
+    return minus_log, error
+
+
+def _targets(given: Rows, here: slice, classes: int) -> Floats:
+    """w_c q'_c: [rows, C]."""
+    if given.index is not None:
+        q = np.zeros((len(given.index[here]), classes))
+        q[np.arange(len(q)), given.index[here] % classes] = 1.0
+    else:
+        assert given.q is not None
+        q = given.q[here]
+    if given.smoothing:
+        q = (1 - given.smoothing) * q + given.smoothing / classes
+    return q if given.class_weights is None else _share(q, given.class_weights)
+
+
+def _share(q: Floats, weights: Floats) -> Floats:
+    """Each share q times its weight, and 0 where the share is, whatever the weight."""
+    return np.where(q != 0, q * weights, 0.0)
+
+
+def underflow(p: Floats, dtype: str) -> Floats:
+    """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others.
+
+    It is rounded by up to half a step s, which moves its logarithm by up to -log(1 - s / (2 p)).
+    """
+    unit, normal, epsilon, _ = numpy_info(dtype)
+    step = normal * epsilon
+    with np.errstate(all="ignore"):
+        return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)
+
+
+def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
+    if given.given == "probabilities":
+        return np.ones_like(x)
+    if given.given == "log_probabilities":
+        return np.abs(x)
+    size = np.where(np.isfinite(x), np.abs(x), 0.0)
+    return np.asarray(size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True))
+
+
+def _binary(
+    given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+) -> tuple[Floats, Floats]:
+    assert given.q is not None
+    g, unit = arithmetic.elementary, arithmetic.unit
+    e = given.smoothing
+    y = given.q[here] * (1 - e) + e / 2
+    positive = np.ones_like(y) if given.positive_weight is None else given.positive_weight[here]
+    products = unit * (1.0 + (given.positive_weight is not None))
+    if given.given == "logits":
+        tail = np.log1p(np.exp(-np.abs(x)))
+        on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
+        crisp = ((y == 0) | (y == 1)) & (positive == 1)
+        size = unit * np.abs(x)
+        rounded = np.where(crisp, 0.0, 2.0) * size
+        if convention.cancellation == "logits":
+            rounded = rounded + size * (1 if given.positive_weight is None else 3)
+        on_error = unit * (2 * g * tail) + products * on + rounded
+        off_error = unit * (2 * g * tail) + products * off + rounded
+        sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)
+    else:
+        p = np.exp(x) if given.given == "log_probabilities" else x
+        p = np.clip(p, *given.clip) if given.clip is not None else p
+        on, off = -np.log(p), -np.log1p(-p)
+        if convention.log_floor is not None:
+            on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
+        on_error = (unit * g + products) * on
+        off_error = (unit * g + products) * off + unit * (p > 0)
+        sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
+    if arithmetic.bridged:
+        most = 1 / math.sqrt(unit)
+        on_error = on_error + unit * np.minimum(sensitivity_on, most)
+        off_error = off_error + unit * np.minimum(sensitivity_off, most)
+    weight_on, weight_off = _share(y, positive), 1 - y
+    loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
+    error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
+    error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
+    if given.given == "logits" and convention.cancellation == "logits" and given.positive_weight is not None:
+        error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * on, 0.0)
+    if e:
+        first = np.abs(positive) * (unit * np.where(weight_on != 0, on, 0.0))
+        error += 3 * y * (first + unit * np.where(weight_off != 0, off, 0.0))
+    return loss, error + unit * np.abs(loss)
+
+
+def of_divisor(given: Rows, convention: Convention, losses: int, unit: float) -> float:
+    """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
+    counts = convention.mean_divides_by in ("kept", "samples") or given.sample_weights is None
+    if counts and not weighs_classes(given, convention):
+        return 0.0
+    lost = _underflow_of_divisor(given, convention) / unit
+    if (times := cancelled(given, convention)) == 1:
+        return (summing(losses) + _of_weight(given, convention) + lost) / max(1 - lost * unit, unit)
+    error = roundings_of_divisor(given, convention) * times + lost
+    return error / max(1 - error * unit, unit)
+
+
+def _of_weight(given: Rows, convention: Convention) -> float:
+    """What the weight of a row is off by before it is added to the others, in units of u of itself."""
+    if not weighs_classes(given, convention):
+        return 0.0
+    smoothed, added = bool(smoothing_of_weight(given, convention)), float(given.sample_weights is not None)
+    terms = given.x.shape[1] if smoothed else 1
+    if given.q is not None and not smoothed:
+        shares = given.q != 0
+        terms = int(shares.sum(axis=1).max(initial=1))
+        if terms == 1 and bool(np.all(given.q[shares] == 1)):
+            return added
+    elif not smoothed:
+        return added
+    of_sum = summing(terms) + 3 * smoothed
+    added += of_sum + (given.class_weights is not None)
+    return added + of_sum + 1 if averages_class_weights(given, convention) else added
+
+
+def _underflow_of_divisor(given: Rows, convention: Convention) -> float:
+    """What a divisor loses where targets, or their products with class weights, underflow; as a part of it."""
+    if given.index is not None or not weighs_classes(given, convention):
+        return 0.0
+    samples = np.ones(len(given.kept)) if given.sample_weights is None else np.abs(given.sample_weights)
+    weights, sums = _row_weights(given, convention)
+    of_sums = given.x.shape[1] * least(str(given.x.dtype))
+    lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(given, convention) else of_sums
+    whole = abs(_divisor(given, convention))
+    return float((samples * lost)[given.kept].sum() / whole) if whole else 0.0
+
+
+def cancelled(given: Rows, convention: Convention) -> float:
+    """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
+    positive = absolute_weights(given)
+    if positive is None or convention.mean_divides_by in ("kept", "samples"):
+        return 1.0
+    whole = abs(_divisor(given, convention))
+    return max(1.0, _divisor(positive, convention) / whole) if whole else 1.0
+
+
+def _divisor(given: Rows, convention: Convention) -> float:
+    """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
+    counted = math.prod(given.shape)
+    kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
+    choice = convention.mean_divides_by
+    if choice in ("samples", "kept"):
+        return float(counted if choice == "samples" else kept.sum())
+    samples = np.ones(counted) if given.sample_weights is None else given.sample_weights
+    if not weighs_classes(given, convention):
+        return float(samples[kept].sum())
+    return float((samples * _row_weights(given, convention)[0])[kept].sum())
+
+
+def _row_weights(given: Rows, convention: Convention) -> tuple[Floats, Floats]:
+    """(What each row weighs beside its sample weight, what its targets sum to); class weights or targets matter."""
+    classes = given.x.shape[1]
+    e = smoothing_of_weight(given, convention)
+    weights = np.ones(classes) if given.class_weights is None else given.class_weights
+    if given.q is None:
+        assert given.index is not None
+        own, sums = weights[given.index % classes], np.ones(len(given.index))
+    else:
+        own, sums = _share(given.q, weights).sum(axis=1), (1 - e) * given.q.sum(axis=1) + e
+    each = (1 - e) * own + e * weights.sum() / classes if e else own
+    return each / sums if averages_class_weights(given, convention) else each, sums
+
+
+def _finite(error: Floats) -> Floats:
+    return np.where(np.isfinite(error), error, 0.0)

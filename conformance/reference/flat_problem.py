@@ -1,0 +1,163 @@
+"""A problem as the definition sees it: flat rows of predictions, targets and weights, before any arithmetic.
+
+The oracle and the budget start from the same rows, so what counts, what is ignored and what weighs
+how much is decided once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import Array, Given, Problem, numpy_dtype
+from conformance.model.convention import INVALID, Convention
+from conformance.reference.domain import examine, numpy_info
+
+Floats = npt.NDArray[np.float64]
+
+
+PRODUCTS = 8
+"""Roundings of a weight that a mean divides by before it is added up: products, smoothing, a mask's scale."""
+QUOTIENT = 4
+"""Roundings that dividing a weight by the sum of its targets adds to those of that sum: smoothing, the division."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """n rows; C classes per row for categorical losses, one output per row for binary ones.
+
+    x: [n, C] or [n], in the problem's dtype.  index: [n] labels, or q: [n, C] or [n] targets.
+    kept: [n], False where ignored.  class_weights: [C]; positive_weight: [n].  sample_weights: flat,
+    one per entry of `weighted_shape`.  smoothing: e.  clip: both ends, rounded to the dtype.
+    group: how many consecutive rows are averaged to one loss before weights are applied (1: none are).
+    taken_as: the kind of prediction that x is converted to, without rounding; None where it is taken as it is.
+    """
+
+    binary: bool
+    given: Given
+    x: Array
+    index: npt.NDArray[np.int64] | None
+    q: Floats | None
+    kept: npt.NDArray[np.bool_]
+    class_weights: Floats | None
+    positive_weight: Floats | None
+    sample_weights: Floats | None
+    smoothing: float
+    clip: tuple[float, float] | None
+    group: int
+    shape: tuple[int, ...]
+    """Shape of the losses before reduction."""
+    taken_as: Given | None = None
+
+
+def refused(problem: Problem, convention: Convention) -> frozenset[str]:
+    """The kinds of invalid input for which `convention` has no answer either; empty if there is one."""
+    kinds = examine(problem)
+    weights = problem.options.sample_weights
+    averaged = convention.binary_outputs == "mean_of_last_axis" and problem.loss == "binary"
+    if averaged and weights is not None and weights.ndim == problem.predictions.ndim > 1:
+        return frozenset({"shape_mismatch"})  # a weight per output has no place beside a loss per row
+    invalid = kinds & INVALID - convention.accepts
+    if "trailing_axis" in kinds & convention.accepts:
+        invalid -= {"shape_mismatch"}
+    if "label_out_of_range" in invalid:
+        ignored = convention.default_ignore_index
+        valid = (problem.labels >= 0) & (problem.labels < problem.predictions.shape[-1])
+        asked = problem.labels == problem.options.ignore_index
+        if convention.out_of_range != "refuse" or bool(np.all(valid | asked | (problem.labels == ignored))):
+            invalid -= {"label_out_of_range"}
+    return frozenset(invalid)
+
+
+def rows(problem: Problem, convention: Convention, taken_as: Given | None = None) -> Rows:
+    """The rows of a problem under a convention that does not refuse it.
+
+    taken_as: the kind of prediction that a function takes them as, by a conversion without rounding.
+    """
+    binary = problem.loss == "binary"
+    shape = problem.sample_shape
+    n = int(np.prod(shape))
+    x = problem.predictions.reshape((n,) if binary else (n, problem.predictions.shape[-1]))
+    kept = np.ones(n, dtype=bool)
+    index = q = None
+    if problem.target == "index":
+        index = problem.labels.reshape(n).astype(np.int64)
+        for ignored in (problem.options.ignore_index, convention.default_ignore_index):
+            if ignored is not None:
+                kept &= index != ignored
+    else:
+        q = problem.labels.reshape(x.shape).astype(np.float64)
+    group = 1
+    if binary and convention.binary_outputs == "mean_of_last_axis":
+        group = shape[-1]
+        shape = shape[:-1]
+    options = problem.options
+    weights = options.sample_weights
+    spread = None
+    if weights is not None:
+        if weights.ndim > len(shape) and weights.shape != (1,):  # one weight for the one loss, which stays a scalar
+            shape = weights.shape
+        full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
+        spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
+    positive = options.positive_weight
+    return Rows(
+        binary=binary,
+        given=problem.given,
+        x=x,
+        index=index,
+        q=q,
+        kept=kept,
+        class_weights=None if options.class_weights is None else options.class_weights.astype(np.float64),
+        positive_weight=None
+        if positive is None
+        else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
+        sample_weights=spread,
+        smoothing=options.label_smoothing or 0.0,
+        clip=clip_ends(problem.dtype, convention) if (taken_as or problem.given) == "probabilities" else None,
+        group=group,
+        shape=shape,
+        taken_as=None if taken_as == problem.given else taken_as,
+    )
+
+
+def absolute_weights(given: Rows) -> Rows | None:
+    """The rows with the absolute values of their weights; None where no weight is negative."""
+    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
+    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
+    return dataclasses.replace(given, **negative) if negative else None
+
+
+def weighs_classes(given: Rows, convention: Convention) -> bool:
+    """Whether what a mean divides by depends on class weights or targets; otherwise it is a sum of sample weights."""
+    if given.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
+        return False
+    return given.class_weights is not None or convention.mean_divides_by == "target_weight"
+
+
+def averages_class_weights(given: Rows, convention: Convention) -> bool:
+    """Whether the weight of a row is divided by the sum of its targets, which is 1 where they are an index."""
+    return given.q is not None and weighs_classes(given, convention) and convention.mean_divides_by != "target_weight"
+
+
+def smoothing_of_weight(given: Rows, convention: Convention) -> float:
+    """The label smoothing of the targets that make the weight of a row."""
+    return 0.0 if convention.mean_divides_by == "label_weight" else given.smoothing
+
+
+def roundings_of_divisor(given: Rows, convention: Convention) -> int:
+    """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
+    classes = 0 if given.binary else given.x.shape[1]
+    quotient = classes + QUOTIENT if averages_class_weights(given, convention) else 0
+    return len(given.kept) + classes + quotient + PRODUCTS
+
+
+def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
+    """Where a convention clips probabilities of a dtype, both ends rounded to it; None where it does not."""
+    if convention.clip is None:
+        return None
+    epsilon = numpy_info(dtype)[2] if convention.clip == "dtype" else convention.clip
+    ends = np.array([epsilon, 1.0 - epsilon]).astype(numpy_dtype(dtype))
+    return float(ends[0]), float(ends[1])

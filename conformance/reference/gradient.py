@@ -1,0 +1,322 @@
+"""The exact gradient of the reduced loss with respect to the predictions, in closed form, under any convention.
+
+With t_c = w_c q'_c, T = sum_c t_c, a sample's gradient is T softmax(z)_c - t_c in its logits, -t_c in its log
+probabilities and -t_c / p_c in its probabilities, with the chain rule through a clip and a division by the
+row's sum where a convention has them; what cancels in that is written as sums over the other classes.  That
+of a binary loss is (1 - y') sigma(z) - pos y' (1 - sigma(z)) in its logit and (1 - y') / (1 - p) - pos y' / p in
+its probability.  Each is times s_i, divided as a mean divides.  Unreduced losses are differentiated through
+their sum.
+
+One set of formulas is evaluated in two arithmetics: in balls, which certify it, for float64; in float64 for
+narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
+
+*Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
+(`Slope.free`).  Beyond it the derivative is 0, or anything where a nan elsewhere in the row is what it would be
+multiplied by.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+A mean over nothing has no derivative where it is nan by convention, and is constant where it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb, ctx
+
+from conformance.model.case import Problem
+from conformance.model.convention import Convention
+from conformance.reference.domain import examine, numpy_info
+from conformance.reference.flat_problem import Rows, rows
+from conformance.reference.oracle import Answer, Exact, NoAnswerError, Term, Undefined, divided_by, exact, float_of
+
+PRECISION = 160
+"""Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
+NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
+"""Kinds of input whose gradient is not asked for."""
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[Any]
+"""float64, or objects: balls, and Python floats that are nan or infinite."""
+Lift = Callable[[Floats], Numbers]
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """A gradient, element by element.
+
+    value: as the rows of predictions, [n, C] or [n].  free: the same shape, True where any value is right.
+    """
+
+    value: Numbers
+    free: npt.NDArray[np.bool_]
+
+
+def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
+    """The exact gradient, shaped as the predictions.
+
+    loss: the answer to the problem under that convention; where there is none, there is no gradient either.
+    """
+    if not isinstance(loss, Exact):
+        return loss
+    known = _ANSWERS.setdefault(problem, {})
+    if convention not in known:
+        known[convention] = _answer(problem, convention)
+    return known[convention]
+
+
+_ANSWERS: WeakKeyDictionary[Problem, dict[Convention, Answer]] = WeakKeyDictionary()
+"""The functions that are asked a problem share its answers."""
+
+
+def _answer(problem: Problem, convention: Convention) -> Answer:
+    if kinds := examine(problem) & NOT_FINITE:
+        return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
+    given = rows(problem, convention)
+    shape = problem.predictions.shape
+    if problem.dtype == "float64":
+        with ctx.workprec(PRECISION):
+            slope = reduced_slope(problem, given, convention, _balls)
+            found = exact(shape, slope.value.ravel().tolist(), PRECISION)
+    else:
+        slope = reduced_slope(problem, given, convention, _floats)
+        value = slope.value.reshape(shape)
+        found = Exact(value, np.zeros(shape), np.zeros(shape))
+    return Exact(found.hi, found.lo, found.rad, slope.free.reshape(shape) if slope.free.any() else None)
+
+
+def _floats(values: Floats) -> Numbers:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _balls(values: Floats) -> Numbers:
+    return np.asarray(np.frompyfunc(arb, 1, 1)(values), dtype=object)
+
+
+def reduced_slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Slope:
+    """The gradient with the reduction's factors."""
+    with np.errstate(all="ignore"):
+        slope = (binary_slope if given.binary else categorical_slope)(given, convention, lift)
+        factor = factors(problem, given, convention, lift)
+        value = slope.value * (factor if given.binary else factor[:, np.newaxis])
+        counts = given.kept if given.binary else given.kept[:, np.newaxis]
+        free = slope.free | _mean_of_nothing(problem, given, convention, factor)
+        return Slope(np.where(counts, value, lift(np.zeros(()))), free & counts)
+
+
+def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, factor: Numbers) -> bool:
+    """Whether the loss is the nan that a convention has for a mean that divides by 0."""
+    if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
+        return False
+    by = _divisor(given, convention)
+    return not isinstance(by, float) and bool(by.contains(0))
+
+
+def _divisor(given: Rows, convention: Convention) -> Term:
+    """What a mean divides by; nan where there is none, and then no mean of which this would be the gradient."""
+    try:
+        return divided_by(given, convention)
+    except NoAnswerError:
+        return np.nan
+
+
+def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Numbers:
+    """What the gradient of each row is multiplied by: its weight, over what a mean divides by."""
+    losses = len(given.x) // max(1, given.group)
+    factor = lift(np.ones(losses))
+    if given.sample_weights is not None:
+        weights = lift(given.sample_weights)
+        factor = factor * (weights if len(weights) == losses else weights.sum())
+    if problem.reduction == "mean" and losses:
+        by = _divisor(given, convention)
+        nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
+        factor = factor * 0 if nothing else factor / (by if lift is _balls else float_of(by))
+    return np.repeat(factor, given.group) / given.group if given.group > 1 else factor
+
+
+def targets(given: Rows, lift: Lift) -> Numbers:
+    """t_c = w_c q'_c: [n, C]."""
+    q = smoothed(given, lift)
+    return q if given.class_weights is None else np.where(q == 0, q, q * lift(given.class_weights))
+
+
+def smoothed(given: Rows, lift: Lift) -> Numbers:
+    """q'_c: [n, C]."""
+    classes = given.x.shape[1]
+    if given.index is not None:
+        q = np.zeros(given.x.shape)
+        q[np.arange(len(q)), given.index % classes] = 1.0
+    else:
+        assert given.q is not None
+        q = given.q
+    if not given.smoothing:
+        return lift(q)
+    e = lift(np.asarray(given.smoothing))
+    return np.asarray((1 - e) * lift(q) + e / classes)
+
+
+def categorical_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
+    """The gradient of every row's loss, weights per sample not applied."""
+    x = given.x.astype(np.float64)
+    t = targets(given, lift)
+    free = np.zeros(x.shape, dtype=bool)
+    if given.given == "log_probabilities":
+        value = -t
+    elif given.given == "logits":
+        one = convention.gradient_total == "one" and given.class_weights is None
+        value = _of_logits(x, t, 1 - t if one else of_others(t), lift)
+    else:
+        value, free = _of_probabilities(x, t, given, convention, lift)
+    if given.index is not None and convention.out_of_range in ("zero", "nan"):
+        outside = (given.index < 0) | (given.index >= x.shape[1])
+        instead = 0.0 if convention.out_of_range == "zero" else np.nan
+        value = np.where(outside[:, np.newaxis], instead, value)
+    return Slope(value, free)
+
+
+def of_others(values: Numbers) -> Numbers:
+    """The sum of the other elements of a row, for each: [n, C]; nothing cancels where none is negative."""
+    before, after = np.zeros_like(values), np.zeros_like(values)
+    before[:, 1:] = np.cumsum(values[:, :-1], axis=1)
+    after[:, :-1] = np.cumsum(values[:, :0:-1], axis=1)[:, ::-1]
+    return before + after
+
+
+def _of_logits(x: Floats, t: Numbers, others: Numbers, lift: Lift) -> Numbers:
+    p = softmax(x, lift)
+    value = others * p - t * of_others(p)
+    return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, value)
+
+
+def softmax(x: Floats, lift: Lift) -> Numbers:
+    """Of rows of logits, [n, C]; -inf has the probability 0."""
+    counts = x != -np.inf
+    finite = np.where(np.isfinite(x), x, 0.0)
+    top = np.where(counts, finite, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    e = np.where(counts, np.exp(lift(finite) - lift(top)), lift(np.zeros(())))
+    total = e.sum(axis=1, keepdims=True)
+    return e / np.where(counts.any(axis=1, keepdims=True), total, lift(np.ones(())))
+
+
+def _of_probabilities(
+    x: Floats, t: Numbers, given: Rows, convention: Convention, lift: Lift
+) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    nan = np.isnan(x)
+    zero = lift(np.zeros(()))
+    p = lift(np.where(nan, 0.5, x))
+    row = p.sum(axis=1, keepdims=True)
+    p = p / row if convention.renormalise == "before_clip" else p
+    passes, free = clipped(p, x, given, convention)
+    u = p if given.clip is None else np.where(passes | free, p, _ends(p, given.clip, lift))
+    slopes = passes | free
+    if convention.log_floor is not None:
+        slopes = slopes & ~_below(u, np.exp(convention.log_floor))
+    if convention.renormalise == "no":
+        value = np.where(slopes, _minus_over(t, u, lift), zero)
+    elif convention.renormalise == "before_clip":
+        counted = np.where(slopes, t, zero)
+        value = (_minus_over(counted * of_others(p), p, lift) + of_others(counted)) / row
+        free = np.broadcast_to(free.any(axis=1, keepdims=True), free.shape)
+    else:
+        value = (_minus_over(t * of_others(u), u, lift) + of_others(t)) / u.sum(axis=1, keepdims=True)
+        value = np.where(slopes, value, zero)
+        free = free | (nan.any(axis=1, keepdims=True) & ~slopes)
+    if convention.renormalise != "no":
+        return np.where(nan.any(axis=1, keepdims=True), np.nan, value), free
+    counts = np.asarray(smoothed(given, lift) != 0, dtype=bool)  # also with a weight of 0, as in the loss
+    return np.where(nan & counts, np.nan, value), free
+
+
+def clipped(
+    p: Numbers, x: Floats, given: Rows, convention: Convention
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(strictly between the ends of the clip, at one of them or so near that a rounded sum decides)."""
+    if given.clip is None:
+        return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
+    low, high = given.clip
+    near: Floats = np.zeros(())
+    coarse = (
+        float(np.spacing(np.asarray(low, dtype=given.x.dtype))) / low if low else 0.0
+    )  # of float16, 1e-7 is subnormal
+    if convention.renormalise == "before_clip":
+        several = (x != 0).sum(axis=-1, keepdims=True) > 1
+        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0] + coarse / 2, 0.0)
+    wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
+    free = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
+    return (wide > low) & (wide < high) & ~free, free
+
+
+def _ends(p: Numbers, clip: tuple[float, float], lift: Lift) -> Numbers:
+    low, high = lift(np.asarray(clip[0])), lift(np.asarray(clip[1]))
+    return np.where(_below(p, clip[0]), low, high)
+
+
+def _below(p: Numbers, end: float) -> npt.NDArray[np.bool_]:
+    return np.asarray(p < end, dtype=bool)
+
+
+def _minus_over(t: Numbers, p: Numbers, lift: Lift) -> Numbers:
+    """-t / p, where nothing counts 0, and -inf where a probability of 0 counts."""
+    gone = np.asarray(p == 0, dtype=bool)
+    value = -t / np.where(gone, lift(np.ones(())), p)
+    counts = np.asarray(t != 0, dtype=bool)
+    sign = np.where(np.asarray(t > 0, dtype=bool), -np.inf, np.inf)
+    return np.where(counts, np.where(gone, sign, value), lift(np.zeros(())))
+
+
+def binary_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
+    """The gradient of every output's loss, weights per output not applied."""
+    assert given.q is not None
+    x = given.x.astype(np.float64)
+    y = lift(given.q)
+    if given.smoothing:
+        e = lift(np.asarray(given.smoothing))
+        y = (1 - e) * y + e / 2
+    on = y if given.positive_weight is None else lift(given.positive_weight) * y
+    off = 1 - y
+    free = np.zeros(x.shape, dtype=bool)
+    if given.given == "logits":
+        s, r = sigmoids(x, lift)
+        value = off * s - on * r
+    elif given.given == "log_probabilities":
+        odds = np.exp(lift(np.where(x < 0, x, -1.0))) / -np.expm1(lift(np.where(x < 0, x, -1.0)))
+        value = np.where(x < 0, off * odds - on, np.where(np.asarray(off != 0, dtype=bool), np.inf, -on))
+    else:
+        value, free = _of_outputs(x, y, on, off, given, convention, lift)
+    return Slope(np.where(np.isnan(x), np.nan, value), free)
+
+
+def sigmoids(x: Floats, lift: Lift) -> tuple[Numbers, Numbers]:
+    """(sigma(z), 1 - sigma(z)), each accurate."""
+    e = np.where(np.isinf(x), lift(np.zeros(())), np.exp(-lift(np.where(np.isfinite(x), np.abs(x), 0.0))))
+    small, large = e / (1 + e), 1 / (1 + e)
+    return np.where(x >= 0, large, small), np.where(x >= 0, small, large)
+
+
+def gradient_floor(given: Rows, convention: Convention) -> float:
+    """The convention's, as the dtype has it; 0 where there is none left."""
+    if convention.gradient_floor is None or given.positive_weight is not None:
+        return 0.0
+    return float(np.asarray(convention.gradient_floor).astype(given.x.dtype))
+
+
+def _of_outputs(
+    x: Floats, y: Numbers, on: Numbers, off: Numbers, given: Rows, convention: Convention, lift: Lift
+) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    p = lift(np.where(np.isnan(x), 0.5, x))
+    if least := gradient_floor(given, convention):
+        product = p * (1 - p)
+        divisor = np.where(_below(product, least), lift(np.asarray(least)), product)
+        return (p - y) / divisor, np.zeros(x.shape, dtype=bool)
+    passes, free = clipped(p, x, given, convention)
+    u = p if given.clip is None else np.where(passes | free, p, _ends(p, given.clip, lift))
+    first, second = _minus_over(on, u, lift), -_minus_over(off, 1 - u, lift)
+    if convention.log_floor is not None:
+        least = np.exp(convention.log_floor)
+        first = np.where(_below(u, least), lift(np.zeros(())), first)
+        second = np.where(_below(1 - u, least), lift(np.zeros(())), second)
+    return np.where(passes | free, first + second, lift(np.zeros(()))), free

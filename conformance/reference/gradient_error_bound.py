@@ -1,0 +1,196 @@
+"""How far a correct floating-point gradient may lie from the exact one; the counterpart of `budget`, in its terms.
+
+u is the unit roundoff, g u the error of an elementary function, h(n) u that of a sum of n terms; see `budget`.
+
+*Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): what log p_c is off by
+(`error_bound.softmax_error`) and g more is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
+Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
+the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
+
+*Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
+form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.  With
+a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.
+
+*Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
+subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
+through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
+sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
+
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean*
+hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`error_bound.of_divisor`), and
+which in float16 may be subnormal, as its product with a sample's weight may be: then it is off by up to half of the
+smallest subnormal, however large the term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is
+smaller than the smallest number, and so may what is divided by a probability afterwards, t_c, T p_c or p - y times
+the sample's factor: what that loses is divided, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import Problem
+from conformance.model.convention import Convention
+from conformance.reference import gradient
+from conformance.reference.domain import numpy_info
+from conformance.reference.error_bound import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
+from conformance.reference.flat_problem import Rows, refused, rows
+from conformance.reference.gradient import Floats
+
+
+def allowed(problem: Problem, convention: Convention) -> Floats:
+    """The absolute error of each element of the gradient, shaped as the predictions.
+
+    problem: as the function receives it.  Where there is no finite gradient it is 0: that is to be met exactly.
+    """
+    if refused(problem, convention):
+        return np.zeros(())
+    given = rows(problem, convention)
+    unit, g = numpy_info(problem.dtype)[0], ELEMENTARY[problem.dtype]
+    with np.errstate(all="ignore"):
+        size, error = (_binary if given.binary else _categorical)(given, convention, g)
+        unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
+        factor = gradient.factors(problem, given, convention, _floats)
+        products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2.0
+        if problem.reduction == "mean":
+            products += DIVISION + of_divisor(given, convention, len(unweighted), unit)
+        if not given.binary:
+            unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
+        tiny = least(problem.dtype)
+        total = np.abs(factor) * (error + products * size)
+        size = tiny / unit * size
+        weights = np.abs(unweighted) + (given.sample_weights is not None)
+        total = total + weights * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
+        total = total + tiny * _lost(given, convention, np.abs(factor))
+    total = np.where(np.isfinite(total), total, 0.0)
+    return total.reshape(problem.predictions.shape)
+
+
+def _lost(given: Rows, convention: Convention, factor: Floats) -> Any:
+    """What an underflow of a product with the factor is multiplied by where a probability divides it afterwards.
+
+    factor: of each row, as a column beside classes.
+    """
+    if given.given != "probabilities":
+        return 0.0
+    normal = numpy_info(str(given.x.dtype))[1]
+
+    def quotient(product: Floats, p: Floats) -> Floats:
+        return np.where((product > 0) & (product < normal) & (p > 0), 1 / p, 0.0)
+
+    x = given.x.astype(np.float64)
+    row: Any = 1.0
+    if convention.renormalise == "before_clip" and not given.binary:
+        row = x.sum(axis=1, keepdims=True)
+    p = x / row if given.clip is None else np.clip(x / row, *given.clip)
+    if given.binary:
+        assert given.q is not None
+        y = given.q * (1 - given.smoothing) + given.smoothing / 2
+        on = factor * np.abs(y if given.positive_weight is None else given.positive_weight * y)
+        apart = quotient(on, p) + quotient(factor * np.abs(1 - y), 1 - p)
+        divisor = np.maximum(p * (1 - p), gradient.gradient_floor(given, convention))
+        return np.maximum(apart, quotient(factor * np.abs(p - y), divisor))
+    t = factor * np.abs(gradient.targets(given, _floats))
+    lost = quotient(t, p)
+    if convention.renormalise == "after_clip":
+        lost = lost + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
+    return lost / np.abs(row)
+
+
+def _floats(values: Floats) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+    """(u times the scale of each element, its error), weights per sample not applied.
+
+    All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
+    """
+    x = given.x.astype(np.float64)
+    unit = numpy_info(str(given.x.dtype))[0]
+    t = np.abs(gradient.targets(given, _floats)) * unit
+    total = t.sum(axis=1, keepdims=True)
+    if convention.gradient_total == "one" and given.class_weights is None:
+        total = np.full_like(total, unit)
+    counted = int((t != 0).sum(axis=1).max(initial=1))
+    products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
+    if given.given == "log_probabilities":
+        return t, products * t
+    if given.given == "logits":
+        return _through_softmax(x, t, total, products + summing(counted), convention, g)
+    p = x
+    divided: Any = 0.0
+    if convention.renormalise == "before_clip":
+        row = np.abs(x).sum(axis=1, keepdims=True)
+        p = x / x.sum(axis=1, keepdims=True)
+        divided = summing(x.shape[1]) + 3 + underflow(p, str(given.x.dtype))
+    if given.clip is not None:
+        p = np.clip(p, *given.clip)
+    if convention.renormalise == "after_clip":
+        logs = np.log(p)
+        size, error = _through_softmax(logs, t, total, products + summing(counted), convention, g)
+        lost = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
+            axis=1, keepdims=True
+        )
+        return size / p, (error + size * (lost + 2)) / p
+    size = np.where(t == 0, 0.0, t / np.where(p == 0, np.inf, p))
+    error = size * (products + divided + 1)
+    if convention.renormalise == "before_clip":
+        size = (size + total) / row
+        error = (error + total * (products + 2 * divided + summing(counted) + 1)) / row + divided * size
+    return size, error
+
+
+def _through_softmax(
+    z: Floats, t: Floats, total: Floats, products: float, convention: Convention, g: float
+) -> tuple[Floats, Floats]:
+    minus_log, off = softmax_error(z, convention, g)
+    p = np.exp(-minus_log)
+    relative = np.where(p > 0, off + g + 1, 0.0)
+    if convention.gradient_cancellation == "targets" or convention.gradient_total == "one":
+        return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
+    rest, others = gradient.of_others(p), gradient.of_others(t)
+    size = others * p + t * rest
+    off = others * p * relative + t * (gradient.of_others(relative * p) + summing(p.shape[1]) * rest)
+    return size, size * (products + 2) + off
+
+
+def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+    assert given.q is not None
+    x = given.x.astype(np.float64)
+    e = given.smoothing
+    y = given.q * (1 - e) + e / 2
+    unit = numpy_info(str(given.x.dtype))[0]
+    on = np.abs(y if given.positive_weight is None else given.positive_weight * y) * unit
+    off = np.abs(1 - y) * unit
+    smoothed = 3 * y * unit * bool(e)
+    products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
+    if given.given == "logits":
+        s, r = gradient.sigmoids(x, _floats)
+        cancels = convention.gradient_cancellation == "targets"
+        size = s * (off + on) + on if cancels else off * s + on * r
+        error = size * (2 * g + 3 + products) + smoothed * s
+        if cancels and given.positive_weight is not None:
+            error = error + np.where(y != 0, (unit + on) * s, 0.0)
+        return size, error
+    p = np.exp(x) if given.given == "log_probabilities" else x
+    if given.clip is not None:
+        p = np.clip(p, *given.clip)
+    first, second, inherited = _over(on, p), _over(off, 1 - p), _over(smoothed, 1 - p)
+    if convention.log_floor is not None:  # what lies below it is constant
+        least = np.exp(convention.log_floor)
+        first = np.where(p < least, 0.0, first)
+        second, inherited = (np.where(1 - p < least, 0.0, term) for term in (second, inherited))
+    if given.given == "log_probabilities":
+        first, second = on, second * p
+        return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
+    if floor := gradient.gradient_floor(given, convention):
+        size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
+        return size, size * (4 + products)
+    return first + second, (first + second) * (4 + products) + inherited
+
+
+def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:
+    return np.where(part == 0, 0.0, part / np.where(p == 0, np.nan, p))

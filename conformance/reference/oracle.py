@@ -1,0 +1,617 @@
+"""The exact answer: the definition in ball arithmetic, under any convention, as a certified enclosure.
+
+Every number the oracle starts from is the one the function receives, already rounded to the dtype.
+Infinite and undefined terms are decided by the definition's rules before arithmetic: 0 * log 0 = 0,
+a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss, an infinite weight on a loss
+of zero) is undefined.  What does not count is not multiplied: a class without a share of the target, the side of a
+binary label that has none, and a sample that is ignored add nothing to the loss or to what a mean divides by, whatever
+their weight is, infinity and nan included.  A mean that divides by weights whose sum is not finite is undefined, and
+so is one that divides by averages of class weights where the targets of a row sum to 0 or less: nothing is averaged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb, ctx, fmpq
+
+from conformance.model.case import Given, Problem, content_digest
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference.cache import Cache, default_folder
+from conformance.reference.domain import numpy_info
+from conformance.reference.flat_problem import (
+    Rows,
+    absolute_weights,
+    averages_class_weights,
+    refused,
+    roundings_of_divisor,
+    rows,
+    smoothing_of_weight,
+    weighs_classes,
+)
+
+VERSION = "7"
+"""Part of every cache key; raised whenever an answer could change."""
+PRECISIONS = (128, 256, 512, 1024, 4096)
+CHUNK = 4096
+NAN, INF = float("nan"), float("inf")
+
+Floats = npt.NDArray[np.float64]
+Term = Any
+"""An `arb`, or a Python float that is nan or infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """A certified enclosure, elementwise: |exact - (hi + lo)| <= rad; nan and infinities stand in hi.
+
+    hi, lo, rad: float64, shaped as the reduced loss, or as the predictions where it is a gradient; hi is the
+    exact answer rounded to float64.  free: the same shape, True where any value is right; None where none is.
+    """
+
+    hi: Floats
+    lo: Floats
+    rad: Floats
+    free: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """There is no right answer, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """The input is outside the domain: an exception is the right answer."""
+
+    kinds: tuple[str, ...]
+
+
+Answer = Exact | Undefined | Invalid
+
+
+class NoAnswerError(Exception):
+    """Raised inside an evaluation where the definition has no value."""
+
+
+class Oracle:
+    """Answers problems, remembering them in memory and, where a cache is given, on disk."""
+
+    def __init__(self, cache: Cache | None = None) -> None:
+        self._disk = cache
+        self._memory: dict[str, Answer] = {}
+
+    def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
+        """The exact answer to a problem under a convention.
+
+        within: the radius the enclosure must not exceed, shaped as the answer; precision is raised until
+        it does not.  Without it the enclosure is good to about 100 bits.
+        """
+        key = answer_key(problem, convention)
+        known = self._memory.get(key)
+        if known is None and self._disk is not None:
+            stored = self._disk.get(key)
+            known = None if stored is None else decode(stored)
+        if known is None or not _sharp(known, within):
+            known = evaluate(problem, convention, within)
+            if self._disk is not None:
+                self._disk.put(key, encode(known))
+        self._memory[key] = known
+        return known
+
+    def flush(self) -> None:
+        """Write to the disk what is new."""
+        if self._disk is not None:
+            self._disk.flush()
+
+
+def evaluate(
+    problem: Problem,
+    convention: Convention = DEFINITION,
+    within: Floats | None = None,
+    taken_as: Given | None = None,
+) -> Answer:
+    """The exact answer, computed now.  See `Oracle.answer`.
+
+    taken_as: the kind of prediction that the problem's predictions are converted to first, without rounding: as
+    `logits`, log p is put through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
+    taken as it is; as `probabilities`, it is clipped and renormalised as the convention says.
+    """
+    if kinds := refused(problem, convention):
+        return Invalid(tuple(sorted(kinds)))
+    answer: Exact | Undefined = Undefined("no precision suffices")
+    for precision in PRECISIONS:
+        try:
+            shape, terms = enclose(problem, convention, precision, taken_as)
+            answer = exact(shape, terms, precision)
+        except NoAnswerError as reason:
+            return Undefined(str(reason))
+        if _sharp(answer, within) and _resolved(answer):
+            return answer
+    if _sharp(answer, within):
+        return answer
+    raise ArithmeticError(f"{problem.case}: the enclosure stays wider than asked at {PRECISIONS[-1]} bits")
+
+
+def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
+    """The exact answer as decimal strings, nested as the answer is shaped; every digit printed is certain.
+
+    An `Undefined` or `Invalid` answer is returned as it is.
+    """
+    if kinds := refused(problem, convention):
+        return Invalid(tuple(sorted(kinds)))
+    try:
+        shape, terms = enclose(problem, convention, 64 + 8 * count)
+    except NoAnswerError as reason:
+        return Undefined(str(reason))
+    with ctx.workprec(64 + 8 * count):
+        flat = [str(t) if isinstance(t, float) else t.str(count, radius=False) for t in terms]
+    return np.array(flat, dtype=object).reshape(shape).tolist()
+
+
+def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: int = 256) -> list[Term]:
+    """The answer as balls (or special floats), flat, at a fixed precision; for checks against printed digits."""
+    return enclose(problem, convention, precision)[1]
+
+
+def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
+    """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
+    with ctx.workprec(256):
+        try:
+            found = divided_by(rows(problem, convention), convention)
+        except NoAnswerError:
+            return None
+    if isinstance(found, float):
+        return None
+    mantissa, exponent = found.mid().man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
+
+
+def answer_key(problem: Problem, convention: Convention) -> str:
+    """Names an answer: the problem's content, the convention, and the oracle's version."""
+    return f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
+
+
+@functools.cache
+def _convention_digest(convention: Convention) -> str:
+    return content_digest({"convention": str(convention)})
+
+
+# The evaluation itself.
+
+
+def enclose(
+    problem: Problem, convention: Convention, precision: int, taken_as: Given | None = None
+) -> tuple[tuple[int, ...], list[Term]]:
+    """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
+    given = rows(problem, convention, taken_as)
+    with ctx.workprec(precision):
+        losses = iter([NAN] * math.prod(given.shape)) if given.group == 0 else _losses(given, convention)
+        if given.group > 1:
+            losses = _grouped(losses, given.group)
+        if given.sample_weights is not None:
+            losses = _weighted(losses, given)
+        if problem.reduction == "none":
+            return given.shape, list(losses)
+        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return (0,), []
+        total = _sum(losses)
+        if problem.reduction == "sum":
+            return (), [total]
+        by = divided_by(given, convention)
+        if isinstance(by, float):
+            raise NoAnswerError("the mean divides by weights whose sum is not finite")
+        if _lost_in_roundings(by, given, convention):
+            raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
+        if by.contains(0):
+            if convention.empty_mean is not None:
+                return (), [NAN if convention.empty_mean == "nan" else arb(0)]
+            raise NoAnswerError("the mean divides by zero: nothing counts")
+        return (), [_times(1 / by, total)]
+
+
+def _losses(given: Rows, convention: Convention) -> Iterator[Term]:
+    """One loss per row, class weights and positive weight included, sample weights not."""
+    one_loss = _binary_loss if given.binary else _categorical_loss
+    for start in range(0, len(given.x), CHUNK):
+        chunk = given.x[start : start + CHUNK].astype(np.float64).tolist()
+        for offset, x in enumerate(chunk):
+            row = start + offset
+            yield one_loss(given, convention, row, x) if given.kept[row] else arb(0)
+
+
+def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[float]) -> Term:
+    classes = len(x)
+    label = None if given.index is None else int(given.index[row])
+    if label is not None and not 0 <= label < classes:
+        match convention.out_of_range:
+            case "zero":
+                return arb(0)
+            case "nan":
+                return NAN
+        label %= classes
+    e = arb(given.smoothing)
+    if label is not None and not given.smoothing:
+        parts = {label: arb(1)}
+    else:
+        parts = {}
+        for c in range(classes):
+            q = arb(int(c == label)) if given.q is None else _ball(given.q[row, c])
+            mixed = q if not given.smoothing else _plus(_times(1 - e, q), e / classes)
+            if isinstance(mixed, float) or not _is(mixed, 0):
+                parts[c] = mixed
+    logs = _minus_logs(given, convention, x, tuple(parts))
+    terms = []
+    for c, part in parts.items():
+        weight = part if given.class_weights is None else _times(_ball(given.class_weights[c]), part)
+        terms.append(_times(weight, logs[c]))
+    return _sum(terms)
+
+
+def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+    """-log p for the picked classes of one row."""
+    if given.taken_as is not None:
+        return _converted_logs(given, convention, x, picked)
+    if given.given == "logits":
+        if any(map(math.isnan, x)):
+            return dict.fromkeys(picked, NAN)
+        top = max(x)
+        if math.isinf(top):
+            raise NoAnswerError("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
+        shift = arb(top)
+        lse = shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
+        return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
+    if any(math.isnan(value) for value in x):
+        if any(math.isnan(x[c]) for c in picked):
+            return dict.fromkeys(picked, NAN)
+        raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
+    if given.given == "log_probabilities":
+        return {c: _ball(-x[c]) for c in picked}
+    needed = picked if convention.renormalise == "no" else range(len(x))
+    return _logs_of({c: _ball(x[c]) for c in needed}, given, convention, picked)
+
+
+def _logs_of(p: dict[int, Term], given: Rows, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
+    """-log p for the picked classes of a row of probabilities, clipped and renormalised by the convention."""
+    if convention.renormalise == "before_clip":
+        p = _normalised(p)
+    if given.clip is not None:
+        p = {c: _clipped(value, given.clip) for c, value in p.items()}
+    if convention.renormalise == "after_clip":
+        p = _normalised(p)
+    return {c: _minus_log(p[c], convention) for c in picked}
+
+
+def _converted_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+    """-log p for the picked classes of one row whose predictions are converted without rounding."""
+    unconverted = dataclasses.replace(given, taken_as=None, clip=None)
+    if given.taken_as == "log_probabilities":
+        return _minus_logs(unconverted, DEFINITION, x, picked)
+    logs = _minus_logs(unconverted, DEFINITION, x, range(len(x)))
+    if any(isinstance(log, float) and math.isnan(log) for log in logs.values()):
+        return dict.fromkeys(picked, NAN)
+    if given.taken_as == "probabilities":
+        if given.clip is None and convention.renormalise == "no":
+            return {c: _between(logs[c], arb(0), INF, convention) for c in picked}
+        p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
+        return _logs_of(p, given, convention, picked)
+    finite = [-log for log in logs.values() if not isinstance(log, float)]
+    if not finite or -INF in logs.values():
+        raise NoAnswerError("as logits, a log-probability is +inf, or all of a row are -inf: softmax is inf/inf")
+    top = max(finite, key=float_of)
+    lse = top + sum(((log - top).exp() for log in finite), arb(0)).log()
+    return {c: INF if isinstance(logs[c], float) else logs[c] + lse for c in picked}
+
+
+def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Term:
+    assert given.q is not None
+    e = arb(given.smoothing)
+    y = _ball(given.q[row])
+    if given.smoothing:
+        y = _plus(_times(1 - e, y), e / 2)
+    if math.isnan(x) or isinstance(y, float):
+        return NAN
+    positive, negative = _minus_log_pair(given, convention, x)
+    terms = []
+    if not _is(y, 0):
+        weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
+        terms.append(_times(weighted, positive))
+    if not _is(y, 1):
+        terms.append(_times(1 - y, negative))
+    return _sum(terms)
+
+
+def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:
+    """(-log p, -log(1 - p)) of one binary output."""
+    if given.taken_as is not None:
+        positive, negative = _minus_log_pair(dataclasses.replace(given, taken_as=None, clip=None), DEFINITION, x)
+        if given.taken_as != "probabilities":
+            return positive, negative
+        low, high = given.clip or (0.0, 1.0)
+        ends = [_minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))]
+        return _between(positive, *ends[0], convention), _between(negative, *ends[1], convention)
+    if given.given == "logits":
+        if math.isinf(x):
+            return (arb(0), INF) if x > 0 else (INF, arb(0))
+        z = arb(x)
+        tail = (-abs(z)).exp().log1p()
+        return (tail, tail + z) if x >= 0 else (tail - z, tail)
+    if given.given == "log_probabilities":
+        if x == 0:
+            return arb(0), INF
+        return _ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
+    p = _ball(x) if given.clip is None else _clipped(_ball(x), given.clip)
+    return _minus_log(p, convention), _minus_log(p, convention, complement=True)
+
+
+def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
+    """-log p of the ends of [low, high], the smaller one first."""
+    return _minus_log(arb(high), DEFINITION), _minus_log(arb(low), DEFINITION)
+
+
+def _between(log: Term, least: Term, most: Term, convention: Convention) -> Term:
+    """A -log p of a probability that is clipped, and floored by the convention."""
+    if convention.log_floor is not None:
+        ceiling = arb(-convention.log_floor)
+        least, most = least.min(ceiling), ceiling if isinstance(most, float) else most.min(ceiling)
+    if isinstance(log, float):
+        return most if log == INF else log
+    return log.max(least) if isinstance(most, float) else log.max(least).min(most)
+
+
+def _minus_log(p: Term, convention: Convention, complement: bool = False) -> Term:
+    """-log p, or -log(1 - p), under the convention's floor."""
+    if isinstance(p, float):
+        return NAN
+    if complement:
+        value: Term = INF if p == 1 else (-(-p).log1p() if p < 1 else NAN)
+    else:
+        value = INF if p == 0 else (-p.log() if p > 0 else NAN)
+    if convention.log_floor is None or (isinstance(value, float) and math.isnan(value)):
+        return value
+    ceiling = arb(-convention.log_floor)
+    return ceiling if isinstance(value, float) else value.min(ceiling)
+
+
+def _clipped(p: Term, clip: tuple[float, float]) -> Term:
+    if isinstance(p, float):
+        return NAN if math.isnan(p) else arb(clip[p > 0])
+    return p.max(arb(clip[0])).min(arb(clip[1]))
+
+
+def _normalised(p: dict[int, Term]) -> dict[int, Term]:
+    total = _sum(p.values())
+    if isinstance(total, float):
+        return {c: NAN if isinstance(value, float) or math.isnan(total) else arb(0) for c, value in p.items()}
+    if total.contains(0):
+        return dict.fromkeys(p, NAN)
+    return {c: value / total for c, value in p.items()}
+
+
+def _grouped(losses: Iterator[Term], size: int) -> Iterator[Term]:
+    group: list[Term] = []
+    for loss in losses:
+        group.append(loss)
+        if len(group) == size:
+            yield _times(arb(1) / size, _sum(group))
+            group = []
+
+
+def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
+    assert given.sample_weights is not None
+    weights = given.sample_weights.tolist()
+    terms = list(losses)
+    if len(terms) == 1:
+        terms *= len(weights)
+    for row, (weight, loss) in enumerate(zip(weights, terms, strict=True)):
+        ignored = given.group == 1 and len(given.kept) == len(terms) and not given.kept[row]
+        yield arb(0) if ignored else _times(_ball(weight), loss)
+
+
+def divided_by(given: Rows, convention: Convention) -> Term:
+    """What the mean divides by; see `Convention.mean_divides_by`.
+
+    nan or infinite where the weights are.  Raises NoAnswerError where a row has no weight, because the targets over
+    which its class weights are averaged sum to 0 or less, or where the sum of the weights is inf - inf.
+    """
+    counted = math.prod(given.shape)
+    kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
+    choice = convention.mean_divides_by
+    if choice == "samples":
+        return arb(counted)
+    if choice == "kept":
+        return arb(int(kept.sum()))
+    if given.sample_weights is None and not weighs_classes(given, convention):
+        return arb(int(kept.sum()))
+    samples = [arb(1)] * counted if given.sample_weights is None else list(map(_ball, given.sample_weights.tolist()))
+    if not weighs_classes(given, convention):
+        return _sum([weight for weight, counts in zip(samples, kept, strict=True) if counts])
+    return _sum([_times(samples[row], _row_weight(given, convention, row)) for row in range(counted) if kept[row]])
+
+
+def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
+    """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
+    if (positive := absolute_weights(given)) is None:
+        return False
+    size = divided_by(positive, convention)
+    if isinstance(size, float) or abs(by).overlaps(size):  # all of one sign
+        return False
+    unit = arb(numpy_info(str(given.x.dtype))[0])
+    return not bool(abs(by) > roundings_of_divisor(given, convention) * unit * size)
+
+
+def _row_weight(given: Rows, convention: Convention, row: int) -> Term:
+    """What one row weighs beside its sample weight: sum_c w_c q'_c, over sum_c q'_c where that is averaged."""
+    smoothing = smoothing_of_weight(given, convention)
+    if not averages_class_weights(given, convention):
+        return _weighted_targets(given, row, smoothing)
+    total = _sum_of_targets(given, row, smoothing)
+    return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(given, row, smoothing))
+
+
+def _sum_of_targets(given: Rows, row: int, smoothing: float) -> Term:
+    """sum_c q'_c of one row of targets, nan or infinite where they are; raises NoAnswerError where it is 0 or less.
+
+    Whether it is, is decided exactly: where the working precision leaves it open, the sum is taken in fractions.
+    """
+    assert given.q is not None
+    targets = given.q[row].tolist()
+    total = _plus(_times(1 - arb(smoothing), _sum(map(_ball, targets))), arb(smoothing))
+    if not isinstance(total, float) and not total > 0:
+        e = Fraction(smoothing)
+        sum_ = (1 - e) * sum(map(Fraction, targets)) + e
+        if sum_ <= 0:
+            raise NoAnswerError("the targets of a row sum to 0 or less: it has no average of class weights to weigh")
+        total = arb(fmpq(sum_.numerator, sum_.denominator))
+    return total
+
+
+def _weighted_targets(given: Rows, row: int, smoothing: float) -> Term:
+    """sum_c w_c q'_c of one row."""
+    e = arb(smoothing)
+    weights = given.class_weights
+    classes = given.x.shape[1]
+    if given.index is not None:
+        label = int(given.index[row]) % classes
+        own: Term = arb(1) if weights is None else _ball(weights[label])
+    else:
+        assert given.q is not None
+        shares = [(c, _ball(q)) for c, q in enumerate(given.q[row].tolist()) if q != 0]
+        own = _sum([q if weights is None else _times(_ball(weights[c]), q) for c, q in shares])
+    if not smoothing:
+        return own
+    everyone = arb(classes) if weights is None else _sum(list(map(_ball, weights.tolist())))
+    return _plus(_times(1 - e, own), _times(e / classes, everyone))
+
+
+# Arithmetic on terms: balls, and floats that are nan or infinite.
+
+
+def _ball(value: float) -> Term:
+    return arb(float(value)) if math.isfinite(value) else float(value)
+
+
+def _is(term: Term, value: int) -> bool:
+    """Whether a ball is certainly that number; `!=` would ask whether it certainly is not."""
+    return bool(term == value)
+
+
+def _plus(a: Term, b: Term) -> Term:
+    return _sum([a, b])
+
+
+def _times(a: Term, b: Term) -> Term:
+    if not isinstance(a, float) and not isinstance(b, float):
+        return a * b
+    special, other = (a, b) if isinstance(a, float) else (b, a)
+    if math.isnan(special) or (isinstance(other, float) and math.isnan(other)):
+        return NAN
+    if not isinstance(other, float) and other.contains(0):
+        raise NoAnswerError("0 * inf: a weight of zero on an infinite loss")
+    sign = math.copysign(1.0, other) if isinstance(other, float) else (1.0 if other > 0 else -1.0)
+    return special * sign
+
+
+def _sum(terms: Any) -> Term:
+    total, special, both = arb(0), 0.0, False
+    for term in terms:
+        if not isinstance(term, float):
+            total += term
+        elif math.isinf(special) and term == -special:
+            both = True
+        else:
+            special += term
+    if both and not math.isnan(special):
+        raise NoAnswerError("inf - inf: infinite losses of both signs")
+    return special if special != 0 else total
+
+
+def exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
+    """Terms in the order of an array of that shape, as enclosures."""
+    with ctx.workprec(precision):
+        parts = [_split(term) for term in terms]
+    hi, lo, rad = (
+        (np.array(part, dtype=np.float64).reshape(shape) for part in zip(*parts, strict=True))
+        if parts
+        else (np.zeros(shape) for _ in range(3))
+    )
+    return Exact(hi, lo, rad)
+
+
+def _split(term: Term) -> tuple[float, float, float]:
+    if isinstance(term, float):
+        return term, 0.0, 0.0
+    hi = float(term.mid())
+    if math.isinf(hi):
+        return hi, 0.0, 0.0
+    rest = term - hi
+    lo = float(rest.mid())
+    # The radius in float, rounded up, with what hi + lo itself leaves out.
+    left = (rest - lo).abs_upper()
+    return hi, lo, 0.0 if _is(left, 0) else math.nextafter(float(left) * (1 + 2**-20), INF)
+
+
+def float_of(term: Term) -> float:
+    """The number nearest to the middle of a ball; a special float as it is."""
+    return term if isinstance(term, float) else float(term.mid())
+
+
+def _sharp(answer: Answer, within: Floats | None) -> bool:
+    if not isinstance(answer, Exact):
+        return True
+    limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if within is None else within
+    if bool(np.all(answer.rad <= limit)):
+        return True
+    finite = np.isfinite(answer.hi)
+    return bool(np.all(answer.rad[finite] <= np.broadcast_to(limit, answer.rad.shape)[finite]))
+
+
+def _resolved(answer: Exact) -> bool:
+    """Whether hi is the exact answer rounded to float64 and not an accident of the precision that was asked for."""
+    finite = np.isfinite(answer.hi)
+    return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
+
+
+# What the cache stores: text of a kind, or three float64 arrays, little-endian.
+
+
+def encode(answer: Answer) -> bytes:
+    """An answer as bytes; `decode` reads it back bit for bit."""
+    match answer:
+        case Undefined(why):
+            return b"U" + why.encode()
+        case Invalid(kinds):
+            return b"I" + ",".join(kinds).encode()
+        case Exact(hi, lo, rad):
+            head = struct.pack("<B", hi.ndim) + struct.pack(f"<{hi.ndim}q", *hi.shape)
+            return b"E" + head + b"".join(part.astype("<f8").tobytes() for part in (hi, lo, rad))
+
+
+def decode(stored: bytes) -> Answer:
+    """The answer that `encode` wrote."""
+    tag, body = stored[:1], stored[1:]
+    if tag == b"U":
+        return Undefined(body.decode())
+    if tag == b"I":
+        return Invalid(tuple(body.decode().split(",")))
+    shape = struct.unpack_from(f"<{body[0]}q", body, 1)
+    flat = np.frombuffer(body, dtype="<f8", offset=1 + 8 * body[0]).astype(np.float64)
+    hi, lo, rad = (part.reshape(shape) for part in np.split(flat, 3))
+    return Exact(hi, lo, rad)
+
+
+def open_cache() -> Cache | None:
+    """The cache of answers in its default place; None where it is turned off."""
+    folder = default_folder()
+    return None if folder is None else Cache(folder / f"oracle-{VERSION}.sqlite")

@@ -1,0 +1,247 @@
+"""The rows of a run to its report: planned before the first, written after the last, recovered from a journal."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapters import registry
+from conformance.casefiles.stated_values import PublishedVerdict, published
+from conformance.execution.marking import MARK, marked, put_back
+from conformance.judging.coverage import coverage
+from conformance.judging.suite import Item, Row
+from conformance.model.case import Case
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from conformance.adapters.registry import Installed
+    from conformance.casefiles.known_issues import Ledger
+    from conformance.report import Plan, Recorded
+
+
+def planned(
+    cases: Sequence[Case],
+    count: int,
+    started: float,
+    missing: Sequence[str] = (),
+    selected: str = "",
+    ledger: Ledger | None = None,
+    installed: Iterable[Installed] = (),
+    timeout: float = 0.0,
+) -> Plan:
+    """What is known of a run before its first row.
+
+    cases: those that there were to choose from.  count: how many rows there are to be.  started: seconds since the
+    epoch.  missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed,
+    timeout: what rows depend on, for a run that may be resumed.
+    """
+    from conformance import report  # pandas, which a run without a report does not need
+
+    info = report.RunInfo(
+        planned=count,
+        missing=tuple(missing),
+        started=moment(started),
+        coverage=covered(cases),
+        suite=report.fingerprint((case.id, case.digest) for case in cases),
+        selected=selected,
+        published=tuple(_number(number) for case in cases for number in published(case)),
+    )
+    beside = report.Beside(problems=report.problems(cases), sizes=report.sizes(cases))
+    return report.Plan(info, beside, _basis(ledger, installed, timeout))
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 with zone."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, interrupted: str = "") -> dict[str, Any]:
+    """Write the report of a run, whole or not, and return what its `run.json` says; raises ReportError.
+
+    results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
+    """
+    from conformance import report
+
+    versions = results[results["version"] != ""].groupby("framework")["version"].unique()
+    run = replace(
+        plan.info,
+        versions={str(framework): ", ".join(sorted(found)) for framework, found in versions.items()},
+        interrupted=interrupted,
+        duration=round(duration, 3),
+    )
+    return report.write(folder, results, run, run.published, plan.beside)
+
+
+LOST = "the run did not come to its end"
+"""Why a report is incomplete that was written from the journal of a run that was killed."""
+UNPLANNED = f"{LOST}, and how many rows it planned is not known"
+"""The same, if its journal lacks the plan."""
+
+
+def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Write the report of a run that was killed, or interrupted, from its journal; return what its `run.json` says.
+
+    It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  If the run
+    was killed before it had a journal, the report from before is what there is.  Lines of the journal that cannot be
+    read are left out, and counted in a warning.  Raises ReportError if there is no journal with a row, if the run
+    still lasts, or if the report cannot be written.
+    """
+    from conformance import report
+
+    if marked(folder) and not (folder / report.JOURNAL).exists():
+        put_back(folder)
+        (folder / MARK).unlink()
+        warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
+        return report.read(folder)[1]
+    recorded = report.read_journal(folder)
+    ended = (folder / report.JOURNAL).stat().st_mtime
+    journal = report.Journal.begin(folder, recorded.started, warn, resume=True)
+    try:
+        recorded = journal.resumed or recorded
+        if recorded.torn:
+            warn(torn_lines(recorded))
+        if not recorded.rows:
+            what = "no row was finished, so there is nothing to recover"
+            raise report.ReportError(folder, what, "run again")
+    except BaseException:
+        journal.abandon()
+        raise
+    try:
+        record = write_recorded(folder, recorded, ended)
+    except BaseException:
+        journal.close(whole=False)
+        raise
+    journal.close(whole=record["complete"])
+    return record
+
+
+def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: str = LOST) -> dict[str, Any]:
+    """Write the report of what a journal holds.  ended: seconds since the epoch."""
+    from conformance import report
+
+    rows = list(recorded.rows.values())
+    plan = recorded.plan or report.Plan(report.RunInfo(planned=len(rows), started=recorded.started), report.Beside())
+    began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
+    if recorded.plan is None:
+        interrupted = UNPLANNED
+    elif len(rows) == plan.info.planned:
+        interrupted = ""
+    return write(folder, report.frame(rows), plan, max(0.0, ended - began), interrupted)
+
+
+def torn_lines(recorded: Recorded) -> str:
+    """How many lines of a journal cannot be read, as a message."""
+    return f"{recorded.torn} {'line' if recorded.torn == 1 else 'lines'} of the journal could not be read"
+
+
+def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
+    """The rows of an unfinished run that can be taken over, why others are asked again, and how many are of no item.
+
+    A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
+    (the basis of the plan) are the same.
+    """
+    there = {(item.framework.name, item.installed.environment, item.id): item for item in items}
+    before = recorded.plan.basis if recorded.plan is not None else {}
+    changed = {name for name in {*before, *plan.basis} if before.get(name) != plan.basis.get(name)}
+    rows: list[Row] = []
+    again: Counter[str] = Counter()
+    others = 0
+    for key, row in recorded.rows.items():
+        item = there.get(key)
+        if item is None:
+            others += row["case"] != "" and row["function"] != "" and row["status"] != "unsupported"
+            continue
+        why = _changed(row, item, changed)
+        if why:
+            again[why] += 1
+        else:
+            rows.append(row)
+    return rows, [f"{count} rows are asked again: {why}" for why, count in again.items()], others
+
+
+def _changed(row: Row, item: Item, basis: set[str]) -> str:
+    """Why a row is no longer that of its item; empty where it is."""
+    found = item.installed
+    if row["digest"] != item.case.digest:
+        return "their cases have changed"
+    now = {found.framework.name: found.version, "Python": found.python, "numpy": found.numpy}
+    for (name, version), was in zip(now.items(), (row["version"], row["python"], row["numpy"]), strict=True):
+        if was != version:
+            return f"they are of {name} {was}, and this is {version}"
+    mine = {"conformance", "ledger", f"adapter of {found.framework.name}", f"variant of {found.worker}"}
+    if row["status"] == "timed_out":
+        mine.add("--timeout")
+    return f"another {', another '.join(sorted(mine & basis))}" if mine & basis else ""
+
+
+def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
+    """What rows depend on and do not say themselves."""
+    from conformance import report
+
+    found = {"conformance": json.dumps(report.host(), sort_keys=True), "--timeout": f"{timeout:g}"}
+    if ledger is not None:
+        entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
+        found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+    for one in installed:
+        found[f"variant of {one.worker}"] = one.variant
+        found[f"adapter of {one.framework.name}"] = registry.source_digest(one.framework)
+    return found
+
+
+def covered(cases: Sequence[Case]) -> str:
+    """What the cases cover of what the known functions take, in a line."""
+    return str(coverage(cases, registry.functions()))
+
+
+def _number(number: PublishedVerdict) -> dict[str, object]:
+    return {
+        "case": number.case,
+        "value": number.published.value,
+        "exact": number.exact,
+        "holds": number.holds,
+        "source": number.published.source,
+    }
+
+
+def largest_ratios(rows: Iterable[Row]) -> list[Row]:
+    """The row with the largest error / budget of each function, quantity and dtype; `report.largest_ratios` without
+    pandas.
+    """
+    worst: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        ratio = row["ratio"]
+        if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
+            key = (row["function"], row["quantity"], row["dtype"])
+            if key not in worst or ratio > worst[key]["ratio"]:
+                worst[key] = row
+    return list(worst.values())
+
+
+def closing_lines(largest: Iterable[Mapping[str, Any]], finished: int, planned: int, coverage: str) -> list[str]:
+    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
+
+    largest: as in `run.json`, or `largest_ratios`.  finished, planned: rows.  coverage: `covered`, empty where only a
+    part of the corpus was run, whose coverage says nothing.
+    """
+    named = sorted((_of(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
+    lines = ["largest error / budget of what is right:"] if named else []
+    for function, of in itertools.groupby(named, key=lambda found: found[0]):
+        lines.append(f"  {function}")
+        lines += [f"    {dtype:<8} {told}" for _, dtype, told in of]
+    if coverage:
+        lines.append(coverage)
+    if finished != planned:
+        lines.append(f"incomplete: {finished} of {planned} rows")
+    return lines
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"
