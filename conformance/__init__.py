@@ -37,7 +37,7 @@ def replay(
 
     among: Any = None if cases is None else Path(cases)
     if among is None and case.startswith(HARVESTED):
-        from conformance.power.harvest.harvesting import harvest
+        from conformance.power.harvest.pipeline import harvest
 
         among = harvest([case.split("/")[1]]).cases
     return replay(function, case, dtype, reduction, quantity, among)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from conformance.judging.suite import Assessment, Item, Row, Suite
     from conformance.model.case import Case
     from conformance.model.outcome import Outcome
-    from conformance.power.harvest.harvesting import Harvests
+    from conformance.power.harvest.pipeline import Harvests
     from conformance.report import Journal, Plan
 
 DISTRIBUTION = "cross-entropy-conformance"
@@ -736,7 +736,7 @@ def _harvested(config: pytest.Config) -> list[str] | None:
 def _harvests(config: pytest.Config) -> Harvests:
     """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
     if _HARVEST not in config.stash:
-        from conformance.power.harvest.corpus import load_harvest
+        from conformance.power.harvest.case_set import load_harvest
 
         cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
         config.stash[_LOADED] = cases, ledger

@@ -10,7 +10,7 @@ import pytest
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues
 from conformance.casefiles.loading import shipped
-from conformance.explore.fuzz.searching import Search, narrowed
+from conformance.explore.fuzz.search import Search, narrowed
 from conformance.model.text import loggable
 
 SEED, CASES = 0, 300

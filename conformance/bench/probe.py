@@ -239,10 +239,10 @@ def swept(*functions: str) -> Result:
 
     Every value of the narrow dtypes; of float32 as many chunks, evenly spread over all magnitudes.
     """
+    from conformance.explore.sweep.comparer import Subject, sweep_chunk
     from conformance.explore.sweep.inputs import NARROW, end
-    from conformance.explore.sweep.judging import Subject, sweep_chunk
-    from conformance.explore.sweep.sweeping import CHUNK, Wish, keep_memory, plan
-    from conformance.explore.sweep.truth import Chunk, chunk_of
+    from conformance.explore.sweep.reference_values import Chunk, chunk_of
+    from conformance.explore.sweep.runner import CHUNK, Wish, keep_memory, plan
 
     def chunks(subject: Subject) -> Iterator[Chunk]:
         family = subject.family
@@ -275,7 +275,7 @@ def swept(*functions: str) -> Result:
 
 def swept_narrow() -> Result:
     """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
-    from conformance.explore.sweep.sweeping import Wish, plan, state_of, sweep
+    from conformance.explore.sweep.runner import Wish, plan, state_of, sweep
 
     here = installed()[0]
     binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
@@ -296,7 +296,7 @@ def swept_slice(function: str, units: str) -> Result:
     """Some units of an exhaustive float32 sweep of logits, evenly spread, by two processes; seconds and memory."""
     import collections
 
-    from conformance.explore.sweep.sweeping import Wish, beside, plan
+    from conformance.explore.sweep.runner import Wish, beside, plan
 
     jobs, _ = plan(installed()[0], lambda name: name == function, Wish(("float32",), ("logits",), exhaustive=True))
     job = jobs[0]
@@ -429,7 +429,7 @@ def _peak() -> int:
 def scored() -> Result:
     """The mutation score of the shipped cases, in this thread's processor time."""
     from conformance.power.mutants.faulty import FAULTY
-    from conformance.power.mutants.scoring import Fate, Put, fates_of
+    from conformance.power.mutants.score import Fate, Put, fates_of
 
     mutants = FAULTY[:2] if SHORT else FAULTY
     began = time.thread_time()
@@ -447,7 +447,7 @@ def scored() -> Result:
 def cleared(count: str) -> Result:
     """So many drawn cases put to right implementations, in this thread's processor time."""
     from conformance.power.mutants.catalogue import RIGHT
-    from conformance.power.mutants.scoring import Alarm, Put, alarms_drawn
+    from conformance.power.mutants.score import Alarm, Put, alarms_drawn
 
     began = time.thread_time()
     events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 0, range(int(count))))
@@ -462,7 +462,7 @@ def fuzzed(name: str, count: str) -> Result:
     """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
     from conformance.casefiles.known_issues import load
     from conformance.casefiles.loading import shipped
-    from conformance.explore.fuzz.searching import Search, narrowed, single_threaded
+    from conformance.explore.fuzz.search import Search, narrowed, single_threaded
 
     here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
     single_threaded()
@@ -485,7 +485,7 @@ def _asks_the_loss(name: str, function: Function, item: str) -> bool:
 
 def _drawn() -> float:
     """Seconds that drawing a case takes."""
-    from conformance.explore.fuzz.drawing import random_case
+    from conformance.explore.fuzz.generation import random_case
 
     began = time.thread_time()
     for position in range(DRAWN):

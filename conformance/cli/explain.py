@@ -16,7 +16,7 @@ from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, 
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import DIFFERENTIATED, Suite, load_suite
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
-from conformance.power.harvest.corpus import load_harvest
+from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import Oracle, open_cache
 
 

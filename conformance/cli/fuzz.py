@@ -31,8 +31,8 @@ from conformance.cli.shared import (
 from conformance.execution.places import crew_here
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.explore.fuzz import state
-from conformance.explore.fuzz.drawing import KINDS, USUAL, Limits
-from conformance.explore.fuzz.searching import Finding, Search, Tally, narrowed, single_threaded
+from conformance.explore.fuzz.generation import KINDS, USUAL, Limits
+from conformance.explore.fuzz.search import Finding, Search, Tally, narrowed, single_threaded
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.suite import Performer

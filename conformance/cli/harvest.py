@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.cli.shared import UNEXPECTED, Json, err, out
-from conformance.power.harvest.gathering import TIMEOUT
-from conformance.power.harvest.harvesting import Harvest, Harvests, save
-from conformance.power.harvest.harvesting import harvest as harvest_of
+from conformance.power.harvest.collection import TIMEOUT
+from conformance.power.harvest.pipeline import Harvest, Harvests, save
+from conformance.power.harvest.pipeline import harvest as harvest_of
 from conformance.power.harvest.statements import Judged, judged
 from conformance.reference.oracle import Oracle, open_cache
 

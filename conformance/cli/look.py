@@ -32,7 +32,7 @@ from conformance.judging.verdict import want_of
 from conformance.model.case import Case, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.text import counted
-from conformance.power.harvest.corpus import load_harvest
+from conformance.power.harvest.case_set import load_harvest
 from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
 

@@ -18,7 +18,8 @@ from conformance.model.text import counted
 from conformance.power.mutants.catalogue import RIGHT, chosen
 from conformance.power.mutants.faulty import FAULTY, family_of
 from conformance.power.mutants.losses import Loss
-from conformance.power.mutants.scoring import (
+from conformance.power.mutants.parallel import shared
+from conformance.power.mutants.score import (
     Alarm,
     Fate,
     Put,
@@ -28,7 +29,6 @@ from conformance.power.mutants.scoring import (
     fates_of,
     fault_of,
 )
-from conformance.power.mutants.sharing import shared
 
 SHOWN = 10
 """False alarms that are shown one by one."""

@@ -15,10 +15,10 @@ from conformance.adapters import registry
 from conformance.casefiles.known_issues import HARVESTED, Ledger
 from conformance.cli.shared import CasesOption, Json, out, progress
 from conformance.comparison import AuditError, history
-from conformance.explore.sweep import shown
+from conformance.explore.sweep import rendering
 from conformance.judging.suite import Suite, load_suite
 from conformance.model.case import Case
-from conformance.power.harvest.corpus import load_harvest
+from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import Oracle, open_cache
 
 
@@ -52,7 +52,7 @@ def page(
     found, ledger = _cases(cases, set(results["case"]))
     beside = report.Beside(report.problems(found), report.sizes(found))
     if swept is not None or (folder / "sweep.json").is_file():
-        lines, means = shown.read(swept or folder)
+        lines, means = rendering.read(swept or folder)
         beside = replace(beside, sweep=lines, means=means)
     if told is not None or (folder / "history.csv").is_file():
         beside = replace(beside, history=history.read(told or folder))

@@ -21,7 +21,7 @@ from conformance.cli.shared import (
     progress,
 )
 from conformance.explore import relations
-from conformance.explore.relations import Finding, shown
+from conformance.explore.relations import Finding, rendering
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.suite import load_suite
 
@@ -69,7 +69,8 @@ def held(
     stale = [] if keyword or framework or len(findings) < len(asked) else relations.gone(findings)
     if as_json:
         out.facts("relations", {"planned": len(asked), "interrupted": stopped, "not_asked": failures,
-                                "findings": list(map(shown.row, findings)), "gone": list(map(str, stale))})  # fmt: skip
+                                "findings": list(map(rendering.row, findings)),
+                                "gone": list(map(str, stale))})  # fmt: skip
     else:
         _print(findings)
     for failure in failures[:FAILURES]:
@@ -92,5 +93,5 @@ def _print(findings: list[Finding]) -> None:
         out.print(escape(str(finding)), soft_wrap=True)
     if len(broken) > BROKEN:
         out.print(f"and {len(broken) - BROKEN} more; --json has every one")
-    for line in shown.table(findings):
+    for line in rendering.table(findings):
         out.print(escape(line), soft_wrap=True)

@@ -42,7 +42,7 @@ from conformance.judging.suite import Row, id_of, load_suite, reproducer_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError
-from conformance.power.harvest.corpus import load_harvest
+from conformance.power.harvest.case_set import load_harvest
 from conformance.report import recording
 
 SURPRISES = 20

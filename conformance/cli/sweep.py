@@ -17,8 +17,8 @@ from conformance import report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Known
 from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, one_of, out
-from conformance.explore.sweep import lengths, lines, shown, sweeping
-from conformance.explore.sweep.sweeping import Advance, Job, Wish
+from conformance.explore.sweep import long_means, rendering, runner, table
+from conformance.explore.sweep.runner import Advance, Job, Wish
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import load_suite
 from conformance.model.case import DTYPES, GIVEN
@@ -58,7 +58,7 @@ def sweep(
 ) -> None:
     """Where does a function err, and by how much? Its loss for every input at once, region by region."""
     _, ledger = load_suite(cases)
-    lines.check_ledger(ledger)
+    table.check_ledger(ledger)
     labels = () if label is None else (label,)
     dtypes = tuple(one_of("--dtype", name, DTYPES) for name in dtype or ())
     kinds = tuple(one_of("--given", name, GIVEN) for name in given or ())
@@ -67,7 +67,7 @@ def sweep(
         raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
     if means and (exhaustive or pairs or labels or state):
         raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
-    jobs, left_out = sweeping.plan(registry.installed()[0], _wanted(function), wish)
+    jobs, left_out = runner.plan(registry.installed()[0], _wanted(function), wish)
     if folder is not None:
         report.check_writable(folder)
     for why in left_out:
@@ -77,39 +77,39 @@ def sweep(
             "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
         )
     began = time.time()
-    found: list[lines.Line] = []
-    mean_lines: list[lines.Line] = []
+    found: list[table.Line] = []
+    mean_lines: list[table.Line] = []
     failures: list[str] = []
     stopped = False
     if means:
         try:
-            with _progress(len(jobs) * len(lengths.LENGTHS)) as advance:
+            with _progress(len(jobs) * len(long_means.LENGTHS)) as advance:
                 for job in jobs:
                     subject = job.subject
                     if "mean" in subject.function.reductions:
-                        for line in lengths.lines_of(subject.installed, subject.name, subject.family, ledger):
+                        for line in long_means.lines_of(subject.installed, subject.name, subject.family, ledger):
                             mean_lines.append(line)
                             advance(subject.key, 1)
         except KeyboardInterrupt:
             stopped = True
     else:
-        kept = sweeping.state_of(state, jobs)
+        kept = runner.state_of(state, jobs)
         count = _processes(processes, jobs)
         try:
             with _progress(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
-                failures = sweeping.sweep(jobs, kept, count, advance)
+                failures = runner.sweep(jobs, kept, count, advance)
         except KeyboardInterrupt:
             stopped = True
-        found = [line for job in jobs for line in lines.lines_of(job, kept.tallies.get(job.key, {}), ledger)]
+        found = [line for job in jobs for line in table.lines_of(job, kept.tallies.get(job.key, {}), ledger)]
     about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": not (stopped or failures)}
     if as_json:
-        out.facts("sweep", shown.document(found, mean_lines, about))
+        out.facts("sweep", rendering.document(found, mean_lines, about))
     else:
-        for piece in shown.terminal(found, mean_lines):
+        for piece in rendering.terminal(found, mean_lines):
             out.print(piece)
             out.print()
     if folder is not None:
-        shown.write(folder, found, mean_lines, about)
+        rendering.write(folder, found, mean_lines, about)
         err.print(f"report: {escape(str(folder))}", soft_wrap=True)
     _finish(found, mean_lines, failures)
     if stopped:
@@ -118,7 +118,7 @@ def sweep(
         raise typer.Exit(INTERRUPTED)
     if failures:
         raise typer.Exit(USAGE)
-    raise typer.Exit(UNEXPECTED if lines.failing([*found, *mean_lines]) else 0)
+    raise typer.Exit(UNEXPECTED if table.failing([*found, *mean_lines]) else 0)
 
 
 def _wanted(names: list[str]) -> Callable[[str], bool]:
@@ -156,11 +156,11 @@ def _progress(total: int) -> Iterator[Advance]:
         yield advance
 
 
-def _finish(found: list[lines.Line], means: list[lines.Line], failures: list[str]) -> None:
+def _finish(found: list[table.Line], means: list[table.Line], failures: list[str]) -> None:
     if found:
-        counts = ", ".join(f"{count} {status}" for status, count in lines.totals(found).items() if count)
+        counts = ", ".join(f"{count} {status}" for status, count in table.totals(found).items() if count)
         err.print(f"{sum(line['count'] for line in found)} inputs in {len(found)} regions: {counts}", soft_wrap=True)
-    for line in lines.failing([*found, *means]):
+    for line in table.failing([*found, *means]):
         what = f"{line['function']} {line['dtype']} {line['case']}: {line.get('why') or line.get('explanation') or ''}"
         err.print(f"[bold]{line['expected']}[/] {escape(what)}", soft_wrap=True)
         if line["call"]:

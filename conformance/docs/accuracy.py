@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.docs.text import code, rows
+from conformance.docs.markup import code, rows
 from conformance.model.case import DTYPES, QUANTITIES
 from conformance.report.frames import largest_ratios
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from conformance.cli import app
-from conformance.docs.text import block, code, plain, prose, rows, slug
+from conformance.docs.markup import block, code, plain, prose, rows, slug
 
 NAME = "conformance"
 

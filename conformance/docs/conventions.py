@@ -16,8 +16,8 @@ from packaging.version import Version
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Function, Rule
-from conformance.docs.text import code, link, plain, prose, rows
-from conformance.explain.words import KINDS, meaning
+from conformance.docs.markup import code, link, plain, prose, rows
+from conformance.explain.meanings import KINDS, meaning
 from conformance.model import convention
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVESTED, RELATION, SWEPT, Known
-from conformance.docs.text import block, code, link, plain, prose, rows, slug
+from conformance.docs.markup import block, code, link, plain, prose, rows, slug
 
 SHORT = 100
 """Characters of a reason in an overview."""

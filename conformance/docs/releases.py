@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from conformance.docs.text import code, link, plain, rows
+from conformance.docs.markup import code, link, plain, rows
 
 LINK = re.compile(r"(.*?)\s*\(?(https?://[^\s()]+)\)?", re.DOTALL)
 HEAD = ("function", "what", "rows", "for example", "announced")

@@ -15,7 +15,7 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.adapters.contract import Call, Framework, Function, Tensor
 from conformance.docs.conventions import boundaries, ranges
-from conformance.docs.text import code, plain, rows
+from conformance.docs.markup import code, plain, rows
 from conformance.judging.coverage import TARGET_KINDS
 from conformance.model.case import (
     DTYPES,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from conformance.docs.text import code, plain, prose, rows, slug
+from conformance.docs.markup import code, plain, prose, rows, slug
 
 Schema = Mapping[str, Any]
 HEAD = ("property", "type", "what it is")

@@ -6,10 +6,10 @@ An explanation is made of frozen values.  Every number in it comes from the orac
 advice in it was followed once before it is given.
 """
 
-from conformance.explain.explain import explain
+from conformance.explain.explainer import explain
 from conformance.explain.explanation import Explanation
-from conformance.explain.paged import explained
-from conformance.explain.shown import as_data, markdown, terminal
-from conformance.explain.words import meaning
+from conformance.explain.meanings import meaning
+from conformance.explain.page_explanations import explained
+from conformance.explain.rendering import as_data, markdown, terminal
 
 __all__ = ["Explanation", "as_data", "explain", "explained", "markdown", "meaning", "terminal"]

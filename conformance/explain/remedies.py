@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.contract import LoweringError
-from conformance.explain.deriving import array_text, said_as
-from conformance.explain.differing import choices_of, documented
+from conformance.explain.attribution import choices_of, documented
+from conformance.explain.derivation import array_text, said_as
 from conformance.explain.explanation import Remedy
-from conformance.explain.figures import figure
+from conformance.explain.number_format import figure
 from conformance.judging.suite import Asked, Assessment, Item, Suite, bridged
 from conformance.model.case import Array, ByOracle, Digits, Options, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conformance.power.harvest import harvesting, source
+from conformance.power.harvest import pipeline, source
 from conformance.power.harvest.source import Source
 
 LOSSES = """
@@ -68,9 +68,9 @@ def test_other_subject():
 SOURCE = """
 import numpy as np
 
-from conformance.power.harvest.found import Collected, Found, Stated, plain
-from conformance.power.harvest.recording import NUMPY, Assertion, Watched, closeness, parameters, record
-from conformance.power.harvest.saying import Draft
+from conformance.power.harvest.records import Collected, Found, Stated, plain
+from conformance.power.harvest.recorder import NUMPY, Assertion, Watched, closeness, parameters, record
+from conformance.power.harvest.translation import Draft
 from conformance.power.harvest.source import Source
 
 
@@ -147,4 +147,4 @@ class Quarry:
 def only(monkeypatch: Any, made: Source) -> None:
     """Have that source be the only one that is known, and nothing on record about it."""
     monkeypatch.setattr(source, "known", lambda: {made.name: made})
-    monkeypatch.setattr(harvesting, "expected", lambda *_: None)
+    monkeypatch.setattr(pipeline, "expected", lambda *_: None)

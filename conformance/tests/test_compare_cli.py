@@ -11,8 +11,8 @@ import pytest
 from conformance import cli, report
 from conformance.cli import compare
 from conformance.comparison import history
-from conformance.explore.sweep import shown
-from conformance.explore.sweep.lines import COLUMNS
+from conformance.explore.sweep import rendering
+from conformance.explore.sweep.table import COLUMNS
 from conformance.tests.test_audit import BAD, EVIL, written
 from conformance.tests.test_page import blocks
 from conformance.tests.test_report import row
@@ -185,7 +185,7 @@ def test_a_page_is_written_again_with_what_lies_beside_the_report(conformance, s
     old, new = sides
     step = dict.fromkeys(history.HEADER, "x") | {"framework": "torch", "answer": "'=1+1"}
     (new / "history.csv").write_text(f"{','.join(step)}\n{','.join(step.values())}\n")
-    shown.write(new, lines_of_a_sweep(), (), {})
+    rendering.write(new, lines_of_a_sweep(), (), {})
     status, out, _ = conformance("page", new, "--against", old)
     assert (status, "index.html" in out.replace("\n", "")) == (0, True)
     results, record = report.read(new)  # which holds every file against its digest

@@ -26,15 +26,15 @@ from conformance.docs import (
     conventions,
     findings,
     links,
+    markup,
     readme,
-    readmes,
+    readme_pages,
     releases,
     rosetta,
     schema,
-    text,
 )
 from conformance.docs.examples import PAGES
-from conformance.docs.parts import MARK, Checkout
+from conformance.docs.generated_parts import MARK, Checkout
 from conformance.model.case import OPTIONS, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
@@ -89,7 +89,7 @@ def site(checkout):
 # Text that others wrote
 
 
-@pytest.mark.parametrize("made", [text.plain, text.code, text.prose])
+@pytest.mark.parametrize("made", [markup.plain, markup.code, markup.prose])
 def test_it_shows_hostile_text_and_does_nothing_else(made):
     page = Shown(made(HOSTILE))
     assert not set(page.tags) - {"p", "code", "wbr"}
@@ -101,7 +101,7 @@ def test_it_shows_hostile_text_and_does_nothing_else(made):
 
 
 def test_it_shows_hostile_text_in_one_cell_of_a_table():
-    page = Shown(text.rows(("a", "b"), [[text.plain(HOSTILE), text.code(HOSTILE)]]))
+    page = Shown(markup.rows(("a", "b"), [[markup.plain(HOSTILE), markup.code(HOSTILE)]]))
     assert page.tags.count("td") == 2
     assert not set(page.tags) & {"script", "img", "a", "strong", "em", "h1", "ul", "li"}
 
@@ -110,21 +110,21 @@ def test_it_shows_hostile_text_in_one_cell_of_a_table():
     "source", ["javascript:alert(1)", "https://a.example/) [x](y", "https://a.example/<b>", "/etc", "http:"]
 )
 def test_it_links_to_nothing_but_an_address(source):
-    assert Shown(text.link("x", source)).leads == []
+    assert Shown(markup.link("x", source)).leads == []
 
 
 def test_it_links_to_an_address():
-    assert Shown(text.link("x", "https://example.org/a?b=1#c")).leads == ["https://example.org/a?b=1#c"]
+    assert Shown(markup.link("x", "https://example.org/a?b=1#c")).leads == ["https://example.org/a?b=1#c"]
 
 
 @pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
 def test_it_keeps_source_in_its_block(source):
-    page = Shown(text.block(source, "python") + "\nafter\n")
+    page = Shown(markup.block(source, "python") + "\nafter\n")
     assert page.tags == ["pre", "code", "p"]
 
 
 def test_it_keeps_every_word_of_a_derivation():
-    page = Shown(text.paragraphs(error_bound.__doc__))
+    page = Shown(markup.paragraphs(error_bound.__doc__))
     assert {"strong", "p", "code"} <= set(page.tags) <= {"strong", "p", "code", "wbr"}
     said = " ".join(error_bound.__doc__.partition("\n\n")[2].split())
     assert re.sub(r"[`*]", "", page.text) == re.sub(r"[`*]", "", said)
@@ -533,7 +533,7 @@ def test_the_chinese_readme_works_the_article_s_example_out(both):
 
 def test_a_readme_as_a_page_leads_to_pages_and_to_the_repository():
     page = "[a](conformance/docs/pages/how-to/index.md) [b](README.zh-CN.md) [c](cases/known) [d](#x) [e](https://example.org)"
-    assert readmes.as_page(page, "https://h/blob/main") == (
+    assert readme_pages.as_page(page, "https://h/blob/main") == (
         "[a](how-to/index.md) [b](zh.md) [c](https://h/blob/main/cases/known) [d](#x) [e](https://example.org)"
     )
 

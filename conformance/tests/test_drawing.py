@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conformance.casefiles.validation import faults
-from conformance.explore.fuzz.drawing import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
+from conformance.explore.fuzz.generation import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
 from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
 from conformance.reference.domain import examine
 

@@ -21,7 +21,7 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Variant
-from conformance.execution.environments import EnvironmentFailure, Wanted, build, building, parse, releases, store, uv
+from conformance.execution.environments import EnvironmentFailure, Wanted, build, builder, parse, releases, store, uv
 from conformance.execution.environments.interpreters import Interpreter, ask, by_preference, matching, of_uv, running
 from conformance.execution.environments.sources import sources
 from conformance.execution.environments.store import LAYOUT, MARKER, Store
@@ -804,7 +804,7 @@ def test_a_requirements_file_is_built_with_its_own_find_links(links, monkeypatch
 
 @needs_uv
 def test_a_wheel_for_another_python_is_built_there(links, monkeypatch):
-    other = next((one for one in building._listed(tool()) if one.minor != running().minor), None)
+    other = next((one for one in builder._listed(tool()) if one.minor != running().minor), None)
     if other is None:
         pytest.skip("no other Python is installed")
     major, minor = other.minor

@@ -18,10 +18,10 @@ from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import Known, Ledger
 from conformance.casefiles.loading import load, shipped
-from conformance.explain import words
+from conformance.explain import meanings
+from conformance.explain.blocks import Code, of_function, told
 from conformance.explain.explanation import Answered, Explanation
-from conformance.explain.figures import apart, figure
-from conformance.explain.told import Code, of_function, told
+from conformance.explain.number_format import apart, figure
 from conformance.judging.suite import Suite, plan
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
@@ -143,7 +143,7 @@ def test_large_cases_show_the_first_samples_and_the_largest_loss():
 def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
     of = case(predictions=np.tile(LOGITS, (4, 1)), labels=[0, 2, 1] * 4)
     whole = explained(of).derivation
-    monkeypatch.setattr("conformance.explain.deriving.SEARCHED", 10)
+    monkeypatch.setattr("conformance.explain.derivation.SEARCHED", 10)
     part = explained(of).derivation
     assert part.samples == whole.samples[:4]
     assert part.reduction == whole.reduction
@@ -408,11 +408,11 @@ def test_every_choice_of_every_field_has_a_sentence_of_its_own():
         choices = dict.fromkeys(
             [*_literals(hints[field.name]), *(getattr(convention, field.name) for convention in known)]
         )
-        sentences = [words.meaning(field.name, choice) for choice in choices]
+        sentences = [meanings.meaning(field.name, choice) for choice in choices]
         assert all(sentences)
         assert len(set(sentences)) == len(sentences), field.name
-    assert set(words.KINDS) == INVALID | EDGE
-    assert {field.name for field in dataclasses.fields(Convention)} == set(words.CHOICES)
+    assert set(meanings.KINDS) == INVALID | EDGE
+    assert {field.name for field in dataclasses.fields(Convention)} == set(meanings.CHOICES)
 
 
 def _literals(hint) -> list[object]:

@@ -5,8 +5,8 @@ import pytest
 
 from conformance.adapters import contract
 from conformance.casefiles.known_issues import Ledger
-from conformance.explore.fuzz.drawing import Limits
-from conformance.explore.fuzz.thinning import thinned
+from conformance.explore.fuzz.generation import Limits
+from conformance.explore.fuzz.shrinking import thinned
 from conformance.judging.verdict import judge
 from conformance.model.case import Layout
 from conformance.model.convention import DEFINITION, Convention

@@ -22,8 +22,8 @@ from conformance.casefiles.loading import load, shipped
 from conformance.casefiles.writing import save
 from conformance.cli import app
 from conformance.explore.fuzz import state
-from conformance.explore.fuzz.drawing import KINDS, Limits, random_case
-from conformance.explore.fuzz.searching import Search, Tally, mark, narrowed
+from conformance.explore.fuzz.generation import KINDS, Limits, random_case
+from conformance.explore.fuzz.search import Search, Tally, mark, narrowed
 from conformance.explore.fuzz.strategies import cases
 from conformance.judging.suite import Asked, Item, Suite, ask, plan, unsupported
 from conformance.judging.traits import TRAITS

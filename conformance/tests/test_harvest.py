@@ -19,13 +19,13 @@ from conformance.casefiles.known_issues import Known, Ledger
 from conformance.execution.workers import wire
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
-from conformance.power.harvest import corpus, counts, gathering, harvesting
-from conformance.power.harvest.counts import Expected
-from conformance.power.harvest.found import Collected, Found, Opaque, Stated, decoded, encoded, plain
-from conformance.power.harvest.harvesting import harvest, harvested
-from conformance.power.harvest.saying import CannotSayError, Draft, case_of, named
+from conformance.power.harvest import case_set, collection, expected_counts, pipeline
+from conformance.power.harvest.expected_counts import Expected
+from conformance.power.harvest.pipeline import harvest, harvested
+from conformance.power.harvest.records import Collected, Found, Opaque, Stated, decoded, encoded, plain
 from conformance.power.harvest.source import HarvestError, chosen
 from conformance.power.harvest.statements import judged
+from conformance.power.harvest.translation import CannotSayError, Draft, case_of, named
 from conformance.reference.oracle import Oracle
 from conformance.tests.quarries import Quarry, only
 
@@ -151,7 +151,7 @@ def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielde
     source = quarry.source("recorded")
     only(monkeypatch, source)
     on_record = Expected(">=1.5,<2", found=6, cases=5, measured="1.5")
-    monkeypatch.setattr(harvesting, "expected", lambda *_: on_record)
+    monkeypatch.setattr(pipeline, "expected", lambda *_: on_record)
     found = harvest(timeout=TIMEOUT)
     (error,) = found.errors
     for part in ("quarry 1.5: 4 cases where 5 are on record", "labels that are no array", "counts.toml", ">=1.5,<2"):
@@ -159,9 +159,9 @@ def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielde
     assert len(found.cases) == 4, "nothing that was found is lost"
     with pytest.raises(HarvestError):
         found.whole()
-    monkeypatch.setattr(harvesting, "expected", lambda *_: replace(on_record, found=7, cases=4))
+    monkeypatch.setattr(pipeline, "expected", lambda *_: replace(on_record, found=7, cases=4))
     assert "6 inputs where 7 are on record" in str(harvest(timeout=TIMEOUT).errors[0])
-    monkeypatch.setattr(harvesting, "expected", lambda *_: replace(on_record, cases=4))
+    monkeypatch.setattr(pipeline, "expected", lambda *_: replace(on_record, cases=4))
     assert harvest(timeout=TIMEOUT).errors == ()
 
 
@@ -214,7 +214,7 @@ def test_it_goes_on_with_the_others_where_one_fails(quarry, monkeypatch):
     quarry.write("quarry_wrong.py", "import os\nSOURCE = property()\nos._exit(3)\n")
     wrong = replace(good, name="wrong", origin="quarry_wrong:SOURCE")
     only(monkeypatch, good)
-    monkeypatch.setattr(harvesting, "chosen", lambda _: [wrong, good])
+    monkeypatch.setattr(pipeline, "chosen", lambda _: [wrong, good])
     found = harvest(timeout=TIMEOUT)
     assert [made.source for made in found.of] == ["quarry"]
     assert "wrong 1.5: the process that reads it exited with status 3" in str(found.errors[0])
@@ -225,13 +225,13 @@ def test_it_leaves_out_what_is_not_installed(quarry, monkeypatch):
     absent = replace(good, name="absent", distribution="no-such-thing", modules={"no_such_thing": "no-such-thing"})
     lacking = replace(good, name="lacking", modules={"quarry": "quarry", "no_such_helper": "no-such-helper"})
     only(monkeypatch, good)
-    monkeypatch.setattr(harvesting, "chosen", lambda _: [absent, lacking, good])
+    monkeypatch.setattr(pipeline, "chosen", lambda _: [absent, lacking, good])
     found = harvest(timeout=TIMEOUT)
     assert found.missing == (
         "absent: no-such-thing is not installed (pip install no-such-thing)",
         "lacking: no-such-helper is not installed (pip install no-such-helper)",
     )
-    monkeypatch.setattr(harvesting, "chosen", lambda _: [absent])
+    monkeypatch.setattr(pipeline, "chosen", lambda _: [absent])
     with pytest.raises(HarvestError, match="nothing to harvest: absent"):
         harvest()
 
@@ -390,7 +390,7 @@ def test_it_makes_names_that_case_files_may_have(text):
 def stated(value, dtype="", rtol=0.0, atol=0.0, documented="", **asked):
     found = Found("t.py::test", "name", "loss", {}, Stated(np.array(value), dtype, rtol, atol))
     case = said(draft(**asked))
-    (verdict,) = judged([harvesting.Statement(case, found.stated, documented, "3.15.1")], Oracle())
+    (verdict,) = judged([pipeline.Statement(case, found.stated, documented, "3.15.1")], Oracle())
     return verdict
 
 
@@ -420,7 +420,7 @@ def test_it_says_that_no_number_is_right_for_an_input_that_must_be_refused():
 
 def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
     made = yielded("recorded").of
-    files = harvesting.save(made, tmp_path / "cases" / "harvest")
+    files = pipeline.save(made, tmp_path / "cases" / "harvest")
     assert [file.relative_to(tmp_path).as_posix() for file in files] == [
         "cases/harvest/quarry/probabilities_index.yaml"
     ]
@@ -433,7 +433,7 @@ def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
 def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_path):
     (made,) = yielded("data").of
     case = replace(made.cases[0], id=made.cases[0].id.replace("quarry", "torch"))
-    harvesting.save([replace(made, cases=(case,))], tmp_path)
+    pipeline.save([replace(made, cases=(case,))], tmp_path)
     assert [case.id for case in loading.load(tmp_path)] == ["torch/probabilities_index/row"]
 
 
@@ -445,7 +445,7 @@ def ledger_of(monkeypatch, *names):
 def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
-    cases, ledger, _ = corpus.load_harvest()
+    cases, ledger, _ = case_set.load_harvest()
     assert [case.id for case in cases] == ["harvest/quarry/probabilities_index/row"]
     assert ledger.find(cases[0].id, "torch.NLLLoss", "2.13.0", "float32", "none") is not None
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
@@ -454,18 +454,18 @@ def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
 def test_it_refuses_an_entry_about_a_harvested_case_that_is_not_there(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
-    corpus.load_harvest()  # of a version that nobody measured, nothing is known
-    monkeypatch.setattr(corpus, "expected", lambda *_: Expected("", 1, 1, measured="1.5"))
+    case_set.load_harvest()  # of a version that nobody measured, nothing is known
+    monkeypatch.setattr(case_set, "expected", lambda *_: Expected("", 1, 1, measured="1.5"))
     with pytest.raises(CaseErrors, match=r"^k:3:1: torch.NLLLoss on harvest/quarry/.*/gone is known, but"):
-        corpus.load_harvest()
+        case_set.load_harvest()
 
 
 def test_it_has_a_count_on_record_for_each_source():
-    assert set(counts.recorded()) == {source.name for source in chosen()}
-    for source, entries in counts.recorded().items():
+    assert set(expected_counts.recorded()) == {source.name for source in chosen()}
+    for source, entries in expected_counts.recorded().items():
         for entry in entries:
             assert entry.found >= entry.cases > 0
-            assert counts.expected(source, entry.measured) == entry
+            assert expected_counts.expected(source, entry.measured) == entry
 
 
 def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
@@ -478,7 +478,7 @@ def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
 
 def test_it_reads_no_more_than_was_written(quarry):
     with pytest.raises(wire.WireError):
-        gathering.read(quarry.source("data"), b"".join(encoded(Found("t", "n", "f", {}))))
+        collection.read(quarry.source("data"), b"".join(encoded(Found("t", "n", "f", {}))))
 
 
 # Runs of pytest
@@ -486,14 +486,14 @@ def test_it_reads_no_more_than_was_written(quarry):
 FAKES = """
 import quarry_source
 from conformance.adapters import registry
-from conformance.power.harvest import harvesting, source
+from conformance.power.harvest import pipeline, source
 from conformance.tests import miniatures
 
 FRAMEWORK = miniatures.framework(miniatures.Categorical, miniatures.Clips)
 registry.frameworks = lambda: (FRAMEWORK,)
 MADE = source.Source(**{**vars(quarry_source.SOURCE), "origin": "quarry_source:SOURCE"})
 source.known = lambda: {"quarry": MADE}
-harvesting.expected = lambda *_: None
+pipeline.expected = lambda *_: None
 """
 
 
@@ -581,7 +581,7 @@ def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, comman
 
 def test_it_prints_and_saves_what_there_is_before_it_fails_for_what_is_not(quarry, monkeypatch, command, tmp_path):
     only(monkeypatch, quarry.source("data"))
-    monkeypatch.setattr(harvesting, "expected", lambda *_: Expected("", found=9, cases=1, measured="1.5"))
+    monkeypatch.setattr(pipeline, "expected", lambda *_: Expected("", found=9, cases=1, measured="1.5"))
     status, out, err = command("--save", tmp_path / "saved")
     assert status == 2
     assert re.search(r"quarry +1\.5 +2 +1 ", out)

@@ -17,7 +17,7 @@ from conformance.adapters.contract import perform
 from conformance.casefiles.known_issues import Known, Ledger
 from conformance.casefiles.loading import load, shipped
 from conformance.explore import relations
-from conformance.explore.relations import RELATIONS, Finding, Instance, shown
+from conformance.explore.relations import RELATIONS, Finding, Instance, rendering
 from conformance.model.case import numpy_dtype
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
@@ -330,12 +330,12 @@ def test_its_table_fits_80_columns():
     every = [
         found for loss in (miniatures.Categorical, miniatures.SwapsTwoClasses) for found in findings(loss, [PLAIN])
     ]
-    lines = list(shown.table(every))
+    lines = list(rendering.table(every))
     assert max(map(len, lines)) <= 80
     assert "permuted_classes" in "\n".join(lines)
     (line,) = [line for line in lines if line.startswith("permuted_classes")]
     assert line.split()[1:] == ["1", "1!"]
-    assert json.loads(json.dumps(shown.row(every[0])))["expected"] == "ok"
+    assert json.loads(json.dumps(rendering.row(every[0])))["expected"] == "ok"
 
 
 # The command

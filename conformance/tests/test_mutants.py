@@ -32,8 +32,8 @@ from conformance.power.mutants.faulty.errors import RaisesOnThreeAxes
 from conformance.power.mutants.faulty.labels import CountsLabelsFromOne
 from conformance.power.mutants.faulty.smoothing import DropsSmoothing
 from conformance.power.mutants.losses import Binary, Categorical, Loss, installed
-from conformance.power.mutants.scoring import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
-from conformance.power.mutants.sharing import ProcessLostError, shared
+from conformance.power.mutants.parallel import ProcessLostError, shared
+from conformance.power.mutants.score import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
 

@@ -18,7 +18,7 @@ import pytest
 
 from conformance.adapters.contract import LoweringError
 from conformance.execution import running
-from conformance.execution.environments import building, interpreters, parse, uv
+from conformance.execution.environments import builder, interpreters, parse, uv
 from conformance.execution.places import places_of
 from conformance.execution.workers import on_ray
 from conformance.execution.workers.crew import AHEAD, Crew, WorkerError
@@ -142,7 +142,7 @@ def test_the_rows_are_those_of_a_local_run(cluster):
     places = {}
     for text in texts:
         asked = parse(text)
-        lock = building._locked(asked, interpreters.running(), tool).splitlines()
+        lock = builder._locked(asked, interpreters.running(), tool).splitlines()
         name = f"sklearn in {text}"
         places[name] = wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK")
     with RayCrew(places) as crew:

@@ -19,12 +19,12 @@ from conformance.adapters import registry
 from conformance.adapters.contract import perform
 from conformance.casefiles.known_issues import SWEPT, Known, Ledger
 from conformance.cli import app
-from conformance.explore.sweep import lengths, lines, sweeping
+from conformance.explore.sweep import long_means, runner, table
+from conformance.explore.sweep.comparer import Comparer, Subject, sweep_chunk, sweep_outside
+from conformance.explore.sweep.counts import BINS, Extreme, Tally, add_ulps
 from conformance.explore.sweep.inputs import NARROW, bands, cut, end, few, outside, pattern, sample, values
-from conformance.explore.sweep.judging import Comparer, Subject, sweep_chunk, sweep_outside
-from conformance.explore.sweep.sweeping import Job, SweepError, state_of, sweep
-from conformance.explore.sweep.tally import BINS, Extreme, Tally, add_ulps
-from conformance.explore.sweep.truth import ACCURACY, Chunk, Family, has_formula, units
+from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, units
+from conformance.explore.sweep.runner import Job, SweepError, state_of, sweep
 from conformance.judging.suite import load_suite
 from conformance.judging.verdict import computed, judge, semantic
 from conformance.model.case import ByOracle, numpy_dtype
@@ -294,7 +294,7 @@ for found in (WrongSignBelowMinusTen, ClampsTheWrongEnd, RaisesAtSeven, RefusesN
 def wrong(loss, given, dtype):
     family = Family("binary", given, "binary", dtype)
     job = Job(subject_of(loss, family))
-    return {line["case"].rpartition("/")[2]: line for line in lines.lines_of(job, job.tallies(0), Ledger())}
+    return {line["case"].rpartition("/")[2]: line for line in table.lines_of(job, job.tallies(0), Ledger())}
 
 
 def disagreeing(found):
@@ -370,12 +370,12 @@ def test_values_outside_the_probabilities_are_recorded_by_kind():
 @pytest.mark.parametrize("loss", [miniatures.Categorical, miniatures.ClipsAndRenormalises])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_right_functions_have_nothing_wrong(loss, dtype, monkeypatch):
-    monkeypatch.setattr(sweeping, "sample", lambda given, dtype, shift: few(given, dtype, 600))
+    monkeypatch.setattr(runner, "sample", lambda given, dtype, shift: few(given, dtype, 600))
     for given in ("logits", "probabilities", "log_probabilities"):
         for target in ("index", "one_hot"):
             family = Family("categorical", given, target, dtype)
             job = Job(subject_of(loss, family))
-            for line in lines.lines_of(job, job.tallies(0), Ledger()):
+            for line in table.lines_of(job, job.tallies(0), Ledger()):
                 assert line["status"] != "disagrees", (line["case"], line["why"])
 
 
@@ -390,7 +390,7 @@ def test_a_histogram_counts_each_error_once():
     assert histogram[11] == 1  # up to 1024
     assert histogram[-2:].tolist() == [1, 1]
     assert histogram.sum() == len(ulps)
-    edges = np.array(lines.EDGES)
+    edges = np.array(table.EDGES)
     for value in (0.7, 4.0, 4.1, 31.0, 900.0, 2.0**30):
         one = np.zeros(BINS + 1, dtype=np.int64)
         add_ulps(one, np.array([value]), value)
@@ -415,9 +415,9 @@ def test_tallies_add_up_in_any_order_and_survive_json():
 def short_units(monkeypatch):
     """An exhaustive float32 sweep of a few units."""
     last = 5 * (1 << 12) + 100
-    monkeypatch.setattr(sweeping, "UNIT", 1 << 12)
-    monkeypatch.setattr(sweeping, "end", lambda *_: last)
-    monkeypatch.setattr(sweeping, "SAVED", 0.0)
+    monkeypatch.setattr(runner, "UNIT", 1 << 12)
+    monkeypatch.setattr(runner, "end", lambda *_: last)
+    monkeypatch.setattr(runner, "SAVED", 0.0)
     return last
 
 
@@ -469,20 +469,20 @@ def test_a_state_of_another_sweep_or_of_nothing_is_refused(short_units, tmp_path
 KILLED = """
 import sys
 from pathlib import Path
-from conformance.explore.sweep import sweeping
+from conformance.explore.sweep import runner
 from conformance.tests import test_sweep
 
-sweeping.UNIT, sweeping.SAVED = 1 << 12, 0.0
-sweeping.end = lambda *_: 5 * (1 << 12) + 100
+runner.UNIT, runner.SAVED = 1 << 12, 0.0
+runner.end = lambda *_: 5 * (1 << 12) + 100
 job = test_sweep.exhaustive_job()
-state = sweeping.state_of(Path(sys.argv[1]), [job])
+state = runner.state_of(Path(sys.argv[1]), [job])
 calls = []
 def advance(what, count):
     calls.append(count)
     if len(calls) == 4:
         print("ready", flush=True)
         sys.stdin.read()
-sweeping.sweep([job], state, advance=advance)
+runner.sweep([job], state, advance=advance)
 """
 
 
@@ -527,9 +527,9 @@ def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
 
 def test_the_exact_mean_is_that_of_the_oracle():
     family = Family("categorical", "logits", "index", "float64")
-    means = lengths.drawn(family, 300)
+    means = long_means.drawn(family, 300)
     exact = oracle.evaluate(means.problem)
-    mine = lengths.MeanOracle(means).answer(means.problem)
+    mine = long_means.MeanOracle(means).answer(means.problem)
     assert abs((mine.hi - exact.hi) + (mine.lo - exact.lo)) <= mine.rad + exact.rad
     assert mine.rad <= abs(mine.hi) * 2.0**-70
 
@@ -537,11 +537,11 @@ def test_the_exact_mean_is_that_of_the_oracle():
 def test_a_sum_kept_in_float16_is_found_where_it_overflows():
     family = Family("categorical", "logits", "index", "float16")
     installed = miniatures.installed(miniatures.HalfAccumulator)
-    found = list(lengths.lines_of(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
+    found = list(long_means.lines_of(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
     assert found[0]["status"] == "agrees"
     assert found[-1]["status"] == "disagrees"
     right = miniatures.installed(miniatures.Categorical)
-    for line in lengths.lines_of(right, "miniature.Categorical", family, Ledger(), (10, 1000, 100_000)):
+    for line in long_means.lines_of(right, "miniature.Categorical", family, Ledger(), (10, 1000, 100_000)):
         assert line["status"] == "agrees"
         assert line["ratio"] <= 1
 
@@ -623,10 +623,10 @@ def test_it_fits_a_terminal_of_80_columns(command):
 def test_entries_of_the_ledger_name_regions_that_there_are():
     shipped = load_suite()[1]
     assert any(entry.case.startswith(SWEPT) for entry in shipped.entries)
-    lines.check_ledger(shipped)
-    lines.check_ledger(Ledger([Known(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))
+    table.check_ledger(shipped)
+    table.check_ledger(Ledger([Known(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))
     with pytest.raises(Exception, match="no sweep has a region"):
-        lines.check_ledger(Ledger([Known(case="sweep/binary/logits/nowhere", function="x.Y")]))
+        table.check_ledger(Ledger([Known(case="sweep/binary/logits/nowhere", function="x.Y")]))
 
 
 def test_functions_without_a_loss_for_each_input_are_asked_one_by_one(monkeypatch):

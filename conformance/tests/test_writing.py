@@ -10,7 +10,7 @@ import pytest
 
 from conformance.casefiles.loading import load, shipped
 from conformance.casefiles.writing import WritingError, save, text_of
-from conformance.explore.fuzz.drawing import random_case
+from conformance.explore.fuzz.generation import random_case
 from conformance.model.case import Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published, numpy_dtype
 
 PLAIN = Case(

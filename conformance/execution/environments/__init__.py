@@ -4,10 +4,10 @@
 ask for.
 """
 
-from conformance.execution.environments.building import Pins, build, pinned
+from conformance.execution.environments.builder import Pins, build, pinned
 from conformance.execution.environments.index import releases
 from conformance.execution.environments.model import Environment, EnvironmentFailure, Wanted
+from conformance.execution.environments.request import parse
 from conformance.execution.environments.sources import sources
-from conformance.execution.environments.wanted import parse
 
 __all__ = ["Environment", "EnvironmentFailure", "Pins", "Wanted", "build", "parse", "pinned", "releases", "sources"]

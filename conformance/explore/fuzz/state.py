@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.casefiles.document import shown
-from conformance.explore.fuzz.searching import Finding, Tally
+from conformance.explore.fuzz.search import Finding, Tally
 from conformance.model.errors import UserError
 
 FORMAT = 1

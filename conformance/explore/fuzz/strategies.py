@@ -1,4 +1,4 @@
-"""Hypothesis strategies for whole cases, of the same grammar as `drawing`; needs the extra `fuzz`.
+"""Hypothesis strategies for whole cases, of the same grammar as `generation`; needs the extra `fuzz`.
 
     @given(cases())
     def test_it_agrees(case): ...
@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conformance.explore.fuzz.drawing import Limits, drafted, fits
+from conformance.explore.fuzz.generation import Limits, drafted, fits
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 

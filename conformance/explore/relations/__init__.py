@@ -5,8 +5,8 @@ A relation says one problem in two ways and how the two answers hang together (`
 """
 
 from conformance.explore.relations.catalogue import RELATIONS, check_names
-from conformance.explore.relations.checking import Finding, Instance, check, gone
-from conformance.explore.relations.choosing import instances
+from conformance.explore.relations.checker import Finding, Instance, check, gone
 from conformance.explore.relations.relation import Relation, Restated
+from conformance.explore.relations.selection import instances
 
 __all__ = ["RELATIONS", "Finding", "Instance", "Relation", "Restated", "check", "check_names", "gone", "instances"]

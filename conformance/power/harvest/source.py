@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from conformance.model.errors import UserError
 from conformance.power.harvest import sources
-from conformance.power.harvest.found import Collected, Found
+from conformance.power.harvest.records import Collected, Found
 
 if TYPE_CHECKING:
-    from conformance.power.harvest.saying import Draft
+    from conformance.power.harvest.translation import Draft
 
 
 class HarvestError(UserError):

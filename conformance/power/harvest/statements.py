@@ -17,7 +17,7 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention, describe
-from conformance.power.harvest.harvesting import Statement
+from conformance.power.harvest.pipeline import Statement
 from conformance.reference import error_bound
 from conformance.reference.oracle import Exact, Oracle
 

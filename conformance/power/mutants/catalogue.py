@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.power.mutants.alternatives import WAYS
 from conformance.power.mutants.documented import DOCUMENTED
 from conformance.power.mutants.faulty import FAMILIES, FAULTY, family_of
 from conformance.power.mutants.losses import Binary, Categorical, Loss
-from conformance.power.mutants.ways import WAYS
 
 RIGHT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED, *WAYS)
 NAMED = {loss.__name__: loss for loss in (*RIGHT, *FAULTY)}

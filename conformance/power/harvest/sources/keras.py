@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.model.case import DEFAULT_DTYPES, Reduction
-from conformance.power.harvest.found import Collected, Found
-from conformance.power.harvest.recording import Assertion, Watched, closeness, places, record
-from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.recorder import Assertion, Watched, closeness, places, record
+from conformance.power.harvest.records import Collected, Found
 from conformance.power.harvest.source import Source
+from conformance.power.harvest.translation import CannotSayError, Draft
 
 FILE = "src/losses/losses_test.py"
 LOSSES = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy")

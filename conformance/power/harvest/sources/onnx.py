@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from conformance.power.harvest.found import Collected, Found, Stated
-from conformance.power.harvest.saying import Draft
+from conformance.power.harvest.records import Collected, Found, Stated
 from conformance.power.harvest.source import Source, SourceMovedError
+from conformance.power.harvest.translation import Draft
 
 PREFIXES = ("test_sce_", "test_nllloss_")
 FILES = {

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.power.harvest.found import Collected, Found
-from conformance.power.harvest.recording import NUMPY, Watched, record
-from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.recorder import NUMPY, Watched, record
+from conformance.power.harvest.records import Collected, Found
 from conformance.power.harvest.source import Source
+from conformance.power.harvest.translation import CannotSayError, Draft
 
 FILE = "losses/_classification_test.py"
 MODULE = "optax.losses._classification"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from conformance.model.case import Reduction
-from conformance.power.harvest.found import Collected, Found, Stated, line_of, plain
-from conformance.power.harvest.recording import Assertion, Watched, closeness, parameters, record
-from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.recorder import Assertion, Watched, closeness, parameters, record
+from conformance.power.harvest.records import Collected, Found, Stated, line_of, plain
 from conformance.power.harvest.source import Source
+from conformance.power.harvest.translation import CannotSayError, Draft
 
 SPECIFIC = "_loss/tests/test_loss.py"
 METRICS = "metrics/tests/test_classification.py"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from conformance.power.harvest.found import Collected, Found, Stated, line_of, plain
-from conformance.power.harvest.saying import CannotSayError, Draft
+from conformance.power.harvest.records import Collected, Found, Stated, line_of, plain
 from conformance.power.harvest.source import Source, SourceMovedError
+from conformance.power.harvest.translation import CannotSayError, Draft
 
 MODULES = ("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss")
 OPERATORS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")

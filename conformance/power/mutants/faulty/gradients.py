@@ -8,9 +8,9 @@ import numpy as np
 
 from conformance.model.case import Array
 from conformance.model.convention import DEFINITION
+from conformance.power.mutants.alternatives import TakesTargetsOff, TakesTargetsOffOutputs
 from conformance.power.mutants.documented import BinaryClips, Clips, ClipsAndRenormalises, Renormalises
 from conformance.power.mutants.losses import Binary, Categorical, minus_over, spread
-from conformance.power.mutants.ways import TakesTargetsOff, TakesTargetsOffOutputs
 
 
 class GradientOfTheSum(Categorical):

@@ -6,8 +6,8 @@ import numpy as np
 
 from conformance.model.case import Array
 from conformance.model.convention import DEFINITION
+from conformance.power.mutants.alternatives import AddsTheShiftBack
 from conformance.power.mutants.losses import Binary, Categorical
-from conformance.power.mutants.ways import AddsTheShiftBack
 
 
 class Unshifted(Categorical):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from conformance.explore.relations.catalogue import RELATIONS
-from conformance.explore.relations.checking import Finding
+from conformance.explore.relations.checker import Finding
 
 WIDTH = 80
 CELL = 5

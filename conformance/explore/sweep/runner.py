@@ -28,10 +28,10 @@ from conformance.adapters.containment import end_now
 from conformance.adapters.contract import THREADS, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
 from conformance.execution.interruption import ignore_signals
+from conformance.explore.sweep.comparer import Performer, Subject, Tallies, sweep_chunk, sweep_outside
+from conformance.explore.sweep.counts import Tally, add
 from conformance.explore.sweep.inputs import NARROW, UNIT, Patterns, end, few, sample
-from conformance.explore.sweep.judging import Performer, Subject, Tallies, sweep_chunk, sweep_outside
-from conformance.explore.sweep.tally import Tally, add
-from conformance.explore.sweep.truth import Chunk, Family, chunk_of
+from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
 from conformance.model.case import DTYPES, GIVEN
 from conformance.model.errors import UserError, failed_here, received
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.explain import words
-from conformance.explain.deriving import answer_text, counted, divisor_terms, said_as, smoothed_output
+from conformance.explain import meanings
+from conformance.explain.derivation import answer_text, counted, divisor_terms, said_as, smoothed_output
 from conformance.explain.explanation import Difference, Line, Split
-from conformance.explain.figures import SHOWN, added, apart, element, figure, figures, row
-from conformance.explain.probing import lift, minus_logs
+from conformance.explain.number_format import SHOWN, added, apart, element, figure, figures, row
+from conformance.explain.subproblems import lift, minus_logs
 from conformance.judging.suite import Assessment, rule_of
 from conformance.judging.verdict import OF_GRADIENT, UNJUDGED, answer_by, compare, computed, semantic
 from conformance.model.case import Problem
@@ -96,8 +96,8 @@ def _difference(
 ) -> Difference:
     if isinstance(choice, frozenset):
         choice = choice & examine(assessment.asked.handed)
-    instead = "" if isinstance(choice, frozenset) else words.meaning(name, getattr(DEFINITION, name))
-    text, said = describe({name: choice}), words.meaning_for(name, choice, assessment.asked.problem)
+    instead = "" if isinstance(choice, frozenset) else meanings.meaning(name, getattr(DEFINITION, name))
+    text, said = describe({name: choice}), meanings.meaning_for(name, choice, assessment.asked.problem)
     return Difference(name, text, said, instead, lines, before, after, name in NUMERIC)
 
 

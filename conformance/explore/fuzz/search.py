@@ -22,9 +22,9 @@ from conformance.adapters.contract import THREADS, Function, LoweringError, perf
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import text_of
-from conformance.explore.fuzz.drawing import Limits, chosen_case
+from conformance.explore.fuzz.generation import Limits, chosen_case
+from conformance.explore.fuzz.shrinking import thinned
 from conformance.explore.fuzz.strategies import smallest
-from conformance.explore.fuzz.thinning import thinned
 from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, item_id, plan
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict

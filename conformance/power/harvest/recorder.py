@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters.contract import resolve
-from conformance.power.harvest.found import Collected, Found, Stated, plain
+from conformance.power.harvest.records import Collected, Found, Stated, plain
 from conformance.power.harvest.source import SourceMovedError
 
 SEED = 0

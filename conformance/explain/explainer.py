@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from conformance.adapters.contract import Function, LoweringError, nested
 from conformance.adapters.registry import Installed
 from conformance.casefiles.stated_values import published
-from conformance.explain import slopes
-from conformance.explain.deriving import array_text, derived
-from conformance.explain.differing import allowed_by, differences, split
+from conformance.explain import gradient_derivation
+from conformance.explain.attribution import allowed_by, differences, split
+from conformance.explain.derivation import array_text, derived
 from conformance.explain.explanation import Answered, Derivation, Explanation, Ledgered, Line, PublishedNumber
-from conformance.explain.figures import element
+from conformance.explain.number_format import element
 from conformance.explain.remedies import remedies
 from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
 from conformance.judging.verdict import answer_by, change_of, conversion_text
@@ -120,8 +120,14 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
     found = derived(problem, case.expect, quantity, answers, want)
     if quantity == "loss":
         return found
-    lines = slopes.closed_form(problem, want, slopes.largest(want)) if isinstance(want, Exact) and want.hi.size else ()
-    return dataclasses.replace(found, rule=slopes.rule_of(problem), samples=(), left_out=0, reduction=lines)
+    lines = (
+        gradient_derivation.closed_form(problem, want, gradient_derivation.largest(want))
+        if isinstance(want, Exact) and want.hi.size
+        else ()
+    )
+    return dataclasses.replace(
+        found, rule=gradient_derivation.rule_of(problem), samples=(), left_out=0, reduction=lines
+    )
 
 
 def answered(assessment: Assessment, asker: Suite) -> Answered:
@@ -131,8 +137,8 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
     parts = split(assessment)
     gradient: tuple[Line, ...] = ()
     if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
-        where = parts.where if parts is not None else slopes.largest(verdict.want)
-        gradient = slopes.closed_form(assessment.asked.problem, verdict.want, where)
+        where = parts.where if parts is not None else gradient_derivation.largest(verdict.want)
+        gradient = gradient_derivation.closed_form(assessment.asked.problem, verdict.want, where)
     known = assessment.known
     return Answered(
         item.function.name,

@@ -13,9 +13,9 @@ from conformance.casefiles.loading import shipped
 from conformance.judging.suite import load_suite, strays
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
-from conformance.power.harvest.counts import expected
-from conformance.power.harvest.gathering import TIMEOUT, Told
-from conformance.power.harvest.harvesting import Harvests, harvest
+from conformance.power.harvest.collection import TIMEOUT, Told
+from conformance.power.harvest.expected_counts import expected
+from conformance.power.harvest.pipeline import Harvests, harvest
 
 
 def load_harvest(

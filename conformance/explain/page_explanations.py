@@ -8,8 +8,8 @@ from typing import assert_never, cast
 import pandas as pd
 
 from conformance.adapters.registry import Installed
-from conformance.explain.explain import explain
-from conformance.explain.told import Block, Code, Formula, Heading, Prose, told
+from conformance.explain.blocks import Block, Code, Formula, Heading, Prose, told
+from conformance.explain.explainer import explain
 from conformance.judging.suite import Suite
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError

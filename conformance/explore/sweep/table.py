@@ -10,12 +10,12 @@ import numpy as np
 
 from conformance.adapters.contract import reproducer
 from conformance.casefiles.known_issues import SWEPT, Ledger
+from conformance.explore.sweep.comparer import Subject, Tallies
+from conformance.explore.sweep.counts import BINS, Extreme, Tally
 from conformance.explore.sweep.inputs import bands, outside
-from conformance.explore.sweep.judging import Subject, Tallies
-from conformance.explore.sweep.lengths import LENGTHS, case_of
-from conformance.explore.sweep.sweeping import SHIFTS, Job
-from conformance.explore.sweep.tally import BINS, Extreme, Tally
-from conformance.explore.sweep.truth import ACCURACY, Family, region
+from conformance.explore.sweep.long_means import LENGTHS, case_of
+from conformance.explore.sweep.reference_values import ACCURACY, Family, region
+from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.verdict import FAILING, semantic, symptom_of_number
 from conformance.model.case import GIVEN, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
@@ -36,7 +36,7 @@ EDGES = (*(2.0 ** (k - 1) for k in range(BINS)), float("inf"))
 
 
 class InaccurateError(ArithmeticError):
-    """The float64 functions of this machine are worse than `truth` assumes: no verdict of a sweep holds."""
+    """The float64 functions of this machine are worse than `reference_values` assumes: no verdict of a sweep holds."""
 
 
 def lines_of(job: Job, tallies: Tallies, ledger: Ledger) -> Iterator[Line]:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from conformance.adapters.contract import Framework, Function, Rule, described, lowered, perform
 from conformance.adapters.registry import Installed, rule_for
+from conformance.explore.sweep.counts import Extreme, Tally, add, add_ulps
 from conformance.explore.sweep.inputs import NARROW, outside
-from conformance.explore.sweep.tally import Extreme, Tally, add, add_ulps
-from conformance.explore.sweep.truth import BAND, Answer, Chunk, Family
+from conformance.explore.sweep.reference_values import BAND, Answer, Chunk, Family
 from conformance.judging.verdict import FAILING, Status, Verdict, judge, semantic
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe

@@ -28,8 +28,8 @@ from functools import cache, cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from conformance.explore.sweep.counts import Tally
 from conformance.explore.sweep.inputs import NARROW, Patterns, cut, values
-from conformance.explore.sweep.tally import Tally
 from conformance.judging.verdict import computed, semantic
 from conformance.model.case import Array, Given, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention

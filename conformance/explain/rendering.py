@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, assert_never
 
+from conformance.explain.blocks import Code, Formula, Heading, Prose, told
 from conformance.explain.explanation import Explanation
-from conformance.explain.told import Code, Formula, Heading, Prose, told
 from conformance.model.text import printable, whole
 from conformance.report.markdown import code, plain
 

@@ -20,8 +20,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.explore.sweep import lengths
-from conformance.explore.sweep.lines import COLUMNS, EDGES, Line
+from conformance.explore.sweep import long_means
+from conformance.explore.sweep.table import COLUMNS, EDGES, Line
 from conformance.model.errors import UserError
 from conformance.report.files import guarded, put
 from conformance.report.markdown import table as markdown_table
@@ -49,13 +49,13 @@ def write(folder: Path, lines: Sequence[Line], means: Sequence[Line], about: dic
     """Write the three files of a sweep into a folder that is there; raises OSError."""
     texts = (
         json.dumps(document(lines, means, about), indent=1) + "\n",
-        as_csv(lines, COLUMNS) + (as_csv(means, lengths.COLUMNS) if means and not lines else ""),
+        as_csv(lines, COLUMNS) + (as_csv(means, long_means.COLUMNS) if means and not lines else ""),
         markdown(lines, means),
     )
     for name, text in zip(FILES, texts, strict=True):
         put(folder, name, text.encode())
     if means and lines:
-        put(folder, "sweep-means.csv", as_csv(means, lengths.COLUMNS).encode())
+        put(folder, "sweep-means.csv", as_csv(means, long_means.COLUMNS).encode())
 
 
 class SweepError(UserError):

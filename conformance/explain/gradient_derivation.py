@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from flint import ctx
 
-from conformance.explain.deriving import counted, said_as, smoothed_output
+from conformance.explain.derivation import counted, said_as, smoothed_output
 from conformance.explain.explanation import Line
-from conformance.explain.figures import added, apart, element, figure
-from conformance.explain.probing import PRECISION, ball, lift
+from conformance.explain.number_format import added, apart, element, figure
+from conformance.explain.subproblems import PRECISION, ball, lift
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import gradient

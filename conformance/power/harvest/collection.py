@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from conformance.execution.workers import wire
-from conformance.power.harvest import collecting
-from conformance.power.harvest.found import Collected, Found, decoded
+from conformance.power.harvest import collector
+from conformance.power.harvest.records import Collected, Found, decoded
 from conformance.power.harvest.source import HarvestError, Source
 from conformance.reference.cache import default_folder
 
@@ -75,7 +75,7 @@ def _collected(source: Source, timeout: float, running: list[subprocess.Popen[by
     """What the process that reads a source wrote; raises HarvestError where it hung or died."""
     with tempfile.TemporaryDirectory(prefix="conformance-harvest-") as folder:
         file, printed = Path(folder, "found"), Path(folder, "printed")
-        command = [sys.executable, "-P", "-m", collecting.__name__, source.origin, str(file)]
+        command = [sys.executable, "-P", "-m", collector.__name__, source.origin, str(file)]
         with printed.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603
                 command,

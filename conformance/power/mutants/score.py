@@ -20,7 +20,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import text_of
-from conformance.explore.fuzz.drawing import random_case
+from conformance.explore.fuzz.generation import random_case
 from conformance.judging.suite import Item, Suite, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised

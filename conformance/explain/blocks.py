@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conformance.explain.explanation import Answered, Derivation, Difference, Explanation, Line, Split
-from conformance.explain.figures import figure
+from conformance.explain.number_format import figure
 
 STATUS = {
     "agrees": "agrees",

@@ -32,7 +32,7 @@ from conformance.model.case import (
     Target,
 )
 from conformance.model.convention import INVALID
-from conformance.power.harvest.found import Found, Opaque
+from conformance.power.harvest.records import Found, Opaque
 from conformance.reference.domain import examine
 
 MOST = 100_000

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from conformance.adapters.contract import described, lowered, perform
 from conformance.adapters.registry import Installed, rule_for
 from conformance.casefiles.known_issues import Ledger
-from conformance.explore.sweep.judging import Performer
-from conformance.explore.sweep.truth import Family
+from conformance.explore.sweep.comparer import Performer
+from conformance.explore.sweep.reference_values import Family
 from conformance.judging.verdict import FAILING, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention

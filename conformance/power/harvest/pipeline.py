@@ -14,11 +14,11 @@ import numpy as np
 from conformance.casefiles import writing
 from conformance.casefiles.known_issues import HARVESTED
 from conformance.model.case import Case, Published
-from conformance.power.harvest.counts import Expected, expected
-from conformance.power.harvest.found import Collected, Found, Stated
-from conformance.power.harvest.gathering import TIMEOUT, Told, gather
-from conformance.power.harvest.saying import CannotSayError, Draft, case_of, named
+from conformance.power.harvest.collection import TIMEOUT, Told, gather
+from conformance.power.harvest.expected_counts import Expected, expected
+from conformance.power.harvest.records import Collected, Found, Stated
 from conformance.power.harvest.source import HarvestError, Source, chosen
+from conformance.power.harvest.translation import CannotSayError, Draft, case_of, named
 
 ROOT = HARVESTED.rstrip("/")
 

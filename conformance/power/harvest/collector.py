@@ -1,4 +1,4 @@
-"""Reads one source, in a process of its own: `python -P -m conformance.power.harvest.collecting MODULE:ATTRIBUTE FILE`.
+"""Reads one source, in a process of its own: `python -P -m conformance.power.harvest.collector MODULE:ATTRIBUTE FILE`.
 
 What it finds goes to FILE, message by message.  Tests of others run here, with functions replaced: they print,
 change settings, hang and crash, and none of it reaches the run.
@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from conformance.power.harvest.found import closing, encoded, failing
+from conformance.power.harvest.records import closing, encoded, failing
 from conformance.power.harvest.source import Source, SourceMovedError
 
 

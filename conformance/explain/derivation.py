@@ -11,9 +11,9 @@ import numpy as np
 from flint import ctx
 
 from conformance.explain.explanation import Derivation, Line, Sample
-from conformance.explain.figures import DIGITS, SHOWN, added, apart, element, figure, figures, row
-from conformance.explain.probing import PRECISION, ball, lift, minus_logs, some
-from conformance.explain.words import kinds
+from conformance.explain.meanings import kinds
+from conformance.explain.number_format import DIGITS, SHOWN, added, apart, element, figure, figures, row
+from conformance.explain.subproblems import PRECISION, ball, lift, minus_logs, some
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import oracle

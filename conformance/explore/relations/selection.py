@@ -19,7 +19,7 @@ import numpy as np
 from conformance.adapters.contract import Function, problem_features
 from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
-from conformance.explore.relations.checking import Instance
+from conformance.explore.relations.checker import Instance
 from conformance.explore.relations.relation import Relation
 from conformance.judging.suite import Item, unsupported
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem

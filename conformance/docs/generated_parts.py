@@ -15,7 +15,7 @@ import tomllib
 from conformance import report
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
-from conformance.docs import accuracy, commands, conventions, findings, readmes, releases, rosetta, schema, text
+from conformance.docs import accuracy, commands, conventions, findings, markup, readme_pages, releases, rosetta, schema
 from conformance.reference import error_bound
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
@@ -56,7 +56,7 @@ class Checkout:
 
     def readme(self, name: str) -> str:
         """A README as a page."""
-        return readmes.as_page((self.folder / name).read_text(encoding="utf-8"), self.source)
+        return readme_pages.as_page((self.folder / name).read_text(encoding="utf-8"), self.source)
 
     def parts(self) -> dict[str, Callable[[], str]]:
         """What makes each generated part."""
@@ -65,7 +65,7 @@ class Checkout:
             **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
-            "budget": lambda: text.paragraphs(error_bound.__doc__ or ""),
+            "budget": lambda: markup.paragraphs(error_bound.__doc__ or ""),
             "kinds": conventions.kinds,
             "rosetta": rosetta.rosetta,
             "earlier": rosetta.earlier,
@@ -78,7 +78,7 @@ class Checkout:
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "commands": commands.reference,
-            "template audit upgrade": lambda: text.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
+            "template audit upgrade": lambda: markup.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
     def filled(self, page: str) -> str:
