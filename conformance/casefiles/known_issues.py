@@ -21,6 +21,7 @@ from conformance.adapters.registry import within
 from conformance.casefiles.document import read_document, shown
 from conformance.casefiles.loading import KNOWN, files_below
 from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.row_key import RowKey
 
 SCHEMA = "known.schema.json"
 SWEPT = "sweep/"
@@ -34,8 +35,6 @@ RELATION = "relation/"
 and the options and layouts that one side or the other asks for, sorted, with / between them."""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
-Row = tuple[str, str, str, str, str]
-"""case id, function, version, dtype, reduction: what a ledger is asked about."""
 
 _FINITE = frozenset({"zero", "imprecise", "too_small", "too_large"})
 _OF_GRADIENTS = {
@@ -115,30 +114,22 @@ class Known:
             due |= {other for symptom in self.symptoms for other in _OF_GRADIENTS.get(symptom, ())}
         return bool(symptoms) and due.issuperset(symptoms)
 
-    def matches(
-        self,
-        case: str,
-        function: str,
-        version: str,
-        dtype: str,
-        reduction: str,
-        variant: str = "",
-        quantity: str = "loss",
-    ) -> bool:
+    def matches(self, key: RowKey) -> bool:
         """Whether the row is one of those this entry is about."""
-        return self.names(case) and self.holds(function, version, dtype, reduction, variant, quantity)
+        return self.names(key.case) and self.holds(key, key.quantity)
 
-    def holds(
-        self, function: str, version: str, dtype: str, reduction: str, variant: str = "", quantity: str = "loss"
-    ) -> bool:
-        """Whether a row is one of those this entry is about, its case left aside."""
+    def holds(self, key: RowKey, quantity: str) -> bool:
+        """Whether a row is one of those this entry is about, its case left aside.
+
+        quantity: what the entry has to be about; an entry about the loss may explain a gradient.
+        """
         return (
             quantity in self.quantities
-            and self.concerns(function)
-            and (not self.dtypes or dtype in self.dtypes)
-            and (not self.reductions or reduction in self.reductions)
-            and (not self.variants or variant in self.variants)
-            and within(version, self.versions)
+            and self.concerns(key.function)
+            and (not self.dtypes or key.dtype in self.dtypes)
+            and (not self.reductions or key.reduction in self.reductions)
+            and (not self.variants or key.backend in self.variants)
+            and within(key.version, self.versions)
         )
 
 
@@ -160,50 +151,30 @@ class Ledger:
         self._of: dict[str, list[Known]] = {}
         self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
 
-    def find(
-        self,
-        case: str,
-        function: str,
-        version: str,
-        dtype: str,
-        reduction: str,
-        variant: str = "",
-        quantity: str = "loss",
-        symptoms: Collection[str] | None = None,
-    ) -> Known | None:
+    def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> Known | None:
         """The entry that knows this row by its case, if any.
 
         symptoms: in which ways the row is wrong; the entry documents them.  What makes a loss wrong may make its
         gradient wrong, too.  None: the entry for the row as it should be, whatever its symptoms.
         """
-        about = self._about.get((case, function))
+        about = self._about.get((key.case, key.function))
         if about is None:
-            if case not in self._of:
-                self._of[case] = [entry for entry in self.entries if entry.names(case)]
-            of = self._of[case]
-            about = self._about[case, function] = [entry for entry in of if entry.concerns(function)]
-        return _first(about, (function, version, dtype, reduction, variant), quantity, symptoms)
+            if key.case not in self._of:
+                self._of[key.case] = [entry for entry in self.entries if entry.names(key.case)]
+            about = [entry for entry in self._of[key.case] if entry.concerns(key.function)]
+            self._about[key.case, key.function] = about
+        return _first(about, key, symptoms)
 
-    def cause(
-        self,
-        traits: Callable[[], frozenset[str]],
-        function: str,
-        version: str,
-        dtype: str,
-        reduction: str,
-        variant: str = "",
-        quantity: str = "loss",
-        symptoms: Collection[str] = (),
-    ) -> Known | None:
+    def cause(self, traits: Callable[[], frozenset[str]], key: RowKey, symptoms: Collection[str] = ()) -> Known | None:
         """The entry whose conditions a problem meets, and that documents how its row is wrong; whatever its case.
 
         Of several, the one with most conditions counts, then the first: what brings about less is the truer reason.
         traits: of the problem; called where an entry is about such rows at all.
         """
-        about = [entry for entry in self._with_traits if entry.concerns(function)]
+        about = [entry for entry in self._with_traits if entry.concerns(key.function)]
         about = [entry for entry in about if traits().issuperset(entry.when)]
         about.sort(key=lambda entry: -len(entry.when))
-        return _first(about, (function, version, dtype, reduction, variant), quantity, symptoms)
+        return _first(about, key, symptoms)
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:
         """The entries that name no function, or no case, among all that there are."""
@@ -213,24 +184,19 @@ class Ledger:
             if not any(map(entry.concerns, functions)) or not any(map(_glob(entry.of_case).fullmatch, cases))
         ]
 
-    def unused(self, asked: Iterable[Row]) -> list[Known]:
+    def unused(self, asked: Iterable[RowKey]) -> list[Known]:
         """The entries that are found for none of the rows that were asked."""
-        used = {id(self.find(*row)) for row in asked}
+        used = {id(self.find(key)) for key in asked}
         return [entry for entry in self.entries if id(entry) not in used]
 
 
-def _first(
-    entries: Iterable[Known],
-    row: tuple[str, str, str, str, str],
-    quantity: str,
-    symptoms: Collection[str] | None,
-) -> Known | None:
+def _first(entries: Iterable[Known], key: RowKey, symptoms: Collection[str] | None) -> Known | None:
     """The first entry that is about a row, its case left aside; about its gradient before its loss."""
     entries = list(entries)
-    for of in (quantity,) if symptoms is None else dict.fromkeys((quantity, "loss")):
+    for of in (key.quantity,) if symptoms is None else dict.fromkeys((key.quantity, "loss")):
         for entry in entries:
-            documented = symptoms is None or entry.documents(symptoms, gradient=of != quantity)
-            if documented and entry.holds(*row, of):
+            documented = symptoms is None or entry.documents(symptoms, gradient=of != key.quantity)
+            if documented and entry.holds(key, of):
                 return entry
     return None
 

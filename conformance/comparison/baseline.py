@@ -27,8 +27,8 @@ from conformance.comparison.changes import RIGHT, Flags, compare, everything, ha
 from conformance.comparison.comparing import groups, opened
 from conformance.comparison.refusal import AuditError
 from conformance.comparison.shown import group_lines
-from conformance.judging.suite import item_id
 from conformance.judging.verdict import FAILING
+from conformance.model.row_key import KEY, RowKey
 from conformance.report.frames import largest_ratios
 
 SLACK = 0.5
@@ -200,9 +200,8 @@ def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.
     if left := set(baseline.loc[~chosen, "framework"]):
         mentions.append(f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()))} of the baseline)")
     rows = baseline[chosen]
-    columns = ("framework", "function", "case", "dtype", "reduction", "quantity")
-    lines = zip(*(rows[column].tolist() for column in columns), strict=True)
-    selected = [asked.selects(framework, item_id(*item)) for framework, *item in lines]
+    columns = ["framework", *(name for name in KEY if name in rows.columns)]
+    selected = [asked.selects(row["framework"], RowKey.of(row).id) for row in records(rows[columns])]
     if count := len(selected) - sum(selected):
         mentions.append(f"not selected, so not compared: {counted(count)} of the baseline")
     return rows[np.array(selected, dtype=bool)]

@@ -48,6 +48,7 @@ from conformance.model.case import Case, Given, MustRaise, NoRightAnswer, Proble
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
+from conformance.model.row_key import RowKey
 from conformance.model.text import printable, text_of, type_name
 from conformance.reference.conversion import bridge, unbridgeable
 from conformance.reference.oracle import Exact, Oracle
@@ -95,19 +96,29 @@ class Item:
 
     @property
     def id(self) -> str:
-        """`torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`, as pytest shows it; `...-mean-gradient`."""
-        return item_id(self.function.name, self.case.id, self.dtype, self.reduction, self.quantity)
+        """See `RowKey.id`, as pytest shows it."""
+        return RowKey(self.case.id, "", self.function.name, self.dtype, self.reduction, self.quantity).id
 
-
-def item_id(function: str, case: str, dtype: str, reduction: str, quantity: str) -> str:
-    """What an item is called in messages, and in what `-k` chooses from."""
-    name = f"{function}-{case}-{dtype}-{reduction}"
-    return name if quantity == "loss" else f"{name}-{quantity}"
+    @property
+    def key(self) -> RowKey:
+        """The key of its row."""
+        there, case = self.installed, self.case
+        return RowKey(
+            case.id,
+            case.digest,
+            self.function.name,
+            self.dtype,
+            self.reduction,
+            self.quantity,
+            there.environment,
+            there.version,
+            there.variant,
+        )
 
 
 def id_of(row: Row) -> str:
     """The id of the item that a row is of."""
-    return item_id(*(row[name] for name in ("function", "case", "dtype", "reduction", "quantity")))
+    return RowKey.of(row).id
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -292,12 +303,11 @@ class Suite:
 
     def _known(self, asked: Asked, verdict: Verdict) -> Known | None:
         """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
-        item, there = asked.item, asked.item.installed
-        row = (item.function.name, there.version, item.dtype, item.reduction, there.variant, item.quantity)
+        key = asked.item.key
         if verdict.status not in FAILING:
-            return self.ledger.find(item.case.id, *row)
-        known = self.ledger.find(item.case.id, *row, verdict.symptoms)
-        return known or self.ledger.cause(lambda: asked.traits, *row, verdict.symptoms)
+            return self.ledger.find(key)
+        known = self.ledger.find(key, verdict.symptoms)
+        return known or self.ledger.cause(lambda: asked.traits, key, verdict.symptoms)
 
 
 def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:

@@ -11,6 +11,7 @@ from conformance.judging.verdict import judge
 from conformance.model.case import Layout
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
+from conformance.model.row_key import RowKey
 from conformance.reference import error_bound
 from conformance.reference.conversion import unbridgeable
 from conformance.reference.dtype_range import beyond_range, may_be_beyond_range
@@ -136,4 +137,4 @@ def test_it_leaves_out_samples_and_classes_that_do_not_matter():
 
 def test_it_has_limits_that_are_usual():
     assert "beyond_range" not in Limits().kinds
-    assert Ledger().cause(lambda: frozenset({"beyond_range"}), "f.g", "1", "float16", "mean") is None
+    assert Ledger().cause(lambda: frozenset({"beyond_range"}), RowKey("a/b", "", "f.g", "float16", "mean")) is None

@@ -19,6 +19,7 @@ from conformance.casefiles.known_issues import Known, Ledger
 from conformance.execution.workers import wire
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
+from conformance.model.row_key import RowKey
 from conformance.power.harvest import case_set, collection, expected_counts, pipeline
 from conformance.power.harvest.expected_counts import Expected
 from conformance.power.harvest.pipeline import harvest, harvested
@@ -447,7 +448,7 @@ def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
     cases, ledger, _ = case_set.load_harvest()
     assert [case.id for case in cases] == ["harvest/quarry/probabilities_index/row"]
-    assert ledger.find(cases[0].id, "torch.NLLLoss", "2.13.0", "float32", "none") is not None
+    assert ledger.find(RowKey(cases[0].id, "", "torch.NLLLoss", "float32", "none", version="2.13.0")) is not None
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
 
 

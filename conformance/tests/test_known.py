@@ -17,6 +17,7 @@ from conformance.judging.traits import traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Returned
+from conformance.model.row_key import RowKey
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
 
@@ -43,7 +44,7 @@ def said(read) -> str:
     return "\n".join(map(str, read[1]))
 
 
-ROW = ("categorical/x/y", "lib.Loss", "1.5.0", "float32", "mean")
+ROW = RowKey("categorical/x/y", "", "lib.Loss", "float32", "mean", version="1.5.0", backend="torch")
 
 
 def test_it_reads_an_entry(write):
@@ -86,10 +87,13 @@ def test_it_is_empty_where_there_is_none(tmp_path):
         (Known("*", "lib.Loss", dtypes=("float16",)), False),
         (Known("*", "lib.Loss", dtypes=("float16", "float32")), True),
         (Known("*", "lib.Loss", reductions=("sum",)), False),
+        (Known("*", "lib.Loss", variants=("jax",)), False),
+        (Known("*", "lib.Loss", variants=("jax", "torch")), True),
+        (Known("*", "lib.Loss", quantities=("gradient",)), False),
     ],
 )
 def test_it_knows_the_rows_that_an_entry_names(entry, knows):
-    assert Ledger([entry]).find(*ROW) == (entry if knows else None)
+    assert Ledger([entry]).find(ROW) == (entry if knows else None)
 
 
 @pytest.mark.parametrize(
@@ -108,16 +112,16 @@ def test_it_compares_versions_as_packages_do(versions, version, has):
 
 def test_the_first_entry_that_matches_counts():
     first, second = Known("*/y", "lib.Loss"), Known("*", "lib.Loss")
-    assert Ledger([first, second]).find(*ROW) is first
+    assert Ledger([first, second]).find(ROW) is first
 
 
 def test_of_entries_that_match_by_traits_the_one_with_most_conditions_counts():
     general, special = (Known("a", "lib.Loss", when=when, symptoms=("inf",)) for when in (("x",), ("x", "y")))
     other = Known("b", "lib.Loss", when=("x",), symptoms=("inf",))
     ledger = Ledger([general, other, special])
-    assert ledger.cause(lambda: frozenset({"x", "y"}), *ROW[1:], symptoms={"inf"}) is special
-    assert ledger.cause(lambda: frozenset({"x"}), *ROW[1:], symptoms={"inf"}) is general
-    assert ledger.cause(lambda: frozenset({"x", "y"}), *ROW[1:], symptoms={"nan"}) is None
+    assert ledger.cause(lambda: frozenset({"x", "y"}), ROW, {"inf"}) is special
+    assert ledger.cause(lambda: frozenset({"x"}), ROW, {"inf"}) is general
+    assert ledger.cause(lambda: frozenset({"x", "y"}), ROW, {"nan"}) is None
 
 
 def test_it_tells_entries_that_match_no_case_or_no_function():

@@ -25,11 +25,12 @@ from conformance.casefiles.writing import text_of
 from conformance.explore.fuzz.generation import Limits, chosen_case
 from conformance.explore.fuzz.shrinking import thinned
 from conformance.explore.fuzz.strategies import smallest
-from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, item_id, plan
+from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, plan
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
-from conformance.model.case import Case
+from conformance.model.case import QUANTITIES, Case
 from conformance.model.errors import UserError
+from conformance.model.row_key import RowKey
 from conformance.reference.oracle import Oracle
 
 DRAWN = "drawn/case"
@@ -286,7 +287,7 @@ def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), c
 
 
 def _ids(function: Function, dtype: str, reduction: str) -> list[str]:
-    return [item_id(function.name, DRAWN, dtype, reduction, quantity) for quantity in ("loss", "gradient")]
+    return [RowKey(DRAWN, "", function.name, dtype, reduction, quantity).id for quantity in QUANTITIES]
 
 
 def _takes(function: Function, loss: Any, given: str, target: str) -> bool:

@@ -11,6 +11,7 @@ exact to one rounding.  nan and infinities must be in the same places, and eithe
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -393,7 +394,6 @@ def _known(instance: Instance, statement: Statement, ledger: Ledger, symptoms: f
     symptoms: in which ways the relation is broken; None where it holds.
     """
     item = instance.item
-    there = item.installed
     about = f"{RELATION}{instance.relation.name}/"
     features = {
         name for side in statement.sides for name in (*side.problem.options.names(), *side.problem.layout.names())
@@ -403,15 +403,14 @@ def _known(instance: Instance, statement: Statement, ledger: Ledger, symptoms: f
     asked = {(item.dtype, item.reduction): None, **asked}
     for name in names:
         for dtype, reduction in asked:
-            row = (item.function.name, there.version, dtype, reduction, there.variant)
-            entry = ledger.find(name, *row, symptoms=symptoms)
-            if entry is not None:
+            key = dataclasses.replace(item.key, case=name, dtype=dtype, reduction=reduction)
+            if (entry := ledger.find(key, symptoms)) is not None:
                 return entry
     for side in statement.sides if symptoms is not None else ():
-        row = (item.function.name, there.version, side.problem.dtype, side.problem.reduction, there.variant)
+        key = dataclasses.replace(item.key, dtype=side.problem.dtype, reduction=side.problem.reduction)
         target = item.function.target_as(side.problem.target_kind) or side.problem.target_kind
         found = functools.partial(traits, side.problem, side.handed, target)
-        if (entry := ledger.cause(found, *row, symptoms=symptoms or ())) is not None:
+        if (entry := ledger.cause(found, key, symptoms or ())) is not None:
             return entry
     return None
 

@@ -23,6 +23,7 @@ from conformance.judging.verdict import FAILING, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Raised, Returned
+from conformance.model.row_key import RowKey
 from conformance.reference import oracle
 from conformance.reference.domain import numpy_info
 from conformance.reference.oracle import Answer, Exact, Oracle
@@ -125,8 +126,10 @@ def measure(
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
     verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
     failing = verdict.status in FAILING
-    about = (case_of(family, length), name, installed.version, family.dtype, "mean", installed.variant)
-    known = ledger.find(*about, symptoms=verdict.symptoms if failing else None)
+    about = RowKey(
+        case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.variant
+    )
+    known = ledger.find(about, verdict.symptoms if failing else None)
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
     values = (

@@ -20,6 +20,7 @@ from conformance.judging.verdict import FAILING, semantic, symptom_of_number
 from conformance.model.case import GIVEN, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.row_key import RowKey
 from conformance.reference import oracle
 from conformance.reference.oracle import Exact
 
@@ -85,8 +86,8 @@ def _line(job: Job, name: str, tally: Tally, ledger: Ledger) -> Line:
     case = f"{family.id}/{name}"
     there = subject.installed
     reduction = "sum" if subject.one_by_one else "none"
-    about = (case, subject.name, there.version, family.dtype, reduction, there.variant)
-    known = ledger.find(*about, symptoms=_symptoms(tally))
+    about = RowKey(case, "", subject.name, family.dtype, reduction, version=there.version, backend=there.variant)
+    known = ledger.find(about, _symptoms(tally))
     if band not in outside(family.given, family.dtype):  # whose inputs the oracle has judged one by one
         certify(subject, int(label), tally)
     counts = {status: sum(n for (said, _), n in tally.said.items() if said == status) for status, _ in tally.said}

@@ -1,0 +1,85 @@
+"""The key of a row: what was asked of which function, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+EAGER = "eager"
+"""The mode of a plain call."""
+CPU = "cpu"
+"""The device that calls are made on unless another is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """What no two rows of a report have in common.
+
+    The fields are columns of a report, all of them text.
+    """
+
+    case: str
+    """Id of the case."""
+    digest: str
+    """Digest of the content of the case."""
+    function: str
+    """Name of the function, with its framework: `torch.CrossEntropyLoss`."""
+    dtype: str
+    """Name of the dtype of the problem."""
+    reduction: str
+    """`none`, `sum` or `mean`."""
+    quantity: str = "loss"
+    """`loss` or `gradient`."""
+    environment: str = ""
+    """Name of the environment in which the framework ran."""
+    version: str = ""
+    """Version of the framework."""
+    backend: str = ""
+    """Backend of the framework, for a framework that has several; else empty."""
+    mode: str = EAGER
+    """How the call was made."""
+    device: str = CPU
+    """Where its arrays were."""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> RowKey:
+        """The key of a row that is given by column; absent columns get their defaults."""
+        return cls(**{name: str(columns[name]) for name in KEY if name in columns})
+
+    @property
+    def id(self) -> str:
+        """The name of the item in messages, and what `-k` selects from.
+
+        `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a quantity, a mode or a device other than the
+        default follows.
+        """
+        parts = [self.function, self.case, self.dtype, self.reduction]
+        others = ((self.quantity, "loss"), (self.mode, EAGER), (self.device, CPU))
+        return "-".join([*parts, *(value for value, usual in others if value != usual)])
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest that stays the same whatever is answered, wherever the case is and in whichever release."""
+        parts = [self.case, self.function, self.dtype, self.reduction, self.quantity]
+        parts += [value for value, usual in ((self.mode, EAGER), (self.device, CPU)) if value != usual]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def across_versions(self) -> RowKey:
+        """The same question in the same environment, whatever the content of the case and the version."""
+        return dataclasses.replace(self, digest="", version="")
+
+
+KEY = tuple(field.name for field in dataclasses.fields(RowKey))
+"""Columns that tell all rows of a report apart."""
+PROBLEM = ("case", "digest", "dtype", "reduction", "quantity")
+"""Columns that name the question, whoever answers it."""
+QUESTION = (*PROBLEM, "function")
+"""Columns that name the question to one function, wherever it runs."""
+PLACE = ("environment", "version", "backend", "mode", "device")
+"""Columns that name where and how a function ran."""
+
+
+__all__ = ["CPU", "EAGER", "KEY", "PLACE", "PROBLEM", "QUESTION", "RowKey"]
