@@ -108,7 +108,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A thread that a framework started must not keep pytest from ending."""
-    from conformance.adapters.containment import end_in_time
+    from conformance.execution.ending import end_in_time
 
     if (session := config.stash.get(_SESSION, None)) is not None:
         end_in_time(int(session.exitstatus), ENDING)

@@ -8,14 +8,11 @@ Filters of warnings are put back by `warnings.catch_warnings`.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import importlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -233,62 +230,6 @@ def cause(error: BaseException) -> BaseException | None:
     except BaseException:
         return None
     return error
-
-
-# The end of the process
-
-GRACE = 10.0
-"""Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
-_statuses: list[int] = []
-
-
-@contextlib.contextmanager
-def ending_in_time() -> Iterator[None]:
-    """See that the process ends with the status that the context is left with; see `end_in_time`."""
-    try:
-        yield
-    except SystemExit as leaving:
-        code = leaving.code
-        end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
-        raise
-    end_in_time(0)
-
-
-def _flush() -> None:
-    """Write what is buffered for the standard streams, as far as they take it."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-
-
-def end_now() -> None:
-    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
-    _flush()
-    os._exit(0)
-
-
-def end_in_time(status: int, grace: float = GRACE) -> None:
-    """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
-
-    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
-    function was called in this process nothing happens.
-    """
-    if not has_called():
-        return
-    _statuses.append(status)
-    if len(_statuses) > 1:
-        return
-
-    def wait() -> None:
-        threading.main_thread().join()
-        time.sleep(grace)
-        _flush()
-        os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
-        os._exit(_statuses[-1])
-
-    # Thread.start would wait for ever for a thread that there is no memory for.
-    with contextlib.suppress(RuntimeError, MemoryError):
-        _thread.start_new_thread(wait, ())
 
 
 def has_called() -> bool:

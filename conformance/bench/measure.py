@@ -121,19 +121,28 @@ class Bench:
             raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {where}")
         return seconds, json.loads(result.read_text())
 
+    def command(self, *words: str) -> float:
+        """Processor seconds of the command line with some words."""
+        before = os.times()
+        subprocess.run([sys.executable, "-P", "-m", "conformance", *words], check=True, capture_output=True)  # noqa: S603
+        return _children(os.times()) - _children(before)
+
     def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
         """(processor seconds of the process and those it started, result) of one probe."""
         before = os.times()
         result = self.run(kind, *words, cache=cache)[1]
-        after = os.times()
-        return (
-            after.children_user + after.children_system - before.children_user - before.children_system,
-            result,
-        )
+        return _children(os.times()) - _children(before), result
+
+
+def _children(times: os.times_result) -> float:
+    return times.children_user + times.children_system
 
 
 def startup(bench: Bench) -> Iterator[Measurement]:
-    """`pytest -k sklearn` pays for scikit-learn and for no other framework."""
+    """`pytest -k sklearn` pays for scikit-learn and for no other framework; help and version for nothing."""
+    for word in ("--version", "--help"):
+        seconds = min(bench.command(word) for _ in range(bench.size.repeats))
+        yield Measurement(f"processor time of conformance {word}", seconds, "s", 0.3)
     keyword = " and ".join(filter(None, ("sklearn", bench.size.keyword)))
     bench.run("rows", bench.size.keyword, "sklearn", cache="startup")
     rounds = []

@@ -2,40 +2,101 @@
 
 Exit status: 0 nothing unexpected, 1 a discrepancy that neither a documented convention nor the ledger
 accounts for, 2 usage, 3 an exception of this package, 130 interrupted.
+
+A command is imported when it is run.  What `conformance --help` says of it is the docstring in its source.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 import conformance
-from conformance.adapters.containment import ending_in_time
-from conformance.adapters.contract import share_processors
 from conformance.cli import fault, github
-from conformance.cli.audit import audit, bisect, history
-from conformance.cli.compare import accept, diff, merge
-from conformance.cli.explain import explain
-from conformance.cli.fuzz import fuzz
-from conformance.cli.harvest import harvest
-from conformance.cli.look import expect, lint, listing, show
-from conformance.cli.mutants import mutants
-from conformance.cli.page import page
-from conformance.cli.recover import recover
-from conformance.cli.relations import held as relations
-from conformance.cli.run import run
-from conformance.cli.shared import INTERRUPTED, USAGE, err, out
-from conformance.cli.sweep import sweep
-from conformance.execution.interruption import interruptible
+from conformance.cli.terminal import USAGE, err, out
+from conformance.execution.ending import ending_in_time
+from conformance.execution.interruption import INTERRUPTED, interruptible
 from conformance.model.errors import FAULT, CaseErrors, CaseFileError, UserError
+
+COMMANDS = {
+    "run": "run:run",
+    "recover": "recover:recover",
+    "list": "listing:listing",
+    "relations": "relations:held",
+    "fuzz": "fuzz:fuzz",
+    "mutants": "mutants:mutants",
+    "show": "look:show",
+    "expect": "look:expect",
+    "lint": "look:lint",
+    "explain": "explain:explain",
+    "harvest": "harvest:harvest",
+    "diff": "compare:diff",
+    "audit": "audit:audit",
+    "bisect": "audit:bisect",
+    "history": "audit:history",
+    "accept": "compare:accept",
+    "merge": "compare:merge",
+    "page": "page:page",
+    "sweep": "sweep:sweep",
+}
+"""In the order of `--help`: the module of this package that a command is in, and what it is called there."""
+
+
+class Command(typer.core.TyperCommand):
+    """A command that is imported when it is run."""
+
+    def __init__(self, name: str) -> None:
+        module, _, self._attribute = COMMANDS[name].partition(":")
+        self._module = f"{__name__}.{module}"
+        super().__init__(name, help=self._docstring())
+
+    def make_context(self, *words: Any, **options: Any) -> Any:
+        return self.imported.make_context(*words, **options)
+
+    @functools.cached_property
+    def imported(self) -> Any:
+        """The command, or the group of commands, itself."""
+        from conformance.adapters.contract import share_processors
+
+        share_processors()
+        found = getattr(importlib.import_module(self._module), self._attribute)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+        alone.command(self.name)(found)
+        return typer.main.get_command(alone)
+
+    def _docstring(self) -> str:
+        """What its function, or the module of a group, says in its source, which nothing is imported for."""
+        spec = importlib.util.find_spec(self._module)
+        assert spec is not None
+        assert spec.origin is not None
+        tree = ast.parse(Path(spec.origin).read_bytes())
+        named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self._attribute]
+        return ast.get_docstring(named[0] if named else tree) or ""
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands of which each, when it is interrupted, ends with status 130."""
+    """The commands, each of which ends with status 130 when it is interrupted."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # the names that are suggested for a mistyped one
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Command | None:
+        return Command(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -59,19 +120,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(run)
-app.command()(recover)
-app.add_typer(listing, name="list")
-app.command("relations")(relations)
-app.command()(fuzz)
-app.command()(mutants)
-for look in (show, expect, lint):
-    app.command()(look)
-app.command()(explain)
-app.command()(harvest)
-for held in (diff, audit, bisect, history, accept, merge, page):
-    app.command()(held)
-app.command()(sweep)
 
 
 def main() -> None:
@@ -79,7 +127,6 @@ def main() -> None:
 
     Whatever is wrong with the input is one message and exit status 2; an exception of this package is one, too, and 3.
     """
-    share_processors()
     with ending_in_time(), interruptible(), github.quoted():
         try:
             app()
@@ -121,4 +168,4 @@ def root(
     """Hold every framework's cross-entropy against one definition."""
 
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "Command", "app", "main"]

@@ -14,22 +14,10 @@ from rich.status import Status
 
 from conformance.adapters import registry
 from conformance.cli.execution import say
-from conformance.cli.shared import (
-    FAILURES,
-    INTERRUPTED,
-    UNEXPECTED,
-    USAGE,
-    CasesOption,
-    Json,
-    JsonFormat,
-    Level,
-    as_machine,
-    case_named,
-    err,
-    out,
-    selected,
-)
+from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, case_named, selected
+from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import pages, upgrade
+from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import Suite, load_suite

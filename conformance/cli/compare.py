@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import comparison, report
-from conformance.cli.shared import UNEXPECTED, Json, JsonFormat, Level, as_machine, err, out
+from conformance.cli.shared import Json, JsonFormat, Level, as_machine
+from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.comparison import AuditError, Difference
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]

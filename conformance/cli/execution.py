@@ -11,8 +11,9 @@ import pandas as pd
 from rich.markup import escape
 
 from conformance import report
-from conformance.cli.shared import err, progress, selected, wanted
+from conformance.cli.shared import progress, selected, wanted
 from conformance.cli.staging import Corpus, Stage
+from conformance.cli.terminal import err
 from conformance.execution.interruption import interruption, keep_handlers, let_end
 from conformance.execution.running import NotAsked
 from conformance.judging.suite import Item, Row, plan

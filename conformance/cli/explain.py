@@ -12,7 +12,8 @@ from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.document import nearest
 from conformance.casefiles.known_issues import HARVESTED
-from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, out
+from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of
+from conformance.cli.terminal import out
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import DIFFERENTIATED, Suite, load_suite
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 from conformance import comparison
-from conformance.casefiles.loading import real
+from conformance.cli import github
 from conformance.comparison.alignment import records
-from conformance.judging.suite import COLUMNS, Row
+from conformance.judging.suite import COLUMNS, Row, id_of
 from conformance.model.case import Case
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
 
@@ -42,16 +41,19 @@ def _row_of(changed: Row) -> Row:
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
 
 
-def in_checkout(path: str) -> str:
-    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
+def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case], most: int = github.MOST) -> list[str]:
+    """A workflow command for each of the first `most` failures; `file` and `line` are of the case, where it has a file.
 
-    path: as the user would type it.
+    A file outside of the checkout, such as a case that is shipped, has no place in a pull request, so none is given.
     """
-    if not path:
-        return ""
-    absolute = real(Path(path))
-    root = real(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
+    known = {case.id: case for case in cases}
+    told = []
+    for failure, _ in zip(failed, range(most), strict=False):
+        case = known.get(failure.row["case"])
+        path, line = (case.path, case.line) if case is not None else ("", 0)
+        about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
+        told.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
+    return told
 
 
 def places(cases: Sequence[Case]) -> Callable[[str], Place]:
@@ -60,7 +62,7 @@ def places(cases: Sequence[Case]) -> Callable[[str], Place]:
 
     def place(name: str) -> Place:
         case = known.get(name)
-        if case is not None and (file := in_checkout(case.path)):
+        if case is not None and (file := github.in_checkout(case.path)):
             return Place(CHECKOUT, file, case.line)
         suffix = PurePosixPath(case.path).suffix if case is not None else ""
         return Place(ELSEWHERE, f"{name.rpartition('/')[0]}{suffix or '.yaml'}", case.line if case is not None else 0)
@@ -68,4 +70,4 @@ def places(cases: Sequence[Case]) -> Callable[[str], Place]:
     return place
 
 
-__all__ = ["failures", "in_checkout", "places"]
+__all__ = ["failures", "places", "workflow_commands"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from conformance.adapters.containment import has_called
 from conformance.cli import github
-from conformance.cli.shared import err
+from conformance.cli.terminal import err
+from conformance.execution.ending import has_called
 from conformance.model.errors import ISSUES, TRACEBACK
 
 LONG = 300

@@ -18,16 +18,9 @@ from conformance.adapters.contract import Call, Framework, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.loading import shipped
-from conformance.cli.shared import (
-    INTERRUPTED,
-    UNEXPECTED,
-    USAGE,
-    Json,
-    err,
-    installed_among,
-    out,
-    shortened,
-)
+from conformance.cli.shared import Json, installed_among, shortened
+from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
+from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.places import crew_here
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.explore.fuzz import state

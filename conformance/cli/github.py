@@ -6,15 +6,13 @@ Nothing else that is printed there is a command: see `quoted`.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from conformance.cli.failing import in_checkout
-from conformance.judging.suite import id_of
-from conformance.model.case import Case
 from conformance.model.errors import CaseFileError
 from conformance.model.text import Defused, on_github, printable
-from conformance.report.sarif import Failure
 
 MOST = 10
 """Errors of one step that GitHub shows."""
@@ -43,25 +41,10 @@ def tell(commands: Iterable[str], *, aside: bool = False) -> None:
         stream.flush()
 
 
-def lines(failed: Iterable[Failure], cases: Sequence[Case], most: int = MOST) -> list[str]:
-    """A workflow command for each of the first `most` failures; `file` and `line` are of the case, where it has a file.
-
-    A file outside of the checkout, such as a case that is shipped, has no place in a pull request, so none is given.
-    """
-    known = {case.id: case for case in cases}
-    told = []
-    for failure, _ in zip(failed, range(most), strict=False):
-        case = known.get(failure.row["case"])
-        path, line = (case.path, case.line) if case is not None else ("", 0)
-        about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
-        told.append(_error(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
-    return told
-
-
 def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
     """A workflow command for each of the first `most` things that are wrong with case files and ledgers."""
     return [
-        _error(
+        error_at(
             one.path, one.line, one.column, one.where or "case file", "; ".join(filter(None, (one.message, one.advice)))
         )
         for one, _ in zip(wrong, range(most), strict=False)
@@ -70,10 +53,25 @@ def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
 
 def error(title: str, message: str) -> str:
     """A workflow command for an error that is about no file."""
-    return _error("", 0, 0, title, message)
+    return error_at("", 0, 0, title, message)
 
 
-def _error(path: str, line: int, column: int, title: str, message: str) -> str:
+def in_checkout(path: str) -> str:
+    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
+
+    path: as the user would type it.
+    """
+    if not path:
+        return ""
+    from conformance.casefiles.loading import real  # what reads case files takes time to import
+
+    absolute = real(Path(path))
+    root = real(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
+
+
+def error_at(path: str, line: int, column: int, title: str, message: str) -> str:
+    """A workflow command for an error at a line and column, 0 where there is none, of a file."""
     properties = {"title": title}
     if file := in_checkout(path):
         place = {"line": line, "col": column}

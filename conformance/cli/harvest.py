@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.cli.shared import UNEXPECTED, Json, err, out
+from conformance.cli.shared import Json
+from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvest, Harvests, save
 from conformance.power.harvest.pipeline import harvest as harvest_of

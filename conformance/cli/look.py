@@ -1,4 +1,4 @@
-"""`conformance list`, `show`, `expect` and `lint`: what there is, without a run."""
+"""`conformance show`, `expect` and `lint`: cases and their answers, without a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +21,9 @@ from conformance.casefiles.known_issues import HARVESTED
 from conformance.casefiles.loading import read as read_cases
 from conformance.casefiles.loading import shipped
 from conformance.cli import github
-from conformance.cli.shared import USAGE, CaseArgument, CasesOption, Json, case_named, one_of, out, shortened
+from conformance.cli.listing import case_facts
+from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, shortened
+from conformance.cli.terminal import USAGE, out
 from conformance.explore.relations import check_names
 from conformance.judging import suite
 from conformance.judging.coverage import coverage
@@ -35,47 +36,6 @@ from conformance.model.text import counted
 from conformance.power.harvest.case_set import load_harvest
 from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
-
-listing = typer.Typer(help="List cases, or functions and what they support.", no_args_is_help=True)
-
-
-@listing.command("cases")
-def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
-    """Every case: its id, what it is about, at which dtypes and reductions."""
-    found, _ = load_suite(cases)
-    if as_json:
-        out.facts("list.cases", {"cases": [_case_facts(case) for case in found]})
-        return
-    for case in found:
-        out.print(f"[bold]{case.id}[/]", soft_wrap=True)
-        asked = f"{case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}"
-        for text in (asked, case.why):
-            out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
-    out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
-
-
-@listing.command("functions")
-def list_functions(as_json: Json = False) -> None:
-    """Every function: what it takes and what it supports, from the adapters' own data."""
-    here, _ = registry.installed()
-    versions = {installed.framework.name: installed.version for installed in here}
-    functions = registry.functions()
-    table = report.functions_table(functions)
-    facts: list[dict[str, Any]] = [dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in table]
-    for fact, function in zip(facts, functions, strict=True):
-        fact["weights"] = function.weights_handed_over
-        fact["not asked"] = [
-            f"{parameter.example} ({parameter.gap})" for parameter in function.parameters if parameter.gap
-        ]
-    if as_json:
-        out.facts("list.functions", {"functions": facts})
-        return
-    for fact in facts:
-        name = fact.pop("function")
-        out.print(f"[bold]{name}[/]  ({versions.get(name.partition('.')[0], 'not installed')})")
-        for heading, value in fact.items():
-            for line in value if isinstance(value, list) else [value]:
-                out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4)))
 
 
 def show(
@@ -101,7 +61,7 @@ def show(
         answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
         numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
                    for number in stated_values.published(wanted)]  # fmt: skip
-        facts = {**_case_facts(wanted), "answers": answers, "published": numbers, "unsupported": unsupported}
+        facts = {**case_facts(wanted), "answers": answers, "published": numbers, "unsupported": unsupported}
         out.facts("show", facts)
         return
     _printcase_named(wanted)
@@ -166,23 +126,6 @@ def lint(
     if not problems:
         out.print(Text(str(covered)))
     raise typer.Exit(USAGE if problems else 0)
-
-
-def _case_facts(case: Case) -> dict[str, Any]:
-    return {
-        "case": case.id,
-        "digest": case.digest,
-        "why": case.why,
-        "loss": case.loss,
-        "given": case.given,
-        "target": case.target,
-        "options": list(case.options.names()),
-        "layout": list(case.layout.names()),
-        "dtypes": list(case.dtypes),
-        "reductions": list(case.reductions),
-        "path": case.path,
-        "line": case.line,
-    }
 
 
 def _printcase_named(case: Case) -> None:

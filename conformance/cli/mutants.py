@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from conformance.cli.shared import INTERRUPTED, UNEXPECTED, CasesOption, Json, err, out
+from conformance.cli.shared import CasesOption, Json
+from conformance.cli.terminal import UNEXPECTED, err, out
+from conformance.execution.interruption import INTERRUPTED
 from conformance.judging.suite import load_suite
 from conformance.model.errors import UserError
 from conformance.model.text import counted

@@ -13,7 +13,8 @@ from rich.markup import escape
 from conformance import comparison, explain, report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import HARVESTED, Ledger
-from conformance.cli.shared import CasesOption, Json, out, progress
+from conformance.cli.shared import CasesOption, Json, progress
+from conformance.cli.terminal import out
 from conformance.comparison import AuditError, history
 from conformance.explore.sweep import rendering
 from conformance.judging.suite import Suite, load_suite

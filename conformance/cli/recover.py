@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from conformance.cli.execution import say
-from conformance.cli.shared import Json, out
+from conformance.cli.shared import Json
+from conformance.cli.terminal import out
 from conformance.report import recording
 
 

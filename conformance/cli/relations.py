@@ -8,18 +8,9 @@ import typer
 from rich.markup import escape
 
 from conformance.adapters.contract import LoweringError, perform
-from conformance.cli.shared import (
-    FAILURES,
-    INTERRUPTED,
-    UNEXPECTED,
-    USAGE,
-    CasesOption,
-    Json,
-    err,
-    installed_among,
-    out,
-    progress,
-)
+from conformance.cli.shared import FAILURES, CasesOption, Json, installed_among, progress
+from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
+from conformance.execution.interruption import INTERRUPTED
 from conformance.explore import relations
 from conformance.explore.relations import Finding, rendering
 from conformance.judging.selection import SelectionError, compiled, substring_of

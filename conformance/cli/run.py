@@ -20,20 +20,13 @@ from rich.text import Text
 from conformance import comparison, report
 from conformance.cli import github, staging
 from conformance.cli.execution import Execution, say
-from conformance.cli.failing import failures, places
-from conformance.cli.shared import (
-    FAILURES,
-    INTERRUPTED,
-    UNEXPECTED,
-    USAGE,
-    CasesOption,
-    Json,
-    err,
-    out,
-)
+from conformance.cli.failing import failures, places, workflow_commands
+from conformance.cli.shared import FAILURES, CasesOption, Json
 from conformance.cli.staging import Corpus
+from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison.alignment import counted
 from conformance.comparison.comparing import opened
+from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.running import NotAsked
 from conformance.execution.workers.crew import TIMEOUT
@@ -173,7 +166,7 @@ def run(
             narrowed=bool(framework),
         )
     found = list(failures(rows, check, strict_known))
-    github.tell(github.lines(found, known), aside=as_json)
+    github.tell(workflow_commands(found, known), aside=as_json)
     if sarif_file is not None:
         notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
         notes += [*map(str, not_asked), *([stopped] if stopped else [])]

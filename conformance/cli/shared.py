@@ -4,51 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import Segment
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.execution.interruption import INTERRUPTED as INTERRUPTED
+from conformance.cli.terminal import err
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.suite import Item, plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Case
-from conformance.model.text import printable
 
-
-class Terminal(Console):
-    """A console that text from case files, ledgers, frameworks and reports can neither colour nor clear."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(printable(segment.text), segment.style)
-
-    def facts(self, command: str, facts: Mapping[str, Any]) -> None:
-        """What a command found, for machines: an object whose `schema` is `conformance.<command>/1`, and the facts.
-
-        It is JSON in ASCII.  Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key
-        keeps its meaning as long as the number at the end of `schema` stays; there may be more keys.
-        """
-        found = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
-        self.file.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
-
-
-out = Terminal(highlight=False, soft_wrap=False)
-err = Terminal(stderr=True, highlight=False)
-UNEXPECTED, USAGE = 1, 2
-SCHEMA = 1
-"""Version of what `--json` prints; raised where a key gets another meaning."""
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""
 CasesOption = Annotated[
@@ -59,14 +31,6 @@ CaseArgument = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def one_of(option: str, value: str, there: Sequence[str]) -> str:

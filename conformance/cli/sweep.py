@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from conformance import report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Known
-from conformance.cli.shared import FAILURES, INTERRUPTED, UNEXPECTED, USAGE, CasesOption, Json, err, one_of, out
+from conformance.cli.shared import FAILURES, CasesOption, Json, one_of
+from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
+from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import long_means, rendering, runner, table
 from conformance.explore.sweep.runner import Advance, Job, Wish
 from conformance.judging.selection import SelectionError

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from conformance.cli import app
+from conformance.cli import COMMANDS, Command
 from conformance.docs.markup import block, code, plain, prose, rows, slug
 
 NAME = "conformance"
@@ -15,14 +13,12 @@ NAME = "conformance"
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """(words, click's command) of every command that does something, in the order in which help lists them."""
-    yield from _below((), typer.main.get_command(app))
-
-
-def _below(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from _below((*words, name), inner)
-    if words and not hasattr(command, "commands"):
-        yield words, command
+    for name in COMMANDS:
+        command = Command(name).imported
+        for inner in getattr(command, "commands", {}).values():
+            yield (name, inner.name), inner
+        if not hasattr(command, "commands"):
+            yield (name,), command
 
 
 def reference() -> str:

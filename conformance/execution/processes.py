@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance.adapters import registry
-from conformance.adapters.containment import end_now
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
+from conformance.execution.ending import end_now
 from conformance.execution.interruption import ignore_signals
 from conformance.execution.running import Isolated, NotAsked, rows_of
 from conformance.execution.workers.crew import Crew, Place

@@ -319,7 +319,7 @@ def elsewhere(tmp_path_factory):
 def command(folder, deed, *words):
     """(exit status, stdout, stderr) of a command whose framework does something rude."""
     variables = {"PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", "DEED": deed}
-    soon = "from conformance.adapters import containment; containment.end_in_time.__defaults__ = (0.5,)"
+    soon = "from conformance.execution import ending; ending.end_in_time.__defaults__ = (0.5,)"
     done = subprocess.run(
         [sys.executable, "-c", f"{soon}; from conformance.cli import main; main()", *words],
         cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,

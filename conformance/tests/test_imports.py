@@ -96,6 +96,14 @@ def test_it_imports_nothing_with_the_package(tmp_path):
     assert not names & {"numpy", "pytest", "flint", "pandas", *FRAMEWORKS}
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["nope"]])
+def test_command_line_imports_no_numpy_to_say_what_it_is(tmp_path, words):
+    source = f"import sys\nsys.argv[1:] = {words}\nfrom conformance.__main__ import main\n"
+    names = imported(f"{source}try:\n    main()\nexcept SystemExit:\n    pass", tmp_path)
+    assert "typer" in names
+    assert not names & {"numpy", "yaml", "flint", "pandas", *FRAMEWORKS}
+
+
 BLOCKED = """
 import importlib, sys
 

@@ -14,6 +14,7 @@ import yaml
 
 from conformance import report
 from conformance.casefiles.loading import load
+from conformance.cli import failing
 from conformance.cli import github as on_github
 from conformance.report.sarif import Failure
 from conformance.tests.test_plugin import CASES
@@ -281,14 +282,14 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     asked = {"case": "x/plain", "dtype": "", "reduction": "", "quantity": "loss"}
     evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
     failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
-    told = on_github.lines(failed, cases)
+    told = failing.workflow_commands(failed, cases)
     assert len(told) == on_github.MOST
     assert told[0] == (
         "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac-x/plain-- disagrees::"
         r"50%25%0D%0A::error::d\x1b[2J: e, f"
     )
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
-    assert on_github.lines(failed[:1], cases)[0].startswith("::error title=")
+    assert failing.workflow_commands(failed[:1], cases)[0].startswith("::error title=")
 
 
 def test_only_what_signs_publishes_or_tells_may_write(workflows):

@@ -24,9 +24,9 @@ import numpy as np
 
 from conformance import __version__
 from conformance.adapters import registry
-from conformance.adapters.containment import end_now
 from conformance.adapters.contract import THREADS, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
+from conformance.execution.ending import end_now
 from conformance.execution.interruption import ignore_signals
 from conformance.explore.sweep.comparer import Performer, Subject, Tallies, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import Tally, add

@@ -1,0 +1,48 @@
+"""The consoles that commands print to, and the exit statuses that they end with.
+
+Imports nothing that takes time: the command line needs it before it knows what is asked of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from conformance.model.text import printable
+
+
+class Terminal(Console):
+    """A console that text from case files, ledgers, frameworks and reports can neither colour nor clear."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def facts(self, command: str, facts: Mapping[str, Any]) -> None:
+        """What a command found, for machines: an object whose `schema` is `conformance.<command>/1`, and the facts.
+
+        It is JSON in ASCII.  Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key
+        keeps its meaning as long as the number at the end of `schema` stays; there may be more keys.
+        """
+        found = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
+        self.file.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+
+
+out = Terminal(highlight=False, soft_wrap=False)
+err = Terminal(stderr=True, highlight=False)
+UNEXPECTED, USAGE = 1, 2
+SCHEMA = 1
+"""Version of what `--json` prints; raised where a key gets another meaning."""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

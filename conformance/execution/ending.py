@@ -1,0 +1,73 @@
+"""The end of a process in which functions of frameworks were called: it comes, and with the right exit status.
+
+Imports nothing that takes time: the command line needs it before it knows what is asked of it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+GRACE = 10.0
+"""Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
+_statuses: list[int] = []
+
+
+@contextlib.contextmanager
+def ending_in_time() -> Iterator[None]:
+    """See that the process ends with the status that the context is left with; see `end_in_time`."""
+    try:
+        yield
+    except SystemExit as leaving:
+        code = leaving.code
+        end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
+        raise
+    end_in_time(0)
+
+
+def _flush() -> None:
+    """Write what is buffered for the standard streams, as far as they take it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def end_now() -> None:
+    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+    _flush()
+    os._exit(0)
+
+
+def end_in_time(status: int, grace: float = GRACE) -> None:
+    """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
+
+    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
+    function was called in this process nothing happens.
+    """
+    if not has_called():
+        return
+    _statuses.append(status)
+    if len(_statuses) > 1:
+        return
+
+    def wait() -> None:
+        threading.main_thread().join()
+        time.sleep(grace)
+        _flush()
+        os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
+        os._exit(_statuses[-1])
+
+    # Thread.start would wait for ever for a thread that there is no memory for.
+    with contextlib.suppress(RuntimeError, MemoryError):
+        _thread.start_new_thread(wait, ())
+
+
+def has_called() -> bool:
+    """Whether a function of a framework was called in this process."""
+    containment = sys.modules.get("conformance.adapters.containment")
+    return containment is not None and containment.has_called()
