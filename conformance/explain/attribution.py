@@ -45,7 +45,7 @@ def choices_of(assessment: Assessment) -> tuple[str, ...]:
 
     What is accepted comes first: there is no answer to change before it is.
     """
-    named = {part.partition("=")[0] for part in assessment.verdict.convention.split("; ")}
+    named = dict(assessment.verdict.choices)
     names = [field.name for field in dataclasses.fields(Convention) if field.name in named]
     return tuple(sorted(names, key=lambda name: name != "accepts"))
 

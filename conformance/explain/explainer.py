@@ -14,8 +14,9 @@ from conformance.explain.derivation import array_text, derived
 from conformance.explain.explanation import Answered, Derivation, Explanation, Ledgered, Line, PublishedNumber
 from conformance.explain.number_format import element
 from conformance.explain.remedies import remedies
+from conformance.judging.rendering import render_conversion
 from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
-from conformance.judging.verdict import answer_by, change_of, conversion_text
+from conformance.judging.verdict import answer_by, change_of, conversion_of
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -159,7 +160,7 @@ def answered(assessment: Assessment, asker: Suite) -> Answered:
         else Ledgered(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
         rule_of(item, assessment.asked.problem).source if differs else "",
-        verdict.conversion,
+        verdict.effects,
     )
 
 
@@ -193,10 +194,11 @@ def bridge_of(assessment: Assessment, exact: Oracle) -> str:
     Also where the explanation of the verdict says it.
     """
     asked, verdict = assessment.asked, assessment.verdict
-    if not asked.bridge or (verdict.conversion and not verdict.conversion_text):
+    conversion = verdict.conversion
+    if not asked.bridge or (conversion is not None and verdict.status != "diverges"):
         return ""
-    if verdict.conversion_text:
-        return f"{verdict.conversion_text[:1].upper()}{verdict.conversion_text[1:]}."
-    change = change_of(asked.problem, asked.handed, DEFINITION, exact, allowed_by(assessment, DEFINITION))
-    text = conversion_text(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
+    if conversion is None:
+        change = change_of(asked.problem, asked.handed, DEFINITION, exact, allowed_by(assessment, DEFINITION))
+        conversion = conversion_of(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
+    text = render_conversion(conversion)
     return f"{text[:1].upper()}{text[1:]}."

@@ -65,7 +65,7 @@ COLUMNS = (
 `shape` is empty where the row has its arrays whole.  Where it has evenly spaced elements of a larger one, it is the
 shape of what was returned, or of `want` where that alone is thinned, and how many elements are there:
 `(300, 100): 1024 of 30000 elements`.  `conversion` says what the conversion in `bridge` changed, as
-`verdict.Effect` has it, where that is a reason for what the row is; it is empty where it is none.
+`reasons.Effect` has it, where that is a reason for what the row is; it is empty where it is none.
 """
 KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
@@ -493,7 +493,7 @@ class Assessment:
             item.installed.numpy,
             item.quantity,
             next(filter(None, (_shape(array, most) for array in arrays)), ""),
-            verdict.conversion,
+            verdict.effects,
         )
         return dict(zip(COLUMNS, values, strict=True))
 

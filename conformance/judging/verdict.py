@@ -19,11 +19,40 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
+from conformance.judging.reasons import (
+    AcceptedInvalid,
+    Alternative,
+    Candidate,
+    CannotExpress,
+    Choices,
+    Conversion,
+    Converted,
+    DocumentedConvention,
+    DocumentedRefusal,
+    Effect,
+    LostInRounding,
+    Mismatched,
+    Move,
+    MutatedArgument,
+    NoAnswerInTime,
+    NoNumber,
+    NotFinite,
+    ProcessDied,
+    RaisedException,
+    Reason,
+    RefusedInvalid,
+    RowSum,
+    UndefinedAnswer,
+    WrongDtype,
+    WrongShape,
+    WrongValue,
+)
+from conformance.judging.rendering import render
 from conformance.model.case import Expectation, Given, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
-from conformance.reference.conversion import HANDED, NAMES, destroyed, renormalises, row_sums, unchanging
+from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
 from conformance.reference.domain import examine, infinitely_weighted, numpy_info
 from conformance.reference.flat_problem import refused, rows
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
@@ -42,11 +71,6 @@ UNJUDGED = ("rejects", "empty_mean")
 OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
 
-Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
-"""What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
-`rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
-answer stays within its budget.  `refused`: what is handed over is of a kind that the function documents to refuse."""
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -54,19 +78,27 @@ Floats = npt.NDArray[np.float64]
 class Comparison:
     """A returned value against one exact answer.  Numbers are those of the worst element.
 
+    reason: what is wrong, None where the value is within its budget.
     where: its index, () for a scalar.  ratio: error / allowed, inf where nothing finite could be compared.
     ulps: error in units in the last place of the exact answer, in the dtype of the problem.
-    misshapen: there was no element to compare, because the shapes differ.
     """
 
-    within: bool
-    why: str = ""
+    reason: WrongValue | NotFinite | WrongShape | None
     where: tuple[int, ...] = ()
     error: float = 0.0
     allowed: float = 0.0
     ratio: float = 0.0
     ulps: float = 0.0
-    misshapen: bool = False
+
+    @property
+    def within(self) -> bool:
+        """Whether the value is right within its budget."""
+        return self.reason is None
+
+    @property
+    def misshapen(self) -> bool:
+        """Whether there was no element to compare, because the shapes differ."""
+        return isinstance(self.reason, WrongShape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +107,50 @@ class Verdict:
 
     want: the definition's answer; want_by_convention: that of the smallest part of the documented
     convention that explains the outcome, where one was needed.  comparison: against the answer that the
-    status rests on.  convention: that part, as text.  explanation: one sentence.  conversion: what the conversion of
-    the predictions changed, each `Effect`, joined by `; `, where that is a cause; "" where it is none.
-    conversion_text: the same in words.  symptoms: what went wrong, as in the ledger's `symptoms`: nan, inf,
-    minus_inf, zero, imprecise, too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype, no_number,
-    mutated_argument, crashed, timed_out, or `raised` and the name of the exception; empty where the status is not a
-    failing one.
+    status rests on.  reason: why the status is what it is; None for a plain `agrees`.
     """
 
     status: Status
     outcome: Outcome
     want: Answer
+    reason: Reason | None
     comparison: Comparison | None = None
-    convention: str = ""
     want_by_convention: Exact | None = None
-    explanation: str = ""
     allowed: Floats = field(default_factory=lambda: np.zeros(()))
-    conversion: str = ""
-    conversion_text: str = ""
-    symptoms: frozenset[str] = frozenset()
+
+    @property
+    def choices(self) -> Choices:
+        """The documented choices that explain the outcome; empty where none does, or none is needed."""
+        return self.reason.choices if isinstance(self.reason, DocumentedConvention | DocumentedRefusal) else ()
+
+    @property
+    def convention(self) -> str:
+        """The same as text."""
+        return describe(dict(self.choices))
+
+    @property
+    def conversion(self) -> Conversion | None:
+        """The conversion of the predictions, where what it changed is a cause."""
+        return getattr(self.reason, "conversion", None)
+
+    @property
+    def effects(self) -> str:
+        """What that conversion changed, each `Effect`, joined by `; `."""
+        return "; ".join(self.conversion.effects) if self.conversion is not None else ""
+
+    @property
+    def explanation(self) -> str:
+        """The reason in words."""
+        return render(self.reason)
+
+    @property
+    def symptoms(self) -> frozenset[str]:
+        """In which ways the outcome is wrong, as in the ledger's `symptoms`; empty unless the status is a failing one.
+
+        nan, inf, minus_inf, zero, imprecise, too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype,
+        no_number, mutated_argument, crashed, timed_out, or `raised` and the name of the exception.
+        """
+        return self.reason.symptoms if self.reason is not None else frozenset()
 
 
 def judge(
@@ -120,57 +177,41 @@ def judge(
     want = bench.definition()
     match outcome:
         case Crashed(how, stderr):
-            said = f"; it said: {' | '.join(stderr.splitlines())}" if stderr else ""
-            why = f"the process {how}{said}"
-            return Verdict("crashed", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+            return Verdict("crashed", outcome, want, ProcessDied(how, stderr))
         case TimedOut(seconds):
-            why = f"no answer within {seconds:g} s"
-            return Verdict("timed_out", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+            return Verdict("timed_out", outcome, want, NoAnswerInTime(seconds))
         case Unsupported(why):
-            return Verdict("unsupported", outcome, want, explanation=why)
-        case NonNumeric(what, reason):
-            due = f"where {'an array of numbers' if bench.has_axes() else 'a number'} is due"
+            return Verdict("unsupported", outcome, want, CannotExpress(why))
+        case NonNumeric(what, note):
             if kind := _must_raise(expect, want):
-                due = f"where it must refuse: {kind}"
-            said = f" ({reason})" if reason else ""
-            why = f"returned {what}, {due}{said}"
-            symptom = "accepted_invalid" if kind else "no_number"
-            return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({symptom}))
+                return Verdict("disagrees", outcome, want, AcceptedInvalid(kind=kind, what=what, note=note))
+            return Verdict("disagrees", outcome, want, NoNumber(what, bench.has_axes(), note))
         case Raised():
-            return _judge_raised(bench, expect, want, outcome)
+            return Verdict(*_judge_raised(bench, expect, want, outcome))
         case Returned():
             return _judge_returned(bench, expect, want, outcome, function, conventions)
         case _:
             assert_never(outcome)
 
 
-def _judge_raised(bench: _Bench, expect: Expectation, want: Answer, outcome: Raised) -> Verdict:
-    said = f"raised {outcome.exception}: {outcome.message}"
+def _judge_raised(
+    bench: _Bench, expect: Expectation, want: Answer, outcome: Raised
+) -> tuple[Status, Outcome, Answer, Reason]:
+    """Status, outcome, the definition's answer, and the reason."""
+    raised = dataclasses.replace(outcome, warnings=())
     if kind := _must_raise(expect, want):
-        return Verdict("agrees", outcome, want, explanation=f"refused, as it must: {kind}")
+        return "agrees", outcome, want, RefusedInvalid(kind)
     if isinstance(expect, NoRightAnswer):
-        return Verdict("undefined", outcome, want, explanation=f"{expect.why}; it {said}")
+        return "undefined", outcome, want, UndefinedAnswer(expect.why, "case", raised)
     if isinstance(want, Undefined):
-        return Verdict("undefined", outcome, want, explanation=f"{want.why}; it {said}")
+        return "undefined", outcome, want, UndefinedAnswer(want.why, "definition", raised)
     refuses = examine(bench.handed) & bench.documented.rejects
-    if refuses:
-        choice = describe({"rejects": refuses})
-        why = f"it documents that it refuses this; {said}"
-        if bench.converted and not refuses & examine(bench.asked):
-            text = bench.conversion_text(Change(("refused",), want, want, want), DEFINITION)
-            why = f"conversion: {text}; {why}"
-            return Verdict(
-                "diverges",
-                outcome,
-                want,
-                convention=choice,
-                explanation=why,
-                conversion="refused",
-                conversion_text=text,
-            )
-        return Verdict("diverges", outcome, want, convention=choice, explanation=why)
-    why = f"it {said}, where there is an answer"
-    return Verdict("disagrees", outcome, want, explanation=why, symptoms=symptoms_without_value(outcome))
+    if not refuses:
+        return "disagrees", outcome, want, RaisedException(raised)
+    conversion = None
+    if bench.converted and not refuses & examine(bench.asked):
+        conversion = bench.conversion(Change(("refused",), want, want, want), DEFINITION)
+    return "diverges", outcome, want, DocumentedRefusal((("rejects", refuses),), raised, conversion)
 
 
 def _judge_returned(
@@ -183,82 +224,61 @@ def _judge_returned(
 ) -> Verdict:
     problem = bench.handed
     if outcome.mutated:
-        why = f"the call changed its argument {', '.join(outcome.mutated)} in place"
-        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"mutated_argument"}))
+        return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
     same = function.result_dtype == "same" or bench.quantity == "gradient"
     dtype = problem.dtype if same else function.result_dtype
     if outcome.dtype != dtype:
-        why = f"returned {outcome.dtype}, where {dtype} is due"
-        return Verdict("disagrees", outcome, want, explanation=why, symptoms=frozenset({"wrong_dtype"}))
-    if isinstance(expect, NoRightAnswer) or isinstance(want, Undefined):
-        why = expect.why if isinstance(expect, NoRightAnswer) else want.why if isinstance(want, Undefined) else ""
-        return Verdict("undefined", outcome, want, explanation=why)
+        return Verdict("disagrees", outcome, want, WrongDtype(outcome.dtype, dtype))
+    if isinstance(expect, NoRightAnswer):
+        return Verdict("undefined", outcome, want, UndefinedAnswer(expect.why, "case"))
+    if isinstance(want, Undefined):
+        return Verdict("undefined", outcome, want, UndefinedAnswer(want.why, "definition"))
     allowed = bench.allowed()
     first = None
     must_raise = _must_raise(expect, want)
     if isinstance(want, Exact) and not must_raise:
         first = compare(outcome.value, want, allowed, problem.dtype, outcome.dtype)
         if first.within:
-            return Verdict("agrees", outcome, want, first, allowed=allowed)
+            return Verdict("agrees", outcome, want, None, first, allowed=allowed)
     if found := bench.explained(outcome, must_raise):
         names, answer, comparison, allowed = found
-        choice = bench.named(names)
-        part = bench.part(names)
+        choices, part = bench.named(names), bench.part(names)
         change = bench.conversion_needed(outcome, part)
-        text = bench.conversion_text(change, part) if change else ""
-        said = [f"conversion: {text}"] if change else []
-        said += [f"as documented: {choice}"] if choice else []
-        return Verdict(
-            "diverges",
-            outcome,
-            want,
-            comparison,
-            choice,
-            answer,
-            "; ".join(said),
-            allowed,
-            "; ".join(change.effects) if change else "",
-            text,
-        )
+        conversion = bench.conversion(change, part) if change else None
+        if choices or conversion is None:
+            reason: Reason = DocumentedConvention(choices, conversion)
+        else:
+            reason = Converted(conversion)
+        return Verdict("diverges", outcome, want, reason, comparison, answer, allowed)
     if why := bench.undefined_as_documented(must_raise):
         change = bench.change()
+        conversion = None
         if change is not None and not isinstance(change.before, Undefined):
-            why = f"conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
-            return Verdict("undefined", outcome, want, explanation=why, conversion="; ".join(change.effects))
-        return Verdict("undefined", outcome, want, explanation=f"by what it documents, {why}")
+            conversion = bench.conversion(change, bench.part(bench.effective))
+        return Verdict("undefined", outcome, want, UndefinedAnswer(why, "documentation", conversion=conversion))
     if bench.is_lost_in_roundings(outcome, must_raise):
-        why = "an infinite weight on a loss that its arithmetic may not tell from 0"
-        return Verdict("undefined", outcome, want, explanation=why)
-    if must_raise:
-        start = f"returned a value, where it must refuse: {must_raise}"
-    else:
-        start = first.why if first is not None else "returned a value"
+        return Verdict("undefined", outcome, want, LostInRounding())
     by_convention, nearer = bench.documented_comparison(outcome)
-    if nearer is not None and (first is None or first.misshapen):
+    mismatch: Mismatched | None = first.reason if first is not None else None
+    if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
         # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
-        start, first = f"{nearer.why}, by what it documents", nearer
-    guess = bench.guess(outcome, conventions)
+        mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
+    if mismatch is None:
+        mismatch = AcceptedInvalid(kind=must_raise)
     change = bench.change()
-    effects: tuple[Effect, ...] = ()
+    conversion = None
     if change is not None and change.effects != ("rounded",):
-        effects = change.effects
-        start = f"{start}; conversion: {bench.conversion_text(change, bench.part(bench.effective))}"
-    text = "; ".join(effects)
+        conversion = bench.conversion(change, bench.part(bench.effective))
     due = None if must_raise or not isinstance(want, Exact) else (want, bench.allowed())
     documented = None if by_convention is None else (by_convention, bench.allowed(bench.documented))
     answers = [answer for answer in (documented, due) if answer is not None]
-    return Verdict(
-        "disagrees",
-        outcome,
-        want,
-        first,
-        "",
-        by_convention,
-        f"{start}; {guess}",
-        allowed,
-        conversion=text,
-        symptoms=symptoms_of_value(outcome, answers, problem.dtype),
+    explained = dataclasses.replace(
+        mismatch,
+        elements=symptoms_of_value(outcome, answers, problem.dtype),
+        conversion=conversion,
+        candidate=bench.candidate(outcome, conventions),
     )
+    return Verdict("disagrees", outcome, want, explained, first, by_convention, allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,14 +286,14 @@ class Change:
     """What a conversion of predictions changes about an answer.
 
     before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
-    subject: what these are, where they are the answers by fewer choices than explain the outcome; "" otherwise.
+    subject: the choices that these are the answers by, where fewer than all that explain the outcome; else None.
     """
 
     effects: tuple[Effect, ...]
     before: Answer
     unrounded: Answer
     after: Answer
-    subject: str = ""
+    subject: Literal["definition"] | Choices | None = None
 
 
 def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, allowed: Floats) -> Change:
@@ -450,12 +470,12 @@ class _Bench:
         documented = self.documented
         return bool(must_raise) and bool(refused(self.handed, documented) or must_raise in EDGE - documented.accepts)
 
-    def named(self, names: tuple[str, ...]) -> str:
-        """The part of the documented convention that explains an outcome, as text."""
+    def named(self, names: tuple[str, ...]) -> Choices:
+        """The part of the documented convention that explains an outcome."""
         part = {name: getattr(self.documented, name) for name in names}
         if "accepts" in part:
             part["accepts"] = part["accepts"] & examine(self.handed)
-        return describe(part)
+        return tuple(part.items())
 
     def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
         """What the conversion of the predictions changes, if it is a cause of the outcome.
@@ -480,9 +500,8 @@ class _Bench:
         if needed == part:
             return None
         lost = change_of(self.asked, self.handed, needed, self.exact, allowed)
-        choices = {name: value for name, value in needed.choices().items() if name != "empty_mean"}
-        subject = f"the answer by {describe(choices)} alone" if choices else "the definition's answer"
-        return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=subject)
+        choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
+        return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
     def change(self) -> Change | None:
         """What the conversion of the predictions changes about the answer by all that is documented."""
@@ -491,17 +510,17 @@ class _Bench:
         part = self.part(self.effective)
         return change_of(self.asked, self.handed, part, self.exact, self.allowed(part))
 
-    def conversion_text(self, change: Change, part: Convention) -> str:
+    def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, what it changes, and what the function's users do instead."""
-        text = conversion_text(self.asked, self.handed, change, self.function, part)
+        found = conversion_of(self.asked, self.handed, change, self.function, part)
         right = (self.definition(), change.before)
-        found = instead(self.asked, self.handed, change, tuple(self.alternatives), right)
-        return f"{text}. {found}"
+        alternative = alternative_to(self.asked, self.handed, change, tuple(self.alternatives), right)
+        return dataclasses.replace(found, alternative=alternative)
 
-    def guess(self, outcome: Returned, conventions: Sequence[Convention]) -> str:
+    def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
         """Which known convention would explain what nothing documented does."""
         if self.handed.predictions.size > SEARCHED:
-            return "the problem is too large to search the known conventions for an explanation"
+            return Candidate(searched=False)
         for candidate in _neighbours(self.documented, conventions, self.quantity):
             names = self._differing(candidate)
             if not names or self._held(outcome, self._with(candidate, names)) is None:
@@ -511,8 +530,8 @@ class _Bench:
             changed = {name: getattr(candidate, name) for name in part}
             if "accepts" in changed:
                 changed["accepts"] &= examine(self.handed)
-            return f"{describe(changed)} would explain it, which is not what it documents"
-        return "no known convention explains it"
+            return Candidate(tuple(changed.items()))
+        return Candidate()
 
     def _with(self, other: Convention, names: tuple[str, ...]) -> Convention:
         """The documented convention with some fields of another one."""
@@ -584,107 +603,90 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
             return True
 
 
-def conversion_text(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> str:
-    """What a conversion of predictions hands over, and what that changes, as sentences without the last full stop.
+def conversion_of(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> Conversion:
+    """What a conversion of predictions hands over, and what that changes.
 
     part: of the convention that the function documents, under which the answers of `change` are.
     """
-    takes = " or ".join(kind.replace("_", "-") for kind in function.takes)
-    name = NAMES[asked.loss, asked.given, handed.given]
-    text = f"it takes {takes} only and is handed {HANDED[name]}"
-    what = "the definition's answer" if part == DEFINITION else "the answer by what it documents"
-    what = change.subject or what
-    for effect in change.effects:
-        match effect:
-            case "renormalised":
-                moved = _moved(what, change.before, change.unrounded)
-                text += f". Softmax renormalises {_worst_row(asked, part)}, which {moved}"
-            case "rounded_away":
-                moved = _moved(what, change.unrounded, change.after)
-                text += f". Rounded to {asked.dtype}, {destroyed(asked, handed, part)}, which {moved}"
-            case "rounded":
-                text += f", each value rounded once to {asked.dtype}"
-            case "refused":
-                kinds = ", ".join(sorted(examine(handed) - examine(asked)))
-                text += f", which brings what it refuses: {kinds}"
-            case _:
-                assert_never(effect)
-    return text
+    effects = change.effects
+    renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
+    return Conversion(
+        effects,
+        NAMES[asked.loss, asked.given, handed.given],
+        asked.given,
+        function.takes,
+        asked.dtype,
+        change.subject or ("definition" if part == DEFINITION else "documentation"),
+        _worst_row(asked, part) if renormalised else None,
+        _move(change.before, change.unrounded) if renormalised else None,
+        destroyed(asked, handed, part) if rounded_away else (),
+        _move(change.unrounded, change.after) if rounded_away else None,
+        tuple(sorted(examine(handed) - examine(asked))) if "refused" in effects else (),
+    )
 
 
-def _worst_row(problem: Problem, part: Convention) -> str:
-    """The row whose sum is furthest from 1 among those that count, with as many digits as that takes to see."""
+def _worst_row(problem: Problem, part: Convention) -> RowSum:
+    """The row whose sum is furthest from 1 among those that count."""
     sums = row_sums(problem).ravel()
     counting = sums if refused(problem, part) else sums[rows(problem, part).kept]
+    exponentials = problem.given == "log_probabilities"
     if not counting.size:
-        return "rows"
+        return RowSum(None, True, exponentials)
     with np.errstate(all="ignore"):
         off = np.abs(np.log(counting))
     worst = float(counting[int(np.argmax(np.where(np.isnan(off), -1.0, off)))])
-    text = next((text for digits in range(6, 18) if float(text := f"{worst:.{digits}g}") != 1.0), f"{worst:.17g}")
-    one, several = "a row that sums", "rows, of which one sums"
-    if problem.given == "log_probabilities":
-        one, several = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
-    return f"{one if counting.size == 1 else several} to {text}"
+    return RowSum(worst, counting.size > 1, exponentials)
 
 
-def _moved(what: str, before: Answer, after: Answer) -> str:
+def _move(before: Answer, after: Answer) -> Move:
     """How a conversion moves an answer, at the element that it moves most."""
     if not isinstance(before, Exact) or not isinstance(after, Exact):
-        return f"leaves no answer where there is one: {after.why}" if isinstance(after, Undefined) else "changes it"
+        return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
     if before.hi.shape != after.hi.shape or not before.hi.size:
-        return f"changes {what}"
+        return Move()
     with np.errstate(all="ignore"):
         off = np.abs(before.hi - after.hi)
     off = np.where((before.hi == after.hi) | (np.isnan(before.hi) & np.isnan(after.hi)), 0.0, off)
     off = np.where(np.isnan(off), np.inf, off)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
-    a, b = float(before.hi[where]), float(after.hi[where])
-    digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
-    place = f" at {list(where)}" if where else ""
-    return f"changes {what}{place} from {a:.{digits}g} to {b:.{digits}g}"
+    return Move(float(before.hi[where]), float(after.hi[where]), where)
 
 
-def instead(
+def alternative_to(
     asked: Problem,
     handed: Problem,
     change: Change,
     functions: Sequence[tuple[Function, Convention]],
     right: Sequence[Answer],
-) -> str:
+) -> Alternative:
     """What users do instead of converting predictions, from what the functions of the framework declare.
 
     functions: those that can be asked the problem, each with what it documents.  right: the answers that are
     right without a conversion; a function is named only if by what it documents it has one of these.
     """
     for kind in unchanging(asked, handed.given):
-        on = "" if kind == asked.given else f", on {'log p' if kind == 'log_probabilities' else 'exp(log p)'}"
         for function, convention in functions:
             if kind not in function.takes or refused(asked, convention):
                 continue
             answer, allowed = _unrounded(asked, semantic(convention), kind), error_bound.allowed(asked, convention)
             if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
-                return f"Instead, {function.name} takes {kind.replace('_', '-')}{on}"
-    none = f"No loss here takes such {asked.given.replace('_', '-')} as they are"
+                return Alternative(function.name, kind)
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
-        how = (
-            "subtract log sum exp from each row" if asked.given == "log_probabilities" else "divide each row by its sum"
-        )
-        return f"{none}: {how} first, and the definition has the same answer"
-    return none if asked.dtype == "float64" else f"{none}: in float64 more digits are kept"
+        return Alternative(remedy="subtract_log_sum_exp" if asked.given == "log_probabilities" else "divide_by_sum")
+    return Alternative(remedy="" if asked.dtype == "float64" else "float64")
 
 
 def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
     """The symptom of an outcome that is no value."""
     match outcome:
-        case Crashed():
-            return frozenset({"crashed"})
-        case TimedOut():
-            return frozenset({"timed_out"})
-        case Raised(exception):
-            return frozenset({f"raised {exception}"})
-        case NonNumeric():
-            return frozenset({"no_number"})
+        case Crashed(how):
+            return ProcessDied(how).symptoms
+        case TimedOut(seconds):
+            return NoAnswerInTime(seconds).symptoms
+        case Raised():
+            return RaisedException(outcome).symptoms
+        case NonNumeric(what):
+            return NoNumber(what, array=False).symptoms
         case _:
             return frozenset()
 
@@ -749,26 +751,24 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
     another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
-        why = f"returned shape {got.shape}, where {want.hi.shape} is due"
-        return Comparison(False, why, ratio=np.inf, misshapen=True)
+        return Comparison(WrongShape(got=got.shape, want=want.hi.shape), ratio=np.inf)
     if got.size == 0:
-        return Comparison(True)
+        return Comparison(None)
     hi = want.hi
     error, ratio, limit = _ratios(got, want, allowed, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
-    why = ""
+    reason: WrongValue | NotFinite | None = None
     if worst > 1:
-        place = f" at {list(where)}" if where else ""
         if np.isinf(error[where]):
-            why = f"returned {got[where]!s}{place}, where {hi[where]!s} is due"
+            reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
         else:
-            why = f"off by {worst:.3g} budgets{place}"
+            reason = WrongValue(ratio=worst, where=where)
     with np.errstate(all="ignore"):
         near = hi[where] if np.isfinite(got[where]) and np.isfinite(hi[where]) else np.float64(1.0)
         unit = abs(float(np.spacing(near.astype(numpy_dtype(dtype)))))
         ulps = float(error[where]) / unit
-    return Comparison(worst <= 1, why, where, float(error[where]), float(limit[where]), worst, ulps)
+    return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
 
 
 def _must_raise(expect: Expectation, want: Answer) -> str:

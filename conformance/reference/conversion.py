@@ -99,10 +99,11 @@ def row_sums(problem: Problem) -> Array:
         return np.asarray((np.exp(x) if problem.given == "log_probabilities" else x).sum(axis=-1))
 
 
-def destroyed(problem: Problem, handed: Problem, convention: Convention) -> str:
-    """What the rounding of a conversion destroyed for good, in words.
+def destroyed(problem: Problem, handed: Problem, convention: Convention) -> tuple[str, ...]:
+    """What the rounding of a conversion destroyed for good.
 
-    convention: says which predictions count.
+    One or two of `zero_probability` or `infinite_logarithm`, and `certain_probability`; or, where it is none of them,
+    `digits_of_p` or `digits_of_1_minus_p`.  convention: says which predictions count.
     """
     kinds, binary = [problem.given, handed.given], problem.loss == "binary"
     likely, unlikely = _counting(handed, convention)
@@ -110,10 +111,10 @@ def destroyed(problem: Problem, handed: Problem, convention: Convention) -> str:
     impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
     found = []
     if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
-        found.append("a probability becomes 0" if handed.given == "probabilities" else "a logarithm becomes infinite")
+        found.append("zero_probability" if handed.given == "probabilities" else "infinite_logarithm")
     if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
-        found.append("a probability becomes 1, and nothing is left of 1 - p")
-    return " and ".join(found) or f"too few digits are left of {'1 - p' if binary else 'p'}"
+        found.append("certain_probability")
+    return tuple(found) or ("digits_of_1_minus_p" if binary else "digits_of_p",)
 
 
 _IMPOSSIBLE: dict[Given, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}

@@ -363,4 +363,4 @@ def test_it_marks_what_is_wrong_without_its_numbers():
         case = Case("a/b/c", "w", "a", "s", "categorical", "logits", "index", np.array([[0.0, 1.0]]), np.array([0]),
                     Options(label_smoothing=smoothing), dtypes=("float32",))  # fmt: skip
         made[smoothing] = mark(Suite(Oracle(), Ledger()).assess(plan([case], [there])[0]))
-    assert set(made.values()) == {"disagrees: off by N budgets"}
+    assert set(made.values()) == {"disagrees: wrong_value"}

@@ -15,6 +15,7 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import Known, Ledger
 from conformance.casefiles.loading import load, shipped
+from conformance.judging.rendering import render_conversion
 from conformance.judging.suite import COLUMNS, Assessment, Suite, id_of, plan
 from conformance.judging.verdict import (
     FAILING,
@@ -280,7 +281,7 @@ def test_conversion_that_loses_digits_is_named_with_what_it_changes():
     far = case([[0.0, 200.0]], [0])
     got = returned(math.inf, "float32")
     verdict = judged(far, got, handed="probabilities", dtype="float32")
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "", "rounded_away")
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "", "rounded_away")
     assert verdict.explanation.startswith(
         "conversion: it takes probabilities only and is handed the softmax of the logits. Rounded to float32, "
         "a probability becomes 0, which changes the definition's answer from 200 to inf. "
@@ -294,7 +295,7 @@ def test_choice_that_hides_what_a_conversion_lost_is_the_whole_cause():
     documented = Convention(clip=1e-7)
     clipped = exactly(case([[0.0, 1.0]], [0], given="probabilities"), documented, dtype="float32")
     verdict = judged(far, returned(clipped, "float32"), documented, handed="probabilities", dtype="float32")
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "clip=1e-07", "")
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "clip=1e-07", "")
     assert verdict.explanation == "as documented: clip=1e-07"
 
 
@@ -310,13 +311,13 @@ def test_conversion_and_documented_choice_are_told_apart_where_both_matter():
         dtype="float32",
         reduction="none",
     )
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "log_floor=-100.0", "rounded_away")
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "log_floor=-100.0", "rounded_away")
     conversion, _, choice = verdict.explanation.partition("; ")
     assert "nothing is left of 1 - p, which changes the answer by what it documents at [0] from 20 to 100" in conversion
     assert choice == "as documented: log_floor=-100.0"
     alone = case([-200.0], [1], loss="binary", target="binary")
     verdict = judged(alone, returned(100.0, "float32"), documented, handed="probabilities", dtype="float32")
-    assert (verdict.convention, verdict.conversion) == ("log_floor=-100.0", "")
+    assert (verdict.convention, verdict.effects) == ("log_floor=-100.0", "")
 
 
 def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
@@ -325,10 +326,12 @@ def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
     certain = case([20.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
     verdict = judged(certain, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
     choices = "mean_divides_by=kept; log_floor=-100.0"
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", choices, "rounded_away")
-    assert "nothing is left of 1 - p, which leaves no answer where there is one" in verdict.conversion_text
-    assert "as documented" not in verdict.conversion_text
-    assert verdict.explanation == f"conversion: {verdict.conversion_text}; as documented: {choices}"
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", choices, "rounded_away")
+    assert "nothing is left of 1 - p, which leaves no answer where there is one" in render_conversion(
+        verdict.conversion
+    )
+    assert "as documented" not in render_conversion(verdict.conversion)
+    assert verdict.explanation == f"conversion: {render_conversion(verdict.conversion)}; as documented: {choices}"
 
 
 def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_it():
@@ -336,10 +339,10 @@ def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_i
     far = case([20.0, -200.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
     verdict = judged(far, returned(50.0, "float32"), documented, handed="probabilities", dtype="float32")
     choices = "mean_divides_by=kept; log_floor=-100.0"
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", choices, "")
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", choices, "")
     mild = case([2.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
     verdict = judged(mild, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
-    assert (verdict.convention, verdict.conversion) == ("mean_divides_by=kept", "")
+    assert (verdict.convention, verdict.effects) == ("mean_divides_by=kept", "")
 
 
 def test_what_a_conversion_changes_by_fewer_choices_is_told_with_these():
@@ -348,13 +351,15 @@ def test_what_a_conversion_changes_by_fewer_choices_is_told_with_these():
     certain = case([20.0, -1.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [1.0, 3.0]})
     got = (20.0 + 3.0 * math.log1p(math.e)) / 2
     verdict = judged(certain, returned(got, "float32"), documented, handed="probabilities", dtype="float32")
-    assert (verdict.convention, verdict.conversion) == ("mean_divides_by=kept; log_floor=-20.000001", "rounded_away")
-    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in verdict.conversion_text
+    assert (verdict.convention, verdict.effects) == ("mean_divides_by=kept; log_floor=-20.000001", "rounded_away")
+    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in render_conversion(
+        verdict.conversion
+    )
     # A floor that moves the answer without the conversion, too, is a cause however small the step is for the dtype.
     wrong = case([100.0, -102.0], [0, 1], loss="binary", target="binary")
     floored = Convention(log_floor=-100.0)
     verdict = judged(wrong, returned(100.0, "bfloat16"), floored, handed="probabilities", dtype="bfloat16")
-    assert (verdict.convention, verdict.conversion) == ("log_floor=-100.0", "")
+    assert (verdict.convention, verdict.effects) == ("log_floor=-100.0", "")
 
 
 HALVES = [[0.2, 0.3], [0.5, 0.5], [0.9, 0.3]]
@@ -378,7 +383,7 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, g
     after = evaluate(bridge(asked, "logits")[0])
     before = evaluate(asked)
     verdict = judged(stated, returned(after.hi), handed="logits", reduction=reduction)
-    assert (verdict.status, verdict.convention, verdict.conversion) == ("diverges", "", "renormalised")
+    assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "", "renormalised")
     sums = (
         "rows, of which the exponentials of one sum to"
         if given == "log_probabilities"
@@ -401,7 +406,7 @@ def test_softmax_divides_an_ignored_row_without_being_a_cause():
 def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
     stated = case([[-math.inf, -math.inf]], [0], given="log_probabilities")
     verdict = judged(stated, returned(math.nan), handed="logits")
-    assert (verdict.status, verdict.conversion) == ("undefined", "renormalised")
+    assert (verdict.status, verdict.effects) == ("undefined", "renormalised")
     assert "leaves no answer where there is one" in verdict.explanation
     assert "log sum exp" not in verdict.explanation
 
@@ -411,7 +416,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
     documented = Convention(rejects=frozenset({"infinite_prediction"}))
     verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
     assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
-    assert verdict.conversion == "refused"
+    assert verdict.effects == "refused"
     assert "which brings what it refuses: infinite_prediction" in verdict.explanation
 
 

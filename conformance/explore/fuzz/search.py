@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from conformance.casefiles.writing import text_of
 from conformance.explore.fuzz.generation import Limits, chosen_case
 from conformance.explore.fuzz.shrinking import thinned
 from conformance.explore.fuzz.strategies import smallest
+from conformance.judging.rendering import render_brief
 from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, plan
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
@@ -47,7 +47,7 @@ Wanted = Callable[[Function, str], bool]
 class Finding:
     """The smallest case that shows one way in which one function is wrong.
 
-    mark: that way, with numbers left out.  traits: what is particular about the case.  text: its case file.  path: of
+    mark: that way; see the function `mark`.  traits: what is particular about the case.  text: its case file.  path: of
     that file below a case folder.  row: of the report.  message: what a failing test prints.
     """
 
@@ -230,19 +230,15 @@ def finding_of(shown: Assessment, seed: int, position: int) -> Finding:
 
 
 def _plainly(verdict: Verdict) -> str:
-    said = verdict.explanation.partition("; ")[0].removeprefix("it ")
+    said = render_brief(verdict.reason) if verdict.reason is not None else ""
     return f"{verdict.status.replace('_', ' ')}: {said}"
 
 
-_NUMBER = re.compile(r"[-+]?\b\d[\d.]*(?:e[-+]?\d+)?\b")
-_PLACE = re.compile(r" at \[[^]]*\]|\((?:N, ?)*N?,?\)")
-
-
 def mark(shown: Assessment) -> str:
-    """In which way it is wrong: status and explanation, without numbers, places and what would explain it."""
-    said = shown.verdict.explanation.partition("; ")[0]
-    of = "" if shown.item.quantity == "loss" else f" ({shown.item.quantity})"
-    return f"{shown.verdict.status}{of}: {_PLACE.sub('', _NUMBER.sub('N', said))}"
+    """In which way it is wrong: the status, and what identifies its reason whatever the numbers are."""
+    reason, quantity = shown.verdict.reason, shown.item.quantity
+    of = "" if quantity == "loss" else f" ({quantity})"
+    return f"{shown.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"
 
 
 def single_threaded() -> None:

@@ -24,6 +24,8 @@ from conformance.adapters.contract import Call, Function, Tensor, described, low
 from conformance.casefiles.known_issues import RELATION, Known, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restated
+from conformance.judging.reasons import NotDeterministic
+from conformance.judging.rendering import render
 from conformance.judging.suite import Item, Performer, bridged, rule_of, unsupported
 from conformance.judging.traits import traits
 from conformance.judging.verdict import Comparison, compare, symptoms_of_value, symptoms_without_value
@@ -308,8 +310,8 @@ def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outc
     exactly = np.zeros(expected.shape)
     comparison = compare(whole.value, Exact(expected, exactly, exactly), allowed, dtype, whole.dtype)
     if instance.relation.again and comparison.within and not np.array_equal(whole.value, follows, equal_nan=True):
-        why = "it is not deterministic: asked again, it returned another number"
-        return why, comparison, follows, (frozenset({"not_deterministic"}),)
+        reason = NotDeterministic()
+        return render(reason), comparison, follows, (reason.symptoms,)
     if comparison.within:
         return "", comparison, follows, ()
     sides = (whole.value, expected), (expected, whole.value)
@@ -317,7 +319,7 @@ def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outc
         symptoms_of_value(Returned(got, whole.dtype), [(Exact(due, exactly, exactly), allowed)], dtype)
         for got, due in sides
     )
-    return comparison.why, comparison, follows, tuple(symptoms)
+    return render(comparison.reason), comparison, follows, tuple(symptoms)
 
 
 def _unanswered(outcome: Outcome) -> str:

@@ -23,6 +23,8 @@ from conformance.adapters.registry import Installed, rule_for
 from conformance.explore.sweep.counts import Extreme, Tally, add, add_ulps
 from conformance.explore.sweep.inputs import NARROW, outside
 from conformance.explore.sweep.reference_values import BAND, Answer, Chunk, Family
+from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
+from conformance.judging.rendering import render
 from conformance.judging.verdict import FAILING, Status, Verdict, judge, semantic
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
@@ -173,11 +175,11 @@ def _held(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses 
     due = subject.family.dtype if subject.function.result_dtype == "same" else subject.function.result_dtype
     shape = subject.shape(len(x))
     if outcome.mutated:
-        return Failed("disagrees", "", f"the call changed its argument {', '.join(outcome.mutated)} in place")
+        return Failed("disagrees", "", render(MutatedArgument(outcome.mutated)))
     if outcome.dtype != due:
-        return Failed("disagrees", "", f"returned {outcome.dtype}, where {due} is due")
+        return Failed("disagrees", "", render(WrongDtype(outcome.dtype, due)))
     if outcome.value.shape != shape:
-        return Failed("disagrees", "", f"returned shape {outcome.value.shape}, where {shape} is due")
+        return Failed("disagrees", "", render(WrongShape(got=outcome.value.shape, want=shape)))
     return Losses(outcome.value.reshape(-1), outcome.dtype)
 
 

@@ -1,0 +1,237 @@
+"""Reasons: one code each, an identity without numbers, and one place that phrases them."""
+
+import dataclasses
+import math
+import typing
+
+import pytest
+
+from conformance.casefiles.known_issues import Known
+from conformance.judging import reasons
+from conformance.judging.reasons import (
+    AcceptedInvalid,
+    Alternative,
+    Candidate,
+    CannotExpress,
+    Conversion,
+    Converted,
+    DocumentedConvention,
+    DocumentedRefusal,
+    LostInRounding,
+    Move,
+    MutatedArgument,
+    NoAnswerInTime,
+    NoNumber,
+    NotDeterministic,
+    NotFinite,
+    ProcessDied,
+    RaisedException,
+    Reason,
+    RefusedInvalid,
+    RowSum,
+    Unavailable,
+    UndefinedAnswer,
+    WrongDtype,
+    WrongShape,
+    WrongValue,
+)
+from conformance.judging.rendering import render, render_brief, render_conversion
+from conformance.model.outcome import Raised
+
+RAISED = Raised("ValueError", "no; not 3 at [1]")
+CONVERSION = Conversion(
+    ("renormalised",),
+    "log",
+    "probabilities",
+    ("logits",),
+    "float32",
+    "definition",
+    RowSum(0.5, several=False, exponentials=False),
+    Move(1.0, 2.0, (1,)),
+    alternative=Alternative("lib.Other", "log_probabilities"),
+)
+SAID = (
+    "it takes logits only and is handed the logarithms of the probabilities. Softmax renormalises a row that sums "
+    "to 0.5, which changes the definition's answer at [1] from 1 to 2. Instead, lib.Other takes "
+    "log-probabilities, "
+    "on log p"
+)
+CHOICES = (("clip", 1e-7), ("accepts", frozenset({"one_class", "empty_batch"})))
+RENDERED = [
+    (RefusedInvalid("invalid_target"), "refused_invalid", "refused, as it must: invalid_target"),
+    (
+        DocumentedConvention(CHOICES),
+        "documented_convention",
+        "as documented: clip=1e-07; accepts=empty_batch+one_class",
+    ),
+    (
+        DocumentedConvention(CHOICES[:1], CONVERSION),
+        "documented_convention",
+        f"conversion: {SAID}; as documented: clip=1e-07",
+    ),
+    (
+        DocumentedRefusal((("rejects", frozenset({"one_class"})),), RAISED),
+        "documented_refusal",
+        "it documents that it refuses this; raised ValueError: no; not 3 at [1]",
+    ),
+    (Converted(CONVERSION), "conversion", f"conversion: {SAID}"),
+    (UndefinedAnswer("nobody says", "case"), "no_right_answer", "nobody says"),
+    (
+        UndefinedAnswer("no weight", "definition", RAISED),
+        "no_right_answer",
+        "no weight; it raised ValueError: no; not 3 at [1]",
+    ),
+    (UndefinedAnswer("no weight", "documentation"), "no_right_answer", "by what it documents, no weight"),
+    (
+        UndefinedAnswer("no weight", "documentation", conversion=CONVERSION),
+        "no_right_answer",
+        f"conversion: {SAID}",
+    ),
+    (
+        LostInRounding(),
+        "lost_in_rounding",
+        "an infinite weight on a loss that its arithmetic may not tell from 0",
+    ),
+    (CannotExpress("it takes no weights"), "unsupported", "it takes no weights"),
+    (Unavailable("lib==1: no wheel"), "unavailable", "lib==1: no wheel"),
+    (WrongValue(ratio=3.14159, where=(1,)), "wrong_value", "off by 3.14 budgets at [1]"),
+    (
+        WrongValue(ratio=3.14159, by_documentation=True, conversion=CONVERSION, candidate=Candidate(CHOICES[:1])),
+        "wrong_value",
+        f"off by 3.14 budgets, by what it documents; conversion: {SAID}; clip=1e-07 would explain it, which is not "
+        "what it documents",
+    ),
+    (
+        NotFinite(got=math.nan, want=1.5, candidate=Candidate()),
+        "not_finite",
+        "returned nan, where 1.5 is due; no known convention explains it",
+    ),
+    (
+        WrongShape(got=(2,), want=(), candidate=Candidate(searched=False)),
+        "wrong_shape",
+        "returned shape (2,), where () is due; the problem is too large to search the known conventions for an "
+        "explanation",
+    ),
+    (
+        AcceptedInvalid(kind="invalid_target"),
+        "accepted_invalid",
+        "returned a value, where it must refuse: invalid_target",
+    ),
+    (
+        AcceptedInvalid(kind="invalid_target", what="a str", note="no number"),
+        "accepted_invalid",
+        "returned a str, where it must refuse: invalid_target (no number)",
+    ),
+    (WrongDtype("float64", "float32"), "wrong_dtype", "returned float64, where float32 is due"),
+    (NoNumber("a str", array=False), "no_number", "returned a str, where a number is due"),
+    (
+        NoNumber("a list", array=True, note="ragged"),
+        "no_number",
+        "returned a list, where an array of numbers is due (ragged)",
+    ),
+    (
+        RaisedException(RAISED),
+        "raised",
+        "it raised ValueError: no; not 3 at [1], where there is an answer",
+    ),
+    (MutatedArgument(("x", "w")), "mutated_argument", "the call changed its argument x, w in place"),
+    (
+        NotDeterministic(),
+        "not_deterministic",
+        "it is not deterministic: asked again, it returned another number",
+    ),
+    (
+        ProcessDied("exited with status 3", "a\nb"),
+        "crashed",
+        "the process exited with status 3; it said: a | b",
+    ),
+    (NoAnswerInTime(2.5), "timed_out", "no answer within 2.5 s"),
+]
+
+
+@pytest.mark.parametrize(("reason", "code", "text"), RENDERED)
+def test_reason_has_its_code_and_one_rendering(reason, code, text):
+    assert (reason.code, render(reason)) == (code, text)
+    assert text.startswith(render_brief(reason)) or reason.code == "crashed"
+    hash(reason)  # so that findings can be counted by it
+
+
+def test_every_reason_of_the_union_is_rendered_here():
+    assert {type(reason) for reason, *_ in RENDERED} == set(typing.get_args(Reason))
+    codes = [one.code for one in typing.get_args(Reason)]
+    assert len(set(codes)) == len(codes)
+    assert render(None) == ""
+
+
+@pytest.mark.parametrize(("reason", "code", "text"), RENDERED)
+def test_symptoms_are_those_that_a_ledger_may_document(reason, code, text):
+    symptoms = dataclasses.replace(reason, elements=frozenset({"nan"})).symptoms if code == "not_finite" else ()
+    for symptom in (*reason.symptoms, *symptoms):
+        assert Known("a", "b", symptoms=(symptom,)).documents({symptom}) or symptom in ("crashed", "timed_out")
+    if code in ("crashed", "timed_out", "accepted_invalid", "wrong_dtype", "mutated_argument", "not_deterministic"):
+        assert reason.symptoms == {code}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (WrongValue(ratio=2.0, where=(1,)), WrongValue(ratio=9.0, candidate=Candidate(CHOICES))),
+        (NotFinite(got=math.nan, want=1.0), NotFinite(got=math.nan, want=7.0, where=(3,))),
+        (WrongShape(got=(2,), want=()), WrongShape(got=(3, 4), want=(3,))),
+        (RaisedException(RAISED), RaisedException(Raised("ValueError", "another message"))),
+        (NoAnswerInTime(1.0), NoAnswerInTime(2.0)),
+    ],
+)
+def test_identity_leaves_out_numbers_places_and_messages(one, other):
+    assert one.identity == other.identity
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (WrongValue(ratio=2.0), WrongValue(ratio=2.0, by_documentation=True)),
+        (NotFinite(got=math.nan, want=1.0), NotFinite(got=math.inf, want=1.0)),
+        (NotFinite(got=math.inf, want=1.0), NotFinite(got=-math.inf, want=1.0)),
+        (NotFinite(got=1.0, want=math.nan), NotFinite(got=math.nan, want=1.0)),
+        (WrongDtype("float64", "float32"), WrongDtype("float16", "float32")),
+        (RaisedException(RAISED), RaisedException(Raised("TypeError", RAISED.message))),
+        (AcceptedInvalid(kind="invalid_target"), AcceptedInvalid(kind="label_out_of_range")),
+        (MutatedArgument(("x",)), MutatedArgument(("w",))),
+        (ProcessDied("was killed by SIGSEGV"), ProcessDied("exited with status 3")),
+    ],
+)
+def test_identity_tells_kinds_of_faults_apart(one, other):
+    assert one.identity != other.identity
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"effects": ("rounded",)}, "the logarithms of the probabilities, each value rounded once to float32. Instead"),
+        ({"effects": ("refused",), "kinds": ("one_class",)}, ", which brings what it refuses: one_class. Instead"),
+        (
+            {"effects": ("rounded_away",), "lost": ("zero_probability", "certain_probability"), "rounding": Move()},
+            ". Rounded to float32, a probability becomes 0 and a probability becomes 1, and nothing is left of 1 - p, "
+            "which changes the definition's answer. Instead",
+        ),
+        ({"renormalisation": Move(undefined="no weight")}, "which leaves no answer where there is one: no weight."),
+        ({"subject": "documentation"}, "which changes the answer by what it documents at [1]"),
+        ({"subject": CHOICES[:1]}, "which changes the answer by clip=1e-07 alone at [1]"),
+        ({"row_sum": RowSum(None, several=True, exponentials=False)}, "Softmax renormalises rows, which"),
+        ({"row_sum": RowSum(1 + 2**-40, several=False, exponentials=True)}, "exponentials sum to 1.000000000001, wh"),
+        ({"renormalisation": Move(1.0, 1 + 2**-40)}, "answer from 1 to 1.000000000001."),
+        ({"alternative": Alternative("lib.Other", "probabilities")}, ". Instead, lib.Other takes probabilities"),
+        ({"alternative": Alternative()}, "No loss here takes such probabilities as they are"),
+        ({"alternative": Alternative(remedy="divide_by_sum")}, "as they are: divide each row by its sum first, and"),
+        ({"alternative": Alternative(remedy="subtract_log_sum_exp")}, ": subtract log sum exp from each row first"),
+        ({"alternative": Alternative(remedy="float64")}, ": in float64 more digits are kept"),
+        ({"alternative": None}, "from 1 to 2"),
+    ],
+)
+def test_conversion_is_rendered_with_what_it_changes(changed, text):
+    assert text in render_conversion(dataclasses.replace(CONVERSION, **changed))
+
+
+def test_module_offers_no_reason_outside_the_union():
+    concrete = {one for one in vars(reasons).values() if isinstance(one, type) and "code" in vars(one)}
+    assert concrete == set(typing.get_args(Reason))
