@@ -29,7 +29,8 @@ def tell(error: Exception) -> None:
     where = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
     broken = ""
     if has_called():
-        broken = "; a framework whose functions break this process is a row with --isolate, for run, fuzz and pytest"
+        broken = "; a framework whose functions break this process is a row without --in-process, with --isolate for "
+        broken += "fuzz and pytest"
     err.print(escape(f"{what}{where}{broken}; please report it: {ISSUES}"), soft_wrap=True)
     github.tell(
         [github.error("the suite itself failed", f"{described(error)}; please report it: {ISSUES}")], aside=True

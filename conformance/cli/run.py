@@ -51,8 +51,21 @@ def run(
     framework: Annotated[
         list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
     ] = None,
-    processes: Annotated[int, typer.Option("-n", min=1, help="How many processes share the work.")] = 1,
-    isolate: Annotated[bool, typer.Option("--isolate", help="Run each framework in a process of its own.")] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            min=1,
+            show_default="as processors and memory allow",
+            help="How many processes judge, each beside those that make its calls.",
+        ),
+    ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Make each framework's calls in a process of its own, as is the default.")
+    ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Make all calls in this process, for debugging; a crash ends the run.")
+    ] = False,
     environments: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,8 +123,10 @@ def run(
     Interrupted by Ctrl-C, SIGTERM or SIGHUP, it writes the report of what was done and ends with status 130.
     """
     started = time.time()
-    if environments and processes > 1:
+    if environments and (processes or 1) > 1:
         raise UserError("-n and --with do not go together: every environment is a process of its own already")
+    if in_process and (isolate or environments or (processes or 1) > 1):
+        raise UserError("--in-process makes all calls in one process: leave out --isolate, --with and -n")
     if engine and not environments:
         raise UserError("--on runs environments that are made there: say with --with what they are to hold")
     if engine and engine != "ray" and not engine.startswith("ray://"):
@@ -139,7 +154,7 @@ def run(
                         lambda line: status.update(escape(line)),
                     )
             else:
-                ended.stage = staging.here(ended.corpus, framework or [], processes, isolate, timeout)
+                ended.stage = staging.here(ended.corpus, framework or [], processes, in_process, timeout)
             ended.make(started, keyword, timeout)
 
     ended.run(execute)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -12,22 +11,17 @@ from pathlib import Path
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli.shared import installed_among
-from conformance.execution.places import failed_row, found_in, meant_by, place, places_of
-from conformance.execution.processes import (
-    Judges,
-    Made,
-    one_pile,
-    rows_from_processes,
-    seat_here,
-    seat_there,
-    whole_pile,
-)
+from conformance.execution.places import crew_here, failed_row, found_in, meant_by, place, places_of
+from conformance.execution.processes import Assignment, Judges, RowOrError, first_workers
+from conformance.execution.resources import process_count
 from conformance.execution.running import Isolated, rows_of
 from conformance.judging.suite import Item, Row, Suite
 from conformance.model.case import Case
 from conformance.reference.oracle import Oracle, open_cache
 
 Told = Callable[[str], None]
+SHARE = 2000
+"""Items for which another process that judges is worth its start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,58 +47,66 @@ class Stage:
     """
 
     there: list[Installed]
-    rows: Callable[[list[Item]], Generator[Made]]
+    rows: Callable[[list[Item]], Generator[RowOrError]]
     failed: list[Row] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
-def here(corpus: Corpus, names: list[str], processes: int, isolate: bool, timeout: float) -> Stage:
-    """What is installed here.  processes: that share the work.  isolate: whether calls are made in workers."""
+def here(corpus: Corpus, names: list[str], processes: int | None, in_process: bool, timeout: float) -> Stage:
+    """What is installed here.
+
+    processes: that judge, each with workers that make its calls; as many as there are processors and memory for, if
+    None.  in_process: make the calls in this process.
+    """
     there, missing = installed_among(names)
 
-    def rows(items: list[Item]) -> Generator[Made]:
-        if processes == 1 and not isolate:
+    def rows(items: list[Item]) -> Generator[RowOrError]:
+        if in_process:
             return _judged(corpus, items, None)
-        python = Path(sys.executable)
-        asked = {item.installed.worker: item.installed for item in items}
-        seats = {
-            name: seat_here(found, place(name, found.framework, python) if isolate else None)
-            for name, found in asked.items()
-        }
-        if processes > 1:
-            shared = [list(seats.values())] * processes
-            return rows_from_processes(shared, [one_pile(items)] * processes, corpus.folder, timeout, corpus.sent)
-        piles = [whole_pile([item for item in items if item.installed.worker == name]) for name in seats]
-        return rows_from_processes([[seat] for seat in seats.values()], piles, corpus.folder, timeout, corpus.sent)
+        count = process_count(1 + len(items) // SHARE) if processes is None else min(processes, len(items))
+        if count > 1:
+            return _shared(corpus, items, count, timeout)
+        return _beside(corpus, items, timeout)
 
     return Stage(there, rows, missing=missing)
+
+
+def _beside(corpus: Corpus, items: list[Item], timeout: float) -> Generator[RowOrError]:
+    """The rows of items that are judged in this process, and called in one for each framework."""
+    with crew_here({item.installed.worker: item.installed for item in items}.values(), timeout) as crew:
+        yield from _judged(corpus, items, Isolated(crew, items))
+
+
+def _shared(corpus: Corpus, items: list[Item], count: int, timeout: float) -> Generator[RowOrError]:
+    """The rows of items that several processes judge."""
+    python = Path(sys.executable)
+    assignments = [
+        Assignment(found.environment, place(name, found.framework, python))
+        for name, found in {item.installed.worker: item.installed for item in items}.items()
+    ]
+    with Judges(assignments, first_workers(items, count), corpus.folder, timeout, corpus.sent) as judges:
+        yield from judges.rows(items)
 
 
 def in_environments(
     stack: contextlib.ExitStack, corpus: Corpus, texts: Sequence[str], names: list[str], timeout: float, told: Told
 ) -> Stage:
-    """What is in environments, made at need; as many processes as there are cores judge them."""
+    """What is in environments, made at need; as many processes as there are processors and memory for judge them."""
     meant, failed = meant_by(texts, told, names)
-    count = max(1, min(len(meant), os.cpu_count() or 1))
-    shares = [meant[start::count] for start in range(count)]
-    seats = [[seat_there(one.environment, one.framework, one.place) for one in share] for share in shares]
+    count = process_count(len(meant))
+    first = [[one.place.name for one in meant[start::count]] for start in range(count)]
+    assignments = [Assignment(one.environment, one.place) for one in meant]
     told("importing what is to be asked ...")
-    judges = stack.enter_context(Judges(seats, corpus.folder, timeout, corpus.sent))
+    judges = stack.enter_context(Judges(assignments, first, corpus.folder, timeout, corpus.sent))
+    facts = judges.facts()
     there: list[Installed] = []
-    of: list[set[str]] = []
-    for share, found in zip(shares, judges.there(), strict=True):
-        of.append({one.worker for one in found if isinstance(one, Installed)})
-        for one, had in zip(share, found, strict=True):
-            if isinstance(had, Installed):
-                there.append(had)
-            else:
-                failed.append(failed_row(one.environment, one.framework.name, had))
-
-    def rows(items: list[Item]) -> Generator[Made]:
-        return judges.rows([whole_pile([item for item in items if item.installed.worker in mine]) for mine in of])
-
-    order = [one.place.name for one in meant]
-    return Stage(found_in(sorted(there, key=lambda one: order.index(one.worker)), failed), rows, failed)
+    for one in meant:
+        found = facts[one.place.name]
+        if isinstance(found, str):
+            failed.append(failed_row(one.environment, one.framework.name, found))
+        else:
+            there.append(Installed(one.framework, environment=one.environment, **found))
+    return Stage(found_in(there, failed), judges.rows, failed)
 
 
 def on_ray(
@@ -123,7 +125,7 @@ def on_ray(
     return Stage(places.there, lambda items: _judged(corpus, items, Isolated(crew, items)), places.failed)
 
 
-def _judged(corpus: Corpus, items: list[Item], isolated: Isolated | None) -> Generator[Made]:
+def _judged(corpus: Corpus, items: list[Item], isolated: Isolated | None) -> Generator[RowOrError]:
     with contextlib.ExitStack() as stack:
         if (cache := open_cache()) is not None:
             stack.callback(cache.close)

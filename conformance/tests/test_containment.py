@@ -334,16 +334,25 @@ RUN = ("run", "--cases", "cases", "--framework", "rude", "--json", "--report")
     ("deed", "words", "status", "rows"),
     [
         ("thread", (), 0, {"agrees": 2}),
+        ("thread", ("--in-process",), 0, {"agrees": 2}),
         ("thread", ("-n", "2"), 0, {"agrees": 2}),
-        ("at_exit", (), 0, {"agrees": 2}),
-        ("vanishes", ("--isolate",), 1, {"crashed": 2}),
+        ("at_exit", ("--in-process",), 0, {"agrees": 2}),
+        ("vanishes", (), 1, {"crashed": 2}),
+        ("vanishes", ("-n", "2"), 1, {"crashed": 2}),
         ("interrupts", (), 1, {"disagrees": 2}),
+        ("interrupts", ("--in-process",), 1, {"disagrees": 2}),
         ("closes", (), 0, {"agrees": 2}),
+        ("closes", ("--in-process",), 0, {"agrees": 2}),
         pytest.param(
-            "limits", (), 0, {"agrees": 2}, marks=pytest.mark.skipif(os.name == "nt", reason="no such limits")
+            "limits",
+            ("--in-process",),
+            0,
+            {"agrees": 2},
+            marks=pytest.mark.skipif(os.name == "nt", reason="no such limits"),
         ),
-        ("path", (), 0, {"agrees": 2}),
+        ("path", ("--in-process",), 0, {"agrees": 2}),
         ("path_is_other", (), 0, {"agrees": 2}),
+        ("path_is_other", ("--in-process",), 0, {"agrees": 2}),
     ],
 )
 def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_path):
@@ -354,10 +363,10 @@ def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
-def test_run_without_memory_ends_and_names_isolate(elsewhere, tmp_path):
-    ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"))
+def test_run_without_memory_ends_and_names_the_way_out(elsewhere, tmp_path):
+    ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"), "--in-process")
     assert ended == 3, err
-    assert "is a row with --isolate" in err
+    assert "is a row without --in-process" in err
 
 
 def test_path_keeps_what_a_function_adds(monkeypatch):

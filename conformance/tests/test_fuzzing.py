@@ -225,10 +225,10 @@ def test_it_exits_with_1_where_something_was_found_and_saves_it(fuzz, tmp_path):
     (file,) = Path("found/fuzz").iterdir()
     assert file.read_text() in done.output
     assert fuzz(miniatures.SmoothsTwice, "lint", "found").exit_code == 0
-    again = fuzz(miniatures.SmoothsTwice, "run", "--cases", "found", "--report", "report")
+    again = fuzz(miniatures.SmoothsTwice, "run", "--in-process", "--cases", "found", "--report", "report")
     assert again.exit_code == 1
     assert "disagrees" in again.output
-    assert fuzz(miniatures.Categorical, "run", "--cases", "found", "--report", "report").exit_code == 0
+    assert fuzz(miniatures.Categorical, "run", "--in-process", "--cases", "found", "--report", "report").exit_code == 0
     assert fuzz(miniatures.SmoothsTwice, "fuzz", *options).exit_code == 1  # the same file again
 
 

@@ -84,6 +84,23 @@ FRAMEWORK = Framework(
     ),
 )
 """
+KILLING = """
+
+import multiprocessing, os, signal
+
+if multiprocessing.parent_process() is not None:
+    from conformance.judging.suite import Suite
+
+    judge = Suite.judge
+
+    def killed(self, asked, outcome):
+        if asked.item.case.id.endswith("smoothed"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return judge(self, asked, outcome)
+
+    Suite.judge = killed
+"""
+"""An end of the adapter's module that has the process which judges the smoothed case die of it."""
 CASES = """\
 # yaml-language-server: $schema=../../conformance/case.schema.json
 about: Two rows of three classes.
@@ -187,16 +204,32 @@ def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
 
 def test_the_rows_are_those_of_one_process(elsewhere):
     chosen = ["-k", "plain or wide or ignored"]
-    assert run(elsewhere, *chosen, "--report", "here").returncode == 1
-    assert run(elsewhere, *chosen, "--isolate", "--report", "there").returncode == 1
-    assert run(elsewhere, *chosen, "--isolate", "-n", "2", "--report", "both").returncode == 1
-    here, there, both = ((elsewhere / name / "results.csv").read_bytes() for name in ("here", "there", "both"))
-    assert here == there == both
+    ways = {"here": ["--in-process"], "there": [], "isolated": ["--isolate"], "two": ["-n", "2"], "four": ["-n", "4"]}
+    for name, words in ways.items():
+        assert run(elsewhere, *chosen, *words, "--report", name).returncode == 1
+    (_,) = {(elsewhere / name / "results.csv").read_bytes() for name in ways}
 
 
-def test_process_that_dies_takes_with_it_only_what_it_was_at(elsewhere):
-    done = run(elsewhere, "-n", "1", "-k", "plain or wide", "--report", "whole")
-    assert done.returncode == 0, done.stderr
+def test_run_makes_calls_in_processes_that_may_die_unless_told_otherwise(elsewhere):
+    chosen = ["-k", "plain or smoothed or wide"]
+    for words in ([], ["-n", "2"]):
+        assert run(elsewhere, *chosen, *words).returncode == 1
+        found, record = rows(elsewhere)
+        assert record["complete"]
+        assert [row.status for row in found.values()].count("crashed") == 1
+    assert run(elsewhere, *chosen, "--in-process", "--report", "here").returncode == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize("words", [("--isolate",), ("-n", "2"), ("--with", "six")])
+def test_in_process_with_processes_is_refused(elsewhere, words):
+    done = run(elsewhere, "--in-process", *words)
+    assert done.returncode == 2
+    assert "--in-process" in done.stderr
+    assert not (elsewhere / "report").exists()
+
+
+def test_judging_process_that_dies_takes_with_it_only_what_it_was_at(elsewhere):
+    (elsewhere / "packages" / "shaky_adapter.py").write_text(ADAPTER + KILLING)
     done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")  # all in one chunk, with what kills it
     assert done.returncode == 2, done.stdout
     assert "rows/smoothed-float64-mean: the process that was to judge it was killed by SIGSEGV" in done.stderr

@@ -99,6 +99,7 @@ cases:
     labels: [3, 0]
 """
 RUN = ("conformance", "run", "--cases", "cases", "--framework", "shaky", "--report", "report")
+HERE = (*RUN, "--in-process")
 PYTEST = ("pytest", "-q", "-p", "no:cacheprovider", "--cases", "cases", "-k", "shaky", "--report", "report")
 BEFORE = 3
 """Rows that are judged before the one whose call waits."""
@@ -208,9 +209,11 @@ def whole(tmp_path_factory):
 
 
 @posix
+@pytest.mark.parametrize("words", [(), ("--in-process",)])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how):
-    process = there.held(*RUN)
+def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how, words):
+    process = there.held(*RUN, *words)
+    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
     process.send_signal(getattr(signal, how))
     status, told = there.ended(process)
     assert status == 130, told
@@ -229,7 +232,7 @@ def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how):
 
 
 @posix
-@pytest.mark.parametrize("words", [("-n", "2"), ("--isolate",)])
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
 def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
     process = there.held(*RUN, *words)
     wait_until(lambda: len(read_journal(there.report).rows) >= BEFORE)
@@ -244,7 +247,7 @@ def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
 
 @posix
 def test_second_signal_ends_the_run_at_once(there):
-    process = there.held(*RUN, STUBBORN="1")
+    process = there.held(*HERE, STUBBORN="1")
     process.send_signal(signal.SIGTERM)
     time.sleep(1.0)
     assert process.poll() is None
@@ -256,7 +259,7 @@ def test_second_signal_ends_the_run_at_once(there):
 
 @posix
 def test_interruption_that_a_function_swallows_ends_the_run_after_its_call(there):
-    process = there.held(*RUN, STUBBORN="1")
+    process = there.held(*HERE, STUBBORN="1")
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     there.hold.unlink()
@@ -266,7 +269,7 @@ def test_interruption_that_a_function_swallows_ends_the_run_after_its_call(there
 
 @posix
 def test_signal_that_comes_twice_at_the_same_time_counts_once(there):
-    process = there.held(*RUN)
+    process = there.held(*HERE)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     assert there.ended(process)[0] == 130
@@ -283,7 +286,7 @@ def test_end_of_the_terminal_leaves_a_report(there):
         with_signals()
         os.chdir(there.folder)
         os.environ |= {"PYTHONPATH": str(there.packages), "CONFORMANCE_CACHE": "off", "HOLD": str(there.hold)}
-        os.execv(sys.executable, [sys.executable, "-m", *RUN])
+        os.execv(sys.executable, [sys.executable, "-m", *HERE])
     wait_until((there.folder / "hold.here").exists)
     os.close(terminal)
     _, status = os.waitpid(child, 0)
@@ -403,7 +406,7 @@ def test_killed_run_leaves_its_rows_and_the_report_from_before(there, whole):
 
 
 @posix
-@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--in-process",)])
 def test_killed_run_is_resumed_to_the_same_report(there, whole, words):
     there.killed(*RUN, *words)
     assert len(read_journal(there.report).rows) >= BEFORE
@@ -522,7 +525,7 @@ def test_pytest_ends_with_3_for_an_exception_of_the_suite(there):
 # Faults of this package
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("--in-process",)])
 def test_exception_of_the_suite_is_a_message_and_status_3(there, words):
     done = there.ran(*RUN, *words, FAULT="held")
     assert done.returncode == 3, done.stderr
@@ -539,7 +542,7 @@ def test_exception_of_the_suite_is_a_message_and_status_3(there, words):
 
 
 def test_traceback_is_printed_where_it_is_asked_for(there):
-    done = there.ran(*RUN, FAULT="held", CONFORMANCE_TRACEBACK="1")
+    done = there.ran(*HERE, FAULT="held", CONFORMANCE_TRACEBACK="1")
     assert done.returncode == 3
     assert "Traceback" in done.stderr
     assert not list(there.folder.glob("conformance-traceback-*"))

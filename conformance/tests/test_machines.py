@@ -53,7 +53,7 @@ def strict(text):
 
 
 ASKED = {
-    "run": "--cases cases --report r",
+    "run": "--cases cases --report r --in-process",
     "list cases": "--cases cases",
     "list functions": "",
     "relations": "--cases cases -k permuted_samples",
@@ -126,7 +126,7 @@ def test_of_what_is_wrong_nothing_is_said_where_json_is_read(conformance, tmp_pa
 
 
 def test_a_run(conformance, tmp_path):
-    words = ("run", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
+    words = ("run", "--in-process", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
     plain = conformance(*words)
     status, out = conformance(*words, "--json")
     assert status == plain[0] == 1
@@ -143,7 +143,7 @@ def test_what_the_cases_cover_is_worked_out_once_in_a_run(conformance, tmp_path,
     asked = []
     coverage = recording.coverage
     monkeypatch.setattr(recording, "coverage", lambda *of: asked.append(of) or coverage(*of))
-    _, out = conformance("run", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
+    _, out = conformance("run", "--in-process", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
     assert len(asked) == 1
     said = json.loads((tmp_path / "r" / "run.json").read_text())["coverage"]
     assert said.split(";")[0] in " ".join(out.split())
@@ -189,7 +189,7 @@ def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_pa
     file.write_text(CASES.replace("Nothing is asked.", f"{'Nothing is asked. ' * 20}Truly."), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     listed = [("list", "cases"), ("show", "categorical/x/plain"), ("explain", "categorical/x/plain")]
-    for words in (*listed, ("run", "--report", "r"), ("lint",)):
+    for words in (*listed, ("run", "--in-process", "--report", "r"), ("lint",)):
         folder = ("cases",) if words == ("lint",) else ("--cases", "cases")
         _, out = conformance(*words, *folder)
         copied = "import numpy"  # source text to copy stays on its line
@@ -198,7 +198,7 @@ def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_pa
         assert "\x1b" not in out
     assert "Truly." in conformance("list", "cases", "--cases", "cases")[1]
     assert "unexpected miniature.DropsSmoothing" in " ".join(
-        conformance("run", "--report", "r", "--cases", "cases")[1].split()
+        conformance("run", "--in-process", "--report", "r", "--cases", "cases")[1].split()
     )
 
 

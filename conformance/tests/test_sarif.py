@@ -63,7 +63,9 @@ def run(mine, monkeypatch):
 
     def asked(*words, loss="DropsSmoothing", file="out/run.sarif"):
         monkeypatch.setattr(registry, "frameworks", lambda: (miniatures.framework(getattr(miniatures, loss)),))
-        monkeypatch.setattr(sys, "argv", ["conformance", "run", "--cases", "mine", "--sarif", file, *words])
+        monkeypatch.setattr(
+            sys, "argv", ["conformance", "run", "--in-process", "--cases", "mine", "--sarif", file, *words]
+        )
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return ended.value.code or 0, (mine.parent / file).read_text(encoding="utf-8")

@@ -164,7 +164,7 @@ cases:
 def test_a_run_of_what_nobody_takes_writes_its_report_and_fails(tmp_path, monkeypatch):
     (tmp_path / "cases").mkdir()
     (tmp_path / "cases" / "x.yaml").write_text(NOBODYS)
-    words = ["run", "--cases", str(tmp_path / "cases"), "--report", str(tmp_path / "r")]
+    words = ["run", "--in-process", "--cases", str(tmp_path / "cases"), "--report", str(tmp_path / "r")]
 
     def ran(loss, *more):
         here = [miniatures.installed(loss)]

@@ -97,6 +97,7 @@ class Crew:
 
     def __init__(self, places: Mapping[str, Place], timeout: float = TIMEOUT) -> None:
         self._selector = selectors.DefaultSelector()
+        self._timeout = timeout
         self._workers = {name: Worker(place, timeout, self._selector) for name, place in places.items()}
         for worker in self._workers.values():
             worker.ensure()
@@ -106,6 +107,11 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def start(self, place: Place) -> None:
+        """Start a worker, unless there is one of its name."""
+        if place.name not in self._workers:
+            self._workers[place.name] = Worker(place, self._timeout, self._selector)
 
     def facts(self, name: str) -> Facts:
         """What is where a worker runs; raises WorkerError where it cannot start or import the framework."""

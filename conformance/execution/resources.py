@@ -1,0 +1,43 @@
+"""What this machine has left for worker processes: processors and memory, also within the limits of a container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+EACH = 3 << 29
+"""Bytes of memory that a judging process and its worker take together, with the largest frameworks imported."""
+UNKNOWN = 4
+"""Most processes that share the work where a system does not say how much memory it has."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def process_count(wanted: int) -> int:
+    """How many judging processes, each with a worker, to start if `wanted` could have something to do; at least 1."""
+    memory = available_memory()
+    return max(1, min(wanted, available_cores(), UNKNOWN if memory is None else memory // EACH))
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max 100000" if there is no limit
+        quota, period = map(int, (CGROUP / "cpu.max").read_text().split())
+        cores = min(cores, -(-quota // period))
+    return max(1, cores)
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be used without swapping; None if the system does not say."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        (line,) = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:")]
+        found.append(int(line.split()[1]) << 10)
+    with contextlib.suppress(OSError, ValueError):  # "max" if there is no limit
+        limit = int((CGROUP / "memory.max").read_text())
+        found.append(max(0, limit - int((CGROUP / "memory.current").read_text())))
+    if not found and hasattr(os, "sysconf"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(found, default=None)

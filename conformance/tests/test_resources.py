@@ -1,0 +1,52 @@
+"""How many processes share a run: processors, memory and the limits of a container."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from conformance.execution import resources
+from conformance.execution.processes import first_workers
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """A folder that stands for the limits of this process's container."""
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("limit", "cores"), [("150000 100000", 2), ("max 100000", 16), ("1000 100000", 1)])
+def test_cores_are_those_that_a_container_may_use(container, limit, cores):
+    (container / "cpu.max").write_text(f"{limit}\n")
+    assert resources.available_cores() == cores
+
+
+def test_memory_is_what_a_container_has_left(container):
+    (container / "memory.max").write_text("900000\n")
+    (container / "memory.current").write_text("800000\n")
+    assert resources.available_memory() == 100000
+    (container / "memory.max").write_text("max\n")
+    assert resources.available_memory() != 100000
+
+
+@pytest.mark.parametrize(
+    ("memory", "wanted", "count"),
+    [(2 * GIB, 8, 1), (7 * GIB, 8, 4), (GIB // 2, 8, 1), (100 * GIB, 3, 3), (None, 8, 4), (100 * GIB, 99, 16)],
+)
+def test_processes_fit_into_memory(container, monkeypatch, memory, wanted, count):
+    monkeypatch.setattr(resources, "available_memory", lambda: memory)
+    assert resources.process_count(wanted) == count
+
+
+def test_framework_with_most_items_gets_several_workers():
+    counts = {"keras": 13000, "torch": 8000, "sklearn": 1000}
+    items = [SimpleNamespace(installed=SimpleNamespace(worker=name)) for name in Counter(counts).elements()]
+    assert sorted(first_workers(items, 2)) == [["keras"], ["torch"]]
+    assert Counter(name for (name,) in first_workers(items, 5)) == {"keras": 3, "torch": 2}
