@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from conformance.adapters.contract import Call, Framework
     from conformance.adapters.registry import Installed
-    from conformance.explore.relations import Finding, Instance
+    from conformance.explore.relations import Instance, RelationResult
     from conformance.judging.suite import Assessment, Item, Row, Suite
     from conformance.model.case import Case
     from conformance.model.outcome import Outcome
@@ -313,7 +313,7 @@ def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[I
 
 
 @pytest.fixture(scope="session")
-def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Instance], Finding]]:
+def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Instance], RelationResult]]:
     """Holds a relation against its function, here or in a worker."""
     from conformance.explore.relations import check
 
@@ -804,9 +804,9 @@ def _instances(config: pytest.Config, wanted: Wanted) -> list[Instance]:
     except CaseErrors as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
-    found = relations.instances(cases, here, chosen)
+    found = relations.select_instances(cases, here, chosen)
     if not found and wanted is not None:
-        return relations.instances(cases[:1], here)[:1]  # for pytest to deselect
+        return relations.select_instances(cases[:1], here)[:1]  # for pytest to deselect
     if not found:
         raise pytest.Collector.CollectError(
             "no installed function can say any of the cases in two ways: install more, or add cases"

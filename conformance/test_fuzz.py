@@ -10,7 +10,7 @@ import pytest
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues
 from conformance.casefiles.loading import shipped
-from conformance.explore.fuzz.search import Search, narrowed
+from conformance.explore.fuzz.search import Search, restrict_limits
 from conformance.model.text import loggable
 
 SEED, CASES = 0, 300
@@ -18,11 +18,13 @@ SEED, CASES = 0, 300
 
 def test_fuzz(there: Installed) -> None:
     """It answers every case as the definition, its documentation or the ledger says."""
-    search = Search([there], known_issues.load(shipped()), narrowed(functions=there.functions), SEED, shrinks=False)
-    while search.tally.position < CASES:
+    search = Search(
+        [there], known_issues.load(shipped()), restrict_limits(functions=there.functions), SEED, shrinks=False
+    )
+    while search.state.position < CASES:
         search.step()
-    assert search.tally.failures == []
-    assert search.tally.cases > CASES / 3
+    assert search.state.failures == []
+    assert search.state.cases > CASES / 3
     if search.findings:
         shown = "\n\n".join(finding.message for finding in search.findings)
         again = f"conformance fuzz --framework {there.framework.name} --seed {SEED} --cases-count {CASES}"

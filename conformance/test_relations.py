@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.explore.relations import Finding, Instance
+from conformance.explore.relations import Instance, RelationResult
 from conformance.model.text import loggable
 
 
-def test_relations(instance: Instance, hold: Callable[[Instance], Finding], strict_known: bool) -> None:
+def test_relations(instance: Instance, hold: Callable[[Instance], RelationResult], strict_known: bool) -> None:
     """Both ways to say it have the answers that the relation wants, within the budgets of both."""
     finding = hold(instance)
     if finding.expected == "known" and finding.known is not None and not strict_known:

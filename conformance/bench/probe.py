@@ -177,7 +177,7 @@ def _finished(report: Path) -> int:
 
 def relations(keyword: str, *frameworks: str) -> Result:
     """Relations chosen and held, in this thread's processor time, after the imports."""
-    from conformance.explore.relations import check, instances
+    from conformance.explore.relations import check, select_instances
 
     cases, ledger = load_suite()
     cases = [case for case in cases if keyword in case.id]
@@ -185,7 +185,7 @@ def relations(keyword: str, *frameworks: str) -> Result:
     _import(here)
     watch = Stopwatch(time.thread_time)
     began = time.thread_time()
-    chosen = instances(cases, here)
+    chosen = select_instances(cases, here)
     choosing = time.thread_time() - began
     for instance in chosen:
         check(instance, watch, ledger)
@@ -240,28 +240,30 @@ def swept(*functions: str) -> Result:
     Every value of the narrow dtypes; of float32 as many chunks, evenly spread over all magnitudes.
     """
     from conformance.explore.sweep.comparer import Subject, sweep_chunk
-    from conformance.explore.sweep.inputs import NARROW, end
+    from conformance.explore.sweep.inputs import NARROW_DTYPES, end_pattern
     from conformance.explore.sweep.reference_values import Chunk, chunk_of
-    from conformance.explore.sweep.runner import CHUNK, Wish, keep_memory, plan
+    from conformance.explore.sweep.runner import CHUNK_SIZE, SweepRequest, keep_memory, plan
 
     def chunks(subject: Subject) -> Iterator[Chunk]:
         family = subject.family
-        last = end(family.given, family.dtype)
-        if family.dtype in NARROW:
+        last = end_pattern(family.given, family.dtype)
+        if family.dtype in NARROW_DTYPES:
             yield chunk_of(family, np.arange(last).astype(np.uint16))
         else:
-            step = CHUNK[family.given]
+            step = CHUNK_SIZE[family.given]
             for start in range(0, last - step, last // SLICES):
                 yield Chunk(family, np.arange(start, start + step, dtype=np.uint32))
 
-    jobs, _ = plan(installed()[0], lambda name: name in functions, Wish(dtypes=("float16", "bfloat16", "float32")))
+    jobs, _ = plan(
+        installed()[0], lambda name: name in functions, SweepRequest(dtypes=("float16", "bfloat16", "float32"))
+    )
     taken = []
     keep_memory()
     for subject in (job.subject for job in jobs):
         sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
         rounds = []
         watch = Stopwatch(time.process_time)
-        for _ in range(NARROW_ROUNDS if subject.family.dtype in NARROW else ROUNDS):
+        for _ in range(NARROW_ROUNDS if subject.family.dtype in NARROW_DTYPES else ROUNDS):
             watch.calls = 0.0
             began, inputs = time.process_time(), 0
             for chunk in chunks(subject):
@@ -275,18 +277,18 @@ def swept(*functions: str) -> Result:
 
 def swept_narrow() -> Result:
     """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
-    from conformance.explore.sweep.runner import Wish, plan, state_of, sweep
+    from conformance.explore.sweep.runner import SweepRequest, load_state, plan, sweep
 
     here = installed()[0]
     binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
     if SHORT:
         binary = {min(binary)}
     _import(here)
-    jobs, _ = plan(here, lambda name: name in binary, Wish(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2]))
+    jobs, _ = plan(here, lambda name: name in binary, SweepRequest(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2]))
     began = time.perf_counter()
-    state = state_of(None, jobs)
+    state = load_state(None, jobs)
     sweep(jobs, state)
-    inputs = sum(tally.count for of in state.tallies.values() for tally in of.values())
+    inputs = sum(tally.count for of in state.regions.values() for tally in of.values())
     due = sum(job.inputs(unit) for job in jobs for unit in range(job.units))
     assert inputs >= due > 0, f"{inputs} of {due} inputs"  # some are beside the units
     return {"seconds": time.perf_counter() - began, "inputs": inputs}
@@ -296,14 +298,16 @@ def swept_slice(function: str, units: str) -> Result:
     """Some units of an exhaustive float32 sweep of logits, evenly spread, by two processes; seconds and memory."""
     import collections
 
-    from conformance.explore.sweep.runner import Wish, beside, plan
+    from conformance.explore.sweep.runner import SweepRequest, in_processes, plan
 
-    jobs, _ = plan(installed()[0], lambda name: name == function, Wish(("float32",), ("logits",), exhaustive=True))
+    jobs, _ = plan(
+        installed()[0], lambda name: name == function, SweepRequest(("float32",), ("logits",), exhaustive=True)
+    )
     job = jobs[0]
     chosen = [job.units * k // int(units) for k in range(int(units))]
     began = ready = time.perf_counter()
     done: list[int] = []
-    for _, unit, found in beside(collections.deque((job, unit) for unit in chosen), PROCESSES):
+    for _, unit, found in in_processes(collections.deque((job, unit) for unit in chosen), PROCESSES):
         assert not isinstance(found, str), found
         done.append(job.inputs(unit))
         if len(done) == PROCESSES:  # each has started, imported what it asks, and asked once
@@ -462,21 +466,21 @@ def fuzzed(name: str, count: str) -> Result:
     """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
     from conformance.casefiles.known_issues import load
     from conformance.casefiles.loading import shipped
-    from conformance.explore.fuzz.search import Search, narrowed, single_threaded
+    from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded
 
     here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
     single_threaded()
     _import(here)
     asked = [function for found in here for function in found.functions if function.name == name]
     of_loss = functools.partial(_asks_the_loss, name)
-    search = Search(here, load(shipped()), narrowed(functions=asked), wanted=of_loss, shrinks=False)
+    search = Search(here, load(shipped()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False)
     for _ in range(WARMING):
         search.step()
-    before, began = search.tally.cases, time.thread_time()
-    while search.tally.cases - before < int(count):
+    before, began = search.state.cases, time.thread_time()
+    while search.state.cases - before < int(count):
         search.step()
     spent = time.thread_time() - began
-    return {"seconds": spent, "cases": search.tally.cases - before, "rows": search.tally.rows, "drawn": _drawn()}
+    return {"seconds": spent, "cases": search.state.cases - before, "rows": search.state.rows, "drawn": _drawn()}
 
 
 def _asks_the_loss(name: str, function: Function, item: str) -> bool:

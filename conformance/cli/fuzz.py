@@ -24,8 +24,8 @@ from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.places import crew_here
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.explore.fuzz import state
-from conformance.explore.fuzz.generation import KINDS, USUAL, Limits
-from conformance.explore.fuzz.search import Finding, Search, Tally, narrowed, single_threaded
+from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
+from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits, single_threaded
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.suite import Performer
@@ -82,9 +82,9 @@ def fuzz(
     ledger = known_issues.load(shipped() if cases is None else cases)
     selection = compiled(keyword) if keyword else None
     wanted = None if selection is None else lambda _, name: selection(substring_of(name))
-    limits = narrowed(_limits(shape, dtypes or [], edge), [f for there in here for f in there.functions], wanted)
+    limits = restrict_limits(_limits(shape, dtypes or [], edge), [f for there in here for f in there.functions], wanted)
     asked = _asked(seed, here, limits, keyword)
-    tally, findings = (kept is not None and state.read(kept, asked)) or (Tally(), [])
+    tally, findings = (kept is not None and state.read(kept, asked)) or (SearchState(), [])
     for left_out in missing:
         err.print(f"left out, not installed: {left_out}")
     stopped = False
@@ -109,7 +109,7 @@ def fuzz(
     _finish(search, as_json, stopped)
     if stopped:
         raise typer.Exit(INTERRUPTED)
-    if search.tally.failures:
+    if search.state.failures:
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if search.findings else 0)
 
@@ -123,10 +123,10 @@ def _limits(shape: str, dtypes: list[str], edge: bool) -> Limits:
             raise UserError(f"--dtype {name}: there is no such dtype; there are {', '.join(DTYPES)}")
     samples, classes = map(int, size.groups())
     chosen = tuple(name for name in DTYPES if name in dtypes) or DTYPES
-    return Limits(samples, classes, chosen, KINDS if edge else USUAL)
+    return Limits(samples, classes, chosen, UNUSUAL_KINDS if edge else DEFAULT_KINDS)
 
 
-def _asked(seed: int, here: list[Installed], limits: Limits, keyword: str) -> state.Asked:
+def _asked(seed: int, here: list[Installed], limits: Limits, keyword: str) -> state.Request:
     return {
         "suite": __version__,
         "seed": seed,
@@ -151,24 +151,24 @@ def _isolated(here: list[Installed]) -> Iterator[Performer]:
         yield made
 
 
-def _keeper(path: Path | None, asked: state.Asked, search: Search) -> Callable[[], None]:
+def _keeper(path: Path | None, asked: state.Request, search: Search) -> Callable[[], None]:
     """Writes the state, where one is wanted."""
     if path is None:
         return lambda: None
-    state.write(path, asked, search.tally, search.findings)
-    return lambda: state.write(path, asked, search.tally, search.findings)
+    state.write(path, asked, search.state, search.findings)
+    return lambda: state.write(path, asked, search.state, search.findings)
 
 
 def _steps(search: Search, seconds: float | None, count: int | None, keep: Callable[[], None]) -> Iterator[None]:
     """One step after another until there were enough of them."""
     limit = SECONDS if seconds is None and count is None else seconds
     began = written = time.monotonic()
-    first = search.tally.position
+    first = search.state.position
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("")
         shown = 0.0
-        while count is None or search.tally.position < count:
+        while count is None or search.state.position < count:
             now = time.monotonic()
             if limit is not None and now - began >= limit:
                 return
@@ -176,16 +176,16 @@ def _steps(search: Search, seconds: float | None, count: int | None, keep: Calla
                 keep()
                 written = now
             if now - shown >= 0.1:
-                rate = (search.tally.position - first) / max(now - began, 1e-9)
+                rate = (search.state.position - first) / max(now - began, 1e-9)
                 progress.update(
-                    task, description=f"{_headline(search.tally, len(search.findings))}, {rate:.0f} cases/s"
+                    task, description=f"{_headline(search.state, len(search.findings))}, {rate:.0f} cases/s"
                 )
                 shown = now
             search.step()
             yield
 
 
-def _headline(tally: Tally, findings: int) -> str:
+def _headline(tally: SearchState, findings: int) -> str:
     return f"{tally.position} cases, {tally.rows} rows, {findings} findings, {sum(tally.known.values())} rows known"
 
 
@@ -201,7 +201,7 @@ def _tell(finding: Finding, folder: Path | None, as_json: bool) -> None:
 
 
 def _finish(search: Search, as_json: bool, stopped: bool) -> None:
-    tally = search.tally
+    tally = search.state
     if as_json:
         out.facts("fuzz", _facts(search, stopped))
     else:
@@ -225,7 +225,7 @@ def _finish(search: Search, as_json: bool, stopped: bool) -> None:
 
 
 def _facts(search: Search, stopped: bool) -> dict[str, Any]:
-    tally = search.tally
+    tally = search.state
     return {
         "seed": search.seed,
         "position": tally.position,

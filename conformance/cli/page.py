@@ -94,7 +94,7 @@ def _explanations(
     try:
         with progress(min(most, results["case"].nunique())) as advance:
             asker = Suite(Oracle(cache), ledger)
-            return explain.explained(results, {case.id: case for case in found}, here, asker, most, advance)
+            return explain.explain_report(results, {case.id: case for case in found}, here, asker, most, advance)
     finally:
         if cache is not None:
             cache.close()

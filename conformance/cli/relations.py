@@ -12,7 +12,7 @@ from conformance.cli.shared import FAILURES, CasesOption, Json, installed_among,
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore import relations
-from conformance.explore.relations import Finding, rendering
+from conformance.explore.relations import RelationResult, rendering
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.suite import load_suite
 
@@ -38,13 +38,15 @@ def held(
     relations.check_names(ledger)
     here, missing = installed_among(framework or [])
     chosen = compiled(keyword) if keyword else None
-    asked = relations.instances(found, here, None if chosen is None else lambda _, name: chosen(substring_of(name)))
+    asked = relations.select_instances(
+        found, here, None if chosen is None else lambda _, name: chosen(substring_of(name))
+    )
     if not asked:
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
         raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
     for left_out in missing:
         err.print(f"left out, not installed: {left_out}")
-    findings: list[Finding] = []
+    findings: list[RelationResult] = []
     failures: list[str] = []
     stopped = False
     try:
@@ -57,10 +59,10 @@ def held(
                 advance(instance.item.framework.name)
     except KeyboardInterrupt:
         stopped = True
-    stale = [] if keyword or framework or len(findings) < len(asked) else relations.gone(findings)
+    stale = [] if keyword or framework or len(findings) < len(asked) else relations.stale_entries(findings)
     if as_json:
         out.facts("relations", {"planned": len(asked), "interrupted": stopped, "not_asked": failures,
-                                "findings": list(map(rendering.row, findings)),
+                                "findings": list(map(rendering.as_record, findings)),
                                 "gone": list(map(str, stale))})  # fmt: skip
     else:
         _print(findings)
@@ -74,11 +76,11 @@ def held(
     raise typer.Exit(UNEXPECTED if stale or any(map(_broken, findings)) else 0)
 
 
-def _broken(finding: Finding) -> bool:
+def _broken(finding: RelationResult) -> bool:
     return finding.expected in ("unexpected", "stale")
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[RelationResult]) -> None:
     broken = list(filter(_broken, findings))
     for finding in broken[:BROKEN]:
         out.print(escape(str(finding)), soft_wrap=True)

@@ -20,7 +20,7 @@ from conformance.cli.shared import FAILURES, CasesOption, Json, one_of
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import long_means, rendering, runner, table
-from conformance.explore.sweep.runner import Advance, Job, Wish
+from conformance.explore.sweep.runner import Job, ProgressCallback, SweepRequest
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import load_suite
 from conformance.model.case import DTYPES, GIVEN
@@ -64,7 +64,7 @@ def sweep(
     labels = () if label is None else (label,)
     dtypes = tuple(one_of("--dtype", name, DTYPES) for name in dtype or ())
     kinds = tuple(one_of("--given", name, GIVEN) for name in given or ())
-    wish = Wish(dtypes, kinds, labels, exhaustive, pairs)
+    wish = SweepRequest(dtypes, kinds, labels, exhaustive, pairs)
     if exhaustive and wish.dtypes == ("float64",):
         raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
     if means and (exhaustive or pairs or labels or state):
@@ -79,8 +79,8 @@ def sweep(
             "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
         )
     began = time.time()
-    found: list[table.Line] = []
-    mean_lines: list[table.Line] = []
+    found: list[table.RegionRow] = []
+    mean_lines: list[table.RegionRow] = []
     failures: list[str] = []
     stopped = False
     if means:
@@ -89,20 +89,20 @@ def sweep(
                 for job in jobs:
                     subject = job.subject
                     if "mean" in subject.function.reductions:
-                        for line in long_means.lines_of(subject.installed, subject.name, subject.family, ledger):
+                        for line in long_means.mean_lines(subject.installed, subject.name, subject.family, ledger):
                             mean_lines.append(line)
                             advance(subject.key, 1)
         except KeyboardInterrupt:
             stopped = True
     else:
-        kept = runner.state_of(state, jobs)
+        kept = runner.load_state(state, jobs)
         count = _processes(processes, jobs)
         try:
             with _progress(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
                 failures = runner.sweep(jobs, kept, count, advance)
         except KeyboardInterrupt:
             stopped = True
-        found = [line for job in jobs for line in table.lines_of(job, kept.tallies.get(job.key, {}), ledger)]
+        found = [line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)]
     about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": not (stopped or failures)}
     if as_json:
         out.facts("sweep", rendering.document(found, mean_lines, about))
@@ -136,11 +136,11 @@ def _wanted(names: list[str]) -> Callable[[str], bool]:
 def _processes(asked: int, jobs: list[Job]) -> int:
     if asked:
         return asked
-    return (os.cpu_count() or 1) if any(job.spread for job in jobs) else 1
+    return (os.cpu_count() or 1) if any(job.by_unit for job in jobs) else 1
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Advance]:
+def _progress(total: int) -> Iterator[ProgressCallback]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -158,7 +158,7 @@ def _progress(total: int) -> Iterator[Advance]:
         yield advance
 
 
-def _finish(found: list[table.Line], means: list[table.Line], failures: list[str]) -> None:
+def _finish(found: list[table.RegionRow], means: list[table.RegionRow], failures: list[str]) -> None:
     if found:
         counts = ", ".join(f"{count} {status}" for status, count in table.totals(found).items() if count)
         err.print(f"{sum(line['count'] for line in found)} inputs in {len(found)} regions: {counts}", soft_wrap=True)

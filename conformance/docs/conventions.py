@@ -17,7 +17,7 @@ from packaging.version import Version
 from conformance.adapters import registry
 from conformance.adapters.contract import Function, Rule
 from conformance.docs.markup import code, link, plain, prose, rows
-from conformance.explain.meanings import KINDS, meaning
+from conformance.explain.meanings import KIND_MEANINGS, meaning
 from conformance.model import convention
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 
@@ -64,7 +64,7 @@ def kinds() -> str:
     lines = []
     for name in sorted(INVALID | EDGE, key=lambda name: (name in EDGE, name)):
         domain = "inside, at the edge" if name in EDGE else "outside"
-        lines.append([code(name), plain(KINDS[name]), domain])
+        lines.append([code(name), plain(KIND_MEANINGS[name]), domain])
     return rows(("kind of input", "what it is", "the definition's domain"), lines)
 
 
@@ -128,7 +128,7 @@ def _shown(choice: Any) -> str:
 
 def _sentence(name: str, choice: Any) -> str:
     if name in ("accepts", "rejects"):
-        return plain(f"{name} {KINDS[choice]}")
+        return plain(f"{name} {KIND_MEANINGS[choice]}")
     return plain(meaning(name, choice))
 
 

@@ -1,15 +1,15 @@
-"""Why an answer is what it is: the definition's way to it, and each function's, in words and with the numbers.
+"""Explanations: how the definition reaches its answer, and why each function returns another one.
 
     Case -> explain -> Explanation -> terminal | markdown | as_data
 
-An explanation is made of frozen values.  Every number in it comes from the oracle, or from a function; every
-advice in it was followed once before it is given.
+An explanation consists of frozen values. Each number in it comes from the oracle or from a call of the function; each
+remedy was tried and judged before it is listed.
 """
 
 from conformance.explain.explainer import explain
 from conformance.explain.explanation import Explanation
 from conformance.explain.meanings import meaning
-from conformance.explain.page_explanations import explained
+from conformance.explain.page_explanations import explain_report
 from conformance.explain.rendering import as_data, markdown, terminal
 
-__all__ = ["Explanation", "as_data", "explain", "explained", "markdown", "meaning", "terminal"]
+__all__ = ["Explanation", "as_data", "explain", "explain_report", "markdown", "meaning", "terminal"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance.explain.explanation import Answered, Derivation, Difference, Explanation, Line, Split
-from conformance.explain.number_format import figure
+from conformance.explain.explanation import Decomposition, Derivation, Difference, Explanation, FunctionResult, Step
+from conformance.explain.number_format import format_number
 
-STATUS = {
+STATUS_TEXT = {
     "agrees": "agrees",
     "diverges": "diverges",
     "disagrees": "disagrees with the definition and with what it documents",
@@ -49,15 +49,15 @@ class Code:
 Block = Heading | Prose | Formula | Code
 
 
-def told(explanation: Explanation) -> Iterator[Block]:
-    """The whole explanation."""
+def render_blocks(explanation: Explanation) -> Iterator[Block]:
+    """Yield the whole explanation in reading order."""
     what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
     yield Heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
     yield Prose(explanation.why)
     for name, value in explanation.facts:
         yield Formula(f"{name}: {value}")
     yield Heading("How the answer comes about", 2)
-    yield from _derivation(explanation.derivation, explanation.quantity)
+    yield from _derivation_blocks(explanation.derivation, explanation.quantity)
     for number in explanation.published:
         verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
         yield Prose(f"Published is {number.value}, {verdict} ({number.source}).")
@@ -65,48 +65,50 @@ def told(explanation: Explanation) -> Iterator[Block]:
     if agreeing:
         yield Heading("Who agrees", 2)
     for function in agreeing:
-        yield Formula(f"{function.function} {function.version} {_does(function)}{_how_far(function.split)}")
-        if function.bridge:
-            yield Formula(function.bridge, 2)
+        yield Formula(
+            f"{function.function} {function.version} {_behaviour(function)}{_error_text(function.decomposition)}"
+        )
+        if function.conversion_effect:
+            yield Formula(function.conversion_effect, 2)
         if function.expected == "stale" and function.ledger is not None:
-            yield Formula(f"The ledger, {function.ledger.place}, says that it disagrees; remove the entry.", 2)
-    before: dict[object, str] = {}
+            yield Formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
+    described: dict[object, str] = {}
     for function in explanation.functions:
         if not function.differs:
             continue
-        like = _likeness(function)
-        if like in before:
+        key = _equivalence_key(function)
+        if key in described:
             yield _headline(function)
-            yield Prose(f"Just as {before[like]} above.")
+            yield Prose(f"Just as {described[key]} above.")
             yield Code(function.reproduce)
         else:
-            before[like] = function.function
-            yield from of_function(function)
-    if explanation.unasked:
+            described[key] = function.function
+            yield from function_blocks(function)
+    if explanation.skipped:
         yield Heading("Who is not asked", 2)
-    reasons = dict.fromkeys(why for _, why in explanation.unasked)
+    reasons = dict.fromkeys(why for _, why in explanation.skipped)
     for reason in reasons:
-        names = [name for name, why in explanation.unasked if why == reason]
+        names = [name for name, why in explanation.skipped if why == reason]
         yield Formula(f"{reason}: {', '.join(names)}")
 
 
-def _likeness(function: Answered) -> object:
-    """What two functions have in common of which one explanation will do."""
+def _equivalence_key(function: FunctionResult) -> object:
+    """Functions with an equal key share one explanation."""
     advice = tuple((remedy.advice, remedy.shown) for remedy in function.remedies)
     return (
         function.status,
         function.expected,
         function.got,
-        function.bridge,
+        function.conversion_effect,
         function.differences,
         function.ledger,
         advice,
     )
 
 
-def _headline(function: Answered) -> Heading:
+def _headline(function: FunctionResult) -> Heading:
     known = " (known)" if function.expected == "known" else ""
-    status = STATUS[function.status]
+    status = STATUS_TEXT[function.status]
     if function.status == "diverges":
         causes = ["by the conversion of its predictions"] if function.conversion else []
         causes += ["as it documents"] if function.differences else []
@@ -114,17 +116,17 @@ def _headline(function: Answered) -> Heading:
     return Heading(f"{function.function} {function.version} {status}{known}", 2)
 
 
-def _does(function: Answered) -> str:
+def _behaviour(function: FunctionResult) -> str:
     return f"{'returns' if function.returned else 'raises'} {function.got}"
 
 
-def _how_far(split: Split | None) -> str:
-    if split is None or not split.ratio:
+def _error_text(split: Decomposition | None) -> str:
+    if split is None or not split.error_ratio:
         return ""
-    return f", off by {split.ratio:.2g} of the error that rounding is allowed"
+    return f", off by {split.error_ratio:.2g} of the error that rounding is allowed"
 
 
-def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
+def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]:
     yield Formula(derivation.rule)
     if derivation.samples or derivation.reduction:
         yield Prose("What follows is rounded from exact numbers.")
@@ -133,8 +135,8 @@ def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
         yield Formula(f"sample {where}: {sample.about}")
         for line in sample.lines:
             yield Formula(str(line), 2)
-    if derivation.left_out:
-        yield Formula(f"samples that are not shown: {derivation.left_out}")
+    if derivation.omitted:
+        yield Formula(f"samples that are not shown: {derivation.omitted}")
     if quantity == "gradient" and derivation.reduction:
         yield Prose("The largest element, as an example:")
     for line in derivation.reduction:
@@ -147,25 +149,25 @@ def _derivation(derivation: Derivation, quantity: str) -> Iterator[Block]:
         )
 
 
-def of_function(function: Answered) -> Iterator[Block]:
-    """What is told of a function that does not agree."""
+def function_blocks(function: FunctionResult) -> Iterator[Block]:
+    """Yield the explanation of one function that differs."""
     yield _headline(function)
-    yield Formula(f"It {_does(function)}")
-    if function.bridge:
-        yield Prose(function.bridge)
-    told = function.status == "diverges" and function.conversion
-    if not function.differences and function.because and not told:
-        yield Prose(f"{function.because[:1].upper()}{function.because[1:]}.")
+    yield Formula(f"It {_behaviour(function)}")
+    if function.conversion_effect:
+        yield Prose(function.conversion_effect)
+    conversion_rendered = function.status == "diverges" and function.conversion
+    if not function.differences and function.message and not conversion_rendered:
+        yield Prose(f"{function.message[:1].upper()}{function.message[1:]}.")
     for number, difference in enumerate(function.differences):
-        yield from _difference(difference, also=number > 0)
+        yield from _difference_blocks(difference, also=number > 0)
     if function.status == "disagrees" and function.differences:
-        yield Prose(f"That does not explain what it returns: {function.because}.")
+        yield Prose(f"That does not explain what it returns: {function.message}.")
     if function.gradient:
         yield Prose("By the definition, where it is furthest off:")
         for line in function.gradient:
             yield Formula(str(line))
-    if function.split is not None:
-        yield from _split(function.split)
+    if function.decomposition is not None:
+        yield from _decomposition_blocks(function.decomposition)
     if function.remedies:
         yield Prose("What makes them equal (tried, within the allowed error):")
     for remedy in function.remedies:
@@ -173,7 +175,7 @@ def of_function(function: Answered) -> Iterator[Block]:
         if remedy.call:
             yield Code(remedy.call, 2)
     if function.ledger is not None:
-        yield Prose(f"The ledger knows it ({function.ledger.place}): {function.ledger.reason}")
+        yield Prose(f"The ledger knows it ({function.ledger.location}): {function.ledger.reason}")
         for text in filter(None, (function.ledger.see, function.ledger.reproducer)):
             yield Code(text)
         if function.ledger.shows:
@@ -186,7 +188,7 @@ def of_function(function: Answered) -> Iterator[Block]:
         yield Code(function.reproduce)
 
 
-def _difference(difference: Difference, also: bool) -> Iterator[Block]:
+def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
     instead = f"; the definition {difference.definition}" if difference.definition else ""
     yield Prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
     for line in difference.lines:
@@ -198,24 +200,26 @@ def _difference(difference: Difference, also: bool) -> Iterator[Block]:
             yield Formula(f"that takes the answer from {difference.before} to {difference.after}")
 
 
-def _split(split: Split) -> Iterator[Block]:
+def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
-    of = f"{split.ratio:.3g} x the allowed {split.allowed:.3g}, {split.ulps:.3g} ulp"
-    name = "by rounding" if split.ratio <= 1 else "beyond rounding, unexplained"
-    rounding = Line(name, "", _minus(split.got, split.by_convention), _signed(split.numeric))
-    if split.instead:
-        yield Prose(f"By the definition there is {split.instead}; from what it documents it is off{place}")
-        yield Formula(f"{rounding} ({of})")
+    error_text = f"{split.error_ratio:.3g} x the allowed {split.tolerance:.3g}, {split.ulps:.3g} ulp"
+    name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
+    rounding = Step(name, "", _subtraction_text(split.got, split.by_convention), _difference_text(split.numeric))
+    if split.undefined_text:
+        yield Prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
+        yield Formula(f"{rounding} ({error_text})")
         return
-    total = _signed(split.total)
-    yield Prose(f"The difference from the definition{place}: {_minus(split.got, split.want)} = {total}")
-    yield Formula(str(Line(split.cause, "", _minus(split.by_convention, split.want), _signed(split.semantic))))
-    yield Formula(f"{rounding} ({of})")
+    total = _difference_text(split.total)
+    yield Prose(f"The difference from the definition{place}: {_subtraction_text(split.got, split.want)} = {total}")
+    yield Formula(
+        str(Step(split.cause, "", _subtraction_text(split.by_convention, split.want), _difference_text(split.semantic)))
+    )
+    yield Formula(f"{rounding} ({error_text})")
 
 
-def _signed(value: float | None) -> str:
-    return "no finite number" if value is None else figure(value, 5)
+def _difference_text(value: float | None) -> str:
+    return "no finite number" if value is None else format_number(value, 5)
 
 
-def _minus(a: str, b: str) -> str:
+def _subtraction_text(a: str, b: str) -> str:
     return f"{a} - ({b})" if b.startswith("-") else f"{a} - {b}"

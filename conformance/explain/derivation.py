@@ -1,4 +1,4 @@
-"""How the definition comes to its answer, with the case's numbers: each sample, then the reduction."""
+"""Derivation of the definition's answer with the numbers of the case: each sample, then the reduction."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 from flint import ctx
 
-from conformance.explain.explanation import Derivation, Line, Sample
-from conformance.explain.meanings import kinds
-from conformance.explain.number_format import DIGITS, SHOWN, added, apart, element, figure, figures, row
-from conformance.explain.subproblems import PRECISION, ball, lift, minus_logs, some
+from conformance.explain.explanation import Derivation, Sample, Step
+from conformance.explain.meanings import kinds_text
+from conformance.explain.number_format import (
+    DEFAULT_DIGITS,
+    MAX_TERMS,
+    distinguishing_digits,
+    format_element,
+    format_number,
+    format_numbers,
+    format_row,
+    format_sum,
+)
+from conformance.explain.subproblems import PRECISION, ball, negative_logs, subproblem, to_balls
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import oracle
@@ -21,71 +30,82 @@ from conformance.reference.flat_problem import Rows, refused, rows
 from conformance.reference.gradient import targets
 from conformance.reference.oracle import Answer, Exact, Invalid, Undefined
 
-FIRST = 4
-"""Samples that are shown from the beginning."""
-SEARCHED = 5_000
-"""Samples beyond which only the first losses are worked out, and the largest is not looked for."""
+SAMPLES_SHOWN = 4
+"""Number of leading samples that are shown."""
+MAX_SAMPLES_SEARCHED = 5_000
+"""Number of samples above which only the leading losses are computed and the largest loss is not located."""
 
-Answers = Callable[[Problem], Answer]
-"""The definition's answer to a problem."""
+AnswerFunction = Callable[[Problem], Answer]
+"""Maps a problem to the definition's answer."""
 
 
-def derived(problem: Problem, expect: Expectation, quantity: Quantity, answers: Answers, want: Answer) -> Derivation:
-    """The way to the answer `want`; answers: of the same problem at another reduction, or of a part of it."""
-    rule = rule_of(problem)
+def derive(
+    problem: Problem, expect: Expectation, quantity: Quantity, answer_of: AnswerFunction, want: Answer
+) -> Derivation:
+    """Derive the answer `want`. `answer_of` answers the same problem at another reduction, or a part of it."""
+    formula_text = formula(problem)
     if isinstance(expect, MustRaise):
-        return Derivation(rule, why=f"An exception is the only right answer: {_kind(expect.kind)}.")
-    if found := refused(problem, DEFINITION):
-        return Derivation(rule, why=f"It is outside the definition's domain, so an exception is due: {kinds(found)}.")
+        return Derivation(formula_text, why=f"An exception is the only right answer: {_kind_text(expect.kind)}.")
+    if violations := refused(problem, DEFINITION):
+        return Derivation(
+            formula_text,
+            why=f"It is outside the definition's domain, so an exception is due: {kinds_text(violations)}.",
+        )
     why = ""
     if isinstance(expect, NoRightAnswer):
         why = f"The case says that it has no right answer: {expect.why}"
     elif isinstance(want, Undefined):
         why = f"The definition has no value here: {want.why}."
-    given = rows(problem, DEFINITION)
-    large = len(given.x) > SEARCHED
-    whole = answers(some(problem, given, range(SHOWN)) if large else problem.reduced("none"))
-    if not isinstance(whole, Exact) or not len(given.x):
-        return Derivation(rule, answer="" if why else answer_text(want), why=why or not_finite(want))
-    shown = _picked(problem, given, whole)
-    digits = apart(whole.hi.ravel()[shown].tolist()) if large or len(given.x) == whole.hi.size else DIGITS
-    samples = tuple(_sample(problem, given, at, digits) for at in shown)
-    reduction = () if quantity == "gradient" else _reduction(problem, given, whole, answers, want, digits)
+    flat = rows(problem, DEFINITION)
+    truncated = len(flat.x) > MAX_SAMPLES_SEARCHED
+    losses = answer_of(subproblem(problem, flat, range(MAX_TERMS)) if truncated else problem.reduced("none"))
+    if not isinstance(losses, Exact) or not len(flat.x):
+        return Derivation(formula_text, answer="" if why else answer_text(want), why=why or explain_non_finite(want))
+    picked = _pick_samples(problem, flat, losses)
+    digits = (
+        distinguishing_digits(losses.hi.ravel()[picked].tolist())
+        if truncated or len(flat.x) == losses.hi.size
+        else DEFAULT_DIGITS
+    )
+    samples = tuple(_sample(problem, flat, i, digits) for i in picked)
+    reduction = () if quantity == "gradient" else _reduction_lines(problem, flat, losses, answer_of, want, digits)
     answer = "" if why else answer_text(want)
-    return Derivation(rule, samples, len(given.x) - len(samples), reduction, answer, why or not_finite(want))
+    return Derivation(
+        formula_text, samples, len(flat.x) - len(samples), reduction, answer, why or explain_non_finite(want)
+    )
 
 
-def _kind(kind: str) -> str:
+def _kind_text(kind: str) -> str:
     try:
-        return kinds((kind,))
+        return kinds_text((kind,))
     except KeyError:
         return kind.replace("_", " ")
 
 
 def answer_text(want: Answer) -> str:
-    """An exact answer as text: a number with every digit that float64 has, or an array, cut where it is long."""
+    """Format an exact answer: a scalar with all digits of a float64; an array with its tail elided."""
     match want:
         case Exact(hi, _, _):
-            return element(hi) if hi.ndim == 0 else array_text(hi)
+            return format_element(hi) if hi.ndim == 0 else array_text(hi)
         case Undefined(why):
             return f"none ({why})"
-        case Invalid(found):
-            return f"an exception ({kinds(found)})"
+        case Invalid(violations):
+            return f"an exception ({kinds_text(violations)})"
 
 
 def array_text(values: Any, digits: int = 9) -> str:
-    """An array as nested lists, of nine digits a number, which tells float32 apart; its tail left out."""
+    """Format an array as nested lists. Nine digits per element distinguish float32 values; the tail is elided."""
     values = np.asarray(values)
     if values.ndim == 0:
-        return figure(values, digits)
+        return format_number(values, digits)
     if values.ndim == 1:
-        return figures(values.tolist(), digits)
-    more = f", ... ({len(values) - FIRST} more)" if len(values) > FIRST else ""
-    return f"[{', '.join(array_text(value, digits) for value in values[:FIRST])}{more}]"
+        return format_numbers(values.tolist(), digits)
+    more = f", ... ({len(values) - SAMPLES_SHOWN} more)" if len(values) > SAMPLES_SHOWN else ""
+    return f"[{', '.join(array_text(value, digits) for value in values[:SAMPLES_SHOWN])}{more}]"
 
 
-def not_finite(want: Answer) -> str:
-    """Why an exact answer holds what is no finite number; "" where it does not."""
+def explain_non_finite(want: Answer) -> str:
+    """Say why an exact answer has infinite or nan elements; return "" if all are finite."""
     if not isinstance(want, Exact):
         return ""
     parts = []
@@ -96,8 +116,8 @@ def not_finite(want: Answer) -> str:
     return " ".join(parts)
 
 
-def rule_of(problem: Problem) -> str:
-    """The definition as a formula, with only the options that the problem asks for."""
+def formula(problem: Problem) -> str:
+    """The definition as a formula, restricted to the options that the problem sets."""
     options = problem.options
     s = "s_i " if options.sample_weights is not None else ""
     if problem.loss == "binary":
@@ -116,108 +136,110 @@ def rule_of(problem: Problem) -> str:
     return f"loss_i = {s}sum_c {w and w + 'c '}{q}_c ({log}c){smoothed}"
 
 
-def _picked(problem: Problem, given: Rows, whole: Exact) -> list[int]:
-    """The first samples and the one with the largest loss."""
-    first = list(range(min(FIRST, len(given.x))))
-    if FIRST < len(given.x) == whole.hi.size:
-        largest = int(np.argmax(np.nan_to_num(np.abs(whole.hi.ravel()), nan=np.inf)))
+def _pick_samples(problem: Problem, flat: Rows, losses: Exact) -> list[int]:
+    """Flat indices of the leading samples, and of the sample with the largest loss."""
+    first = list(range(min(SAMPLES_SHOWN, len(flat.x))))
+    if SAMPLES_SHOWN < len(flat.x) == losses.hi.size:
+        largest = int(np.argmax(np.nan_to_num(np.abs(losses.hi.ravel()), nan=np.inf)))
         return [*first, largest] if largest not in first else first
     return first
 
 
-def weight_of(given: Rows, at: int) -> float | None:
-    """The sample weight of a row; None where it has none of its own."""
-    weights = given.sample_weights
-    return None if weights is None or len(weights) != len(given.x) else float(weights[at])
+def sample_weight(flat: Rows, i: int) -> float | None:
+    """The sample weight of row `i`, or None if rows have no weight of their own."""
+    weights = flat.sample_weights
+    return None if weights is None or len(weights) != len(flat.x) else float(weights[i])
 
 
-def _sample(problem: Problem, given: Rows, at: int, digits: int) -> Sample:
-    where = tuple(int(i) for i in np.unravel_index(at, problem.sample_shape))
-    if not given.kept[at]:
-        label = int(problem.labels.reshape(-1)[at])
+def _sample(problem: Problem, flat: Rows, i: int, digits: int) -> Sample:
+    where = tuple(int(i) for i in np.unravel_index(i, problem.sample_shape))
+    if not flat.kept[i]:
+        label = int(problem.labels.reshape(-1)[i])
         return Sample(where, f"label {label} is ignored: its loss is 0 and its weight is 0", (), 0.0, 0.0)
-    part = some(problem, given, [at])
+    part = subproblem(problem, flat, [i])
     answer = oracle.evaluate(part)
     loss = float(answer.hi.ravel()[0]) if isinstance(answer, Exact) else math.nan
     divisor = oracle.divisor(part)
     weight = math.nan if divisor is None else float(divisor)
-    lines = (binary_lines if given.binary else categorical_lines)(problem, given, at, digits)
-    lines += [Line("loss", *_loss(problem, given, at, digits), figure(loss, digits))]
-    if problem.options.class_weights is not None or (given.sample_weights is not None and given.index is None):
-        lines.append(_weight_line(problem, given, at, weight, digits))
-    return Sample(where, _about(problem, given, at), tuple(lines), loss, weight)
+    lines = (binary_lines if flat.binary else categorical_lines)(problem, flat, i, digits)
+    lines += [Step("loss", *_loss_terms(problem, flat, i, digits), format_number(loss, digits))]
+    if problem.options.class_weights is not None or (flat.sample_weights is not None and flat.index is None):
+        lines.append(_weight_line(problem, flat, i, weight, digits))
+    return Sample(where, _describe_sample(problem, flat, i), tuple(lines), loss, weight)
 
 
-def said_as(problem: Problem, value: Any) -> str:
-    """A weight or a target as the case says it: the shortest digits that read back in the problem's dtype."""
-    return element(np.asarray(value).astype(numpy_dtype(problem.dtype)))
+def format_in_dtype(problem: Problem, value: Any) -> str:
+    """Format a weight or a target with the shortest digits that read back in the problem's dtype."""
+    return format_element(np.asarray(value).astype(numpy_dtype(problem.dtype)))
 
 
-def _about(problem: Problem, given: Rows, at: int) -> str:
-    x = given.x[at]
+def _describe_sample(problem: Problem, flat: Rows, i: int) -> str:
+    x = flat.x[i]
     letter = {"logits": "z", "probabilities": "p", "log_probabilities": "x"}[problem.given]
-    shown = element(x) if given.binary else row(x)
-    label = _label(problem, given, at)
-    s = weight_of(given, at)
-    weight = "" if s is None else f", sample weight s = {said_as(problem, s)}"
+    shown = format_element(x) if flat.binary else format_row(x)
+    label = _describe_label(problem, flat, i)
+    s = sample_weight(flat, i)
+    weight = "" if s is None else f", sample weight s = {format_in_dtype(problem, s)}"
     return f"{letter} = {shown}, {label}{weight}"
 
 
-def _label(problem: Problem, given: Rows, at: int) -> str:
-    if given.index is not None:
-        return f"label y = {int(given.index[at])}"
-    assert given.q is not None
-    if given.binary:
-        return f"label y = {said_as(problem, given.q[at])}"
-    return f"target q = {row(given.q[at].astype(numpy_dtype(problem.dtype)))}"
+def _describe_label(problem: Problem, flat: Rows, i: int) -> str:
+    if flat.index is not None:
+        return f"label y = {int(flat.index[i])}"
+    assert flat.q is not None
+    if flat.binary:
+        return f"label y = {format_in_dtype(problem, flat.q[i])}"
+    return f"target q = {format_row(flat.q[i].astype(numpy_dtype(problem.dtype)))}"
 
 
-def counted(given: Rows, at: int) -> list[tuple[int, Any]]:
-    """(class, w_c q'_c) of what counts in a categorical row."""
+def weighted_targets(flat: Rows, i: int) -> list[tuple[int, Any]]:
+    """Pairs (class, w_c q'_c) of the classes with a nonzero weighted target in categorical row `i`."""
     one = dataclasses.replace(
-        given,
-        x=given.x[at : at + 1],
-        index=None if given.index is None else given.index[at : at + 1],
-        q=None if given.q is None else given.q[at : at + 1],
+        flat,
+        x=flat.x[i : i + 1],
+        index=None if flat.index is None else flat.index[i : i + 1],
+        q=None if flat.q is None else flat.q[i : i + 1],
     )
     with ctx.workprec(PRECISION):
-        t = targets(one, lift)[0].tolist()
+        t = targets(one, to_balls)[0].tolist()
     return [(c, part) for c, part in enumerate(t) if part != 0]
 
 
-def unweighted(given: Rows) -> Rows:
-    """The rows without class weights, whose targets are the smoothed ones."""
-    return dataclasses.replace(given, class_weights=None)
+def without_class_weights(flat: Rows) -> Rows:
+    """The same problem without class weights, so that its weighted targets are the smoothed targets."""
+    return dataclasses.replace(flat, class_weights=None)
 
 
-def categorical_lines(problem: Problem, given: Rows, at: int, digits: int) -> list[Line]:
-    """From the predictions of a row to -log p of each class that counts."""
-    x = given.x[at]
+def categorical_lines(problem: Problem, flat: Rows, i: int, digits: int) -> list[Step]:
+    """Steps from the predictions of row `i` to -log p of each class with a nonzero target."""
+    x = flat.x[i]
     lines = []
-    parts = counted(given, at)
-    if given.smoothing:
-        lines.append(_smoothed_line(problem, given, at, digits))
-    shown = [c for c, _ in parts][:SHOWN]
-    logs = minus_logs(problem, DEFINITION, at, shown) if shown else None
+    parts = weighted_targets(flat, i)
+    if flat.smoothing:
+        lines.append(_smoothed_line(problem, flat, i, digits))
+    shown = [c for c, _ in parts][:MAX_TERMS]
+    logs = negative_logs(problem, DEFINITION, i, shown) if shown else None
     if logs is None:
         return lines
     if problem.given == "logits":
         lse = _logsumexp(x, shown, logs)
         if lse is not None:
-            filled = added([f"e^{element(z)}" for z in x])
-            lines.append(Line("logsumexp(z)", "", f"log({filled})", figure(lse, digits)))
+            filled = format_sum([f"e^{format_element(z)}" for z in x])
+            lines.append(Step("logsumexp(z)", "", f"log({filled})", format_number(lse, digits)))
             for c, log in zip(shown, logs, strict=True):
-                filled = f"{figure(lse, digits)} - {_in_brackets(element(x[c]))}"
-                lines.append(Line(f"-log p_{c}", f"logsumexp(z) - z_{c}", filled, figure(log, digits)))
+                filled = f"{format_number(lse, digits)} - {_parenthesise(format_element(x[c]))}"
+                lines.append(Step(f"-log p_{c}", f"logsumexp(z) - z_{c}", filled, format_number(log, digits)))
             return lines
     for c, log in zip(shown, logs, strict=True):
-        filled = f"-log {element(x[c])}" if problem.given == "probabilities" else f"-({element(x[c])})"
-        lines.append(Line(f"-log p_{c}", "", filled, figure(log, digits)))
+        filled = f"-log {format_element(x[c])}" if problem.given == "probabilities" else f"-({format_element(x[c])})"
+        lines.append(Step(f"-log p_{c}", "", filled, format_number(log, digits)))
     return lines
 
 
 def _logsumexp(x: Any, shown: Sequence[int], logs: Sequence[Any]) -> Any:
-    """From -log p_c + z_c, whichever is finite."""
+    """The log-sum-exp of a row, recovered as -log p_c + z_c from a class for which both are finite; None if there is
+    none.
+    """
     for c, log in zip(shown, logs, strict=True):
         if not isinstance(log, float) and math.isfinite(float(x[c])):
             with ctx.workprec(PRECISION):
@@ -225,147 +247,160 @@ def _logsumexp(x: Any, shown: Sequence[int], logs: Sequence[Any]) -> Any:
     return None
 
 
-def _smoothed_line(problem: Problem, given: Rows, at: int, digits: int) -> Line:
-    classes = given.x.shape[1]
-    q = dict(counted(unweighted(given), at))
-    if given.index is not None:
-        one = np.eye(classes)[int(given.index[at])]
+def _smoothed_line(problem: Problem, flat: Rows, i: int, digits: int) -> Step:
+    classes = flat.x.shape[1]
+    q = dict(weighted_targets(without_class_weights(flat), i))
+    if flat.index is not None:
+        one = np.eye(classes)[int(flat.index[i])]
     else:
-        assert given.q is not None
-        one = given.q[at]
-    e = f"{given.smoothing:g}"
+        assert flat.q is not None
+        one = flat.q[i]
+    e = f"{flat.smoothing:g}"
     values = [q.get(c, 0) for c in range(classes)]
-    return Line(
+    return Step(
         "q'",
         "(1 - e) q + e/C",
-        f"(1 - {e}) {row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}",
-        figures(values, digits),
+        f"(1 - {e}) {format_row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}",
+        format_numbers(values, digits),
     )
 
 
-def binary_lines(problem: Problem, given: Rows, at: int, digits: int) -> list[Line]:
-    """From the prediction of an output to -log p and -log(1 - p), whichever counts."""
-    x = given.x[at]
+def binary_lines(problem: Problem, flat: Rows, i: int, digits: int) -> list[Step]:
+    """Steps from the prediction of output `i` to -log p and -log(1 - p), as far as they have a nonzero coefficient."""
+    x = flat.x[i]
     lines = []
-    y = smoothed_output(given, at)
-    if given.smoothing:
-        assert given.q is not None
-        e = f"{given.smoothing:g}"
-        filled = f"(1 - {e}) * {said_as(problem, given.q[at])} + {e}/2"
-        lines.append(Line("y'", "(1 - e) y + e/2", filled, figure(y, digits)))
+    y = smoothed_target(flat, i)
+    if flat.smoothing:
+        assert flat.q is not None
+        e = f"{flat.smoothing:g}"
+        filled = f"(1 - {e}) * {format_in_dtype(problem, flat.q[i])} + {e}/2"
+        lines.append(Step("y'", "(1 - e) y + e/2", filled, format_number(y, digits)))
     sides = [side for side, share in ((1, y), (0, 1 - y)) if share != 0]
-    logs = minus_logs(problem, DEFINITION, at, sides)
+    logs = negative_logs(problem, DEFINITION, i, sides)
     for side, log in zip(sides, logs or (), strict=logs is not None):
         name = "-log p" if side else "-log(1 - p)"
         if problem.given == "logits":
-            z = element(x)
+            z = format_element(x)
             formula = "log(1 + e^-z)" if side else "log(1 + e^z)"
-            filled = f"log(1 + e^-{_in_brackets(z)})" if side else f"log(1 + e^{z})"
+            filled = f"log(1 + e^-{_parenthesise(z)})" if side else f"log(1 + e^{z})"
         elif problem.given == "probabilities":
-            formula, filled = "", f"-log {element(x)}" if side else f"-log(1 - {element(x)})"
+            formula, filled = "", f"-log {format_element(x)}" if side else f"-log(1 - {format_element(x)})"
         else:
-            formula, filled = "", f"-({element(x)})" if side else f"-log(1 - e^({element(x)}))"
-        lines.append(Line(name, formula, filled, figure(log, digits)))
+            formula, filled = "", f"-({format_element(x)})" if side else f"-log(1 - e^({format_element(x)}))"
+        lines.append(Step(name, formula, filled, format_number(log, digits)))
     return lines
 
 
-def smoothed_output(given: Rows, at: int) -> Any:
-    """Y' of a binary output."""
-    assert given.q is not None
+def smoothed_target(flat: Rows, i: int) -> Any:
+    """The smoothed target y' of binary output `i`."""
+    assert flat.q is not None
     with ctx.workprec(PRECISION):
-        y, e = ball(float(given.q[at])), ball(given.smoothing)
-        return y if not given.smoothing or isinstance(y, float) else (1 - e) * y + e / 2
+        y, e = ball(float(flat.q[i])), ball(flat.smoothing)
+        return y if not flat.smoothing or isinstance(y, float) else (1 - e) * y + e / 2
 
 
-def _loss(problem: Problem, given: Rows, at: int, digits: int) -> tuple[str, str]:
-    """(formula, filled) of the loss of a row from its logarithms."""
-    s = weight_of(given, at)
-    factor = "" if s is None else f"{said_as(problem, s)} * "
-    terms = _binary_terms(problem, given, at, digits) if given.binary else _terms(problem, given, at, digits)
+def _loss_terms(problem: Problem, flat: Rows, i: int, digits: int) -> tuple[str, str]:
+    """Return (formula, filled formula) of the loss of a row in terms of its logarithms."""
+    s = sample_weight(flat, i)
+    factor = "" if s is None else f"{format_in_dtype(problem, s)} * "
+    terms = _binary_terms(problem, flat, i, digits) if flat.binary else _categorical_terms(problem, flat, i, digits)
     if not terms:
         return "nothing counts", ""
-    total = added(terms)
+    total = format_sum(terms)
     return "", f"{factor}({total})" if factor and len(terms) > 1 else f"{factor}{total}"
 
 
-def _terms(problem: Problem, given: Rows, at: int, digits: int) -> list[str]:
-    parts = counted(given, at)
-    shown = parts[:SHOWN]
-    logs = minus_logs(problem, DEFINITION, at, [c for c, _ in shown]) if shown else []
-    smoothed = dict(counted(unweighted(given), at))
+def _categorical_terms(problem: Problem, flat: Rows, i: int, digits: int) -> list[str]:
+    parts = weighted_targets(flat, i)
+    shown = parts[:MAX_TERMS]
+    logs = negative_logs(problem, DEFINITION, i, [c for c, _ in shown]) if shown else []
+    smoothed = dict(weighted_targets(without_class_weights(flat), i))
     terms = []
     for (c, _), log in zip(shown, logs or (), strict=logs is not None):
-        w = None if given.class_weights is None else given.class_weights[c]
-        q = figure(smoothed[c], digits)
-        factors = [*([] if w is None else [said_as(problem, w)]), *([] if q == "1" else [q]), figure(log, digits)]
-        terms.append(" * ".join(map(_in_brackets, factors)))
+        w = None if flat.class_weights is None else flat.class_weights[c]
+        q = format_number(smoothed[c], digits)
+        factors = [
+            *([] if w is None else [format_in_dtype(problem, w)]),
+            *([] if q == "1" else [q]),
+            format_number(log, digits),
+        ]
+        terms.append(" * ".join(map(_parenthesise, factors)))
     return terms + ["..."] * (len(parts) - len(shown))
 
 
-def _binary_terms(problem: Problem, given: Rows, at: int, digits: int) -> list[str]:
-    y = smoothed_output(given, at)
+def _binary_terms(problem: Problem, flat: Rows, i: int, digits: int) -> list[str]:
+    y = smoothed_target(flat, i)
     sides = [(side, share) for side, share in ((1, y), (0, 1 - y)) if share != 0]
-    logs = minus_logs(problem, DEFINITION, at, [side for side, _ in sides])
+    logs = negative_logs(problem, DEFINITION, i, [side for side, _ in sides])
     terms = []
     for (side, share), log in zip(sides, logs or (), strict=logs is not None):
-        factors = [] if figure(share, digits) == "1" else [figure(share, digits)]
-        if side and given.positive_weight is not None:
-            factors.insert(0, said_as(problem, given.positive_weight[at]))
-        terms.append(" * ".join(map(_in_brackets, [*factors, figure(log, digits)])))
+        factors = [] if format_number(share, digits) == "1" else [format_number(share, digits)]
+        if side and flat.positive_weight is not None:
+            factors.insert(0, format_in_dtype(problem, flat.positive_weight[i]))
+        terms.append(" * ".join(map(_parenthesise, [*factors, format_number(log, digits)])))
     return terms
 
 
-def _in_brackets(text: str) -> str:
+def _parenthesise(text: str) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-def _weight_line(problem: Problem, given: Rows, at: int, weight: float, digits: int) -> Line:
-    s = weight_of(given, at)
-    factor = [] if s is None else [said_as(problem, s)]
-    if given.binary or given.class_weights is None:
-        return Line("weight", "s" if factor else "1", "", figure(weight, digits))
-    q = "q'" if given.smoothing else "q"
-    parts = [figure(part, digits) for _, part in counted(given, at)]
-    shares = [figure(part, digits) for _, part in counted(unweighted(given), at)]
-    of_label = len(parts) == 1 and not given.smoothing and shares == ["1"]
+def _weight_line(problem: Problem, flat: Rows, i: int, weight: float, digits: int) -> Step:
+    s = sample_weight(flat, i)
+    factor = [] if s is None else [format_in_dtype(problem, s)]
+    if flat.binary or flat.class_weights is None:
+        return Step("weight", "s" if factor else "1", "", format_number(weight, digits))
+    q = "q'" if flat.smoothing else "q"
+    parts = [format_number(part, digits) for _, part in weighted_targets(flat, i)]
+    shares = [format_number(part, digits) for _, part in weighted_targets(without_class_weights(flat), i)]
+    of_label = len(parts) == 1 and not flat.smoothing and shares == ["1"]
     formula = "w_y" if of_label else f"sum_c w_c {q}_c"
-    total = f"({added(parts)})" if (factor or given.q is not None) and len(parts) > 1 else added(parts) or "0"
-    if given.q is not None and not of_label:
+    total = f"({format_sum(parts)})" if (factor or flat.q is not None) and len(parts) > 1 else format_sum(parts) or "0"
+    if flat.q is not None and not of_label:
         formula += f" / sum_c {q}_c"
-        total += f" / ({added(shares)})" if len(shares) > 1 else f" / {added(shares) or '0'}"
-    return Line("weight", f"{'s ' if factor else ''}{formula}", " * ".join([*factor, total]), figure(weight, digits))
+        total += f" / ({format_sum(shares)})" if len(shares) > 1 else f" / {format_sum(shares) or '0'}"
+    return Step(
+        "weight", f"{'s ' if factor else ''}{formula}", " * ".join([*factor, total]), format_number(weight, digits)
+    )
 
 
-def _reduction(
-    problem: Problem, given: Rows, whole: Exact, answers: Answers, want: Answer, digits: int
-) -> tuple[Line, ...]:
+def _reduction_lines(
+    problem: Problem, flat: Rows, unreduced: Exact, answer_of: AnswerFunction, want: Answer, digits: int
+) -> tuple[Step, ...]:
     if problem.reduction == "none":
         return ()
-    total = answers(problem.reduced("sum"))
+    total = answer_of(problem.reduced("sum"))
     if not isinstance(total, Exact):
         return ()
-    losses = whole.hi.ravel().tolist()
-    left = ["..."] * (len(given.x) - len(losses))
-    least = apart([*losses[:SHOWN], float(total.hi)], digits)
-    lines = [Line("sum", "", added([figure(loss, least) for loss in losses] + left), figure(total.hi, least))]
+    losses = unreduced.hi.ravel().tolist()
+    omitted = ["..."] * (len(flat.x) - len(losses))
+    digits_shown = distinguishing_digits([*losses[:MAX_TERMS], float(total.hi)], digits)
+    lines = [
+        Step(
+            "sum",
+            "",
+            format_sum([format_number(loss, digits_shown) for loss in losses] + omitted),
+            format_number(total.hi, digits_shown),
+        )
+    ]
     if problem.reduction == "sum":
         return tuple(lines)
     divisor = oracle.divisor(problem)
     if divisor is None:
         return tuple(lines)
-    lines.append(Line("divisor", "sum of the weights", divisor_terms(problem, given), figure(divisor, digits)))
+    lines.append(Step("divisor", "sum of the weights", divisor_terms(problem, flat), format_number(divisor, digits)))
     if isinstance(want, Exact):
-        filled = f"{figure(total.hi, least)} / {figure(divisor, digits)}"
-        lines.append(Line("mean", "sum / divisor", filled, figure(want.hi, least)))
+        filled = f"{format_number(total.hi, digits_shown)} / {format_number(divisor, digits)}"
+        lines.append(Step("mean", "sum / divisor", filled, format_number(want.hi, digits_shown)))
     return tuple(lines)
 
 
-def divisor_terms(problem: Problem, given: Rows) -> str:
-    """The weights that the definition's mean adds up, written out; "" where they are not per row."""
-    if given.sample_weights is not None and len(given.sample_weights) != len(given.x):
+def divisor_terms(problem: Problem, flat: Rows) -> str:
+    """The weights whose sum is the definition's divisor, written out; "" if the weights are not per row."""
+    if flat.sample_weights is not None and len(flat.sample_weights) != len(flat.x):
         return ""
-    found = [oracle.divisor(some(problem, given, [at])) for at in range(min(len(given.x), SHOWN))]
-    if any(weight is None for weight in found):
+    divisors = [oracle.divisor(subproblem(problem, flat, [i])) for i in range(min(len(flat.x), MAX_TERMS))]
+    if any(weight is None for weight in divisors):
         return ""
-    texts = [figure(weight) for weight in found]
-    return added(texts + ["..."] * (len(given.x) - len(found)))
+    texts = [format_number(weight) for weight in divisors]
+    return format_sum(texts + ["..."] * (len(flat.x) - len(divisors)))

@@ -1,4 +1,4 @@
-"""A case at one dtype and reduction, and what functions do about it, put into an `Explanation`."""
+"""Builds the `Explanation` of a case at one dtype and reduction."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from conformance.adapters.contract import Function, LoweringError, nested
 from conformance.adapters.registry import Installed
 from conformance.casefiles.stated_values import published
 from conformance.explain import gradient_derivation
-from conformance.explain.attribution import allowed_by, differences, split
-from conformance.explain.derivation import array_text, derived
-from conformance.explain.explanation import Answered, Derivation, Explanation, Ledgered, Line, PublishedNumber
-from conformance.explain.number_format import element
+from conformance.explain.attribution import decompose, differences, tolerance_under
+from conformance.explain.derivation import array_text, derive
+from conformance.explain.explanation import (
+    Derivation,
+    Explanation,
+    FunctionResult,
+    KnownIssueNote,
+    PublishedNumber,
+    Step,
+)
+from conformance.explain.number_format import format_element
 from conformance.explain.remedies import remedies
 from conformance.judging.rendering import render_conversion
 from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
@@ -22,74 +29,75 @@ from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference.oracle import Answer, Exact, Oracle
 
-MESSAGE = 160
+MAX_MESSAGE = 160
 """Characters of an exception's message that are shown."""
-LITERAL = 60
-"""Elements up to which an array of the case is written out."""
+MAX_LITERAL = 60
+"""Number of elements up to which an array of the case is written out."""
 
 
 def explain(
     case: Case,
     dtype: str,
     reduction: Reduction,
-    here: Sequence[Installed],
-    asker: Suite,
+    available: Sequence[Installed],
+    judge: Suite,
     quantity: Quantity = "loss",
-    wanted: Iterable[str] = (),
+    functions_wanted: Iterable[str] = (),
 ) -> Explanation:
-    """How the answer comes about, and what each function does.
+    """Explain how the definition reaches its answer and what each function returns instead.
 
-    here: frameworks to ask.  wanted: names of functions, all of them if none is named.
+    available: the installed frameworks whose functions are called.
+    functions_wanted: names of functions; none means all.
     """
     problem = problem_of(case, dtype, reduction)
-    names = frozenset(wanted)
+    names = frozenset(functions_wanted)
     items = [
         item
-        for item in plan([case], here)
+        for item in plan([case], available)
         if (item.dtype, item.reduction, item.quantity) == (dtype, reduction, quantity)
         and (not names or item.function.name in names)
     ]
-    derivation = _derivation(case, problem, quantity, asker.oracle)
+    derivation = _derivation(case, problem, quantity, judge.oracle)
     functions, failed = [], []
     for item in items:
         try:
-            functions.append(answered(asker.assess(item), asker))
+            functions.append(function_result(judge.assess(item), judge))
         except LoweringError as error:
             failed.append((item.function.name, f"the harness could not say it: {error}"))
-    asked = {item.function.name for item in items}
-    left = [
+    names_asked = {item.function.name for item in items}
+    skipped = [
         (function.name, why)
-        for installed in here
+        for installed in available
         for function in installed.functions
-        if function.name not in asked and (not names or function.name in names)
-        if (why := why_not(installed, function, case, problem, quantity))
+        if function.name not in names_asked and (not names or function.name in names)
+        if (why := skip_reason(installed, function, case, problem, quantity))
     ]
-    place = f"{case.path}:{case.line}" if case.path else ""
+    location = f"{case.path}:{case.line}" if case.path else ""
     return Explanation(
         case.id,
         case.why,
-        place,
+        location,
         dtype,
         reduction,
         quantity,
         facts(problem),
         derivation,
         tuple(functions),
-        (*failed, *left),
+        (*failed, *skipped),
         () if quantity == "gradient" else _published(case, reduction),
     )
 
 
 def _published(case: Case, reduction: Reduction) -> tuple[PublishedNumber, ...]:
     return tuple(
-        PublishedNumber(found.published.value, found.published.source, found.exact, found.holds)
-        for found in published(case)
-        if found.published.reduction == reduction
+        PublishedNumber(number.published.value, number.published.source, number.exact, number.holds)
+        for number in published(case)
+        if number.published.reduction == reduction
     )
 
 
-def why_not(installed: Installed, function: Function, case: Case, problem: Problem, quantity: Quantity) -> str:
-    """Why a function is not asked; "" where it is."""
+def skip_reason(installed: Installed, function: Function, case: Case, problem: Problem, quantity: Quantity) -> str:
+    """Why a function is not called with this problem; "" if it is called."""
     why = unsupported(function, case, problem)
     if why is None and quantity == "gradient":
         why = not_differentiated(installed, function, case, problem)
@@ -97,20 +105,22 @@ def why_not(installed: Installed, function: Function, case: Case, problem: Probl
 
 
 def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
-    """What is given, with the values that the dtype has."""
+    """The inputs of the problem as (name, text), with the values they have in its dtype."""
 
     def text(values: object) -> str:
         if not hasattr(values, "shape"):
             return str(values)
-        if values.size > LITERAL:  # type: ignore[attr-defined]
+        if values.size > MAX_LITERAL:  # type: ignore[attr-defined]
             return f"{values.dtype} of shape {values.shape}"  # type: ignore[attr-defined]
         return nested(values).replace("float('", "").replace("')", "")  # type: ignore[arg-type]
 
-    said = f"{problem.loss} loss of {problem.given.replace('_', '-')}, {problem.target} targets, {problem.dtype}"
-    found = [("problem", said), ("predictions", text(problem.predictions)), ("labels", text(problem.labels))]
-    found += [(name, text(getattr(problem.options, name))) for name in problem.options.names()]
-    found += [("layout", " ".join(problem.layout.names()))] if problem.layout.names() else []
-    return tuple(found)
+    problem_text = (
+        f"{problem.loss} loss of {problem.given.replace('_', '-')}, {problem.target} targets, {problem.dtype}"
+    )
+    entries = [("problem", problem_text), ("predictions", text(problem.predictions)), ("labels", text(problem.labels))]
+    entries += [(name, text(getattr(problem.options, name))) for name in problem.options.names()]
+    entries += [("layout", " ".join(problem.layout.names()))] if problem.layout.names() else []
+    return tuple(entries)
 
 
 def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle) -> Derivation:
@@ -118,65 +128,65 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
         return exact.answer(of)
 
     want = answer_by(problem, DEFINITION, quantity, exact)
-    found = derived(problem, case.expect, quantity, answers, want)
+    derivation = derive(problem, case.expect, quantity, answers, want)
     if quantity == "loss":
-        return found
+        return derivation
     lines = (
-        gradient_derivation.closed_form(problem, want, gradient_derivation.largest(want))
+        gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want))
         if isinstance(want, Exact) and want.hi.size
         else ()
     )
     return dataclasses.replace(
-        found, rule=gradient_derivation.rule_of(problem), samples=(), left_out=0, reduction=lines
+        derivation, rule=gradient_derivation.formula(problem), samples=(), omitted=0, reduction=lines
     )
 
 
-def answered(assessment: Assessment, asker: Suite) -> Answered:
-    """What one function did, and why it differs where it does."""
+def function_result(assessment: Assessment, judge: Suite) -> FunctionResult:
+    """What one function returned, and the reasons for its difference from the definition, if there is one."""
     item, verdict = assessment.item, assessment.verdict
     differs = verdict.status != "agrees"
-    parts = split(assessment)
-    gradient: tuple[Line, ...] = ()
+    decomposition = decompose(assessment)
+    gradient: tuple[Step, ...] = ()
     if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
-        where = parts.where if parts is not None else gradient_derivation.largest(verdict.want)
+        where = decomposition.where if decomposition is not None else gradient_derivation.largest_element(verdict.want)
         gradient = gradient_derivation.closed_form(assessment.asked.problem, verdict.want, where)
     known = assessment.known
-    return Answered(
+    return FunctionResult(
         item.function.name,
         item.installed.version,
         verdict.status,
         assessment.expected,
-        got(verdict.outcome),
+        outcome_text(verdict.outcome),
         isinstance(verdict.outcome, Returned),
         verdict.explanation,
         differs,
-        bridge_of(assessment, asker.oracle),
-        differences(assessment, asker.oracle) if differs else (),
-        parts,
+        conversion_effect(assessment, judge.oracle),
+        differences(assessment, judge.oracle) if differs else (),
+        decomposition,
         gradient,
-        remedies(assessment, asker) if differs else (),
+        remedies(assessment, judge) if differs else (),
         None
         if known is None
-        else Ledgered(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
+        else KnownIssueNote(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
         rule_of(item, assessment.asked.problem).source if differs else "",
         verdict.effects,
     )
 
 
-def got(outcome: Outcome) -> str:
-    """An outcome in a few words."""
+def outcome_text(outcome: Outcome) -> str:
+    """Summarise an outcome in a few words."""
     match outcome:
         case Returned(value):
             return (
-                element(value.astype(outcome.dtype) if outcome.dtype in _NUMPY else value)
+                format_element(value.astype(outcome.dtype) if outcome.dtype in _NUMPY else value)
                 if value.ndim == 0
                 else (array_text(value))
             )
         case NonNumeric(what):
             return what
         case Raised(exception, message):
-            return f"{exception}: {message if len(message) <= MESSAGE else message[:MESSAGE] + '...'}"
+            return f"{exception}: {message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + '...'}"
         case Crashed(how):
             return f"the process {how}"
         case TimedOut(seconds):
@@ -188,17 +198,17 @@ def got(outcome: Outcome) -> str:
 _NUMPY = ("float16", "float32", "float64")
 
 
-def bridge_of(assessment: Assessment, exact: Oracle) -> str:
-    """What was handed over instead of the case's predictions, and what that changes; "" where nothing was.
+def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
+    """What was passed instead of the case's predictions, and what that changes; "" if nothing was converted.
 
-    Also where the explanation of the verdict says it.
+    The text is also given if the verdict's message contains it.
     """
     asked, verdict = assessment.asked, assessment.verdict
     conversion = verdict.conversion
     if not asked.bridge or (conversion is not None and verdict.status != "diverges"):
         return ""
     if conversion is None:
-        change = change_of(asked.problem, asked.handed, DEFINITION, exact, allowed_by(assessment, DEFINITION))
+        change = change_of(asked.problem, asked.handed, DEFINITION, exact, tolerance_under(assessment, DEFINITION))
         conversion = conversion_of(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
     text = render_conversion(conversion)
     return f"{text[:1].upper()}{text[1:]}."

@@ -1,4 +1,4 @@
-"""What an explanation consists of: plain frozen values, before anybody decides how they look."""
+"""The parts of an explanation as frozen values, independent of how they are rendered."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Line:
-    """One step: `name = formula = filled = value`; formula and filled are empty where there is nothing to say.
-
-    filled: the formula with the case's numbers.  value: a number or a row of them, as text.
-    """
+class Step:
+    """One step, `name = formula = filled = value`. Empty parts are left out."""
 
     name: str
     formula: str
+    """The step in symbols."""
     filled: str
+    """The formula with the numbers of the case."""
     value: str
+    """A number or a row of numbers, as text."""
 
     def __str__(self) -> str:
         return " = ".join(dict.fromkeys(filter(None, (self.name, self.formula, self.filled, self.value))))
@@ -23,154 +23,175 @@ class Line:
 
 @dataclass(frozen=True)
 class Sample:
-    """How the loss of one sample, or of one output, comes about.
-
-    where: its index.  loss: sample weight included.  weight: what it adds to the definition's divisor.
-    """
+    """How the loss of one sample, or of one binary output, is computed."""
 
     where: tuple[int, ...]
+    """Index of the sample."""
     about: str
-    lines: tuple[Line, ...]
+    """Its predictions, label and weight, as text."""
+    lines: tuple[Step, ...]
     loss: float
+    """The loss, sample weight included."""
     weight: float
+    """Its contribution to the definition's divisor."""
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """How the definition comes to its answer.
-
-    rule: the formula.  samples: the first ones and the largest; left_out: how many are not shown.  answer: all
-    its digits that are shown; empty where there is none, and why says so.
-    """
+    """How the definition reaches its answer."""
 
     rule: str
+    """The formula."""
     samples: tuple[Sample, ...] = ()
-    left_out: int = 0
-    reduction: tuple[Line, ...] = ()
+    """The leading samples and the one with the largest loss."""
+    omitted: int = 0
+    """Number of samples that are not shown."""
+    reduction: tuple[Step, ...] = ()
+    """The steps from the losses to the answer."""
     answer: str = ""
+    """The answer with all its digits; empty if there is none."""
     why: str = ""
+    """Why there is no answer, or why it is not finite."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One choice in which a function departs, and what it changes here.
-
-    meaning: what it does, as a predicate; definition: what the definition does instead.  lines: the choice
-    with its numbers.  before, after: the answer without and with it, the choices told before it being made.
-    numeric: whether it concerns rounding only, so that the exact answer stays.
-    """
+    """One choice in which a function departs from the definition, and its effect on this problem."""
 
     field: str
     choice: str
+    """The choice as `field=value`."""
     meaning: str
+    """What the function does, as a predicate: `divides the sum by ...`."""
     definition: str
-    lines: tuple[Line, ...]
+    """What the definition does instead, as a predicate."""
+    lines: tuple[Step, ...]
+    """The choice with the numbers of the case."""
     before: str
+    """The answer without this choice, all earlier ones applied."""
     after: str
+    """The answer with this choice."""
     numeric: bool = False
+    """Whether the choice concerns rounding only and leaves the exact answer unchanged."""
 
 
 @dataclass(frozen=True)
-class Split:
-    """The difference from the definition at one element: total = semantic + numeric, each an exact difference, rounded.
+class Decomposition:
+    """The difference from the definition at one element: total = semantic + numeric, each exact and then rounded.
 
-    None where it is no number.  ratio: the numeric part in budgets; ulps: in units in the last place.  instead: what
-    the definition has where it has no number to compare with; want is empty then.  cause: where the semantic part
-    comes from.
+    A part that is not a finite number is None.
     """
 
     where: tuple[int, ...]
+    """Index of the element."""
     want: str
+    """The definition's value; empty if it has none."""
     by_convention: str
+    """The exact value under the documented convention."""
     got: str
+    """The value that the function returned."""
     total: float | None
     semantic: float | None
+    """The part caused by the documented convention or a conversion."""
     numeric: float | None
-    allowed: float
-    ratio: float
+    """The part caused by rounding."""
+    tolerance: float
+    """The tolerance at this element, absolute."""
+    error_ratio: float
+    """The numeric part divided by the tolerance."""
     ulps: float
-    instead: str = ""
+    """The numeric part in units in the last place."""
+    undefined_text: str = ""
+    """What the definition has instead of a number that could be compared; then `want` is empty."""
     cause: str = "by convention"
+    """Origin of the semantic part."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change that makes function and definition agree, tried before it was written down.
-
-    advice: what to do.  shown: the numbers that came out.  call: source text, where the call itself changes.
-    """
+    """A change after which the function and the definition agree. It was tried before it is listed."""
 
     advice: str
+    """What to do, in the imperative."""
     shown: str
+    """The numbers that came out."""
     call: str = ""
+    """Source text of the call, if the call itself changes."""
 
 
 @dataclass(frozen=True)
-class Ledgered:
-    """What the ledger knows about a discrepancy."""
+class KnownIssueNote:
+    """What the ledger says about a discrepancy."""
 
     reason: str
     see: str
     reproducer: str
     shows: str
-    place: str
+    """What the reproducer prints."""
+    location: str
+    """`path:line` of the entry."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What one function did with the problem, and why it differs where it does.
-
-    returned: whether it came back with a value; otherwise got says what it did instead.  differs: whether there is
-    anything to explain.  because: the verdict's explanation.  gradient: how the gradient comes about, by the
-    definition, at the element where it is furthest off.  bridge: what it was handed instead of the case's predictions.
-    conversion: what that changed, as the row has it, where that is a cause.
-    """
+class FunctionResult:
+    """What one function returned for the problem, and why it differs from the definition."""
 
     function: str
     version: str
     status: str
     expected: str
+    """Whether the row is `ok`, `known`, `stale` or `unexpected` by the ledger."""
     got: str
+    """The returned value, or a description of what happened instead."""
     returned: bool
-    because: str
+    """Whether the call returned a value."""
+    message: str
+    """The message of the verdict."""
     differs: bool
-    bridge: str = ""
+    """Whether there is anything to explain."""
+    conversion_effect: str = ""
+    """What was passed instead of the case's predictions, and what that changes."""
     differences: tuple[Difference, ...] = ()
-    split: Split | None = None
-    gradient: tuple[Line, ...] = ()
+    decomposition: Decomposition | None = None
+    gradient: tuple[Step, ...] = ()
+    """The definition's gradient at the element with the largest error."""
     remedies: tuple[Remedy, ...] = ()
-    ledger: Ledgered | None = None
+    ledger: KnownIssueNote | None = None
     reproduce: str = ""
+    """Source text that repeats the call."""
     source: str = ""
+    """Address of the documentation of the convention."""
     conversion: str = ""
+    """The conversion that is a cause of the difference, as the row names it."""
 
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """A number that somebody printed, held against the exact one at float64."""
+    """A published number, compared with the exact one at float64."""
 
     value: str
+    """The number as printed."""
     source: str
     exact: str
     holds: bool
+    """Whether it is right to its printed digits."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A case at one dtype and reduction: how its answer comes about, and what functions do about it.
-
-    facts: what is given, as (name, value).
-    """
+    """The explanation of a case at one dtype and reduction."""
 
     case: str
     why: str
-    place: str
+    location: str
+    """`path:line` of the case; empty if it is in no file."""
     dtype: str
     reduction: str
     quantity: str
     facts: tuple[tuple[str, str], ...]
+    """The inputs, as (name, text)."""
     derivation: Derivation
-    functions: tuple[Answered, ...] = ()
-    unasked: tuple[tuple[str, str], ...] = ()
-    """Functions that are not asked this, and why."""
+    functions: tuple[FunctionResult, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Functions that were not called, and why, as (name, reason)."""
     published: tuple[PublishedNumber, ...] = ()

@@ -1,6 +1,6 @@
-"""What each choice of a convention means, in one sentence: the table that explanations and documents share.
+"""The meaning of each choice of a convention in one sentence, shared by explanations and documentation.
 
-A sentence says what a function does and begins with a verb, so that "it" or the function's name goes before it.
+A sentence is a predicate, so that "it" or the name of the function can precede it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from conformance.model.case import Problem
 
 Sentences = dict[Any, str]
 
-CHOICES: dict[str, Sentences] = {
+CHOICE_MEANINGS: dict[str, Sentences] = {
     "mean_divides_by": {
         "weight": "divides the sum by the weight of the samples: s_i, and with class weights s_i times their average "
         "over the targets, (sum_c w_c q'_c) / (sum_c q'_c)",
@@ -80,9 +80,10 @@ CHOICES: dict[str, Sentences] = {
     "accepts": {frozenset: "takes what the definition refuses: {0}"},
     "rejects": {frozenset: "refuses what the definition takes: {0}"},
 }
-"""By field and choice; a type stands for every choice of that type, which goes into the sentence."""
+"""Sentences keyed by field and choice. A type as key stands for each choice of that type, which is formatted into it.
+"""
 
-KINDS: dict[str, str] = {
+KIND_MEANINGS: dict[str, str] = {
     "shape_mismatch": "labels or weights whose shape does not fit the predictions",
     "label_out_of_range": "a label that names no class",
     "invalid_probability": "a probability outside [0, 1]",
@@ -101,21 +102,21 @@ KINDS: dict[str, str] = {
     "unnormalised_row": "a row of probabilities that does not sum to 1",
     "subnormal_prediction": "a probability below the dtype's smallest normal number",
 }
-"""The kinds of input outside the definition's domain, or at its edge."""
+"""Kinds of input outside the definition's domain, or at its edge."""
 
 
 def meaning(field: str, choice: Any) -> str:
-    """The sentence for one choice of one field of a `Convention`; raises KeyError where there is none."""
-    of_field = CHOICES[field]
+    """The sentence for one choice of a field of `Convention`. Raises KeyError if there is none."""
+    of_field = CHOICE_MEANINGS[field]
     by_value = None if isinstance(choice, frozenset) else of_field.get(choice)
     if by_value is not None:
         return by_value
-    filled = kinds(choice) if isinstance(choice, frozenset) else choice
+    filled = kinds_text(choice) if isinstance(choice, frozenset) else choice
     return of_field[type(choice)].format(filled)
 
 
 def meaning_for(field: str, choice: Any, problem: Problem) -> str:
-    """The sentence for one choice, without what is not the case of a problem: weights, smoothing, what is ignored."""
+    """The sentence for one choice, without mention of options that the problem does not set."""
     if field != "mean_divides_by":
         return meaning(field, choice)
     options = problem.options
@@ -134,6 +135,6 @@ def meaning_for(field: str, choice: Any, problem: Problem) -> str:
             return meaning(field, choice)
 
 
-def kinds(names: frozenset[str] | tuple[str, ...]) -> str:
-    """Kinds of input, as a list in words."""
-    return ", ".join(KINDS[name] for name in sorted(names))
+def kinds_text(names: frozenset[str] | tuple[str, ...]) -> str:
+    """Kinds of input as a list in words."""
+    return ", ".join(KIND_MEANINGS[name] for name in sorted(names))

@@ -1,4 +1,4 @@
-"""Numbers as explanations print them: rounded from exact ones, to as few digits as tell them apart."""
+"""Formatting of numbers in explanations: rounded from exact values to as few digits as distinguish them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from flint import arb
 
 from conformance.adapters.contract import nested
 
-DIGITS = 5
-"""Significant digits, where fewer would not tell apart what differs."""
-SHOWN = 6
+DEFAULT_DIGITS = 5
+"""Significant digits, unless more are needed to distinguish values."""
+MAX_TERMS = 6
 """Terms of a sum, or elements of a row, that are written out."""
-EXACT = 17
-"""Digits that tell any two float64 numbers apart."""
+FLOAT64_DIGITS = 17
+"""Significant digits that distinguish any two float64 values."""
 
 
-def figure(value: Any, digits: int = DIGITS) -> str:
-    """A number, a ball or a fraction to that many significant digits."""
+def format_number(value: Any, digits: int = DEFAULT_DIGITS) -> str:
+    """Format a number, a ball (its midpoint) or a fraction to `digits` significant digits."""
     number = float(value.mid()) if isinstance(value, arb) else float(value)
     if math.isnan(number) or math.isinf(number):
         return str(number)
     return f"{number + 0.0:.{digits}g}"
 
 
-def apart(values: Iterable[float], least: int = DIGITS) -> int:
-    """How many digits tell different numbers apart; more where they are, up to what float64 has."""
+def distinguishing_digits(values: Iterable[float], minimum: int = DEFAULT_DIGITS) -> int:
+    """Smallest number of digits, at least `minimum`, at which different finite values have different texts."""
     different = {float(value) for value in values if math.isfinite(value)}
-    for digits in range(least, EXACT):
-        if len({figure(value, digits) for value in different}) == len(different):
+    for digits in range(minimum, FLOAT64_DIGITS):
+        if len({format_number(value, digits) for value in different}) == len(different):
             return digits
-    return EXACT
+    return FLOAT64_DIGITS
 
 
-def element(value: Any) -> str:
-    """An element of an array as the shortest digits that read back in its dtype."""
+def format_element(value: Any) -> str:
+    """Format an array element with the shortest digits that read back in its dtype."""
     array = np.asarray(value)
     text = nested(array)
     if array.dtype.kind not in "fV":
@@ -45,24 +45,24 @@ def element(value: Any) -> str:
     return text.replace("float('", "").replace("')", "").removesuffix(".0")
 
 
-def row(values: Any) -> str:
-    """A row of an array, its tail left out where it is long."""
-    shown = [element(value) for value in values[:SHOWN]]
-    return f"[{', '.join(shown)}{_more(len(values) - SHOWN)}]"
+def format_row(values: Any) -> str:
+    """Format a row of an array, its tail elided."""
+    shown = [format_element(value) for value in values[:MAX_TERMS]]
+    return f"[{', '.join(shown)}{_ellipsis(len(values) - MAX_TERMS)}]"
 
 
-def figures(values: Sequence[Any], digits: int = DIGITS) -> str:
-    """A row of computed numbers."""
-    return f"[{', '.join(figure(v, digits) for v in values[:SHOWN])}{_more(len(values) - SHOWN)}]"
+def format_numbers(values: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
+    """Format a row of computed numbers, its tail elided."""
+    return f"[{', '.join(format_number(v, digits) for v in values[:MAX_TERMS])}{_ellipsis(len(values) - MAX_TERMS)}]"
 
 
-def added(terms: Sequence[str], sign: str = " + ") -> str:
-    """Terms of a sum, written out; those after the first few only counted."""
+def format_sum(terms: Sequence[str], sign: str = " + ") -> str:
+    """Write out a sum; terms beyond the first `MAX_TERMS` are only counted."""
     if not terms:
         return "0"
-    shown = [f"({term})" if term.startswith("-") and index else term for index, term in enumerate(terms[:SHOWN])]
-    return sign.join(shown) + (f"{sign}... ({len(terms) - SHOWN} more)" if len(terms) > SHOWN else "")
+    shown = [f"({term})" if term.startswith("-") and index else term for index, term in enumerate(terms[:MAX_TERMS])]
+    return sign.join(shown) + (f"{sign}... ({len(terms) - MAX_TERMS} more)" if len(terms) > MAX_TERMS else "")
 
 
-def _more(left: int) -> str:
-    return f", ... ({left} more)" if left > 0 else ""
+def _ellipsis(omitted: int) -> str:
+    return f", ... ({omitted} more)" if omitted > 0 else ""

@@ -1,4 +1,4 @@
-"""Explanations of the cases of a report, for its page."""
+"""Explanations of the discrepancies in a report, for its page."""
 
 from __future__ import annotations
 
@@ -8,56 +8,64 @@ from typing import assert_never, cast
 import pandas as pd
 
 from conformance.adapters.registry import Installed
-from conformance.explain.blocks import Block, Code, Formula, Heading, Prose, told
+from conformance.explain.blocks import Block, Code, Formula, Heading, Prose, render_blocks
 from conformance.explain.explainer import explain
 from conformance.judging.suite import Suite
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError
 
-DIED = ("crashed", "timed_out")
-"""Statuses of calls that are not made again here."""
+NOT_REPEATED = ("crashed", "timed_out")
+"""Statuses whose calls are not repeated."""
 KEY = ["case", "dtype", "reduction", "quantity"]
 
 
-def explained(
+def explain_report(
     results: pd.DataFrame,
     cases: Mapping[str, Case],
-    here: Sequence[Installed],
-    asker: Suite,
-    most: int,
-    step: Callable[[str], None] = lambda name: None,
+    available: Sequence[Installed],
+    judge: Suite,
+    limit: int,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[tuple[str, str, int]]]:
-    """What `explain` tells of the problems on which functions do not simply agree, by `case,dtype,reduction,quantity`.
+    """Explain the problems on which functions do not all agree, keyed by `case,dtype,reduction,quantity`.
 
-    One problem of each case, float32 and mean where it has them; at most `most` of them, unexpected ones
-    first.  The functions that are asked again are those that are installed in the version that the report
-    has; where there is none, only the way to the exact answer is told.  A case that has changed since is left out.
-    step: called with the name of each case.
+    Each case is explained for one problem, preferably float32 and mean; at most `limit` problems, unexpected ones
+    first.
+    Only functions installed in the version that the report has are called again; if there is none, the value is the
+    derivation of the exact answer alone. A case that has changed since the report is left out.
+
+    progress: called with the name of each case.
     """
-    versions = {one.framework.name: one.version for one in here}
-    lines = results.groupby(KEY, sort=False).indices
-    found: dict[str, list[tuple[str, str, int]]] = {}
-    for key in _chosen(results)[:most]:
+    versions = {one.framework.name: one.version for one in available}
+    row_indices = results.groupby(KEY, sort=False).indices
+    explanations: dict[str, list[tuple[str, str, int]]] = {}
+    for key in _select_problems(results)[:limit]:
         case_id, dtype, reduction, quantity = key
         case = cases.get(case_id)
-        rows = results.iloc[lines[key]]
+        rows = results.iloc[row_indices[key]]
         if case is None or case.digest not in set(rows["digest"]):
             continue
-        step(case_id)
-        alive = ~rows["status"].isin(DIED) & (rows["version"] == rows["framework"].map(versions))
-        names = set(rows.loc[alive, "function"])
+        progress(case_id)
+        repeatable = ~rows["status"].isin(NOT_REPEATED) & (rows["version"] == rows["framework"].map(versions))
+        names = set(rows.loc[repeatable, "function"])
         try:
             explanation = explain(
-                case, dtype, cast(Reduction, reduction), here if names else (), asker, cast(Quantity, quantity), names
+                case,
+                dtype,
+                cast(Reduction, reduction),
+                available if names else (),
+                judge,
+                cast(Quantity, quantity),
+                names,
             )
         except (UserError, ArithmeticError):
             continue
-        found[",".join(key)] = [_plain(block) for block in told(explanation)]
-    return found
+        explanations[",".join(key)] = [_as_tuple(block) for block in render_blocks(explanation)]
+    return explanations
 
 
-def _chosen(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """One problem of each case that is worth a word, worst first."""
+def _select_problems(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """The most interesting problem of each case that has a row worth explaining, worst first."""
     rows = results[(results["case"] != "") & ((results["status"] != "agrees") | (results["expected"] != "ok"))]
     rank = pd.DataFrame(
         {
@@ -70,11 +78,11 @@ def _chosen(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
             "order": rows[KEY].agg(",".join, axis=1) if len(rows) else "",
         }
     )
-    worst = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, KEY]
-    return list(worst.drop_duplicates("case").itertuples(index=False, name=None))
+    ordered = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, KEY]
+    return list(ordered.drop_duplicates("case").itertuples(index=False, name=None))
 
 
-def _plain(block: Block) -> tuple[str, str, int]:
+def _as_tuple(block: Block) -> tuple[str, str, int]:
     match block:
         case Heading(text, level):
             return "heading", text, level

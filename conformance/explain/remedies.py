@@ -1,6 +1,6 @@
-"""Changes to the call or to its inputs that make a function and the definition agree; each is tried first.
+"""Remedies: changes to a call or to its inputs after which a function and the definition agree.
 
-A change is told only if the judge finds that the function agrees after it, within the usual budget.
+A remedy is listed only if it was tried and the judge found agreement within the usual tolerance.
 """
 
 from __future__ import annotations
@@ -8,69 +8,67 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from conformance.adapters.contract import LoweringError
-from conformance.explain.attribution import choices_of, documented
-from conformance.explain.derivation import array_text, said_as
+from conformance.explain.attribution import documented_convention, named_choices
+from conformance.explain.derivation import array_text, format_in_dtype
 from conformance.explain.explanation import Remedy
-from conformance.explain.number_format import figure
+from conformance.explain.number_format import format_number
 from conformance.judging.suite import Asked, Assessment, Item, Suite, bridged
-from conformance.model.case import Array, ByOracle, Digits, Options, Problem, numpy_dtype
+from conformance.model.case import Array, ByOracle, Digits, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
 from conformance.reference.conversion import HANDED, bridge, renormalises, unbridgeable, unchanging
 from conformance.reference.flat_problem import clip_ends, refused
 
-LARGEST = 20_000
-"""Predictions beyond which nothing is tried."""
+MAX_PREDICTIONS = 20_000
+"""Number of predictions above which no remedy is tried."""
 
 
-def remedies(assessment: Assessment, asker: Suite) -> tuple[Remedy, ...]:
-    """What makes them equal, where that is known and was seen to be so."""
+def remedies(assessment: Assessment, judge: Suite) -> tuple[Remedy, ...]:
+    """The remedies that were tried and work."""
     if assessment.verdict.status not in ("diverges", "disagrees"):
         return ()
-    if assessment.asked.problem.predictions.size > LARGEST:
+    if assessment.asked.problem.predictions.size > MAX_PREDICTIONS:
         return ()
-    names, by = choices_of(assessment), documented(assessment)
-    found = [
-        *_unconverted(assessment, asker),
-        *_divided(assessment, asker, names, by),
-        *_averaged(assessment, asker, names),
-        *_told_to_ignore(assessment, asker, names, by),
-        *_relabelled(assessment, asker, names, by),
-        *_normal_targets(assessment, asker, names),
-        *_as_logits(assessment, asker, names),
-        *_other_predictions(assessment, asker, names, by),
-        *_wider(assessment, asker, names),
-    ]
-    return tuple(found)
+    names, convention = named_choices(assessment), documented_convention(assessment)
+    return (
+        *_avoid_conversion(assessment, judge),
+        *_divide_sum(assessment, judge, names, convention),
+        *_separate_outputs(assessment, judge, names),
+        *_pass_ignore_index(assessment, judge, names, convention),
+        *_relabel(assessment, judge, names, convention),
+        *_normalise_targets(assessment, judge, names),
+        *_pass_logits(assessment, judge, names),
+        *_preprocess_predictions(assessment, judge, names, convention),
+        *_cast_to_float64(assessment, judge, names),
+    )
 
 
-def tried(assessment: Assessment, asker: Suite, problem: Problem) -> Assessment | None:
-    """The verdict on the same function asked another problem; None where it cannot be asked."""
+def retry(assessment: Assessment, judge: Suite, problem: Problem) -> Assessment | None:
+    """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
-    given = function.native(problem.given)
+    input_kind = function.native(problem.given)
     if function.unsupported(problem) is not None:
         return None
-    if given != problem.given and unbridgeable(problem, given) is not None:
+    if input_kind != problem.given and unbridgeable(problem, input_kind) is not None:
         return None
-    asked = Asked(_item(assessment.item, problem), problem, *bridged(problem, given), of_case=False)
-    return _performed(asked, asker)
+    asked = Asked(_item_at(assessment.item, problem), problem, *bridged(problem, input_kind), of_case=False)
+    return _call_and_judge(asked, judge)
 
 
-def _performed(asked: Asked, asker: Suite) -> Assessment | None:
+def _call_and_judge(asked: Asked, judge: Suite) -> Assessment | None:
     try:
-        return asker.judge(asked, asker.performer(asked.item.framework, asked.call, asked.what))
+        return judge.judge(asked, judge.performer(asked.item.framework, asked.call, asked.what))
     except LoweringError:
         return None
 
 
-def _item(item: Item, problem: Problem) -> Item:
-    """The item at another dtype and reduction, judged by the oracle whatever the case expects."""
+def _item_at(item: Item, problem: Problem) -> Item:
+    """The item at the dtype and reduction of `problem`, judged by the oracle whatever the case expects."""
     case = item.case
     if not isinstance(case.expect, ByOracle | Digits):
         case = dataclasses.replace(case, expect=ByOracle())
@@ -87,20 +85,20 @@ def _value(assessment: Assessment) -> Array:
     return outcome.value
 
 
-def _with(assessment: Assessment, asker: Suite, value: Array) -> bool:
-    """Whether the function would agree on what it was asked, had it returned that value."""
+def _value_text(assessment: Assessment) -> str:
+    return array_text(_value(assessment))
+
+
+def _would_agree(assessment: Assessment, judge: Suite, value: Array) -> bool:
+    """Whether the function would agree if it had returned `value`."""
     outcome = assessment.verdict.outcome
     if not isinstance(outcome, Returned):
         return False
-    return _agrees(asker.judge(assessment.asked, dataclasses.replace(outcome, value=np.asarray(value))))
+    return _agrees(judge.judge(assessment.asked, dataclasses.replace(outcome, value=np.asarray(value))))
 
 
-def _shown(value: Any) -> str:
-    return array_text(value)
-
-
-def _unconverted(assessment: Assessment, asker: Suite) -> Iterator[Remedy]:
-    """A loss of the framework that takes the predictions without what their conversion changes, or normal rows."""
+def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
+    """Call another loss of the framework that needs no lossy conversion, or normalise the rows first."""
     problem, item = assessment.asked.problem, assessment.item
     if not assessment.verdict.conversion:
         return
@@ -110,12 +108,12 @@ def _unconverted(assessment: Assessment, asker: Suite) -> Iterator[Remedy]:
         for function in item.installed.functions:
             if kind not in function.takes or function.unsupported(problem) is not None:
                 continue
-            other = dataclasses.replace(_item(item, problem), function=function)
-            found = _performed(Asked(other, problem, handed, name, of_case=False), asker)
-            if found is not None and _agrees(found):
-                on = f", and hand it {HANDED[name]}" if name else ""
-                what = f"call {function.name}, which takes {kind.replace('_', '-')}{on}"
-                yield Remedy(what, _shown(_value(found)), found.call)
+            other = dataclasses.replace(_item_at(item, problem), function=function)
+            attempt = _call_and_judge(Asked(other, problem, handed, name, of_case=False), judge)
+            if attempt is not None and _agrees(attempt):
+                conversion_text = f", and hand it {HANDED[name]}" if name else ""
+                what = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion_text}"
+                yield Remedy(what, _value_text(attempt), attempt.call)
                 return
     if not changes:
         return
@@ -127,89 +125,103 @@ def _unconverted(assessment: Assessment, asker: Suite) -> Iterator[Remedy]:
             what = "subtract log sum exp from each row"
             values = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
     changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
-    found = tried(assessment, asker, changed) if np.all(np.isfinite(values)) else None
-    if found is not None and _agrees(found):
-        yield Remedy(f"{what} first: the definition then gives the same", _shown(_value(found)))
+    attempt = retry(assessment, judge, changed) if np.all(np.isfinite(values)) else None
+    if attempt is not None and _agrees(attempt):
+        yield Remedy(f"{what} first: the definition then gives the same", _value_text(attempt))
 
 
-def _divided(assessment: Assessment, asker: Suite, names: tuple[str, ...], by: Convention) -> Iterator[Remedy]:
+def _divide_sum(
+    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
+) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "mean_divides_by" not in names or problem.reduction != "mean":
         return
     due = oracle.divisor(problem, DEFINITION)
-    used = oracle.divisor(assessment.asked.handed, by.restricted_to(names))
+    used = oracle.divisor(assessment.asked.handed, convention.restricted_to(names))
     if not due or not used:
         return
-    summed = tried(assessment, asker, problem.reduced("sum"))
+    summed = retry(assessment, judge, problem.reduced("sum"))
     if summed is not None and isinstance(summed.verdict.outcome, Returned):
         value = _value(summed) / float(due)
-        if value.shape == _value(assessment).shape and _with(assessment, asker, value):
-            shown = f"{_shown(_value(summed))} / {figure(due)} = {_shown(value)}" if value.ndim == 0 else _shown(value)
-            yield Remedy(f"ask for the sum and divide it by the weight, {figure(due)}", shown, _over(summed, due))
+        if value.shape == _value(assessment).shape and _would_agree(assessment, judge, value):
+            shown = (
+                f"{_value_text(summed)} / {format_number(due)} = {array_text(value)}"
+                if value.ndim == 0
+                else array_text(value)
+            )
+            yield Remedy(
+                f"ask for the sum and divide it by the weight, {format_number(due)}", shown, _divided_call(summed, due)
+            )
     value = _value(assessment) * float(used / due)
-    if _with(assessment, asker, value):
-        shown = f"{_shown(_value(assessment))} * {figure(used)} / {figure(due)} = {_shown(value)}"
-        what = f"multiply what it returns by its divisor over the weight, {figure(used)} / {figure(due)}"
-        yield Remedy(what, shown if value.ndim == 0 else _shown(value))
+    if _would_agree(assessment, judge, value):
+        shown = f"{_value_text(assessment)} * {format_number(used)} / {format_number(due)} = {array_text(value)}"
+        what = f"multiply what it returns by its divisor over the weight, {format_number(used)} / {format_number(due)}"
+        yield Remedy(what, shown if value.ndim == 0 else array_text(value))
 
 
-def _over(summed: Assessment, due: Fraction) -> str:
-    """The call for the sum, divided, where the call is one expression."""
+def _divided_call(summed: Assessment, due: Fraction) -> str:
+    """Source text of the call for the sum, divided; "" for a gradient, whose call is no single expression."""
     if summed.item.quantity == "gradient":
         return ""
     return f"{summed.call} / {float(due)!r}"
 
 
-def _averaged(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _separate_outputs(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "binary_outputs" not in names or problem.predictions.ndim == 0:
         return
     outputs = problem.predictions.shape[-1]
     value = _value(assessment) * outputs
-    if problem.reduction == "sum" and _with(assessment, asker, value):
-        shown = f"{_shown(_value(assessment))} * {outputs} = {_shown(value)}" if value.ndim == 0 else _shown(value)
+    if problem.reduction == "sum" and _would_agree(assessment, judge, value):
+        shown = f"{_value_text(assessment)} * {outputs} = {array_text(value)}" if value.ndim == 0 else array_text(value)
         yield Remedy(f"multiply what it returns by the {outputs} outputs of the last axis", shown)
     if assessment.item.quantity == "gradient" or problem.layout.names():
         return
     positive = problem.options.positive_weight
     if positive is not None and positive.ndim:
         positive = positive[..., np.newaxis]
-    apart = dataclasses.replace(
+    separated = dataclasses.replace(
         problem,
         predictions=problem.predictions[..., np.newaxis],
         labels=problem.labels[..., np.newaxis],
         options=dataclasses.replace(problem.options, positive_weight=positive),
     )
-    found = tried(assessment, asker, apart)
-    if found is not None and isinstance(found.verdict.outcome, Returned) and _with(assessment, asker, _value(found)):
+    attempt = retry(assessment, judge, separated)
+    if (
+        attempt is not None
+        and isinstance(attempt.verdict.outcome, Returned)
+        and _would_agree(assessment, judge, _value(attempt))
+    ):
         what = "put predictions and labels behind an axis of length 1, x[..., None], so that each output is a row"
-        yield Remedy(what, _shown(_value(found)), found.call)
+        yield Remedy(what, _value_text(attempt), attempt.call)
 
 
-def _told_to_ignore(assessment: Assessment, asker: Suite, names: tuple[str, ...], by: Convention) -> Iterator[Remedy]:
+def _pass_ignore_index(
+    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
+) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "default_ignore_index" not in names or problem.options.ignore_index is not None:
         return
-    label = by.default_ignore_index
+    label = convention.default_ignore_index
     asked = dataclasses.replace(problem, options=dataclasses.replace(problem.options, ignore_index=label))
-    found = tried(assessment, asker, asked)
-    if found is not None and _agrees(found):
+    attempt = retry(assessment, judge, asked)
+    if attempt is not None and _agrees(attempt):
         what = f"say ignore_index={label} yourself: the definition ignores the label then, and both give the same"
-        yield Remedy(what, _shown(_value(found)), found.call)
+        yield Remedy(what, _value_text(attempt), attempt.call)
 
 
-def _relabelled(assessment: Assessment, asker: Suite, names: tuple[str, ...], by: Convention) -> Iterator[Remedy]:
+def _relabel(assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention) -> Iterator[Remedy]:
     problem = assessment.asked.problem
-    if "out_of_range" not in names or by.out_of_range != "wrap":
+    if "out_of_range" not in names or convention.out_of_range != "wrap":
         return
     labels = problem.labels % problem.predictions.shape[-1]
-    found = tried(assessment, asker, dataclasses.replace(problem, labels=labels))
-    if found is not None and _agrees(found):
-        yield Remedy(f"write the labels as the classes they stand for, {_shown(labels)}", _shown(_value(found)))
+    attempt = retry(assessment, judge, dataclasses.replace(problem, labels=labels))
+    if attempt is not None and _agrees(attempt):
+        yield Remedy(f"write the labels as the classes they stand for, {array_text(labels)}", _value_text(attempt))
 
 
-def _normal_targets(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """Targets that sum to 1 make no difference to what a mean divides by, and are what a gradient takes them for."""
+def _normalise_targets(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+    """Normalise the targets: then they do not change the divisor, and the gradient treats them as a distribution."""
     problem = assessment.asked.problem
     if problem.target_kind != "distribution" or not {"gradient_total", "mean_divides_by"} & set(names):
         return
@@ -218,15 +230,16 @@ def _normal_targets(assessment: Assessment, asker: Suite, names: tuple[str, ...]
     if not np.all(np.isfinite(labels)):
         return
     changed = dataclasses.replace(problem, labels=labels.astype(numpy_dtype(problem.dtype)))
-    found = tried(assessment, asker, changed)
-    if found is not None and _agrees(found):
+    attempt = retry(assessment, judge, changed)
+    if attempt is not None and _agrees(attempt):
         yield Remedy(
-            "divide each row of targets by its sum first: the definition then gives the same", _shown(_value(found))
+            "divide each row of targets by its sum first: the definition then gives the same",
+            _value_text(attempt),
         )
 
 
-def _as_logits(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """Logarithms as logits: what is not clipped is not lost, where the function takes logits."""
+def _pass_logits(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+    """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = assessment.asked.problem, assessment.item
     if problem.given != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
         return
@@ -237,21 +250,21 @@ def _as_logits(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> 
     converted, name = bridge(problem, "logits")
     if item.function.unsupported(converted) is not None:
         return
-    found = _performed(Asked(_item(item, problem), problem, converted, name, of_case=False), asker)
-    if found is not None and _agrees(found):
+    attempt = _call_and_judge(Asked(_item_at(item, problem), problem, converted, name, of_case=False), judge)
+    if attempt is not None and _agrees(attempt):
         what = {"log": "log p", "logit": "log p - log(1 - p)"}[name]
-        yield Remedy(f"hand it {what} as logits", _shown(_value(found)), found.call)
+        yield Remedy(f"hand it {what} as logits", _value_text(attempt), attempt.call)
 
 
-def _other_predictions(
-    assessment: Assessment, asker: Suite, names: tuple[str, ...], by: Convention
+def _preprocess_predictions(
+    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
 ) -> Iterator[Remedy]:
-    """Do to the probabilities beforehand what the function does to them: then everybody sees the same."""
+    """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
     problem = assessment.asked.problem
-    if problem.given != "probabilities" or refused(problem, by) or assessment.item.quantity == "gradient":
+    if problem.given != "probabilities" or refused(problem, convention) or assessment.item.quantity == "gradient":
         return
     wide = problem.predictions.astype(np.float64)
-    ends = clip_ends(problem.dtype, by)
+    ends = clip_ends(problem.dtype, convention)
     candidates: list[tuple[str, Array]] = []
     with np.errstate(all="ignore"):
         if "renormalise" in names and problem.loss == "categorical":
@@ -259,18 +272,18 @@ def _other_predictions(
         if "accepts" in names:
             candidates.append(("clip the probabilities to [0, 1] first", np.clip(wide, 0.0, 1.0)))
         if "clip" in names and ends is not None:
-            what = f"clip the probabilities to [{said_as(problem, ends[0])}, {said_as(problem, ends[1])}] first"
-            candidates.append((what, np.clip(wide, *ends)))
+            low, high = (format_in_dtype(problem, end) for end in ends)
+            candidates.append((f"clip the probabilities to [{low}, {high}] first", np.clip(wide, *ends)))
     for what, values in candidates:
         changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
-        found = tried(assessment, asker, changed) if np.all(np.isfinite(values)) else None
-        if found is not None and _agrees(found):
-            yield Remedy(f"{what}: the definition then gives the same", _shown(_value(found)))
+        attempt = retry(assessment, judge, changed) if np.all(np.isfinite(values)) else None
+        if attempt is not None and _agrees(attempt):
+            yield Remedy(f"{what}: the definition then gives the same", _value_text(attempt))
             return
 
 
-def _wider(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """In float64 what is lost to rounding is there again."""
+def _cast_to_float64(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+    """Repeat the call in float64, which recovers what rounding lost."""
     problem, status = assessment.asked.problem, assessment.verdict.status
     numeric = status == "disagrees" or set(names) <= {"cancellation", "gradient_cancellation"}
     if problem.dtype == "float64" or not numeric or assessment.asked.bridge:
@@ -282,12 +295,12 @@ def _wider(assessment: Assessment, asker: Suite, names: tuple[str, ...]) -> Iter
         dtype="float64",
         predictions=problem.predictions.astype(double),
         labels=labels,
-        options=_wide(problem.options),
+        options=problem.options.rounded(double),
     )
-    found = tried(assessment, asker, changed)
-    if found is not None and isinstance(found.verdict.outcome, Returned) and _with(assessment, asker, _value(found)):
-        yield Remedy("cast to float64 first", _shown(_value(found)), found.call)
-
-
-def _wide(options: Options) -> Options:
-    return options.rounded(np.dtype(np.float64))
+    attempt = retry(assessment, judge, changed)
+    if (
+        attempt is not None
+        and isinstance(attempt.verdict.outcome, Returned)
+        and _would_agree(assessment, judge, _value(attempt))
+    ):
+        yield Remedy("cast to float64 first", _value_text(attempt), attempt.call)

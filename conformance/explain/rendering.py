@@ -1,6 +1,6 @@
-"""Explanations for a terminal, for Markdown, and for machines.
+"""Rendering of explanations for a terminal, as Markdown, and as data.
 
-In a terminal everything fits 80 columns but what is to be copied, which stands on a line of its own.
+Terminal lines have at most 80 columns, except text to be copied, which has lines of its own.
 """
 
 from __future__ import annotations
@@ -11,20 +11,32 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from conformance.explain.blocks import Code, Formula, Heading, Prose, told
+from conformance.explain.blocks import Code, Formula, Heading, Prose, render_blocks
 from conformance.explain.explanation import Explanation
 from conformance.model.text import printable, whole
 from conformance.report.markdown import code, plain
 
 WIDTH = 80
 INDENT = 4
-LONGEST = 100_000
-"""Characters of one paragraph in Markdown, where nothing is wrapped."""
+MAX_PARAGRAPH = 100_000
+"""Characters of one paragraph in Markdown, which is not wrapped."""
+_JSON_KEYS = {
+    "omitted": "left_out",
+    "undefined_text": "instead",
+    "tolerance": "allowed",
+    "error_ratio": "ratio",
+    "location": "place",
+    "message": "because",
+    "conversion_effect": "bridge",
+    "decomposition": "split",
+    "skipped": "unasked",
+}
+"""Keys of the published JSON that differ from the names of the fields."""
 
 
 def terminal(explanation: Explanation) -> Iterator[tuple[str, str]]:
-    """(style, line) for rich, which may leave the style out; style is `bold`, `dim` or empty."""
-    for block in told(explanation):
+    """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored."""
+    for block in render_blocks(explanation):
         match block:
             case Heading(text, level):
                 if level > 1:
@@ -51,7 +63,7 @@ def _wrapped(text: str, indent: int, hanging: int = INDENT // 2) -> list[str]:
 
 
 def markdown(explanation: Explanation) -> str:
-    """The same as Markdown: formulas as code blocks, so that nothing in them is taken for markup."""
+    """Render as Markdown, with formulas in code blocks so that nothing in them is taken as markup."""
     parts: list[str] = []
     lines: list[str] = []
 
@@ -60,18 +72,18 @@ def markdown(explanation: Explanation) -> str:
             parts.append(_fenced("\n".join(lines), "text"))
             lines.clear()
 
-    for block in told(explanation):
+    for block in render_blocks(explanation):
         if not isinstance(block, Formula):
             close()
         match block:
             case Heading(text, level):
-                parts.append(f"{'#' * (level + 1)} {plain(text, LONGEST)}")
+                parts.append(f"{'#' * (level + 1)} {plain(text, MAX_PARAGRAPH)}")
             case Prose(text):
-                parts.append(plain(text, LONGEST))
+                parts.append(plain(text, MAX_PARAGRAPH))
             case Formula(text, depth):
                 lines.append("  " * (depth - 1) + printable(" ".join(text.split())))
             case Code(text) if "\n" not in text.strip():
-                parts.append(code(whole(text, LONGEST), LONGEST))
+                parts.append(code(whole(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
             case Code(text):
                 parts.append(_fenced(printable(text), "python"))
             case _:
@@ -88,16 +100,16 @@ def _fenced(text: str, language: str) -> str:
 
 
 def as_data(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as JSON has it: numbers that are not finite as strings, nothing else changed."""
-    found: dict[str, Any] = _plain(dataclasses.asdict(explanation))
-    return found
+    """The explanation as values for JSON; numbers that are not finite become strings."""
+    data: dict[str, Any] = _json_value(dataclasses.asdict(explanation))
+    return data
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {_JSON_KEYS.get(name, name): _json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_json_value(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

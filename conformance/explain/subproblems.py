@@ -1,4 +1,4 @@
-"""Parts of a problem as problems of their own, so that the oracle gives every number on the way to an answer."""
+"""Parts of a problem as problems of their own, so that the oracle computes each intermediate number."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from conformance.reference.flat_problem import Rows, rows
 from conformance.reference.oracle import NoAnswerError, Term
 
 PRECISION = 160
-OF_A_LOGARITHM = ("clip", "log_floor", "renormalise", "accepts")
-"""The fields of a convention that decide what the logarithm of a prediction is."""
+"""Bits of the ball arithmetic."""
+LOGARITHM_FIELDS = ("clip", "log_floor", "renormalise", "accepts")
+"""The fields of a convention that determine the logarithm of a prediction."""
 
 
 def ball(value: float) -> Term:
-    """A float as a ball; one that is nan or infinite as it is."""
+    """A float as a ball of radius 0; nan and infinities unchanged."""
     return arb(value) if math.isfinite(value) else value
 
 
-def lift(values: Any) -> Any:
-    """Floats as an array of balls, for the formulas of `conformance.reference.gradient`."""
+def to_balls(values: Any) -> Any:
+    """An array of floats as an array of balls, for the formulas of `conformance.reference.gradient`."""
     return np.asarray(np.frompyfunc(ball, 1, 1)(np.asarray(values, dtype=np.float64)), dtype=object)
 
 
-def minus_logs(problem: Problem, convention: Convention, at: int, classes: Sequence[int]) -> list[Term] | None:
-    """-log p of some classes of one row, by the oracle; None where it has no value.
+def negative_logs(problem: Problem, convention: Convention, i: int, classes: Sequence[int]) -> list[Term] | None:
+    """Compute -log p of some classes of row `i` with the oracle; None if they have no value.
 
-    Of a binary output 1 stands for -log p, 0 for -log(1 - p).
+    For a binary output, class 1 stands for -log p and class 0 for -log(1 - p).
     """
-    x = rows(problem, convention).x[at]
+    x = rows(problem, convention).x[i]
     binary = problem.loss == "binary"
     part = dataclasses.replace(
         problem,
@@ -48,25 +49,25 @@ def minus_logs(problem: Problem, convention: Convention, at: int, classes: Seque
         reduction="none",
     )
     try:
-        return oracle.enclosure(part, convention.restricted_to(OF_A_LOGARITHM), PRECISION)
+        return oracle.enclosure(part, convention.restricted_to(LOGARITHM_FIELDS), PRECISION)
     except NoAnswerError:
         return None
 
 
-def some(problem: Problem, given: Rows, picked: Sequence[int], reduction: Any = "none") -> Problem:
-    """A few of a problem's samples, or outputs, as a flat problem with their weights.
+def subproblem(problem: Problem, flat: Rows, samples: Sequence[int], reduction: Any = "none") -> Problem:
+    """A selection of samples, or of binary outputs, as a flat problem with their weights.
 
-    given: the rows of the problem under the definition.
+    flat: the problem flattened under the definition.
     """
-    chosen = list(picked)
+    chosen = list(samples)
     options, dtype = problem.options, numpy_dtype(problem.dtype)
-    weights, positive = given.sample_weights, given.positive_weight
-    if weights is not None and len(weights) != len(given.x):
+    weights, positive = flat.sample_weights, flat.positive_weight
+    if weights is not None and len(weights) != len(flat.x):
         weights = None  # one loss with several weights has no place in a list of samples
-    labels = problem.labels.reshape(len(given.x), *given.x.shape[1:] if problem.target != "index" else ())
+    labels = problem.labels.reshape(len(flat.x), *flat.x.shape[1:] if problem.target != "index" else ())
     return dataclasses.replace(
         problem,
-        predictions=given.x[chosen],
+        predictions=flat.x[chosen],
         labels=labels[chosen],
         options=dataclasses.replace(
             options,

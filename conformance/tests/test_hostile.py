@@ -22,7 +22,7 @@ from conformance.casefiles.writing import WritingError, save
 from conformance.model.text import Defused, printable
 from conformance.report import ReportError, RunInfo, files, markdown
 from conformance.tests.test_audit import BAD, written
-from conformance.tests.test_explaining import case as a_case
+from conformance.tests.test_explain import case as a_case
 from conformance.tests.test_report import row
 
 ESCAPES = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08 \r \u202e txt"

@@ -17,7 +17,7 @@ from conformance.adapters.contract import perform
 from conformance.casefiles.known_issues import Known, Ledger
 from conformance.casefiles.loading import load, shipped
 from conformance.explore import relations
-from conformance.explore.relations import RELATIONS, Finding, Instance, rendering
+from conformance.explore.relations import RELATIONS, Instance, RelationResult, rendering
 from conformance.model.case import numpy_dtype
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
@@ -121,7 +121,7 @@ def named(*names):
 
 
 def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
-    for instance in relations.instances(cases, [miniatures.installed(loss)], relations=among):
+    for instance in relations.select_instances(cases, [miniatures.installed(loss)], relations=among):
         yield relations.check(instance, perform, ledger or Ledger())
 
 
@@ -165,7 +165,9 @@ def test_it_has_a_fault_or_a_convention_for_most_relations():
 
 
 def test_it_chooses_every_option_layout_and_target_of_the_cases():
-    chosen = relations.instances(CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again"))
+    chosen = relations.select_instances(
+        CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
+    )
     asked = [instance.problem for instance in chosen]
     have = [c for c in CASES if c.loss == "categorical" and type(c.expect).__name__ in ("Digits", "ByOracle")]
     for shows in (
@@ -182,8 +184,8 @@ def test_it_chooses_every_option_layout_and_target_of_the_cases():
 def test_it_chooses_the_same_whatever_is_wanted():
     here = [miniatures.installed(miniatures.Categorical)]
     among = RELATIONS[::6]
-    everything = [instance.id for instance in relations.instances(CASES, here, relations=among)]
-    some = relations.instances(CASES, here, lambda _, name: "float64-none" in name, among)
+    everything = [instance.id for instance in relations.select_instances(CASES, here, relations=among)]
+    some = relations.select_instances(CASES, here, lambda _, name: "float64-none" in name, among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
 
@@ -198,11 +200,14 @@ def test_it_asks_nothing_whose_two_sides_are_one_call():
             return super().lower(dataclasses.replace(problem, target="distribution", labels=labels))
 
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
-    asked = relations.instances(
+    asked = relations.select_instances(
         [plain], [miniatures.installed(miniatures.Categorical)], relations=named("other_encoding")
     )
     assert asked
-    assert relations.instances([plain], [miniatures.installed(OneEncoding)], relations=named("other_encoding")) == []
+    assert (
+        relations.select_instances([plain], [miniatures.installed(OneEncoding)], relations=named("other_encoding"))
+        == []
+    )
 
 
 # What is exact
@@ -211,7 +216,7 @@ def test_it_asks_nothing_whose_two_sides_are_one_call():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_it_shifts_logits_exactly(dtype):
     plain = case([[0.1, -1.7, 0.3], [2.9, 0.2, -1.1]], [1, 0]).problem(dtype, "none")
-    both = named("shifted_logits")[0].restated(plain, miniatures.Categorical.documented)
+    both = named("shifted_logits")[0].restate(plain, miniatures.Categorical.documented)
     start, moved = (side.predictions.astype(np.float64) for side in (both.whole, both.parts[0]))
     shifts = moved - start
     assert np.all(shifts == shifts[:, :1])
@@ -254,8 +259,8 @@ SMALL = {"dtypes": ("float32",), "reductions": ("none",), "id": "a/b/plain"}
 PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], **SMALL)
 
 
-def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> Finding:
-    (instance,) = relations.instances([plain], [miniatures.installed(loss)], relations=named(relation))
+def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> RelationResult:
+    (instance,) = relations.select_instances([plain], [miniatures.installed(loss)], relations=named(relation))
     return relations.check(instance, performer, ledger or Ledger())
 
 
@@ -302,9 +307,9 @@ def test_it_tells_what_the_ledger_knows(entry, faulty, right):
     broken = one(miniatures.SwapsTwoClasses, "permuted_classes", ledger=ledger)
     held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
     assert (broken.expected, held.expected) == (faulty, right)
-    assert relations.gone([broken, held]) == []
+    assert relations.stale_entries([broken, held]) == []
     globbed = "*" in entry and faulty == "known"
-    assert [known.case for known in relations.gone([held])] == ([entry] if globbed else [])
+    assert [known.case for known in relations.stale_entries([held])] == ([entry] if globbed else [])
 
 
 def test_it_knows_what_a_side_asks_for_beside_the_case():
@@ -335,7 +340,7 @@ def test_its_table_fits_80_columns():
     assert "permuted_classes" in "\n".join(lines)
     (line,) = [line for line in lines if line.startswith("permuted_classes")]
     assert line.split()[1:] == ["1", "1!"]
-    assert json.loads(json.dumps(rendering.row(every[0])))["expected"] == "ok"
+    assert json.loads(json.dumps(rendering.as_record(every[0])))["expected"] == "ok"
 
 
 # The command
@@ -388,7 +393,7 @@ def test_the_command_prints_json(conformance):
 def test_the_command_keeps_what_there_is_when_it_is_interrupted(conformance, monkeypatch):
     asked = []
 
-    def interrupted(*arguments) -> Finding:
+    def interrupted(*arguments) -> RelationResult:
         asked.append(arguments)
         if len(asked) > 2:
             raise KeyboardInterrupt
@@ -403,7 +408,7 @@ def test_the_command_keeps_what_there_is_when_it_is_interrupted(conformance, mon
 
 
 def test_an_instance_is_called_by_what_it_is_about():
-    (instance,) = relations.instances(
+    (instance,) = relations.select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
     assert isinstance(instance, Instance)
@@ -422,10 +427,10 @@ class Unsteady(miniatures.Categorical):
 
 
 def test_a_function_that_is_not_deterministic_is_found_whatever_its_budget():
-    chosen = relations.instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
+    chosen = relations.select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
     findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
     assert {finding.why for finding in findings} >= {"it is not deterministic: asked again, it returned another number"}
-    steady = relations.instances(
+    steady = relations.select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
     assert not any(relations.check(instance, perform, Ledger()).why for instance in steady)

@@ -21,10 +21,20 @@ from conformance.casefiles.known_issues import SWEPT, Known, Ledger
 from conformance.cli import app
 from conformance.explore.sweep import long_means, runner, table
 from conformance.explore.sweep.comparer import Comparer, Subject, sweep_chunk, sweep_outside
-from conformance.explore.sweep.counts import BINS, Extreme, Tally, add_ulps
-from conformance.explore.sweep.inputs import NARROW, bands, cut, end, few, outside, pattern, sample, values
-from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, units
-from conformance.explore.sweep.runner import Job, SweepError, state_of, sweep
+from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts, add_ulps
+from conformance.explore.sweep.inputs import (
+    NARROW_DTYPES,
+    band_slices,
+    bands,
+    bit_pattern,
+    end_pattern,
+    sampled_patterns,
+    sparse_patterns,
+    values,
+    values_outside,
+)
+from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, ulps_of
+from conformance.explore.sweep.runner import Job, SweepError, load_state, sweep
 from conformance.judging.suite import load_suite
 from conformance.judging.verdict import computed, judge, semantic
 from conformance.model.case import ByOracle, numpy_dtype
@@ -79,8 +89,8 @@ def answers(dtypes=NARROWER):
 def test_its_fast_answers_are_the_oracles_to_the_certified_bound_under_every_convention(dtype):
     compared = 0
     for family, convention, sign, label in answers((dtype,)):
-        chunk = Chunk(family, few(family.given, dtype, 40, family.shift))
-        want = chunk.answer(sign, label, convention, convention).want
+        chunk = Chunk(family, sparse_patterns(family.given, dtype, 40, family.shift))
+        want = chunk.exact_losses(sign, label, convention, convention).want
         assert len(want) > 20
         exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), semantic(convention))
         hi = exact.hi.reshape(-1)
@@ -98,8 +108,8 @@ def test_its_fast_answers_are_the_oracles_to_the_certified_bound_under_every_con
 def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
     for family, convention, sign, label in answers((dtype,)):
         for part in (DEFINITION, convention):
-            chunk = Chunk(family, few(family.given, dtype, 60, family.shift))
-            allowed = chunk.answer(sign, label, part, convention).allowed
+            chunk = Chunk(family, sparse_patterns(family.given, dtype, 60, family.shift))
+            allowed = chunk.exact_losses(sign, label, part, convention).tolerance
             problem = family.problem(chunk.x(sign), np.full(len(allowed), label))
             want = error_bound.allowed(problem, computed(part, convention)).reshape(-1)
             assert allowed == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
@@ -107,8 +117,8 @@ def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
 
 def test_float64_is_left_to_ball_arithmetic():
     family = Family("binary", "logits", "binary", "float64")
-    chunk = Chunk(family, few("logits", "float64", 30))
-    answer = chunk.answer(-1, 1, DEFINITION, DEFINITION)
+    chunk = Chunk(family, sparse_patterns("logits", "float64", 30))
+    answer = chunk.exact_losses(-1, 1, DEFINITION, DEFINITION)
     exact = oracle.evaluate(family.problem(chunk.x(-1), np.ones(len(answer.want), int)))
     assert answer.low is not None
     assert np.abs(answer.low).max() > 0
@@ -136,7 +146,7 @@ def said(tallies):
 def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
     family = Family("binary", given, "binary", dtype)
     subject = subject_of(loss, family)
-    chunk = Chunk(family, few(given, dtype, 60))
+    chunk = Chunk(family, sparse_patterns(given, dtype, 60))
     counted = defaultdict(int)
     for sign in family.signs:
         for label in family.labels:
@@ -147,7 +157,7 @@ def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
                 counted[verdict.status, verdict.convention] += 1
     swept = defaultdict(int)
     for tally in sweep_chunk(subject, chunk).values():
-        for key, count in tally.said.items():
+        for key, count in tally.by_verdict.items():
             swept[key] += count
     assert swept == counted
 
@@ -156,12 +166,12 @@ def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
 def test_losses_that_are_rounded_answers_are_told_as_if_each_were_compared(dtype, monkeypatch):
     compared = 0
     for family in families((dtype,)):
-        chunk = Chunk(family, few(family.given, dtype, 300, family.shift))
+        chunk = Chunk(family, sparse_patterns(family.given, dtype, 300, family.shift))
         subject = subject_of(miniatures.Binary if family.loss == "binary" else miniatures.Categorical, family)
         for label in family.labels:
             for sign in family.signs:
                 comparer = Comparer(subject, chunk, sign, label, dtype)
-                answer = chunk.answer(sign, label, DEFINITION, subject.documented)
+                answer = chunk.exact_losses(sign, label, DEFINITION, subject.documented)
                 known, each = {}, {}
                 comparer.compare(answer.rounded, known)
                 with monkeypatch.context() as one_by_one:
@@ -183,22 +193,22 @@ def test_losses_that_are_rounded_answers_are_told_as_if_each_were_compared(dtype
 
 
 def test_an_ulp_of_a_negative_loss_is_not_negative():
-    assert units(np.array([-2.0, -2.5]), "float32").tolist() == [2.0**-22]
+    assert ulps_of(np.array([-2.0, -2.5]), "float32").tolist() == [2.0**-22]
 
 
 def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch):
     family = Family("binary", "logits", "binary", "float32")
-    chunk = Chunk(family, np.array([pattern(3.0, "float32")], dtype=np.uint32))
-    answer = chunk.answer(1, 0, DEFINITION, DEFINITION)
+    chunk = Chunk(family, np.array([bit_pattern(3.0, "float32")], dtype=np.uint32))
+    answer = chunk.exact_losses(1, 0, DEFINITION, DEFINITION)
     asked = []
     real = oracle.evaluate
     monkeypatch.setattr(oracle, "evaluate", lambda *given: asked.append(1) or real(*given))
     near = ((0.9, "agrees", 0), (1 - 1e-9, "agrees", 1), (1 + 1e-9, "disagrees", 1), (1.1, "disagrees", 0))
     for off, status, decided in near:
-        tallies = defaultdict(Tally)
+        tallies = defaultdict(RegionCounts)
         asked.clear()
         comparer = Comparer(subject_of(miniatures.Binary, family), chunk, 1, 0, "float32")
-        comparer.compare(answer.want + off * answer.allowed, tallies)
+        comparer.compare(answer.want + off * answer.tolerance, tallies)
         assert tallies["positive_central_label_0"].status == status, off
         assert len(asked) == decided, off
 
@@ -206,22 +216,22 @@ def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch
 # Inputs.
 
 
-@pytest.mark.parametrize("dtype", sorted(NARROW))
+@pytest.mark.parametrize("dtype", sorted(NARROW_DTYPES))
 def test_it_asks_every_value_of_a_narrow_dtype_once(dtype):
     family = Family("binary", "logits", "binary", dtype)
-    asked = [Chunk(family, sample("logits", dtype)).x(sign) for sign in family.signs]
-    asked += list(outside("logits", dtype).values())
+    asked = [Chunk(family, sampled_patterns("logits", dtype)).x(sign) for sign in family.signs]
+    asked += list(values_outside("logits", dtype).values())
     bits = np.concatenate(asked).view(np.uint16)
     with np.errstate(invalid="ignore"):
         every = np.arange(1 << 16).astype(np.uint16).view(numpy_dtype(dtype)).astype(np.float64)
     assert len(np.unique(bits)) == len(bits) == (1 << 16) - int(np.isnan(every).sum()) + 1
-    probable = values(sample("probabilities", dtype), dtype).astype(np.float64)
+    probable = values(sampled_patterns("probabilities", dtype), dtype).astype(np.float64)
     assert len(probable) == int(((every >= 0) & (every <= 1)).sum()) - 1  # -0.0 is 0.0
 
 
 def test_units_of_an_exhaustive_sweep_hold_every_float32_once():
     job = Job(subject_of(miniatures.Binary, Family("binary", "logits", "binary", "float32")), exhaustive=True)
-    last = end("logits", "float32")
+    last = end_pattern("logits", "float32")
     assert np.array([last], dtype=np.uint32).view(np.float32)[0] == np.inf
     edges = [next(job.patterns(unit))[0] for unit in range(job.units)] + [last]
     assert edges[0] == 0
@@ -235,8 +245,8 @@ def test_units_of_an_exhaustive_sweep_hold_every_float32_once():
 @pytest.mark.parametrize("given", ["logits", "probabilities"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_bands_are_cut_where_they_begin(given, dtype):
-    patterns = sample(given, dtype)
-    pieces = cut(patterns, given, dtype)
+    patterns = sampled_patterns(given, dtype)
+    pieces = band_slices(patterns, given, dtype)
     assert [where.start for _, where in pieces] == [0, *(where.stop for _, where in pieces[:-1])]
     assert pieces[-1][1].stop == len(patterns)
     assert [name for name, _ in pieces] == [band.name for band in bands(given, dtype)]
@@ -294,7 +304,7 @@ for found in (WrongSignBelowMinusTen, ClampsTheWrongEnd, RaisesAtSeven, RefusesN
 def wrong(loss, given, dtype):
     family = Family("binary", given, "binary", dtype)
     job = Job(subject_of(loss, family))
-    return {line["case"].rpartition("/")[2]: line for line in table.lines_of(job, job.tallies(0), Ledger())}
+    return {line["case"].rpartition("/")[2]: line for line in table.region_lines(job, job.run_unit(0), Ledger())}
 
 
 def disagreeing(found):
@@ -342,7 +352,11 @@ def test_one_input_that_is_refused_is_found_among_all():
     assert line["ratio_at"] == 7.0
     assert "seven" in line["why"]
     assert line["count"] == len(
-        [m for m in sample("logits", "float16") if pattern(2**-11, "float16") <= m < pattern(7.6246, "float16")]
+        [
+            m
+            for m in sampled_patterns("logits", "float16")
+            if bit_pattern(2**-11, "float16") <= m < bit_pattern(7.6246, "float16")
+        ]
     )
 
 
@@ -355,7 +369,7 @@ def test_a_documented_refusal_is_no_error():
 @pytest.mark.parametrize("loss", [miniatures.ReturnsDouble, miniatures.ReturnsColumns, WritesIntoItsLogits])
 def test_a_result_of_the_wrong_form_fails_everywhere(loss):
     family = Family("categorical", "logits", "index", "float32")
-    tallies = sweep_chunk(subject_of(loss, family), Chunk(family, few("logits", "float32", 20)))
+    tallies = sweep_chunk(subject_of(loss, family), Chunk(family, sparse_patterns("logits", "float32", 20)))
     assert {tally.status for tally in tallies.values()} == {"disagrees"}
     assert all(tally.why for tally in tallies.values())
 
@@ -363,19 +377,19 @@ def test_a_result_of_the_wrong_form_fails_everywhere(loss):
 def test_values_outside_the_probabilities_are_recorded_by_kind():
     subject = subject_of(miniatures.Binary, Family("binary", "probabilities", "binary", "float32"))
     tallies = sweep_outside(subject)
-    assert {name.rpartition("_label_")[0] for name in tallies} == set(outside("probabilities", "float32"))
-    assert tallies["below_zero_label_0"].said == {("agrees", ""): 64}
+    assert {name.rpartition("_label_")[0] for name in tallies} == set(values_outside("probabilities", "float32"))
+    assert tallies["below_zero_label_0"].by_verdict == {("agrees", ""): 64}
 
 
 @pytest.mark.parametrize("loss", [miniatures.Categorical, miniatures.ClipsAndRenormalises])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_right_functions_have_nothing_wrong(loss, dtype, monkeypatch):
-    monkeypatch.setattr(runner, "sample", lambda given, dtype, shift: few(given, dtype, 600))
+    monkeypatch.setattr(runner, "sampled_patterns", lambda given, dtype, shift: sparse_patterns(given, dtype, 600))
     for given in ("logits", "probabilities", "log_probabilities"):
         for target in ("index", "one_hot"):
             family = Family("categorical", given, target, dtype)
             job = Job(subject_of(loss, family))
-            for line in table.lines_of(job, job.tallies(0), Ledger()):
+            for line in table.region_lines(job, job.run_unit(0), Ledger()):
                 assert line["status"] != "disagrees", (line["case"], line["why"])
 
 
@@ -398,26 +412,28 @@ def test_a_histogram_counts_each_error_once():
 
 
 def test_tallies_add_up_in_any_order_and_survive_json():
-    one = Tally({("agrees", ""): 3}, ratio=Extreme(0.5, 7, "0x1p+0", 1.0, 1.0))
-    two = Tally({("agrees", ""): 1, ("disagrees", ""): 1}, ratio=Extreme(0.5, 3, "-0x1p+0", 1.0, 1.0), why="b")
-    three = Tally(ratio=Extreme(math.inf, 9, "0x1p+1", math.nan, 1.0), why="a")
-    left, right = Tally(), Tally()
+    one = RegionCounts({("agrees", ""): 3}, error_ratio=LargestError(0.5, 7, "0x1p+0", 1.0, 1.0))
+    two = RegionCounts(
+        {("agrees", ""): 1, ("disagrees", ""): 1}, error_ratio=LargestError(0.5, 3, "-0x1p+0", 1.0, 1.0), why="b"
+    )
+    three = RegionCounts(error_ratio=LargestError(math.inf, 9, "0x1p+1", math.nan, 1.0), why="a")
+    left, right = RegionCounts(), RegionCounts()
     for part in (one, two, three):
-        left.merge(Tally.of(json.loads(json.dumps(part.record()))))
+        left.merge(RegionCounts.from_record(json.loads(json.dumps(part.as_record()))))
     for part in (three, two, one):
         right.merge(part)
-    assert json.dumps(left.record()) == json.dumps(right.record())
-    assert left.said == {("agrees", ""): 4, ("disagrees", ""): 1}
-    assert (left.why, left.ratio.pattern, left.status) == ("a", 9, "disagrees")
+    assert json.dumps(left.as_record()) == json.dumps(right.as_record())
+    assert left.by_verdict == {("agrees", ""): 4, ("disagrees", ""): 1}
+    assert (left.why, left.error_ratio.pattern, left.status) == ("a", 9, "disagrees")
 
 
 @pytest.fixture
 def short_units(monkeypatch):
     """An exhaustive float32 sweep of a few units."""
     last = 5 * (1 << 12) + 100
-    monkeypatch.setattr(runner, "UNIT", 1 << 12)
-    monkeypatch.setattr(runner, "end", lambda *_: last)
-    monkeypatch.setattr(runner, "SAVED", 0.0)
+    monkeypatch.setattr(runner, "UNIT_SIZE", 1 << 12)
+    monkeypatch.setattr(runner, "end_pattern", lambda *_: last)
+    monkeypatch.setattr(runner, "SAVE_SECONDS", 0.0)
     return last
 
 
@@ -434,7 +450,7 @@ def records(state):
 def test_a_sweep_that_was_interrupted_ends_as_one_that_was_not(short_units, tmp_path):
     job = exhaustive_job()
     assert job.units == 6
-    whole = state_of(None, [job])
+    whole = load_state(None, [job])
     sweep([job], whole)
     path = tmp_path / "state.json"
 
@@ -444,26 +460,26 @@ def test_a_sweep_that_was_interrupted_ends_as_one_that_was_not(short_units, tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep([job], state_of(path, [job]), advance=stop_at_the_third)
-    resumed = state_of(path, [job])
+        sweep([job], load_state(path, [job]), advance=stop_at_the_third)
+    resumed = load_state(path, [job])
     assert resumed.done[job.key] == {0, 1, 2}
     told = []
     sweep([job], resumed, advance=lambda what, count: told.append(count))
     assert sum(told) == 4 * short_units
     assert records(resumed) == records(whole)
-    assert sum(tally.count for tally in resumed.tallies[job.key].values()) == 4 * short_units + 6
+    assert sum(tally.count for tally in resumed.regions[job.key].values()) == 4 * short_units + 6
 
 
 def test_a_state_of_another_sweep_or_of_nothing_is_refused(short_units, tmp_path):
     path = tmp_path / "state.json"
-    state_of(path, [exhaustive_job()])
+    load_state(path, [exhaustive_job()])
     with pytest.raises(SweepError, match="another sweep"):
-        state_of(path, [exhaustive_job(miniatures.Binary)])
+        load_state(path, [exhaustive_job(miniatures.Binary)])
     path.write_text('{"format": 1, "tallies"')
     with pytest.raises(SweepError, match="no state of a sweep"):
-        state_of(path, [exhaustive_job()])
+        load_state(path, [exhaustive_job()])
     with pytest.raises(SweepError, match="cannot be written"):
-        state_of(tmp_path / "nowhere" / "state.json", [exhaustive_job()])
+        load_state(tmp_path / "nowhere" / "state.json", [exhaustive_job()])
 
 
 KILLED = """
@@ -472,10 +488,10 @@ from pathlib import Path
 from conformance.explore.sweep import runner
 from conformance.tests import test_sweep
 
-runner.UNIT, runner.SAVED = 1 << 12, 0.0
-runner.end = lambda *_: 5 * (1 << 12) + 100
+runner.UNIT_SIZE, runner.SAVE_SECONDS = 1 << 12, 0.0
+runner.end_pattern = lambda *_: 5 * (1 << 12) + 100
 job = test_sweep.exhaustive_job()
-state = runner.state_of(Path(sys.argv[1]), [job])
+state = runner.load_state(Path(sys.argv[1]), [job])
 calls = []
 def advance(what, count):
     calls.append(count)
@@ -495,10 +511,10 @@ def test_it_goes_on_after_kill_9(short_units, tmp_path):
         assert process.stdout.readline() == "ready\n"
         os.kill(process.pid, signal.SIGKILL)
     job = exhaustive_job()
-    resumed = state_of(path, [job])
+    resumed = load_state(path, [job])
     assert resumed.done[job.key] == {0, 1, 2}
     sweep([job], resumed)
-    whole = state_of(None, [job])
+    whole = load_state(None, [job])
     sweep([job], whole)
     assert records(resumed) == records(whole)
 
@@ -507,14 +523,14 @@ def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
     import tracemalloc
 
     job = exhaustive_job()
-    job.tallies(1)
+    job.run_unit(1)
     tracemalloc.start()
     try:
         peaks = []
         for units in ((1,), (1, 2, 3, 4)):
             tracemalloc.reset_peak()
             for unit in units:
-                job.tallies(unit)
+                job.run_unit(unit)
             peaks.append(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
@@ -527,7 +543,7 @@ def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
 
 def test_the_exact_mean_is_that_of_the_oracle():
     family = Family("categorical", "logits", "index", "float64")
-    means = long_means.drawn(family, 300)
+    means = long_means.draw_inputs(family, 300)
     exact = oracle.evaluate(means.problem)
     mine = long_means.MeanOracle(means).answer(means.problem)
     assert abs((mine.hi - exact.hi) + (mine.lo - exact.lo)) <= mine.rad + exact.rad
@@ -537,11 +553,11 @@ def test_the_exact_mean_is_that_of_the_oracle():
 def test_a_sum_kept_in_float16_is_found_where_it_overflows():
     family = Family("categorical", "logits", "index", "float16")
     installed = miniatures.installed(miniatures.HalfAccumulator)
-    found = list(long_means.lines_of(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
+    found = list(long_means.mean_lines(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
     assert found[0]["status"] == "agrees"
     assert found[-1]["status"] == "disagrees"
     right = miniatures.installed(miniatures.Categorical)
-    for line in long_means.lines_of(right, "miniature.Categorical", family, Ledger(), (10, 1000, 100_000)):
+    for line in long_means.mean_lines(right, "miniature.Categorical", family, Ledger(), (10, 1000, 100_000)):
         assert line["status"] == "agrees"
         assert line["ratio"] <= 1
 
@@ -635,6 +651,6 @@ def test_functions_without_a_loss_for_each_input_are_asked_one_by_one(monkeypatc
     subject = Subject(installed, "miniature.Binary", family, (0, 1))
     only_sums = subject.function.__class__(**{**vars(subject.function), "reductions": frozenset({"sum"})})
     vars(subject)["function"] = only_sums
-    tallies = Job(subject).tallies(0)
+    tallies = Job(subject).run_unit(0)
     assert {tally.status for tally in tallies.values()} == {"agrees"}
     assert 300 < sum(tally.count for tally in tallies.values()) < 1000

@@ -1,8 +1,8 @@
-"""The search: cases drawn one after another, put to functions, and what is wrong with one shrunk to a finding.
+"""Random search for discrepancies: cases are generated one after another, called, and shrunk if a function is wrong.
 
-The case at a position depends on the seed and the position alone, so a search goes on anywhere as if it had never
-stopped.  What the ledger knows by its conditions (`Known.when`) is counted and not told again, and neither is what has
-every trait of a finding of the same function that went wrong in the same way.
+The case at a position depends on the seed and the position only, so that a search can be resumed anywhere. Rows that
+the ledger documents by their traits (`when` of an entry) are counted and not reported. So is a row with all traits of
+an earlier finding of the same function that is wrong in the same way.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from conformance.adapters.contract import THREADS, Function, LoweringError, perf
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import text_of
-from conformance.explore.fuzz.generation import Limits, chosen_case
-from conformance.explore.fuzz.shrinking import thinned
-from conformance.explore.fuzz.strategies import smallest
+from conformance.explore.fuzz.generation import Limits, random_case_and_choices
+from conformance.explore.fuzz.shrinking import drop_samples_and_classes
+from conformance.explore.fuzz.strategies import shrink
 from conformance.judging.rendering import render_brief
 from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, plan
 from conformance.judging.traits import PLAIN, SMALL
@@ -33,263 +33,282 @@ from conformance.model.errors import UserError
 from conformance.model.row_key import RowKey
 from conformance.reference.oracle import Oracle
 
-DRAWN = "drawn/case"
-"""Id of every case that is drawn; a finding gets one of its own."""
+GENERATED_ID = "drawn/case"
+"""Id of each generated case; a finding gets an id of its own."""
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
-SHRINKING = 20.0
-"""Seconds that one finding is shrunk for at most."""
-FAILURES = 20
-"""Cases that could not be asked are remembered up to this number."""
-Wanted = Callable[[Function, str], bool]
+SHRINK_SECONDS = 20.0
+"""Time limit for shrinking one finding, in seconds."""
+MAX_FAILURES = 20
+"""Number of failures to call a function that are recorded."""
+ItemFilter = Callable[[Function, str], bool]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The smallest case that shows one way in which one function is wrong.
-
-    mark: that way; see the function `mark`.  traits: what is particular about the case.  text: its case file.  path: of
-    that file below a case folder.  row: of the report.  message: what a failing test prints.
-    """
+    """The smallest case that shows one way in which a function is wrong."""
 
     function: str
     version: str
     mark: str
+    """In which way the function is wrong; see the function `mark`."""
     traits: tuple[str, ...]
+    """The traits that make the case unusual."""
     position: int
+    """Position of the case in the random sequence."""
     case: str
     path: str
+    """Path of the case file below a case folder."""
     text: str
+    """Content of the case file."""
     message: str
+    """What a failing test prints."""
     row: Row
+    """The row of the report."""
 
 
 @dataclass
-class Tally:
-    """How far a search is.
-
-    position: of the next case.  cases: that some function was asked.  again: rows that showed a finding once more, by
-    its case.  known: rows that showed what the ledger knows, by its entry.  failures: what could not be asked.
-    """
+class SearchState:
+    """Progress of a search, as it is saved in its state file."""
 
     position: int = 0
+    """Position of the next case."""
     cases: int = 0
+    """Number of cases with which a function was called."""
     rows: int = 0
     seconds: float = 0.0
     again: Counter[str] = field(default_factory=Counter)
+    """Number of rows that repeat a finding, keyed by its case."""
     known: Counter[str] = field(default_factory=Counter)
+    """Number of rows that the ledger documents, keyed by the entry."""
     failures: list[str] = field(default_factory=list)
+    """Messages of items that could not be called."""
 
 
 class Search:
-    """Draws, asks and shrinks.
+    """A random search, one case per step.
 
-    here: whose functions are asked, those of them that are `wanted`.  limits: what is drawn.  tally, findings: of the
-    search that this one goes on with.  shrinks: whether it takes the time to shrink what it finds.
+    available: the installed frameworks whose functions are called, restricted by `item_filter`.
+    state, findings: those of an earlier search that this one resumes.
+    shrinks: whether findings are shrunk.
     """
 
     def __init__(
         self,
-        here: Sequence[Installed],
+        available: Sequence[Installed],
         ledger: Ledger,
         limits: Limits | None = None,
         seed: int = 0,
-        wanted: Wanted | None = None,
+        item_filter: ItemFilter | None = None,
         performer: Performer = perform,
-        tally: Tally | None = None,
+        state: SearchState | None = None,
         findings: Iterable[Finding] = (),
         shrinks: bool = True,
     ) -> None:
-        self.here = here
+        self.available = available
         self.seed = seed
         self.limits = limits or Limits()
-        self.tally = tally or Tally()
+        self.state = state or SearchState()
         self.findings = list(findings)
         self._ledger = ledger
-        self._wanted = wanted
+        self._item_filter = item_filter
         self._performer = performer
         self._shrinks = shrinks
 
     def step(self) -> list[Finding]:
-        """The next case, put to every function that can express it; what is found in it for the first time.
+        """Call each function that can express the next case; return the new findings.
 
-        Interrupted while it shrinks, it keeps the smallest case so far as a finding before it raises.
+        If it is interrupted while it shrinks, it adds the smallest case so far to the findings before the exception is
+        raised.
         """
-        began = time.perf_counter()
+        start = time.perf_counter()
         before = len(self.findings)
-        rng = np.random.default_rng([self.seed, self.tally.position])
-        case, choices = chosen_case(rng, DRAWN, self.limits)
-        items = plan([case], self.here, self._wanted)
+        rng = np.random.default_rng([self.seed, self.state.position])
+        case, choices = random_case_and_choices(rng, GENERATED_ID, self.limits)
+        items = plan([case], self.available, self._item_filter)
         suite = self._suite()
         for item in items:
             try:
                 assessment = suite.assess(item)
             except (LoweringError, UserError) as error:
-                self._fail(item, error)
+                self._record_failure(item, error)
                 continue
             if assessment.expected == "known" and (entry := assessment.known) is not None:
-                self.tally.known[f"{entry.path}:{entry.line}: {entry.told}"] += 1
+                self.state.known[f"{entry.path}:{entry.line}: {entry.told}"] += 1
             elif assessment.expected == "unexpected":
-                self._wrong(assessment, choices)
-        tally = self.tally
-        tally.position += 1
-        tally.cases += bool(items)
-        tally.rows += len(items)
-        tally.seconds += time.perf_counter() - began
+                self._record_discrepancy(assessment, choices)
+        state = self.state
+        state.position += 1
+        state.cases += bool(items)
+        state.rows += len(items)
+        state.seconds += time.perf_counter() - start
         return self.findings[before:]
 
     def _suite(self) -> Suite:
-        """Asks and judges one case; its oracle goes with it, so that a long search stays small."""
+        """Make a judge for one case. Its oracle is discarded with it, which bounds the memory of a long search."""
         return Suite(Oracle(), self._ledger, self._performer)
 
-    def _fail(self, item: Item, error: Exception) -> None:
-        if len(self.tally.failures) < FAILURES:
-            self.tally.failures.append(f"case {self.tally.position}, {item.id}: {error}")
+    def _record_failure(self, item: Item, error: Exception) -> None:
+        if len(self.state.failures) < MAX_FAILURES:
+            self.state.failures.append(f"case {self.state.position}, {item.id}: {error}")
 
-    def _wrong(self, assessment: Assessment, choices: Sequence[int]) -> None:
-        found = assessment.asked.traits
-        name, wrong = assessment.item.function.name, mark(assessment)
+    def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
+        traits = assessment.asked.traits
+        name, way = assessment.item.function.name, mark(assessment)
         for finding in self.findings:
-            if (finding.function, finding.mark) == (name, wrong) and found.issuperset(finding.traits):
-                self.tally.again[finding.case] += 1
+            if (finding.function, finding.mark) == (name, way) and traits.issuperset(finding.traits):
+                self.state.again[finding.case] += 1
                 return
         if not self._shrinks:
-            self._keep(assessment)
+            self._add_finding(assessment)
             return
-        least, until = _Least(assessment), time.monotonic() + SHRINKING
+        smallest_assessment, deadline = _Smallest(assessment), time.monotonic() + SHRINK_SECONDS
 
-        def still(case: Case) -> bool:
-            if time.monotonic() > until:
-                raise _LongEnough
+        def reproduces(case: Case) -> bool:
+            if time.monotonic() > deadline:
+                raise _OutOfTime
             for item in plan([case], [assessment.item.installed], lambda function, _: function.name == name):
                 try:
-                    shown = self._suite().assess(item)
+                    attempt = self._suite().assess(item)
                 except (LoweringError, UserError):
                     continue
-                if shown.expected == "unexpected" and mark(shown) == wrong:
-                    least.shown = shown
+                if attempt.expected == "unexpected" and mark(attempt) == way:
+                    smallest_assessment.assessment = attempt
                     return True
             return False
 
         try:
-            if (case := smallest(choices, self.limits, DRAWN, still)) is not None:
-                still(thinned(case, still))
-        except _LongEnough:
+            if (case := shrink(choices, self.limits, GENERATED_ID, reproduces)) is not None:
+                reproduces(drop_samples_and_classes(case, reproduces))
+        except _OutOfTime:
             pass
         finally:
-            self._keep(least.shown)
+            self._add_finding(smallest_assessment.assessment)
 
-    def _keep(self, shown: Assessment) -> None:
-        finding = finding_of(shown, self.seed, self.tally.position)
+    def _add_finding(self, assessment: Assessment) -> None:
+        finding = make_finding(assessment, self.seed, self.state.position)
         same = {(known.function, known.mark, known.traits) for known in self.findings}
         if (finding.function, finding.mark, finding.traits) in same:
-            self.tally.again[finding.case] += 1
+            self.state.again[finding.case] += 1
         else:
             self.findings.append(finding)
 
 
-class _LongEnough(BaseException):
-    """Shrinking has taken long enough; no Exception, which Hypothesis would take for a failure to shrink."""
+class _OutOfTime(BaseException):
+    """Raised when shrinking exceeds its time. No Exception, which Hypothesis would treat as a failing example."""
 
 
 @dataclass
-class _Least:
+class _Smallest:
     """The assessment of the smallest case so far."""
 
-    shown: Assessment
+    assessment: Assessment
 
 
-def finding_of(shown: Assessment, seed: int, position: int) -> Finding:
-    """What is wrong with one item, as a finding: its case alone, at its dtype and reduction."""
-    item, verdict = shown.item, shown.verdict
-    named = f"{item.case.loss}_{item.case.given}_{item.case.digest[:8]}"
+def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
+    """Turn the assessment of one item into a finding whose case has only the item's dtype and reduction."""
+    item, verdict = assessment.item, assessment.verdict
+    name = f"{item.case.loss}_{item.case.given}_{item.case.digest[:8]}"
     why = f"Case {position} that was drawn with seed {seed}, shrunk: {item.function.name} {item.installed.version}"
     case = dataclasses.replace(
         item.case,
-        id=f"fuzz/{named}/smallest",
-        why=f"{why} {_plainly(verdict)}.",
+        id=f"fuzz/{name}/smallest",
+        why=f"{why} {_summary(verdict)}.",
         about=ABOUT,
         source=f"conformance fuzz --seed {seed}",
         dtypes=(item.dtype,),
         reductions=(item.reduction,),
     )
     renamed = dataclasses.replace(item, case=case)
-    asked = dataclasses.replace(shown.asked, item=renamed)
-    renewed = Assessment(asked, verdict, None)
+    prepared = dataclasses.replace(assessment.asked, item=renamed)
+    renamed_assessment = Assessment(prepared, verdict, None)
     return Finding(
         function=item.function.name,
         version=item.installed.version,
-        mark=mark(shown),
-        traits=tuple(sorted(shown.asked.traits - PLAIN - SMALL)),
+        mark=mark(assessment),
+        traits=tuple(sorted(assessment.asked.traits - PLAIN - SMALL)),
         position=position,
         case=case.id,
-        path=f"fuzz/{named}.yaml",
+        path=f"fuzz/{name}.yaml",
         text=text_of([case]),
-        message=str(renewed),
-        row=renewed.row,
+        message=str(renamed_assessment),
+        row=renamed_assessment.row,
     )
 
 
-def _plainly(verdict: Verdict) -> str:
-    said = render_brief(verdict.reason) if verdict.reason is not None else ""
-    return f"{verdict.status.replace('_', ' ')}: {said}"
+def _summary(verdict: Verdict) -> str:
+    message = render_brief(verdict.reason) if verdict.reason is not None else ""
+    return f"{verdict.status.replace('_', ' ')}: {message}"
 
 
-def mark(shown: Assessment) -> str:
-    """In which way it is wrong: the status, and what identifies its reason whatever the numbers are."""
-    reason, quantity = shown.verdict.reason, shown.item.quantity
+def mark(assessment: Assessment) -> str:
+    """In which way an item is wrong: its status, and what identifies its reason whatever the numbers are."""
+    reason, quantity = assessment.verdict.reason, assessment.item.quantity
     of = "" if quantity == "loss" else f" ({quantity})"
-    return f"{shown.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"
+    return f"{assessment.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"
 
 
 def single_threaded() -> None:
-    """Have frameworks that are imported from now on compute in one thread, unless the user said otherwise.
+    """Make frameworks that are imported from now on compute in one thread, unless the user has set the variables.
 
-    They wake others also for arrays of ten numbers, and then wait for them longer than the loss takes.
+    With more threads, small arrays cost more in synchronisation than in arithmetic.
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")
 
 
-def narrowed(limits: Limits | None = None, functions: Iterable[Function] = (), chosen: Wanted | None = None) -> Limits:
-    """The limits without what none of the functions can express, so that few cases are drawn in vain.
+def restrict_limits(
+    limits: Limits | None = None, functions: Iterable[Function] = (), item_filter: ItemFilter | None = None
+) -> Limits:
+    """Restrict limits to what at least one function can express, so that few cases are generated in vain.
 
-    chosen: which items of theirs are asked for, by their ids.
+    item_filter: selects items by function and id.
     """
-    limits, asked = limits or Limits(), list(functions)
-    given = [
+    limits, candidates = limits or Limits(), list(functions)
+    combinations = [
         (function, dtype, reduction)
-        for function in asked
+        for function in candidates
         for dtype in limits.dtypes
         for reduction in limits.reductions
         if dtype in function.dtypes
         and reduction in function.reductions
-        and (chosen is None or any(chosen(function, name) for name in _ids(function, dtype, reduction)))
+        and (item_filter is None or any(item_filter(function, name) for name in _item_ids(function, dtype, reduction)))
     ]
-    asked = list({function.name: function for function, _, _ in given}.values())
-    if not asked:
+    candidates = list({function.name: function for function, _, _ in combinations}.values())
+    if not candidates:
         raise UserError("nothing is selected: no installed function that is asked for has such a dtype and reduction")
-    dtypes, reductions = {dtype for _, dtype, _ in given}, {reduction for _, _, reduction in given}
-    layouts = frozenset[str]().union(*(function.layouts for function in asked))
+    dtypes, reductions = {dtype for _, dtype, _ in combinations}, {reduction for _, _, reduction in combinations}
+    layouts = frozenset[str]().union(*(function.layouts for function in candidates))
     fields = {"class_axis": {"class_axis", "class_axis_not_1"}, "labels": {"labels_column"}}
     fields |= {"order": {"fortran", "strided", "readonly", "broadcast"}, "label_dtype": {"label_dtype"}}
     return dataclasses.replace(
         limits,
         dtypes=tuple(dtype for dtype in limits.dtypes if dtype in dtypes),
         reductions=tuple(reduction for reduction in limits.reductions if reduction in reductions),
-        options=limits.options & frozenset[str]().union(*(function.options for function in asked)),
-        families=tuple(family for family in limits.families if any(_takes(function, *family) for function in asked)),
+        options=limits.options & frozenset[str]().union(*(function.options for function in candidates)),
+        families=tuple(
+            family for family in limits.families if any(_computes(function, *family) for function in candidates)
+        ),
         layouts=frozenset(name for name in limits.layouts if fields[name] & layouts),
     )
 
 
-def _ids(function: Function, dtype: str, reduction: str) -> list[str]:
-    return [RowKey(DRAWN, "", function.name, dtype, reduction, quantity).id for quantity in QUANTITIES]
+def _item_ids(function: Function, dtype: str, reduction: str) -> list[str]:
+    return [RowKey(GENERATED_ID, "", function.name, dtype, reduction, quantity).id for quantity in QUANTITIES]
 
 
-def _takes(function: Function, loss: Any, given: str, target: str) -> bool:
-    """Whether a function computes a loss from such targets; what is given is converted for it where it can be."""
+def _computes(function: Function, loss: Any, given: str, target: str) -> bool:
+    """Whether a function computes the loss for such targets. Predictions are converted for it if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
     return loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])
 
 
-__all__ = ["DRAWN", "Finding", "Search", "Tally", "finding_of", "mark", "narrowed", "single_threaded"]
+__all__ = [
+    "GENERATED_ID",
+    "Finding",
+    "Search",
+    "SearchState",
+    "make_finding",
+    "mark",
+    "restrict_limits",
+    "single_threaded",
+]

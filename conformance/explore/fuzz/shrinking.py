@@ -1,6 +1,7 @@
-"""The last steps to the smallest case: samples and classes left out one at a time.
+"""The last step of shrinking: remove samples and classes one at a time.
 
-A sample or a class is many choices of the grammar, spread over a case's; that they can go together is seen here only.
+A sample or a class consists of many choices that are spread over the list of choices, so that Hypothesis does not
+remove them together.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from conformance.casefiles.validation import faults
 from conformance.model.case import Array, Case
 
 
-def thinned(case: Case, still: Callable[[Case], bool]) -> Case:
-    """The case without any sample and class for which `still` does not need it."""
+def drop_samples_and_classes(case: Case, reproduces: Callable[[Case], bool]) -> Case:
+    """Remove each sample and class without which `reproduces` still holds."""
     while True:
-        for smaller in _thinner(case):
-            if not faults(smaller) and still(smaller):
+        for smaller in _smaller_cases(case):
+            if not faults(smaller) and reproduces(smaller):
                 case = smaller
                 break
         else:
             return case
 
 
-def _thinner(case: Case) -> Iterator[Case]:
+def _smaller_cases(case: Case) -> Iterator[Case]:
     fewer = list(_fewer_samples(case))
     yield from fewer
     yield from _fewer_classes(case)
@@ -36,25 +37,25 @@ def _thinner(case: Case) -> Iterator[Case]:
 def _fewer_samples(case: Case) -> Iterator[Case]:
     samples = len(case.predictions)
     if samples > 1:
-        yield from (_without_sample(case, at) for at in range(samples))
+        yield from (_without_sample(case, index) for index in range(samples))
 
 
 def _fewer_classes(case: Case) -> Iterator[Case]:
     classes = case.predictions.shape[-1]
     if case.loss == "categorical" and classes > 2:
-        yield from (_without_class(case, at) for at in range(classes) if _idle(case, at))
+        yield from (_without_class(case, index) for index in range(classes) if _is_unused(case, index))
 
 
-def _without_sample(case: Case, at: int) -> Case:
+def _without_sample(case: Case, index: int) -> Case:
     def without(values: Array | None, per_sample: bool = True) -> Array | None:
-        return np.delete(values, at, axis=0) if values is not None and values.ndim and per_sample else values
+        return np.delete(values, index, axis=0) if values is not None and values.ndim and per_sample else values
 
     options = case.options
     weighs_samples = case.predictions.ndim == 1  # where a positive weight that is not a number has one per output
     return dataclasses.replace(
         case,
-        predictions=np.delete(case.predictions, at, axis=0),
-        labels=np.delete(case.labels, at, axis=0),
+        predictions=np.delete(case.predictions, index, axis=0),
+        labels=np.delete(case.labels, index, axis=0),
         options=dataclasses.replace(
             options,
             sample_weights=without(options.sample_weights),
@@ -63,20 +64,20 @@ def _without_sample(case: Case, at: int) -> Case:
     )
 
 
-def _idle(case: Case, at: int) -> bool:
-    """Whether no label names a class, and none would name another without it."""
+def _is_unused(case: Case, index: int) -> bool:
+    """Whether no label names the class, and no label would name another class after its removal."""
     ignored = case.options.ignore_index
     if case.target != "index":
         return True
-    return not bool(np.any(case.labels == at)) and (ignored is None or not 0 <= ignored < case.predictions.shape[-1])
+    return not bool(np.any(case.labels == index)) and (ignored is None or not 0 <= ignored < case.predictions.shape[-1])
 
 
-def _without_class(case: Case, at: int) -> Case:
+def _without_class(case: Case, index: int) -> Case:
     weights = case.options.class_weights
-    within = (case.labels > at) & (case.labels < case.predictions.shape[-1]) if case.target == "index" else None
+    within = (case.labels > index) & (case.labels < case.predictions.shape[-1]) if case.target == "index" else None
     return dataclasses.replace(
         case,
-        predictions=np.delete(case.predictions, at, axis=-1),
-        labels=np.delete(case.labels, at, axis=-1) if within is None else case.labels - within,
-        options=dataclasses.replace(case.options, class_weights=None if weights is None else np.delete(weights, at)),
+        predictions=np.delete(case.predictions, index, axis=-1),
+        labels=np.delete(case.labels, index, axis=-1) if within is None else case.labels - within,
+        options=dataclasses.replace(case.options, class_weights=None if weights is None else np.delete(weights, index)),
     )

@@ -1,7 +1,6 @@
-"""A search on disk, to go on with: what was asked for, how far it is, and what was found.
+"""The state file of a search: the request, the progress and the findings.
 
-The file is replaced at once or not at all, so that a search that is killed loses what came after the last time and
-nothing before.
+The file is replaced atomically, so that a killed search loses only what came after the last write.
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from conformance.casefiles.document import shown
-from conformance.explore.fuzz.search import Finding, Tally
+from conformance.explore.fuzz.search import Finding, SearchState
 from conformance.model.errors import UserError
 
 FORMAT = 1
-Asked = dict[str, Any]
-"""What a search was asked for, as JSON has it: seed, functions, limits, version of the suite."""
+Request = dict[str, Any]
+"""The parameters of a search as JSON values: seed, functions, limits, version of the suite."""
 
 
 class StateError(UserError):
-    """A file cannot be gone on with: which, why, and what to do."""
+    """A search cannot be resumed from a file; says which, why, and what to do."""
 
     def __init__(self, path: Path, why: str, advice: str = "name another file for a search of its own") -> None:
         super().__init__(f"{shown(path)}: {why}; {advice}")
 
 
-def write(path: Path, asked: Asked, tally: Tally, findings: Iterable[Finding]) -> None:
-    """Replace the file; raises StateError."""
+def write(path: Path, request: Request, state: SearchState, findings: Iterable[Finding]) -> None:
+    """Replace the state file atomically. Raises StateError."""
     content = {
         "format": FORMAT,
-        "asked": asked,
-        "tally": vars(tally),
+        "asked": request,
+        "tally": vars(state),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
     text = json.dumps(content, indent=1) + "\n"
@@ -58,26 +57,26 @@ def write(path: Path, asked: Asked, tally: Tally, findings: Iterable[Finding]) -
         ) from error
 
 
-def read(path: Path, asked: Asked) -> tuple[Tally, list[Finding]] | None:
-    """How far the search in a file is and what it found; None where there is no file.
+def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | None:
+    """Read the progress and the findings of a search; None if there is no file.
 
-    Raises StateError where it is no such file, or of a search that was asked for something else.
+    Raises StateError if the file is invalid or belongs to a search with other parameters.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise StateError(path, f"has format {content['format']}, and this reads {FORMAT}")
-        before = content["asked"]
-        tally = Tally(**content["tally"])
-        tally.again, tally.known = Counter(tally.again), Counter(tally.known)
-        findings = [Finding(**{**said, "traits": tuple(said["traits"])}) for said in content["findings"]]
+        saved_request = content["asked"]
+        state = SearchState(**content["tally"])
+        state.again, state.known = Counter(state.again), Counter(state.known)
+        findings = [Finding(**{**values, "traits": tuple(values["traits"])}) for values in content["findings"]]
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StateError(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(path, "is no state of a search") from error
-    for name in {**before, **asked}:
-        if before.get(name) != json.loads(json.dumps(asked.get(name))):
-            raise StateError(path, f"is of a search with {name} {before.get(name)}, and not {asked.get(name)}")
-    return tally, findings
+    for name in {**saved_request, **request}:
+        if saved_request.get(name) != json.loads(json.dumps(request.get(name))):
+            raise StateError(path, f"is of a search with {name} {saved_request.get(name)}, and not {request.get(name)}")
+    return state, findings

@@ -1,10 +1,9 @@
-"""Hypothesis strategies for whole cases, of the same grammar as `generation`; needs the extra `fuzz`.
+"""Hypothesis strategies for whole cases, with the grammar of `generation`; they need the extra `fuzz`.
 
     @given(cases())
     def test_it_agrees(case): ...
 
-What Hypothesis shrinks to is small and readable: few samples and classes, round numbers, no option that does not
-matter.
+Hypothesis shrinks to small and readable cases: few samples and classes, round numbers, no irrelevant option.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conformance.explore.fuzz.generation import Limits, drafted, fits
+from conformance.explore.fuzz.generation import Limits, build_case, is_admissible
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-SHRUNK_FROM = b"the case that was drawn"
+DATABASE_KEY = b"the case that was drawn"
 
 
 class MissingHypothesisError(UserError):
@@ -33,7 +32,7 @@ class MissingHypothesisError(UserError):
 
 
 def check_installed() -> None:
-    """Raise MissingHypothesisError where there is no Hypothesis."""
+    """Raise MissingHypothesisError if Hypothesis is not installed."""
     try:
         import hypothesis  # noqa: F401
     except ImportError as error:
@@ -41,31 +40,33 @@ def check_installed() -> None:
 
 
 def cases(limits: Limits | None = None, name: str = "drawn/case") -> SearchStrategy[Case]:
-    """Legal cases within `limits`; `name` is the id of each."""
+    """A strategy for valid cases within `limits`; each has the id `name`."""
     from hypothesis import assume, strategies
 
     @strategies.composite
     def drawn(draw: Callable[[SearchStrategy[int]], int]) -> Case:
-        case = drafted(_Drawn(draw), name, limits or Limits())
-        assume(fits(case, limits or Limits()))
+        case = build_case(_HypothesisSource(draw), name, limits or Limits())
+        assume(is_admissible(case, limits or Limits()))
         return case
 
     strategy: SearchStrategy[Case] = drawn()
     return strategy
 
 
-def smallest(choices: Sequence[int], limits: Limits, name: str, still: Callable[[Case], bool]) -> Case | None:
-    """The smallest case for which `still` holds, starting from the one that `choices` make; None if not even for that.
+def shrink(choices: Sequence[int], limits: Limits, name: str, reproduces: Callable[[Case], bool]) -> Case | None:
+    """Return the smallest case for which `reproduces` holds, starting from the case of `choices`; None if it never
+    holds.
 
-    Hypothesis is given the choices as an example that failed before; with one too many, because it takes what fits
-    exactly for shrunk already.
+    The choices are saved as a failing example in Hypothesis's database, which then shrinks it. One superfluous choice
+    is
+    appended, because an example that consumes all its choices counts as already shrunk.
     """
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.database import InMemoryExampleDatabase, choices_to_bytes
     from hypothesis.errors import NoSuchExample
 
     database = InMemoryExampleDatabase()
-    database.save(SHRUNK_FROM, choices_to_bytes([*choices, 0]))
+    database.save(DATABASE_KEY, choices_to_bytes([*choices, 0]))
     options = settings(
         database=database,
         phases=(Phase.reuse, Phase.shrink),
@@ -74,33 +75,33 @@ def smallest(choices: Sequence[int], limits: Limits, name: str, still: Callable[
         suppress_health_check=list(HealthCheck),
     )
     try:
-        return find(cases(limits, name), still, settings=options, database_key=SHRUNK_FROM)
+        return find(cases(limits, name), reproduces, settings=options, database_key=DATABASE_KEY)
     except NoSuchExample:
         return None
 
 
-class _Drawn:
+class _HypothesisSource:
     """A source of choices that Hypothesis makes."""
 
     def __init__(self, draw: Callable[[SearchStrategy[int]], int]) -> None:
         self._draw = draw
 
-    def below(self, n: int) -> int:
-        return self._draw(_below(n))
+    def integer(self, n: int) -> int:
+        return self._draw(_integer_strategy(n))
 
-    def part(self, make: Callable[[], Any]) -> Any:
-        return self._draw(_part(make))
+    def group(self, make: Callable[[], Any]) -> Any:
+        return self._draw(_group_strategy(make))
 
 
-def _part(make: Callable[[], Any]) -> Any:
-    """A strategy around choices that are made while it is drawn, so that Hypothesis sees where they start and end."""
+def _group_strategy(make: Callable[[], Any]) -> Any:
+    """A strategy that runs `make` while it is drawn, so that Hypothesis sees which choices form a group."""
     from hypothesis import strategies
 
     return strategies.builds(make)
 
 
 @functools.cache
-def _below(n: int) -> Any:
+def _integer_strategy(n: int) -> Any:
     from hypothesis import strategies
 
     return strategies.integers(0, n - 1)

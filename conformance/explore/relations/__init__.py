@@ -1,12 +1,23 @@
-"""Metamorphic relations: what two answers must have in common, held against every function, without the oracle.
+"""Metamorphic relations: properties that the answers to two statements of a problem must share, checked without the
+oracle.
 
-A relation says one problem in two ways and how the two answers hang together (`relation`); `RELATIONS` is all of them.
-`instances` chooses what is asked, `check` asks both sides and judges, `shown` prints.
+`relation` defines relations, `RELATIONS` lists them, `select_instances` selects what is checked, `check` calls both
+sides and compares, `rendering` formats the results.
 """
 
 from conformance.explore.relations.catalogue import RELATIONS, check_names
-from conformance.explore.relations.checker import Finding, Instance, check, gone
-from conformance.explore.relations.relation import Relation, Restated
-from conformance.explore.relations.selection import instances
+from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
+from conformance.explore.relations.relation import Relation, Restatement
+from conformance.explore.relations.selection import select_instances
 
-__all__ = ["RELATIONS", "Finding", "Instance", "Relation", "Restated", "check", "check_names", "gone", "instances"]
+__all__ = [
+    "RELATIONS",
+    "Instance",
+    "Relation",
+    "RelationResult",
+    "Restatement",
+    "check",
+    "check_names",
+    "select_instances",
+    "stale_entries",
+]

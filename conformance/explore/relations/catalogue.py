@@ -1,4 +1,4 @@
-"""Every relation there is, in the order in which tables show them."""
+"""All relations, in the order of the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELATIONS: tuple[Relation, ...] = (
 
 
 def check_names(ledger: Ledger) -> None:
-    """Raise CaseErrors where the ledger is about relations that there are not."""
+    """Raise CaseErrors if the ledger names a relation that does not exist."""
     names = [relation.name for relation in RELATIONS]
     wrong = [entry for entry in ledger.entries if entry.relation and not fnmatch.filter(names, entry.relation)]
     if wrong:

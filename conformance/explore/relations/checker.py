@@ -1,12 +1,12 @@
-"""A relation held against one function on one case: both sides asked, and the difference held against what is allowed.
+"""Checks a relation for one function on one case: calls both sides and compares their answers within a tolerance.
 
-No exact answer is needed.  The answer of the whole follows from those of its parts; each of them may be off by its
-budget under what the function documents, and adding the parts up in float64 rounds, so that
+No exact answer is needed. The answer of the whole is implied by those of its parts. Each answer may be off by its
+tolerance under the documented convention, and adding the parts in float64 rounds, so that
 
-    |whole - sum_j f_j part_j|  <=  budget(whole) + sum_j |f_j| budget(part_j) + 2^-53 (n + 1) sum_j |f_j part_j|
+    |whole - sum_j f_j part_j|  <=  tol(whole) + sum_j |f_j| tol(part_j) + 2^-53 (n + 1) sum_j |f_j part_j|
 
-with n numbers added up and f_j the factor of a part.  Where a side asks for the mean, f_j has its documented divisor,
-exact to one rounding.  nan and infinities must be in the same places, and either every side raises or none does.
+with n terms and f_j the factor of part j. For a mean, f_j includes the documented divisor, exact to one rounding. nan
+and infinities must be at the same positions, and either all sides raise or none does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from conformance.adapters.contract import Call, Function, Tensor, described, lowered, reproducer
 from conformance.casefiles.known_issues import RELATION, Known, Ledger
 from conformance.casefiles.loading import cases_option
-from conformance.explore.relations.relation import Floats, Relation, Restated
+from conformance.explore.relations.relation import Floats, Relation, Restatement
 from conformance.judging.reasons import NotDeterministic
 from conformance.judging.rendering import render
 from conformance.judging.suite import Item, Performer, bridged, rule_of, unsupported
@@ -38,51 +38,51 @@ from conformance.reference.domain import examine, numpy_info
 from conformance.reference.flat_problem import refused, rows
 from conformance.reference.oracle import Exact, divisor
 
-UNIT = 2.0**-53
-"""Unit roundoff of float64, in which answers are added up."""
+UNIT_ROUNDOFF = 2.0**-53
+"""Unit roundoff of float64, in which answers are added."""
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """One problem of a relation as a function is asked it.
-
-    convention: what the function documents for it.  converted: whether its predictions were rounded on their way.
-    """
+class PreparedSide:
+    """One problem of a relation, ready to be passed to a function."""
 
     problem: Problem
     handed: Problem
+    """The problem as it is passed, its predictions converted to a kind that the function takes."""
     convention: Convention
+    """What the function documents for this problem."""
     call: Call
     converted: bool
+    """Whether the predictions were rounded by a conversion."""
 
     @functools.cached_property
-    def allowed(self) -> Floats:
-        """The error that its answer may have."""
+    def tolerance(self) -> Floats:
+        """Tolerance of its answer, shaped as the answer or a scalar."""
         return error_bound.allowed(self.handed, self.convention, self.problem if self.converted else None)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of its answer."""
+        """Shape of its answer."""
         return rows(self.handed, self.convention).shape if self.problem.reduction == "none" else ()
 
 
 @dataclass(frozen=True, eq=False)
-class Statement:
-    """A relation on one item, both sides ready to be asked; the factors have the divisors of means in them."""
+class PreparedRelation:
+    """A relation on one item, all sides ready to be called. The factors include the divisors of means."""
 
-    restated: Restated
-    whole: Side
-    parts: tuple[Side, ...]
+    restatement: Restatement
+    whole: PreparedSide
+    parts: tuple[PreparedSide, ...]
     factors: tuple[float | Floats, ...]
 
     @property
-    def sides(self) -> tuple[Side, ...]:
+    def sides(self) -> tuple[PreparedSide, ...]:
         return (self.whole, *self.parts)
 
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One relation on one item, and the problem that the item asks: one test."""
+    """One relation on one item: one test."""
 
     relation: Relation
     item: Item
@@ -99,69 +99,75 @@ class Instance:
         return f"{item.function.name}-{self.relation.name}-{item.case.id}-{item.dtype}-{item.reduction}"
 
     @functools.cached_property
-    def statement(self) -> Statement | None:
-        """Both sides; None where the function cannot say one of them, or says both with the same call."""
+    def prepared(self) -> PreparedRelation | None:
+        """Both sides; None if the function cannot express one of them, or both are the same call."""
         item, relation, problem = self.item, self.relation, self.problem
-        if isinstance(item.case.expect, MustRaise | NoRightAnswer) or not relation.concerns(problem, item.function):
+        if isinstance(item.case.expect, MustRaise | NoRightAnswer) or not relation.applies(problem, item.function):
             return None
         convention = rule_of(item, problem).convention
         if examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention):
             return None
-        if (restated := relation.restated(problem, convention)) is None:
+        if (restated := relation.restate(problem, convention)) is None:
             return None
-        return _statement(item, restated, relation.again)
+        return _prepare(item, restated, relation.repeats_call)
 
 
-def _statement(item: Item, restated: Restated, again: bool) -> Statement | None:
-    made: dict[int, Side] = {}
-    for problem in (restated.whole, *restated.parts):
-        if id(problem) not in made:
-            if (side := _side(item, problem, restated.converted and problem is not restated.whole)) is None:
+def _prepare(item: Item, restatement: Restatement, repeats_call: bool) -> PreparedRelation | None:
+    prepared: dict[int, PreparedSide] = {}
+    for problem in (restatement.whole, *restatement.parts):
+        if id(problem) not in prepared:
+            if (
+                side := _prepare_side(item, problem, restatement.converted and problem is not restatement.whole)
+            ) is None:
                 return None
-            made[id(problem)] = side
-    whole, parts = made[id(restated.whole)], tuple(made[id(part)] for part in restated.parts)
-    if not again and all(_same(whole.call, part.call) for part in parts):
+            prepared[id(problem)] = side
+    whole, parts = prepared[id(restatement.whole)], tuple(prepared[id(part)] for part in restatement.parts)
+    if not repeats_call and all(_same_call(whole.call, part.call) for part in parts):
         return None
-    factors = _factors(restated, whole, parts)
-    return None if factors is None else Statement(restated, whole, parts, factors)
+    factors = _factors(restatement, whole, parts)
+    return None if factors is None else PreparedRelation(restatement, whole, parts, factors)
 
 
-def _side(item: Item, problem: Problem, converted: bool) -> Side | None:
-    """A problem as the function is asked it; None where it cannot be, or documents that it refuses it."""
+def _prepare_side(item: Item, problem: Problem, converted: bool) -> PreparedSide | None:
+    """One side, ready to be called; None if the function cannot express it or documents that it refuses it."""
     function = item.function
     if unsupported(function, item.case, problem) is not None:
         return None
     convention = rule_of(item, problem).convention
-    if _unsaid(problem, convention):
+    if _inexpressible(problem, convention):
         return None
-    handed, name = bridged(problem, function.native(problem.given))
-    if refused(handed, convention) or examine(handed) & convention.rejects:
+    passed, name = bridged(problem, function.native(problem.given))
+    if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
-    return Side(problem, handed, convention, lowered(function, handed), converted or bool(name))
+    return PreparedSide(problem, passed, convention, lowered(function, passed), converted or bool(name))
 
 
-def _unsaid(problem: Problem, convention: Convention) -> bool:
-    """Whether labels bring an axis along that a function would average, of which its convention does not speak."""
+def _inexpressible(problem: Problem, convention: Convention) -> bool:
+    """Whether a column of labels adds an axis that the function would average, which its convention does not
+    describe.
+    """
     averaged = problem.loss == "binary" and convention.binary_outputs == "mean_of_last_axis"
     return averaged and problem.predictions.ndim == 1 and problem.layout.labels == "column"
 
 
-def _factors(restated: Restated, whole: Side, parts: Sequence[Side]) -> tuple[float | Floats, ...] | None:
-    """The factors with what means divide by; None where one of them has no mean."""
-    own = restated.factors or (1.0,) * len(parts)
+def _factors(
+    restatement: Restatement, whole: PreparedSide, parts: Sequence[PreparedSide]
+) -> tuple[float | Floats, ...] | None:
+    """The factors times the quotients of the divisors; None if one of the means has no divisor."""
+    own = restatement.factors or (1.0,) * len(parts)
     total, *each = (_divisor(side) for side in (whole, *parts))
     if not total or not all(each):
         return None
     return tuple(factor * float(part / total) for factor, part in zip(own, each, strict=True) if part is not None)
 
 
-def _divisor(side: Side) -> Fraction | None:
-    """What makes a side's answer the sum of its losses; None where that is not known."""
+def _divisor(side: PreparedSide) -> Fraction | None:
+    """The number that turns the answer of a side into the sum of its losses; None if it is unknown."""
     return divisor(side.handed, side.convention) if side.problem.reduction == "mean" else Fraction(1)
 
 
-def _same(one: Call, other: Call) -> bool:
-    """Whether two calls are the same, to the last bit and stride."""
+def _same_call(one: Call, other: Call) -> bool:
+    """Whether two calls are identical, including the bits and strides of their arrays."""
     if one.path != other.path:
         return False
     return all(
@@ -184,24 +190,24 @@ def _same_value(a: object, b: object) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
-    """What came of one instance.
-
-    why: what is broken, "" where the relation holds.  comparison: of the whole with what follows from its parts,
-    where there was one.  follows: that.  known: the ledger's entry about a side, or about the relation.
-    """
+class RelationResult:
+    """The result of checking one instance."""
 
     instance: Instance
-    statement: Statement
+    prepared: PreparedRelation
     outcomes: tuple[Outcome, ...]
     why: str
+    """How the relation is violated; "" if it holds."""
     comparison: Comparison | None
-    follows: Floats | None
+    """Comparison of the whole's answer with the one implied by the parts, if both returned."""
+    implied: Floats | None
+    """The answer of the whole that the parts imply."""
     known: Known | None
+    """The ledger's entry about a side, or about the relation."""
 
     @property
     def expected(self) -> str:
-        """`ok`, `known`, `unexpected`, or `stale`: the ledger knows just this as broken, and it holds."""
+        """`ok`, `known`, `unexpected`, or `stale`: the ledger names exactly this instance as violated, and it holds."""
         if self.why:
             return "unexpected" if self.known is None else "known"
         exact = self.known is not None and self.known.relation and "*" not in self.known.case
@@ -213,7 +219,7 @@ class Finding:
         item = self.instance.item
         return tuple(
             reproducer(item.framework, item.function, side.handed, side.call, item.installed.variant)
-            for side in _distinct(self.statement)
+            for side in _distinct_sides(self.prepared)
         )
 
     def __str__(self) -> str:
@@ -223,8 +229,8 @@ class Finding:
         lines = [f"{item.function.name} {item.installed.version} {broken}"]
         lines.append(f"  relation   {relation.why}")
         lines.append(f"  case       {item.case.id} ({item.dtype}, {item.reduction}): {item.case.why}")
-        lines += [f"  got        {_told(self.outcomes[0])}"]
-        lines += [f"  want       {_short(self.follows)}, from the other side"] if self.follows is not None else []
+        lines += [f"  got        {_outcome_text(self.outcomes[0])}"]
+        lines += [f"  want       {_short(self.implied)}, from the other side"] if self.implied is not None else []
         c = self.comparison
         if c is not None and c.error > 0:
             at = f" at {list(c.where)}" if c.where else ""
@@ -232,7 +238,7 @@ class Finding:
         lines += [f"  because    {self.why}"] if self.why else []
         if self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
-        sides = zip(_distinct(self.statement), self.calls, strict=True)
+        sides = zip(_distinct_sides(self.prepared), self.calls, strict=True)
         lines += [
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)
         ]
@@ -241,89 +247,99 @@ class Finding:
         return printable("\n".join(lines))
 
 
-def check(instance: Instance, performer: Performer, ledger: Ledger) -> Finding:
-    """Ask both sides and hold them against each other; the instance must have a statement.
+def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationResult:
+    """Call both sides and compare them. The instance must be prepared; `performer` makes the calls.
 
-    performer: makes the calls.  Raises LoweringError.
+    Raises LoweringError.
     """
-    statement = instance.statement
-    assert statement is not None
+    prepared = instance.prepared
+    assert prepared is not None
     item = instance.item
-    sides = _distinct(statement)
+    sides = _distinct_sides(prepared)
     outcomes = tuple(performer(item.framework, side.call, described(item.function, side.handed)) for side in sides)
-    asked = dict(zip(sides, outcomes, strict=True))
-    why, comparison, follows, symptoms = _held(instance, statement, asked)
-    found = (_known(instance, statement, ledger, shown) for shown in (symptoms if why else (None,)))
-    known = next((entry for entry in found if entry is not None), None)
-    return Finding(instance, statement, outcomes, why, comparison, follows, known)
+    outcome_of = dict(zip(sides, outcomes, strict=True))
+    why, comparison, implied, symptoms = _compare_sides(instance, prepared, outcome_of)
+    candidates = (_known_issue(instance, prepared, ledger, way) for way in (symptoms if why else (None,)))
+    known = next((entry for entry in candidates if entry is not None), None)
+    return RelationResult(instance, prepared, outcomes, why, comparison, implied, known)
 
 
-def gone(findings: Iterable[Finding]) -> list[Known]:
-    """The entries with a glob about relations that hold wherever they were asked: of a whole run, they are stale."""
-    held: dict[Known, bool] = {}
-    for finding in findings:
-        if finding.known is not None and finding.known.relation and "*" in finding.known.case:
-            held[finding.known] = held.get(finding.known, True) and not finding.why
-    return [entry for entry, everywhere in held.items() if everywhere]
+def stale_entries(results: Iterable[RelationResult]) -> list[Known]:
+    """Entries with a glob whose relations hold for each instance. For a complete run, they are stale."""
+    holds: dict[Known, bool] = {}
+    for result in results:
+        if result.known is not None and result.known.relation and "*" in result.known.case:
+            holds[result.known] = holds.get(result.known, True) and not result.why
+    return [entry for entry, everywhere in holds.items() if everywhere]
 
 
-Held = tuple[str, Comparison | None, Floats | None, tuple[frozenset[str], ...]]
-"""Why a relation is broken, "" where it is not; the whole against what follows from its parts; that; and in which ways
-a side may be wrong, as `Verdict.symptoms`: a relation does not say which of them is."""
+SidesComparison = tuple[str, Comparison | None, Floats | None, tuple[frozenset[str], ...]]
+"""How the relation is violated, "" if it is not; the comparison of the whole; its implied answer; and the
+alternative
+sets of symptoms, as `Verdict.symptoms`, since a relation does not tell which side is wrong.
+"""
 
 
 _MISFITS = tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype"))
 
 
-def _distinct(statement: Statement) -> tuple[Side, ...]:
-    """The sides that are asked: one that is several parts only once."""
-    return tuple(dict.fromkeys(statement.sides))
+def _distinct_sides(prepared: PreparedRelation) -> tuple[PreparedSide, ...]:
+    """The sides to be called; one that occurs as several parts is called once."""
+    return tuple(dict.fromkeys(prepared.sides))
 
 
-def _held(instance: Instance, statement: Statement, outcomes: Mapping[Side, Outcome]) -> Held:
-    told = {side: _unanswered(outcome) for side, outcome in outcomes.items()}
-    unanswered = tuple(filter(None, map(symptoms_without_value, outcomes.values())))
+def _compare_sides(
+    instance: Instance, prepared: PreparedRelation, outcomes: Mapping[PreparedSide, Outcome]
+) -> SidesComparison:
+    failures = {side: _failure_text(outcome) for side, outcome in outcomes.items()}
+    failure_symptoms = tuple(filter(None, map(symptoms_without_value, outcomes.values())))
     if any(isinstance(outcome, Raised) for outcome in outcomes.values()):
         if all(isinstance(outcome, Raised) for outcome in outcomes.values()):
             return "", None, None, ()
-        return f"one side {next(filter(None, told.values()))}, and another did not", None, None, unanswered
-    if wrong := next(filter(None, told.values()), ""):
-        return f"one side {wrong}", None, None, unanswered
+        return f"one side {next(filter(None, failures.values()))}, and another did not", None, None, failure_symptoms
+    if problem_text := next(filter(None, failures.values()), ""):
+        return f"one side {problem_text}", None, None, failure_symptoms
     answers = {side: outcome for side, outcome in outcomes.items() if isinstance(outcome, Returned)}
-    if wrong := _misfit(instance, statement, answers):
+    if problem_text := _metadata_error(instance, prepared, answers):
         return (
-            wrong,
+            problem_text,
             None,
             None,
             tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype")),
         )
-    whole = answers[statement.whole]
-    parts = [answers[part].value for part in statement.parts]
-    follows = _combined(statement, parts)
-    allowed = statement.whole.allowed + _combined(statement, [side.allowed for side in statement.parts], _size)
+    whole = answers[prepared.whole]
+    parts = [answers[part].value for part in prepared.parts]
+    implied = _combine(prepared, parts)
+    tolerance = prepared.whole.tolerance + _combine(
+        prepared, [side.tolerance for side in prepared.parts], _scaled_magnitude
+    )
     numbers = sum(part.size for part in parts)
     with np.errstate(invalid="ignore"):
-        allowed = allowed + UNIT * (numbers + 1) * _combined(statement, parts, _size)
-    allowed = np.where(np.isfinite(allowed), allowed, 0.0)
-    expected = _not_overflown(statement, whole, follows, allowed)
-    dtype = statement.whole.handed.dtype
-    exactly = np.zeros(expected.shape)
-    comparison = compare(whole.value, Exact(expected, exactly, exactly), allowed, dtype, whole.dtype)
-    if instance.relation.again and comparison.within and not np.array_equal(whole.value, follows, equal_nan=True):
+        tolerance = tolerance + UNIT_ROUNDOFF * (numbers + 1) * _combine(prepared, parts, _scaled_magnitude)
+    tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
+    expected = _excuse_overflow(prepared, whole, implied, tolerance)
+    dtype = prepared.whole.handed.dtype
+    zero_error = np.zeros(expected.shape)
+    comparison = compare(whole.value, Exact(expected, zero_error, zero_error), tolerance, dtype, whole.dtype)
+    if (
+        instance.relation.repeats_call
+        and comparison.within
+        and not np.array_equal(whole.value, implied, equal_nan=True)
+    ):
         reason = NotDeterministic()
-        return render(reason), comparison, follows, (reason.symptoms,)
+        return render(reason), comparison, implied, (reason.symptoms,)
     if comparison.within:
-        return "", comparison, follows, ()
+        return "", comparison, implied, ()
     sides = (whole.value, expected), (expected, whole.value)
     symptoms = (
-        symptoms_of_value(Returned(got, whole.dtype), [(Exact(due, exactly, exactly), allowed)], dtype)
+        symptoms_of_value(Returned(got, whole.dtype), [(Exact(due, zero_error, zero_error), tolerance)], dtype)
         for got, due in sides
     )
-    return render(comparison.reason), comparison, follows, tuple(symptoms)
+    return render(comparison.reason), comparison, implied, tuple(symptoms)
 
 
-def _unanswered(outcome: Outcome) -> str:
-    """What happened instead of an answer, as a predicate; "" where there is one."""
+def _failure_text(outcome: Outcome) -> str:
+    """What happened instead of an answer, as a predicate; "" if there is an answer."""
     match outcome:
         case Returned():
             return ""
@@ -341,84 +357,86 @@ def _unanswered(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def _misfit(instance: Instance, statement: Statement, answers: Mapping[Side, Returned]) -> str:
-    """What is wrong with answers before their values are looked at; "" if nothing is."""
+def _metadata_error(instance: Instance, prepared: PreparedRelation, answers: Mapping[PreparedSide, Returned]) -> str:
+    """An error in shape, dtype or arguments, which are checked before values; "" if there is none."""
     declared = instance.item.function.result_dtype
     one_dtype = len({side.problem.dtype for side in answers}) == 1
     for side, answer in answers.items():
-        if instance.relation.again and answer.mutated:
+        if instance.relation.repeats_call and answer.mutated:
             return f"the call changed its argument {', '.join(answer.mutated)} in place, for whoever asks again"
         if answer.value.shape != side.shape:
             return f"one side has shape {answer.value.shape}, where {side.shape} is due"
         due = side.problem.dtype if declared == "same" else declared
-        due = answers[statement.whole].dtype if one_dtype else due
+        due = answers[prepared.whole].dtype if one_dtype else due
         if answer.dtype != due:
             return f"one side has dtype {answer.dtype}, where {due} is due"
     return ""
 
 
-def _value(factor: float | Floats, numbers: Floats) -> Floats:
+def _scaled(factor: float | Floats, numbers: Floats) -> Floats:
     return np.where(np.asarray(factor) == 0, 0.0, factor * numbers)
 
 
-def _size(factor: float | Floats, numbers: Floats) -> Floats:
-    return _value(np.abs(factor), np.abs(numbers))
+def _scaled_magnitude(factor: float | Floats, numbers: Floats) -> Floats:
+    return _scaled(np.abs(factor), np.abs(numbers))
 
 
-def _combined(
-    statement: Statement, numbers: Sequence[Floats], term: Callable[[float | Floats, Floats], Floats] = _value
+def _combine(
+    prepared: PreparedRelation, numbers: Sequence[Floats], term: Callable[[float | Floats, Floats], Floats] = _scaled
 ) -> Floats:
-    """Numbers of the parts as that of the whole."""
+    """Combine numbers of the parts to those of the whole."""
     with np.errstate(all="ignore"):
         terms = [
-            term(factor, np.broadcast_to(found, side.shape))
-            for factor, found, side in zip(statement.factors, numbers, statement.parts, strict=True)
+            term(factor, np.broadcast_to(values, side.shape))
+            for factor, values, side in zip(prepared.factors, numbers, prepared.parts, strict=True)
         ]
-        if statement.whole.problem.reduction == "none":
-            return statement.restated.arranged(terms)
-        return np.asarray(sum(found.sum() for found in terms))
+        if prepared.whole.problem.reduction == "none":
+            return prepared.restatement.assemble(terms)
+        return np.asarray(sum(values.sum() for values in terms))
 
 
-def _not_overflown(statement: Statement, whole: Returned, follows: Floats, allowed: Floats) -> Floats:
-    """What follows, and the whole itself where the dtype of the parts could not hold what it is made of."""
-    least = min(float(np.min(np.abs(factor))) for factor in statement.factors)
-    largest = least * numpy_info(statement.whole.handed.dtype)[3]
+def _excuse_overflow(prepared: PreparedRelation, whole: Returned, implied: Floats, tolerance: Floats) -> Floats:
+    """The implied answer. Where it is infinite because the dtype of the parts overflowed, the whole's own answer."""
+    smallest_factor = min(float(np.min(np.abs(factor))) for factor in prepared.factors)
+    largest = smallest_factor * numpy_info(prepared.whole.handed.dtype)[3]
     with np.errstate(invalid="ignore"):
-        beyond = (
-            np.isinf(follows) & (np.abs(whole.value) + allowed > largest) & (np.sign(whole.value) == np.sign(follows))
+        may_overflow = (
+            np.isinf(implied) & (np.abs(whole.value) + tolerance > largest) & (np.sign(whole.value) == np.sign(implied))
         )
-    return np.where(beyond, whole.value, follows)
+    return np.where(may_overflow, whole.value, implied)
 
 
-def _known(instance: Instance, statement: Statement, ledger: Ledger, symptoms: frozenset[str] | None) -> Known | None:
-    """The entry about this relation on this case, about the case as a side asks it, or about what the sides ask.
+def _known_issue(
+    instance: Instance, prepared: PreparedRelation, ledger: Ledger, symptoms: frozenset[str] | None
+) -> Known | None:
+    """The entry about this relation on this case, about the case of a side, or about the traits of a side.
 
-    symptoms: in which ways the relation is broken; None where it holds.
+    symptoms: how the relation is violated; None if it holds.
     """
     item = instance.item
-    about = f"{RELATION}{instance.relation.name}/"
+    prefix = f"{RELATION}{instance.relation.name}/"
     features = {
-        name for side in statement.sides for name in (*side.problem.options.names(), *side.problem.layout.names())
+        name for side in prepared.sides for name in (*side.problem.options.names(), *side.problem.layout.names())
     }
-    names = [about + item.case.id, item.case.id, "/".join([f"{about}asks", *sorted(features)])]
-    asked = dict.fromkeys((side.problem.dtype, side.problem.reduction) for side in statement.sides)
-    asked = {(item.dtype, item.reduction): None, **asked}
+    names = [prefix + item.case.id, item.case.id, "/".join([f"{prefix}asks", *sorted(features)])]
+    dtypes_and_reductions = dict.fromkeys((side.problem.dtype, side.problem.reduction) for side in prepared.sides)
+    dtypes_and_reductions = {(item.dtype, item.reduction): None, **dtypes_and_reductions}
     for name in names:
-        for dtype, reduction in asked:
+        for dtype, reduction in dtypes_and_reductions:
             key = dataclasses.replace(item.key, case=name, dtype=dtype, reduction=reduction)
             if (entry := ledger.find(key, symptoms)) is not None:
                 return entry
-    for side in statement.sides if symptoms is not None else ():
+    for side in prepared.sides if symptoms is not None else ():
         key = dataclasses.replace(item.key, dtype=side.problem.dtype, reduction=side.problem.reduction)
         target = item.function.target_as(side.problem.target_kind) or side.problem.target_kind
-        found = functools.partial(traits, side.problem, side.handed, target)
-        if (entry := ledger.cause(found, key, symptoms or ())) is not None:
+        problem_traits = functools.partial(traits, side.problem, side.handed, target)
+        if (entry := ledger.cause(problem_traits, key, symptoms or ())) is not None:
             return entry
     return None
 
 
-def _told(outcome: Outcome) -> str:
-    return _short(outcome.value) if isinstance(outcome, Returned) else _unanswered(outcome)
+def _outcome_text(outcome: Outcome) -> str:
+    return _short(outcome.value) if isinstance(outcome, Returned) else _failure_text(outcome)
 
 
 def _short(values: Floats, most: int = 400) -> str:

@@ -1,6 +1,6 @@
-"""Labels: the order of classes, their encoding, and what smoothing and soft labels are made of.
+"""Relations of labels: the order of classes, their encoding, smoothing, and soft labels.
 
-A restatement that the dtype does not hold exactly, such as 1 - p or a smoothed label, is not made.
+A restatement that is not exact in the dtype, such as a rounded 1 - p or smoothed label, is skipped.
 """
 
 from __future__ import annotations
@@ -10,81 +10,81 @@ import dataclasses
 import numpy as np
 
 from conformance.adapters.contract import Function
-from conformance.explore.relations.predictions import clipped
+from conformance.explore.relations.predictions import is_clipped
 from conformance.explore.relations.relation import (
     Relation,
-    Restated,
-    complement,
-    laid,
-    nameable,
-    narrowed,
-    opted,
-    stated,
-    taken,
+    Restatement,
+    exact_cast,
+    exact_complement,
+    labels_are_valid,
+    replace_fields,
+    replace_layout,
+    replace_options,
+    take_samples,
 )
 from conformance.model.case import Array, Problem, numpy_dtype
 from conformance.model.convention import Convention
 
 SMOOTHING = 0.5
-"""With it a smoothed label is exact for two classes and for four."""
-PARTS = 8
-"""Classes up to which a soft label is taken apart."""
+"""With this value, smoothed labels are exact for two and for four classes."""
+MAX_CLASSES_DECOMPOSED = 8
+"""Number of classes up to which a soft label is decomposed."""
 
 
 def is_categorical(problem: Problem, function: Function) -> bool:
     return problem.loss == "categorical"
 
 
-def with_classes_backwards(problem: Problem, convention: Convention) -> Restated | None:
-    """The last class first, in predictions, labels, weights, and among them the class that is ignored."""
+def reverse_classes(problem: Problem, convention: Convention) -> Restatement | None:
+    """Reverse the order of classes in predictions, labels, weights and the ignored class."""
     classes = problem.predictions.shape[-1]
-    if classes < 2 or not nameable(problem, convention):
+    if classes < 2 or not labels_are_valid(problem, convention):
         return None
-    other = stated(problem, predictions=problem.predictions[..., ::-1])
+    other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
     options = problem.options
     if problem.target == "index":
-        names = (problem.labels >= 0) & (problem.labels < classes)
-        other = stated(other, labels=np.where(names, classes - 1 - problem.labels, problem.labels))
+        in_range = (problem.labels >= 0) & (problem.labels < classes)
+        other = replace_fields(other, labels=np.where(in_range, classes - 1 - problem.labels, problem.labels))
     else:
-        other = stated(other, labels=problem.labels[..., ::-1])
+        other = replace_fields(other, labels=problem.labels[..., ::-1])
     if options.class_weights is not None:
-        other = opted(other, class_weights=options.class_weights[::-1])
+        other = replace_options(other, class_weights=options.class_weights[::-1])
     if options.ignore_index is not None and 0 <= options.ignore_index < classes:
-        other = opted(other, ignore_index=classes - 1 - options.ignore_index)
-    return Restated(problem, (other,))
+        other = replace_options(other, ignore_index=classes - 1 - options.ignore_index)
+    return Restatement(problem, (other,))
 
 
 def is_binary(problem: Problem, function: Function) -> bool:
     return problem.loss == "binary"
 
 
-def with_outputs_backwards(problem: Problem, convention: Convention) -> Restated | None:
-    """The last output first."""
+def reverse_outputs(problem: Problem, convention: Convention) -> Restatement | None:
+    """Reverse the order of outputs."""
     axis = problem.predictions.ndim - 1
     if axis == 0:
         return None
-    other = taken(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
+    other = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
     each = convention.binary_outputs == "each"
-    return Restated(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
+    return Restatement(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
 
 
-def is_symmetric(problem: Problem, function: Function) -> bool:
+def has_complement(problem: Problem, function: Function) -> bool:
     plain = problem.given in ("logits", "probabilities") and problem.options.positive_weight is None
     return (
         problem.loss == "binary" and plain and problem.given in function.takes
     )  # a bridge loses one end before the other
 
 
-def turned_round(problem: Problem, convention: Convention) -> Restated | None:
-    """Every output asked the opposite: -z or 1 - p against 1 - y."""
+def complement_outputs(problem: Problem, convention: Convention) -> Restatement | None:
+    """Negate each output: -z or 1 - p against 1 - y."""
     x = problem.predictions
-    predictions = -x if problem.given == "logits" else complement(x)
-    labels = complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
-    unfloored = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
-    if predictions is None or labels is None or clipped(problem, unfloored):
+    predictions = -x if problem.given == "logits" else exact_complement(x)
+    labels = exact_complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
+    without_floor = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
+    if predictions is None or labels is None or is_clipped(problem, without_floor):
         return None
     labels = labels if problem.labels.dtype.kind == "f" else labels.astype(problem.labels.dtype)
-    return Restated(problem, (stated(problem, predictions=predictions, labels=labels),))
+    return Restatement(problem, (replace_fields(problem, predictions=predictions, labels=labels),))
 
 
 def takes_both_encodings(problem: Problem, function: Function) -> bool:
@@ -92,28 +92,30 @@ def takes_both_encodings(problem: Problem, function: Function) -> bool:
     return plain and {"index"} < function.targets and function.target_as("one_hot") == "one_hot"
 
 
-def in_the_other_encoding(problem: Problem, convention: Convention) -> Restated | None:
-    """Index labels as one-hot rows, and one-hot rows as index labels."""
+def change_encoding(problem: Problem, convention: Convention) -> Restatement | None:
+    """Encode index labels as one-hot rows, and one-hot rows as index labels."""
     classes = problem.predictions.shape[-1]
     if problem.target == "distribution":
         indices = np.argmax(problem.labels.astype(np.float64), axis=-1)
-        return Restated(problem, (stated(laid(problem, label_dtype=None), target="index", labels=indices),))
+        return Restatement(
+            problem, (replace_fields(replace_layout(problem, label_dtype=None), target="index", labels=indices),)
+        )
     if not np.all((problem.labels >= 0) & (problem.labels < classes)):
         return None
-    return Restated(problem, (_distributed(problem, np.eye(classes)[problem.labels]),))
+    return Restatement(problem, (_with_distribution(problem, np.eye(classes)[problem.labels]),))
 
 
-def _distributed(problem: Problem, rows: Array) -> Problem:
-    plain = laid(problem, labels="flat", label_dtype=None)
-    return stated(plain, target="distribution", labels=rows.astype(numpy_dtype(problem.dtype)))
+def _with_distribution(problem: Problem, rows: Array) -> Problem:
+    plain = replace_layout(problem, labels="flat", label_dtype=None)
+    return replace_fields(plain, target="distribution", labels=rows.astype(numpy_dtype(problem.dtype)))
 
 
 def is_unsmoothed(problem: Problem, function: Function) -> bool:
     return problem.options.label_smoothing is None and "label_smoothing" in function.options
 
 
-def with_smoothing_of_zero(problem: Problem, convention: Convention) -> Restated:
-    return Restated(problem, (opted(problem, label_smoothing=0.0),))
+def add_zero_smoothing(problem: Problem, convention: Convention) -> Restatement:
+    return Restatement(problem, (replace_options(problem, label_smoothing=0.0),))
 
 
 def takes_soft_labels(problem: Problem, function: Function) -> bool:
@@ -121,10 +123,10 @@ def takes_soft_labels(problem: Problem, function: Function) -> bool:
     return "label_smoothing" in function.options and soft in function.targets and problem.options.ignore_index is None
 
 
-def smoothed_beforehand(problem: Problem, convention: Convention) -> Restated | None:
-    """Labels smoothed by one half, by the function and beforehand."""
+def smooth_labels_first(problem: Problem, convention: Convention) -> Restatement | None:
+    """Smooth labels by one half in the function, and before the call."""
     classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
-    whole = opted(problem, label_smoothing=SMOOTHING)
+    whole = replace_options(problem, label_smoothing=SMOOTHING)
     if problem.target == "index":
         if not np.all((problem.labels >= 0) & (problem.labels < classes)):
             return None
@@ -134,36 +136,36 @@ def smoothed_beforehand(problem: Problem, convention: Convention) -> Restated | 
     exact = (1 - SMOOTHING) * rows + SMOOTHING / classes
     if not np.array_equal((exact - SMOOTHING / classes) / (1 - SMOOTHING), rows) or classes & (classes - 1):
         return None
-    if (smoothed := narrowed(exact, numpy_dtype(problem.dtype))) is None:
+    if (smoothed := exact_cast(exact, numpy_dtype(problem.dtype))) is None:
         return None
-    part = opted(whole, label_smoothing=None)
+    part = replace_options(whole, label_smoothing=None)
     if problem.target == "binary":
-        return Restated(whole, (stated(laid(part, label_dtype=None), labels=smoothed),))
-    return Restated(whole, (_distributed(part, smoothed),))
+        return Restatement(whole, (replace_fields(replace_layout(part, label_dtype=None), labels=smoothed),))
+    return Restatement(whole, (_with_distribution(part, smoothed),))
 
 
-def takes_losses_apart(problem: Problem, function: Function) -> bool:
+def supports_decomposed_labels(problem: Problem, function: Function) -> bool:
     soft = problem.target_kind in ("distribution", "soft_binary") and problem.options.label_smoothing is None
     return soft and "none" in function.reductions and problem.reduction != "mean"
 
 
-def taken_apart(problem: Problem, convention: Convention) -> Restated | None:
-    """The loss of a soft label, and that of each class by its share."""
+def decompose_soft_labels(problem: Problem, convention: Convention) -> Restatement | None:
+    """Write the loss of a soft label as the weighted sum of the losses of hard labels."""
     shares = problem.labels.astype(np.float64)
     if problem.loss == "binary":
-        rest = complement(problem.labels)
+        rest = exact_complement(problem.labels)
         if convention.binary_outputs != "each" or rest is None:
             return None
         ends = [np.zeros_like(problem.labels), np.ones_like(problem.labels)]
         factors = [rest.astype(np.float64), shares]
     else:
         classes = problem.predictions.shape[-1]
-        if classes > PARTS:
+        if classes > MAX_CLASSES_DECOMPOSED:
             return None
         ends = [np.broadcast_to(row, shares.shape).astype(problem.labels.dtype) for row in np.eye(classes)]
         factors = list(np.moveaxis(shares, -1, 0))
     none = problem.reduced("none")
-    return Restated(problem, tuple(stated(none, labels=end) for end in ends), factors=tuple(factors))
+    return Restatement(problem, tuple(replace_fields(none, labels=end) for end in ends), factors=tuple(factors))
 
 
 def takes_both_losses(problem: Problem, function: Function) -> bool:
@@ -171,37 +173,39 @@ def takes_both_losses(problem: Problem, function: Function) -> bool:
     return plain and len(function.ranks) > 1 and problem.options.names() in ((), ("sample_weights",))
 
 
-def of_two_classes(problem: Problem, convention: Convention) -> Restated | None:
-    """One probability, and the probabilities of two classes."""
-    if (rest := complement(problem.predictions)) is None:
+def as_two_classes(problem: Problem, convention: Convention) -> Restatement | None:
+    """Write one probability as the probabilities of two classes."""
+    if (rest := exact_complement(problem.predictions)) is None:
         return None
     pairs = np.stack([rest, problem.predictions], axis=-1)
-    other = stated(problem, loss="categorical", target="index", predictions=pairs, labels=problem.labels.astype(int))
-    return Restated(problem, (laid(other, label_dtype=None),))
+    other = replace_fields(
+        problem, loss="categorical", target="index", predictions=pairs, labels=problem.labels.astype(int)
+    )
+    return Restatement(problem, (replace_layout(other, label_dtype=None),))
 
 
 RELATIONS = (
-    Relation("permuted_classes", "No class is different for its number.", is_categorical, with_classes_backwards),
-    Relation("permuted_outputs", "No output is different for where it stands.", is_binary, with_outputs_backwards),
-    Relation("opposite_outputs", "To say no to the opposite is to say yes.", is_symmetric, turned_round),
+    Relation("permuted_classes", "No class is different for its number.", is_categorical, reverse_classes),
+    Relation("permuted_outputs", "No output is different for where it stands.", is_binary, reverse_outputs),
+    Relation("opposite_outputs", "To say no to the opposite is to say yes.", has_complement, complement_outputs),
     Relation(
         "other_encoding",
         "An index label and its one-hot row say the same.",
         takes_both_encodings,
-        in_the_other_encoding,
+        change_encoding,
     ),
-    Relation("no_smoothing", "Smoothing by 0 smooths nothing.", is_unsmoothed, with_smoothing_of_zero),
+    Relation("no_smoothing", "Smoothing by 0 smooths nothing.", is_unsmoothed, add_zero_smoothing),
     Relation(
         "smoothed_labels",
         "Smoothing is a mix of the label with the same share of every class.",
         takes_soft_labels,
-        smoothed_beforehand,
+        smooth_labels_first,
     ),
     Relation(
         "mixed_labels",
         "A soft label has the mixture of the losses it is a mixture of.",
-        takes_losses_apart,
-        taken_apart,
+        supports_decomposed_labels,
+        decompose_soft_labels,
     ),
-    Relation("two_classes", "One output is two classes.", takes_both_losses, of_two_classes),
+    Relation("two_classes", "One output is two classes.", takes_both_losses, as_two_classes),
 )

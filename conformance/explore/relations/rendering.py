@@ -1,4 +1,4 @@
-"""Findings as text that fits a terminal, and as rows for machines."""
+"""Rendering of relation results: a table for a terminal, and records for JSON."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from conformance.explore.relations.catalogue import RELATIONS
-from conformance.explore.relations.checker import Finding
+from conformance.explore.relations.checker import RelationResult
 
 WIDTH = 80
-CELL = 5
-"""Columns of one function's counts."""
+COLUMN_WIDTH = 5
+"""Columns per function."""
 
 
-def table(findings: Iterable[Finding]) -> Iterator[str]:
-    """Relations x functions, at most 80 columns wide: a line for each relation, a number for each function."""
+def table(findings: Iterable[RelationResult]) -> Iterator[str]:
+    """Yield lines of at most 80 columns: a row for each relation, a column for each function."""
     counts: Counter[tuple[str, str, str]] = Counter()
     functions: dict[str, str] = {}
     for finding in findings:
@@ -26,12 +26,12 @@ def table(findings: Iterable[Finding]) -> Iterator[str]:
     names = list(functions)
     for number, name in enumerate(names, 1):
         yield f"{number:>3}  {name} {functions[name]}"
-    for block in _blocks(names, (WIDTH - wide) // CELL):
+    for block in _blocks(names, (WIDTH - wide) // COLUMN_WIDTH):
         yield ""
-        yield " " * wide + "".join(f"{names.index(name) + 1:>{CELL}}" for name in block)
+        yield " " * wide + "".join(f"{names.index(name) + 1:>{COLUMN_WIDTH}}" for name in block)
         for relation in RELATIONS:
             cells = [_cell(*(counts[relation.name, name, state] for state in STATES)) for name in block]
-            yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
+            yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
     yield ""
     yield "36: so many held; 36+2: 2 more are known to be broken; 3!: broken; -: none there"
 
@@ -52,8 +52,8 @@ def _cell(held: int, known: int, unexpected: int, stale: int) -> str:
     return str(held or "-")
 
 
-def row(finding: Finding) -> dict[str, Any]:
-    """A finding as builtin values."""
+def as_record(finding: RelationResult) -> dict[str, Any]:
+    """A result as builtin values."""
     item, comparison = finding.instance.item, finding.comparison
     return {
         "relation": finding.instance.relation.name,

@@ -1,4 +1,4 @@
-"""Sweeps: many inputs in one call, every loss held against an exact answer, region by region.
+"""Sweeps: many inputs per call, each loss compared with an exact answer, with statistics per region of inputs.
 
-Inputs --truth--> exact answers and budgets --judging--> tallies --lines--> lines --shown--> tables and files.
+Inputs --reference_values--> exact losses, tolerances --comparer--> counts --table--> rows --rendering--> tables, files.
 """

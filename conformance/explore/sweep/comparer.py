@@ -1,7 +1,7 @@
-"""Many returned losses held against what is right for them, by the rules of `verdict`, one tally per region.
+"""Compares many returned losses with their exact values by the rules of `verdict`, with statistics per region.
 
-An input agrees where its error is within the budget of the definition.  Where it is not, it diverges if it is within
-budget of all that the function documents; the smallest part of that which suffices is named, input by input.
+An input agrees if its error is within the tolerance of the definition. Otherwise it diverges if it is within the
+tolerance under all that the function documents; the smallest sufficient part of that is named for each input.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from conformance.adapters.contract import Framework, Function, Rule, described, lowered, perform
 from conformance.adapters.registry import Installed, rule_for
-from conformance.explore.sweep.counts import Extreme, Tally, add, add_ulps
-from conformance.explore.sweep.inputs import NARROW, outside
-from conformance.explore.sweep.reference_values import BAND, Answer, Chunk, Family
+from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
+from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
+from conformance.explore.sweep.reference_values import UNDECIDED_BAND, Chunk, ExactLosses, Family
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.rendering import render
 from conformance.judging.verdict import FAILING, Status, Verdict, judge, semantic
@@ -38,25 +38,31 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Performer = Callable[..., Outcome]
 """Called as `contract.perform` is."""
-Tallies = dict[str, Tally]
-"""By region: `positive_tail_label_0`."""
+Regions = dict[str, RegionCounts]
+"""Statistics keyed by region: `positive_tail_label_0`."""
 
-MATTERS = {"logits": ("cancellation",), "probabilities": ("clip", "log_floor", "renormalise"), "log_probabilities": ()}
-"""Choices that say something about one row of one or two predictions; the others are about more than one."""
-FEW = 8
-"""Where fewer than one in so many inputs are looked at again, answers are computed for these alone."""
-PATIENCE = 64
-"""Calls that are spent on finding out which inputs of a band a function refuses."""
+ROWWISE_CHOICES = {
+    "logits": ("cancellation",),
+    "probabilities": ("clip", "log_floor", "renormalise"),
+    "log_probabilities": (),
+}
+"""Choices that affect a single row of one or two predictions; the others concern several rows."""
+SUBSET_DIVISOR = 8
+"""If fewer than one in this many inputs need a second look, answers are computed for these alone."""
+MAX_BISECTION_CALLS = 64
+"""Number of calls spent on locating the inputs of a band that a function refuses."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One function swept over one family.  labels: those that are asked.  function: as `installed` has it."""
+    """One function swept over one family."""
 
     installed: Installed
     name: str
+    """Name of the function, as `installed` has it."""
     family: Family
     labels: tuple[int, ...]
+    """The labels with which it is called."""
 
     @property
     def key(self) -> str:
@@ -72,13 +78,13 @@ class Subject:
         return self.installed.framework
 
     @property
-    def one_by_one(self) -> bool:
-        """Whether the function reduces whatever it is asked, so that each input is a call."""
+    def reduces_always(self) -> bool:
+        """Whether the function has no unreduced form, so that each input needs a call."""
         return "none" not in self.function.reductions
 
     @cached_property
     def documented(self) -> Convention:
-        """What the function documents, as far as it concerns one row."""
+        """The documented convention, as far as it concerns one row."""
         return dataclasses.replace(self.rule.convention, binary_outputs="each")
 
     @cached_property
@@ -88,8 +94,8 @@ class Subject:
 
     @cached_property
     def parts(self) -> tuple[tuple[str, Convention], ...]:
-        """The parts of the documented convention that matter, smallest first, each with its name; the whole is last."""
-        choices = [name for name in MATTERS[self.family.given] if name in self.documented.choices()]
+        """The relevant parts of the documented convention with their names, smallest first, the whole last."""
+        choices = [name for name in ROWWISE_CHOICES[self.family.given] if name in self.documented.choices()]
         sets = itertools.chain.from_iterable(itertools.combinations(choices, k) for k in range(1, len(choices) + 1))
         return tuple(
             (describe({name: getattr(self.documented, name) for name in chosen}), self.documented.restricted_to(chosen))
@@ -97,16 +103,18 @@ class Subject:
         )
 
     @property
-    def flat(self) -> bool:
+    def takes_flat_outputs(self) -> bool:
         return self.family.loss == "binary" and 2 not in self.function.ranks["binary"]
 
     def problem(self, x: Array, label: Array, targets: Array | None = None) -> Problem:
-        """What is handed over for x [n] with labels [n].  targets: of these labels, where they are at hand."""
-        return self.family.problem(x, label, "sum" if self.one_by_one else "none", self.flat, targets)
+        """The problem with inputs x [n] and labels [n]. targets: those of these labels, if they are already
+        computed.
+        """
+        return self.family.problem(x, label, "sum" if self.reduces_always else "none", self.takes_flat_outputs, targets)
 
-    def shape(self, count: int) -> tuple[int, ...]:
-        """Of the losses of `count` inputs, as the function documents them."""
-        if self.one_by_one:
+    def loss_shape(self, count: int) -> tuple[int, ...]:
+        """Shape of the losses of `count` inputs, as the function documents it."""
+        if self.reduces_always:
             return ()
         return (count, *self._trailing)
 
@@ -115,12 +123,18 @@ class Subject:
         zero = np.zeros(1, numpy_dtype(self.family.dtype))
         return rows(self.problem(zero, np.zeros(1, np.int64)), self.rule.convention).shape[1:]
 
-    def returned(self, loss: np.float64, dtype: str) -> Outcome:
-        """One loss, in the shape in which it is judged."""
-        shape = () if self.one_by_one else (1,) if self.flat or self.family.loss == "categorical" else (1, 1)
+    def outcome_of(self, loss: np.float64, dtype: str) -> Outcome:
+        """One loss as an outcome, in the shape in which it is judged."""
+        shape = (
+            ()
+            if self.reduces_always
+            else (1,)
+            if self.takes_flat_outputs or self.family.loss == "categorical"
+            else (1, 1)
+        )
         return Returned(np.full(shape, loss), dtype)
 
-    def judged(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
+    def judge_one(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
         """The verdict on an outcome for one input x [1] with its label [1]."""
         problem = self.problem(x, label)
         return judge(problem, problem, ByOracle(), self.function, self.documented, outcome, Oracle())
@@ -128,336 +142,357 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """One loss per input, as due."""
+    """One loss per input, of the expected form."""
 
     values: Floats
     dtype: str
 
 
 @dataclass(frozen=True)
-class Failed:
-    """No losses to compare: what is to be said of the inputs, and why."""
+class NoLosses:
+    """The call returned no losses that can be compared: the verdict on the inputs, and why."""
 
     status: Status
     convention: str
     why: str
 
 
-def ask(
+def call(
     subject: Subject, x: Array, label: Array, performer: Performer = perform, targets: Array | None = None
-) -> Losses | Failed:
-    """The losses of x [n] with labels [n], or what is to be said where there are none; raises LoweringError.
+) -> Losses | NoLosses:
+    """The losses for x [n] with labels [n], or the verdict if there are none. Raises LoweringError.
 
-    targets: of these labels, where they are at hand.
+    targets: those of these labels, if they are already computed.
     """
-    if not subject.one_by_one:
-        return _held(subject, x, label, _outcome(subject, x, label, performer, targets))
-    found = []
-    for at in range(len(x)):
-        one = (x[at : at + 1], label[at : at + 1])
-        held = _held(subject, *one, _outcome(subject, *one, performer))
-        if isinstance(held, Failed):
-            return held
-        found.append(held)
-    return Losses(np.concatenate([one.values for one in found]), found[0].dtype)
+    if not subject.reduces_always:
+        return _check_form(subject, x, label, _call(subject, x, label, performer, targets))
+    losses = []
+    for i in range(len(x)):
+        one = (x[i : i + 1], label[i : i + 1])
+        result = _check_form(subject, *one, _call(subject, *one, performer))
+        if isinstance(result, NoLosses):
+            return result
+        losses.append(result)
+    return Losses(np.concatenate([one.values for one in losses]), losses[0].dtype)
 
 
-def _outcome(subject: Subject, x: Array, label: Array, performer: Performer, targets: Array | None = None) -> Outcome:
+def _call(subject: Subject, x: Array, label: Array, performer: Performer, targets: Array | None = None) -> Outcome:
     problem = subject.problem(x, label, targets)
     return performer(subject.framework, lowered(subject.function, problem), described(subject.function, problem))
 
 
-def _held(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses | Failed:
-    """What the form of an outcome says; one that is none to compare is judged as it is for the first input."""
+def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses | NoLosses:
+    """Check the form of an outcome. One without comparable losses is judged for the first input."""
     if not isinstance(outcome, Returned):
-        verdict = subject.judged(x[:1], label[:1], outcome)
-        return Failed(verdict.status, verdict.convention, verdict.explanation)
-    due = subject.family.dtype if subject.function.result_dtype == "same" else subject.function.result_dtype
-    shape = subject.shape(len(x))
+        verdict = subject.judge_one(x[:1], label[:1], outcome)
+        return NoLosses(verdict.status, verdict.convention, verdict.explanation)
+    expected_dtype = subject.family.dtype if subject.function.result_dtype == "same" else subject.function.result_dtype
+    shape = subject.loss_shape(len(x))
     if outcome.mutated:
-        return Failed("disagrees", "", render(MutatedArgument(outcome.mutated)))
-    if outcome.dtype != due:
-        return Failed("disagrees", "", render(WrongDtype(outcome.dtype, due)))
+        return NoLosses("disagrees", "", render(MutatedArgument(outcome.mutated)))
+    if outcome.dtype != expected_dtype:
+        return NoLosses("disagrees", "", render(WrongDtype(outcome.dtype, expected_dtype)))
     if outcome.value.shape != shape:
-        return Failed("disagrees", "", render(WrongShape(got=outcome.value.shape, want=shape)))
+        return NoLosses("disagrees", "", render(WrongShape(got=outcome.value.shape, want=shape)))
     return Losses(outcome.value.reshape(-1), outcome.dtype)
 
 
-def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) -> Tallies:
-    """Ask all signs and labels of a chunk at once, and compare."""
-    tallies: Tallies = {}
+def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) -> Regions:
+    """Call the function with all signs and labels of a chunk at once, and compare."""
+    regions: Regions = {}
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
-    labels, targets = _labels(subject, len(x) // len(subject.labels))
-    asked = ask(subject, x, labels, performer, targets)
+    labels, targets = _labels_and_targets(subject, len(x) // len(subject.labels))
+    result = call(subject, x, labels, performer, targets)
     for place, (sign, label) in enumerate(variants):
-        if isinstance(asked, Losses):
-            here = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
-            Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values[here], tallies)
+        if isinstance(result, Losses):
+            part_slice = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
+            Comparer(subject, chunk, sign, label, result.dtype).compare(result.values[part_slice], regions)
         else:
             for _, where in chunk.bands:
-                part = chunk.at(np.arange(where.start, where.stop))
-                _one_half_at_a_time(subject, part, sign, label, performer, tallies, [PATIENCE])
-    return tallies
+                part = chunk.subset(np.arange(where.start, where.stop))
+                _bisect_failing(subject, part, sign, label, performer, regions, [MAX_BISECTION_CALLS])
+    return regions
 
 
 @lru_cache(maxsize=8)
-def _labels(subject: Subject, each: int) -> tuple[Array, Array]:
-    """The labels of a subject, and their targets; of no other, for a faulty function may change what it is handed."""
+def _labels_and_targets(subject: Subject, each: int) -> tuple[Array, Array]:
+    """Labels and targets of a subject. They are not shared between subjects, as a faulty function may modify its
+    arguments.
+    """
     label = np.repeat(np.array(subject.labels), each)
     return label, subject.family.targets(label)
 
 
-def _one_half_at_a_time(
-    subject: Subject, chunk: Chunk, sign: int, label: int, performer: Performer, tallies: Tallies, left: list[int]
+def _bisect_failing(
+    subject: Subject, chunk: Chunk, sign: int, label: int, performer: Performer, regions: Regions, calls_left: list[int]
 ) -> None:
-    """Compare what can be, and say of the rest why not, after as many calls as there are `left`."""
+    """Compare the inputs for which the call succeeds, found by bisection, and count the others as failed.
+
+    calls_left: a list of one counter, decreased by each call; at 0 the remaining inputs count as failed.
+    """
     count = len(chunk.patterns)
-    left[0] -= 1
-    asked = ask(subject, chunk.x(sign), np.full(count, label), performer)
-    if isinstance(asked, Losses):
-        Comparer(subject, chunk, sign, label, asked.dtype).compare(asked.values, tallies)
-    elif count == 1 or left[0] <= 0:
-        tally = Tally({(asked.status, asked.convention): count})
-        if asked.status in FAILING:
+    calls_left[0] -= 1
+    result = call(subject, chunk.x(sign), np.full(count, label), performer)
+    if isinstance(result, Losses):
+        Comparer(subject, chunk, sign, label, result.dtype).compare(result.values, regions)
+    elif count == 1 or calls_left[0] <= 0:
+        counts = RegionCounts({(result.status, result.convention): count})
+        if result.status in FAILING:
             x = float(chunk.x(sign)[0])
-            tally.ratio, tally.why = _none(x, int(chunk.patterns[0])), f"{asked.why}, at {x!r}"
-        add(tallies, chunk.regions(sign, label)[0], tally)
+            counts.error_ratio, counts.why = _no_loss(x, int(chunk.patterns[0])), f"{result.why}, at {x!r}"
+        add_counts(regions, chunk.regions(sign, label)[0], counts)
     else:
         for half in np.array_split(np.arange(count), 2):
-            _one_half_at_a_time(subject, chunk.at(half), sign, label, performer, tallies, left)
+            _bisect_failing(subject, chunk.subset(half), sign, label, performer, regions, calls_left)
 
 
 @dataclass(eq=False)
-class _Held:
-    """Losses against what their verdicts rest on: errors in budgets and in ulps, and what that is."""
+class _Errors:
+    """Errors of losses relative to the tolerance and in ulps, with the values on which their verdicts rest."""
 
-    ratio: Floats
+    error_ratio: Floats
     ulps: Floats
     want: Floats
 
     @classmethod
-    def of(cls, got: Floats, answer: Answer, where: Any) -> _Held:
-        """Losses against some of an answer."""
+    def of(cls, got: Floats, answer: ExactLosses, where: Any) -> _Errors:
+        """Errors of losses against a part of the reference values."""
         want = answer.want[where]
         error = got - want
         if answer.low is not None:
             error -= answer.low[where]
         np.abs(error, out=error)
-        ratio = error * answer.per_allowed[where]
-        error /= _taken(answer.unit, where)
+        ratio = error * answer.inverse_tolerance[where]
+        error /= _select(answer.ulp, where)
         return cls(ratio, error, want)
 
-    def at(self, where: Indices | npt.NDArray[np.bool_]) -> _Held:
-        return _Held(self.ratio[where], self.ulps[where], self.want[where])
+    def subset(self, where: Indices | npt.NDArray[np.bool_]) -> _Errors:
+        return _Errors(self.error_ratio[where], self.ulps[where], self.want[where])
 
-    def put(self, where: Indices | npt.NDArray[np.bool_], found: _Held) -> None:
-        """Replace some by what was found of them."""
-        self.ratio[where], self.ulps[where], self.want[where] = found.ratio, found.ulps, found.want
+    def assign(self, where: Indices | npt.NDArray[np.bool_], errors: _Errors) -> None:
+        """Replace the errors at some positions."""
+        self.error_ratio[where], self.ulps[where], self.want[where] = errors.error_ratio, errors.ulps, errors.want
 
-    def take(self, which: npt.NDArray[np.bool_], found: _Held) -> None:
-        """Replace some by what was found of these and others against another answer."""
-        if which.all():
-            self.ratio, self.ulps, self.want = found.ratio, found.ulps, found.want.copy()
-        elif which.any():
-            self.put(which, found.at(which))
+    def assign_where(self, mask: npt.NDArray[np.bool_], errors: _Errors) -> None:
+        """Replace the errors at the True positions of a mask by those of `errors` at these positions."""
+        if mask.all():
+            self.error_ratio, self.ulps, self.want = errors.error_ratio, errors.ulps, errors.want.copy()
+        elif mask.any():
+            self.assign(mask, errors.subset(mask))
 
 
 def _count(which: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(which))
 
 
-def _taken(values: Floats, where: Any) -> Floats:
-    """Some of the values, where there is more than one for all."""
+def _select(values: Floats, where: Any) -> Floats:
+    """Select elements, unless there is one value for all."""
     return values if len(values) == 1 else np.asarray(values[where])
 
 
 class Comparer:
-    """One sign and label of a chunk, of which losses of some dtype were returned."""
+    """Compares losses for one sign and label of a chunk. returned: the dtype of the losses."""
 
     def __init__(self, subject: Subject, chunk: Chunk, sign: int, label: int, returned: str) -> None:
         self.subject, self.chunk, self.sign, self.label, self.returned = subject, chunk, sign, label, returned
 
-    def compare(self, got: Floats, tallies: Tallies) -> None:
-        """Add the losses [n] to the tallies of the chunk's bands."""
-        answer = self.chunk.answer(self.sign, self.label, DEFINITION, self.subject.documented)
+    def compare(self, got: Floats, regions: Regions) -> None:
+        """Add the statistics of the losses [n] to those of the regions."""
+        answer = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.documented)
         bands = self.chunk.bands
         with np.errstate(all="ignore"):
             rounded = np.logical_and.reduceat(got == answer.rounded, [where.start for _, where in bands]).tolist()
-            for name, (_, where), alike in zip(self.chunk.regions(self.sign, self.label), bands, rounded, strict=True):
-                add(tallies, name, self._rounding(where, answer) if alike else self._band(got[where], where, answer))
+            for name, (_, where), is_rounding in zip(
+                self.chunk.regions(self.sign, self.label), bands, rounded, strict=True
+            ):
+                add_counts(
+                    regions,
+                    name,
+                    self._correctly_rounded(where, answer)
+                    if is_rounding
+                    else self._compare_band(got[where], where, answer),
+                )
 
-    def _rounding(self, here: slice, answer: Answer) -> Tally:
-        """What there is to say of a band whose losses are the exact ones, rounded; found once where that agrees."""
-        known = answer.roundings.get((here.start, self.sign))
+    def _correctly_rounded(self, band: slice, answer: ExactLosses) -> RegionCounts:
+        """Statistics of a band whose losses are all correctly rounded; cached if they agree."""
+        known = answer.roundings.get((band.start, self.sign))
         if known is None:
-            known = self._exact(here, answer) or self._band(answer.rounded[here], here, answer)
-            if all(status == "agrees" for status, _ in known.said):
-                answer.roundings[here.start, self.sign] = known
-                answer.roundings[here.start, -self.sign] = known.mirrored()
+            known = self._representable(band, answer) or self._compare_band(answer.rounded[band], band, answer)
+            if all(status == "agrees" for status, _ in known.by_verdict):
+                answer.roundings[band.start, self.sign] = known
+                answer.roundings[band.start, -self.sign] = known.negated()
         return known
 
-    def _exact(self, here: slice, answer: Answer) -> Tally | None:
-        """The same where nothing had to be rounded, and no budget is needed; None where something had."""
-        if not answer.is_exact(here):
+    def _representable(self, band: slice, answer: ExactLosses) -> RegionCounts | None:
+        """The same if no loss had to be rounded, which needs no tolerance; None if one had."""
+        if not answer.is_representable(band):
             return None
-        first, count = answer.want.item(here.start), here.stop - here.start
-        extreme = self._extreme(0.0, here.start, first, first)
-        tally = Tally({("agrees", ""): count}, ratio=extreme, ulps=extreme)
+        first, count = answer.want.item(band.start), band.stop - band.start
+        extreme = self._largest_error(0.0, band.start, first, first)
+        tally = RegionCounts({("agrees", ""): count}, error_ratio=extreme, ulps=extreme)
         tally.histogram[0] = count
         return tally
 
-    def _band(self, got: Floats, here: slice, answer: Answer) -> Tally:
-        """What there is to say of a band's losses [n]."""
-        held = _Held.of(got, answer, here)
-        tally = Tally()
-        worst = held.ratio.argmax()
-        if held.ratio[worst] <= 1 - BAND:  # which nan is not
-            tally.say("agrees", "", len(got))
+    def _compare_band(self, got: Floats, band: slice, answer: ExactLosses) -> RegionCounts:
+        """Statistics of the losses [n] of a band."""
+        errors = _Errors.of(got, answer, band)
+        counts = RegionCounts()
+        worst = errors.error_ratio.argmax()
+        if errors.error_ratio[worst] <= 1 - UNDECIDED_BAND:  # which nan is not
+            counts.count_verdict("agrees", "", len(got))
         else:
-            held.want = held.want.copy()
-            self._explain(got, here, answer, held, tally)
-            worst = held.ratio.argmax()
-        largest = held.ulps.argmax()
-        of = ((held.ratio.item(worst), worst), (held.ulps.item(largest), largest))
-        tally.ratio, tally.ulps = (
-            self._extreme(size, here.start + at, got.item(at), held.want.item(at)) for size, at in of
+            errors.want = errors.want.copy()
+            self._explain(got, band, answer, errors, counts)
+            worst = errors.error_ratio.argmax()
+        largest = errors.ulps.argmax()
+        extremes = ((errors.error_ratio.item(worst), worst), (errors.ulps.item(largest), largest))
+        counts.error_ratio, counts.ulps = (
+            self._largest_error(size, band.start + at, got.item(at), errors.want.item(at)) for size, at in extremes
         )
-        add_ulps(tally.histogram, held.ulps, tally.ulps.size)
-        return tally
+        add_ulps(counts.histogram, errors.ulps, counts.ulps.size)
+        return counts
 
-    def _extreme(self, size: float, place: int, got: float, want: float) -> Extreme:
-        """The input at a place of the chunk, as the one with the largest of some errors; 0 has no sign."""
+    def _largest_error(self, size: float, place: int, got: float, want: float) -> LargestError:
+        """The input at a position of the chunk, as the one with a largest error; 0 has no sign."""
         x = float(self.chunk.magnitudes.item(place)) * self.sign
-        return Extreme(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
+        return LargestError(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
 
-    def _explain(self, got: Floats, here: slice, answer: Answer, held: _Held, tally: Tally) -> None:
-        """Say which inputs of a band agree, diverge and disagree; what held losses rest on is replaced by what does."""
-        doubted = (~(held.ratio <= 1 - BAND)).nonzero()[0]
-        places = doubted + here.start
-        tally.say("agrees", "", len(got) - len(doubted))
-        if len(doubted) == len(got):  # where slices are views, and indices are copies
-            self._explain_doubted(got, here, places, answer, held, tally)
+    def _explain(self, got: Floats, band: slice, answer: ExactLosses, errors: _Errors, counts: RegionCounts) -> None:
+        """Count which inputs of a band agree, diverge and disagree. Their errors become those against what explains
+        them.
+        """
+        undecided = (~(errors.error_ratio <= 1 - UNDECIDED_BAND)).nonzero()[0]
+        positions = undecided + band.start
+        counts.count_verdict("agrees", "", len(got) - len(undecided))
+        if len(undecided) == len(got):  # where slices are views, and indices are copies
+            self._explain_undecided(got, band, positions, answer, errors, counts)
         else:
-            some = held.at(doubted)
-            self._explain_doubted(got[doubted], places, places, answer, some, tally)
-            held.put(doubted, some)
+            subset = errors.subset(undecided)
+            self._explain_undecided(got[undecided], positions, positions, answer, subset, counts)
+            errors.assign(undecided, subset)
 
-    def _explain_doubted(
-        self, got: Floats, index: slice | Indices, places: Indices, answer: Answer, held: _Held, tally: Tally
+    def _explain_undecided(
+        self,
+        got: Floats,
+        index: slice | Indices,
+        positions: Indices,
+        answer: ExactLosses,
+        errors: _Errors,
+        counts: RegionCounts,
     ) -> None:
-        """The same of inputs whose errors are not clearly in budget.  index, places: where they are in the chunk."""
-        self._settle(got, index, DEFINITION, answer, held)
-        over = ~(held.ratio <= 1)
-        left = _count(over)
-        tally.say("agrees", "", len(got) - left)
-        if left and self.subject.parts:
+        """The same for inputs whose errors may exceed the tolerance. index, positions: where they are in the chunk."""
+        self._resolve(got, index, DEFINITION, answer, errors)
+        over = ~(errors.error_ratio <= 1)
+        remaining = _count(over)
+        counts.count_verdict("agrees", "", len(got) - remaining)
+        if remaining and self.subject.parts:
             name, part = self.subject.parts[-1]
-            whole = self._against(got, index, part)
-            kept = over & (whole.ratio <= 1)
-            held.take(kept, whole)
-            tally.say("diverges", name, self._explain_by_less(got, places, kept, held, tally))
-            over ^= kept
-            left -= _count(kept)
-            if left:
-                held.take(over & (whole.ratio < held.ratio), whole)
-        if left:
-            tally.say("disagrees", "", left)
-            worst = int(np.where(over, held.ratio, -1).argmax())
-            due, x = float(held.want[worst]) + 0.0, float(self.chunk.magnitudes[places[worst]]) * self.sign
-            tally.why = f"returned {float(got[worst])!r} for {x!r}, where {due!r} is due"
+            documented = self._errors_under(got, index, part)
+            explained = over & (documented.error_ratio <= 1)
+            errors.assign_where(explained, documented)
+            counts.count_verdict("diverges", name, self._explain_by_parts(got, positions, explained, errors, counts))
+            over ^= explained
+            remaining -= _count(explained)
+            if remaining:
+                errors.assign_where(over & (documented.error_ratio < errors.error_ratio), documented)
+        if remaining:
+            counts.count_verdict("disagrees", "", remaining)
+            worst = int(np.where(over, errors.error_ratio, -1).argmax())
+            want, x = float(errors.want[worst]) + 0.0, float(self.chunk.magnitudes[positions[worst]]) * self.sign
+            counts.why = f"returned {float(got[worst])!r} for {x!r}, where {want!r} is due"
 
-    def _explain_by_less(
-        self, got: Floats, places: Indices, kept: npt.NDArray[np.bool_], held: _Held, tally: Tally
+    def _explain_by_parts(
+        self, got: Floats, positions: Indices, explained: npt.NDArray[np.bool_], errors: _Errors, counts: RegionCounts
     ) -> int:
-        """Say of inputs that all of the documented convention explains which of its parts do; how many want all."""
+        """Count inputs by the smallest part of the convention that explains them; return how many need the whole."""
         if len(self.subject.parts) == 1:
-            return _count(kept)
-        left = np.flatnonzero(kept)
+            return _count(explained)
+        remaining = np.flatnonzero(explained)
         for name, part in self.subject.parts[:-1]:
-            if not len(left):
+            if not len(remaining):
                 break
-            found = self._against(got[left], places[left], part)
-            suffices = found.ratio <= 1
-            tally.say("diverges", name, _count(suffices))
-            held.put(left[suffices], found.at(suffices))
-            left = left[~suffices]
-        return len(left)
+            part_errors = self._errors_under(got[remaining], positions[remaining], part)
+            suffices = part_errors.error_ratio <= 1
+            counts.count_verdict("diverges", name, _count(suffices))
+            errors.assign(remaining[suffices], part_errors.subset(suffices))
+            remaining = remaining[~suffices]
+        return len(remaining)
 
-    def _against(self, got: Floats, index: slice | Indices, part: Convention) -> _Held:
-        """Losses of some inputs against a part of the documented convention."""
+    def _errors_under(self, got: Floats, index: slice | Indices, part: Convention) -> _Errors:
+        """Errors of the losses of some inputs under a part of the documented convention."""
         chunk, where = self.chunk, index
-        if self.subject.family.dtype not in NARROW and len(got) * FEW < len(chunk.patterns):
-            chunk, where = chunk.at(index), slice(None)
-        answer = chunk.answer(self.sign, self.label, part, self.subject.documented)
-        held = _Held.of(got, answer, where)
-        self._settle(got, index, part, answer, held, where)
-        return held
+        if self.subject.family.dtype not in NARROW_DTYPES and len(got) * SUBSET_DIVISOR < len(chunk.patterns):
+            chunk, where = chunk.subset(index), slice(None)
+        answer = chunk.exact_losses(self.sign, self.label, part, self.subject.documented)
+        errors = _Errors.of(got, answer, where)
+        self._resolve(got, index, part, answer, errors, where)
+        return errors
 
-    def _settle(
-        self, got: Floats, index: Any, part: Convention, answer: Answer, held: _Held, where: Any = None
+    def _resolve(
+        self, got: Floats, index: Any, part: Convention, answer: ExactLosses, errors: _Errors, where: Any = None
     ) -> None:
-        """Nan and infinities by the rules of `verdict.compare`, and by the oracle what float64 cannot decide."""
+        """Apply the rules of `verdict.compare` to nan and infinities, and let the oracle decide what float64 cannot."""
         where = index if where is None else where
-        worst = float(held.ratio.max(initial=0.0))
+        worst = float(errors.error_ratio.max(initial=0.0))
         if not math.isfinite(worst):  # else every loss is a number, and some error is allowed
-            special = ~np.isfinite(got) | ~np.isfinite(held.want)
+            special = ~np.isfinite(got) | ~np.isfinite(errors.want)
             largest = numpy_info(self.returned)[3]
-            beyond = np.isinf(got) & (np.abs(held.want) + answer.allowed[where] > largest)
-            same = (np.isnan(got) & np.isnan(held.want)) | (got == held.want)
-            same |= beyond & (np.sign(got) == np.sign(held.want))
-            for sizes in (held.ratio, held.ulps):
+            overflowed = np.isinf(got) & (np.abs(errors.want) + answer.tolerance[where] > largest)
+            same = (np.isnan(got) & np.isnan(errors.want)) | (got == errors.want)
+            same |= overflowed & (np.sign(got) == np.sign(errors.want))
+            for sizes in (errors.error_ratio, errors.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]
-            held.ratio[np.isnan(held.ratio)] = 0.0  # no error, where none is allowed
-        if worst < 1 - BAND:
+            errors.error_ratio[np.isnan(errors.error_ratio)] = 0.0  # no error, where none is allowed
+        if worst < 1 - UNDECIDED_BAND:
             return
-        near = held.ratio >= 1 - BAND
-        near &= held.ratio <= 1 + BAND
-        for place in np.flatnonzero(near).tolist():
-            at = self.chunk.x(self.sign)[index][place : place + 1]
-            exact = certified(self.subject, at, self.label, part)
+        undecided = errors.error_ratio >= 1 - UNDECIDED_BAND
+        undecided &= errors.error_ratio <= 1 + UNDECIDED_BAND
+        for place in np.flatnonzero(undecided).tolist():
+            x = self.chunk.x(self.sign)[index][place : place + 1]
+            exact = certified_loss(self.subject, x, self.label, part)
             error = abs((float(got[place]) - float(exact.hi.item())) - float(exact.lo.item()))
-            held.ratio[place] = error / answer.allowed[where][place]
-            held.ulps[place] = error / float(_taken(answer.unit, where)[place if len(answer.unit) > 1 else 0])
+            errors.error_ratio[place] = error / answer.tolerance[where][place]
+            errors.ulps[place] = error / float(_select(answer.ulp, where)[place if len(answer.ulp) > 1 else 0])
 
 
-def certified(subject: Subject, x: Array, label: int, part: Convention) -> Exact:
-    """The oracle's answer for one input x [1], under a part of what the function documents."""
+def certified_loss(subject: Subject, x: Array, label: int, part: Convention) -> Exact:
+    """The oracle's answer for one input x [1], under a part of the documented convention."""
     exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(part))
     assert isinstance(exact, Exact), exact
     return exact
 
 
-def sweep_outside(subject: Subject, performer: Performer = perform) -> Tallies:
-    """Ask, by kind, what lies outside the bands, and judge it input by input."""
-    tallies: Tallies = defaultdict(Tally)
-    for kind, x in outside(subject.family.given, subject.family.dtype).items():
+def sweep_outside(subject: Subject, performer: Performer = perform) -> Regions:
+    """Call the function with values outside the bands, kind by kind, and judge input by input."""
+    regions: Regions = defaultdict(RegionCounts)
+    for kind, x in values_outside(subject.family.given, subject.family.dtype).items():
         for label in subject.labels:
-            tally = tallies[f"{kind}_label_{label}"]
+            counts = regions[f"{kind}_label_{label}"]
             labels = np.full(len(x), label)
-            asked = ask(subject, x, labels, performer)
-            if isinstance(asked, Failed):
-                tally.say(asked.status, asked.convention, len(x))
-                if asked.status in FAILING:
-                    tally.merge(Tally(ratio=_none(float(x[0])), why=asked.why))
+            result = call(subject, x, labels, performer)
+            if isinstance(result, NoLosses):
+                counts.count_verdict(result.status, result.convention, len(x))
+                if result.status in FAILING:
+                    counts.merge(RegionCounts(error_ratio=_no_loss(float(x[0])), why=result.why))
                 continue
             for place in range(len(x)):
-                one = x[place : place + 1]
-                verdict = subject.judged(one, labels[:1], subject.returned(asked.values[place], asked.dtype))
-                tally.say(verdict.status, verdict.convention, 1)
+                input_ = x[place : place + 1]
+                verdict = subject.judge_one(input_, labels[:1], subject.outcome_of(result.values[place], result.dtype))
+                counts.count_verdict(verdict.status, verdict.convention, 1)
                 if verdict.status in FAILING:
-                    got, want = float(asked.values[place]), _want(verdict)
-                    worst = Extreme(np.inf, 0, float(one[0]).hex(), got, want)
-                    tally.merge(Tally(ratio=worst, why=f"{verdict.explanation}, at {float(one[0])!r}"))
-    return tallies
+                    got, want = float(result.values[place]), _want_of(verdict)
+                    worst = LargestError(np.inf, 0, float(input_[0]).hex(), got, want)
+                    counts.merge(RegionCounts(error_ratio=worst, why=f"{verdict.explanation}, at {float(input_[0])!r}"))
+    return regions
 
 
-def _none(x: float, pattern: int = 0) -> Extreme:
-    """The input of a loss that is none to compare."""
-    return Extreme(np.inf, pattern, x.hex(), math.nan, math.nan)
+def _no_loss(x: float, pattern: int = 0) -> LargestError:
+    """An input for which no comparable loss was returned."""
+    return LargestError(np.inf, pattern, x.hex(), math.nan, math.nan)
 
 
-def _want(verdict: Verdict) -> float:
-    """The answer that a verdict on one loss rests on; nan where there is none."""
+def _want_of(verdict: Verdict) -> float:
+    """The answer on which the verdict on one loss rests; nan if there is none."""
     answer = verdict.want_by_convention or verdict.want
     return float(answer.hi.item()) if isinstance(answer, Exact) else math.nan

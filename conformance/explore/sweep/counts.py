@@ -1,7 +1,8 @@
-"""What is known of one region of a sweep: counts, a histogram of ulps, and the inputs that attain the largest errors.
+"""Statistics of one region of a sweep: counts, a histogram of errors in ulps, and the inputs with the largest
+errors.
 
-Tallies of parts of a region add up to that of the whole, in any order: counts are added, and of two largest errors
-the larger is kept, or the one of the smaller input where they are the same.
+Statistics of parts of a region are merged in any order: counts add up, and of two largest errors the larger is kept,
+or the one of the smaller input if they are equal.
 """
 
 from __future__ import annotations
@@ -18,134 +19,141 @@ Floats = npt.NDArray[np.float64]
 Record = dict[str, Any]
 
 BINS = 42
-"""Bins of the histogram: up to 1/2 ulp, up to 1, 2, 4, ..., 2^39; then whatever is finite; then what is not."""
-COUNTED = 3
-"""Bins that are counted one by one before the exponents of what is beyond them are taken."""
-FRACTION = 52
-"""Bits of a float64 below its exponent."""
-FIRST = 1021
-"""What a float64 of at least 1/4, and less than 1/2, has for its exponent: errors up to 1/2 are in the first bin."""
+"""Number of finite bins of the histogram: up to 1/2 ulp, up to 1, 2, 4, ..., 2^39; then all larger finite errors.
+One
+more bin has the errors that are not finite.
+"""
+BINS_BY_COMPARISON = 3
+"""Number of bins counted by comparison before exponents are extracted for the remaining errors."""
+FRACTION_BITS = 52
+"""Number of fraction bits of a float64."""
+FIRST_EXPONENT = 1021
+"""Biased exponent of a float64 in [1/4, 1/2): errors up to 1/2 are in the first bin."""
 
 
-class Extreme(NamedTuple):
-    """The input with the largest error.
-
-    size: the error, in budgets or in ulps.  x: the input, exactly, as `float.hex` writes it; pattern: its bits without
-    the sign.  got, want: what was returned, and the exact answer that it is held against, rounded to float64.
-    """
+class LargestError(NamedTuple):
+    """The input with the largest error."""
 
     size: float
+    """The error, in units of the tolerance or in ulps."""
     pattern: int
+    """Bit pattern of the input without its sign."""
     x: str
+    """The input, exactly, in the format of `float.hex`."""
     got: float
+    """The returned loss."""
     want: float
+    """The exact answer it is compared with, rounded to float64."""
 
-    def outdoes(self, other: Extreme | None) -> bool:
+    def exceeds(self, other: LargestError | None) -> bool:
         if other is None or self.size != other.size:
             return other is None or self.size > other.size
         return (self.pattern, self.x.startswith("-")) < (other.pattern, other.x.startswith("-"))
 
 
-def _minus(extreme: Extreme | None) -> Extreme | None:
+def _negated(extreme: LargestError | None) -> LargestError | None:
     if extreme is None:
         return None
     return extreme._replace(x=extreme.x.removeprefix("-") if extreme.x[0] == "-" else f"-{extreme.x}")
 
 
 @dataclass
-class Tally:
-    """One region so far.
+class RegionCounts:
+    """Statistics of one region."""
 
-    said: how many inputs by (status, convention that explains it).  ratio: the largest error in budgets; ulps: in
-    ulps.  why: one sentence about what is wrong, empty where nothing is.
-    """
-
-    said: dict[tuple[Status, str], int] = field(default_factory=dict)
+    by_verdict: dict[tuple[Status, str], int] = field(default_factory=dict)
+    """Number of inputs by (status, convention that explains it)."""
     histogram: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS + 1, dtype=np.int64))
-    ratio: Extreme | None = None
-    ulps: Extreme | None = None
+    """Number of inputs by error in ulps, shape (BINS + 1,)."""
+    error_ratio: LargestError | None = None
+    """The input with the largest error divided by the tolerance."""
+    ulps: LargestError | None = None
+    """The input with the largest error in ulps."""
     why: str = ""
+    """One sentence about what is wrong; empty if nothing is."""
 
     @property
     def count(self) -> int:
-        return sum(self.said.values())
+        return sum(self.by_verdict.values())
 
-    def say(self, status: Status, convention: str, count: int) -> None:
+    def count_verdict(self, status: Status, convention: str, count: int) -> None:
         if count:
-            self.said[status, convention] = self.said.get((status, convention), 0) + count
+            self.by_verdict[status, convention] = self.by_verdict.get((status, convention), 0) + count
 
-    def merge(self, other: Tally) -> None:
-        """Add what is known of another part of the region."""
-        for (status, convention), count in other.said.items():
-            self.say(status, convention, count)
+    def merge(self, other: RegionCounts) -> None:
+        """Add the statistics of another part of the region."""
+        for (status, convention), count in other.by_verdict.items():
+            self.count_verdict(status, convention, count)
         self.histogram += other.histogram
-        for name in ("ratio", "ulps"):
-            theirs: Extreme | None = getattr(other, name)
-            if theirs is not None and theirs.outdoes(getattr(self, name)):
-                setattr(self, name, theirs)
+        for name in ("error_ratio", "ulps"):
+            other_error: LargestError | None = getattr(other, name)
+            if other_error is not None and other_error.exceeds(getattr(self, name)):
+                setattr(self, name, other_error)
         self.why = min(filter(None, (self.why, other.why)), default="")
 
-    def mirrored(self) -> Tally:
-        """That of a region of the same magnitudes, and the same errors, on the other side of 0."""
-        return Tally(self.said, self.histogram, _minus(self.ratio), _minus(self.ulps), self.why)
+    def negated(self) -> RegionCounts:
+        """Statistics of the region with the same magnitudes and errors and the opposite sign."""
+        return RegionCounts(self.by_verdict, self.histogram, _negated(self.error_ratio), _negated(self.ulps), self.why)
 
     @property
     def status(self) -> Status:
-        """What is said of the region as a whole: the worst of what is said of its inputs."""
-        said = {status for status, _ in self.said}
+        """The worst status of an input of the region."""
+        statuses = {status for status, _ in self.by_verdict}
         order: tuple[Status, ...] = ("crashed", "timed_out", "disagrees", "diverges", "agrees", "undefined")
-        return next(status for status in order if status in said)
+        return next(status for status in order if status in statuses)
 
-    def record(self) -> Record:
-        """Builtin values only; `Tally.of` reads them back."""
+    def as_record(self) -> Record:
+        """Builtin values for JSON; `from_record` is the inverse."""
         return {
-            "said": [[status, convention, count] for (status, convention), count in sorted(self.said.items())],
+            "said": [[status, convention, count] for (status, convention), count in sorted(self.by_verdict.items())],
             "histogram": self.histogram.tolist(),
-            "ratio": None if self.ratio is None else self.ratio._asdict(),
+            "ratio": None if self.error_ratio is None else self.error_ratio._asdict(),
             "ulps": None if self.ulps is None else self.ulps._asdict(),
             "why": self.why,
         }
 
     @classmethod
-    def of(cls, record: Record) -> Tally:
-        """The tally that `record` wrote."""
+    def from_record(cls, record: Record) -> RegionCounts:
+        """The inverse of `as_record`."""
         return cls(
             {(status, convention): count for status, convention, count in record["said"]},
             np.array(record["histogram"], dtype=np.int64),
-            None if record["ratio"] is None else Extreme(**record["ratio"]),
-            None if record["ulps"] is None else Extreme(**record["ulps"]),
+            None if record["ratio"] is None else LargestError(**record["ratio"]),
+            None if record["ulps"] is None else LargestError(**record["ulps"]),
             record["why"],
         )
 
 
-def add(tallies: dict[str, Tally], name: str, found: Tally) -> None:
-    """Add a tally to that of its region.  Neither is changed, so that several regions may have the same one."""
-    if name in tallies:
-        whole = Tally()
-        whole.merge(tallies[name])
-        whole.merge(found)
-        tallies[name] = whole
+def add_counts(regions: dict[str, RegionCounts], name: str, counts: RegionCounts) -> None:
+    """Add statistics to those of their region. Neither argument's statistics are modified, so regions may share
+    them.
+    """
+    if name in regions:
+        total = RegionCounts()
+        total.merge(regions[name])
+        total.merge(counts)
+        regions[name] = total
     else:
-        tallies[name] = found
+        regions[name] = counts
 
 
 def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> None:
-    """Count errors into a histogram.  largest: of them."""
-    left, edge, place = len(ulps), 0.5, 0
+    """Add errors to a histogram in place. largest: the largest of the errors."""
+    remaining, upper_edge, bin_index = len(ulps), 0.5, 0
     above: slice | npt.NDArray[np.bool_] = slice(None)
-    while largest > edge and place < COUNTED:
-        above = ulps > edge
+    while largest > upper_edge and bin_index < BINS_BY_COMPARISON:
+        above = ulps > upper_edge
         beyond = int(np.count_nonzero(above))
-        histogram[place] += left - beyond
-        left, edge, place = beyond, edge * 2, place + 1
-    if largest <= edge:
-        histogram[place] += left
+        histogram[bin_index] += remaining - beyond
+        remaining, upper_edge, bin_index = beyond, upper_edge * 2, bin_index + 1
+    if largest <= upper_edge:
+        histogram[bin_index] += remaining
         return
     errors = ulps[above]
-    places = errors.view(np.int64) - 1  # the number before: bins end with powers of two
-    places >>= FRACTION
-    places -= FIRST
-    np.minimum(places, BINS - 1, out=places)
+    bins = errors.view(np.int64) - 1  # the number before: bins end with powers of two
+    bins >>= FRACTION_BITS
+    bins -= FIRST_EXPONENT
+    np.minimum(bins, BINS - 1, out=bins)
     if largest == np.inf:
-        places[errors == np.inf] = BINS
-    histogram += np.bincount(places, minlength=BINS + 1)
+        bins[errors == np.inf] = BINS
+    histogram += np.bincount(bins, minlength=BINS + 1)

@@ -1,7 +1,7 @@
-"""Which inputs a sweep asks: bit patterns of magnitudes, in ascending order, and the bands they fall into.
+"""Inputs of a sweep: bit patterns of magnitudes in ascending order, and the bands into which they fall.
 
-A magnitude is a number without its sign, and its bit pattern an unsigned integer of the dtype's width; the order
-of patterns is the order of magnitudes, so that a band of them is one slice.
+A magnitude is a number without its sign, and its bit pattern an unsigned integer of the dtype's width. Patterns are
+ordered as magnitudes, so that a band is one slice.
 """
 
 from __future__ import annotations
@@ -21,139 +21,149 @@ from conformance.reference.domain import numpy_info
 
 Patterns = npt.NDArray[np.unsignedinteger[Any]]
 
-NARROW = frozenset({"float16", "bfloat16"})
-"""Dtypes whose every value is asked at once."""
-RANDOM = {"float32": 1 << 16, "float64": 1 << 10}
-"""Magnitudes drawn over bit patterns, and as many again over the range where a loss is neither 0 nor linear."""
-LADDER = {"float32": 1, "float64": 8}
-"""Every so many-th power of two is asked, with what lies beside it."""
-AROUND = {"float32": 64, "float64": 16}
-"""Neighbours of a breakpoint that are asked on both sides of it."""
+NARROW_DTYPES = frozenset({"float16", "bfloat16"})
+"""Dtypes of which all values are used."""
+RANDOM_SAMPLES = {"float32": 1 << 16, "float64": 1 << 10}
+"""Magnitudes drawn uniformly over bit patterns, and again as many over the range where a loss is neither 0 nor
+linear.
+"""
+POWER_STEP = {"float32": 1, "float64": 8}
+"""Every how many-th power of two is used, with its neighbours."""
+NEIGHBOURS = {"float32": 64, "float64": 16}
+"""Neighbours of a breakpoint that are used on each side."""
 SEED = 20240
-SPAN = 24.0
-"""Logits up to here are drawn evenly, too."""
+LOGIT_RANGE = 24.0
+"""Upper end of the interval in which logits are drawn uniformly."""
 MANTISSAS = (0.0, 0.25, 0.5, 0.75)
-OUTSIDE = 64
-"""Values of each kind outside [0, 1] that are asked; they are recorded by kind."""
-UNIT = 1 << 21
-"""Magnitudes of a unit of an exhaustive sweep: what is lost, at most, for each process that is killed."""
+OUTSIDE_SAMPLES = 64
+"""Values of each kind outside [0, 1]; they are recorded by kind."""
+UNIT_SIZE = 1 << 21
+"""Magnitudes per unit of an exhaustive sweep, which is what a killed process loses at most."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Magnitudes from `low` on, up to where the next band begins; patterns."""
+    """Magnitudes from `low` up to the beginning of the next band, as patterns."""
 
     name: str
     low: int
 
 
-def pattern(value: float, dtype: str) -> int:
-    """The bit pattern of a number that is not negative, rounded to the dtype."""
+def bit_pattern(value: float, dtype: str) -> int:
+    """Bit pattern of a nonnegative number, rounded to the dtype."""
     rounded = np.asarray(value, dtype=np.float64).astype(numpy_dtype(dtype))
-    return int(rounded.view(_unsigned(dtype)))
+    return int(rounded.view(_unsigned_dtype(dtype)))
 
 
 def values(patterns: Patterns, dtype: str, sign: int = 1) -> Array:
-    """The numbers that have these bit patterns.  sign: -1 for their negatives."""
-    bits = patterns.astype(_unsigned(dtype), copy=False)
+    """The numbers with these bit patterns; with sign -1 their negatives."""
+    bits = patterns.astype(_unsigned_dtype(dtype), copy=False)
     if sign < 0:
         bits = bits | bits.dtype.type(1 << (8 * bits.itemsize - 1))
     return bits.view(numpy_dtype(dtype))
 
 
-def _unsigned(dtype: str) -> np.dtype[Any]:
+def _unsigned_dtype(dtype: str) -> np.dtype[Any]:
     return np.dtype(f"u{numpy_dtype(dtype).itemsize}")
 
 
 @cache
-def smallest(dtype: str) -> float:
-    """The smallest subnormal."""
+def smallest_subnormal(dtype: str) -> float:
+    """The smallest positive number."""
     return float(values(np.array([1]), dtype)[0])
 
 
 @cache
-def end(given: Given, dtype: str, shift: float = 0.0) -> int:
-    """The pattern behind the last magnitude: behind 1 for probabilities, else the first that is not finite.
+def end_pattern(given: Given, dtype: str, shift: float = 0.0) -> int:
+    """The pattern after the last magnitude: after 1 for probabilities, otherwise the first that is not finite.
 
-    shift: what is added to a logit.  Shifted ones end at a sixteenth of the largest number: their sum is finite
-    then, and so is their budget in units of u, which must not vanish where the sum is rounded.
+    shift: constant added to logits. Shifted logits end at a sixteenth of the largest number: then their sum is finite,
+    and
+    so is their tolerance in units of u, which must not vanish where the sum is rounded.
     """
     if given == "probabilities":
-        return pattern(1.0, dtype) + 1
+        return bit_pattern(1.0, dtype) + 1
     largest = numpy_info(dtype)[3]
-    return pattern(largest / 16, dtype) if shift else pattern(largest, dtype) + 1
+    return bit_pattern(largest / 16, dtype) if shift else bit_pattern(largest, dtype) + 1
 
 
 @cache
 def bands(given: Given, dtype: str) -> tuple[Band, ...]:
-    """The bands of magnitudes, ascending, the first from pattern 0 on.
+    """The bands of magnitudes in ascending order, the first beginning with pattern 0.
 
-    Of logits z and logarithms: `tiny` below the unit roundoff u, `tail` where exp(-|z|) < u, `saturated` where it is
-    less than any number.  Of probabilities p: `tiny` below u, `lower` below 1/2, `upper` below 1.
+    Logits z and log-probabilities: `tiny` below the unit roundoff u, `tail` where exp(-|z|) < u, `saturated` where it
+    is
+    below the smallest number. Probabilities p: `tiny` below u, `lower` below 1/2, `upper` below 1.
     """
     unit, normal = numpy_info(dtype)[:2]
-    starts = [("zero", 0.0), ("subnormal", smallest(dtype)), ("tiny", normal)]
+    starts = [("zero", 0.0), ("subnormal", smallest_subnormal(dtype)), ("tiny", normal)]
     if given == "probabilities":
         starts += [("lower", unit), ("upper", 0.5), ("one", 1.0)]
     else:
-        starts += [("central", unit), ("tail", -math.log(unit)), ("saturated", -math.log(smallest(dtype)))]
-    return tuple(Band(name, pattern(low, dtype)) for name, low in starts)
+        starts += [("central", unit), ("tail", -math.log(unit)), ("saturated", -math.log(smallest_subnormal(dtype)))]
+    return tuple(Band(name, bit_pattern(low, dtype)) for name, low in starts)
 
 
-def cut(patterns: Patterns, given: Given, dtype: str) -> list[tuple[str, slice]]:
-    """Where the bands lie among ascending patterns; those that have none are left out."""
-    found = bands(given, dtype)
+def band_slices(patterns: Patterns, given: Given, dtype: str) -> list[tuple[str, slice]]:
+    """Slices of the bands among ascending patterns; empty bands are left out."""
+    all_bands = bands(given, dtype)
     if not len(patterns):
         return []
-    first, last = (bisect.bisect([band.low for band in found], int(patterns[at])) - 1 for at in (0, -1))
+    first, last = (bisect.bisect([band.low for band in all_bands], int(patterns[index])) - 1 for index in (0, -1))
     if first == last:
-        return [(found[first].name, slice(0, len(patterns)))]
-    edges = np.searchsorted(patterns, np.array([band.low for band in found], dtype=patterns.dtype)).tolist()
-    pieces = zip(found, edges, [*edges[1:], len(patterns)], strict=True)
+        return [(all_bands[first].name, slice(0, len(patterns)))]
+    edges = np.searchsorted(patterns, np.array([band.low for band in all_bands], dtype=patterns.dtype)).tolist()
+    pieces = zip(all_bands, edges, [*edges[1:], len(patterns)], strict=True)
     return [(band.name, slice(start, stop)) for band, start, stop in pieces if start < stop]
 
 
 @cache
-def sample(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
-    """What is asked unless everything is: all of a narrow dtype, a grid and a seeded random sample of a wide one."""
-    last = end(given, dtype, shift)
-    if dtype in NARROW:
-        return np.arange(last).astype(_unsigned(dtype))
+def sampled_patterns(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
+    """Inputs of a sweep that is not exhaustive: all of a narrow dtype; a grid and a seeded random sample of a wide
+    one.
+    """
+    last = end_pattern(given, dtype, shift)
+    if dtype in NARROW_DTYPES:
+        return np.arange(last).astype(_unsigned_dtype(dtype))
     every = numpy_info(dtype)
-    powers = np.arange(math.frexp(smallest(dtype))[1] - 1, math.frexp(every[3])[1], LADDER[dtype])
+    powers = np.arange(math.frexp(smallest_subnormal(dtype))[1] - 1, math.frexp(every[3])[1], POWER_STEP[dtype])
     ladder = (np.ldexp(1.0, powers)[:, np.newaxis] * (1 + np.array(MANTISSAS))).reshape(-1)
-    grid = [pattern(value, dtype) for value in ladder.tolist() if value <= every[3]]
-    steps = range(-AROUND[dtype], AROUND[dtype] + 1)
-    near = [pattern(point, dtype) + step for point in _breakpoints(given, dtype) for step in steps]
+    grid = [bit_pattern(value, dtype) for value in ladder.tolist() if value <= every[3]]
+    steps = range(-NEIGHBOURS[dtype], NEIGHBOURS[dtype] + 1)
+    near = [bit_pattern(point, dtype) + step for point in _breakpoints(given, dtype) for step in steps]
     near += [around + step for around in grid for step in (-1, 1)]
     random = np.random.default_rng(SEED)
-    count = RANDOM[dtype]
+    count = RANDOM_SAMPLES[dtype]
     drawn = random.integers(0, last, count)
-    even = random.uniform(0, 1 if given == "probabilities" else SPAN, count).astype(numpy_dtype(dtype))
-    whole = np.concatenate([np.array([*grid, *near], dtype=np.int64), drawn, even.view(_unsigned(dtype)).astype(int)])
+    even = random.uniform(0, 1 if given == "probabilities" else LOGIT_RANGE, count).astype(numpy_dtype(dtype))
+    whole = np.concatenate(
+        [np.array([*grid, *near], dtype=np.int64), drawn, even.view(_unsigned_dtype(dtype)).astype(int)]
+    )
     chosen = np.unique(whole)
-    return chosen[(chosen >= 0) & (chosen < last)].astype(_unsigned(dtype))
+    return chosen[(chosen >= 0) & (chosen < last)].astype(_unsigned_dtype(dtype))
 
 
-def few(given: Given, dtype: str, count: int, shift: float = 0.0) -> Patterns:
-    """About `count` magnitudes of every band alike, its ends among them."""
-    ends = [*(band.low for band in bands(given, dtype)), end(given, dtype, shift)]
-    each = max(2, count // (len(ends) - 1))
-    return np.unique(np.concatenate([_spread(low, high, each, dtype) for low, high in itertools.pairwise(ends)]))
+def sparse_patterns(given: Given, dtype: str, count: int, shift: float = 0.0) -> Patterns:
+    """About `count` magnitudes, equally many per band, including its ends."""
+    ends = [*(band.low for band in bands(given, dtype)), end_pattern(given, dtype, shift)]
+    per_band = max(2, count // (len(ends) - 1))
+    return np.unique(
+        np.concatenate([_evenly_spaced(low, high, per_band, dtype) for low, high in itertools.pairwise(ends)])
+    )
 
 
 def _breakpoints(given: Given, dtype: str) -> list[float]:
-    """Where formulas change: ends of bands, where exp overflows, and the constants that clips are made of."""
+    """Where formulas change: ends of bands, the overflow of exp, and the constants of usual clips."""
     unit, normal, epsilon, largest = numpy_info(dtype)
     if given == "probabilities":
         return [0.0, normal, unit, epsilon, 1e-15, 1e-12, 1e-7, 0.5, 1 - 1e-7, 1 - 1e-12, 1 - epsilon, 1.0]
-    logs = [-math.log(unit), -math.log(smallest(dtype)), -math.log(normal), math.log(largest), 16.118, 100.0]
+    logs = [-math.log(unit), -math.log(smallest_subnormal(dtype)), -math.log(normal), math.log(largest), 16.118, 100.0]
     return [0.0, normal, unit, epsilon, math.sqrt(unit), math.log(2), 1.0, 2 * -math.log(unit), *logs, largest]
 
 
 @cache
-def outside(given: Given, dtype: str) -> dict[str, Array]:
-    """By kind, what lies outside the bands: infinities and nan, and of probabilities what is none."""
+def values_outside(given: Given, dtype: str) -> dict[str, Array]:
+    """Values outside the bands, by kind: infinities, nan, and numbers that are no probabilities."""
     kind = numpy_dtype(dtype)
     special = {
         "positive_infinite": np.array([np.inf]).astype(kind),
@@ -163,13 +173,17 @@ def outside(given: Given, dtype: str) -> dict[str, Array]:
     if given != "probabilities":
         return special
     # Between numbers whose reciprocal is a normal number: a row that is renormalised is divided by x.
-    first, last = pattern(numpy_info(dtype)[1] * 16, dtype), pattern(numpy_info(dtype)[3] / 16, dtype)
-    above = values(_spread(pattern(1.0, dtype) + 1, last, OUTSIDE, dtype), dtype)
-    return {"above_one": above, "below_zero": -values(_spread(first, last, OUTSIDE, dtype), dtype), **special}
+    first, last = bit_pattern(numpy_info(dtype)[1] * 16, dtype), bit_pattern(numpy_info(dtype)[3] / 16, dtype)
+    above = values(_evenly_spaced(bit_pattern(1.0, dtype) + 1, last, OUTSIDE_SAMPLES, dtype), dtype)
+    return {
+        "above_one": above,
+        "below_zero": -values(_evenly_spaced(first, last, OUTSIDE_SAMPLES, dtype), dtype),
+        **special,
+    }
 
 
-def _spread(low: int, high: int, count: int, dtype: str) -> Patterns:
-    """At most `count` patterns from low up to high, which is left out; both ends are among them."""
+def _evenly_spaced(low: int, high: int, count: int, dtype: str) -> Patterns:
+    """At most `count` patterns from low up to but excluding high, the first and the last among them."""
     count = min(count, high - low)
     steps = max(1, count - 1)
-    return np.array([low + (high - 1 - low) * step // steps for step in range(count)]).astype(_unsigned(dtype))
+    return np.array([low + (high - 1 - low) * step // steps for step in range(count)]).astype(_unsigned_dtype(dtype))

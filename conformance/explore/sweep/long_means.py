@@ -1,7 +1,7 @@
-"""How the error of a mean grows with the number of losses that are averaged, up to 10^7 of them.
+"""The error of a mean as a function of the number of averaged losses, up to 10^7.
 
-The losses are those of `DISTINCT` inputs with labels, drawn again and again.  So the exact mean is a sum of as many
-terms of the oracle, each times how often it was drawn, in rational arithmetic: certified, whatever the length.
+The losses are those of `DISTINCT_LOSSES` inputs with labels, drawn repeatedly. So the exact mean is a sum of that many
+exact losses times their multiplicities, in rational arithmetic: certified for each length.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from conformance.reference.domain import numpy_info
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 Floats = npt.NDArray[np.float64]
-Line = dict[str, Any]
+MeanRow = dict[str, Any]
 
 LENGTHS = tuple(10**k for k in range(1, 8))
-DISTINCT = 1000
+DISTINCT_LOSSES = 1000
+"""Number of different losses in a mean."""
 SEED = 4096
-SPREAD = 4.0
-"""Standard deviation of the logits; probabilities are drawn evenly from the middle 90 %."""
+LOGIT_DEVIATION = 4.0
+"""Standard deviation of the logits; probabilities are uniform in the middle 90 %."""
 COLUMNS = (
     "function", "version", "variant", "dtype", "case", "given", "target", "length", "status", "expected",
     "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "known", "call",
@@ -43,13 +44,13 @@ COLUMNS = (
 
 
 def case_of(family: Family, length: int) -> str:
-    """What a mean is called."""
+    """Id of a mean."""
     return f"{family.id}/mean_of_{length}"
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Inputs x [DISTINCT] in the dtype, with labels, and how often each is drawn into a mean of some length."""
+class MeanInputs:
+    """Inputs x [DISTINCT_LOSSES] in the dtype with labels, and the order in which they are drawn."""
 
     family: Family
     x: npt.NDArray[Any]
@@ -65,35 +66,37 @@ class Drawn:
         return list(map(int, np.bincount(self.order, minlength=len(self.x))))
 
 
-def drawn(family: Family, length: int) -> Drawn:
-    """The problem of one length, the same whenever it is asked for."""
+def draw_inputs(family: Family, length: int) -> MeanInputs:
+    """Draw the inputs of one length; deterministic."""
     random = np.random.default_rng(SEED)
     match family.given:
         case "logits":
-            x = random.normal(0, SPREAD, DISTINCT)
+            x = random.normal(0, LOGIT_DEVIATION, DISTINCT_LOSSES)
         case "probabilities":
-            x = random.uniform(0.05, 0.95, DISTINCT)
+            x = random.uniform(0.05, 0.95, DISTINCT_LOSSES)
         case "log_probabilities":
-            x = -random.exponential(1.0, DISTINCT)
-    label = random.integers(0, 2, DISTINCT) if len(family.labels) > 1 else np.full(DISTINCT, family.labels[0])
-    order = random.integers(0, DISTINCT, length)
-    return Drawn(family, x.astype(numpy_dtype(family.dtype)), label, order)
+            x = -random.exponential(1.0, DISTINCT_LOSSES)
+    label = (
+        random.integers(0, 2, DISTINCT_LOSSES) if len(family.labels) > 1 else np.full(DISTINCT_LOSSES, family.labels[0])
+    )
+    order = random.integers(0, DISTINCT_LOSSES, length)
+    return MeanInputs(family, x.astype(numpy_dtype(family.dtype)), label, order)
 
 
 class MeanOracle(Oracle):
-    """Answers the one mean that it is about, under any convention that weighs all losses alike."""
+    """An oracle for one mean, under conventions that weigh all losses equally."""
 
-    def __init__(self, means: Drawn) -> None:
+    def __init__(self, means: MeanInputs) -> None:
         super().__init__()
         self._counts = means.counts
         self._distinct = means.family.problem(means.x, means.label)
-        self._known: dict[Convention, Answer] = {}
+        self._answers: dict[Convention, Answer] = {}
 
     def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
-        """The exact mean, as `Oracle.answer` gives it; good to far below any budget whatever `within` says."""
-        if convention not in self._known:
-            self._known[convention] = self._mean(oracle.evaluate(self._distinct, convention))
-        return self._known[convention]
+        """The exact mean, with an error far below any tolerance whatever `within` is."""
+        if convention not in self._answers:
+            self._answers[convention] = self._mean(oracle.evaluate(self._distinct, convention))
+        return self._answers[convention]
 
     def _mean(self, losses: Answer) -> Answer:
         if not isinstance(losses, Exact) or not np.isfinite(losses.hi).all():
@@ -114,10 +117,10 @@ class MeanOracle(Oracle):
 
 def measure(
     installed: Installed, name: str, family: Family, length: int, ledger: Ledger, performer: Performer = perform
-) -> Line:
-    """One function on one mean; raises LoweringError."""
-    function = next(found for found in installed.functions if found.name == name)
-    means = drawn(family, length)
+) -> MeanRow:
+    """The row of one function on one mean. Raises LoweringError."""
+    function = next(function for function in installed.functions if function.name == name)
+    means = draw_inputs(family, length)
     problem = means.problem
     if family.loss == "binary" and 2 not in function.ranks["binary"]:
         problem = family.problem(means.x[means.order], means.label[means.order], "mean", flat=True)
@@ -125,17 +128,17 @@ def measure(
     rule = rule_for(function, installed.version, target, installed.variant)
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
     verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
-    failing = verdict.status in FAILING
-    about = RowKey(
+    is_failing = verdict.status in FAILING
+    row_key = RowKey(
         case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.variant
     )
-    known = ledger.find(about, verdict.symptoms if failing else None)
+    known = ledger.find(row_key, verdict.symptoms if is_failing else None)
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
     values = (
         name, installed.version, installed.variant, family.dtype, case_of(family, length), family.given, family.target,
         length, verdict.status,
-        ("known" if known else "unexpected") if failing else ("stale" if known else "ok"),
+        ("known" if known else "unexpected") if is_failing else ("stale" if known else "ok"),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
         *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),
@@ -147,16 +150,16 @@ def measure(
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def overflows(line: Line, family: Family) -> bool:
-    """Whether the sum of what is averaged is beyond the dtype, so that a longer mean says nothing more."""
+def overflows(line: MeanRow, family: Family) -> bool:
+    """Whether the sum is beyond the range of the dtype, so that longer means are skipped."""
     largest = numpy_info(family.dtype)[3]
     return line["got"] is None or not np.isfinite(line["got"]) or line["want"] * line["length"] > 16 * largest
 
 
-def lines_of(
+def mean_lines(
     installed: Installed, name: str, family: Family, ledger: Ledger, lengths: Sequence[int] = LENGTHS
-) -> Iterator[Line]:
-    """Means of growing length, until one overflows."""
+) -> Iterator[MeanRow]:
+    """Rows of means of growing length, up to the first that overflows."""
     for length in lengths:
         line = measure(installed, name, family, length, ledger)
         yield line

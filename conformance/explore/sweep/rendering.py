@@ -1,8 +1,7 @@
-"""A sweep as it is shown and kept: a table in the style of accuracy tables of mathematical functions, in a terminal of
-80 columns and in Markdown, and every line as CSV and JSON.
+"""Rendering of a sweep as tables for a terminal of 80 columns and as Markdown, and of each row as CSV and JSON.
 
-The folder of a report holds `sweep.json`, `sweep.csv` and `sweep.md`; JSON has null where there is no number, and
-"inf" and "nan" as texts.
+A report folder has `sweep.json`, `sweep.csv` and `sweep.md`. JSON has null for a missing number, and the strings "inf"
+and "nan".
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.explore.sweep import long_means
-from conformance.explore.sweep.table import COLUMNS, EDGES, Line
+from conformance.explore.sweep.table import COLUMNS, EDGES, RegionRow
 from conformance.model.errors import UserError
 from conformance.report.files import guarded, put
 from conformance.report.markdown import table as markdown_table
@@ -29,24 +28,24 @@ from conformance.report.run import host
 
 FORMAT = 1
 FILES = ("sweep.json", "sweep.csv", "sweep.md")
-HEAD = ("region", "inputs", "ulps", "at", "budgets", "verdict")
-MEANS = ("length", "ulps", "budgets", "verdict")
+REGION_COLUMNS = ("region", "inputs", "ulps", "at", "budgets", "verdict")
+MEAN_COLUMNS = ("length", "ulps", "budgets", "verdict")
 
 
-def document(lines: Sequence[Line], means: Sequence[Line], about: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a sweep found, as JSON takes it."""
+def document(lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[str, Any]) -> dict[str, Any]:
+    """The whole sweep as values for JSON."""
     return {
         "format": FORMAT,
         "host": host(),
         **about,
-        "histogram_edges": _plain(EDGES),
-        "lines": [{name: _plain(value) for name, value in line.items()} for line in lines],
-        "means": [{name: _plain(value) for name, value in line.items()} for line in means],
+        "histogram_edges": _json_value(EDGES),
+        "lines": [{name: _json_value(value) for name, value in line.items()} for line in lines],
+        "means": [{name: _json_value(value) for name, value in line.items()} for line in means],
     }
 
 
-def write(folder: Path, lines: Sequence[Line], means: Sequence[Line], about: dict[str, Any]) -> None:
-    """Write the three files of a sweep into a folder that is there; raises OSError."""
+def write(folder: Path, lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[str, Any]) -> None:
+    """Write the three files of a sweep into an existing folder. Raises OSError."""
     texts = (
         json.dumps(document(lines, means, about), indent=1) + "\n",
         as_csv(lines, COLUMNS) + (as_csv(means, long_means.COLUMNS) if means and not lines else ""),
@@ -58,44 +57,44 @@ def write(folder: Path, lines: Sequence[Line], means: Sequence[Line], about: dic
         put(folder, "sweep-means.csv", as_csv(means, long_means.COLUMNS).encode())
 
 
-class SweepError(UserError):
-    """A sweep's file cannot be read: which, and why."""
+class SweepFileError(UserError):
+    """The file of a sweep cannot be read; says which and why."""
 
 
-PAGED = (
+PAGE_COLUMNS = (
     "function", "version", "dtype", "case", "given", "target", "label", "region", "exhaustive", "status", "expected",
     "count", "disagrees", "convention", "ulps", "ulps_at", "ulps_at_hex", "ulps_got", "ulps_want", "ratio", "ratio_at",
     "ratio_at_hex", "ratio_got", "ratio_want", "histogram", "why", "known", "call",
 )  # fmt: skip
-PAGED_MEANS = (
+PAGE_MEAN_COLUMNS = (
     "function", "version", "dtype", "given", "target", "length", "status", "expected", "ulps", "ratio", "convention",
     "call",
 )  # fmt: skip
-"""What a report's page shows of a line."""
+"""Columns that the page of a report shows."""
 
 
-def read(folder: Path) -> tuple[list[Line], list[Line]]:
-    """(lines, means) of a folder's `sweep.json`, as far as a page shows them; raises SweepError."""
+def read(folder: Path) -> tuple[list[RegionRow], list[RegionRow]]:
+    """Read (rows, means) of a folder's `sweep.json`, with the columns that a page shows. Raises SweepFileError."""
     file = folder / FILES[0]
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SweepError(f"{file} cannot be read ({error}); make one with `conformance sweep --report`") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise SweepError(f"{file} is not a sweep in format {FORMAT}; read it with the version that wrote it")
-    parts = []
-    for name, columns in (("lines", PAGED), ("means", PAGED_MEANS)):
-        lines = found.get(name)
+        raise SweepFileError(f"{file} cannot be read ({error}); make one with `conformance sweep --report`") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise SweepFileError(f"{file} is not a sweep in format {FORMAT}; read it with the version that wrote it")
+    tables = []
+    for name, columns in (("lines", PAGE_COLUMNS), ("means", PAGE_MEAN_COLUMNS)):
+        lines = content.get(name)
         if not isinstance(lines, list) or not all(
             isinstance(line, dict) and set(columns) <= set(line) for line in lines
         ):
-            raise SweepError(f"{file} has no {name} as a sweep writes them; make it again")
-        parts.append([{column: line[column] for column in columns} for line in lines])
-    return parts[0], parts[1]
+            raise SweepFileError(f"{file} has no {name} as a sweep writes them; make it again")
+        tables.append([{column: line[column] for column in columns} for line in lines])
+    return tables[0], tables[1]
 
 
-def as_csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
-    """One row per line; lists are joined by blanks."""
+def as_csv(lines: Sequence[RegionRow], columns: Sequence[str]) -> str:
+    """One line per row; lists are joined by blanks."""
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow(columns)
@@ -104,42 +103,42 @@ def as_csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
     return page.getvalue()
 
 
-def terminal(lines: Sequence[Line], means: Sequence[Line]) -> Iterator[Any]:
-    """What a terminal of 80 columns shows: a title and a table for each function, dtype and kind of input."""
-    for title, rows in (*_tables(lines), *_mean_tables(means)):
-        head = HEAD if len(rows[0]) == len(HEAD) else MEANS
-        page = Table(*head, box=None, pad_edge=False, title=f"[bold]{escape(title)}[/]", title_justify="left")
+def terminal(lines: Sequence[RegionRow], means: Sequence[RegionRow]) -> Iterator[Any]:
+    """Yield a title and a table of at most 80 columns for each function, dtype and kind of input."""
+    for title, rows in (*_region_tables(lines), *_mean_tables(means)):
+        columns = REGION_COLUMNS if len(rows[0]) == len(REGION_COLUMNS) else MEAN_COLUMNS
+        page = Table(*columns, box=None, pad_edge=False, title=f"[bold]{escape(title)}[/]", title_justify="left")
         for place, column in enumerate(page.columns):
-            column.justify = "right" if 0 < place < len(head) - 1 and head[place] != "at" else "left"
-            column.no_wrap = place < len(head) - 1
+            column.justify = "right" if 0 < place < len(columns) - 1 and columns[place] != "at" else "left"
+            column.no_wrap = place < len(columns) - 1
             column.overflow = "fold"
         for row in rows:
             page.add_row(*map(escape, row))
         yield page
 
 
-def markdown(lines: Sequence[Line], means: Sequence[Line] = ()) -> str:
-    """The same as Markdown, with a table of the largest errors in front."""
+def markdown(lines: Sequence[RegionRow], means: Sequence[RegionRow] = ()) -> str:
+    """The same as Markdown, with a table of the largest errors first."""
     pieces = ["# Sweep", "", *_overview(lines)]
-    for title, rows in (*_tables(lines), *_mean_tables(means)):
-        head = HEAD if len(rows[0]) == len(HEAD) else MEANS
-        pieces += [f"## {title}", "", markdown_table(head, rows), ""]
+    for title, rows in (*_region_tables(lines), *_mean_tables(means)):
+        columns = REGION_COLUMNS if len(rows[0]) == len(REGION_COLUMNS) else MEAN_COLUMNS
+        pieces += [f"## {title}", "", markdown_table(columns, rows), ""]
     return "\n".join(pieces)
 
 
-LARGE = {("positive_central", 0), ("negative_central", 1), ("lower", 1), ("upper", 0)}
-"""Regions and labels in which every loss is at least log 2 and yet not as large as a logit."""
+LARGE_LOSS_REGIONS = {("positive_central", 0), ("negative_central", 1), ("lower", 1), ("upper", 0)}
+"""Regions and labels in which each loss is at least log 2 and smaller than the largest logits."""
 
 
-def _overview(lines: Sequence[Line]) -> list[str]:
-    """For each function and kind of input, by dtype: the largest errors of what is not wrong."""
+def _overview(lines: Sequence[RegionRow]) -> list[str]:
+    """Largest errors for each function and kind of input, by dtype, of rows that are not wrong."""
     if not lines:
         return []
     dtypes = list(dict.fromkeys(line["dtype"] for line in lines))
-    found: dict[tuple[str, str], dict[str, list[Line]]] = {}
+    lines_by_key: dict[tuple[str, str], dict[str, list[RegionRow]]] = {}
     for line in lines:
-        found.setdefault((line["function"], _said(line)), {}).setdefault(line["dtype"], []).append(line)
-    rows = [(*key, *(_largest(of.get(dtype, [])) for dtype in dtypes)) for key, of in found.items()]
+        lines_by_key.setdefault((line["function"], _input_name(line)), {}).setdefault(line["dtype"], []).append(line)
+    rows = [(*key, *(_largest_errors(of.get(dtype, [])) for dtype in dtypes)) for key, of in lines_by_key.items()]
     note = (
         "Largest error in budgets over all regions, and in ulps over central inputs that are wrong, whose loss is at"
         " least log 2; of what agrees or diverges. A star: some region disagrees."
@@ -147,34 +146,36 @@ def _overview(lines: Sequence[Line]) -> list[str]:
     return [note, "", markdown_table(("function", "input", *dtypes), rows), ""]
 
 
-def _largest(lines: Sequence[Line]) -> str:
+def _largest_errors(lines: Sequence[RegionRow]) -> str:
     if not lines:
         return ""
-    right = [line for line in lines if line["status"] != "disagrees" and line["ratio"] is not None]
-    ratio = max((line["ratio"] for line in right), default=math.nan)
-    large = [line["ulps"] for line in right if (line["region"], line["label"]) in LARGE]
+    not_wrong = [line for line in lines if line["status"] != "disagrees" and line["ratio"] is not None]
+    ratio = max((line["ratio"] for line in not_wrong), default=math.nan)
+    large = [line["ulps"] for line in not_wrong if (line["region"], line["label"]) in LARGE_LOSS_REGIONS]
     star = " \\*" if any(line["status"] == "disagrees" for line in lines) else ""
-    return f"{_number(ratio)} budgets" + (f", {_number(max(large))} ulps" if large else "") + star
+    return f"{_format_number(ratio)} budgets" + (f", {_format_number(max(large))} ulps" if large else "") + star
 
 
-def _said(line: Line) -> str:
+def _input_name(line: RegionRow) -> str:
     return "/".join(line["case"].split("/")[1:-1])
 
 
-def _tables(lines: Sequence[Line]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    for key, group in groupby(lines, key=lambda line: (line["function"], line["version"], line["dtype"], _said(line))):
+def _region_tables(lines: Sequence[RegionRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    for key, group in groupby(
+        lines, key=lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
+    ):
         function, version, dtype, said = key
-        yield f"{function} {version}, {dtype}, {said}", [_row(line) for line in group]
+        yield f"{function} {version}, {dtype}, {said}", [_region_row(line) for line in group]
 
 
-def _row(line: Line) -> tuple[str, ...]:
+def _region_row(line: RegionRow) -> tuple[str, ...]:
     region = line["case"].rpartition("/")[2].replace("_label_", " y=").replace("_", " ")
     at = "" if line["ulps_at"] is None else f"{line['ulps_at']:.6g}"
-    return region, f"{line['count']}", _number(line["ulps"]), at, _number(line["ratio"]), _verdict(line)
+    return region, f"{line['count']}", _format_number(line["ulps"]), at, _format_number(line["ratio"]), _verdict(line)
 
 
-def _verdict(line: Line) -> str:
-    """The status, which choices explain it, how many of how many are wrong, and what the ledger says."""
+def _verdict(line: RegionRow) -> str:
+    """The status, the choices that explain it, the number of wrong inputs, and the ledger's status."""
     parts = [line["status"]]
     if line["status"] == "diverges":
         parts[0] += f": {fields(line['convention'])}"
@@ -184,39 +185,41 @@ def _verdict(line: Line) -> str:
 
 
 def fields(conventions: str) -> str:
-    """The choices that several conventions name, without what is chosen."""
+    """Names of the fields in a column of conventions."""
     names = re.findall(r"(\w+)=", conventions)
     return ", ".join(dict.fromkeys(names))
 
 
-def _mean_tables(means: Sequence[Line]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    for key, group in groupby(means, key=lambda line: (line["function"], line["version"], line["dtype"], _said(line))):
+def _mean_tables(means: Sequence[RegionRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    for key, group in groupby(
+        means, key=lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
+    ):
         function, version, dtype, said = key
         yield (
             f"{function} {version}, mean, {dtype}, {said}",
             [
-                (f"{line['length']}", _number(line["ulps"]), _number(line["ratio"]), _mean_verdict(line))
+                (f"{line['length']}", _format_number(line["ulps"]), _format_number(line["ratio"]), _mean_verdict(line))
                 for line in group
             ],
         )
 
 
-def _mean_verdict(line: Line) -> str:
-    said = f": {fields(line['convention'])}" if line["convention"] else ""
+def _mean_verdict(line: RegionRow) -> str:
+    choices = f": {fields(line['convention'])}" if line["convention"] else ""
     got = "" if line["got"] is None else f", returned {line['got']}"
     got = got if line["status"] == "disagrees" else ""
-    return f"{line['status']}{said}{got}" + ("" if line["expected"] == "ok" else f" {line['expected']}")
+    return f"{line['status']}{choices}{got}" + ("" if line["expected"] == "ok" else f" {line['expected']}")
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:.3f}" if value < 100 else f"{value:.3g}"
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_json_value(one) for one in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,7 +1,7 @@
-"""A sweep from beginning to end: what there is to ask, unit by unit, here or in processes, and what is kept of it.
+"""Runs a sweep: plans its units, executes them in this process or in several, and saves its state.
 
-A unit is what is asked between two savings of the state.  What is known of a region is the sum over its units in
-any order, so a sweep that was interrupted and goes on ends with the same numbers as one that was not.
+A unit is the work between two saves of the state. Statistics of a region are sums over units in any order, so that an
+interrupted and resumed sweep has the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,53 +28,59 @@ from conformance.adapters.contract import THREADS, Function, LoweringError, perf
 from conformance.adapters.registry import Installed
 from conformance.execution.ending import end_now
 from conformance.execution.interruption import ignore_signals
-from conformance.explore.sweep.comparer import Performer, Subject, Tallies, sweep_chunk, sweep_outside
-from conformance.explore.sweep.counts import Tally, add
-from conformance.explore.sweep.inputs import NARROW, UNIT, Patterns, end, few, sample
+from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
+from conformance.explore.sweep.counts import RegionCounts, add_counts
+from conformance.explore.sweep.inputs import (
+    NARROW_DTYPES,
+    UNIT_SIZE,
+    Patterns,
+    end_pattern,
+    sampled_patterns,
+    sparse_patterns,
+)
 from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
 from conformance.model.case import DTYPES, GIVEN
 from conformance.model.errors import UserError, failed_here, received
 
-CHUNK = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
-"""Magnitudes that are asked in one call, with all their signs and labels.
+CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
+"""Magnitudes per call, each with all signs and labels.
 
-As many as amortise a call; fewer where so much is computed of each that the processor's cache holds no more.
+As many as amortise a call, but fewer for kinds of input that need so much memory each that the cache would overflow.
 """
-SINGLE = 96
-"""Magnitudes that are asked where each is a call of its own."""
+SINGLE_CALLS = 96
+"""Magnitudes for a function that needs a call for each input."""
 SHIFTS = (1.0, -1.0, 16.0, -16.0, 256.0)
-"""What is added to both logits of a pair, whose difference alone the loss depends on."""
-SAVED = 2.0
-"""Seconds between two savings of the state."""
-KEPT = 31 << 20
-"""Bytes: just below the largest block that glibc's threshold, which follows what is freed, goes up to."""
+"""Constants added to both logits of a row, whose difference alone determines the loss."""
+SAVE_SECONDS = 2.0
+"""Seconds between two saves of the state."""
+KEPT_BYTES = 31 << 20
+"""Just below the limit up to which glibc adapts its mmap threshold."""
 FORMAT = 1
 
-Advance = Callable[[str, int], None]
-"""Told what was asked, and how many inputs."""
+ProgressCallback = Callable[[str, int], None]
+"""Called with the key of a job and the number of inputs that were processed."""
 
 
 class SweepError(UserError):
-    """A sweep cannot be made as asked, or not be resumed."""
+    """A sweep cannot be made as requested, or not be resumed."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked for.
-
-    dtypes, given, labels: empty for all.  exhaustive: every float32, too.  pairs: rows that are shifted, too.
-    """
+class SweepRequest:
+    """What to sweep; an empty tuple means all."""
 
     dtypes: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     labels: tuple[int, ...] = ()
     exhaustive: bool = False
+    """Use all values of float32."""
     pairs: bool = False
+    """Also use shifted rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A subject with how it is asked."""
+    """A subject, and whether it is swept exhaustively."""
 
     subject: Subject
     exhaustive: bool = False
@@ -84,77 +90,81 @@ class Job:
         return self.subject.key
 
     @property
-    def spread(self) -> bool:
-        """Whether it is asked unit by unit over all patterns, and not at once."""
-        return self.exhaustive and self.subject.family.dtype not in NARROW and not self.subject.one_by_one
+    def by_unit(self) -> bool:
+        """Whether it is swept over all patterns in several units."""
+        return self.exhaustive and self.subject.family.dtype not in NARROW_DTYPES and not self.subject.reduces_always
 
     @property
     def units(self) -> int:
         family = self.subject.family
-        return -(-end(family.given, family.dtype, family.shift) // UNIT) if self.spread else 1
+        return -(-end_pattern(family.given, family.dtype, family.shift) // UNIT_SIZE) if self.by_unit else 1
 
     def patterns(self, unit: int) -> Iterator[Patterns]:
         family = self.subject.family
-        if self.spread:
-            last = min((unit + 1) * UNIT, end(family.given, family.dtype, family.shift))
-            step = CHUNK[family.given]
-            for start in range(unit * UNIT, last, step):
+        if self.by_unit:
+            last = min((unit + 1) * UNIT_SIZE, end_pattern(family.given, family.dtype, family.shift))
+            step = CHUNK_SIZE[family.given]
+            for start in range(unit * UNIT_SIZE, last, step):
                 yield np.arange(start, min(start + step, last), dtype=np.uint32)
-        elif self.subject.one_by_one:
-            yield few(family.given, family.dtype, SINGLE)
+        elif self.subject.reduces_always:
+            yield sparse_patterns(family.given, family.dtype, SINGLE_CALLS)
         else:
-            whole = sample(family.given, family.dtype, family.shift)
-            step = len(whole) if family.dtype in NARROW else CHUNK[family.given]
+            whole = sampled_patterns(family.given, family.dtype, family.shift)
+            step = len(whole) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.given]
             for start in range(0, len(whole), step):
                 yield whole[start : start + step]
 
     def inputs(self, unit: int) -> int:
-        """How many inputs a unit asks, those outside the bands left out."""
+        """Number of inputs of a unit, without those outside the bands."""
         variants = len(self.subject.family.signs) * len(self.subject.labels)
-        if not self.spread:
+        if not self.by_unit:
             return variants * sum(map(len, self.patterns(unit)))
         family = self.subject.family
-        return variants * (min((unit + 1) * UNIT, end(family.given, family.dtype, family.shift)) - unit * UNIT)
+        return variants * (
+            min((unit + 1) * UNIT_SIZE, end_pattern(family.given, family.dtype, family.shift)) - unit * UNIT_SIZE
+        )
 
-    def tallies(self, unit: int, performer: Performer = perform) -> Tallies:
-        """Ask a unit; the first asks what lies outside the bands, too."""
-        found: Tallies = sweep_outside(self.subject, performer) if unit == 0 and not self.subject.family.shift else {}
-        asking = performer
+    def run_unit(self, unit: int, performer: Performer = perform) -> Regions:
+        """Execute a unit; the first includes the values outside the bands."""
+        regions: Regions = sweep_outside(self.subject, performer) if unit == 0 and not self.subject.family.shift else {}
+        caller = performer
         for patterns in self.patterns(unit):
-            chunk = Chunk(self.subject.family, patterns) if self.spread else chunk_of(self.subject.family, patterns)
-            _add(found, sweep_chunk(self.subject, chunk, asking))
-            asking = partial(performer, copied=False)  # what changes its arguments in place has done so by now
-        return found
+            chunk = Chunk(self.subject.family, patterns) if self.by_unit else chunk_of(self.subject.family, patterns)
+            _merge(regions, sweep_chunk(self.subject, chunk, caller))
+            caller = partial(performer, copied=False)  # what changes its arguments in place has done so by now
+        return regions
 
 
-def plan(here: Sequence[Installed], wanted: Callable[[str], bool], wish: Wish) -> tuple[list[Job], list[str]]:
-    """(what there is to ask of the functions that are wanted, why of some there is nothing)."""
+def plan(
+    available: Sequence[Installed], selects: Callable[[str], bool], request: SweepRequest
+) -> tuple[list[Job], list[str]]:
+    """Return (jobs for the functions that `selects` accepts, why others are skipped)."""
     jobs: list[Job] = []
-    left_out: list[str] = []
-    for installed in here:
+    skipped: list[str] = []
+    for installed in available:
         for function in installed.functions:
-            if not wanted(function.name):
+            if not selects(function.name):
                 continue
             if not function.reductions & {"none", "sum"}:
-                left_out.append(f"{function.name}: it only averages, so an input has no loss of its own")
+                skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
-            families = list(_families(function, wish))
+            families = list(_families(function, request))
             subjects = [
                 Subject(installed, function.name, family, labels)
                 for family in families
-                if (labels := tuple(label for label in family.labels if not wish.labels or label in wish.labels))
+                if (labels := tuple(label for label in family.labels if not request.labels or label in request.labels))
             ]
             if not subjects:
-                left_out.append(f"{function.name}: it takes nothing of what is asked for")
-            jobs += [Job(subject, wish.exhaustive) for subject in subjects]
-    return jobs, left_out
+                skipped.append(f"{function.name}: it takes nothing of what is asked for")
+            jobs += [Job(subject, request.exhaustive) for subject in subjects]
+    return jobs, skipped
 
 
-def _families(function: Function, wish: Wish) -> Iterator[Family]:
-    dtypes = [d for d in DTYPES if d in function.dtypes and (not wish.dtypes or d in wish.dtypes)]
-    if wish.exhaustive and "float64" in dtypes:
+def _families(function: Function, request: SweepRequest) -> Iterator[Family]:
+    dtypes = [d for d in DTYPES if d in function.dtypes and (not request.dtypes or d in request.dtypes)]
+    if request.exhaustive and "float64" in dtypes:
         dtypes.remove("float64")
-    given = [kind for kind in GIVEN if kind in function.takes and (not wish.given or kind in wish.given)]
+    given = [kind for kind in GIVEN if kind in function.takes and (not request.given or kind in request.given)]
     pairs = [
         (loss, target)
         for loss in function.ranks
@@ -163,40 +173,46 @@ def _families(function: Function, wish: Wish) -> Iterator[Family]:
     ]
     for loss, target in pairs:
         for kind in given:
-            shifts = SHIFTS if wish.pairs and loss == "categorical" and kind == "logits" else ()
+            shifts = SHIFTS if request.pairs and loss == "categorical" and kind == "logits" else ()
             for dtype in dtypes:
                 yield from (Family(loss, kind, target, dtype, shift) for shift in (0.0, *shifts))
 
 
-def _add(whole: Tallies, part: Tallies) -> None:
-    for name, tally in part.items():
-        add(whole, name, tally)
+def _merge(whole: Regions, part: Regions) -> None:
+    for name, counts in part.items():
+        add_counts(whole, name, counts)
 
 
 @dataclass
 class State:
-    """What is done.  path: where it is kept, None for nowhere.  of: what the sweep is about, as builtin values."""
+    """The completed part of a sweep."""
 
     path: Path | None
-    of: dict[str, Any]
+    """File in which it is saved; None if it is not saved."""
+    description: dict[str, Any]
+    """What the sweep is about, as builtin values."""
     done: dict[str, set[int]] = field(default_factory=dict)
-    tallies: dict[str, Tallies] = field(default_factory=dict)
+    """Completed units by job."""
+    regions: dict[str, Regions] = field(default_factory=dict)
+    """Statistics by job and region."""
     _saved: float = 0.0
 
-    def add(self, key: str, unit: int, tallies: Tallies) -> None:
-        """Keep what a unit found."""
+    def add(self, key: str, unit: int, regions: Regions) -> None:
+        """Add the statistics of a unit."""
         self.done.setdefault(key, set()).add(unit)
-        _add(self.tallies.setdefault(key, {}), tallies)
-        if time.monotonic() - self._saved > SAVED:
+        _merge(self.regions.setdefault(key, {}), regions)
+        if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write the state so that its file is the old one or the new one, whenever the process dies."""
+        """Replace the state file atomically."""
         if self.path is None:
             return
-        found = {key: {name: tally.record() for name, tally in of.items()} for key, of in self.tallies.items()}
+        records = {
+            key: {name: tally.as_record() for name, tally in regions.items()} for key, regions in self.regions.items()
+        }
         done = {key: sorted(units) for key, units in self.done.items()}
-        text = json.dumps({"format": FORMAT, "of": self.of, "done": done, "tallies": found})
+        text = json.dumps({"format": FORMAT, "of": self.description, "done": done, "tallies": records})
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             temporary.write_text(text, encoding="utf-8")
@@ -208,147 +224,158 @@ class State:
         self._saved = time.monotonic()
 
 
-def state_of(path: Path | None, jobs: Sequence[Job]) -> State:
-    """The state to go on from: that of the file, where there is one and it is about these jobs."""
-    of = {
+def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
+    """The state to resume: that of the file, if there is one and it is about these jobs; otherwise a new one."""
+    description = {
         "conformance": __version__,
         "numpy": np.__version__,
         "jobs": {
-            job.key: [job.subject.installed.version, job.subject.installed.variant, *job.subject.labels, job.spread]
+            job.key: [job.subject.installed.version, job.subject.installed.variant, *job.subject.labels, job.by_unit]
             for job in jobs
         },
     }
-    fresh = State(path, of)
+    new = State(path, description)
     if path is None or not path.exists():
-        fresh.save()
-        return fresh
+        new.save()
+        return new
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["format"] != FORMAT:
-            raise ValueError(f"format {kept['format']}")
-        tallies = {k: {name: Tally.of(one) for name, one in found.items()} for k, found in kept["tallies"].items()}
-        done = {key: set(units) for key, units in kept["done"].items()}
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["format"] != FORMAT:
+            raise ValueError(f"format {saved['format']}")
+        regions = {
+            k: {name: RegionCounts.from_record(one) for name, one in records.items()}
+            for k, records in saved["tallies"].items()
+        }
+        done = {key: set(units) for key, units in saved["done"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SweepError(f"--state {path}: is no state of a sweep ({error}); name another file") from error
-    if kept["of"] != of:
+    if saved["of"] != description:
         raise SweepError(
             f"--state {path}: is of another sweep, or of other versions; ask the same, or name another file"
         )
-    return State(path, of, done, tallies)
+    return State(path, description, done, regions)
 
 
-def sweep(jobs: Sequence[Job], state: State, processes: int = 1, advance: Advance = lambda _, n: None) -> list[str]:
-    """Ask what the state says is not done yet; returns why some could not be asked.
+def sweep(
+    jobs: Sequence[Job], state: State, processes: int = 1, advance: ProgressCallback = lambda _, n: None
+) -> list[str]:
+    """Execute the units that are not done; return messages about those that failed.
 
-    Interrupted, whatever was finished is in the state, and on its disk.  processes: 1 asks in this one.
+    If it is interrupted, the state file has all completed units. With `processes` 1 it runs in this process.
     """
-    todo = deque((job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set()))
+    pending = deque(
+        (job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())
+    )
     for job in jobs:
         done = sum(job.inputs(unit) for unit in state.done.get(job.key, ()))
         advance(job.key, done)
     failures: list[str] = []
     try:
-        made = _here(todo) if processes == 1 else beside(todo, processes)
-        with contextlib.closing(made):
-            for job, unit, found in made:
-                if isinstance(found, str):
-                    failures.append(f"{job.key}: {found}")
+        results = _in_process(pending) if processes == 1 else in_processes(pending, processes)
+        with contextlib.closing(results):
+            for job, unit, result in results:
+                if isinstance(result, str):
+                    failures.append(f"{job.key}: {result}")
                 else:
-                    state.add(job.key, unit, found)
+                    state.add(job.key, unit, result)
                 advance(job.key, job.inputs(unit))
     finally:
         state.save()
     return failures
 
 
-Made = Generator[tuple[Job, int, Tallies | str], None, None]
+Results = Generator[tuple[Job, int, Regions | str], None, None]
 
 
 def keep_memory() -> None:
-    """Have the C library keep in this process what is freed, where it else goes back to the system again and again.
+    """Make the C allocator keep freed memory in this process instead of returning it to the system.
 
-    glibc keeps blocks up to the largest that was ever freed; this one is as large as it counts, and nothing is in it.
-    Pages that are asked for anew with every chunk take longer than the arithmetic on them.
+    glibc gives large arrays back to the system and requests them anew for each chunk, until it has freed a block that
+    is
+    larger. Page faults can then take longer than the arithmetic. The block allocated here is freed without being
+    touched.
     """
-    np.empty(KEPT, dtype=np.uint8)
+    np.empty(KEPT_BYTES, dtype=np.uint8)
 
 
-def _here(todo: deque[tuple[Job, int]]) -> Made:
+def _in_process(pending: deque[tuple[Job, int]]) -> Results:
     keep_memory()
-    while todo:
-        job, unit = todo.popleft()
-        yield job, unit, _asked(job, unit)
+    while pending:
+        job, unit = pending.popleft()
+        yield job, unit, _run_unit(job, unit)
 
 
-def _asked(job: Job, unit: int) -> Tallies | str:
+def _run_unit(job: Job, unit: int) -> Regions | str:
     try:
-        return job.tallies(unit)
+        return job.run_unit(unit)
     except LoweringError as error:
         return str(error)
 
 
-def beside(todo: deque[tuple[Job, int]], processes: int) -> Made:
-    """Units asked by several processes, each handed one after another; one that dies is told of its unit."""
+def in_processes(pending: deque[tuple[Job, int]], processes: int) -> Results:
+    """Execute units in several processes, one at a time each. A process that dies is reported as the failure of its
+    unit.
+    """
     context = multiprocessing.get_context("spawn")
-    out: dict[Connection, tuple[BaseProcess, tuple[Job, int] | None]] = {}
+    processes_by_connection: dict[Connection, tuple[BaseProcess, tuple[Job, int] | None]] = {}
     threads = {name: os.environ.get(name) for name in THREADS}
     try:
         os.environ.update(dict.fromkeys(THREADS, "1"))  # each process has a core, and no more than one thread on it
-        for _ in range(min(processes, len(todo))):
-            here, there = context.Pipe()
-            started = context.Process(target=_work, args=(there,), daemon=True)
+        for _ in range(min(processes, len(pending))):
+            parent_end, child_end = context.Pipe()
+            started = context.Process(target=_worker_main, args=(child_end,), daemon=True)
             started.start()
-            there.close()
-            out[here] = (started, None)
-        while out:
-            for connection in wait(list(out)):
+            child_end.close()
+            processes_by_connection[parent_end] = (started, None)
+        while processes_by_connection:
+            for connection in wait(list(processes_by_connection)):
                 assert isinstance(connection, Connection)
-                process, asked = out[connection]
+                process, assignment = processes_by_connection[connection]
                 try:
-                    found = received(connection)
-                    if asked is not None:
-                        yield *asked, found
-                    if not todo:
+                    result = received(connection)
+                    if assignment is not None:
+                        yield *assignment, result
+                    if not pending:
                         connection.send(None)
-                        del out[connection]
+                        del processes_by_connection[connection]
                         process.join()
                         continue
-                    job, unit = todo.popleft()
-                    out[connection] = (process, (job, unit))
+                    job, unit = pending.popleft()
+                    processes_by_connection[connection] = (process, (job, unit))
                     subject = job.subject
                     connection.send((subject.name, subject.family, subject.labels, job.exhaustive, unit))
                 except (EOFError, OSError):
-                    del out[connection]
+                    del processes_by_connection[connection]
                     process.join()
-                    if asked is not None:
-                        yield *asked, f"the process that asked it died with status {process.exitcode}"
+                    if assignment is not None:
+                        yield *assignment, f"the process that asked it died with status {process.exitcode}"
     finally:
         for name, value in threads.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        for process, _ in out.values():
+        for process, _ in processes_by_connection.values():
             process.kill()
 
 
-def _work(run: Connection) -> None:
-    """Ask units until there are none left, or the sweep is gone."""
+def _worker_main(connection: Connection) -> None:
+    """Execute units until there are none left, or the parent process is gone."""
     ignore_signals()
     keep_memory()
-    here = registry.installed()[0]
+    available = registry.installed()[0]
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        run.send(None)
-        while (asked := run.recv()) is not None:
-            name, family, labels, exhaustive, unit = asked
-            installed = next(found for found in here if any(f.name == name for f in found.functions))
+        connection.send(None)
+        while (assignment := connection.recv()) is not None:
+            name, family, labels, exhaustive, unit = assignment
+            installed = next(found for found in available if any(f.name == name for f in found.functions))
             try:
-                found = _asked(Job(Subject(installed, name, family, labels), exhaustive), unit)
+                found = _run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit)
             except Exception as error:
-                run.send(failed_here(error))
+                connection.send(failed_here(error))
                 break
-            run.send(found)
+            connection.send(found)
     end_now()
 
 
-__all__ = ["Advance", "Job", "State", "SweepError", "Wish", "plan", "state_of", "sweep"]
+__all__ = ["Job", "ProgressCallback", "State", "SweepError", "SweepRequest", "load_state", "plan", "sweep"]

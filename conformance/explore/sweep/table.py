@@ -1,4 +1,4 @@
-"""What a sweep found, one line per function, dtype and region, as builtin values in the order of `COLUMNS`."""
+"""The rows of a sweep, one per function, dtype and region, as builtin values in the order of `COLUMNS`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from conformance.adapters.contract import reproducer
 from conformance.casefiles.known_issues import SWEPT, Ledger
-from conformance.explore.sweep.comparer import Subject, Tallies
-from conformance.explore.sweep.counts import BINS, Extreme, Tally
-from conformance.explore.sweep.inputs import bands, outside
+from conformance.explore.sweep.comparer import Regions, Subject
+from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
+from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
-from conformance.explore.sweep.reference_values import ACCURACY, Family, region
+from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.verdict import FAILING, semantic, symptom_of_number
 from conformance.model.case import GIVEN, Loss, numpy_dtype
@@ -24,7 +24,7 @@ from conformance.model.row_key import RowKey
 from conformance.reference import oracle
 from conformance.reference.oracle import Exact
 
-Line = dict[str, Any]
+RegionRow = dict[str, Any]
 COLUMNS = (
     "function", "version", "variant", "dtype", "case", "given", "target", "label", "region", "exhaustive",
     "status", "expected", "count", "agrees", "diverges", "disagrees", "undefined", "convention",
@@ -33,35 +33,37 @@ COLUMNS = (
     "histogram", "why", "known", "call",
 )  # fmt: skip
 EDGES = (*(2.0 ** (k - 1) for k in range(BINS)), float("inf"))
-"""Upper ends of the histogram's bins, in ulps; the last but one holds whatever is finite and larger."""
+"""Upper edges of the histogram's bins, in ulps. The last but one has all larger finite errors."""
 
 
 class InaccurateError(ArithmeticError):
-    """The float64 functions of this machine are worse than `reference_values` assumes: no verdict of a sweep holds."""
+    """The float64 functions of this machine are less accurate than `reference_values` assumes, so no verdict is
+    valid.
+    """
 
 
-def lines_of(job: Job, tallies: Tallies, ledger: Ledger) -> Iterator[Line]:
-    """The lines of one job, in the order of its regions."""
-    order = list(regions(job.subject.family))
-    for name in sorted(tallies, key=order.index):
-        yield _line(job, name, tallies[name], ledger)
+def region_lines(job: Job, regions: Regions, ledger: Ledger) -> Iterator[RegionRow]:
+    """The rows of one job, in the order of its regions."""
+    order = list(region_names(job.subject.family))
+    for name in sorted(regions, key=order.index):
+        yield _line(job, name, regions[name], ledger)
 
 
-def regions(family: Family) -> Iterator[str]:
-    """Every region that a family can have."""
+def region_names(family: Family) -> Iterator[str]:
+    """Names of all regions that a family can have."""
     names = dict.fromkeys(
-        region(family, sign, band.name, label)
+        region_name(family, sign, band.name, label)
         for sign in family.signs
         for band in bands(family.given, family.dtype)
         for label in family.labels
     )
     yield from names
-    for kind, label in itertools.product(outside(family.given, family.dtype), family.labels):
+    for kind, label in itertools.product(values_outside(family.given, family.dtype), family.labels):
         yield f"{kind}_label_{label}"
 
 
 def check_ledger(ledger: Ledger) -> None:
-    """Raise CaseErrors for entries about regions that no sweep has."""
+    """Raise CaseErrors if an entry names a region that no sweep has."""
     kinds: tuple[tuple[Loss, str], ...] = (("binary", "binary"), ("categorical", "index"), ("categorical", "one_hot"))
     families = [
         Family(loss, given, target, "float32", shift)
@@ -69,7 +71,7 @@ def check_ledger(ledger: Ledger) -> None:
         for given in GIVEN
         for shift in ((0.0, *SHIFTS) if given == "logits" and loss == "categorical" else (0.0,))
     ]
-    ids = [f"{family.id}/{name}" for family in families for name in regions(family)]
+    ids = [f"{family.id}/{name}" for family in families for name in region_names(family)]
     ids += [case_of(family, length) for family in families for length in LENGTHS]
     wrong = [
         CaseFileError(entry.path, entry.line, 1, "", f"no sweep has a region {entry.case}", "correct it or remove it")
@@ -80,78 +82,87 @@ def check_ledger(ledger: Ledger) -> None:
         raise CaseErrors(tuple(wrong))
 
 
-def _line(job: Job, name: str, tally: Tally, ledger: Ledger) -> Line:
+def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRow:
     subject, family = job.subject, job.subject.family
     band, _, label = name.rpartition("_label_")
     case = f"{family.id}/{name}"
-    there = subject.installed
-    reduction = "sum" if subject.one_by_one else "none"
-    about = RowKey(case, "", subject.name, family.dtype, reduction, version=there.version, backend=there.variant)
-    known = ledger.find(about, _symptoms(tally))
-    if band not in outside(family.given, family.dtype):  # whose inputs the oracle has judged one by one
-        certify(subject, int(label), tally)
-    counts = {status: sum(n for (said, _), n in tally.said.items() if said == status) for status, _ in tally.said}
-    conventions = sorted(convention for status, convention in tally.said if status == "diverges")
-    worst = tally.ratio or tally.ulps
+    installed = subject.installed
+    reduction = "sum" if subject.reduces_always else "none"
+    row_key = RowKey(
+        case, "", subject.name, family.dtype, reduction, version=installed.version, backend=installed.variant
+    )
+    known = ledger.find(row_key, _symptoms(counts))
+    if band not in values_outside(family.given, family.dtype):  # whose inputs the oracle has judged one by one
+        check_reference_values(subject, int(label), counts)
+    inputs_by_status = {
+        status: sum(n for (its_status, _), n in counts.by_verdict.items() if its_status == status)
+        for status, _ in counts.by_verdict
+    }
+    conventions = sorted(convention for status, convention in counts.by_verdict if status == "diverges")
+    worst = counts.error_ratio or counts.ulps
     values = (
-        subject.name, there.version, there.variant, family.dtype, case, family.given, family.target, int(label), band,
-        job.spread or (family.dtype in ("float16", "bfloat16") and not subject.one_by_one),
-        tally.status, expected(tally.status, known is not None), tally.count,
-        *(counts.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")),
+        subject.name, installed.version, installed.variant, family.dtype, case, family.given, family.target,
+        int(label), band,
+        job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.reduces_always),
+        counts.status, expected(counts.status, known is not None), counts.count,
+        *(inputs_by_status.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")),
         " | ".join(conventions),
-        *_extreme(tally.ulps), *_extreme(tally.ratio),
-        tally.histogram.tolist(), tally.why, known.told if known else "",
-        _call(subject, float.fromhex(worst.x), int(label)) if worst else "",
+        *_largest_error_cells(counts.ulps), *_largest_error_cells(counts.error_ratio),
+        counts.histogram.tolist(), counts.why, known.told if known else "",
+        _reproducer(subject, float.fromhex(worst.x), int(label)) if worst else "",
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _symptoms(tally: Tally) -> frozenset[str] | None:
-    """In which way the region is wrong, by its worst input; None where it is not."""
-    if tally.status not in FAILING:
+def _symptoms(counts: RegionCounts) -> frozenset[str] | None:
+    """Symptoms of the worst input of the region; None if the region is right."""
+    if counts.status not in FAILING:
         return None
-    worst = tally.ratio
+    worst = counts.error_ratio
     return frozenset({symptom_of_number(worst.got, worst.want)} if worst else ())
 
 
 def expected(status: str, known: bool) -> str:
-    """What `suite.Assessment.expected` says of a row; `known`, of a failing one: as the ledger says."""
+    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as `suite.Assessment.expected`.
+
+    known: whether an entry of the ledger matches it.
+    """
     if status in FAILING:
         return "known" if known else "unexpected"
     return "stale" if known else "ok"
 
 
-def _extreme(found: Extreme | None) -> tuple[Any, ...]:
-    if found is None:
+def _largest_error_cells(error: LargestError | None) -> tuple[Any, ...]:
+    if error is None:
         return (None,) * 5
-    return found.size, float.fromhex(found.x), found.x, found.got, found.want
+    return error.size, float.fromhex(error.x), error.x, error.got, error.want
 
 
-def _call(subject: Subject, x: float, label: int) -> str:
+def _reproducer(subject: Subject, x: float, label: int) -> str:
     one = np.array([x]).astype(numpy_dtype(subject.family.dtype))
     problem = subject.problem(one, np.array([label]))
     return reproducer(subject.framework, subject.function, problem, variant=subject.installed.variant)
 
 
-def certify(subject: Subject, label: int, tally: Tally) -> None:
-    """Hold the answers that the largest errors were measured against to the oracle's; raises InaccurateError."""
-    for found in (tally.ratio, tally.ulps):
-        if found is None or not np.isfinite(found.want):
+def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -> None:
+    """Compare the reference values of the largest errors with the oracle. Raises InaccurateError."""
+    for error in (counts.error_ratio, counts.ulps):
+        if error is None or not np.isfinite(error.want):
             continue
-        x = np.array([float.fromhex(found.x)]).astype(numpy_dtype(subject.family.dtype))
+        x = np.array([float.fromhex(error.x)]).astype(numpy_dtype(subject.family.dtype))
         problem = subject.family.problem(x, np.array([label]))
         parts = [DEFINITION, *(part for _, part in subject.parts)]
         answers = [oracle.evaluate(problem, semantic(part)) for part in parts]
         wants = [float(answer.hi.item()) for answer in answers if isinstance(answer, Exact)]
-        if not any(abs(found.want - want) <= ACCURACY * abs(want) for want in wants):
-            raise InaccurateError(f"{subject.key}: {found.want!r} at {found.x}, where one of {wants} is exact")
+        if not any(abs(error.want - want) <= ACCURACY * abs(want) for want in wants):
+            raise InaccurateError(f"{subject.key}: {error.want!r} at {error.x}, where one of {wants} is exact")
 
 
-def failing(lines: Iterable[Line]) -> list[Line]:
-    """What neither a documented convention nor the ledger accounts for."""
+def failing(lines: Iterable[RegionRow]) -> list[RegionRow]:
+    """Rows that neither a documented convention nor the ledger accounts for."""
     return [line for line in lines if line["expected"] in ("unexpected", "stale")]
 
 
-def totals(lines: Sequence[Line]) -> dict[str, int]:
-    """How many inputs by status."""
+def totals(lines: Sequence[RegionRow]) -> dict[str, int]:
+    """Number of inputs by status."""
     return {status: sum(line[status] for line in lines) for status in ("agrees", "diverges", "disagrees", "undefined")}

@@ -19,9 +19,9 @@ from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import Known, Ledger
 from conformance.casefiles.loading import load, shipped
 from conformance.explain import meanings
-from conformance.explain.blocks import Code, of_function, told
-from conformance.explain.explanation import Answered, Explanation
-from conformance.explain.number_format import apart, figure
+from conformance.explain.blocks import Code, function_blocks, render_blocks
+from conformance.explain.explanation import Explanation, FunctionResult
+from conformance.explain.number_format import distinguishing_digits, format_number
 from conformance.judging.suite import Suite, plan
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
@@ -56,7 +56,7 @@ def explained(of: Case, *losses, dtype="float32", quantity="loss", ledger=None) 
     return explain.explain(of, dtype, of.reductions[0], here, suite, quantity)
 
 
-def answered(of: Case, loss, **how) -> Answered:
+def answered(of: Case, loss, **how) -> FunctionResult:
     (found,) = explained(of, loss, **how).functions
     return found
 
@@ -68,7 +68,7 @@ def text(explanation: Explanation) -> str:
 # The definition's side.
 
 
-def test_losses_of_samples_add_up_to_the_answer_of_the_oracle():
+def test_sample_losses_sum_to_the_oracles_answer():
     of = case(options={"class_weights": (0.7, 1.9, 0.4), "label_smoothing": 0.1})
     derivation = explained(of).derivation
     total = sum(sample.loss for sample in derivation.samples)
@@ -99,7 +99,7 @@ def test_losses_of_samples_add_up_to_the_answer_of_the_oracle():
         ),
     ],
 )
-def test_a_loss_is_what_its_line_works_out_to(of):
+def test_loss_line_evaluates_to_its_value(of):
     for sample in explained(of).derivation.samples:
         (loss,) = [line for line in sample.lines if line.name == "loss"]
         assert eval(loss.filled) == pytest.approx(sample.loss, rel=2e-4)
@@ -119,7 +119,7 @@ SOFT = ((0.2, 0.3, 0.0), (0.5, 0.25, 0.75), (0.0, 0.6, 0.0))
         ({"sample_weights": (1.5, 2.0, 3.0)}, SOFT, "s"),
     ],
 )
-def test_a_weight_is_what_its_line_works_out_to(options, labels, formula):
+def test_weight_line_evaluates_to_its_value(options, labels, formula):
     derivation = explained(case(options=options, labels=labels, target="distribution")).derivation
     for sample in derivation.samples:
         (weight,) = [line for line in sample.lines if line.name == "weight"]
@@ -129,21 +129,21 @@ def test_a_weight_is_what_its_line_works_out_to(options, labels, formula):
     assert float(divisor.value) == pytest.approx(sum(sample.weight for sample in derivation.samples), rel=1e-4)
 
 
-def test_large_cases_show_the_first_samples_and_the_largest_loss():
+def test_derivation_of_large_case_shows_leading_samples_and_largest_loss():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(50, 4))
     logits[37, 2] = -30.0
     of = case(predictions=logits, labels=[*range(4)] * 9 + [0, 2] + [1] * 12)
     derivation = explained(of).derivation
     assert [sample.where[0] for sample in derivation.samples] == [0, 1, 2, 3, 37]
-    assert derivation.left_out == 45
+    assert derivation.omitted == 45
     assert "samples that are not shown: 45" in text(explained(of))
 
 
-def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
+def test_derivation_of_very_large_case_computes_leading_losses_only(monkeypatch):
     of = case(predictions=np.tile(LOGITS, (4, 1)), labels=[0, 2, 1] * 4)
     whole = explained(of).derivation
-    monkeypatch.setattr("conformance.explain.derivation.SEARCHED", 10)
+    monkeypatch.setattr("conformance.explain.derivation.MAX_SAMPLES_SEARCHED", 10)
     part = explained(of).derivation
     assert part.samples == whole.samples[:4]
     assert part.reduction == whole.reduction
@@ -151,14 +151,14 @@ def test_of_very_large_cases_only_the_first_losses_are_worked_out(monkeypatch):
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("0.19", "does not hold"), ("0.2338", "holds")])
-def test_a_published_number_is_held_against_the_exact_one(value, verdict):
+def test_published_number_is_compared_with_the_exact_one(value, verdict):
     of = case(published=(Published(value, "a paper"),))
     (number,) = explained(of).published
     assert (number.value, number.holds) == (value, verdict == "holds")
     assert f"Published is {value}, which {verdict}" in text(explained(of))
 
 
-def test_an_ignored_sample_counts_nothing():
+def test_ignored_sample_has_zero_loss_and_weight():
     derivation = explained(case(labels=(0, -5, 1), options={"ignore_index": -5})).derivation
     assert (derivation.samples[1].loss, derivation.samples[1].weight) == (0.0, 0.0)
     assert "ignored" in derivation.samples[1].about
@@ -178,12 +178,12 @@ def test_an_ignored_sample_counts_nothing():
         (case(predictions=((math.nan, 0.5, 0.5),), labels=(0,)), "hands a nan on"),
     ],
 )
-def test_it_says_why_there_is_no_number(of, said):
+def test_derivation_states_why_there_is_no_number(of, said):
     assert said in explained(of).derivation.why
 
 
 @pytest.mark.parametrize("given", ["logits", "probabilities", "log_probabilities"])
-def test_the_closed_form_of_a_gradient_works_out_to_its_element(given):
+def test_gradient_closed_form_evaluates_to_its_element(given):
     of = case(given, predictions=-np.log(np.abs(LOGITS) + 3) if given == "log_probabilities" else np.abs(LOGITS) / 4)
     of = dataclasses.replace(of, options=Options(class_weights=np.array([0.5, 1.5, 2.0]), label_smoothing=0.1))
     lines = explained(of, quantity="gradient").derivation.reduction
@@ -202,7 +202,7 @@ def test_the_closed_form_of_a_gradient_works_out_to_its_element(given):
 
 
 @pytest.mark.parametrize("loss", miniatures.DOCUMENTED, ids=lambda loss: loss.__name__)
-def test_every_choice_that_is_documented_is_told_with_what_it_changes(loss):
+def test_each_documented_choice_is_explained_with_its_effect(loss):
     """Case after case, until every choice has been told that the miniature makes."""
     here = [miniatures.installed(loss)]
     suite = Suite(Oracle(), Ledger())
@@ -223,8 +223,8 @@ def test_every_choice_that_is_documented_is_told_with_what_it_changes(loss):
     assert left == set()
 
 
-def said(found: Answered) -> str:
-    return " ".join(block.text for block in of_function(found))
+def said(found: FunctionResult) -> str:
+    return " ".join(block.text for block in function_blocks(found))
 
 
 def _leads_on(differences) -> None:
@@ -234,15 +234,15 @@ def _leads_on(differences) -> None:
     assert not moving or moving[0].before != moving[-1].after
 
 
-def _adds_up(found: Answered) -> None:
-    split = found.split
+def _adds_up(found: FunctionResult) -> None:
+    split = found.decomposition
     if split is None or None in (split.total, split.semantic, split.numeric):
         return
     assert split.semantic + split.numeric == pytest.approx(split.total, rel=1e-9)
-    assert split.ratio <= 1
+    assert split.error_ratio <= 1
 
 
-def test_a_divisor_is_substituted_step_by_step():
+def test_divisor_is_substituted_step_by_step():
     of = case(options={"sample_weights": (1.0, 2.0, 3.0)})
     found = answered(of, miniatures.DividesBySamples)
     (difference,) = found.differences
@@ -250,12 +250,12 @@ def test_a_divisor_is_substituted_step_by_step():
     assert lines["definition divides by"].filled == "1 + 2 + 3"
     assert lines["it divides by"].value.startswith("3 ")
     total = oracle.evaluate(of.problem("float32", "sum"))
-    assert lines["its mean"].filled == f"{figure(total.hi)} / 3"
+    assert lines["its mean"].filled == f"{format_number(total.hi)} / 3"
     assert float(difference.after) == pytest.approx(float(total.hi) / 3, rel=1e-4)
-    assert found.split.semantic == pytest.approx(float(total.hi) * (1 / 3 - 1 / 6), rel=1e-12)
+    assert found.decomposition.semantic == pytest.approx(float(total.hi) * (1 / 3 - 1 / 6), rel=1e-12)
 
 
-def test_several_choices_lead_from_one_answer_to_the_next():
+def test_cumulative_choices_lead_from_one_answer_to_the_next():
     of = case("probabilities", predictions=((1e-9, 0.2, 0.2), (0.1, 0.1, 0.3), (0.3, 0.3, 0.1)))
     found = answered(of, miniatures.ClipsAndRenormalises)
     first, second = found.differences
@@ -263,7 +263,7 @@ def test_several_choices_lead_from_one_answer_to_the_next():
     assert first.after == second.before
     exact = oracle.evaluate(of.problem("float32", "mean"))
     assert float(first.before) == pytest.approx(float(exact.hi), rel=1e-4)
-    assert float(second.after) == pytest.approx(float(found.split.by_convention), rel=1e-4)
+    assert float(second.after) == pytest.approx(float(found.decomposition.by_convention), rel=1e-4)
 
 
 class Cancels(miniatures.Binary):
@@ -275,36 +275,36 @@ class Cancels(miniatures.Binary):
         return y.dtype.type(1e-7) + super().mixed(y, on, off)
 
 
-def test_a_choice_about_rounding_leaves_the_answer_and_shows_what_is_allowed():
+def test_numeric_choice_keeps_the_answer_and_shows_the_tolerance():
     of = case(labels=(1.0, 0.0), predictions=(20.0, -20.0), target="binary", loss="binary")
     found = answered(of, Cancels)
     (difference,) = found.differences
     assert (difference.field, difference.numeric) == ("cancellation", True)
     without, with_it = (float(line.value) for line in difference.lines)
     assert without < 1e-7 < with_it
-    assert found.split.semantic == 0
-    assert found.split.numeric == pytest.approx(1e-7, rel=1e-3)
+    assert found.decomposition.semantic == 0
+    assert found.decomposition.numeric == pytest.approx(1e-7, rel=1e-3)
 
 
-def test_what_nothing_explains_is_split_all_the_same():
+def test_unexplained_difference_is_decomposed():
     found = answered(case(options={"label_smoothing": 0.2}), miniatures.DropsSmoothing)
     assert (found.status, found.differences) == ("disagrees", ())
-    assert found.split.semantic == 0
-    assert found.split.numeric == found.split.total != 0
-    assert found.split.ratio > 1
-    assert "no known convention explains it" in found.because
+    assert found.decomposition.semantic == 0
+    assert found.decomposition.numeric == found.decomposition.total != 0
+    assert found.decomposition.error_ratio > 1
+    assert "no known convention explains it" in found.message
 
 
-def test_a_split_without_a_number_to_compare_with_says_what_there_is_instead():
+def test_decomposition_without_a_definition_value_names_what_there_is_instead():
     outputs = {"predictions": ((0.5, -1.0), (2.0, 0.1)), "labels": ((1, 0), (0, 1)), "target": "binary"}
     averaged = answered(case(loss="binary", reductions=("none",), **outputs), miniatures.AveragesTheLastAxis)
-    assert averaged.split.instead == "an answer of shape (2, 2)"
-    assert averaged.split.ratio <= 1
+    assert averaged.decomposition.undefined_text == "an answer of shape (2, 2)"
+    assert averaged.decomposition.error_ratio <= 1
     ignored = answered(case(labels=(0, -100, 1)), miniatures.IgnoresMinus100)
-    assert ignored.split.instead == "an exception (a label that names no class)"
+    assert ignored.decomposition.undefined_text == "an exception (a label that names no class)"
 
 
-def test_what_is_off_from_all_that_is_documented_is_split_by_that():
+def test_difference_beyond_the_convention_is_decomposed_by_it():
     class Wrong(miniatures.AveragesTheLastAxis):
         def losses(self, x, y):
             loss, weight = super().losses(x, y)
@@ -315,18 +315,18 @@ def test_what_is_off_from_all_that_is_documented_is_split_by_that():
         case(loss="binary", target="binary", predictions=(0.5, -1.0), labels=(1, 0), reductions=("none",)), Wrong
     )
     assert found.status == "disagrees"
-    assert found.split.numeric == pytest.approx(float(found.split.by_convention), rel=1e-4)
-    assert found.split.ratio > 1
+    assert found.decomposition.numeric == pytest.approx(float(found.decomposition.by_convention), rel=1e-4)
+    assert found.decomposition.error_ratio > 1
 
 
 # Advice.
 
 
-def advice(found: Answered) -> str:
+def advice(found: FunctionResult) -> str:
     return " | ".join(remedy.advice for remedy in found.remedies)
 
 
-def test_advice_is_to_divide_the_sum():
+def test_remedy_divides_the_sum():
     found = answered(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
     assert "ask for the sum and divide it by the weight, 6" in advice(found)
     call = found.remedies[0].call
@@ -364,18 +364,18 @@ def test_advice_is_to_divide_the_sum():
         ),
     ],
 )
-def test_advice_is_to_change_the_inputs_or_the_result(of, loss, said):
+def test_remedy_changes_inputs_or_result(of, loss, said):
     assert said in advice(answered(of, loss))
 
 
-def test_advice_that_does_not_help_is_not_given():
+def test_remedy_that_fails_is_not_listed():
     zero = case("probabilities", predictions=((0.0, 0.5, 0.5),), labels=(0,))
     assert "logits" not in advice(answered(zero, miniatures.Clips))
     assert answered(case(options={"label_smoothing": 0.2}), miniatures.DropsSmoothing).remedies == ()
     assert answered(case(), miniatures.DividesBySamples).remedies == ()
 
 
-def test_what_cannot_be_said_to_a_function_is_told_beside_the_others():
+def test_function_that_cannot_be_called_is_listed_as_skipped():
     class Unsaid(miniatures.Categorical):
         @classmethod
         def lower(cls, problem):
@@ -384,10 +384,10 @@ def test_what_cannot_be_said_to_a_function_is_told_beside_the_others():
     globals()["Unsaid"] = Unsaid
     found = explained(case(), miniatures.Categorical, Unsaid)
     assert [function.function for function in found.functions] == ["miniature.Categorical"]
-    assert [(name, "no such word" in why) for name, why in found.unasked] == [("miniature.Unsaid", True)]
+    assert [(name, "no such word" in why) for name, why in found.skipped] == [("miniature.Unsaid", True)]
 
 
-def test_what_the_ledger_knows_is_told():
+def test_explanation_quotes_the_ledger_entry():
     entry = Known(
         "categorical/a/case", "miniature.DropsSmoothing", reason="It forgets.", see="https://example.org/1", line=3
     )
@@ -401,7 +401,7 @@ def test_what_the_ledger_knows_is_told():
 # Words.
 
 
-def test_every_choice_of_every_field_has_a_sentence_of_its_own():
+def test_each_choice_of_each_field_has_its_own_sentence():
     hints = typing.get_type_hints(Convention)
     known = [DEFINITION, *registry.conventions(), *(loss.documented for loss in miniatures.RIGHT)]
     for field in dataclasses.fields(Convention):
@@ -411,8 +411,8 @@ def test_every_choice_of_every_field_has_a_sentence_of_its_own():
         sentences = [meanings.meaning(field.name, choice) for choice in choices]
         assert all(sentences)
         assert len(set(sentences)) == len(sentences), field.name
-    assert set(meanings.KINDS) == INVALID | EDGE
-    assert {field.name for field in dataclasses.fields(Convention)} == set(meanings.CHOICES)
+    assert set(meanings.KIND_MEANINGS) == INVALID | EDGE
+    assert {field.name for field in dataclasses.fields(Convention)} == set(meanings.CHOICE_MEANINGS)
 
 
 def _literals(hint) -> list[object]:
@@ -420,10 +420,10 @@ def _literals(hint) -> list[object]:
     return found + [value for part in typing.get_args(hint) for value in _literals(part)]
 
 
-def test_digits_are_as_few_as_tell_apart():
-    assert figure(1.23456789, apart([1.23456789, 2.0])) == "1.2346"
+def test_distinguishing_digits_is_minimal():
+    assert format_number(1.23456789, distinguishing_digits([1.23456789, 2.0])) == "1.2346"
     a, b = 1.2345678, 1.2345679
-    assert [figure(value, apart([a, b])) for value in (a, b)] == ["1.2345678", "1.2345679"]
+    assert [format_number(value, distinguishing_digits([a, b])) for value in (a, b)] == ["1.2345678", "1.2345679"]
 
 
 # Looks.
@@ -431,7 +431,7 @@ def test_digits_are_as_few_as_tell_apart():
 
 @pytest.mark.parametrize("of", NARROW[::40], ids=lambda of: of.id)
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
-def test_a_terminal_of_80_columns_is_wide_enough(of, quantity):
+def test_terminal_lines_fit_80_columns(of, quantity):
     explanation = explained(
         of, miniatures.Clips, miniatures.AveragesTheLastAxis, miniatures.Renormalises, quantity=quantity
     )
@@ -439,14 +439,14 @@ def test_a_terminal_of_80_columns_is_wide_enough(of, quantity):
     assert wide == []
 
 
-def test_what_is_to_be_copied_is_on_a_line_of_its_own():
+def test_code_to_copy_has_a_line_of_its_own():
     explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
     lines = [line.strip() for _, line in explain.terminal(explanation)]
-    assert all(block.text in lines for block in told(explanation) if isinstance(block, Code))
+    assert all(block.text in lines for block in render_blocks(explanation) if isinstance(block, Code))
     assert explanation.functions[0].reproduce in lines
 
 
-def test_markdown_shows_text_of_strangers_as_it_is():
+def test_markdown_escapes_foreign_text():
     strange = dataclasses.replace(case(), why="<script>alert(1)</script> \x1b[31m ``` [x](http://y)")
     shown = explain.markdown(explained(strange, miniatures.Categorical))
     assert "<script>" not in shown.replace("\\<script\\>", "")
@@ -454,7 +454,7 @@ def test_markdown_shows_text_of_strangers_as_it_is():
     assert "\x1b" not in text(explained(strange))
 
 
-def test_functions_that_do_the_same_are_explained_once():
+def test_functions_with_equal_behaviour_are_explained_once():
     of = case("probabilities", predictions=((1e-9, 0.5, 0.5),), labels=(0,))
 
     class ClipsToo(miniatures.Clips):
@@ -504,7 +504,7 @@ def conformance(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_the_command_tells_who_agrees_and_why_others_do_not(conformance):
+def test_explain_command_lists_agreeing_and_differing_functions(conformance):
     status, out, _ = conformance("categorical/a/weighted")
     assert status == 0
     assert re.search(r"miniature\.Categorical 1\.0 returns", out)
@@ -512,7 +512,7 @@ def test_the_command_tells_who_agrees_and_why_others_do_not(conformance):
     assert all(len(line) <= 80 or line.lstrip().startswith(("import ", "https://")) for line in out.splitlines())
 
 
-def test_json_can_be_read(conformance):
+def test_explain_json_can_be_parsed(conformance):
     _, out, _ = conformance("categorical/a/weighted", "--json")
     found = json.loads(out, parse_constant=pytest.fail)
     by = {function["function"]: function for function in found["functions"]}
@@ -520,7 +520,17 @@ def test_json_can_be_read(conformance):
     assert by["miniature.Categorical"]["differs"] is False
 
 
-def test_one_function_can_be_asked_for(conformance):
+def test_explain_json_keeps_its_published_keys(conformance):
+    _, out, _ = conformance("categorical/a/weighted", "--json")
+    found = json.loads(out)
+    assert {"place", "facts", "derivation", "functions", "unasked", "published"} <= set(found)
+    assert set(found["derivation"]) == {"rule", "samples", "left_out", "reduction", "answer", "why"}
+    divides = next(one for one in found["functions"] if one["function"] == "miniature.DividesBySamples")
+    assert {"because", "bridge", "split", "conversion", "reproduce"} <= set(divides)
+    assert {"allowed", "ratio", "instead", "by_convention"} <= set(divides["split"])
+
+
+def test_explain_selects_one_function(conformance):
     _, out, _ = conformance("categorical/a/weighted", "--function", "miniature.Categorical", "--json")
     assert [function["function"] for function in json.loads(out)["functions"]] == ["miniature.Categorical"]
 
@@ -535,7 +545,7 @@ def test_one_function_can_be_asked_for(conformance):
         (("categorical/a/weighted", "--quantity", "hessian"), "--quantity hessian: there is loss, gradient"),
     ],
 )
-def test_what_is_not_there_is_one_message_and_exit_status_2(conformance, arguments, said):
+def test_explain_of_unknown_name_exits_with_status_2(conformance, arguments, said):
     status, out, err = conformance(*arguments)
     assert (status, out) == (2, "")
     assert said in err
@@ -551,22 +561,22 @@ def asked_of(of: Case, *losses):
     return report.frame(suite.assess(item).row for item in plan([of], here)), here, suite
 
 
-def test_a_page_has_the_same_text_for_what_does_not_simply_agree():
+def test_page_has_the_explanations_of_differing_functions():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
-    found = explain.explained(results, {of.id: of}, here, suite, 10)
+    found = explain.explain_report(results, {of.id: of}, here, suite, 10)
     assert list(found) == ["categorical/a/case,float32,mean,loss"]
-    own = list(told(explain.explain(of, "float32", "mean", here, suite)))
+    own = list(render_blocks(explain.explain(of, "float32", "mean", here, suite)))
     assert [text for _, text, _ in found["categorical/a/case,float32,mean,loss"]] == [block.text for block in own]
 
 
-def test_a_page_asks_again_only_what_is_there_in_the_same_version_and_what_did_not_die():
+def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
     for changed in (results.assign(version="another"), results.assign(status="crashed")):
-        (blocks,) = explain.explained(changed, {of.id: of}, here, suite, 10).values()
+        (blocks,) = explain.explain_report(changed, {of.id: of}, here, suite, 10).values()
         assert "How the answer comes about" in [text for _, text, _ in blocks]
         assert not any("miniature." in text for _, text, _ in blocks)
-    assert explain.explained(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
-    assert explain.explained(results, {}, here, suite, 10) == {}
-    assert explain.explained(results, {of.id: of}, here, suite, 0) == {}
+    assert explain.explain_report(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
+    assert explain.explain_report(results, {}, here, suite, 10) == {}
+    assert explain.explain_report(results, {of.id: of}, here, suite, 0) == {}

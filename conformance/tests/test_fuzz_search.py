@@ -22,8 +22,8 @@ from conformance.casefiles.loading import load, shipped
 from conformance.casefiles.writing import save
 from conformance.cli import app
 from conformance.explore.fuzz import state
-from conformance.explore.fuzz.generation import KINDS, Limits, random_case
-from conformance.explore.fuzz.search import Search, Tally, mark, narrowed
+from conformance.explore.fuzz.generation import UNUSUAL_KINDS, Limits, random_case
+from conformance.explore.fuzz.search import Search, SearchState, mark, restrict_limits
 from conformance.explore.fuzz.strategies import cases
 from conformance.judging.suite import Asked, Item, Suite, ask, plan, unsupported
 from conformance.judging.traits import TRAITS
@@ -47,7 +47,7 @@ main()
 def search(loss, ledger=None, **options):
     """A search among the cases that a miniature can express."""
     there = miniatures.installed(loss)
-    return Search([there], ledger or Ledger(), narrowed(functions=there.functions), **options)
+    return Search([there], ledger or Ledger(), restrict_limits(functions=there.functions), **options)
 
 
 def until_found(searching, most=400):
@@ -81,13 +81,13 @@ def fuzz(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
-def test_it_is_quiet_about_a_right_function(loss):
+def test_search_reports_nothing_for_correct_function(loss):
     searching = search(loss, seed=3, shrinks=False)
-    while searching.tally.position < 60:
+    while searching.state.position < 60:
         searching.step()
     assert [finding.message for finding in searching.findings] == []
-    assert searching.tally.failures == []
-    assert searching.tally.cases > 30
+    assert searching.state.failures == []
+    assert searching.state.cases > 30
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_it_is_quiet_about_a_right_function(loss):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_it_shrinks_to_the_smallest_case(loss, said):
+def test_search_shrinks_to_smallest_case(loss, said):
     finding = until_found(search(loss))
     lines = [line.strip() for line in finding.text.partition("cases:")[2].splitlines()]
     stated = [line for line in lines if line.partition(":")[0] in ("predictions", "labels", "options", "reduction")]
@@ -107,7 +107,7 @@ def test_it_shrinks_to_the_smallest_case(loss, said):
     assert "dtypes: float32" in lines
 
 
-def test_its_strategy_shrinks_to_readable_cases():
+def test_strategy_shrinks_to_readable_cases():
     unlucky = settings(max_examples=2000, database=None, derandomize=True)
     limits = Limits(families=(("categorical", "logits", "index"),))
     case = find(cases(limits), _smoothed_over_something, settings=unlucky)
@@ -120,27 +120,27 @@ def _smoothed_over_something(case):
     return bool(case.options.label_smoothing) and case.predictions.max(initial=0) > 0
 
 
-def test_it_tells_a_fault_once_and_counts_the_others():
+def test_search_reports_a_fault_once_and_counts_duplicates():
     searching = search(miniatures.SmoothsTwice)
     finding = until_found(searching)
-    while searching.tally.position < 120:
+    while searching.state.position < 120:
         searching.step()
     assert [found.traits for found in searching.findings if found.mark == finding.mark] == [finding.traits]
-    assert searching.tally.again[finding.case] > 3
+    assert searching.state.again[finding.case] > 3
 
 
-def test_it_leaves_out_what_the_ledger_knows_by_its_conditions():
+def test_search_skips_rows_that_a_known_issue_documents():
     entry = Known("made/by/hand", "miniature.SmoothsTwice", when=("label_smoothing",), reason="it is known")
     searching = search(miniatures.SmoothsTwice, Ledger([entry]))
-    while searching.tally.position < 60:
+    while searching.state.position < 60:
         searching.step()
     assert searching.findings == []
-    assert sum(searching.tally.known.values()) > 3
+    assert sum(searching.state.known.values()) > 3
     elsewhere = search(miniatures.SmoothsTwice, Ledger([dataclasses.replace(entry, when=("class_weights",))]))
     assert until_found(elsewhere).traits == ("label_smoothing",)
 
 
-def test_it_keeps_the_smallest_so_far_where_it_is_interrupted():
+def test_interrupted_search_keeps_smallest_case_so_far():
     calls = 0
 
     def performer(framework, call, what):
@@ -153,19 +153,19 @@ def test_it_keeps_the_smallest_so_far_where_it_is_interrupted():
     searching = search(miniatures.ReadsMemoryInOrder, performer=performer)
     with pytest.raises(KeyboardInterrupt):
         until_interrupted(searching)
-    position = searching.tally.position
+    position = searching.state.position
     assert len(searching.findings) == 1
     calls = -(10**6)
     searching.step()
-    assert searching.tally.position == position + 1
+    assert searching.state.position == position + 1
     assert len({(finding.mark, finding.traits) for finding in searching.findings}) == len(searching.findings)
 
 
-def test_it_narrows_what_it_draws_to_what_can_be_asked():
+def test_restrict_limits_drops_what_no_function_expresses():
     function = dataclasses.replace(
         miniatures.Categorical.function(), targets=frozenset({"index"}), options=frozenset({"class_weights"})
     )
-    limits = narrowed(functions=[function], chosen=lambda _, name: "-float16-sum" in name)
+    limits = restrict_limits(functions=[function], item_filter=lambda _, name: "-float16-sum" in name)
     assert (limits.dtypes, limits.reductions, limits.options) == (("float16",), ("sum",), {"class_weights"})
     assert {loss for loss, _, _ in limits.families} == {"categorical"}
 
@@ -173,11 +173,11 @@ def test_it_narrows_what_it_draws_to_what_can_be_asked():
 # What a ledger's conditions can say
 
 
-def test_it_has_a_word_for_every_trait():
+def test_each_trait_is_documented():
     here = [miniatures.installed(miniatures.Categorical), miniatures.installed(miniatures.Binary)]
     seen: set[str] = set()
     for index in range(1500):
-        case = random_case(np.random.default_rng([5, index]), "drawn/case", Limits(kinds=KINDS))
+        case = random_case(np.random.default_rng([5, index]), "drawn/case", Limits(kinds=UNUSUAL_KINDS))
         for item in plan([case], here)[:2]:
             seen |= ask(item).traits
     assert seen <= TRAITS
@@ -189,7 +189,7 @@ WHOLE = {"beyond_range", "inexact_label", "saturated_logit", "many_samples", "ma
 """Traits that a case whose arrays are generated has only once they are."""
 
 
-def test_it_ships_conditions_that_the_entries_cases_meet():
+def test_shipped_known_issues_have_conditions_that_their_cases_meet():
     entries, _ = known_issues.read(shipped())
     by_id = {case.id: case for case in load(shipped())}
     stated = [entry for entry in entries if entry.when and entry.case in by_id]
@@ -218,7 +218,7 @@ def _asked_anywhere(entry: Known, case: Case) -> list[Asked]:
 # The command
 
 
-def test_it_exits_with_1_where_something_was_found_and_saves_it(fuzz, tmp_path):
+def test_fuzz_with_finding_exits_with_1_and_saves_it(fuzz, tmp_path):
     options = ("--cases", "cases", "--cases-count", 60, "--save", "found")
     done = fuzz(miniatures.SmoothsTwice, "fuzz", *options)
     assert done.exit_code == 1, done.output
@@ -232,7 +232,7 @@ def test_it_exits_with_1_where_something_was_found_and_saves_it(fuzz, tmp_path):
     assert fuzz(miniatures.SmoothsTwice, "fuzz", *options).exit_code == 1  # the same file again
 
 
-def test_it_saves_a_finding_to_the_last_bit(tmp_path):
+def test_saved_finding_is_bit_exact(tmp_path):
     values = np.array([[-0.0, 0.1], [5e-324, -1.7e308], [np.inf, np.nan], [float(np.float32(0.1)), 0.099609375]])
     case = Case("fuzz/x/smallest", "w", "a", "s", "categorical", "logits", "index", values, np.array([0, 1, 0, 1]),
                 Options(class_weights=np.array([0.1, -0.0])), dtypes=("float64",))  # fmt: skip
@@ -242,7 +242,7 @@ def test_it_saves_a_finding_to_the_last_bit(tmp_path):
     assert read.predictions.tobytes() == values.tobytes()
 
 
-def test_it_exits_with_0_where_nothing_was_found(fuzz):
+def test_fuzz_without_finding_exits_with_0(fuzz):
     done = fuzz(miniatures.Categorical, "fuzz", "--cases", "cases", "--cases-count", 40, "--json")
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
@@ -263,14 +263,14 @@ def test_it_exits_with_0_where_nothing_was_found(fuzz):
     ],
     ids=str,
 )
-def test_it_exits_with_2_where_the_question_is_wrong(fuzz, words, said):
+def test_fuzz_with_invalid_arguments_exits_with_2(fuzz, words, said):
     Path("text").write_text("no JSON")
     done = fuzz(miniatures.Categorical, "fuzz", "--cases", "cases", "--cases-count", 5, *words)
     assert isinstance(done.exception, UserError)
     assert said in str(done.exception)
 
 
-def test_it_shows_each_finding_as_json(fuzz):
+def test_fuzz_json_has_each_finding(fuzz):
     done = fuzz(miniatures.SmoothsTwice, "fuzz", "--cases", "cases", "--cases-count", 60, "--json")
     (finding,) = json.loads(done.stdout)["findings"]
     assert (finding["function"], finding["traits"]) == ("miniature.SmoothsTwice", ["label_smoothing"])
@@ -281,7 +281,7 @@ def test_it_shows_each_finding_as_json(fuzz):
 # Going on
 
 
-def test_it_goes_on_where_it_stopped_as_if_it_never_had(fuzz):
+def test_resumed_search_equals_uninterrupted_search(fuzz):
     options = ("fuzz", "--cases", "cases", "--json", "--state")
     whole = fuzz(miniatures.SmoothsTwice, *options, "whole", "--cases-count", 80)
     for count in (10, 30, 80):
@@ -293,19 +293,19 @@ def test_it_goes_on_where_it_stopped_as_if_it_never_had(fuzz):
     assert one["findings"]
 
 
-def test_it_refuses_to_go_on_with_another_search(fuzz):
+def test_state_of_another_search_is_refused(fuzz):
     options = ("fuzz", "--cases", "cases", "--cases-count", 5, "--state", "state")
     assert fuzz(miniatures.Categorical, *options).exit_code == 0
     refused = fuzz(miniatures.Categorical, *options, "--seed", 1)
     assert "is of a search with seed 0, and not 1" in str(refused.exception)
 
 
-def test_it_replaces_its_state_at_once(tmp_path, monkeypatch):
+def test_state_file_is_replaced_atomically(tmp_path, monkeypatch):
     path = tmp_path / "state"
-    state.write(path, {"seed": 1}, Tally(position=7), [])
+    state.write(path, {"seed": 1}, SearchState(position=7), [])
     monkeypatch.setattr(state.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(state.StateError, match="No space left"):
-        state.write(path, {"seed": 1}, Tally(position=8), [])
+        state.write(path, {"seed": 1}, SearchState(position=8), [])
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
     found = state.read(path, {"seed": 1})
     assert found is not None
@@ -333,7 +333,7 @@ def wait_for(path, condition):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, getattr(signal, "SIGKILL", None)], ids=["ctrl_c", "kill"])
-def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how, ignored_signals):
+def test_stopped_search_keeps_its_findings(fuzz, how, ignored_signals):
     path = Path("state")
     running = started(miniatures.SmoothsTwice, "--state", path, "--seconds", 60)
     try:
@@ -356,7 +356,7 @@ def test_it_keeps_what_it_found_when_it_is_stopped(fuzz, how, ignored_signals):
     assert [found["case"] for found in facts["findings"]] == [found["case"] for found in before["findings"]]
 
 
-def test_it_marks_what_is_wrong_without_its_numbers():
+def test_mark_leaves_out_numbers():
     there = miniatures.installed(miniatures.SmoothsTwice)
     made = {}
     for smoothing in (0.5, 0.25):

@@ -6,7 +6,7 @@ import pytest
 from conformance.adapters import contract
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.fuzz.generation import Limits
-from conformance.explore.fuzz.shrinking import thinned
+from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.judging.verdict import judge
 from conformance.model.case import Layout
 from conformance.model.convention import DEFINITION, Convention
@@ -35,54 +35,54 @@ def within(problem, got, convention=DEFINITION):
     return bool(np.all(np.abs(got - answer.hi) <= error_bound.allowed(problem, convention)))
 
 
-def test_it_allows_a_weighted_loss_to_underflow():
+def test_tolerance_allows_weighted_loss_to_underflow():
     stated = case([[-6.103515625e-05, -5.375]], [0], given="log_probabilities", sample_weights=[0.000390625])
     assert within(stated.problem("float16", "none"), [0.0])
     assert not within(stated.problem("float16", "none"), [1e-3])
 
 
-def test_it_allows_a_quotient_half_a_step_of_the_subnormal_numbers():
+def test_tolerance_allows_half_a_subnormal_step_in_quotient():
     renormalised = Convention(renormalise="before_clip", clip=1e-7)
     stated = case([[5.960464477539063e-08, 0.42857142857142855]], [0], given="probabilities")
     assert within(stated.problem("float16", "none"), [15.9453125], renormalised)
     assert not within(stated.problem("float16", "none"), [16.6], renormalised)
 
 
-def test_it_allows_one_plus_a_small_positive_weight_minus_one_its_roundings():
+def test_tolerance_covers_rounding_of_one_plus_small_positive_weight():
     stated = case([-4.8125], [1.0], **BINARY, positive_weight=0.0146484375)
     cancelling = Convention(cancellation="logits")
     assert within(stated.problem("bfloat16", "none"), [0.0751953125], cancelling)
     assert not within(stated.problem("bfloat16", "none"), [0.0751953125])
 
 
-def test_it_renormalises_before_it_counts_what_a_logarithm_loses():
+def test_tolerance_of_logarithm_is_taken_after_renormalisation():
     problem = case([[1.0, 1.0, 1.0]], [0], given="probabilities").problem("float32", "none")
     allowed = error_bound.allowed(problem, Convention(renormalise="before_clip"))
     assert allowed >= np.log(3) * 8 * 2.0**-24
 
 
-def test_a_weight_that_is_nan_costs_no_budget_where_nothing_of_it_counts():
+def test_unused_nan_weight_leaves_tolerance_finite():
     stated = case([[1.0, 2.0, 0.5]], [0], class_weights=[1.0, np.nan, np.inf])
     assert error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0
     stated = case([1.0, 2.0], [0.0, 1.0], **BINARY, positive_weight=[np.nan, 2.0])
     assert bool(np.all(error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0))
 
 
-def test_a_single_output_that_is_averaged_stays_a_number_under_its_weight():
+def test_mean_over_single_output_keeps_shape_under_weight():
     stated = case([0.75], [1.0], **BINARY, given="probabilities", sample_weights=[0.25])
     answer = evaluate(stated.problem("float64", "none"), Convention(binary_outputs="mean_of_last_axis"))
     assert answer.hi.shape == ()
     assert answer.hi == pytest.approx(-0.25 * np.log(0.75))
 
 
-def test_a_narrow_dtype_of_one_hot_labels_is_not_that_of_the_index():
+def test_narrow_label_dtype_of_one_hot_is_not_that_of_index():
     stated = case([[0.0, 1.0, 2.0]], [[0, 0, 1]], target="distribution", layout=Layout(label_dtype="bool"))
     assert contract.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
     stated = case([[0.0, 1.0]], [[0, 1]], target="distribution", layout=Layout(label_dtype="uint8"))
     assert contract.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
 
 
-def test_a_log_probability_that_the_dtype_does_not_hold_is_not_handed_over():
+def test_log_probability_beyond_dtype_is_not_converted():
     stated = case([[-65504.0, 65504.0]], [0])
     assert unbridgeable(stated.problem("float16", "none"), "log_probabilities")
     assert unbridgeable(stated.problem("float32", "none"), "log_probabilities") is None
@@ -90,7 +90,7 @@ def test_a_log_probability_that_the_dtype_does_not_hold_is_not_handed_over():
     assert unbridgeable(masked.problem("float16", "none"), "log_probabilities") is None
 
 
-def test_what_has_no_right_answer_by_what_is_documented_is_undefined():
+def test_answer_undefined_under_convention_has_status_undefined():
     stated = case([[np.inf, 1.0]], [[1.5, 0.0]], target="distribution")
     problem = stated.problem("float32", "mean")
     documented = Convention(accepts=frozenset({"invalid_target"}))
@@ -116,25 +116,25 @@ def test_what_has_no_right_answer_by_what_is_documented_is_undefined():
     ],
     ids=range(7),
 )
-def test_it_sees_where_sums_may_overflow(stated, beyond):
+def test_range_check_detects_possible_overflow_of_sums(stated, beyond):
     assert beyond_range(stated.problem(stated.dtypes[0], "mean")) == beyond
     assert may_be_beyond_range(stated) == beyond
 
 
-def test_it_leaves_out_samples_and_classes_that_do_not_matter():
+def test_shrinking_drops_irrelevant_samples_and_classes():
     stated = case(
         [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 1.0, 2.0, 3.0]], [3, 1, 3],
         class_weights=[1.0, 2.0, 3.0, 4.0], sample_weights=[0.1, 0.2, 0.3],
     )  # fmt: skip
-    small = thinned(stated, lambda case: bool(np.any(case.predictions == 6.0)))
+    small = drop_samples_and_classes(stated, lambda case: bool(np.any(case.predictions == 6.0)))
     assert small.predictions.tolist() == [[6.0, 8.0]]
     assert small.labels.tolist() == [0]
     assert small.options.class_weights.tolist() == [2.0, 4.0]
     assert small.options.sample_weights.tolist() == [0.2]
-    square = thinned(stated, lambda case: case.predictions.shape[0] + 1 == case.predictions.shape[1])
+    square = drop_samples_and_classes(stated, lambda case: case.predictions.shape[0] + 1 == case.predictions.shape[1])
     assert square.predictions.shape == (1, 2)
 
 
-def test_it_has_limits_that_are_usual():
+def test_default_limits_exclude_unusual_weights():
     assert "beyond_range" not in Limits().kinds
     assert Ledger().cause(lambda: frozenset({"beyond_range"}), RowKey("a/b", "", "f.g", "float16", "mean")) is None

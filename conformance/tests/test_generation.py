@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from conformance.casefiles.validation import faults
-from conformance.explore.fuzz.generation import BEYOND, FAMILIES, KINDS, USUAL, Limits, random_case
+from conformance.explore.fuzz.generation import (
+    BEYOND_RANGE,
+    DEFAULT_KINDS,
+    FAMILIES,
+    UNUSUAL_KINDS,
+    Limits,
+    random_case,
+)
 from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, ORDERS, REDUCTIONS
 from conformance.reference.domain import examine
 
@@ -20,16 +27,16 @@ def cases():
     return drawn(MANY)
 
 
-def test_it_draws_legal_cases_only(cases):
+def test_random_cases_are_valid(cases):
     assert [fault for case in cases for fault in faults(case)] == []
 
 
-def test_it_draws_the_same_from_the_same_seed(cases):
+def test_random_case_is_determined_by_seed(cases):
     assert [case.digest for case in drawn(50)] == [case.digest for case in cases[:50]]
     assert drawn(50, seed=1)[0].digest != cases[0].digest
 
 
-def test_it_draws_everything_there_is(cases):
+def test_random_cases_cover_all_features(cases):
     assert {(case.loss, case.given, case.target) for case in cases} == set(FAMILIES)
     assert {name for case in cases for name in case.options.names()} == set(OPTIONS)
     assert {dtype for case in cases for dtype in case.dtypes} == set(DTYPES)
@@ -38,11 +45,11 @@ def test_it_draws_everything_there_is(cases):
     assert {case.layout.label_dtype for case in cases} == {None, *LABEL_DTYPES}
     assert {case.predictions.ndim for case in cases if case.loss == "binary"} == {1, 2, 3, 4}
     assert {case.predictions.ndim for case in cases if case.loss == "categorical"} == {2, 3, 4}
-    assert _kinds(cases) == USUAL
-    assert _kinds(drawn(MANY, Limits(kinds=KINDS))) == KINDS - {BEYOND}
+    assert _kinds(cases) == DEFAULT_KINDS
+    assert _kinds(drawn(MANY, Limits(kinds=UNUSUAL_KINDS))) == UNUSUAL_KINDS - {BEYOND_RANGE}
 
 
-def test_it_keeps_to_its_limits():
+def test_random_cases_respect_limits():
     limits = Limits(3, 2, ("float16",), frozenset(), (("categorical", "logits", "index"),), frozenset(), frozenset())
     for case in drawn(300, limits):
         *samples, classes = case.predictions.shape
@@ -53,7 +60,7 @@ def test_it_keeps_to_its_limits():
         assert examine(case.problem("float16", "mean")) == frozenset()
 
 
-def test_it_draws_ignored_samples_all_of_them_at_times(cases):
+def test_random_cases_include_all_samples_ignored(cases):
     asked = [case for case in cases if case.options.ignore_index is not None and case.labels.size > 1]
     ignored = [(case.labels == case.options.ignore_index).mean() for case in asked]
     assert 1.0 in ignored
