@@ -267,7 +267,7 @@ def swept(*functions: str) -> Result:
             watch.calls = 0.0
             began, inputs = time.process_time(), 0
             for chunk in chunks(subject):
-                sweep_chunk(subject, chunk, functools.partial(watch, copied=not inputs))  # as `Job.tallies` does
+                sweep_chunk(subject, chunk, functools.partial(watch, copied=not inputs))  # as `Job.run_unit` does
                 inputs += len(chunk.patterns) * len(subject.family.signs) * len(subject.labels)
             rounds.append((time.process_time() - began, watch.calls))
         spent, calls = min(rounds)

@@ -52,7 +52,7 @@ def search(loss, ledger=None, **options):
 
 def until_found(searching, most=400):
     while not searching.findings:
-        assert searching.tally.position < most
+        assert searching.state.position < most
         searching.step()
     (finding,) = searching.findings
     return finding

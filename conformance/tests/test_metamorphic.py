@@ -126,13 +126,13 @@ def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
 
 
 @pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
-def test_it_holds_for_what_is_right(loss):
+def test_relations_hold_for_correct_functions(loss):
     found = list(findings(loss, NARROW))
     assert len(found) > 200
     assert [str(finding) for finding in found if finding.why] == []
 
 
-def test_it_holds_for_the_definition_in_every_dtype():
+def test_relations_hold_for_definition_in_each_dtype():
     found = list(findings(miniatures.Categorical))
     assert [str(finding) for finding in found if finding.why] == []
     everywhere = {finding.instance.relation.name for finding in found}
@@ -142,20 +142,20 @@ def test_it_holds_for_the_definition_in_every_dtype():
 
 
 @pytest.mark.parametrize("name", CAUGHT)
-def test_it_catches(name):
+def test_relation_detects_fault(name):
     loss = getattr(miniatures, name)
     broken = next((found for found in findings(loss, among=named(CAUGHT[name])) if found.why), None)
     assert broken is not None
     assert broken.expected == "unexpected"
 
 
-def test_what_it_says_of_faults_is_about_faults_that_there_are():
+def test_expected_faults_exist():
     assert CAUGHT.keys() | NEEDS_AN_ANSWER.keys() <= {loss.__name__ for loss in miniatures.FAULTY}
     assert not CAUGHT.keys() & NEEDS_AN_ANSWER.keys()
     assert not CAUGHT.keys() & NEEDS_AN_ANSWER.keys()
 
 
-def test_it_has_a_fault_or_a_convention_for_most_relations():
+def test_most_relations_have_a_fault_or_convention_that_violates_them():
     names = {relation.name for relation in RELATIONS}
     assert set(CAUGHT.values()) <= names
     assert len(set(CAUGHT.values())) > len(names) / 2
@@ -164,7 +164,7 @@ def test_it_has_a_fault_or_a_convention_for_most_relations():
 # What is chosen
 
 
-def test_it_chooses_every_option_layout_and_target_of_the_cases():
+def test_selection_covers_options_layouts_and_targets():
     chosen = relations.select_instances(
         CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
@@ -181,7 +181,7 @@ def test_it_chooses_every_option_layout_and_target_of_the_cases():
         assert {x for c in asked for x in shows(c)} == {x for c in have for x in shows(c.sketch if c in have else c)}
 
 
-def test_it_chooses_the_same_whatever_is_wanted():
+def test_selection_is_independent_of_filter():
     here = [miniatures.installed(miniatures.Categorical)]
     among = RELATIONS[::6]
     everything = [instance.id for instance in relations.select_instances(CASES, here, relations=among)]
@@ -190,7 +190,7 @@ def test_it_chooses_the_same_whatever_is_wanted():
     assert len(everything) == len(set(everything))
 
 
-def test_it_asks_nothing_whose_two_sides_are_one_call():
+def test_instance_with_identical_calls_is_skipped():
     class OneEncoding(miniatures.Categorical):
         @classmethod
         def lower(cls, problem):
@@ -214,7 +214,7 @@ def test_it_asks_nothing_whose_two_sides_are_one_call():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_it_shifts_logits_exactly(dtype):
+def test_shift_of_logits_is_exact(dtype):
     plain = case([[0.1, -1.7, 0.3], [2.9, 0.2, -1.1]], [1, 0]).problem(dtype, "none")
     both = named("shifted_logits")[0].restate(plain, miniatures.Categorical.documented)
     start, moved = (side.predictions.astype(np.float64) for side in (both.whole, both.parts[0]))
@@ -224,7 +224,7 @@ def test_it_shifts_logits_exactly(dtype):
     assert np.all(np.abs(start - plain.predictions.astype(np.float64)) <= 0.25)
 
 
-def test_it_knows_what_a_mean_divides_by_exactly():
+def test_divisor_of_mean_is_exact():
     weighted = case([[0.1, 0.2]] * 3, [0, 1, 1], options={"class_weights": [0.1, 0.7], "sample_weights": [1, 2, 0.5]})
     problem = weighted.problem("float64", "mean")
     exact = divisor(problem, miniatures.Categorical.documented)
@@ -239,7 +239,7 @@ def test_it_knows_what_a_mean_divides_by_exactly():
 
 
 @pytest.mark.parametrize("given", ["logits", "probabilities"])
-def test_larger_class_weights_have_the_same_mean_whatever_targets_sum_to(given):
+def test_scaled_class_weights_keep_the_mean(given):
     predictions = {"logits": [[0.5, -1.0, 2.0]] * 3, "probabilities": [[0.2, 0.5, 0.3]] * 3}[given]
     labels = [[0.2, 0.3, 0.0], [0.5, 0.25, 0.75], [0.0, 0.0, 1.0]]
     soft = case(
@@ -264,7 +264,7 @@ def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> Relation
     return relations.check(instance, performer, ledger or Ledger())
 
 
-def test_it_tells_got_want_how_far_and_both_calls():
+def test_result_text_has_values_error_and_both_calls():
     text = str(one(miniatures.SwapsTwoClasses, "permuted_classes"))
     lines = [line.split()[0] for line in text.splitlines()]
     assert lines[1:] == ["relation", "case", "got", "want", "how", "because", "one", "the", "again"]
@@ -279,14 +279,14 @@ def test_it_tells_got_want_how_far_and_both_calls():
     assert not np.allclose(*values)
 
 
-def test_an_exception_on_one_side_breaks_a_relation_and_on_both_does_not():
+def test_exception_on_one_side_only_violates_relation():
     broken = one(miniatures.RaisesOnColumns, "labels_in_a_column")
     assert broken.why == "one side raised ValueError: labels have two axes, and another did not"
     raises = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Raised("ValueError", "no"))
     assert (raises.why, raises.expected) == ("", "ok")
 
 
-def test_a_process_that_dies_breaks_a_relation():
+def test_crash_violates_relation():
     broken = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Crashed("was killed by SIGSEGV"))
     assert broken.why == "one side had its process die, which was killed by SIGSEGV"
 
@@ -302,7 +302,7 @@ def test_a_process_that_dies_breaks_a_relation():
         ("relation/permuted_classes/asks/*label_smoothing*", "unexpected", "ok"),
     ],
 )
-def test_it_tells_what_the_ledger_knows(entry, faulty, right):
+def test_result_quotes_known_issue(entry, faulty, right):
     ledger = Ledger([Known(entry, "miniature.*", reason="It swaps.")])
     broken = one(miniatures.SwapsTwoClasses, "permuted_classes", ledger=ledger)
     held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
@@ -312,26 +312,26 @@ def test_it_tells_what_the_ledger_knows(entry, faulty, right):
     assert [known.case for known in relations.stale_entries([held])] == ([entry] if globbed else [])
 
 
-def test_it_knows_what_a_side_asks_for_beside_the_case():
+def test_known_issue_matches_features_of_a_side():
     ledger = Ledger([Known("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
     broken = one(miniatures.DropsSmoothing, "smoothed_labels", case(np.eye(4), [0, 1, 2, 3], **SMALL), ledger=ledger)
     assert broken.expected == "known"
 
 
-def test_a_ledger_names_relations_that_there_are():
+def test_check_names_refuses_unknown_relation():
     relations.check_names(Ledger([Known("relation/*/*", "miniature.*"), Known("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r"x.yaml:3:1: permuted_class is no relation; did you mean permuted_classes\?"):
         relations.check_names(Ledger([Known("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
 
-def test_an_entry_about_a_relation_is_of_a_case_that_there_is():
+def test_relation_entry_names_existing_case():
     ledger = Ledger(
         [Known("relation/permuted_classes/a/*", "lib.Loss"), Known("relation/permuted_classes/b", "lib.Loss")]
     )
     assert [entry.case for entry in ledger.unmatched({"a/x"}, {"lib.Loss"})] == ["relation/permuted_classes/b"]
 
 
-def test_its_table_fits_80_columns():
+def test_table_fits_80_columns():
     every = [
         found for loss in (miniatures.Categorical, miniatures.SwapsTwoClasses) for found in findings(loss, [PLAIN])
     ]
@@ -369,7 +369,7 @@ def conformance(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_the_command_exits_with_0_1_and_2(conformance):
+def test_relations_command_exit_statuses(conformance):
     status, out, _ = conformance()
     assert status == 0
     assert "1  miniature.Categorical 1.0" not in out  # the version is that of this package
@@ -382,7 +382,7 @@ def test_the_command_exits_with_0_1_and_2(conformance):
     assert conformance("--framework", "nobody")[0] == 2
 
 
-def test_the_command_prints_json(conformance):
+def test_relations_command_prints_json(conformance):
     status, out, _ = conformance("--json", "-k", "permuted", loss=miniatures.SwapsTwoClasses)
     rows = json.loads(out)["findings"]
     assert status == 1
@@ -390,7 +390,7 @@ def test_the_command_prints_json(conformance):
     assert [len(row["calls"]) for row in rows] == [2] * len(rows)
 
 
-def test_the_command_keeps_what_there_is_when_it_is_interrupted(conformance, monkeypatch):
+def test_interrupted_relations_command_reports_partial_results(conformance, monkeypatch):
     asked = []
 
     def interrupted(*arguments) -> RelationResult:
@@ -407,7 +407,7 @@ def test_the_command_keeps_what_there_is_when_it_is_interrupted(conformance, mon
     assert "interrupted; 2 of" in err
 
 
-def test_an_instance_is_called_by_what_it_is_about():
+def test_instance_id_names_function_relation_and_case():
     (instance,) = relations.select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
@@ -426,7 +426,7 @@ class Unsteady(miniatures.Categorical):
         return np.nextafter(result, np.inf, dtype=loss.dtype) if len(self.calls) % 3 == 0 else result
 
 
-def test_a_function_that_is_not_deterministic_is_found_whatever_its_budget():
+def test_nondeterminism_is_detected_within_tolerance():
     chosen = relations.select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
     findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
     assert {finding.why for finding in findings} >= {"it is not deterministic: asked again, it returned another number"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import math
 import os
@@ -43,7 +44,7 @@ from conformance.reference import error_bound, oracle
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
 
-COMMAND = sys.modules["conformance.cli.sweep"]
+COMMAND = importlib.import_module("conformance.cli.sweep")
 NARROWER = ("float16", "bfloat16", "float32")
 CLIPS = Convention(clip=1e-7)
 CONVENTIONS = {
@@ -86,7 +87,7 @@ def answers(dtypes=NARROWER):
 
 
 @pytest.mark.parametrize("dtype", NARROWER)
-def test_its_fast_answers_are_the_oracles_to_the_certified_bound_under_every_convention(dtype):
+def test_reference_values_match_oracle_within_certified_bound(dtype):
     compared = 0
     for family, convention, sign, label in answers((dtype,)):
         chunk = Chunk(family, sparse_patterns(family.given, dtype, 40, family.shift))
@@ -105,7 +106,7 @@ def test_its_fast_answers_are_the_oracles_to_the_certified_bound_under_every_con
 
 
 @pytest.mark.parametrize("dtype", NARROWER)
-def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
+def test_tolerances_equal_those_of_error_bound(dtype):
     for family, convention, sign, label in answers((dtype,)):
         for part in (DEFINITION, convention):
             chunk = Chunk(family, sparse_patterns(family.given, dtype, 60, family.shift))
@@ -115,7 +116,7 @@ def test_its_budgets_are_those_of_the_suite_under_every_convention(dtype):
             assert allowed == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
 
 
-def test_float64_is_left_to_ball_arithmetic():
+def test_float64_uses_ball_arithmetic():
     family = Family("binary", "logits", "binary", "float64")
     chunk = Chunk(family, sparse_patterns("logits", "float64", 30))
     answer = chunk.exact_losses(-1, 1, DEFINITION, DEFINITION)
@@ -143,7 +144,7 @@ def said(tallies):
         (miniatures.LogOfSigmoid, "logits", "float16"),
     ],
 )
-def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
+def test_verdicts_equal_those_of_judge_input_by_input(loss, given, dtype):
     family = Family("binary", given, "binary", dtype)
     subject = subject_of(loss, family)
     chunk = Chunk(family, sparse_patterns(given, dtype, 60))
@@ -163,7 +164,7 @@ def test_its_verdicts_are_those_of_the_suite_input_by_input(loss, given, dtype):
 
 
 @pytest.mark.parametrize("dtype", NARROWER)
-def test_losses_that_are_rounded_answers_are_told_as_if_each_were_compared(dtype, monkeypatch):
+def test_correctly_rounded_losses_have_the_counts_of_elementwise_comparison(dtype, monkeypatch):
     compared = 0
     for family in families((dtype,)):
         chunk = Chunk(family, sparse_patterns(family.given, dtype, 300, family.shift))
@@ -176,27 +177,31 @@ def test_losses_that_are_rounded_answers_are_told_as_if_each_were_compared(dtype
                 comparer.compare(answer.rounded, known)
                 with monkeypatch.context() as one_by_one:
                     one_by_one.setattr(
-                        Comparer, "_rounding", lambda self, here, of: self._band(of.rounded[here], here, of)
+                        Comparer,
+                        "_correctly_rounded",
+                        lambda self, here, of: self._compare_band(of.rounded[here], here, of),
                     )
                     comparer.compare(answer.rounded, each)
-                assert {k: v.record() for k, v in known.items()} == {k: v.record() for k, v in each.items()}, family
+                assert {k: v.as_record() for k, v in known.items()} == {k: v.as_record() for k, v in each.items()}, (
+                    family
+                )
                 assert {tally.status for tally in known.values()} == {"agrees"}
                 compared += 1
                 at = len(chunk.patterns) // 2
                 wrong, mixed = answer.rounded.copy(), {}
                 wrong[at] -= 1
                 comparer.compare(wrong, mixed)
-                changed = [name for name, tally in mixed.items() if tally.record() != known[name].record()]
+                changed = [name for name, tally in mixed.items() if tally.as_record() != known[name].as_record()]
                 regions = zip(chunk.regions(sign, label), chunk.bands, strict=True)
                 assert changed == [name for name, (_, band) in regions if band.start <= at < band.stop]
     assert compared > 20
 
 
-def test_an_ulp_of_a_negative_loss_is_not_negative():
+def test_ulp_of_negative_loss_is_positive():
     assert ulps_of(np.array([-2.0, -2.5]), "float32").tolist() == [2.0**-22]
 
 
-def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch):
+def test_error_near_tolerance_is_decided_by_oracle(monkeypatch):
     family = Family("binary", "logits", "binary", "float32")
     chunk = Chunk(family, np.array([bit_pattern(3.0, "float32")], dtype=np.uint32))
     answer = chunk.exact_losses(1, 0, DEFINITION, DEFINITION)
@@ -217,7 +222,7 @@ def test_an_error_on_the_edge_of_its_budget_is_decided_by_the_oracle(monkeypatch
 
 
 @pytest.mark.parametrize("dtype", sorted(NARROW_DTYPES))
-def test_it_asks_every_value_of_a_narrow_dtype_once(dtype):
+def test_sweep_of_narrow_dtype_has_each_value_once(dtype):
     family = Family("binary", "logits", "binary", dtype)
     asked = [Chunk(family, sampled_patterns("logits", dtype)).x(sign) for sign in family.signs]
     asked += list(values_outside("logits", dtype).values())
@@ -229,7 +234,7 @@ def test_it_asks_every_value_of_a_narrow_dtype_once(dtype):
     assert len(probable) == int(((every >= 0) & (every <= 1)).sum()) - 1  # -0.0 is 0.0
 
 
-def test_units_of_an_exhaustive_sweep_hold_every_float32_once():
+def test_units_of_exhaustive_sweep_have_each_float32_once():
     job = Job(subject_of(miniatures.Binary, Family("binary", "logits", "binary", "float32")), exhaustive=True)
     last = end_pattern("logits", "float32")
     assert np.array([last], dtype=np.uint32).view(np.float32)[0] == np.inf
@@ -244,7 +249,7 @@ def test_units_of_an_exhaustive_sweep_hold_every_float32_once():
 
 @pytest.mark.parametrize("given", ["logits", "probabilities"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_bands_are_cut_where_they_begin(given, dtype):
+def test_band_slices_begin_at_band_limits(given, dtype):
     patterns = sampled_patterns(given, dtype)
     pieces = band_slices(patterns, given, dtype)
     assert [where.start for _, where in pieces] == [0, *(where.stop for _, where in pieces[:-1])]
@@ -312,7 +317,7 @@ def disagreeing(found):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_a_sign_forgotten_below_minus_ten_is_found_there_and_nowhere_else(dtype):
+def test_sweep_locates_wrong_sign_below_minus_ten(dtype):
     found = wrong(WrongSignBelowMinusTen, "logits", dtype)
     regions = {f"negative_{band}_label_{label}" for band in ("tail", "saturated") for label in (0, 1)}
     if dtype == "float32":
@@ -324,19 +329,19 @@ def test_a_sign_forgotten_below_minus_ten_is_found_there_and_nowhere_else(dtype)
     assert worst["disagrees"] <= worst["count"]
 
 
-def test_a_dropped_log1p_is_found_where_the_tail_counts():
+def test_sweep_locates_dropped_log1p_in_tail():
     found = disagreeing(wrong(miniatures.DropsTheTail, "logits", "float32"))
     central = {f"{side}_central_label_{label}" for side in ("positive", "negative") for label in (0, 1)}
     assert found == central | {"positive_tail_label_1", "negative_tail_label_0"}
 
 
-def test_a_clamp_at_the_wrong_end_is_found():
+def test_sweep_detects_clamp_at_wrong_end():
     found = disagreeing(wrong(ClampsTheWrongEnd, "probabilities", "float32"))
     assert {"lower_label_1", "upper_label_0", "one_label_1"} <= found
     assert "zero_label_1" not in found
 
 
-def test_what_a_function_documents_is_named_and_is_no_error():
+def test_documented_choice_is_named_and_no_error():
     found = wrong(miniatures.FloorsTheLog, "probabilities", "float32")
     assert not disagreeing(found)
     zero = found["zero_label_1"]
@@ -344,7 +349,7 @@ def test_what_a_function_documents_is_named_and_is_no_error():
     assert found["lower_label_1"]["status"] == "agrees"
 
 
-def test_one_input_that_is_refused_is_found_among_all():
+def test_sweep_locates_single_refused_input():
     found = wrong(RaisesAtSeven, "logits", "float16")
     assert disagreeing(found) == {"positive_central_label_0", "positive_central_label_1"}
     line = found["positive_central_label_0"]
@@ -360,21 +365,21 @@ def test_one_input_that_is_refused_is_found_among_all():
     )
 
 
-def test_a_documented_refusal_is_no_error():
+def test_documented_refusal_is_no_error():
     found = wrong(RefusesNan, "logits", "float32")
     assert found["nan_label_0"]["status"] == "diverges"
     assert "nan_prediction" in found["nan_label_0"]["convention"]
 
 
 @pytest.mark.parametrize("loss", [miniatures.ReturnsDouble, miniatures.ReturnsColumns, WritesIntoItsLogits])
-def test_a_result_of_the_wrong_form_fails_everywhere(loss):
+def test_result_of_wrong_form_fails_in_each_region(loss):
     family = Family("categorical", "logits", "index", "float32")
     tallies = sweep_chunk(subject_of(loss, family), Chunk(family, sparse_patterns("logits", "float32", 20)))
     assert {tally.status for tally in tallies.values()} == {"disagrees"}
     assert all(tally.why for tally in tallies.values())
 
 
-def test_values_outside_the_probabilities_are_recorded_by_kind():
+def test_values_outside_unit_interval_are_recorded_by_kind():
     subject = subject_of(miniatures.Binary, Family("binary", "probabilities", "binary", "float32"))
     tallies = sweep_outside(subject)
     assert {name.rpartition("_label_")[0] for name in tallies} == set(values_outside("probabilities", "float32"))
@@ -383,7 +388,7 @@ def test_values_outside_the_probabilities_are_recorded_by_kind():
 
 @pytest.mark.parametrize("loss", [miniatures.Categorical, miniatures.ClipsAndRenormalises])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_right_functions_have_nothing_wrong(loss, dtype, monkeypatch):
+def test_sweep_of_correct_function_finds_no_error(loss, dtype, monkeypatch):
     monkeypatch.setattr(runner, "sampled_patterns", lambda given, dtype, shift: sparse_patterns(given, dtype, 600))
     for given in ("logits", "probabilities", "log_probabilities"):
         for target in ("index", "one_hot"):
@@ -396,7 +401,7 @@ def test_right_functions_have_nothing_wrong(loss, dtype, monkeypatch):
 # Tallies, state, processes.
 
 
-def test_a_histogram_counts_each_error_once():
+def test_histogram_counts_each_error_once():
     ulps = np.array([0.0, 0.5, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0, 1e3, 2.0**60, np.inf])
     histogram = np.zeros(BINS + 1, dtype=np.int64)
     add_ulps(histogram, ulps, np.inf)
@@ -411,7 +416,7 @@ def test_a_histogram_counts_each_error_once():
         assert one[int(np.searchsorted(edges, value))] == 1
 
 
-def test_tallies_add_up_in_any_order_and_survive_json():
+def test_region_counts_merge_in_any_order_and_round_trip_json():
     one = RegionCounts({("agrees", ""): 3}, error_ratio=LargestError(0.5, 7, "0x1p+0", 1.0, 1.0))
     two = RegionCounts(
         {("agrees", ""): 1, ("disagrees", ""): 1}, error_ratio=LargestError(0.5, 3, "-0x1p+0", 1.0, 1.0), why="b"
@@ -443,11 +448,11 @@ def exhaustive_job(loss=miniatures.CancelsLogits):
 
 def records(state):
     """As text, in which a nan is like another."""
-    found = {key: {name: tally.record() for name, tally in of.items()} for key, of in state.tallies.items()}
+    found = {key: {name: tally.as_record() for name, tally in of.items()} for key, of in state.regions.items()}
     return json.dumps(found, sort_keys=True)
 
 
-def test_a_sweep_that_was_interrupted_ends_as_one_that_was_not(short_units, tmp_path):
+def test_resumed_sweep_equals_uninterrupted_sweep(short_units, tmp_path):
     job = exhaustive_job()
     assert job.units == 6
     whole = load_state(None, [job])
@@ -470,7 +475,7 @@ def test_a_sweep_that_was_interrupted_ends_as_one_that_was_not(short_units, tmp_
     assert sum(tally.count for tally in resumed.regions[job.key].values()) == 4 * short_units + 6
 
 
-def test_a_state_of_another_sweep_or_of_nothing_is_refused(short_units, tmp_path):
+def test_load_state_refuses_foreign_or_invalid_file(short_units, tmp_path):
     path = tmp_path / "state.json"
     load_state(path, [exhaustive_job()])
     with pytest.raises(SweepError, match="another sweep"):
@@ -503,7 +508,7 @@ runner.sweep([job], state, advance=advance)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_it_goes_on_after_kill_9(short_units, tmp_path):
+def test_sweep_resumes_after_sigkill(short_units, tmp_path):
     path = tmp_path / "state.json"
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -519,7 +524,7 @@ def test_it_goes_on_after_kill_9(short_units, tmp_path):
     assert records(resumed) == records(whole)
 
 
-def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
+def test_memory_is_bounded_in_number_of_inputs(short_units):
     import tracemalloc
 
     job = exhaustive_job()
@@ -541,7 +546,7 @@ def test_memory_does_not_grow_with_the_number_of_inputs(short_units):
 # Means.
 
 
-def test_the_exact_mean_is_that_of_the_oracle():
+def test_mean_oracle_equals_oracle():
     family = Family("categorical", "logits", "index", "float64")
     means = long_means.draw_inputs(family, 300)
     exact = oracle.evaluate(means.problem)
@@ -550,7 +555,7 @@ def test_the_exact_mean_is_that_of_the_oracle():
     assert mine.rad <= abs(mine.hi) * 2.0**-70
 
 
-def test_a_sum_kept_in_float16_is_found_where_it_overflows():
+def test_long_means_locate_overflow_of_float16_sum():
     family = Family("categorical", "logits", "index", "float16")
     installed = miniatures.installed(miniatures.HalfAccumulator)
     found = list(long_means.mean_lines(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
@@ -580,12 +585,12 @@ def command(monkeypatch):
 
 
 @pytest.mark.parametrize(("option", "value"), [("--dtype", "float8"), ("--given", "odds")])
-def test_it_refuses_what_is_none_of_the_choices(command, option, value):
+def test_sweep_refuses_unknown_choice(command, option, value):
     refused = command("miniature.Binary", option, value)
     assert f"{option} {value}: there is " in str(refused.exception)
 
 
-def test_its_exit_status_says_whether_something_is_wrong(command, tmp_path):
+def test_sweep_exit_status_depends_on_verdicts(command, tmp_path):
     fast = ("--dtype", "float16", "--given", "logits")
     assert command("miniature.Binary", *fast).exit_code == 0
     failed = command("miniature.WrongSignBelowMinusTen", *fast, "--report", str(tmp_path))
@@ -600,7 +605,7 @@ def test_its_exit_status_says_whether_something_is_wrong(command, tmp_path):
     assert "disagrees" in (tmp_path / "sweep.md").read_text()
 
 
-def test_what_the_ledger_knows_is_no_failure_until_it_is_gone(command, monkeypatch):
+def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
     words = ("--dtype", "float16", "--given", "logits")
     about = {"case": "sweep/binary/logits/negative_*", "reason": "told"}
 
@@ -625,18 +630,18 @@ def test_what_the_ledger_knows_is_no_failure_until_it_is_gone(command, monkeypat
         (("miniature.Binary", "--lengths", "--pairs"), "--lengths goes with"),
     ],
 )
-def test_what_cannot_be_swept_is_said(command, words, said):
+def test_sweep_states_what_cannot_be_swept(command, words, said):
     done = command(*words)
     assert said in str(done.exception)
     assert isinstance(done.exception, registry.UserError)
 
 
-def test_it_fits_a_terminal_of_80_columns(command):
+def test_sweep_tables_fit_80_columns(command):
     for line in command("miniature.FloorsTheLog", "--dtype", "float32", "--label", "1").output.splitlines():
         assert len(line) <= 80
 
 
-def test_entries_of_the_ledger_name_regions_that_there_are():
+def test_check_ledger_refuses_unknown_region():
     shipped = load_suite()[1]
     assert any(entry.case.startswith(SWEPT) for entry in shipped.entries)
     table.check_ledger(shipped)
@@ -645,7 +650,7 @@ def test_entries_of_the_ledger_name_regions_that_there_are():
         table.check_ledger(Ledger([Known(case="sweep/binary/logits/nowhere", function="x.Y")]))
 
 
-def test_functions_without_a_loss_for_each_input_are_asked_one_by_one(monkeypatch):
+def test_function_without_unreduced_form_is_called_per_input(monkeypatch):
     installed = miniatures.installed(miniatures.Binary)
     family = Family("binary", "logits", "binary", "float16")
     subject = Subject(installed, "miniature.Binary", family, (0, 1))
