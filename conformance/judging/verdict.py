@@ -303,9 +303,9 @@ def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Or
     """
     by = semantic(convention)
     if renormalises(asked, handed.given):
-        before, unrounded = _unrounded(asked, by, "log_probabilities"), _unrounded(asked, by, "logits")
+        before, unrounded = (_unrounded(asked, by, kind, exact) for kind in ("log_probabilities", "logits"))
     else:
-        before = unrounded = _unrounded(asked, by, handed.given)
+        before = unrounded = _unrounded(asked, by, handed.given, exact)
     try:
         after = exact.answer(handed, by)
     except ArithmeticError:
@@ -328,9 +328,9 @@ def _same(a: Answer, b: Answer, allowed: Floats, dtype: str) -> bool:
         return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), allowed, dtype).within
 
 
-def _unrounded(problem: Problem, convention: Convention, given: Given) -> Answer:
+def _unrounded(problem: Problem, convention: Convention, given: Given, exact: Oracle) -> Answer:
     try:
-        return oracle.evaluate(problem, convention, taken_as=given)
+        return exact.converted(problem, convention, given)
     except ArithmeticError:
         return Undefined("it cannot be enclosed")
 
@@ -514,7 +514,7 @@ class _Bench:
         """A conversion, what it changes, and what the function's users do instead."""
         found = conversion_of(self.asked, self.handed, change, self.function, part)
         right = (self.definition(), change.before)
-        alternative = alternative_to(self.asked, self.handed, change, tuple(self.alternatives), right)
+        alternative = alternative_to(self.asked, self.handed, change, tuple(self.alternatives), right, self.exact)
         return dataclasses.replace(found, alternative=alternative)
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
@@ -658,6 +658,7 @@ def alternative_to(
     change: Change,
     functions: Sequence[tuple[Function, Convention]],
     right: Sequence[Answer],
+    exact: Oracle,
 ) -> Alternative:
     """What users do instead of converting predictions, from what the functions of the framework declare.
 
@@ -668,7 +669,8 @@ def alternative_to(
         for function, convention in functions:
             if kind not in function.takes or refused(asked, convention):
                 continue
-            answer, allowed = _unrounded(asked, semantic(convention), kind), error_bound.allowed(asked, convention)
+            answer = _unrounded(asked, semantic(convention), kind, exact)
+            allowed = error_bound.allowed(asked, convention)
             if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
                 return Alternative(function.name, kind)
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
@@ -786,7 +788,7 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
 def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
     """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
     loss = exact.answer(problem, semantic(convention))
-    return gradient.answer(problem, _of_gradient(convention), loss) if quantity == "gradient" else loss
+    return gradient.answer(problem, _of_gradient(convention), loss, exact) if quantity == "gradient" else loss
 
 
 @functools.cache

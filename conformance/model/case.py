@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -272,6 +272,14 @@ class Problem:
         """The problem that this one was `reduced` from: what no reduction changes is remembered under it."""
         problem: Problem = vars(self).get("unreduced", self)
         return problem
+
+    @cached_property
+    def derived(self) -> dict[Hashable, Any]:
+        """What was computed from this problem alone, by whoever computed it; it lives as long as the problem.
+
+        What no reduction changes is kept with `unreduced`.
+        """
+        return {}
 
     @cached_property
     def digest(self) -> str:

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,15 +25,11 @@ Shape = tuple[int, ...]
 
 def examine(problem: Problem) -> frozenset[str]:
     """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
-    problem = problem.unreduced
-    known = _EXAMINED.get(problem)
-    if known is None:
-        known = _EXAMINED[problem] = _examine(problem)
-    return known
-
-
-_EXAMINED: WeakKeyDictionary[Problem, frozenset[str]] = WeakKeyDictionary()
-"""Every step of a judgement asks; the problem is examined once."""
+    derived = problem.unreduced.derived
+    if "kinds of input" not in derived:
+        derived["kinds of input"] = _examine(problem.unreduced)
+    found: frozenset[str] = derived["kinds of input"]
+    return found
 
 
 def _examine(problem: Problem) -> frozenset[str]:

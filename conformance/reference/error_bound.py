@@ -46,12 +46,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance.model.case import Problem, Reduction
+from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference.domain import numpy_info
 from conformance.reference.flat_problem import (
@@ -64,6 +63,7 @@ from conformance.reference.flat_problem import (
     smoothing_of_weight,
     weighs_classes,
 )
+from conformance.reference.relevance import ERROR_BOUND, relevant
 
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
@@ -86,11 +86,12 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
     """
     if refused(problem, convention):
         return np.zeros(())
-    known = _REDUCED.setdefault(problem, {})
-    key = (_read(problem, convention, problem.reduction), asked is not None)
-    if key not in known:
-        known[key] = _reduced(problem, *key)
-    return known[key]
+    matters, bridged = relevant(problem, convention, ERROR_BOUND), asked is not None
+    key = ("error bound", matters, bridged)
+    if key not in problem.derived:
+        problem.derived[key] = _reduced(problem, matters, bridged)
+    bound: Floats = problem.derived[key]
+    return bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,30 +103,12 @@ class _Samples:
     error: Floats
 
 
-_Key = tuple[Convention, bool]
-_REDUCED: WeakKeyDictionary[Problem, dict[_Key, Floats]] = WeakKeyDictionary()
-_SAMPLES: WeakKeyDictionary[Problem, dict[_Key, _Samples]] = WeakKeyDictionary()
-"""Functions that differ in nothing that matters here share a budget, and reductions what is before them."""
-
-
-def _read(problem: Problem, convention: Convention, reduction: Reduction) -> Convention:
-    """The convention with only the choices that matter for the budget of this problem at that reduction."""
-    names = ["default_ignore_index"]
-    names += ["mean_divides_by"] if reduction == "mean" else []
-    names += ["empty_batch"] if reduction != "none" else []
-    names += ["clip", "log_floor", "renormalise"] if problem.given == "probabilities" else []
-    names += ["cancellation"] if problem.given == "logits" else []
-    names += ["log_floor"] if problem.given == "log_probabilities" else []
-    names += ["binary_outputs"] if problem.loss == "binary" else []
-    return convention.restricted_to(tuple(names))
-
-
 def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
-    known = _SAMPLES.setdefault(problem.unreduced, {})
-    key = (_read(problem, convention, "none"), bridged)
-    if key not in known:
-        known[key] = _samples(problem, *key)
-    given, loss, error = known[key].given, known[key].loss, known[key].error
+    matters = relevant(problem.unreduced, convention, ERROR_BOUND)
+    derived, key = problem.unreduced.derived, ("error bound of samples", matters, bridged)
+    if key not in derived:
+        derived[key] = _samples(problem, matters, bridged)
+    given, loss, error = derived[key].given, derived[key].loss, derived[key].error
     unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
         if problem.reduction == "none":

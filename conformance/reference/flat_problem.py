@@ -7,6 +7,7 @@ how much is decided once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,11 @@ class Rows:
     shape: tuple[int, ...]
     """Shape of the losses before reduction."""
     taken_as: Given | None = None
+
+    @functools.cached_property
+    def unconverted(self) -> Rows:
+        """The rows with predictions taken as they are, and not clipped."""
+        return dataclasses.replace(self, taken_as=None, clip=None)
 
 
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,18 @@ from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference.domain import examine, numpy_info
 from conformance.reference.flat_problem import Rows, rows
-from conformance.reference.oracle import Answer, Exact, NoAnswerError, Term, Undefined, divided_by, exact, float_of
+from conformance.reference.oracle import (
+    Answer,
+    Exact,
+    NoAnswerError,
+    Oracle,
+    Term,
+    Undefined,
+    divided_by,
+    exact,
+    float_of,
+)
+from conformance.reference.relevance import GRADIENT, relevant
 
 PRECISION = 160
 """Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
@@ -55,21 +65,17 @@ class Slope:
     free: npt.NDArray[np.bool_]
 
 
-def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
+def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracle | None = None) -> Answer:
     """The exact gradient, shaped as the predictions.
 
     loss: the answer to the problem under that convention; where there is none, there is no gradient either.
+    oracle: remembers gradients, if one does.
     """
     if not isinstance(loss, Exact):
         return loss
-    known = _ANSWERS.setdefault(problem, {})
-    if convention not in known:
-        known[convention] = _answer(problem, convention)
-    return known[convention]
-
-
-_ANSWERS: WeakKeyDictionary[Problem, dict[Convention, Answer]] = WeakKeyDictionary()
-"""The functions that are asked a problem share its answers."""
+    of = problem if problem.reduction == "mean" else problem.reduced("sum")  # which is that of unreduced losses
+    matters = relevant(of, convention, GRADIENT)
+    return _answer(of, matters) if oracle is None else oracle.gradient(of, matters, lambda: _answer(of, matters))
 
 
 def _answer(problem: Problem, convention: Convention) -> Answer:
@@ -99,12 +105,22 @@ def _balls(values: Floats) -> Numbers:
 def reduced_slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Slope:
     """The gradient with the reduction's factors."""
     with np.errstate(all="ignore"):
-        slope = (binary_slope if given.binary else categorical_slope)(given, convention, lift)
+        slope = _slope(problem, given, convention, lift)
         factor = factors(problem, given, convention, lift)
         value = slope.value * (factor if given.binary else factor[:, np.newaxis])
         counts = given.kept if given.binary else given.kept[:, np.newaxis]
         free = slope.free | _mean_of_nothing(problem, given, convention, factor)
         return Slope(np.where(counts, value, lift(np.zeros(()))), free & counts)
+
+
+def _slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Slope:
+    """The gradient of every row's loss, which no reduction changes."""
+    matters = relevant(problem.unreduced, convention, GRADIENT)
+    derived, key = problem.unreduced.derived, ("slope", matters, lift)
+    if key not in derived:
+        derived[key] = (binary_slope if given.binary else categorical_slope)(given, convention, lift)
+    slope: Slope = derived[key]
+    return slope
 
 
 def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, factor: Numbers) -> bool:

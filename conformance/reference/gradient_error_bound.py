@@ -38,6 +38,7 @@ from conformance.reference.domain import numpy_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
 from conformance.reference.flat_problem import Rows, refused, rows
 from conformance.reference.gradient import Floats
+from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
 
 def allowed(problem: Problem, convention: Convention) -> Floats:
@@ -47,10 +48,23 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
     """
     if refused(problem, convention):
         return np.zeros(())
+    matters = relevant(problem, convention, GRADIENT_ERROR_BOUND)
+    derived, key = problem.unreduced.derived, ("gradient error bound", matters, problem.reduction == "mean")
+    if key not in derived:
+        derived[key] = _reduced(problem, matters)
+    bound: Floats = derived[key]
+    return bound
+
+
+def _reduced(problem: Problem, convention: Convention) -> Floats:
     given = rows(problem, convention)
-    unit, g = numpy_info(problem.dtype)[0], ELEMENTARY[problem.dtype]
+    unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
-        size, error = (_binary if given.binary else _categorical)(given, convention, g)
+        matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
+        derived, key = problem.unreduced.derived, ("gradient error bound of samples", matters)
+        if key not in derived:
+            derived[key] = (_binary if given.binary else _categorical)(given, matters, ELEMENTARY[problem.dtype])
+        size, error = derived[key]
         unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
         factor = gradient.factors(problem, given, convention, _floats)
         products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2.0

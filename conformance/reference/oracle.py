@@ -11,14 +11,14 @@ so is one that divides by averages of class weights where the targets of a row s
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from conformance.reference.flat_problem import (
     smoothing_of_weight,
     weighs_classes,
 )
+from conformance.reference.relevance import ANSWER, relevant
 
 VERSION = "7"
 """Part of every cache key; raised whenever an answer could change."""
@@ -86,11 +87,15 @@ class NoAnswerError(Exception):
 
 
 class Oracle:
-    """Answers problems, remembering them in memory and, where a cache is given, on disk."""
+    """Answers problems, remembering them in memory and, where a cache is given, on disk.
+
+    Losses are remembered by content; gradients, which are as large as the predictions, as long as their problem lives.
+    """
 
     def __init__(self, cache: Cache | None = None) -> None:
         self._disk = cache
         self._memory: dict[str, Answer] = {}
+        self._gradients: WeakKeyDictionary[Problem, dict[tuple[Convention, str], Answer]] = WeakKeyDictionary()
 
     def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
         """The exact answer to a problem under a convention.
@@ -98,17 +103,44 @@ class Oracle:
         within: the radius the enclosure must not exceed, shaped as the answer; precision is raised until
         it does not.  Without it the enclosure is good to about 100 bits.
         """
-        key = answer_key(problem, convention)
-        known = self._memory.get(key)
-        if known is None and self._disk is not None:
-            stored = self._disk.get(key)
-            known = None if stored is None else decode(stored)
+        return self._loss(problem, relevant(problem, convention, ANSWER), within, None)
+
+    def converted(self, problem: Problem, convention: Convention, taken_as: Given) -> Answer:
+        """The exact answer where predictions are converted to another kind without rounding; see `evaluate`."""
+        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), None, taken_as)
+
+    def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
+        """The exact gradient under a convention with what matters to it only; `evaluate` computes it.
+
+        On disk is what is certified: gradients in balls, of problems in float64.
+        """
+        known = self._gradients.setdefault(problem.unreduced, {})
+        found = known.get((convention, problem.reduction))
+        if found is None and problem.dtype == "float64":
+            key = f"{answer_key(problem, convention)}:gradient"
+            found = self._stored(key)
+            if found is None:
+                found = evaluate()
+                self._store(key, found)
+        known[convention, problem.reduction] = found = evaluate() if found is None else found
+        return found
+
+    def _loss(self, problem: Problem, convention: Convention, within: Floats | None, taken_as: Given | None) -> Answer:
+        key = answer_key(problem, convention) + (f":{taken_as}" if taken_as else "")
+        known = self._memory.get(key) or self._stored(key)
         if known is None or not _sharp(known, within):
-            known = evaluate(problem, convention, within)
-            if self._disk is not None:
-                self._disk.put(key, encode(known))
+            known = evaluate(problem, convention, within, taken_as)
+            self._store(key, known)
         self._memory[key] = known
         return known
+
+    def _stored(self, key: str) -> Answer | None:
+        stored = None if self._disk is None else self._disk.get(key)
+        return None if stored is None else decode(stored)
+
+    def _store(self, key: str, answer: Answer) -> None:
+        if self._disk is not None:
+            self._disk.put(key, encode(answer))
 
     def flush(self) -> None:
         """Write to the disk what is new."""
@@ -295,7 +327,7 @@ def _logs_of(p: dict[int, Term], given: Rows, convention: Convention, picked: Se
 
 def _converted_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of one row whose predictions are converted without rounding."""
-    unconverted = dataclasses.replace(given, taken_as=None, clip=None)
+    unconverted = given.unconverted
     if given.taken_as == "log_probabilities":
         return _minus_logs(unconverted, DEFINITION, x, picked)
     logs = _minus_logs(unconverted, DEFINITION, x, range(len(x)))
@@ -335,7 +367,7 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
 def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:
     """(-log p, -log(1 - p)) of one binary output."""
     if given.taken_as is not None:
-        positive, negative = _minus_log_pair(dataclasses.replace(given, taken_as=None, clip=None), DEFINITION, x)
+        positive, negative = _minus_log_pair(given.unconverted, DEFINITION, x)
         if given.taken_as != "probabilities":
             return positive, negative
         low, high = given.clip or (0.0, 1.0)
@@ -570,6 +602,9 @@ def float_of(term: Term) -> float:
 def _sharp(answer: Answer, within: Floats | None) -> bool:
     if not isinstance(answer, Exact):
         return True
+    if answer.hi.ndim == 0 and (within is None or within.ndim == 0):
+        hi, rad = float(answer.hi), float(answer.rad)
+        return not math.isfinite(hi) or rad <= (abs(hi) * 2.0**-75 + 2.0**-100 if within is None else float(within))
     limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if within is None else within
     if bool(np.all(answer.rad <= limit)):
         return True
@@ -583,7 +618,7 @@ def _resolved(answer: Exact) -> bool:
     return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
 
 
-# What the cache stores: text of a kind, or three float64 arrays, little-endian.
+# What the cache stores: text of a kind, or three float64 arrays, little-endian, with what is unconstrained packed.
 
 
 def encode(answer: Answer) -> bytes:
@@ -593,9 +628,11 @@ def encode(answer: Answer) -> bytes:
             return b"U" + why.encode()
         case Invalid(kinds):
             return b"I" + ",".join(kinds).encode()
-        case Exact(hi, lo, rad):
+        case Exact(hi, lo, rad, free):
+            tag = b"E" if free is None else b"F"
             head = struct.pack("<B", hi.ndim) + struct.pack(f"<{hi.ndim}q", *hi.shape)
-            return b"E" + head + b"".join(part.astype("<f8").tobytes() for part in (hi, lo, rad))
+            tail = b"" if free is None else np.packbits(free).tobytes()
+            return tag + head + b"".join(part.astype("<f8").tobytes() for part in (hi, lo, rad)) + tail
 
 
 def decode(stored: bytes) -> Answer:
@@ -606,9 +643,13 @@ def decode(stored: bytes) -> Answer:
     if tag == b"I":
         return Invalid(tuple(body.decode().split(",")))
     shape = struct.unpack_from(f"<{body[0]}q", body, 1)
-    flat = np.frombuffer(body, dtype="<f8", offset=1 + 8 * body[0]).astype(np.float64)
-    hi, lo, rad = (part.reshape(shape) for part in np.split(flat, 3))
-    return Exact(hi, lo, rad)
+    size, start = math.prod(shape), 1 + 8 * body[0]
+    flat = np.frombuffer(body, "<f8", 3 * size, start).astype(np.float64)
+    hi, lo, rad = (flat[part * size : (part + 1) * size].reshape(shape) for part in range(3))
+    if tag == b"E":
+        return Exact(hi, lo, rad)
+    bits = np.frombuffer(body, np.uint8, offset=start + 24 * size)
+    return Exact(hi, lo, rad, np.unpackbits(bits, count=size).astype(bool).reshape(shape))
 
 
 def open_cache() -> Cache | None:

@@ -1,0 +1,85 @@
+"""Which choices of a convention matter to a problem: what is computed under one is shared by all that agree in these.
+
+Each function returns the convention with every choice that cannot change its result set back to the definition's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from conformance.model.case import Given, Loss, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference.domain import examine
+
+_MEAN = {"mean_divides_by", "empty_mean"}
+_PROBABILITIES = {"clip", "log_floor", "renormalise"}
+_SHAPE = {"binary_outputs", "default_ignore_index", "empty_batch"}
+_ROUNDING = {"cancellation", "gradient_cancellation"}
+_GRADIENT = {"gradient_total", "gradient_floor"}
+_DOMAIN = {"out_of_range", "accepts"}
+ANSWER = frozenset(_MEAN | _PROBABILITIES | _SHAPE | _DOMAIN)
+GRADIENT = frozenset(ANSWER | _GRADIENT)
+ERROR_BOUND = frozenset({*_MEAN, *_PROBABILITIES, *_SHAPE, "cancellation"} - {"empty_mean"})
+GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
+"""Choices that are read where a result is computed; error bounds only of problems that are not refused."""
+
+
+def relevant(
+    problem: Problem, convention: Convention, read: frozenset[str], taken_as: Given | None = None
+) -> Convention:
+    """Return a convention with only those of the choices in `read` that can matter to the problem.
+
+    read: `ANSWER`, `GRADIENT`, `ERROR_BOUND` or `GRADIENT_ERROR_BOUND`.  taken_as: the kind of prediction that the
+    problem's predictions are converted to, if they are.
+    """
+    if convention is DEFINITION:
+        return convention
+    matters = _restricted(
+        convention, _names(read, problem.loss, taken_as or problem.given, problem.reduction == "mean")
+    )
+    ignored = matters.default_ignore_index
+    if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
+        matters = _with(matters, default_ignore_index=None)
+    if matters.accepts or matters.out_of_range != "refuse" or matters.empty_batch != "reduced":
+        kinds = examine(problem)
+        if matters.accepts:
+            matters = _with(matters, accepts=matters.accepts & kinds)
+        if "shape_mismatch" not in kinds:  # where it is, nothing else is looked for
+            if "label_out_of_range" not in kinds:
+                matters = _with(matters, out_of_range="refuse")
+            if "empty_batch" not in kinds:
+                matters = _with(matters, empty_batch="reduced")
+    return DEFINITION if matters == DEFINITION else matters
+
+
+@functools.cache
+def _names(read: frozenset[str], loss: Loss, given: Given, mean: bool) -> tuple[str, ...]:
+    names = set(read)
+    if not mean:
+        names -= _MEAN
+    if loss != "binary":
+        names -= {"binary_outputs"}
+    if given != "probabilities":
+        names -= {"clip", "renormalise"}
+        names -= {"log_floor"} if given == "logits" or read in (ANSWER, GRADIENT) else set()
+    if given != "logits" and read == ERROR_BOUND:
+        names -= {"cancellation"}
+    return tuple(sorted(names))
+
+
+@functools.cache
+def _restricted(convention: Convention, names: tuple[str, ...]) -> Convention:
+    return convention.restricted_to(names)
+
+
+def _with(convention: Convention, **choices: Any) -> Convention:
+    return _changed(convention, tuple(choices.items()))
+
+
+@functools.cache
+def _changed(convention: Convention, choices: tuple[tuple[str, Any], ...]) -> Convention:
+    return dataclasses.replace(convention, **dict(choices))
