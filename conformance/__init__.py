@@ -32,11 +32,11 @@ def replay(
     """
     from pathlib import Path
 
-    from conformance.casefiles.known_issues import HARVESTED
+    from conformance.casefiles.known_issues import HARVEST_PREFIX
     from conformance.judging.suite import replay
 
     among: Any = None if cases is None else Path(cases)
-    if among is None and case.startswith(HARVESTED):
+    if among is None and case.startswith(HARVEST_PREFIX):
         from conformance.power.harvest.pipeline import harvest
 
         among = harvest([case.split("/")[1]]).cases

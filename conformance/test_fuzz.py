@@ -9,7 +9,7 @@ import pytest
 
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.loading import shipped_cases
 from conformance.explore.fuzz.search import Search, restrict_limits
 from conformance.model.text import loggable
 
@@ -19,7 +19,7 @@ SEED, CASES = 0, 300
 def test_fuzz(there: Installed) -> None:
     """It answers every case as the definition, its documentation or the ledger says."""
     search = Search(
-        [there], known_issues.load(shipped()), restrict_limits(functions=there.functions), SEED, shrinks=False
+        [there], known_issues.load(shipped_cases()), restrict_limits(functions=there.functions), SEED, shrinks=False
     )
     while search.state.position < CASES:
         search.step()

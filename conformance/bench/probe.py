@@ -465,7 +465,7 @@ def cleared(count: str) -> Result:
 def fuzzed(name: str, count: str) -> Result:
     """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
     from conformance.casefiles.known_issues import load
-    from conformance.casefiles.loading import shipped
+    from conformance.casefiles.loading import shipped_cases
     from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded
 
     here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
@@ -473,7 +473,7 @@ def fuzzed(name: str, count: str) -> Result:
     _import(here)
     asked = [function for found in here for function in found.functions if function.name == name]
     of_loss = functools.partial(_asks_the_loss, name)
-    search = Search(here, load(shipped()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False)
+    search = Search(here, load(shipped_cases()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False)
     for _ in range(WARMING):
         search.step()
     before, began = search.state.cases, time.thread_time()

@@ -1,9 +1,8 @@
-"""Arrays drawn from a seed: the same bits on every platform and every numpy, made when they are first needed.
+"""Arrays generated from a seed, on demand and with the same bits on each platform and numpy.
 
-The Mersenne twister's 32-bit words are the only thing drawn; numpy freezes that stream.  Words become
-integers, and each number is one correctly rounded operation on integers: `k * step` for logits,
-`k / sum(k)` for probabilities and soft targets, `k / 8` for weights.  Every kind of array has a stream
-of its own, so that asking for weights does not change the predictions.
+Only 32-bit words of the Mersenne twister are drawn, a stream that numpy guarantees. Words are mapped to integers, and
+each number is one correctly rounded operation on integers: `k * step` for logits, `k / sum(k)` for probabilities and
+soft targets, `k / 8` for weights. Each kind of array has its own stream, so that weights do not change predictions.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CHUNK = 1 << 16
-"""Numbers drawn at a time, to bound memory; it does not show in the result."""
-MARGIN = 4
-"""How far `confident` and `wrong` lift a logit, in units of the scale."""
-LIFT = 16 * 1024
-"""What they add to a class's share of the probability, per class; other shares are at most 1024."""
-DOMINANT = 4 * 1024
-"""What the true class's share of a soft target gets."""
+"""Numbers drawn at a time, to bound memory; the result does not depend on it."""
+LOGIT_MARGIN = 4
+"""How far `confident` and `wrong` raise a logit, in units of the scale."""
+SHARE_LIFT = 16 * 1024
+"""What they add to the share of a class's probability, per class; other shares are at most 1024."""
+TRUE_CLASS_SHARE = 4 * 1024
+"""Share of the true class in a soft target."""
 _PREDICTIONS, _LABELS, _TARGETS, _SAMPLE_WEIGHTS, _CLASS_WEIGHTS, _IGNORED = range(1, 7)
 
 
 @dataclass(frozen=True, eq=False)
-class Arrays:
-    """What a recipe makes."""
+class GeneratedArrays:
+    """The arrays that a recipe generates."""
 
     predictions: Floats
     labels: Array
@@ -51,33 +50,33 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to draw.
-
-    shape: of the samples (categorical) or outputs (binary).  classes: 1 for binary losses.  scale: of
-    logits.  ignored: fraction of the samples labelled `ignore_index`.
-    """
+    """Parameters of generated arrays."""
 
     loss: Loss
     given: Given
     target: Target
     seed: int
     shape: tuple[int, ...]
+    """Shape of the samples (categorical) or outputs (binary)."""
     classes: int = 1
+    """Number of classes; 1 for binary losses."""
     distribution: Distribution = "normal"
     scale: float = 3.0
+    """Scale of the logits."""
     soft: bool = False
     sample_weights: bool = False
     class_weights: bool = False
     ignored: float = 0.0
+    """Fraction of the samples with the label `ignore_index`."""
     ignore_index: int = -100
 
-    def small(self) -> Recipe:
-        """The same recipe for at most two of everything but classes."""
+    def reduced(self) -> Recipe:
+        """The same recipe with at most two elements along each axis except the classes."""
         return dataclasses.replace(self, shape=tuple(min(length, 2) for length in self.shape))
 
-    def make(self) -> Arrays:
-        """Draw the arrays; those of the recipe that was made last are kept."""
-        return _made(self)
+    def generate(self) -> GeneratedArrays:
+        """Generate the arrays; those of the last recipe are cached."""
+        return _generate(self)
 
 
 class GeneratedCase(Case):
@@ -94,15 +93,17 @@ class GeneratedCase(Case):
     def __init__(
         self, *, recipe: Recipe, asked: Options, declared: str, place: tuple[str, int, int, str], **stated: Any
     ):
-        defaults = {field.name: field.default for field in dataclasses.fields(Case) if field.name not in _MADE}
+        defaults = {
+            field.name: field.default for field in dataclasses.fields(Case) if field.name not in _LAST_GENERATED
+        }
         own = {"recipe": recipe, "asked": asked, "declared": declared, "place": place}
         for name, value in {**defaults, **stated, **own}.items():
             object.__setattr__(self, name, value)
 
     @property
-    def arrays(self) -> Arrays:
-        """The arrays, if their digest is the one that the file declares; raises CaseFileError otherwise."""
-        arrays = self.recipe.make()
+    def arrays(self) -> GeneratedArrays:
+        """The arrays. Raises CaseFileError if their digest is not the declared one."""
+        arrays = self.recipe.generate()
         if arrays.digest != self.declared:
             said = f"the file says {self.declared}" if self.declared else "the file says none"
             advice = f"the generator drifted, or the recipe changed: then write digest: {digits(arrays.digest)}"
@@ -138,15 +139,17 @@ class GeneratedCase(Case):
 
     @cached_property
     def sketch(self) -> Case:
-        arrays = self.recipe.small().make()
+        arrays = self.recipe.reduced().generate()
         stated = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(Case) if field.name not in _MADE
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(Case)
+            if field.name not in _LAST_GENERATED
         }
         options = _with_weights(self.asked, arrays)
         return Case(predictions=arrays.predictions, labels=arrays.labels, options=options, **stated)
 
 
-_MADE = ("predictions", "labels", "options")
+_LAST_GENERATED = ("predictions", "labels", "options")
 
 
 def digits(digest: str) -> str:
@@ -154,7 +157,7 @@ def digits(digest: str) -> str:
     return digest if digest.strip("0123456789e") else f'"{digest}"'
 
 
-def _with_weights(options: Options, arrays: Arrays) -> Options:
+def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
     made = {
         name: weights for name in ("sample_weights", "class_weights") if (weights := getattr(arrays, name)) is not None
     }
@@ -162,12 +165,12 @@ def _with_weights(options: Options, arrays: Arrays) -> Options:
 
 
 @lru_cache(maxsize=1)
-def _made(recipe: Recipe) -> Arrays:
+def _generate(recipe: Recipe) -> GeneratedArrays:
     # The class that a confident model is sure of: the label, also where the target is softened around it.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
-    truth = _scaled(_words(recipe, _LABELS, recipe.shape), classes)
+    truth = _scaled(_random_words(recipe, _LABELS, recipe.shape), classes)
     predictions = _logits(recipe, truth) if recipe.given == "logits" else _probabilities(recipe, truth)
-    return Arrays(
+    return GeneratedArrays(
         predictions=_read_only(predictions),
         labels=_read_only(_labels(recipe, truth)),
         sample_weights=_weights(recipe, _SAMPLE_WEIGHTS, recipe.shape[:1]) if recipe.sample_weights else None,
@@ -185,7 +188,7 @@ def _stream(recipe: Recipe, role: int) -> Callable[[tuple[int, ...]], npt.NDArra
     return lambda shape: random.randint(0, 1 << 32, size=shape, dtype=np.uint32)
 
 
-def _words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+def _random_words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
     return _stream(recipe, role)(shape)
 
 
@@ -196,7 +199,7 @@ def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Eighths from 1/8 to 2."""
-    return (1 + _scaled(_words(recipe, role, shape), 16)) / 8
+    return (1 + _scaled(_random_words(recipe, role, shape), 16)) / 8
 
 
 def _labels(recipe: Recipe, truth: Integers) -> Array:
@@ -205,16 +208,16 @@ def _labels(recipe: Recipe, truth: Integers) -> Array:
         np.put_along_axis(labels, truth[..., np.newaxis], 1, axis=-1)
         return labels
     if recipe.target != "index" and recipe.soft:
-        return _shared(recipe, _TARGETS, truth, DOMINANT)
+        return _random_shares(recipe, _TARGETS, truth, TRUE_CLASS_SHARE)
     if recipe.ignored:
         count = max(1, round(recipe.ignored * truth.size))
-        order = np.argsort(_words(recipe, _IGNORED, (truth.size,)), kind="stable")
+        order = np.argsort(_random_words(recipe, _IGNORED, (truth.size,)), kind="stable")
         truth = truth.copy()
         truth.reshape(-1)[order[:count]] = recipe.ignore_index
     return truth
 
 
-def _rows(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
+def _row_plan(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
     """(rows drawn, how often each stands, rows drawn at a time)."""
     rows = int(np.prod(recipe.shape, dtype=np.int64))
     repeats = recipe.shape[0] if recipe.distribution == "equal_rows" else 1
@@ -223,7 +226,7 @@ def _rows(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
 
 def _logits(recipe: Recipe, truth: Integers) -> Floats:
     binary = recipe.loss == "binary"
-    rows, repeats, step = _rows(recipe, recipe.classes)
+    rows, repeats, step = _row_plan(recipe, recipe.classes)
     draw = _stream(recipe, _PREDICTIONS)
     values = np.empty((rows, recipe.classes))
     for start in range(0, rows, step):
@@ -239,12 +242,12 @@ def _logits(recipe: Recipe, truth: Integers) -> Floats:
             np.multiply((total - 2 * 0xFFFF).astype(np.float64), recipe.scale * 1.75 / 2.0**16, out=part)
         if recipe.distribution in ("confident", "wrong"):
             lifted = _lifted(recipe, truth.reshape(-1)[start : start + step])
-            margin = MARGIN * recipe.scale
+            margin = LOGIT_MARGIN * recipe.scale
             if binary:
                 part += np.where(lifted == 1, margin, -margin)[:, np.newaxis]
             else:
                 part[np.arange(len(part)), lifted] += margin
-    return _shaped(recipe, values, repeats)
+    return _in_shape(recipe, values, repeats)
 
 
 def _lifted(recipe: Recipe, truth: Integers) -> Integers:
@@ -255,14 +258,16 @@ def _lifted(recipe: Recipe, truth: Integers) -> Integers:
 def _probabilities(recipe: Recipe, truth: Integers) -> Floats:
     sure = recipe.distribution in ("confident", "wrong")
     classes = 2 if recipe.loss == "binary" else recipe.classes
-    return _shared(recipe, _PREDICTIONS, _lifted(recipe, truth) if sure else truth, LIFT * classes if sure else 0)
+    return _random_shares(
+        recipe, _PREDICTIONS, _lifted(recipe, truth) if sure else truth, SHARE_LIFT * classes if sure else 0
+    )
 
 
-def _shared(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Floats:
+def _random_shares(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Floats:
     """Rows of shares k / sum(k), with k from 1 to 1024 and `lift` more for the class `lifted`."""
     binary = recipe.loss == "binary"
     classes = 2 if binary else recipe.classes
-    rows, repeats, step = _rows(recipe, classes)
+    rows, repeats, step = _row_plan(recipe, classes)
     if role != _PREDICTIONS and repeats > 1:
         rows, repeats = rows * repeats, 1
     draw = _stream(recipe, role)
@@ -280,10 +285,10 @@ def _shared(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Floats:
             counts[np.arange(len(part)), lifted.reshape(-1)[start : start + step]] += lift
         total = counts.sum(axis=-1, keepdims=True, dtype=np.int64)
         np.divide(counts[:, 1:] if binary else counts, total, out=part)
-    return _shaped(recipe, values, repeats)
+    return _in_shape(recipe, values, repeats)
 
 
-def _shaped(recipe: Recipe, values: Floats, repeats: int) -> Floats:
+def _in_shape(recipe: Recipe, values: Floats, repeats: int) -> Floats:
     shape = recipe.shape if recipe.loss == "binary" else (*recipe.shape, recipe.classes)
     if repeats == 1:
         return values.reshape(shape)

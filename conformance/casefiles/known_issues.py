@@ -1,8 +1,8 @@
-"""The ledger: which rows are known to fail, in which versions, and why.  It is strict both ways.
+"""The ledger of known issues: which rows are expected to fail, in which versions, and why. It is strict both ways.
 
-A known discrepancy is an expected failure; one that has gone away fails the run; an entry that matches
-no case or no function is an error, with file and line.  A row is known if its case is named, or has the traits that
-bring the discrepancy about, and if it is wrong in the way that the entry documents.
+A known issue is an expected failure. One that has disappeared fails the run, and an entry that matches no case or no
+function is an error with file and line. A row matches if the entry names its case, or its problem has the entry's
+traits, and if it is wrong in a way that the entry documents.
 """
 
 from __future__ import annotations
@@ -18,114 +18,126 @@ from typing import Any, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from conformance.adapters.registry import within
-from conformance.casefiles.document import read_document, shown
-from conformance.casefiles.loading import KNOWN, files_below
+from conformance.casefiles.document import display_path, read_document
+from conformance.casefiles.loading import LEDGER_FOLDER, files_below
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import RowKey
 
 SCHEMA = "known.schema.json"
-SWEPT = "sweep/"
-"""What ids begin with that name no case but a region of a sweep; `conformance sweep` holds these entries to account."""
-HARVESTED = "harvest/"
-"""What ids of cases begin with that are read at run time from other projects' tests, and are not always there."""
-ELSEWHERE = (SWEPT, HARVESTED)
-"""What ids begin with that are not in the folder of cases; what they are in holds such entries to account."""
-RELATION = "relation/"
-"""What the case of an entry about a relation begins with: `relation/<its name>/<case>`, or `relation/<its name>/asks/`
-and the options and layouts that one side or the other asks for, sorted, with / between them."""
+SWEEP_PREFIX = "sweep/"
+"""Prefix of ids that name a region of a sweep and no case; `conformance sweep` checks these entries."""
+HARVEST_PREFIX = "harvest/"
+"""Prefix of the ids of harvested cases, which are read at run time from other projects' tests and may be absent."""
+EXTERNAL_PREFIXES = (SWEEP_PREFIX, HARVEST_PREFIX)
+"""Prefixes of ids that are not in the case folder; entries with such ids are checked elsewhere."""
+RELATION_PREFIX = "relation/"
+"""Prefix of the `case` of an entry about a relation: `relation/NAME/CASE`, or `relation/NAME/asks/` and the options
+and
+layouts of either side, sorted and joined by /.
+"""
 
 Status = Literal["disagrees", "crashed", "timed_out"]
 
-_FINITE = frozenset({"zero", "imprecise", "too_small", "too_large"})
-_OF_GRADIENTS = {
+_FINITE_SYMPTOMS = frozenset({"zero", "imprecise", "too_small", "too_large"})
+_GRADIENT_SYMPTOMS = {
     **dict.fromkeys(("nan", "inf", "minus_inf"), frozenset({"nan", "inf", "minus_inf", "zero"})),
-    "not_nan": frozenset({"not_nan", *_FINITE}),
-    **dict.fromkeys(_FINITE, _FINITE),
+    "not_nan": frozenset({"not_nan", *_FINITE_SYMPTOMS}),
+    **dict.fromkeys(_FINITE_SYMPTOMS, _FINITE_SYMPTOMS),
 }
-"""How a gradient may be wrong for what makes a loss wrong, by the symptom of the loss; others stay what they are."""
-_OTHER = frozenset({"crashed", "timed_out"})
+"""Symptoms of a gradient that a symptom of the loss explains; other symptoms explain only themselves."""
+_STATUS_SYMPTOMS = frozenset({"crashed", "timed_out"})
 """Symptoms that are statuses of their own."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """One known discrepancy.
-
-    case, function: id and name, or a glob in which * stands for anything; see `RELATION` for what it is where a
-    relation is broken.  versions: PEP 440 specifiers, empty for all.  dtypes, reductions, variants: empty for all.
-    when: traits of a problem that bring it about, also where no case is named, as in users' and drawn cases; empty for
-    what cannot be said in traits.  symptoms: in which ways the rows are wrong, empty for any; see `verdict.Verdict`.
-    reproducer: Python source; shows: what it prints.
-    """
+class KnownIssue:
+    """One entry of the ledger."""
 
     case: str
+    """Id of the case, or a pattern in which * matches any text; see `RELATION_PREFIX` for relations."""
     function: str
+    """Name of the function, or such a pattern."""
     versions: str = ""
+    """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
+    """Empty means all; so does an empty `reductions` or `variants`."""
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
+    """Traits of the problems that show the issue, for cases that the entry does not name, such as users' and
+    generated
+    cases. Empty if traits cannot describe them.
+    """
     symptoms: tuple[str, ...] = ()
+    """Ways in which the rows are wrong, see `verdict.Verdict`; empty means any."""
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
+    """Address of the issue in the framework's tracker."""
     reproducer: str = ""
+    """Python source."""
     shows: str = ""
+    """What the reproducer prints."""
     path: str = ""
+    """The file that has the entry."""
     line: int = 0
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.function} on {self.case}"
 
     @property
-    def told(self) -> str:
-        """Why, and where to read more."""
+    def summary(self) -> str:
+        """The reason, with a link."""
         return f"{self.reason} ({self.see})" if self.see else self.reason
 
     @property
-    def relation(self) -> str:
-        """The name of the relation that this entry says is broken; "" for an entry about cases."""
-        return self.case.split("/")[1] if self.case.startswith(RELATION) else ""
+    def relation_name(self) -> str:
+        """Name of the relation that is violated; "" for an entry about cases."""
+        return self.case.split("/")[1] if self.case.startswith(RELATION_PREFIX) else ""
 
     @property
-    def of_case(self) -> str:
-        """The id or glob of the cases themselves, whatever it is about them; * where it is about what is asked."""
-        case = self.case.removeprefix(f"{RELATION}{self.relation}/") if self.relation else self.case
-        return "*" if self.relation and case.startswith("asks/") else case
+    def case_pattern(self) -> str:
+        """Pattern of the ids of the cases, without a relation's prefix; * for an entry about what a relation's sides
+        ask.
+        """
+        case = self.case.removeprefix(f"{RELATION_PREFIX}{self.relation_name}/") if self.relation_name else self.case
+        return "*" if self.relation_name and case.startswith("asks/") else case
 
-    def names(self, case: str) -> bool:
-        """Whether `case`, an id, is one of those this entry is about."""
-        return _glob(self.case).fullmatch(case) is not None
+    def matches_case(self, case: str) -> bool:
+        """Whether the entry names the case with this id."""
+        return _compile_glob(self.case).fullmatch(case) is not None
 
-    def concerns(self, function: str) -> bool:
-        """Whether `function` is one of those this entry is about."""
-        return _glob(self.function).fullmatch(function) is not None
+    def matches_function(self, function: str) -> bool:
+        """Whether the entry names the function."""
+        return _compile_glob(self.function).fullmatch(function) is not None
 
-    def documents(self, symptoms: Collection[str], gradient: bool = False) -> bool:
-        """Whether a row that is wrong in these ways is wrong as the entry says.
+    def explains(self, symptoms: Collection[str], gradient: bool = False) -> bool:
+        """Whether the entry documents a row with these symptoms.
 
         gradient: whether the row is a gradient and the entry about the loss.
         """
         if self.status != "disagrees" or not self.symptoms:
-            return set(symptoms) == {self.status} if self.status != "disagrees" else _OTHER.isdisjoint(symptoms)
-        due = set(self.symptoms)
+            return (
+                set(symptoms) == {self.status} if self.status != "disagrees" else _STATUS_SYMPTOMS.isdisjoint(symptoms)
+            )
+        expected = set(self.symptoms)
         if gradient:
-            due |= {other for symptom in self.symptoms for other in _OF_GRADIENTS.get(symptom, ())}
-        return bool(symptoms) and due.issuperset(symptoms)
+            expected |= {other for symptom in self.symptoms for other in _GRADIENT_SYMPTOMS.get(symptom, ())}
+        return bool(symptoms) and expected.issuperset(symptoms)
 
     def matches(self, key: RowKey) -> bool:
-        """Whether the row is one of those this entry is about."""
-        return self.names(key.case) and self.holds(key, key.quantity)
+        """Whether the entry is about the row."""
+        return self.matches_case(key.case) and self.matches_except_case(key, key.quantity)
 
-    def holds(self, key: RowKey, quantity: str) -> bool:
-        """Whether a row is one of those this entry is about, its case left aside.
+    def matches_except_case(self, key: RowKey, quantity: str) -> bool:
+        """Whether the entry is about the row if its case is ignored.
 
-        quantity: what the entry has to be about; an entry about the loss may explain a gradient.
+        quantity: which quantity the entry must be about; an entry about the loss may explain a gradient.
         """
         return (
             quantity in self.quantities
-            and self.concerns(key.function)
+            and self.matches_function(key.function)
             and (not self.dtypes or key.dtype in self.dtypes)
             and (not self.reductions or key.reduction in self.reductions)
             and (not self.variants or key.backend in self.variants)
@@ -134,116 +146,125 @@ class Known:
 
 
 @cache
-def _glob(text: str) -> re.Pattern[str]:
+def _compile_glob(text: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, text.split("*"))))
 
 
 class Ledger:
-    """Entries, indexed by case and function; of several that name a row's case the first counts.
+    """Entries, indexed by case and function. If several name a row's case, the first counts.
 
-    others: entries whose cases are others than those that are run: they match by their traits only.
+    others: entries of another case folder, which match by traits only.
     """
 
-    def __init__(self, entries: Iterable[Known] = (), others: Iterable[Known] = ()) -> None:
+    def __init__(self, entries: Iterable[KnownIssue] = (), others: Iterable[KnownIssue] = ()) -> None:
         self.entries = tuple(entries)
         self.others = tuple(others)
-        self._about: dict[tuple[str, str], list[Known]] = {}
-        self._of: dict[str, list[Known]] = {}
+        self._by_case_and_function: dict[tuple[str, str], list[KnownIssue]] = {}
+        self._by_case: dict[str, list[KnownIssue]] = {}
         self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
 
-    def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> Known | None:
-        """The entry that knows this row by its case, if any.
+    def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> KnownIssue | None:
+        """Return the entry that names the row's case, if there is one.
 
-        symptoms: in which ways the row is wrong; the entry documents them.  What makes a loss wrong may make its
-        gradient wrong, too.  None: the entry for the row as it should be, whatever its symptoms.
+        symptoms: ways in which the row is wrong, which the entry must document. What makes a loss wrong may also
+        explain its
+        gradient. None: the entry for a row that is right, whatever its symptoms.
         """
-        about = self._about.get((key.case, key.function))
-        if about is None:
-            if key.case not in self._of:
-                self._of[key.case] = [entry for entry in self.entries if entry.names(key.case)]
-            about = [entry for entry in self._of[key.case] if entry.concerns(key.function)]
-            self._about[key.case, key.function] = about
-        return _first(about, key, symptoms)
+        candidates = self._by_case_and_function.get((key.case, key.function))
+        if candidates is None:
+            if key.case not in self._by_case:
+                self._by_case[key.case] = [entry for entry in self.entries if entry.matches_case(key.case)]
+            candidates = [entry for entry in self._by_case[key.case] if entry.matches_function(key.function)]
+            self._by_case_and_function[key.case, key.function] = candidates
+        return _first_match(candidates, key, symptoms)
 
-    def cause(self, traits: Callable[[], frozenset[str]], key: RowKey, symptoms: Collection[str] = ()) -> Known | None:
-        """The entry whose conditions a problem meets, and that documents how its row is wrong; whatever its case.
+    def find_by_traits(
+        self, traits: Callable[[], frozenset[str]], key: RowKey, symptoms: Collection[str] = ()
+    ) -> KnownIssue | None:
+        """Return the entry whose traits the problem has and that documents the symptoms, whatever its case.
 
-        Of several, the one with most conditions counts, then the first: what brings about less is the truer reason.
-        traits: of the problem; called where an entry is about such rows at all.
+        If there are several, the one with the most traits counts, then the first: the more specific reason is the truer
+        one.
+        traits: called only if an entry is about such rows.
         """
-        about = [entry for entry in self._with_traits if entry.concerns(key.function)]
-        about = [entry for entry in about if traits().issuperset(entry.when)]
-        about.sort(key=lambda entry: -len(entry.when))
-        return _first(about, key, symptoms)
+        candidates = [entry for entry in self._with_traits if entry.matches_function(key.function)]
+        candidates = [entry for entry in candidates if traits().issuperset(entry.when)]
+        candidates.sort(key=lambda entry: -len(entry.when))
+        return _first_match(candidates, key, symptoms)
 
-    def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[Known]:
-        """The entries that name no function, or no case, among all that there are."""
+    def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[KnownIssue]:
+        """Entries that name no existing function or no existing case."""
         return [
             entry
             for entry in self.entries
-            if not any(map(entry.concerns, functions)) or not any(map(_glob(entry.of_case).fullmatch, cases))
+            if not any(map(entry.matches_function, functions))
+            or not any(map(_compile_glob(entry.case_pattern).fullmatch, cases))
         ]
 
-    def unused(self, asked: Iterable[RowKey]) -> list[Known]:
-        """The entries that are found for none of the rows that were asked."""
-        used = {id(self.find(key)) for key in asked}
+    def unused(self, keys: Iterable[RowKey]) -> list[KnownIssue]:
+        """Entries that match none of the executed rows."""
+        used = {id(self.find(key)) for key in keys}
         return [entry for entry in self.entries if id(entry) not in used]
 
 
-def _first(entries: Iterable[Known], key: RowKey, symptoms: Collection[str] | None) -> Known | None:
-    """The first entry that is about a row, its case left aside; about its gradient before its loss."""
+def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collection[str] | None) -> KnownIssue | None:
+    """The first entry that matches a row except for its case; entries about its gradient before those about its
+    loss.
+    """
     entries = list(entries)
-    for of in (key.quantity,) if symptoms is None else dict.fromkeys((key.quantity, "loss")):
+    for wanted_quantity in (key.quantity,) if symptoms is None else dict.fromkeys((key.quantity, "loss")):
         for entry in entries:
-            documented = symptoms is None or entry.documents(symptoms, gradient=of != key.quantity)
-            if documented and entry.holds(key, of):
+            documented = symptoms is None or entry.explains(symptoms, gradient=wanted_quantity != key.quantity)
+            if documented and entry.matches_except_case(key, wanted_quantity):
                 return entry
     return None
 
 
-def read(folder: Path) -> tuple[list[Known], list[CaseFileError]]:
-    """The entries of `known/` below a case folder, in the order of files and lines, and what is wrong there."""
-    known = Path(folder) / KNOWN
-    entries: list[Known] = []
+def read(folder: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
+    """Read the entries below the `known/` of a case folder, in the order of files and lines, and the errors in them."""
+    known = Path(folder) / LEDGER_FOLDER
+    entries: list[KnownIssue] = []
     errors: list[CaseFileError] = []
     if not os.path.lexists(known):
         return entries, errors
     files, errors = files_below(known)
     for file in files:
-        of_file, wrong = read_file(file)
+        entries_of_file, errors_of_file = read_file(file)
         if file.parent != known:
-            advice = f"move it to {shown(known)}"
-            wrong.append(CaseFileError(shown(file), 0, 0, "", "a ledger in a folder of its own", advice))
-        errors += wrong
-        entries += [] if wrong else of_file
+            advice = f"move it to {display_path(known)}"
+            errors_of_file.append(
+                CaseFileError(display_path(file), 0, 0, "", "a ledger in a folder of its own", advice)
+            )
+        errors += errors_of_file
+        entries += [] if errors_of_file else entries_of_file
     return entries, errors
 
 
 def load(folder: Path) -> Ledger:
-    """The ledger of a case folder, empty where it has none; raises CaseErrors if anything is wrong."""
+    """The ledger of a case folder, empty if there is none. Raises CaseErrors."""
     entries, errors = read(folder)
     if errors:
         raise CaseErrors(tuple(errors))
     return Ledger(entries)
 
 
-def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
-    """The entries of one framework's file, which is called as the framework is, and what is wrong with it."""
+def read_file(file: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
+    """Read the entries of one framework's file, which has the framework's name, and the errors in it."""
     document, errors = read_document(file, SCHEMA)
     if document is None or errors:
         return [], errors
     entries = []
     seen: dict[Any, int] = {}
-    for index, said in enumerate(document.value["known"]):
+    for index, fields_of_entry in enumerate(document.value["known"]):
         path = ("known", index)
-        line = document.spot(path)[0]
+        line = document.position(path)[0]
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields_of_entry.items()
         }
-        several = fields.pop("case")
+        case_or_cases = fields.pop("case")
         entry, *others = (
-            Known(case=case, **fields, path=document.path, line=line)
-            for case in (several if isinstance(several, tuple) else (several,))
+            KnownIssue(case=case, **fields, path=document.path, line=line)
+            for case in (case_or_cases if isinstance(case_or_cases, tuple) else (case_or_cases,))
         )
         if not entry.function.startswith(file.stem + "."):
             advice = f"write {file.stem}.{entry.function.partition('.')[2]}, or move the entry"
@@ -254,8 +275,8 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
         except InvalidSpecifier:
             message = f'"{entry.versions}" is not a PEP 440 specifier'
             errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        about = (
-            several,
+        identity = (
+            case_or_cases,
             entry.function,
             entry.versions,
             entry.dtypes,
@@ -263,8 +284,8 @@ def read_file(file: Path) -> tuple[list[Known], list[CaseFileError]]:
             entry.variants,
             entry.quantities,
         )
-        if about in seen:
-            errors.append(document.error(path, f"the same as the entry on line {seen[about]}", "remove one"))
-        seen.setdefault(about, line)
+        if identity in seen:
+            errors.append(document.error(path, f"the same as the entry on line {seen[identity]}", "remove one"))
+        seen.setdefault(identity, line)
         entries += [entry, *others]
     return entries, errors

@@ -1,4 +1,4 @@
-"""Printed digits held against the oracle: those a case expects, and those somebody published."""
+"""Compares printed numbers with the oracle: those that a case expects, and published ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRECISION = 512
 
 @dataclass(frozen=True)
 class PublishedVerdict:
-    """Whether a published number holds to its printed digits, beside the exact one (float64 inputs)."""
+    """Whether a published number is right to its printed digits, with the exact one (float64 inputs)."""
 
     case: str
     published: Published
@@ -30,30 +30,30 @@ class PublishedVerdict:
 
 
 def published(case: Case) -> list[PublishedVerdict]:
-    """What the oracle says about every number published for a case."""
+    """Compare all published numbers of a case with the oracle."""
     found = []
     for number in case.published:
         exact = oracle.digits(case.problem("float64", number.reduction), count=20)
-        shown = exact if isinstance(exact, str) else _why(exact)
-        holds = isinstance(exact, str) and all(_holds(case, number.reduction, number.value, half_units=1))
+        shown = exact if isinstance(exact, str) else _undefined_text(exact)
+        holds = isinstance(exact, str) and all(_matches_digits(case, number.reduction, number.value, half_units=1))
         found.append(PublishedVerdict(case.id, number, shown, holds))
     return found
 
 
-def wrong_digits(case: Case) -> list[CaseFileError]:
-    """Where the digits a case expects are not those of the oracle."""
+def expectation_errors(case: Case) -> list[CaseFileError]:
+    """Positions where the expected digits of a case differ from the oracle's."""
     if not isinstance(case.expect, Digits):
         return []
     errors = []
     for reduction, value in case.expect.values.items():
         name: Reduction = reduction  # type: ignore[assignment]
         try:
-            fits = all(_holds(case, name, value, half_units=2))
+            fits = all(_matches_digits(case, name, value, half_units=2))
         except (NoAnswerError, InvalidOperation, ValueError):
             fits = False
         if not fits:
             exact = oracle.digits(case.problem("float64", name))
-            shown = exact if isinstance(exact, str | list) else _why(exact)
+            shown = exact if isinstance(exact, str | list) else _undefined_text(exact)
             where = f"$.cases.{case.id.rpartition('/')[2]}.expect"
             message = f"{value} is not the exact answer for {reduction}, which is {shown}"
             errors.append(
@@ -63,7 +63,7 @@ def wrong_digits(case: Case) -> list[CaseFileError]:
 
 
 def expect_block(case: Case, count: int = 25) -> dict[str, Any]:
-    """What `expect` may say for a case: digits by reduction, an error, or why there is no right answer."""
+    """What `expect` may state for a case: digits by reduction, an error, or why there is no right answer."""
     block: dict[str, Any] = {}
     for reduction in case.reductions:
         exact = oracle.digits(case.problem("float64", reduction), count=count)
@@ -73,11 +73,11 @@ def expect_block(case: Case, count: int = 25) -> dict[str, Any]:
     return {"value": block}
 
 
-def _why(answer: Any) -> str:
+def _undefined_text(answer: Any) -> str:
     return f"undefined ({answer.why})" if isinstance(answer, Undefined) else f"an error ({', '.join(answer.kinds)})"
 
 
-def _holds(case: Case, reduction: Reduction, value: Any, half_units: int) -> Iterator[bool]:
+def _matches_digits(case: Case, reduction: Reduction, value: Any, half_units: int) -> Iterator[bool]:
     """For each printed number, whether the exact one lies within that many half units of its last digit."""
     problem = case.problem("float64", reduction)
     if refused(problem, DEFINITION):

@@ -1,7 +1,7 @@
-"""Whether a case may stand: its parts fit each other, and what is in it is what it says there is.
+"""Semantic validation of a case: its parts must fit each other, and its content must be what it declares.
 
-The loader asks this of cases that are written, and the fuzzer of cases that are drawn.  A fault has its
-place inside the case as a path, `("options", "class_weights")`, and the words that a person needs.
+The loader validates cases from files, and the fuzzer generated ones. The path of a fault is relative to the case,
+`("options", "class_weights")`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conformance.casefiles.document import Path_, listed, number_text
+from conformance.casefiles.document import JsonPath, listed, number_text
 from conformance.model.case import Array, Case, Given, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.model.convention import INVALID
 from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
@@ -19,43 +19,44 @@ from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a case: where, what, and what to do."""
+    """One error in a case: where, what, and what to do."""
 
-    path: Path_
+    path: JsonPath
+    """Path inside the case."""
     message: str
     advice: str = ""
 
 
-def faults(case: Case) -> list[Fault]:
-    """Everything wrong with a finished case, empty for a legal one; what a schema can refuse is not looked at."""
-    found = list(family_faults(case.loss, case.given, case.target))
-    if found:
-        return found
+def find_faults(case: Case) -> list[Fault]:
+    """All faults of a case, empty for a valid one. What a schema checks is not checked again."""
+    faults = list(family_faults(case.loss, case.given, case.target))
+    if faults:
+        return faults
     shape = case.predictions.shape
-    loose = case.expect == MustRaise("shape_mismatch")
+    shapes_may_differ = case.expect == MustRaise("shape_mismatch")
     for name in case.options.names():
-        if (fault := misplaced(name, case.loss, case.target)) is not None:
-            found.append(fault)
-        elif name in WEIGHTS and not loose:
-            wrong = misfit(name, getattr(case.options, name).shape, shape, case.loss)
-            found += [] if wrong is None else [wrong]
+        if (fault := option_fault(name, case.loss, case.target)) is not None:
+            faults.append(fault)
+        elif name in WEIGHTS and not shapes_may_differ:
+            wrong = shape_fault(name, getattr(case.options, name).shape, shape, case.loss)
+            faults += [] if wrong is None else [wrong]
     if case.layout.class_axis != -1:
-        found += axis_faults(case.loss, len(shape), case.layout.class_axis)
-    found += layout_faults(case.layout, case.target, case.predictions, case.labels)
-    return found or list(content_faults(case))
+        faults += axis_faults(case.loss, len(shape), case.layout.class_axis)
+    faults += layout_faults(case.layout, case.target, case.predictions, case.labels)
+    return faults or list(content_faults(case))
 
 
 def family_faults(loss: Loss, given: Given, target: Target) -> Iterator[Fault]:
-    """Whether a loss, what is given and the kind of target go together."""
+    """Check that the loss, the kind of predictions and the kind of targets are compatible."""
     if (loss == "binary") != (target == "binary"):
-        wanted = "binary" if loss == "binary" else "index or distribution"
-        yield Fault(("target",), f"a {loss} loss has no {target} target", f"write {wanted}")
+        expected = "binary" if loss == "binary" else "index or distribution"
+        yield Fault(("target",), f"a {loss} loss has no {target} target", f"write {expected}")
     elif loss == "binary" and given == "log_probabilities":
         yield Fault(("given",), "one log-probability does not give a binary loss", "write logits or probabilities")
 
 
-def misplaced(option: str, loss: Loss, target: Target) -> Fault | None:
-    """An option where it has no meaning."""
+def option_fault(option: str, loss: Loss, target: Target) -> Fault | None:
+    """The fault of an option that has no meaning for the loss or the targets; None otherwise."""
     belongs = {
         "class_weights": ("categorical losses", loss == "categorical"),
         "positive_weight": ("binary losses", loss == "binary"),
@@ -65,11 +66,11 @@ def misplaced(option: str, loss: Loss, target: Target) -> Fault | None:
     return None if met else Fault(("options", option), f"{option} is for {needs} only", "remove it")
 
 
-def misfit(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fault | None:
-    """What is wrong with the shape of an option, and what to do."""
+def shape_fault(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fault | None:
+    """The fault of an option whose shape does not fit; None if it fits."""
     if fits(option, shape, predictions, loss):
         return None
-    path: Path_ = ("options", option)
+    path: JsonPath = ("options", option)
     samples = predictions[:-1] if loss == "categorical" else predictions
     if option == "class_weights":
         classes = predictions[-1]
@@ -88,8 +89,8 @@ def misfit(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fault |
 
 
 def axis_faults(loss: Loss, rank: int, axis: object) -> Iterator[Fault]:
-    """Whether there is such an axis of classes in predictions of a rank."""
-    path: Path_ = ("layout", "class_axis")
+    """Check that predictions of this rank have the class axis."""
+    path: JsonPath = ("layout", "class_axis")
     if loss != "categorical":
         yield Fault(path, "a binary loss has no axis of classes", "remove it")
     elif not isinstance(axis, int) or not -rank <= axis < rank:
@@ -97,7 +98,7 @@ def axis_faults(loss: Loss, rank: int, axis: object) -> Iterator[Fault]:
 
 
 def layout_faults(layout: Layout, target: Target, predictions: Array, labels: Array) -> Iterator[Fault]:
-    """Whether arrays can be handed over like this."""
+    """Check that the arrays can be passed in the layout."""
     if layout.labels == "column" and target == "distribution":
         yield Fault(("layout", "labels"), "distributions cannot be a column", "remove it")
     if layout.order == "broadcast":
@@ -118,9 +119,9 @@ def layout_faults(layout: Layout, target: Target, predictions: Array, labels: Ar
 
 
 def content_faults(case: Case) -> Iterator[Fault]:
-    """What a case contains, against what it says it contains: its dtypes, and what it expects."""
+    """Check the content of a case against its declared dtypes and expectation."""
     kinds: set[str] = set()
-    gone = {dtype: lost(case, dtype) for dtype in case.dtypes}
+    gone = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
     fitting = [dtype for dtype, loss in gone.items() if loss is None]
     for dtype, loss in gone.items():
         if loss is not None:
@@ -137,7 +138,7 @@ def content_faults(case: Case) -> Iterator[Fault]:
     if isinstance(expect, NoRightAnswer):
         invalid &= {"shape_mismatch"}
     for kind in sorted(invalid - {said}):
-        path, message = _found(case, kind)
+        path, message = _invalid_kind_fault(case, kind)
         taken = said is not None
         yield Fault(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
     if said is not None and said not in kinds:
@@ -145,12 +146,12 @@ def content_faults(case: Case) -> Iterator[Fault]:
         yield Fault(("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other")
 
 
-def lost(case: Case, dtype: str) -> tuple[Path_, float, str] | None:
-    """The first number that is finite and not in `dtype`, or a prediction that is not 0 and is in `dtype`."""
+def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
+    """Position of the first number that overflows in `dtype`, or of a nonzero prediction that underflows to 0."""
     if dtype == "float64":
         return None
     narrow = numpy_dtype(dtype)
-    arrays: list[tuple[Path_, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
+    arrays: list[tuple[JsonPath, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
     arrays += [(("options", name), getattr(case.options, name)) for name in WEIGHTS]
     for path, exact in arrays:
         if exact is None or exact.dtype != np.float64:
@@ -166,12 +167,12 @@ def lost(case: Case, dtype: str) -> tuple[Path_, float, str] | None:
     return None
 
 
-def _found(case: Case, kind: str) -> tuple[Path_, str]:
-    """Where the first input of an invalid kind is, and what it is."""
+def _invalid_kind_fault(case: Case, kind: str) -> tuple[JsonPath, str]:
+    """Position and description of the first input of an invalid kind."""
     predictions, labels = case.predictions, case.labels
     if kind == "shape_mismatch":
         for name in misfits(case.options, predictions.shape, case.loss):
-            wrong = misfit(name, getattr(case.options, name).shape, predictions.shape, case.loss)
+            wrong = shape_fault(name, getattr(case.options, name).shape, predictions.shape, case.loss)
             assert wrong is not None
             return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
@@ -180,7 +181,7 @@ def _found(case: Case, kind: str) -> tuple[Path_, str]:
         return ("labels",), f"labels of shape {have} where predictions of shape {given} need {need}"
     classes = predictions.shape[-1]
     where = labels < 0
-    path: Path_ = ("labels",)
+    path: JsonPath = ("labels",)
     array, fault = labels, "outside [0, 1]"
     if kind == "label_out_of_range":
         where, fault = where | (labels >= classes), f"outside [0, {classes})"

@@ -18,14 +18,14 @@ from typing import Any, assert_never
 import numpy as np
 
 from conformance.casefiles.document import (
-    MOST_BYTES,
-    bad_name,
-    bad_stem,
+    MAX_BYTES,
+    display_path,
+    is_plain_text,
+    name_errors,
     number_text,
-    plain_text,
     schema_line,
     schema_of,
-    shown,
+    stem_errors,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, digits
 from conformance.casefiles.loading import SCHEMA
@@ -50,13 +50,12 @@ _PLAIN_IN_FLOW = re.compile(r"[A-Za-z][\w ./=<>+*^-]*(?<! )")
 
 
 class WritingError(UserError):
-    """A case file cannot be written: which, and why."""
+    """A case file cannot be written; says which and why."""
 
 
-def text_of(cases: Sequence[Case], file: Path | None = None) -> str:
-    """A case file with these cases, which share `about`, loss, given and target and have names of their own.
-
-    file: where it will lie, so that its first line leads to the schema.  Raises WritingError.
+def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
+    """The text of a case file with these cases, which must share `about`, loss, given and target, and differ in
+    name.
     """
     first = cases[0]
     shared = ("about", "loss", "given", "target")
@@ -68,55 +67,54 @@ def text_of(cases: Sequence[Case], file: Path | None = None) -> str:
     lines += _entry("about", first.about) + _entry("source", first.source)
     lines += [f"{name}: {getattr(first, name)}" for name in shared[1:]]
     lines.append("cases:")
-    blocks = [[f"  {name_of(case)}:", *(f"    {line}" for line in _case(case, first.source))] for case in cases]
+    blocks = [[f"  {case_name(case)}:", *(f"    {line}" for line in _case(case, first.source))] for case in cases]
     for index, block in enumerate(blocks):
         lines += ["", *block] if index else block
     return "\n".join(lines) + "\n"
 
 
 def save(cases: Sequence[Case], folder: Path) -> Path:
-    """Write the file that the cases' ids name below a folder, whole or not at all, and return its path.
-
-    A file that is there with the same content stays; with another it is not touched.  Raises WritingError.
-    """
+    """Write the file that the cases' ids name below a folder, atomically, and return its path."""
     stems = {case.id.rpartition("/")[0] for case in cases}
     if len(stems) != 1 or "" in stems:
         raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
     stem = stems.pop()
     schema = schema_of(SCHEMA)
     for message, advice in (
-        *bad_stem(schema, stem),
-        *(bad for case in cases for bad in bad_name(schema, name_of(case))),
+        *stem_errors(schema, stem),
+        *(bad for case in cases for bad in name_errors(schema, case_name(case))),
     ):
         raise WritingError(f"{stem}: {message}; {advice}")
     path = folder / f"{stem}.yaml"
-    return save_text(text_of(cases, path), path)
+    return save_text(case_file_text(cases, path), path)
 
 
 def save_text(text: str, path: Path) -> Path:
-    """Write the text of a case file, whole or not at all; see `save`."""
+    """Write the text of a case file atomically; see `save`."""
     content = text.encode()
-    if len(content) > MOST_BYTES:
-        raise WritingError(f"{shown(path)}: {len(content)} bytes are more than a case file may have, {MOST_BYTES}")
+    if len(content) > MAX_BYTES:
+        raise WritingError(
+            f"{display_path(path)}: {len(content)} bytes are more than a case file may have, {MAX_BYTES}"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put_new(path, content)
+        _create_file(path, content)
     except OSError as error:
         if isinstance(error, FileExistsError) and path.is_file():
             if path.read_bytes() == content:
                 return path
-            raise WritingError(f"{shown(path)} is there and says something else; name another folder") from None
-        raise WritingError(f"{shown(path)} cannot be written: {error.strerror}; name another folder") from error
+            raise WritingError(f"{display_path(path)} is there and says something else; name another folder") from None
+        raise WritingError(f"{display_path(path)} cannot be written: {error.strerror}; name another folder") from error
     return path
 
 
-def name_of(case: Case) -> str:
+def case_name(case: Case) -> str:
     """The last part of a case's id."""
     return case.id.rpartition("/")[2]
 
 
-def _put_new(path: Path, content: bytes) -> None:
-    """A new file at once with all of its content; raises FileExistsError."""
+def _create_file(path: Path, content: bytes) -> None:
+    """Create a file atomically with all of its content. Raises FileExistsError."""
     handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -148,9 +146,9 @@ def _case(case: Case, source: str) -> Iterator[str]:
         yield from _array("labels", case.labels) if case.labels.size else ["labels: []"]
         yield from _options(case.options)
     if case.reductions != ("mean",):
-        yield f"reduction: {_one_or_more(case.reductions)}"
+        yield f"reduction: {_scalar_or_list(case.reductions)}"
     if case.dtypes != DEFAULT_DTYPES:
-        yield f"dtypes: {_one_or_more(case.dtypes)}"
+        yield f"dtypes: {_scalar_or_list(case.dtypes)}"
     if layout := _layout(case.layout):
         yield f"layout: {_flow(layout)}"
     yield from _expect(case)
@@ -231,12 +229,12 @@ class _Verbatim(str):
     """Text that is YAML already."""
 
 
-def _one_or_more(names: Sequence[str]) -> str:
+def _scalar_or_list(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else _flow(list(names))
 
 
 def _entry(key: str, text: str) -> list[str]:
-    """A key and its text: on its line where it fits, folded where it can be, in quotes otherwise."""
+    """A key and its text: on one line if it fits, folded if possible, otherwise quoted."""
     line = f"{key}: {_text(text)}"
     words = text.split()
     foldable = " ".join(words) == text and text.isprintable()
@@ -247,7 +245,7 @@ def _entry(key: str, text: str) -> list[str]:
 
 
 def _array(key: str, values: Array) -> Iterator[str]:
-    """An array on one line where it fits, otherwise row by row."""
+    """An array on one line if it fits, otherwise row by row."""
     line = f"{key}: {_flow(values)}"
     if len(line) <= WIDTH - 4 or values.ndim < 2:
         yield line
@@ -274,16 +272,16 @@ def _flow(value: Any, quoted: bool = False) -> str:
 
 def _text(text: str, quoted: bool = False, flow: bool = False) -> str:
     pattern = _PLAIN_IN_FLOW if flow else _PLAIN
-    if not quoted and pattern.fullmatch(text) and plain_text(text):
+    if not quoted and pattern.fullmatch(text) and is_plain_text(text):
         return text
-    return '"' + "".join(_ESCAPES.get(char) or _visible(char) for char in text) + '"'
+    return '"' + "".join(_ESCAPES.get(char) or _escape(char) for char in text) + '"'
 
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def _visible(char: str) -> str:
-    """A character as it stands between double quotes."""
+def _escape(char: str) -> str:
+    """A character as it is written between double quotes."""
     if char.isprintable():
         return char
     code = ord(char)

@@ -10,8 +10,8 @@ from rich.markup import escape
 from conformance import explain as explanations
 from conformance.adapters import registry
 from conformance.adapters.registry import Installed
-from conformance.casefiles.document import nearest
-from conformance.casefiles.known_issues import HARVESTED
+from conformance.casefiles.document import suggest
+from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of
 from conformance.cli.terminal import out
 from conformance.judging.selection import SelectionError
@@ -34,7 +34,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
-    if cases is None and case.startswith(HARVESTED):
+    if cases is None and case.startswith(HARVEST_PREFIX):
         found, ledger, _ = load_harvest([case.split("/")[1]])
     else:
         found, ledger = load_suite(cases)
@@ -71,7 +71,7 @@ def _check_functions(names: list[str], here: list[Installed]) -> None:
             continue
         if name in known:
             raise SelectionError(f"--function {name}: {name.partition('.')[0]} is not installed")
-        hint = nearest(name, dict.fromkeys([*installed, *known]))
+        hint = suggest(name, dict.fromkeys([*installed, *known]))
         raise SelectionError(f"--function {name}: there is no such function; {hint}")
 
 

@@ -17,7 +17,7 @@ from conformance import __version__
 from conformance.adapters.contract import Call, Framework, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues, writing
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.loading import shipped_cases
 from conformance.cli.shared import Json, installed_among, shortened
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
@@ -79,7 +79,7 @@ def fuzz(
     check_installed()
     single_threaded()
     here, missing = installed_among(framework or [])
-    ledger = known_issues.load(shipped() if cases is None else cases)
+    ledger = known_issues.load(shipped_cases() if cases is None else cases)
     selection = compiled(keyword) if keyword else None
     wanted = None if selection is None else lambda _, name: selection(substring_of(name))
     limits = restrict_limits(_limits(shape, dtypes or [], edge), [f for there in here for f in there.functions], wanted)

@@ -63,10 +63,10 @@ def in_checkout(path: str) -> str:
     """
     if not path:
         return ""
-    from conformance.casefiles.loading import real  # what reads case files takes time to import
+    from conformance.casefiles.loading import resolve_links  # what reads case files takes time to import
 
-    absolute = real(Path(path))
-    root = real(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))
+    absolute = resolve_links(Path(path))
+    root = resolve_links(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else ""
 
 

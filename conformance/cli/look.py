@@ -17,9 +17,9 @@ from conformance import report
 from conformance.adapters import registry
 from conformance.adapters.contract import nested
 from conformance.casefiles import stated_values
-from conformance.casefiles.known_issues import HARVESTED
+from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.casefiles.loading import read as read_cases
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.loading import shipped_cases
 from conformance.cli import github
 from conformance.cli.listing import case_facts
 from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, shortened
@@ -45,7 +45,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
-    if cases is None and case.startswith(HARVESTED):
+    if cases is None and case.startswith(HARVEST_PREFIX):
         found, ledger, _ = load_harvest([case.split("/")[1]])
     else:
         found, ledger = load_suite(cases)
@@ -81,7 +81,7 @@ def expect(
     as_json: Json = False,
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
-    found, _ = read_cases(shipped() if cases is None else cases)
+    found, _ = read_cases(shipped_cases() if cases is None else cases)
     block = stated_values.expect_block(case_named(found, case, cases), count)
     if as_json:
         out.facts("expect", {"case": case, "digits": count, "expect": block})
@@ -104,14 +104,14 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
-    where = shipped() if folder is None else folder
+    where = shipped_cases() if folder is None else folder
     problems: list[CaseFileError] = []
     try:
         check_names(load_suite(where)[1])
     except CaseErrors as error:
         problems += error.errors
     checked, wrong = read_cases(where, generate=True)
-    wrong += [error for case in checked for error in stated_values.wrong_digits(case)]
+    wrong += [error for case in checked for error in stated_values.expectation_errors(case)]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     covered = coverage(checked, registry.functions())
     github.tell(github.complaints(problems), aside=as_json)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from conformance import comparison, explain, report
 from conformance.adapters import registry
-from conformance.casefiles.known_issues import HARVESTED, Ledger
+from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.cli.shared import CasesOption, Json, progress
 from conformance.cli.terminal import out
 from conformance.comparison import AuditError, history
@@ -80,7 +80,7 @@ def page(
 
 
 def _cases(folder: Path | None, asked: set[str]) -> tuple[list[Case], Ledger]:
-    sources = sorted({name.split("/")[1] for name in asked if name.startswith(HARVESTED)})
+    sources = sorted({name.split("/")[1] for name in asked if name.startswith(HARVEST_PREFIX)})
     if sources and folder is None:
         return load_harvest(sources)[:2]
     return load_suite(folder)

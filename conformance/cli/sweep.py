@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from conformance import report
 from conformance.adapters import registry
-from conformance.casefiles.known_issues import Known
+from conformance.casefiles.known_issues import KnownIssue
 from conformance.cli.shared import FAILURES, CasesOption, Json, one_of
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
@@ -126,11 +126,11 @@ def sweep(
 def _wanted(names: list[str]) -> Callable[[str], bool]:
     """Says of a function whether it is meant; every name must be one, or a glob that has some."""
     there = [function.name for function in registry.functions()]
-    globs = [Known(case="", function=name) for name in names]
+    globs = [KnownIssue(case="", function=name) for name in names]
     for glob in globs:
-        if not any(map(glob.concerns, there)):
+        if not any(map(glob.matches_function, there)):
             raise SelectionError(f"{glob.function}: there is no such function; there are {', '.join(there)}")
-    return lambda name: any(glob.concerns(name) for glob in globs)
+    return lambda name: any(glob.matches_function(name) for glob in globs)
 
 
 def _processes(asked: int, jobs: list[Job]) -> int:

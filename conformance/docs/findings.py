@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.adapters.registry import within
-from conformance.casefiles.known_issues import HARVESTED, RELATION, SWEPT, Known
+from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
 from conformance.docs.markup import block, code, link, plain, prose, rows, slug
 
 SHORT = 100
 """Characters of a reason in an overview."""
-Entry = Sequence[Known]
+Entry = Sequence[KnownIssue]
 """What stands as one entry in a ledger: as many `Known` as it names cases."""
 
 
-def findings(known: Iterable[Known], versions: Mapping[str, str], source: str) -> str:
+def findings(known: Iterable[KnownIssue], versions: Mapping[str, str], source: str) -> str:
     """Every entry of a ledger, by framework, as Markdown.
 
     versions: what the committed report was made with, by framework: what does not hold there is mended.  source: the
@@ -33,7 +33,7 @@ def findings(known: Iterable[Known], versions: Mapping[str, str], source: str) -
     return "\n".join(parts)
 
 
-def grouped(known: Iterable[Known]) -> list[Entry]:
+def grouped(known: Iterable[KnownIssue]) -> list[Entry]:
     """What stands in files as one entry, together; in the order of the files."""
     return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
 
@@ -105,7 +105,7 @@ def _told(entry: Entry, anchor: str, source: str) -> str:
 
 
 def _case(case: str, source: str) -> str:
-    if "*" in case or case.startswith((SWEPT, HARVESTED, RELATION)):
+    if "*" in case or case.startswith((SWEEP_PREFIX, HARVEST_PREFIX, RELATION_PREFIX)):
         return code(case)
     return f"[{code(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
 

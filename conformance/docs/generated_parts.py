@@ -45,7 +45,7 @@ class Checkout:
         return report.read(self.folder / "reports" / "baseline")
 
     @functools.cached_property
-    def ledger(self) -> tuple[known_issues.Known, ...]:
+    def ledger(self) -> tuple[known_issues.KnownIssue, ...]:
         """Every entry of the ledger."""
         return known_issues.load(self.folder / "cases").entries
 

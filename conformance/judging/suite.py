@@ -36,12 +36,12 @@ from conformance.adapters.contract import (
     reproducer,
 )
 from conformance.adapters.registry import Installed
-from conformance.casefiles.known_issues import ELSEWHERE, HARVESTED, Known, Ledger
+from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, HARVEST_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.known_issues import load as load_known
 from conformance.casefiles.known_issues import read as read_known
-from conformance.casefiles.loading import cases_option, found_in, is_folder, real, root_of, shipped
+from conformance.casefiles.loading import cases_argument, cases_option, id_root, is_folder, resolve_links, shipped_cases
 from conformance.casefiles.loading import read as read_cases
-from conformance.casefiles.stated_values import wrong_digits
+from conformance.casefiles.stated_values import expectation_errors
 from conformance.judging.traits import traits
 from conformance.judging.verdict import FAILING, Verdict, judge, want_of
 from conformance.model.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
@@ -199,23 +199,25 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
     other cases.  Raises CaseErrors with everything that is wrong in the folder.
     """
-    folder = shipped() if folder is None else folder
+    folder = shipped_cases() if folder is None else folder
     cases, errors = read_cases(folder)
-    if real(folder) != real(shipped()):  # of the shipped ones `conformance lint` and the tests say so
-        errors = [*errors, *(wrong for case in cases for wrong in wrong_digits(case))]
+    if resolve_links(folder) != resolve_links(
+        shipped_cases()
+    ):  # of the shipped ones `conformance lint` and the tests say so
+        errors = [*errors, *(wrong for case in cases for wrong in expectation_errors(case))]
     alone = os.path.lexists(folder) and not is_folder(folder)
-    home = root_of(folder) if alone else folder
+    home = id_root(folder) if alone else folder
     entries, wrong = read_known(home)
-    others = real(home) != real(shipped())
-    ledger = Ledger(entries, load_known(shipped()).entries if others else ())
+    others = resolve_links(home) != resolve_links(shipped_cases())
+    ledger = Ledger(entries, load_known(shipped_cases()).entries if others else ())
     if not errors and not alone:
-        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(ELSEWHERE)), cases)]
+        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(EXTERNAL_PREFIXES)), cases)]
     if errors or wrong:
         raise CaseErrors((*errors, *wrong))
     return cases, ledger
 
 
-def strays(entries: Iterable[Known], cases: Iterable[Case]) -> list[CaseFileError]:
+def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:
     """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
     unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
     what = "is known, but there is no such case or no such function"
@@ -301,13 +303,13 @@ class Suite:
         )
         return Assessment(asked, verdict, self._known(asked, verdict))
 
-    def _known(self, asked: Asked, verdict: Verdict) -> Known | None:
+    def _known(self, asked: Asked, verdict: Verdict) -> KnownIssue | None:
         """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
         key = asked.item.key
         if verdict.status not in FAILING:
             return self.ledger.find(key)
         known = self.ledger.find(key, verdict.symptoms)
-        return known or self.ledger.cause(lambda: asked.traits, key, verdict.symptoms)
+        return known or self.ledger.find_by_traits(lambda: asked.traits, key, verdict.symptoms)
 
 
 def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
@@ -335,14 +337,14 @@ def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity:
     words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
     if quantity == "loss":
         del words[-1]
-    if not case.id.startswith(HARVESTED) and (folder := found_in(case)) is not None:
-        words.append(f"cases={str(real(Path(folder)))!r}")
+    if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
+        words.append(f"cases={str(resolve_links(Path(folder)))!r}")
     return f"conformance.replay({', '.join(words)})"
 
 
 def can_be_named(case: Case) -> bool:
     """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
-    return bool(case.path) or case.id.startswith(HARVESTED)
+    return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
 
 
 def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
@@ -366,7 +368,7 @@ def replay(
     cases: Path | Iterable[Case] | None = None,
 ) -> Any:
     """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
-    folder = shipped() if cases is None else cases
+    folder = shipped_cases() if cases is None else cases
     found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
     named = next((one for one in found if one.id == case), None)
     if named is None and errors:
@@ -422,7 +424,7 @@ class Assessment:
 
     asked: Asked
     verdict: Verdict
-    known: Known | None
+    known: KnownIssue | None
 
     @property
     def item(self) -> Item:
@@ -484,7 +486,7 @@ class Assessment:
             " | ".join(outcome.warnings) if isinstance(outcome, Returned | NonNumeric | Raised) else "",
             self.call,
             self.expected,
-            self.known.told if self.known else "",
+            self.known.summary if self.known else "",
             list(comparison.where).__repr__() if comparison and comparison.where else "",
             text(by_convention.hi) if by_convention is not None else "",
             text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
@@ -524,7 +526,7 @@ class Assessment:
         if row["warnings"]:
             lines.append(f"  warnings   {_short(row['warnings'])}")
         if self.expected == "known" and self.known is not None:
-            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
+            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         if self.expected == "stale" and self.known is not None:
             lines.append(
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
@@ -543,7 +545,7 @@ class Assessment:
 
 def _harvesting(item: Item) -> str:
     """The option that a test of a harvested case is run with."""
-    return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVESTED) else ""
+    return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVEST_PREFIX) else ""
 
 
 def _again(item: Item) -> str:

@@ -31,7 +31,7 @@ from conformance.adapters.contract import (
 )
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.suite import Item, plan, problem_of
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
@@ -322,7 +322,7 @@ def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
 
 
 def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
-    stated = [found for found in load(shipped()) if not isinstance(found, GeneratedCase)]
+    stated = [found for found in load(shipped_cases()) if not isinstance(found, GeneratedCase)]
     counted = {"as_stated": 0, "per_loss": 0}
     for function in registry.functions():
         for of in stated:
@@ -355,7 +355,7 @@ def executed(source: str) -> Any:
 
 def sampled(installed: Installed, count: int) -> list[Item]:
     """Items that differ in function, options, dtype, layout and outcome, the same each time."""
-    cases = [found for found in load(shipped()) if not isinstance(found, GeneratedCase)]
+    cases = [found for found in load(shipped_cases()) if not isinstance(found, GeneratedCase)]
     items = plan(cases, [installed])
     random.Random(11).shuffle(items)
     kinds: dict[Any, Item] = {}

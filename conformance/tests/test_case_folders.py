@@ -56,7 +56,7 @@ def sparse(path):
 
 
 def large(path):
-    path.write_text("#" * (document.MOST_BYTES + 1))
+    path.write_text("#" * (document.MAX_BYTES + 1))
 
 
 SPECIAL = {
@@ -66,8 +66,8 @@ SPECIAL = {
     "linked_fifo": (lambda path: (fifo(path.with_suffix("")), path.symlink_to(path.with_suffix(""))), "a FIFO"),
     "broken_link": (lambda path: path.symlink_to("gone"), "a link to gone, where nothing is; check that it exists"),
     "own_link": (lambda path: path.symlink_to(path.name), "a link that leads to itself"),
-    "sparse": (sparse, f"more than {document.MOST_BYTES} bytes; split the file"),
-    "large": (large, f"more than {document.MOST_BYTES} bytes; split the file"),
+    "sparse": (sparse, f"more than {document.MAX_BYTES} bytes; split the file"),
+    "large": (large, f"more than {document.MAX_BYTES} bytes; split the file"),
     "utf_16": (lambda path: path.write_text(CASE, encoding="utf-16"), "not UTF-8: byte 0xff at offset 0"),
     "latin_1": (lambda path: path.write_text(CASE.replace("because", "é"), encoding="latin-1"), "not UTF-8"),
     "nul": (lambda path: path.write_text(CASE.replace("because", "a\0b")), "control character U+0000; remove it"),
@@ -282,11 +282,11 @@ def test_no_more_is_read_than_may_be(tmp_path, monkeypatch):
     """The bound holds for what is read, and not only for what a file says its size is."""
     file = tmp_path / "x.yaml"
     file.write_bytes(b"#" * 100)
-    assert len(document.regular_content(file, 10)) == 10
+    assert len(document.read_regular_file(file, 10)) == 10
 
 
 def test_an_endless_tree_is_not_walked_through(folder, monkeypatch):
-    monkeypatch.setattr(loading, "MOST_LOOKED_AT", 10)
+    monkeypatch.setattr(loading, "MAX_FILES", 10)
     for number in range(20):
         (folder / f"{number}.txt").touch()
     assert "there are more than 10 files in it" in str(loading.read(folder)[1][-1])

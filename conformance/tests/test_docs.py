@@ -18,8 +18,8 @@ from markdown_it import MarkdownIt
 from conformance.adapters import registry
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
-from conformance.casefiles.known_issues import Known
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.known_issues import KnownIssue
+from conformance.casefiles.loading import shipped_cases
 from conformance.docs import (
     accuracy,
     commands,
@@ -256,7 +256,7 @@ def test_it_says_what_other_releases_and_backends_have():
 
 def test_it_tells_every_entry_of_the_ledger(site):
     page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
-    shown, entries = Shown(page), findings.grouped(known_issues.load(shipped()).entries)
+    shown, entries = Shown(page), findings.grouped(known_issues.load(shipped_cases()).entries)
     assert len(entries) > 60
     assert sum(len(entry) for entry in entries) == len(site.ledger)
     anchors = findings.named(entries)
@@ -272,10 +272,10 @@ def test_it_tells_every_entry_of_the_ledger(site):
 
 
 def test_it_says_what_is_mended():
-    entry = [Known("a/b", "sklearn.log_loss", versions="<1.2")]
+    entry = [KnownIssue("a/b", "sklearn.log_loss", versions="<1.2")]
     assert findings.mended(entry, {"sklearn": "1.9.1"})
     assert not findings.mended(entry, {"sklearn": "1.1.3"})
-    assert not findings.mended([Known("a/b", "sklearn.log_loss")], {"sklearn": "1.9.1"})
+    assert not findings.mended([KnownIssue("a/b", "sklearn.log_loss")], {"sklearn": "1.9.1"})
     assert not findings.mended(entry, {})
 
 
@@ -286,7 +286,7 @@ def test_it_shows_a_hostile_ledger_as_it_is():
         "shows": HOSTILE,
         "see": "https://a.example/)[x](javascript:1)",
     }
-    entry = Known("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
+    entry = KnownIssue("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
     page = Shown(findings.findings([entry], {}, "https://example.org"))
     assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
     assert all(lead.startswith(("https://example.org/", "#")) for lead in page.leads)

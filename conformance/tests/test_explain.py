@@ -16,8 +16,8 @@ import pytest
 from conformance import cli, explain, report
 from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
-from conformance.casefiles.known_issues import Known, Ledger
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.explain import meanings
 from conformance.explain.blocks import Code, function_blocks, render_blocks
 from conformance.explain.explanation import Explanation, FunctionResult
@@ -29,7 +29,7 @@ from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
 
-NARROW = [case for case in load(shipped()) if "float32" in case.dtypes and case.predicted <= 200]
+NARROW = [case for case in load(shipped_cases()) if "float32" in case.dtypes and case.predicted <= 200]
 LOGITS = ((2.3, -0.7, 0.4), (-1.1, 0.9, 1.6), (0.2, 3.1, -0.8))
 
 
@@ -388,7 +388,7 @@ def test_function_that_cannot_be_called_is_listed_as_skipped():
 
 
 def test_explanation_quotes_the_ledger_entry():
-    entry = Known(
+    entry = KnownIssue(
         "categorical/a/case", "miniature.DropsSmoothing", reason="It forgets.", see="https://example.org/1", line=3
     )
     of = case(options={"label_smoothing": 0.2})

@@ -137,4 +137,7 @@ def test_shrinking_drops_irrelevant_samples_and_classes():
 
 def test_default_limits_exclude_unusual_weights():
     assert "beyond_range" not in Limits().kinds
-    assert Ledger().cause(lambda: frozenset({"beyond_range"}), RowKey("a/b", "", "f.g", "float16", "mean")) is None
+    assert (
+        Ledger().find_by_traits(lambda: frozenset({"beyond_range"}), RowKey("a/b", "", "f.g", "float16", "mean"))
+        is None
+    )

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from conformance.adapters import registry
 from conformance.adapters.contract import perform
 from conformance.casefiles import known_issues
-from conformance.casefiles.known_issues import Known, Ledger
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.casefiles.writing import save
 from conformance.cli import app
 from conformance.explore.fuzz import state
@@ -130,7 +130,7 @@ def test_search_reports_a_fault_once_and_counts_duplicates():
 
 
 def test_search_skips_rows_that_a_known_issue_documents():
-    entry = Known("made/by/hand", "miniature.SmoothsTwice", when=("label_smoothing",), reason="it is known")
+    entry = KnownIssue("made/by/hand", "miniature.SmoothsTwice", when=("label_smoothing",), reason="it is known")
     searching = search(miniatures.SmoothsTwice, Ledger([entry]))
     while searching.state.position < 60:
         searching.step()
@@ -190,8 +190,8 @@ WHOLE = {"beyond_range", "inexact_label", "saturated_logit", "many_samples", "ma
 
 
 def test_shipped_known_issues_have_conditions_that_their_cases_meet():
-    entries, _ = known_issues.read(shipped())
-    by_id = {case.id: case for case in load(shipped())}
+    entries, _ = known_issues.read(shipped_cases())
+    by_id = {case.id: case for case in load(shipped_cases())}
     stated = [entry for entry in entries if entry.when and entry.case in by_id]
     assert stated
     for entry in stated:
@@ -201,9 +201,9 @@ def test_shipped_known_issues_have_conditions_that_their_cases_meet():
         assert met >= set(entry.when), (str(entry), set(entry.when) - met)
 
 
-def _asked_anywhere(entry: Known, case: Case) -> list[Asked]:
+def _asked_anywhere(entry: KnownIssue, case: Case) -> list[Asked]:
     """The entry's case as it would be put to the entry's functions, installed or not."""
-    functions = [function for function in registry.functions() if entry.concerns(function.name)]
+    functions = [function for function in registry.functions() if entry.matches_function(function.name)]
     found = []
     for function in functions:
         there = dataclasses.replace(miniatures.installed(miniatures.Categorical), environment="none")

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import gradient, gradient_error_bound, oracle
@@ -38,7 +38,7 @@ def exact(problem: Problem, convention: Convention = DEFINITION) -> oracle.Answe
 
 
 def small() -> list[Case]:
-    found = [found for found in load(shipped()) if found.predicted <= LARGEST]
+    found = [found for found in load(shipped_cases()) if found.predicted <= LARGEST]
     return [found for found in found if found.predicted and np.isfinite(found.predictions).all()]
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from conformance import cli
 from conformance.casefiles import known_issues, loading
-from conformance.casefiles.document import bad_name, schema_of
-from conformance.casefiles.known_issues import Known, Ledger
+from conformance.casefiles.document import name_errors, schema_of
+from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.execution.workers import wire
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
@@ -382,7 +382,7 @@ def test_it_says_why_it_cannot_say_something(wrong, reason):
 
 @pytest.mark.parametrize("text", ["Keras_torch", "2d-mean", "test_TF", "a.b[c]", "onnx", "___", "tf_tf_jax"])
 def test_it_makes_names_that_case_files_may_have(text):
-    assert not list(bad_name(schema_of(loading.SCHEMA), named(text)))
+    assert not list(name_errors(schema_of(loading.SCHEMA), named(text)))
 
 
 # What is stated
@@ -439,7 +439,7 @@ def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_p
 
 
 def ledger_of(monkeypatch, *names):
-    entries = [Known(name, "torch.NLLLoss", path="k", line=3) for name in names]
+    entries = [KnownIssue(name, "torch.NLLLoss", path="k", line=3) for name in names]
     monkeypatch.setattr(known_issues, "load", lambda _: Ledger(entries))
 
 

@@ -10,8 +10,8 @@ from conformance.adapters import registry
 from conformance.adapters.contract import perform
 from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
-from conformance.casefiles.known_issues import Known, Ledger
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import shipped_cases
 from conformance.judging.suite import Suite, load_suite, plan
 from conformance.judging.traits import traits
 from conformance.model.case import Case
@@ -54,7 +54,7 @@ def test_it_reads_an_entry(write):
     )
     assert not errors
     assert entries == [
-        Known(
+        KnownIssue(
             case="categorical/x/y",
             function="lib.Loss",
             versions="<2",
@@ -76,20 +76,20 @@ def test_it_is_empty_where_there_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "knows"),
     [
-        (Known("categorical/x/y", "lib.Loss"), True),
-        (Known("categorical/*", "lib.Loss"), True),
-        (Known("*/y", "lib.Loss"), True),
-        (Known("categorical/x", "lib.Loss"), False),
-        (Known("binary/*", "lib.Loss"), False),
-        (Known("*", "lib.Other"), False),
-        (Known("*", "lib.Loss", versions="<1.5"), False),
-        (Known("*", "lib.Loss", versions=">=1.5,<1.6"), True),
-        (Known("*", "lib.Loss", dtypes=("float16",)), False),
-        (Known("*", "lib.Loss", dtypes=("float16", "float32")), True),
-        (Known("*", "lib.Loss", reductions=("sum",)), False),
-        (Known("*", "lib.Loss", variants=("jax",)), False),
-        (Known("*", "lib.Loss", variants=("jax", "torch")), True),
-        (Known("*", "lib.Loss", quantities=("gradient",)), False),
+        (KnownIssue("categorical/x/y", "lib.Loss"), True),
+        (KnownIssue("categorical/*", "lib.Loss"), True),
+        (KnownIssue("*/y", "lib.Loss"), True),
+        (KnownIssue("categorical/x", "lib.Loss"), False),
+        (KnownIssue("binary/*", "lib.Loss"), False),
+        (KnownIssue("*", "lib.Other"), False),
+        (KnownIssue("*", "lib.Loss", versions="<1.5"), False),
+        (KnownIssue("*", "lib.Loss", versions=">=1.5,<1.6"), True),
+        (KnownIssue("*", "lib.Loss", dtypes=("float16",)), False),
+        (KnownIssue("*", "lib.Loss", dtypes=("float16", "float32")), True),
+        (KnownIssue("*", "lib.Loss", reductions=("sum",)), False),
+        (KnownIssue("*", "lib.Loss", variants=("jax",)), False),
+        (KnownIssue("*", "lib.Loss", variants=("jax", "torch")), True),
+        (KnownIssue("*", "lib.Loss", quantities=("gradient",)), False),
     ],
 )
 def test_it_knows_the_rows_that_an_entry_names(entry, knows):
@@ -111,27 +111,31 @@ def test_it_compares_versions_as_packages_do(versions, version, has):
 
 
 def test_the_first_entry_that_matches_counts():
-    first, second = Known("*/y", "lib.Loss"), Known("*", "lib.Loss")
+    first, second = KnownIssue("*/y", "lib.Loss"), KnownIssue("*", "lib.Loss")
     assert Ledger([first, second]).find(ROW) is first
 
 
 def test_of_entries_that_match_by_traits_the_one_with_most_conditions_counts():
-    general, special = (Known("a", "lib.Loss", when=when, symptoms=("inf",)) for when in (("x",), ("x", "y")))
-    other = Known("b", "lib.Loss", when=("x",), symptoms=("inf",))
+    general, special = (KnownIssue("a", "lib.Loss", when=when, symptoms=("inf",)) for when in (("x",), ("x", "y")))
+    other = KnownIssue("b", "lib.Loss", when=("x",), symptoms=("inf",))
     ledger = Ledger([general, other, special])
-    assert ledger.cause(lambda: frozenset({"x", "y"}), ROW, {"inf"}) is special
-    assert ledger.cause(lambda: frozenset({"x"}), ROW, {"inf"}) is general
-    assert ledger.cause(lambda: frozenset({"x", "y"}), ROW, {"nan"}) is None
+    assert ledger.find_by_traits(lambda: frozenset({"x", "y"}), ROW, {"inf"}) is special
+    assert ledger.find_by_traits(lambda: frozenset({"x"}), ROW, {"inf"}) is general
+    assert ledger.find_by_traits(lambda: frozenset({"x", "y"}), ROW, {"nan"}) is None
 
 
 def test_it_tells_entries_that_match_no_case_or_no_function():
-    good, no_case, no_function = Known("a/*", "lib.Loss"), Known("b/*", "lib.Loss"), Known("a/*", "lib.Gone")
+    good, no_case, no_function = (
+        KnownIssue("a/*", "lib.Loss"),
+        KnownIssue("b/*", "lib.Loss"),
+        KnownIssue("a/*", "lib.Gone"),
+    )
     ledger = Ledger([good, no_case, no_function])
     assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [no_case, no_function]
 
 
 def test_it_tells_entries_that_no_row_used():
-    used, unused = Known("*", "lib.Loss", versions="<2"), Known("*", "lib.Loss", versions=">=2")
+    used, unused = KnownIssue("*", "lib.Loss", versions="<2"), KnownIssue("*", "lib.Loss", versions=">=2")
     assert Ledger([used, unused]).unused([ROW]) == [unused]
 
 
@@ -292,7 +296,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
     stated = dataclasses.replace(stated, dtypes=(dtype,), reductions=(reduction,))
     items = plan([stated], here, lambda which, name: which.name == function)
     (item,) = (item for item in items if item.quantity == quantity)
-    ledger = known_issues.load(shipped())
+    ledger = known_issues.load(shipped_cases())
     return Suite(Oracle(), ledger, performer=performer).assess(item)
 
 

@@ -100,9 +100,9 @@ def test_it_takes_defaults_from_the_file(write):
         ("<<", "<<"),
     ],
 )
-@pytest.mark.parametrize("reader", [document._READER, yaml.SafeLoader])
+@pytest.mark.parametrize("reader", [document._YAML_LOADER, yaml.SafeLoader])
 def test_it_reads_scalars_by_the_core_schema_of_yaml_1_2(monkeypatch, text, value, reader):
-    monkeypatch.setattr(document, "_READER", reader)
+    monkeypatch.setattr(document, "_YAML_LOADER", reader)
     read = document._Composer("x").compose(f"a: {text}").value["a"]
     assert (read, type(read)) == (value, type(value))
 
@@ -178,13 +178,13 @@ def test_it_loads_a_single_file(write, tmp_path):
 
 
 def test_it_reads_the_same_without_libyaml(write, monkeypatch):
-    monkeypatch.setattr(document, "_READER", yaml.SafeLoader)
+    monkeypatch.setattr(document, "_YAML_LOADER", yaml.SafeLoader)
     assert only(write(HEAD + CASE)).id == "categorical/x/y"
     assert "broken YAML" in said(write(HEAD + "cases: [1"))
 
 
 def test_the_shipped_cases_load_and_their_generated_arrays_have_not_drifted():
-    cases, errors = loading.read(loading.shipped(), generate=True)
+    cases, errors = loading.read(loading.shipped_cases(), generate=True)
     assert cases
     assert not errors, "\n".join(map(str, errors))
 
@@ -421,7 +421,7 @@ def test_generated_arrays_are_pinned(recipe, digest):
 
 
 def test_generated_arrays_are_these():
-    arrays = make(sample_weights=True).make()
+    arrays = make(sample_weights=True).generate()
     assert arrays.predictions.tolist() == [
         [-4.271312713623047, 1.6640968322753906, -1.3341293334960938, -3.733783721923828],
         [-2.8100509643554688, -2.2960739135742188, 3.8799819946289062, -5.803871154785156],
@@ -434,38 +434,38 @@ def test_generated_arrays_are_these():
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_words_are_those_of_another_mersenne_twister(seed):
     other = random.Random(seed + (generated_arrays._LABELS << 32))
-    words = generated_arrays._words(make(seed=seed), generated_arrays._LABELS, (5,))
+    words = generated_arrays._random_words(make(seed=seed), generated_arrays._LABELS, (5,))
     assert words.tolist() == [other.getrandbits(32) for _ in range(5)]
 
 
 def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch):
     recipe = make(shape=(50,), distribution="confident", given="probabilities")
-    whole = recipe.make().digest
+    whole = recipe.generate().digest
     monkeypatch.setattr(generated_arrays, "CHUNK", 7)
-    assert make(shape=(2,)).make().digest  # forget the one that is kept
-    assert recipe.make().digest == whole
+    assert make(shape=(2,)).generate().digest  # forget the one that is kept
+    assert recipe.generate().digest == whole
 
 
 def test_drawing_more_does_not_change_the_rest():
-    plain, weighted = make().make(), make(sample_weights=True, ignored=0.5).make()
+    plain, weighted = make().generate(), make(sample_weights=True, ignored=0.5).generate()
     assert plain.predictions.tolist() == weighted.predictions.tolist()
 
 
 def test_confident_is_right_and_wrong_is_not():
-    right, wrong = (make(shape=(200,), distribution=name).make() for name in ("confident", "wrong"))
+    right, wrong = (make(shape=(200,), distribution=name).generate() for name in ("confident", "wrong"))
     assert np.mean(right.predictions.argmax(axis=-1) == right.labels) > 0.95
     assert np.mean(wrong.predictions.argmax(axis=-1) == wrong.labels) < 0.05
 
 
 def test_generated_probabilities_sum_to_one():
-    arrays = make(given="probabilities", target="distribution", soft=True, shape=(100,)).make()
+    arrays = make(given="probabilities", target="distribution", soft=True, shape=(100,)).generate()
     assert np.abs(arrays.predictions.sum(axis=-1) - 1).max() < 1e-15
     assert np.abs(arrays.labels.sum(axis=-1) - 1).max() < 1e-15
 
 
 def test_equal_rows_can_be_broadcast(write):
     text = HEAD + GENERATE % ", distribution: equal_rows, digest: X" + "    layout: {order: broadcast}\n"
-    digest = make(distribution="equal_rows").make().digest
+    digest = make(distribution="equal_rows").generate().digest
     case = only(write(text.replace("X", f'"{digest}"'), generate=True))
     assert len(np.unique(case.predictions, axis=0)) == 1
 
@@ -502,7 +502,7 @@ def test_the_option_that_finds_a_case_again(write, tmp_path, monkeypatch):
     (case,), _ = write(HEAD + CASE)
     assert loading.cases_option(case) == "--cases cases "
     assert loading.load(Path(shlex.split(loading.cases_option(case))[1]))[0].id == case.id
-    assert loading.cases_option(loading.load(loading.shipped())[0]) == ""
+    assert loading.cases_option(loading.load(loading.shipped_cases())[0]) == ""
     monkeypatch.chdir(tmp_path / "cases" / "categorical")
     (alone,) = loading.load(Path("x.yaml"))
     assert (alone.id, loading.cases_option(alone)) == (case.id, "--cases x.yaml ")

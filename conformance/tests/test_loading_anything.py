@@ -15,7 +15,7 @@ from conformance.casefiles.document import schema_line
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import SCHEMA, read_file
-from conformance.casefiles.stated_values import expect_block, published, wrong_digits
+from conformance.casefiles.stated_values import expect_block, expectation_errors, published
 from conformance.judging.suite import Suite, ask, plan
 from conformance.judging.verdict import STATUSES
 from conformance.model.convention import DEFINITION
@@ -198,7 +198,7 @@ def ends(text: str, path: Any) -> list[CaseFileError]:
                 case.predictions  # noqa: B018
             continue
         published(case)
-        wrong_digits(case)
+        expectation_errors(case)
         expect_block(case)
         for problem in case.problems():
             evaluate(problem)

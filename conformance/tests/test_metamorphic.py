@@ -14,8 +14,8 @@ import pytest
 from conformance import cli
 from conformance.adapters import registry
 from conformance.adapters.contract import perform
-from conformance.casefiles.known_issues import Known, Ledger
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.explore import relations
 from conformance.explore.relations import RELATIONS, Instance, RelationResult, rendering
 from conformance.model.case import numpy_dtype
@@ -25,7 +25,7 @@ from conformance.reference.oracle import divisor
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 
-CASES = load(shipped())
+CASES = load(shipped_cases())
 NARROW = [dataclasses.replace(c.sketch, dtypes=("float32",)) for c in CASES if "float32" in c.dtypes]
 CAUGHT = {
     "ClipsAt1e8": "clipped_beforehand",
@@ -303,7 +303,7 @@ def test_crash_violates_relation():
     ],
 )
 def test_result_quotes_known_issue(entry, faulty, right):
-    ledger = Ledger([Known(entry, "miniature.*", reason="It swaps.")])
+    ledger = Ledger([KnownIssue(entry, "miniature.*", reason="It swaps.")])
     broken = one(miniatures.SwapsTwoClasses, "permuted_classes", ledger=ledger)
     held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
     assert (broken.expected, held.expected) == (faulty, right)
@@ -313,20 +313,20 @@ def test_result_quotes_known_issue(entry, faulty, right):
 
 
 def test_known_issue_matches_features_of_a_side():
-    ledger = Ledger([Known("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
+    ledger = Ledger([KnownIssue("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
     broken = one(miniatures.DropsSmoothing, "smoothed_labels", case(np.eye(4), [0, 1, 2, 3], **SMALL), ledger=ledger)
     assert broken.expected == "known"
 
 
 def test_check_names_refuses_unknown_relation():
-    relations.check_names(Ledger([Known("relation/*/*", "miniature.*"), Known("a/b", "miniature.*")]))
+    relations.check_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r"x.yaml:3:1: permuted_class is no relation; did you mean permuted_classes\?"):
-        relations.check_names(Ledger([Known("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
+        relations.check_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
 
 def test_relation_entry_names_existing_case():
     ledger = Ledger(
-        [Known("relation/permuted_classes/a/*", "lib.Loss"), Known("relation/permuted_classes/b", "lib.Loss")]
+        [KnownIssue("relation/permuted_classes/a/*", "lib.Loss"), KnownIssue("relation/permuted_classes/b", "lib.Loss")]
     )
     assert [entry.case for entry in ledger.unmatched({"a/x"}, {"lib.Loss"})] == ["relation/permuted_classes/b"]
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from conformance.adapters.contract import perform
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.cli import app
 from conformance.judging.suite import Item, Suite, ask, plan
 from conformance.model.case import Case
@@ -56,7 +56,7 @@ cases:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return in_order(case for case in load(shipped()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
+    return in_order(case for case in load(shipped_cases()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
 
 
 def _size(case: Case) -> int:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.model.case import Case, Layout, NoRightAnswer, Options, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import oracle
@@ -236,7 +236,7 @@ def difference(problem: Problem) -> str:
 def test_it_agrees_with_a_second_derivation_on_every_case(dtype):
     problems = [
         found.problem(dtype, reduction)
-        for found in load(shipped())
+        for found in load(shipped_cases())
         if not isinstance(found, GeneratedCase) or found.recipe.classes * math.prod(found.recipe.shape) <= LARGEST
         if dtype in found.dtypes and not isinstance(found.expect, NoRightAnswer)
         for reduction in found.reductions
@@ -533,7 +533,7 @@ def means(dtype: str) -> list[Problem]:
     """Every small shipped categorical case whose mean is asked for in a dtype."""
     return [
         found.problem(dtype, "mean")
-        for found in load(shipped())
+        for found in load(shipped_cases())
         if not isinstance(found, GeneratedCase)
         if found.loss == "categorical" and "mean" in found.reductions and dtype in found.dtypes
     ]

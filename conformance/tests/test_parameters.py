@@ -14,7 +14,7 @@ from conformance.adapters import contract, registry
 from conformance.adapters.contract import Call, Framework, Function, Parameter, Tensor, filled, unaccounted
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.suite import bridged, unsupported
 from conformance.model.case import Problem
 from conformance.tests import miniatures
@@ -28,7 +28,7 @@ each_function = pytest.mark.parametrize(("there", "function"), ASKED, ids=[funct
 def problems(name: str) -> tuple[Problem, ...]:
     """Every problem of the corpus that an installed function takes, as it is handed over."""
     [function] = [function for _, function in ASKED if function.name == name]
-    cases = [case for case in load(shipped()) if not isinstance(case, GeneratedCase)]
+    cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
         bridged(problem, function.native(problem.given))[0]
         for case in cases

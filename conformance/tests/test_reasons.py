@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from conformance.casefiles.known_issues import Known
+from conformance.casefiles.known_issues import KnownIssue
 from conformance.judging import reasons
 from conformance.judging.reasons import (
     AcceptedInvalid,
@@ -167,7 +167,7 @@ def test_every_reason_of_the_union_is_rendered_here():
 def test_symptoms_are_those_that_a_ledger_may_document(reason, code, text):
     symptoms = dataclasses.replace(reason, elements=frozenset({"nan"})).symptoms if code == "not_finite" else ()
     for symptom in (*reason.symptoms, *symptoms):
-        assert Known("a", "b", symptoms=(symptom,)).documents({symptom}) or symptom in ("crashed", "timed_out")
+        assert KnownIssue("a", "b", symptoms=(symptom,)).explains({symptom}) or symptom in ("crashed", "timed_out")
     if code in ("crashed", "timed_out", "accepted_invalid", "wrong_dtype", "mutated_argument", "not_deterministic"):
         assert reason.symptoms == {code}
 

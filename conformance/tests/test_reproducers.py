@@ -19,7 +19,7 @@ import pytest
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.contract import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.suite import Assessment, ask, perform, plan, reproducer_of
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Raised, Returned
@@ -262,7 +262,7 @@ def test_replay_raises_what_the_function_raised(monkeypatch, name):
     monkeypatch.setattr("conformance.judging.suite.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda: ([here], []))
-    item = plan(load(shipped()), [here])[0]
+    item = plan(load(shipped_cases()), [here])[0]
     with pytest.raises(Exception, match="not so") as caught:
         conformance.replay(item.function.name, item.case.id, item.dtype, item.reduction)
     assert type(caught.value).__name__ == name

@@ -16,14 +16,14 @@ from packaging.requirements import Requirement
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.casefiles import known_issues
-from conformance.casefiles.loading import load, shipped
-from conformance.casefiles.stated_values import published, wrong_digits
+from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.stated_values import expectation_errors, published
 from conformance.docs import readme
 from conformance.judging.coverage import coverage
 from conformance.judging.suite import load_suite
 
-CASES = load(shipped())
-ENTRIES, WRONG = known_issues.read(shipped())
+CASES = load(shipped_cases())
+ENTRIES, WRONG = known_issues.read(shipped_cases())
 HERE = {installed.framework.name: installed for installed in registry.installed()[0]}
 
 
@@ -39,7 +39,7 @@ def test_it_covers_every_pair_of_features_that_a_function_can_take() -> None:
 def test_it_agrees_with_digits_from_an_independent_derivation() -> None:
     stated = [case for case in CASES if type(case.expect).__name__ == "Digits"]
     assert len(stated) >= 40
-    assert [error for case in stated for error in wrong_digits(case)] == []
+    assert [error for case in stated for error in expectation_errors(case)] == []
 
 
 def test_it_says_that_the_number_the_article_prints_does_not_hold() -> None:
@@ -59,7 +59,7 @@ def test_it_ships_a_ledger_that_says_in_which_way_each_row_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
-def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues.Known) -> None:
+def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues.KnownIssue) -> None:
     name = entry.function.partition(".")[0]
     there = HERE.get(name)
     if there is None or not registry.within(there.version, entry.versions):
@@ -73,7 +73,7 @@ def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues
     assert said.strip() == entry.shows
 
 
-def elsewhere(framework: Framework, entry: known_issues.Known) -> str:
+def elsewhere(framework: Framework, entry: known_issues.KnownIssue) -> str:
     """What a reproducer prints that chooses another variant than runs here: one process has one."""
     for needed in map(Requirement, framework.variants[entry.variants[0]].requirements):
         if needed.marker is not None and not needed.marker.evaluate():

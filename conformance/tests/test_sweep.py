@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from conformance.adapters import registry
 from conformance.adapters.contract import perform
-from conformance.casefiles.known_issues import SWEPT, Known, Ledger
+from conformance.casefiles.known_issues import SWEEP_PREFIX, KnownIssue, Ledger
 from conformance.cli import app
 from conformance.explore.sweep import long_means, runner, table
 from conformance.explore.sweep.comparer import Comparer, Subject, sweep_chunk, sweep_outside
@@ -610,7 +610,7 @@ def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
     about = {"case": "sweep/binary/logits/negative_*", "reason": "told"}
 
     def known(function, **more):
-        ledger = Ledger([Known(function=function, **about, **more)])
+        ledger = Ledger([KnownIssue(function=function, **about, **more)])
         monkeypatch.setattr(COMMAND, "load_suite", lambda cases: ([], ledger))
 
     known("miniature.Wrong*", dtypes=("float32",))
@@ -643,11 +643,11 @@ def test_sweep_tables_fit_80_columns(command):
 
 def test_check_ledger_refuses_unknown_region():
     shipped = load_suite()[1]
-    assert any(entry.case.startswith(SWEPT) for entry in shipped.entries)
+    assert any(entry.case.startswith(SWEEP_PREFIX) for entry in shipped.entries)
     table.check_ledger(shipped)
-    table.check_ledger(Ledger([Known(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))
+    table.check_ledger(Ledger([KnownIssue(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))
     with pytest.raises(Exception, match="no sweep has a region"):
-        table.check_ledger(Ledger([Known(case="sweep/binary/logits/nowhere", function="x.Y")]))
+        table.check_ledger(Ledger([KnownIssue(case="sweep/binary/logits/nowhere", function="x.Y")]))
 
 
 def test_function_without_unreduced_form_is_called_per_input(monkeypatch):

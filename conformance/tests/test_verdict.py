@@ -13,8 +13,8 @@ import pytest
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
-from conformance.casefiles.known_issues import Known, Ledger
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.rendering import render_conversion
 from conformance.judging.suite import COLUMNS, Assessment, Suite, id_of, plan
 from conformance.judging.verdict import (
@@ -513,7 +513,7 @@ def test_of_two_choices_that_suffice_the_one_that_is_needed_is_named():
     assert judged(stated, returned(both), documented, reduction="none").convention == "clip=1e-07"
 
 
-CHEAP = [found for found in load(shipped()) if found.predicted <= 40][::5]
+CHEAP = [found for found in load(shipped_cases()) if found.predicted <= 40][::5]
 DOCUMENTED_SOMEWHERE = sorted(conventions(), key=str)
 
 
@@ -724,7 +724,7 @@ def known(**said: Any) -> Ledger:
         "path": "known/m.yaml",
         "line": 3,
     }
-    return Ledger([Known(**{**entry, **said})])
+    return Ledger([KnownIssue(**{**entry, **said})])
 
 
 def test_it_expects_what_the_ledger_knows():
@@ -779,7 +779,7 @@ def test_a_row_knows_the_id_of_its_item():
 def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
     here = [found for found in installed()[0] if found.framework.name == "torch"]
     item = next(item for item in plan([PLAIN], here) if item.quantity == "gradient" and item.dtype == "float64")
-    entry = Known(PLAIN.id, item.function.name)
+    entry = KnownIssue(PLAIN.id, item.function.name)
     asked = Suite(Oracle(), Ledger([entry])).assess(item)
     assert (asked.verdict.status, asked.expected) == ("agrees", "ok")
 
@@ -860,7 +860,7 @@ def wrong_by(value: Any, ledger: Ledger, stated: Case = SMOOTHED, reduction: str
 OTHERS = Ledger(
     (),
     [
-        Known(
+        KnownIssue(
             "somebody/elses/case", "miniature.Categorical", when=("label_smoothing",), symptoms=("nan",),
             reason="It is nan.", see="https://example.org/1", path="known/m.yaml", line=3,
         )

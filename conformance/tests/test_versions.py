@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from conformance.adapters import registry
 from conformance.adapters.contract import Call, Framework, Function, Tensor, lowered
 from conformance.adapters.registry import NEWEST, functions_in, rule_for
-from conformance.casefiles.loading import load, shipped
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.suite import unsupported
 from conformance.model.case import Case, Layout, Problem
 from conformance.reference.flat_problem import refused
@@ -119,7 +119,7 @@ def test_a_release_has_a_convention_for_every_kind_of_target(name, version, vari
 
 @functools.cache
 def corpus() -> tuple[Case, ...]:
-    return tuple(load(shipped()))
+    return tuple(load(shipped_cases()))
 
 
 def asked_of(function: Function) -> Iterator[Problem]:
@@ -289,7 +289,7 @@ def test_a_release_documents_its_own_convention(name, version, target, choices):
 
 
 def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
-    cases = [found for found in load(shipped()) if "mean" in found.reductions and "float32" in found.dtypes]
+    cases = [found for found in load(shipped_cases()) if "mean" in found.reductions and "float32" in found.dtypes]
     problems = [found.problem("float32", "mean") for found in cases if found.predicted < 100]
     declared = 0
     for framework in registry.frameworks():

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from conformance.casefiles.loading import load, shipped
-from conformance.casefiles.writing import WritingError, save, text_of
+from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.writing import WritingError, case_file_text, save
 from conformance.explore.fuzz.generation import random_case
 from conformance.model.case import Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published, numpy_dtype
 
@@ -37,7 +37,7 @@ def facts(case):
 
 
 def test_it_writes_the_shipped_cases_so_that_they_read_back_equal(tmp_path):
-    cases = load(shipped())
+    cases = load(shipped_cases())
     for _, of_file in itertools.groupby(cases, key=lambda case: case.path):
         save(list(of_file), tmp_path)
     assert [facts(case) for case in load(tmp_path)] == [facts(case) for case in cases]
@@ -99,7 +99,7 @@ def test_it_knows_every_field_of_a_case():
 
 
 def test_it_writes_the_fewest_digits():
-    text = text_of([made(predictions=np.array([[0.1, 1e22]]))])
+    text = case_file_text([made(predictions=np.array([[0.1, 1e22]]))])
     assert "predictions: [[0.1, 1e22]]" in text
 
 
@@ -126,10 +126,10 @@ def test_it_refuses_names_that_the_loader_would_refuse(tmp_path):
 
 def test_it_refuses_cases_that_do_not_go_into_one_file():
     with pytest.raises(WritingError, match="differ in given"):
-        text_of([PLAIN, made(id="made/by/head", given="probabilities")])
+        case_file_text([PLAIN, made(id="made/by/head", given="probabilities")])
 
 
 def test_it_refuses_what_a_file_cannot_say():
     empty = made(predictions=np.zeros((0, 3, 2)), labels=np.zeros((0, 3), dtype=np.int64))
     with pytest.raises(WritingError, match="an empty list shows one axis"):
-        text_of([dataclasses.replace(empty, options=Options(sample_weights=np.zeros((0, 3))))])
+        case_file_text([dataclasses.replace(empty, options=Options(sample_weights=np.zeros((0, 3))))])

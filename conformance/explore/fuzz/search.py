@@ -20,7 +20,7 @@ import numpy as np
 from conformance.adapters.contract import THREADS, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.writing import text_of
+from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
@@ -133,7 +133,7 @@ class Search:
                 self._record_failure(item, error)
                 continue
             if assessment.expected == "known" and (entry := assessment.known) is not None:
-                self.state.known[f"{entry.path}:{entry.line}: {entry.told}"] += 1
+                self.state.known[f"{entry.path}:{entry.line}: {entry.summary}"] += 1
             elif assessment.expected == "unexpected":
                 self._record_discrepancy(assessment, choices)
         state = self.state
@@ -229,7 +229,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
         position=position,
         case=case.id,
         path=f"fuzz/{name}.yaml",
-        text=text_of([case]),
+        text=case_file_text([case]),
         message=str(renamed_assessment),
         row=renamed_assessment.row,
     )

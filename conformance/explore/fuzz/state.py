@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from conformance.casefiles.document import shown
+from conformance.casefiles.document import display_path
 from conformance.explore.fuzz.search import Finding, SearchState
 from conformance.model.errors import UserError
 
@@ -27,7 +27,7 @@ class StateError(UserError):
     """A search cannot be resumed from a file; says which, why, and what to do."""
 
     def __init__(self, path: Path, why: str, advice: str = "name another file for a search of its own") -> None:
-        super().__init__(f"{shown(path)}: {why}; {advice}")
+        super().__init__(f"{display_path(path)}: {why}; {advice}")
 
 
 def write(path: Path, request: Request, state: SearchState, findings: Iterable[Finding]) -> None:

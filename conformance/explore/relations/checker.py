@@ -21,7 +21,7 @@ from typing import assert_never
 import numpy as np
 
 from conformance.adapters.contract import Call, Function, Tensor, described, lowered, reproducer
-from conformance.casefiles.known_issues import RELATION, Known, Ledger
+from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restatement
 from conformance.judging.reasons import NotDeterministic
@@ -202,7 +202,7 @@ class RelationResult:
     """Comparison of the whole's answer with the one implied by the parts, if both returned."""
     implied: Floats | None
     """The answer of the whole that the parts imply."""
-    known: Known | None
+    known: KnownIssue | None
     """The ledger's entry about a side, or about the relation."""
 
     @property
@@ -210,7 +210,7 @@ class RelationResult:
         """`ok`, `known`, `unexpected`, or `stale`: the ledger names exactly this instance as violated, and it holds."""
         if self.why:
             return "unexpected" if self.known is None else "known"
-        exact = self.known is not None and self.known.relation and "*" not in self.known.case
+        exact = self.known is not None and self.known.relation_name and "*" not in self.known.case
         return "stale" if exact else "ok"
 
     @property
@@ -237,7 +237,7 @@ class RelationResult:
             lines.append(f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g}")
         lines += [f"  because    {self.why}"] if self.why else []
         if self.known is not None:
-            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.told}")
+            lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         sides = zip(_distinct_sides(self.prepared), self.calls, strict=True)
         lines += [
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(sides)
@@ -264,11 +264,11 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
     return RelationResult(instance, prepared, outcomes, why, comparison, implied, known)
 
 
-def stale_entries(results: Iterable[RelationResult]) -> list[Known]:
+def stale_entries(results: Iterable[RelationResult]) -> list[KnownIssue]:
     """Entries with a glob whose relations hold for each instance. For a complete run, they are stale."""
-    holds: dict[Known, bool] = {}
+    holds: dict[KnownIssue, bool] = {}
     for result in results:
-        if result.known is not None and result.known.relation and "*" in result.known.case:
+        if result.known is not None and result.known.relation_name and "*" in result.known.case:
             holds[result.known] = holds.get(result.known, True) and not result.why
     return [entry for entry, everywhere in holds.items() if everywhere]
 
@@ -408,13 +408,13 @@ def _excuse_overflow(prepared: PreparedRelation, whole: Returned, implied: Float
 
 def _known_issue(
     instance: Instance, prepared: PreparedRelation, ledger: Ledger, symptoms: frozenset[str] | None
-) -> Known | None:
+) -> KnownIssue | None:
     """The entry about this relation on this case, about the case of a side, or about the traits of a side.
 
     symptoms: how the relation is violated; None if it holds.
     """
     item = instance.item
-    prefix = f"{RELATION}{instance.relation.name}/"
+    prefix = f"{RELATION_PREFIX}{instance.relation.name}/"
     features = {
         name for side in prepared.sides for name in (*side.problem.options.names(), *side.problem.layout.names())
     }
@@ -430,7 +430,7 @@ def _known_issue(
         key = dataclasses.replace(item.key, dtype=side.problem.dtype, reduction=side.problem.reduction)
         target = item.function.target_as(side.problem.target_kind) or side.problem.target_kind
         problem_traits = functools.partial(traits, side.problem, side.handed, target)
-        if (entry := ledger.cause(problem_traits, key, symptoms or ())) is not None:
+        if (entry := ledger.find_by_traits(problem_traits, key, symptoms or ())) is not None:
             return entry
     return None
 

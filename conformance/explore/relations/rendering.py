@@ -68,6 +68,6 @@ def as_record(finding: RelationResult) -> dict[str, Any]:
         "error": comparison.error if comparison else None,
         "allowed": comparison.allowed if comparison else None,
         "ratio": comparison.ratio if comparison else None,
-        "known": finding.known.told if finding.known else "",
+        "known": finding.known.summary if finding.known else "",
         "calls": list(finding.calls),
     }

@@ -144,7 +144,7 @@ def measure(
         *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),
         verdict.convention,
         f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else verdict.explanation,
-        known.told if known else "",
+        known.summary if known else "",
         f"conformance sweep {name} --lengths --dtype {family.dtype} --given {family.given}",
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.contract import reproducer
-from conformance.casefiles.known_issues import SWEPT, Ledger
+from conformance.casefiles.known_issues import SWEEP_PREFIX, Ledger
 from conformance.explore.sweep.comparer import Regions, Subject
 from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
 from conformance.explore.sweep.inputs import bands, values_outside
@@ -76,7 +76,7 @@ def check_ledger(ledger: Ledger) -> None:
     wrong = [
         CaseFileError(entry.path, entry.line, 1, "", f"no sweep has a region {entry.case}", "correct it or remove it")
         for entry in ledger.entries
-        if entry.case.startswith(SWEPT) and not any(map(entry.names, ids))
+        if entry.case.startswith(SWEEP_PREFIX) and not any(map(entry.matches_case, ids))
     ]
     if wrong:
         raise CaseErrors(tuple(wrong))
@@ -108,7 +108,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
         *(inputs_by_status.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")),
         " | ".join(conventions),
         *_largest_error_cells(counts.ulps), *_largest_error_cells(counts.error_ratio),
-        counts.histogram.tolist(), counts.why, known.told if known else "",
+        counts.histogram.tolist(), counts.why, known.summary if known else "",
         _reproducer(subject, float.fromhex(worst.x), int(label)) if worst else "",
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

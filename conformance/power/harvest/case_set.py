@@ -8,8 +8,8 @@ from pathlib import Path
 from packaging.version import Version
 
 from conformance.casefiles import known_issues
-from conformance.casefiles.known_issues import HARVESTED, Ledger
-from conformance.casefiles.loading import shipped
+from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
+from conformance.casefiles.loading import shipped_cases
 from conformance.judging.suite import load_suite, strays
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
@@ -27,12 +27,12 @@ def load_harvest(
     the files, and for entries of the ledger about harvested cases that are not there.
     """
     beside, ledger = ([], Ledger()) if folder is None else load_suite(folder)
-    about = known_issues.load(shipped())
+    about = known_issues.load(shipped_cases())
     harvests = harvest(sources, timeout, told).whole()
     for of_source in harvests.of:
         if wrong := _strays(of_source.source, of_source.version, about, of_source.cases):
             raise CaseErrors(tuple(wrong))
-    entries = [entry for entry in about.entries if entry.case.startswith(HARVESTED)]
+    entries = [entry for entry in about.entries if entry.case.startswith(HARVEST_PREFIX)]
     return [*beside, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
 
 
@@ -41,4 +41,4 @@ def _strays(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> 
     on_record = expected(source, version)
     if on_record is None or Version(Version(version).public) != Version(on_record.measured):
         return []
-    return strays((entry for entry in about.entries if entry.case.startswith(f"{HARVESTED}{source}/")), cases)
+    return strays((entry for entry in about.entries if entry.case.startswith(f"{HARVEST_PREFIX}{source}/")), cases)

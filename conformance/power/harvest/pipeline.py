@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conformance.casefiles import writing
-from conformance.casefiles.known_issues import HARVESTED
+from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.model.case import Case, Published
 from conformance.power.harvest.collection import TIMEOUT, Told, gather
 from conformance.power.harvest.expected_counts import Expected, expected
@@ -20,7 +20,7 @@ from conformance.power.harvest.records import Collected, Found, Stated
 from conformance.power.harvest.source import HarvestError, Source, chosen
 from conformance.power.harvest.translation import CannotSayError, Draft, case_of, named
 
-ROOT = HARVESTED.rstrip("/")
+ROOT = HARVEST_PREFIX.rstrip("/")
 
 
 @dataclass(frozen=True, eq=False)

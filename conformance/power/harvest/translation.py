@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from conformance.casefiles import validation
-from conformance.casefiles.document import bad_name, schema_of
+from conformance.casefiles.document import name_errors, schema_of
 from conformance.casefiles.loading import SCHEMA
 from conformance.model.case import (
     DEFAULT_DTYPES,
@@ -130,7 +130,7 @@ def named(text: str) -> str:
         name = re.sub(words, "_", name)
         name = re.sub(r"_+", "_", name).strip("_")
     name = name if name[:1].isalpha() else f"case_{name}".strip("_")
-    assert not list(bad_name(schema, name))
+    assert not list(name_errors(schema, name))
     return name
 
 
@@ -236,7 +236,7 @@ def _positive_weight(draft: Draft, shape: tuple[int, ...]) -> Array | None:
 def _settled(case: Case, narrow: str) -> Case:
     """The case with its dtypes, and with the error that is its only right answer where it has one."""
     wanted = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
-    dtypes = tuple(dtype for dtype in DTYPES if dtype in wanted and validation.lost(case, dtype) is None)
+    dtypes = tuple(dtype for dtype in DTYPES if dtype in wanted and validation.inexact_value(case, dtype) is None)
     if not dtypes:
         raise CannotSayError("numbers beyond float64")
     kinds = frozenset[str]().union(*(examine(case.problem(dtype, "none")) for dtype in dtypes)) & INVALID
@@ -244,6 +244,6 @@ def _settled(case: Case, narrow: str) -> Case:
         raise CannotSayError("more than one thing that is wrong at once")
     expect: Expectation = MustRaise(next(iter(kinds))) if kinds else ByOracle()
     case = replace(case, dtypes=dtypes, expect=expect)
-    for fault in validation.faults(case):
+    for fault in validation.find_faults(case):
         raise CannotSayError(fault.message)
     return case

@@ -19,7 +19,7 @@ import numpy as np
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.writing import text_of
+from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import random_case
 from conformance.judging.suite import Item, Suite, load_suite, plan
 from conformance.model.case import LOSSES, Case
@@ -204,7 +204,7 @@ def alarms(
         for item in items:
             assessment = suite.assess(item)
             if assessment.expected != "ok":
-                drawn = "" if case.path else text_of([case])
+                drawn = "" if case.path else case_file_text([case])
                 yield Alarm(_name_of(item), item.id.partition("-")[2], str(assessment), drawn)
         yield Put(case.id, len(items))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.writing import WritingError, text_of
+from conformance.casefiles.writing import WritingError, case_file_text
 from conformance.model.case import Case
 
 MOST = 2000
@@ -18,7 +18,7 @@ def problems(cases: Iterable[Case]) -> dict[str, str]:
     for case in cases:
         if isinstance(case, GeneratedCase) or case.predictions.size <= MOST:
             try:
-                found[case.id] = text_of([case]).partition("\n")[2]  # without the line that leads to the schema
+                found[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that leads to the schema
             except WritingError:
                 continue
     return found
