@@ -19,7 +19,7 @@ from conformance.judging.suite import COLUMNS, Row
 from conformance.model.errors import UserError
 
 if TYPE_CHECKING:
-    from conformance.execution.environments import Wanted
+    from conformance.execution.environments import EnvironmentRequest
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,18 @@ Found = tuple[Mapping[str, str], Callable[[str, Framework], Any]]
 """Versions by distribution, and the place of a worker by its name and framework."""
 
 
-def _found_here(wanted: Wanted, told: Callable[[str], None]) -> Found:
+def _found_here(wanted: EnvironmentRequest, told: Callable[[str], None]) -> Found:
     from conformance.execution.environments import build
 
     made = build(wanted, told)
     return made.packages, lambda name, framework: place(name, framework, made.interpreter, made.variables)
 
 
-def _found_on_ray(wanted: Wanted, told: Callable[[str], None]) -> Found:
-    from conformance.execution.environments import pinned, sources
+def _found_on_ray(wanted: EnvironmentRequest, told: Callable[[str], None]) -> Found:
+    from conformance.execution.environments import read_sources, resolve_pins
     from conformance.execution.workers.on_ray import RayPlace
 
-    pins, index = pinned(wanted, told), sources()
+    pins, index = resolve_pins(wanted, told), read_sources()
 
     def placed(name: str, framework: Framework) -> RayPlace:
         origin = registry.origin(framework)
@@ -159,7 +159,7 @@ def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float
     return RayCrew(places, timeout, ray, told)
 
 
-def _frameworks_in(wanted: Wanted, packages: Mapping[str, str]) -> list[Framework]:
+def _frameworks_in(wanted: EnvironmentRequest, packages: Mapping[str, str]) -> list[Framework]:
     """The frameworks that an environment is for: those named outside brackets, or all that a file or a venv has."""
     there = set(packages)
     named = {

@@ -7,14 +7,14 @@ import urllib.request
 
 import pytest
 
-from conformance.execution.environments.sources import PYPI, local, sources
+from conformance.execution.environments.sources import PYPI, local_path, read_sources
 
-SETTINGS = sources()
+SETTINGS = read_sources()
 
 
 def _answers():
     for address in SETTINGS.indexes or (PYPI,):
-        if local(address) is None:
+        if local_path(address) is None:
             try:
                 urllib.request.urlopen(f"{address.rstrip('/')}/numpy/", timeout=10).close()
             except urllib.error.HTTPError:

@@ -21,10 +21,26 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Variant
-from conformance.execution.environments import EnvironmentFailure, Wanted, build, builder, parse, releases, store, uv
-from conformance.execution.environments.interpreters import Interpreter, ask, by_preference, matching, of_uv, running
-from conformance.execution.environments.sources import sources
-from conformance.execution.environments.store import LAYOUT, MARKER, Store
+from conformance.execution.environments import (
+    EnvironmentFailure,
+    EnvironmentRequest,
+    build,
+    builder,
+    parse,
+    releases,
+    store,
+    uv,
+)
+from conformance.execution.environments.interpreters import (
+    Interpreter,
+    find_matching,
+    in_order_of_preference,
+    parse_uv_list,
+    query,
+    running_interpreter,
+)
+from conformance.execution.environments.sources import read_sources
+from conformance.execution.environments.store import LAYOUT_VERSION, MARKER, Store
 from conformance.model.errors import UserError
 
 MINI = Framework(
@@ -395,7 +411,7 @@ def test_the_running_interpreter_and_its_environment_are_taken_by_path(monkeypat
     made = build(found)
     assert made.interpreter == Path(sys.executable)
     assert made.packages["pytest"] == pytest.__version__
-    assert made.python == ask(Path(sys.executable)).version
+    assert made.python == query(Path(sys.executable)).version
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
@@ -440,13 +456,13 @@ def test_interpreters_are_preferred_by_nearness_to_the_running_one(monkeypatch):
     major, minor = sys.version_info[:2]
     names = [f"{major}.{minor + step}.{patch}" for step, patch in [(1, 3), (-1, 2), (-1, 10), (0, 0), (2, 0), (-2, 5)]]
     others = [Interpreter(Path(name), name) for name in names]
-    ordered = [one.version for one in by_preference(lambda: others)]
-    assert ordered == [running().version, names[2], names[5], names[0], names[4]]
-    assert next(by_preference(lambda: pytest.fail("nobody asked"))) == running()
-    assert matching(f"{major}.{minor - 1}", others).version == names[2]
-    assert matching(names[1], others).version == names[1]
-    assert matching(f"{major}.{minor}", others) == running()
-    assert matching("3.1", others) is None
+    ordered = [one.version for one in in_order_of_preference(lambda: others)]
+    assert ordered == [running_interpreter().version, names[2], names[5], names[0], names[4]]
+    assert next(in_order_of_preference(lambda: pytest.fail("nobody asked"))) == running_interpreter()
+    assert find_matching(f"{major}.{minor - 1}", others).version == names[2]
+    assert find_matching(names[1], others).version == names[1]
+    assert find_matching(f"{major}.{minor}", others) == running_interpreter()
+    assert find_matching("3.1", others) is None
 
 
 def test_what_uv_lists_is_read():
@@ -458,7 +474,7 @@ cpython-3.9.1-linux-x86_64-gnu                  /opt/python3.9
 pypy-3.10.14-linux-x86_64-gnu                   /opt/pypy3.10
 cpython-3.10.13-linux-x86_64-gnu                /usr/bin/python3.10
 """
-    found = of_uv(listed)
+    found = parse_uv_list(listed)
     assert [(str(one.path), one.version) for one in found] == [
         ("/opt/with blank/python3.13", "3.13.0"),
         ("/usr/bin/python3.10", "3.10.13"),
@@ -469,7 +485,7 @@ cpython-3.10.13-linux-x86_64-gnu                /usr/bin/python3.10
 
 
 def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
-    assert sources().indexes == ("https://pypi.org/simple",)
+    assert read_sources().indexes == ("https://pypi.org/simple",)
     text = """
         [global]
         index-url = https://global.example/simple
@@ -489,7 +505,7 @@ def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CERT", "/own.pem")
     monkeypatch.setenv("PIP_PROXY", "http://proxy.example")
-    found = sources()
+    found = read_sources()
     own = "https://user:secret@own.example/simple"
     assert found.indexes == (own, "https://one.example/simple", "https://two.example/simple")
     assert found.links == (str(tmp_path), "https://example.org/wheels")
@@ -504,7 +520,7 @@ def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
     }
     assert not found.first_index
     monkeypatch.setenv("PIP_NO_INDEX", "true")
-    assert (sources().indexes, sources().flags) == ((), ("--no-index",))
+    assert (read_sources().indexes, read_sources().flags) == ((), ("--no-index",))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip is not installed")
@@ -531,7 +547,7 @@ def test_uvs_own_settings_stand_alone(plain, monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://pip.example/extra")
     monkeypatch.setenv("UV_INDEX", "corp=https://corp.example/simple?a=b https://two.example/simple")
-    found = sources()
+    found = read_sources()
     assert found.indexes == (
         "https://corp.example/simple?a=b",
         "https://two.example/simple",
@@ -553,7 +569,7 @@ def test_uvs_own_settings_stand_alone(plain, monkeypatch, tmp_path):
         index-strategy = "unsafe-best-match"
     """
     monkeypatch.setenv("UV_CONFIG_FILE", file(tmp_path, "uv.toml", text))
-    found = sources()
+    found = read_sources()
     assert (found.indexes, found.links) == (("https://file.example/simple",), ("/wheels",))
     assert not found.first_index
     assert "UV_DEFAULT_INDEX" not in found.variables
@@ -564,15 +580,15 @@ def test_the_projects_settings_of_uv_are_found_from_a_folder_within(plain, monke
     file(tmp_path, "pyproject.toml", "[tool.uv]\nindex-url = 'https://project.example/simple'\n")
     (tmp_path / "deep/er").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep/er")
-    assert sources().indexes == ("https://project.example/simple",)
+    assert read_sources().indexes == ("https://project.example/simple",)
 
 
 def test_another_index_is_another_wish(plain, monkeypatch):
-    before = sources().stamp
+    before = read_sources().stamp
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
-    assert sources().stamp != before
+    assert read_sources().stamp != before
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2024-01-01")
-    assert len({before, sources().stamp, (monkeypatch.delenv("PIP_INDEX_URL"), sources().stamp)[1]}) == 3
+    assert len({before, read_sources().stamp, (monkeypatch.delenv("PIP_INDEX_URL"), read_sources().stamp)[1]}) == 3
 
 
 # What is built, from tiny wheels.
@@ -583,7 +599,7 @@ def test_an_environment_holds_what_was_asked_for_and_numpy_and_nothing_of_ours(l
     made, told = heard("miniature==1.0")
     assert dict(made.packages) == {"miniature": "1.0", "helper": "2.0", "numpy": "1.0"}
     assert made.name == "miniature==1.0"
-    assert made.python == running().version
+    assert made.python == running_interpreter().version
     assert told == [f"resolving for Python {made.python} ...", "installing 3 packages ..."]
     code = "import miniature, sys; print(miniature.__version__, sys.prefix != sys.base_prefix)"
     said = subprocess.run([made.interpreter, "-I", "-c", code], capture_output=True, text=True, check=True)
@@ -665,7 +681,7 @@ def spoil(folder, how):
     elif how == "another lock":
         marker.write_text(json.dumps({**json.loads(marker.read_text()), "lock": "miniature==2.0\n"}))
     elif how == "another layout":
-        marker.write_text(json.dumps({**json.loads(marker.read_text()), "layout": LAYOUT + 1}))
+        marker.write_text(json.dumps({**json.loads(marker.read_text()), "layout": LAYOUT_VERSION + 1}))
     elif how == "a package is gone":
         shutil.rmtree(site / "helper-2.0.dist-info")
     elif how == "a package more":
@@ -769,7 +785,7 @@ def test_whoever_waits_says_so(links):
     folder = build(wanted).interpreter.parent.parent
     (folder / MARKER).unlink()
     lines, done = [], []
-    with Store(folder.parent).locked(folder.name, lines.append):
+    with Store(folder.parent).lock(folder.name, lines.append):
         thread = threading.Thread(target=lambda: done.append(build(wanted, lines.append)))
         thread.start()
         deadline = time.monotonic() + 30
@@ -804,7 +820,7 @@ def test_a_requirements_file_is_built_with_its_own_find_links(links, monkeypatch
 
 @needs_uv
 def test_a_wheel_for_another_python_is_built_there(links, monkeypatch):
-    other = next((one for one in builder._listed(tool()) if one.minor != running().minor), None)
+    other = next((one for one in builder._other_interpreters(tool()) if one.minor != running_interpreter().minor), None)
     if other is None:
         pytest.skip("no other Python is installed")
     major, minor = other.minor
@@ -817,7 +833,7 @@ def test_a_wheel_for_another_python_is_built_there(links, monkeypatch):
 
 
 def tool():
-    return uv.Uv(uv.program(), sources())
+    return uv.Uv(uv.find_program(), read_sources())
 
 
 # What cannot be built.
@@ -890,7 +906,7 @@ def test_without_uv_it_is_said_how_to_get_it(plain, monkeypatch):
 
 def test_uv_that_cannot_be_started_is_one_sentence(plain, monkeypatch, tmp_path):
     (tmp_path / "uv").touch(0o755)
-    monkeypatch.setattr(uv, "program", lambda: str(tmp_path / "uv"))
+    monkeypatch.setattr(uv, "find_program", lambda: str(tmp_path / "uv"))
     assert "uv cannot be started" in failure("miniature==1.0")
 
 
@@ -910,10 +926,10 @@ def test_a_failure_leaves_nothing_behind(links, monkeypatch, tmp_path):
 
 
 def test_a_failure_crosses_a_process(plain):
-    error = EnvironmentFailure(Wanted("a  b"), "c")
+    error = EnvironmentFailure(EnvironmentRequest("a  b"), "c")
     copied = pickle.loads(pickle.dumps(error))
     assert str(copied) == "a b: c"
-    assert copied.wanted == error.wanted
+    assert copied.wanted == error.request
 
 
 # Releases.

@@ -138,11 +138,11 @@ def test_the_rows_are_those_of_a_local_run(cluster):
     suite = Suite(Oracle(None), ledger)
     with near.crew as crew:
         expected = list(running.rows_of(items, suite, running.Isolated(crew, items)))
-    tool = uv.Uv(uv.program(), SETTINGS)
+    tool = uv.Uv(uv.find_program(), SETTINGS)
     places = {}
     for text in texts:
         asked = parse(text)
-        lock = builder._locked(asked, interpreters.running(), tool).splitlines()
+        lock = builder._lock(asked, interpreters.running_interpreter(), tool).splitlines()
         name = f"sklearn in {text}"
         places[name] = wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK")
     with RayCrew(places) as crew:

@@ -1,13 +1,23 @@
-"""Places where a framework is installed: asked for as requirements, made with uv, kept in the cache.
+"""Environments with a framework: requested as requirements, installed with uv, kept in the user's cache.
 
-`parse` reads what a user asks for, `build` makes the place or finds it again, `releases` lists what there is to
-ask for.
+`parse` reads a request, `build` installs the environment or finds an existing one, `releases` lists the releases that
+can be requested.
 """
 
-from conformance.execution.environments.builder import Pins, build, pinned
+from conformance.execution.environments.builder import Pins, build, resolve_pins
 from conformance.execution.environments.index import releases
-from conformance.execution.environments.model import Environment, EnvironmentFailure, Wanted
+from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
 from conformance.execution.environments.request import parse
-from conformance.execution.environments.sources import sources
+from conformance.execution.environments.sources import read_sources
 
-__all__ = ["Environment", "EnvironmentFailure", "Pins", "Wanted", "build", "parse", "pinned", "releases", "sources"]
+__all__ = [
+    "Environment",
+    "EnvironmentFailure",
+    "EnvironmentRequest",
+    "Pins",
+    "build",
+    "parse",
+    "read_sources",
+    "releases",
+    "resolve_pins",
+]

@@ -1,4 +1,6 @@
-"""From what is wanted to a place to run in: an interpreter chosen, versions locked, a folder made or found."""
+"""Builds an environment from a request: selects an interpreter, locks versions, and installs them or finds them
+installed.
+"""
 
 from __future__ import annotations
 
@@ -19,198 +21,224 @@ from packaging.utils import canonicalize_name
 from conformance.adapters import registry
 from conformance.execution.environments import interpreters, uv
 from conformance.execution.environments.interpreters import Interpreter
-from conformance.execution.environments.model import Environment, EnvironmentFailure, Wanted
-from conformance.execution.environments.sources import sources
-from conformance.execution.environments.store import Made, Store, digest_of, stores, temporary
+from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
+from conformance.execution.environments.sources import read_sources
+from conformance.execution.environments.store import (
+    InstalledEnvironment,
+    Store,
+    digest_of,
+    existing_stores,
+    temporary_store,
+)
 from conformance.execution.environments.uv import Refusal, Uv
 from conformance.model.errors import UserError
 
-Told = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
-WORKER = "numpy"
-"""What the worker itself needs in every environment."""
-BFLOAT16 = "ml_dtypes"
-"""What bfloat16 needs; an environment goes without where no release fits."""
-
-
-def _silent(line: str) -> None:
-    """Nobody listens."""
+WORKER_REQUIREMENT = "numpy"
+"""What the worker itself needs in each environment."""
+BFLOAT16_REQUIREMENT = "ml_dtypes"
+"""What bfloat16 needs; it is left out if no release is compatible."""
 
 
-def build(wanted: Wanted, told: Told = _silent, *, refresh: bool = False) -> Environment:
-    """The environment that is wanted: found again where it was made before, and otherwise made.
+def _no_progress(line: str) -> None:
+    """Ignore progress messages."""
 
-    told: gets a line where something takes time.  refresh: resolve open ranges now; they are resolved
-    again once a day, exact pins (`==`) never.  Raises EnvironmentFailure.
+
+def build(
+    request: EnvironmentRequest, progress: ProgressCallback = _no_progress, *, refresh: bool = False
+) -> Environment:
+    """Return the requested environment; install it if it does not exist.
+
+    progress: called with a line of text before each step that takes time.
+    refresh: resolve version ranges now. Otherwise they are resolved once a day; exact pins (`==`) never again.
+    Raises EnvironmentFailure.
     """
-    if wanted.interpreter is not None:
-        return _existing(wanted)
-    settings = sources()
-    wish = _wish(wanted, settings.stamp)
-    if not refresh and (known := _recalled(wish)) is not None:
-        return _environment(wanted, known)
+    if request.interpreter is not None:
+        return _existing_environment(request)
+    settings = read_sources()
+    request_key = _request_key(request, settings.stamp)
+    if not refresh and (cached := _find_cached(request_key)) is not None:
+        return _environment(request, cached)
     try:
-        tool = Uv(uv.program(), settings)
-        plan = _planned(wanted, tool, told)
-        store, made = _made(plan, wanted, tool, told)
-        store.remember(wish, plan.digest, exact=_exact(wanted))
+        tool = Uv(uv.find_program(), settings)
+        plan = _make_plan(request, tool, progress)
+        store, installed = _obtain(plan, request, tool, progress)
+        store.remember(request_key, plan.digest, exact=_is_pinned(request))
     except Refusal as refusal:
-        if refresh or not refusal.local or (known := _recalled(wish, stale=True)) is None:
-            raise EnvironmentFailure(wanted, str(refusal)) from refusal
-        told(f"{refusal}; the versions that were resolved before are used")
-        return _environment(wanted, known)
+        if refresh or not refusal.is_local or (cached := _find_cached(request_key, stale=True)) is None:
+            raise EnvironmentFailure(request, str(refusal)) from refusal
+        progress(f"{refusal}; the versions that were resolved before are used")
+        return _environment(request, cached)
     except OSError as error:
-        raise EnvironmentFailure(wanted, f"the environment cannot be written: {error}; {_room(error)}") from error
+        raise EnvironmentFailure(
+            request, f"the environment cannot be written: {error}; {_space_advice(error)}"
+        ) from error
     except EnvironmentFailure:
         raise
     except UserError as error:
-        raise EnvironmentFailure(wanted, str(error)) from error
-    return _environment(wanted, made)
+        raise EnvironmentFailure(request, str(error)) from error
+    return _environment(request, installed)
 
 
-def pinned(wanted: Wanted, told: Told = _silent) -> Pins:
-    """What `build` would install on the Python of this process; raises EnvironmentFailure."""
-    if wanted.interpreter is not None:
-        raise EnvironmentFailure(wanted, "it is an interpreter of this machine and no other has it; give requirements")
-    python = interpreters.running()
-    if wanted.python and interpreters.matching(wanted.python, []) != python:
-        raise EnvironmentFailure(wanted, f"there is the Python of this run, {python.version}, and no other")
+def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback = _no_progress) -> Pins:
+    """What `build` would install on the Python of this process. Raises EnvironmentFailure."""
+    if request.interpreter is not None:
+        raise EnvironmentFailure(request, "it is an interpreter of this machine and no other has it; give requirements")
+    python = interpreters.running_interpreter()
+    if request.python and interpreters.find_matching(request.python, []) != python:
+        raise EnvironmentFailure(request, f"there is the Python of this run, {python.version}, and no other")
     try:
-        told(f"resolving for Python {python.version} ...")
-        lock = _locked(wanted, python, Uv(uv.program(), sources()))
+        progress(f"resolving for Python {python.version} ...")
+        lock = _lock(request, python, Uv(uv.find_program(), read_sources()))
     except (Refusal, UserError) as error:
-        raise EnvironmentFailure(wanted, f"on Python {python.version}, the only one there, {error}") from error
-    return Pins((*wanted.options, *lock.splitlines()), _versions(lock))
+        raise EnvironmentFailure(request, f"on Python {python.version}, the only one there, {error}") from error
+    return Pins((*request.options, *lock.splitlines()), _versions(lock))
 
 
 @dataclass(frozen=True)
 class Pins:
-    """What is to be installed elsewhere: lines of a requirements file, and versions by normalised name."""
+    """Packages to be installed elsewhere."""
 
     lines: tuple[str, ...]
+    """Lines of a requirements file."""
     packages: Mapping[str, str]
+    """Version by normalised name."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be installed, exactly, and on what.  lock: one pinned requirement a line."""
+    """Exactly what is to be installed, and on which interpreter."""
 
     python: Interpreter
     lock: str
+    """One pinned requirement per line."""
 
     @property
     def digest(self) -> str:
         return digest_of(self.lock, self.python.version)
 
 
-def _existing(wanted: Wanted) -> Environment:
-    assert wanted.interpreter is not None
+def _existing_environment(request: EnvironmentRequest) -> Environment:
+    assert request.interpreter is not None
     try:
-        said = interpreters.ask(wanted.interpreter)
+        interpreter = interpreters.query(request.interpreter)
     except UserError as error:
-        raise EnvironmentFailure(wanted, str(error)) from error
-    named = [name for framework in registry.frameworks() for name in framework.distributions]
-    if not said.packages.keys() & set(map(canonicalize_name, named)):
-        raise EnvironmentFailure(wanted, f"none of {', '.join(named)} is installed there")
-    if WORKER not in said.packages:
-        raise EnvironmentFailure(wanted, f"{WORKER} is not installed there, and the worker needs it; install it there")
-    return Environment(wanted.name, wanted.interpreter, wanted.variables, said.packages, said.version)
+        raise EnvironmentFailure(request, str(error)) from error
+    distributions = [name for framework in registry.frameworks() for name in framework.distributions]
+    if not interpreter.packages.keys() & set(map(canonicalize_name, distributions)):
+        raise EnvironmentFailure(request, f"none of {', '.join(distributions)} is installed there")
+    if WORKER_REQUIREMENT not in interpreter.packages:
+        raise EnvironmentFailure(
+            request, f"{WORKER_REQUIREMENT} is not installed there, and the worker needs it; install it there"
+        )
+    return Environment(request.name, request.interpreter, request.variables, interpreter.packages, interpreter.version)
 
 
-def _environment(wanted: Wanted, made: Made) -> Environment:
-    return Environment(wanted.name, made.interpreter, wanted.variables, made.packages, made.python)
+def _environment(request: EnvironmentRequest, installed: InstalledEnvironment) -> Environment:
+    return Environment(request.name, installed.interpreter, request.variables, installed.packages, installed.python)
 
 
-def _wish(wanted: Wanted, stamp: str) -> str:
-    """Names a wish in the index: all that decides what it leads to, but for what the package index holds."""
+def _request_key(request: EnvironmentRequest, stamp: str) -> str:
+    """Key of a request in the index: a digest of all that determines the result, except the content of the package
+    index.
+    """
     needs = [[framework.distributions, framework.needs] for framework in registry.frameworks()]
-    here = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
-    parts = [wanted.requirements, wanted.options, wanted.python, stamp, needs, here]
+    platform_key = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
+    parts = [request.requirements, request.options, request.python, stamp, needs, platform_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _recalled(wish: str, *, stale: bool = False) -> Made | None:
-    return next((made for store in stores() if (made := store.recall(wish, stale=stale)) is not None), None)
+def _find_cached(request_key: str, *, stale: bool = False) -> InstalledEnvironment | None:
+    return next(
+        (installed for store in existing_stores() if (installed := store.lookup(request_key, stale=stale)) is not None),
+        None,
+    )
 
 
-def _exact(wanted: Wanted) -> bool:
-    """Whether every requirement names one version."""
-    asked = map(Requirement, wanted.requirements)
+def _is_pinned(request: EnvironmentRequest) -> bool:
+    """Whether each requirement names a single version."""
+    requirements = map(Requirement, request.requirements)
     return all(
-        one.url or [(spec.operator, "*" in spec.version) for spec in one.specifier] == [("==", False)] for one in asked
+        requirement.url or [(spec.operator, "*" in spec.version) for spec in requirement.specifier] == [("==", False)]
+        for requirement in requirements
     )
 
 
 # Which versions, on which Python.
 
 
-def _planned(wanted: Wanted, tool: Uv, told: Told) -> Plan:
-    """The first interpreter on which everything resolves, and what it resolves to; raises Refusal."""
-    tried: list[tuple[Interpreter, Refusal]] = []
-    for python in _candidates(wanted, tool, told):
-        told(f"resolving for Python {python.version} ...")
+def _make_plan(request: EnvironmentRequest, tool: Uv, progress: ProgressCallback) -> Plan:
+    """The first interpreter on which the requirements resolve, with the resolution. Raises Refusal."""
+    refusals: list[tuple[Interpreter, Refusal]] = []
+    for python in _candidates(request, tool, progress):
+        progress(f"resolving for Python {python.version} ...")
         try:
-            return Plan(python, _locked(wanted, python, tool))
+            return Plan(python, _lock(request, python, tool))
         except Refusal as refusal:
-            tried.append((python, refusal))
-            if refusal.final:
+            refusals.append((python, refusal))
+            if refusal.is_final:
                 break
-    python, first = tried[0]
-    if tried[-1][1].final:
-        raise tried[-1][1]
-    if wanted.python:
+    python, first = refusals[0]
+    if refusals[-1][1].is_final:
+        raise refusals[-1][1]
+    if request.python:
         raise Refusal(f"on Python {python.version} {first}; choose another Python, or change the requirements")
-    versions = ", ".join(one.version for one, _ in tried)
+    versions = ", ".join(one.version for one, _ in refusals)
     advice = "install another Python, or change the requirements"
     raise Refusal(f"no Python here will do ({versions} tried); on {python.version} {first}; {advice}")
 
 
-def _candidates(wanted: Wanted, tool: Uv, told: Told) -> Iterator[Interpreter]:
-    if not wanted.python:
-        yield from interpreters.by_preference(lambda: _listed(tool))
+def _candidates(request: EnvironmentRequest, tool: Uv, progress: ProgressCallback) -> Iterator[Interpreter]:
+    if not request.python:
+        yield from interpreters.in_order_of_preference(lambda: _other_interpreters(tool))
         return
-    found = interpreters.matching(wanted.python, [])
-    found = found or interpreters.matching(wanted.python, _listed(tool))
+    found = interpreters.find_matching(request.python, [])
+    found = found or interpreters.find_matching(request.python, _other_interpreters(tool))
     if found is None and "automatic" in (os.environ.get("UV_PYTHON_DOWNLOADS"), tool.sources.python_downloads):
-        told(f"downloading Python {wanted.python} ...")
-        tool.run("python", "install", wanted.python, extra={"UV_PYTHON_DOWNLOADS": "automatic"})
-        found = interpreters.matching(wanted.python, _listed(tool))
+        progress(f"downloading Python {request.python} ...")
+        tool.run("python", "install", request.python, extra={"UV_PYTHON_DOWNLOADS": "automatic"})
+        found = interpreters.find_matching(request.python, _other_interpreters(tool))
     if found is None:
-        have = ", ".join(dict.fromkeys(one.version for one in [interpreters.running(), *_listed(tool)]))
-        advice = f"install it, for example with `uv python install {wanted.python}`"
-        raise Refusal(f"there is no Python {wanted.python} here, only {have}; {advice}")
+        available = ", ".join(
+            dict.fromkeys(one.version for one in [interpreters.running_interpreter(), *_other_interpreters(tool)])
+        )
+        advice = f"install it, for example with `uv python install {request.python}`"
+        raise Refusal(f"there is no Python {request.python} here, only {available}; {advice}")
     yield found
 
 
-def _listed(tool: Uv) -> list[Interpreter]:
-    """The other interpreters here: pyenv's, and those that uv finds on PATH or has installed."""
+def _other_interpreters(tool: Uv) -> list[Interpreter]:
+    """Other interpreters of this machine: those of pyenv, and those that uv finds on PATH or has installed."""
     try:
         listed = tool.run("python", "list", "--only-installed")
     except Refusal:
         listed = ""
-    return [*interpreters.pyenv(), *interpreters.of_uv(listed)]
+    return [*interpreters.pyenv_interpreters(), *interpreters.parse_uv_list(listed)]
 
 
-def _locked(wanted: Wanted, python: Interpreter, tool: Uv) -> str:
-    """The lock, with what the metadata of old releases forgets to say; raises Refusal."""
-    asked = dict.fromkeys([*wanted.requirements, WORKER])
+def _lock(request: EnvironmentRequest, python: Interpreter, tool: Uv) -> str:
+    """Resolve the requirements, adding what the metadata of old releases omits. Raises Refusal."""
+    requirements = dict.fromkeys([*request.requirements, WORKER_REQUIREMENT])
     added: dict[str, str] = {}
     while True:
         try:
-            lock = _compiled([*asked, *added], wanted, python, tool)
+            lock = _compile_with_bfloat16([*requirements, *added], request, python, tool)
         except Refusal as refusal:
             if not added:
                 raise
             why = ", ".join(f"{name} for {release}" for name, release in added.items())
-            raise Refusal(f"{refusal}; added were {why}", final=refusal.final, local=refusal.local) from refusal
-        missing = {need: release for need, release in _forgotten(_versions(lock)) if need not in added}
+            raise Refusal(f"{refusal}; added were {why}", final=refusal.is_final, local=refusal.is_local) from refusal
+        missing = {need: release for need, release in _undeclared_requirements(_versions(lock)) if need not in added}
         if not missing:
             return lock
         added |= missing
 
 
-def _forgotten(versions: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(requirement, release) of what a framework's release needs and does not say, and the lock does not meet."""
+def _undeclared_requirements(versions: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs (requirement, release) that a framework's release needs, does not declare, and the lock does not
+    satisfy.
+    """
     for framework in registry.frameworks():
         present = [
             (name, versions[name]) for name in map(canonicalize_name, framework.distributions) if name in versions
@@ -224,95 +252,106 @@ def _forgotten(versions: dict[str, str]) -> Iterator[tuple[str, str]]:
                     yield need, f"{name} {version}"
 
 
-def _compiled(asked: Sequence[str], wanted: Wanted, python: Interpreter, tool: Uv) -> str:
-    """One resolution, with bfloat16 where it resolves; raises Refusal."""
+def _compile_with_bfloat16(
+    requirements: Sequence[str], request: EnvironmentRequest, python: Interpreter, tool: Uv
+) -> str:
+    """Resolve once, with bfloat16 if that resolves. Raises Refusal."""
     try:
-        return _compile([*asked, BFLOAT16], wanted, python, tool)
+        return _compile([*requirements, BFLOAT16_REQUIREMENT], request, python, tool)
     except Refusal as refusal:
-        if refusal.local:
+        if refusal.is_local:
             raise
-    return _compile(asked, wanted, python, tool)
+    return _compile(requirements, request, python, tool)
 
 
-def _compile(asked: Sequence[str], wanted: Wanted, python: Interpreter, tool: Uv) -> str:
-    words = ("pip", "compile", "-", "--python", str(python.path), "--no-header", "--no-annotate", "--no-sources")
+def _compile(requirements: Sequence[str], request: EnvironmentRequest, python: Interpreter, tool: Uv) -> str:
+    arguments = ("pip", "compile", "-", "--python", str(python.path), "--no-header", "--no-annotate", "--no-sources")
     locked = tool.run(
-        *words, *_wheels(tool), stdin="\n".join([*wanted.options, *asked, ""]), extra=_rules(wanted, tool)
+        *arguments,
+        *_wheel_options(tool),
+        stdin="\n".join([*request.options, *requirements, ""]),
+        extra=_index_strategy(request, tool),
     )
     lines = [line.strip() for line in locked.splitlines()]
     return "".join(f"{line}\n" for line in sorted(lines) if line and not line.startswith(("#", "-")))
 
 
 def _versions(lock: str) -> dict[str, str]:
-    """Version by normalised name; of what has no number (a URL), the URL."""
+    """Version by normalised name; the URL for a requirement that has no version."""
     pinned = [Requirement(line) for line in lock.splitlines()]
     return {
         canonicalize_name(one.name): next((spec.version for spec in one.specifier), one.url or "") for one in pinned
     }
 
 
-def _wheels(tool: Uv) -> tuple[str, ...]:
-    """Wheels only: nothing that is downloaded runs code of its own or needs a compiler."""
+def _wheel_options(tool: Uv) -> tuple[str, ...]:
+    """Install wheels only: nothing that is downloaded runs code or needs a compiler."""
     return ("--only-binary", ":all:", *tool.sources.flags)
 
 
-def _rules(wanted: Wanted, tool: Uv) -> dict[str, str]:
-    """Where a requirements file brings indexes of its own they count as pip counts them."""
-    theirs = "UV_INDEX_STRATEGY" in os.environ or not wanted.options
-    return {} if theirs else {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+def _index_strategy(request: EnvironmentRequest, tool: Uv) -> dict[str, str]:
+    """If a requirements file names its own indexes, combine indexes as pip does."""
+    user_decides = "UV_INDEX_STRATEGY" in os.environ or not request.options
+    return {} if user_decides else {"UV_INDEX_STRATEGY": "unsafe-best-match"}
 
 
 # The folder.
 
 
-def _made(plan: Plan, wanted: Wanted, tool: Uv, told: Told) -> tuple[Store, Made]:
-    """The environment of a plan: one that is there, or a new one; not kept where the cache is read-only."""
-    places = stores()
-    for store in places:
-        if (made := store.read(plan.digest)) is not None:
-            return store, made
-    if places:
+def _obtain(
+    plan: Plan, request: EnvironmentRequest, tool: Uv, progress: ProgressCallback
+) -> tuple[Store, InstalledEnvironment]:
+    """The environment of a plan: an existing one or a new one; a temporary one if the cache is read-only."""
+    candidates = existing_stores()
+    for store in candidates:
+        if (installed := store.read(plan.digest)) is not None:
+            return store, installed
+    if candidates:
         try:
-            return places[0], _made_in(places[0], plan, wanted, tool, told)
+            return candidates[0], _obtain_in(candidates[0], plan, request, tool, progress)
         except _UnwritableError as unwritable:
-            told(f"{unwritable}; the environment is made in a temporary folder, for this run only")
-    return temporary(), _made_in(temporary(), plan, wanted, tool, told)
+            progress(f"{unwritable}; the environment is made in a temporary folder, for this run only")
+    return temporary_store(), _obtain_in(temporary_store(), plan, request, tool, progress)
 
 
 class _UnwritableError(Exception):
-    """A store that cannot be written, and why."""
+    """The store cannot be written; says why."""
 
 
-def _made_in(store: Store, plan: Plan, wanted: Wanted, tool: Uv, told: Told) -> Made:
-    with contextlib.ExitStack() as held:
+def _obtain_in(
+    store: Store, plan: Plan, request: EnvironmentRequest, tool: Uv, progress: ProgressCallback
+) -> InstalledEnvironment:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(store.locked(plan.digest, told))
+            stack.enter_context(store.lock(plan.digest, progress))
         except OSError as error:
             reason = error.strerror or error
             raise _UnwritableError(f"the cache folder {store.root} cannot be written ({reason})") from error
-        return store.read(plan.digest) or _installed(store, plan, wanted, tool, told)
+        return store.read(plan.digest) or _install(store, plan, request, tool, progress)
 
 
-def _installed(store: Store, plan: Plan, wanted: Wanted, tool: Uv, told: Told) -> Made:
+def _install(
+    store: Store, plan: Plan, request: EnvironmentRequest, tool: Uv, progress: ProgressCallback
+) -> InstalledEnvironment:
     folder = store.folder(plan.digest)
     if folder.exists():
-        told(f"{folder} is not whole and is made again ...")
+        progress(f"{folder} is not whole and is made again ...")
         shutil.rmtree(folder)
     try:
         tool.run("venv", "--no-project", "--python", str(plan.python.path), str(folder))
-        told(f"installing {len(plan.lock.splitlines())} packages ...")
-        words = ("pip", "sync", "-", "--python", str(interpreters.executable_in(folder)), *_wheels(tool))
-        tool.run(*words, stdin="\n".join([*wanted.options, plan.lock]), extra=_rules(wanted, tool))
-        made = store.seal(plan.digest, plan.lock)
-        if made.python != plan.python.version:
-            raise UserError(f"{plan.python.path} says it is Python {plan.python.version} and is {made.python}")
+        progress(f"installing {len(plan.lock.splitlines())} packages ...")
+        arguments = ("pip", "sync", "-", "--python", str(interpreters.executable_in(folder)), *_wheel_options(tool))
+        tool.run(*arguments, stdin="\n".join([*request.options, plan.lock]), extra=_index_strategy(request, tool))
+        installed = store.write_marker(plan.digest, plan.lock)
+        if installed.python != plan.python.version:
+            raise UserError(f"{plan.python.path} says it is Python {plan.python.version} and is {installed.python}")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return made
+    return installed
 
 
-def _room(error: OSError) -> str:
+def _space_advice(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "the disk is full: make room, or name another cache folder with CONFORMANCE_CACHE"
     return "make the cache folder writable, or name another with CONFORMANCE_CACHE"

@@ -28,25 +28,25 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from conformance.execution.environments.sources import Sources, local, sources
+from conformance.execution.environments.sources import Sources, local_path, read_sources
 from conformance.model.errors import UserError
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-PATIENCE = 30
-"""Seconds that an index may take to answer."""
-ABSENT = frozenset({403, 404, 410})
-"""What an index answers where it has no such package; some say 403."""
+TIMEOUT = 30
+"""Timeout of a request to an index, in seconds."""
+ABSENT_STATUSES = frozenset({403, 404, 410})
+"""HTTP statuses with which an index reports a missing package; some use 403."""
 
 
 def releases(distribution: str) -> list[Version]:
-    """Final releases, ascending, without those that were yanked; raises UserError (no such package, no network)."""
+    """Final releases in ascending order, without yanked ones. Raises UserError (no such package, no network)."""
     name = canonicalize_name(distribution)
-    settings = sources()
-    files = [one for link in settings.links for one in _linked(link, settings)]
+    settings = read_sources()
+    files = [one for link in settings.links for one in _local_files(link, settings)]
     found = {version for file, _ in files if (version := _version(file, name)) is not None}
     known = bool(found)
     for index in settings.indexes:
-        listed = _listed(f"{index.rstrip('/')}/{name}/", settings)
+        listed = _index_files(f"{index.rstrip('/')}/{name}/", settings)
         known = known or listed is not None
         found |= {
             version for file, yanked in listed or () if not yanked and (version := _version(file, name)) is not None
@@ -54,13 +54,13 @@ def releases(distribution: str) -> list[Version]:
         if listed and settings.first_index:
             break
     if not known:
-        where = ", ".join(map(_shown, settings.indexes or settings.links)) or "no index"
+        where = ", ".join(map(_display_address, settings.indexes or settings.links)) or "no index"
         raise UserError(f"there is no package {distribution} on the package index ({where}); check the name")
     return sorted(version for version in found if not version.is_prerelease)
 
 
 def _version(file: str, name: str) -> Version | None:
-    """The public version of a file, where it belongs to a distribution and is a wheel or an sdist."""
+    """The public version of a wheel or sdist of the distribution; None for other files."""
     try:
         found = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
     except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
@@ -68,32 +68,32 @@ def _version(file: str, name: str) -> Version | None:
     return Version(found[1].public) if found[0] == name else None
 
 
-def _linked(link: str, settings: Sources) -> Iterable[tuple[str, bool]]:
-    folder = local(link)
+def _local_files(link: str, settings: Sources) -> Iterable[tuple[str, bool]]:
+    folder = local_path(link)
     if folder is not None and folder.is_dir():
         return [(path.name, False) for path in folder.iterdir()]
-    return _listed(link, settings) or ()
+    return _index_files(link, settings) or ()
 
 
-def _listed(address: str, settings: Sources) -> list[tuple[str, bool]] | None:
+def _index_files(address: str, settings: Sources) -> list[tuple[str, bool]] | None:
     """(file, yanked) of a page; None where there is no such page."""
-    path = local(address)
+    path = local_path(address)
     if path is not None:
         page = path / "index.html" if path.is_dir() else path
-        return list(_links(page.read_text(encoding="utf-8"))) if page.is_file() else None
-    fetched = _fetched(address, settings)
+        return list(_parse_links(page.read_text(encoding="utf-8"))) if page.is_file() else None
+    fetched = _fetch(address, settings)
     if fetched is None:
         return None
     text, kind = fetched
     if "json" not in kind:
-        return list(_links(text))
+        return list(_parse_links(text))
     try:
         return [(str(file["filename"]), bool(file.get("yanked"))) for file in json.loads(text)["files"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the package index does not answer as PEP 691 says: {_shown(address)}") from error
+        raise UserError(f"the package index does not answer as PEP 691 says: {_display_address(address)}") from error
 
 
-def _fetched(address: str, settings: Sources) -> tuple[str, str] | None:
+def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
     """(text, content type) of a page; None where the index says that there is none."""
     parts = urlsplit(address)
     headers = {"Accept": ACCEPT, "User-Agent": "cross-entropy-conformance"}
@@ -101,19 +101,23 @@ def _fetched(address: str, settings: Sources) -> tuple[str, str] | None:
     if login := _login(parts.username, parts.password, parts.hostname or ""):
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"{_shown(address)} is no address of a package index")
+        raise UserError(f"{_display_address(address)} is no address of a package index")
     try:
         asked = Request(plain, headers=headers)  # noqa: S310 - http or https, checked above
-        with urlopen(asked, timeout=PATIENCE, context=_trust(parts.hostname or "", settings)) as answer:  # noqa: S310
+        with urlopen(asked, timeout=TIMEOUT, context=_ssl_context(parts.hostname or "", settings)) as answer:  # noqa: S310
             return answer.read().decode("utf-8", "replace"), answer.headers.get_content_type()
     except HTTPError as error:
-        if error.code in ABSENT:
+        if error.code in ABSENT_STATUSES:
             return None
-        raise UserError(f"the package index answers {error.code} {error.reason} for {_shown(address)}") from error
+        raise UserError(
+            f"the package index answers {error.code} {error.reason} for {_display_address(address)}"
+        ) from error
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         advice = "check the network and the index's address"
-        raise UserError(f"the package index cannot be reached ({_shown(address)}: {reason}); {advice}") from error
+        raise UserError(
+            f"the package index cannot be reached ({_display_address(address)}: {reason}); {advice}"
+        ) from error
 
 
 def _login(user: str | None, password: str | None, host: str) -> str:
@@ -127,7 +131,7 @@ def _login(user: str | None, password: str | None, host: str) -> str:
     return f"{kept[0]}:{kept[2]}" if kept else ""
 
 
-def _trust(host: str, settings: Sources) -> ssl.SSLContext:
+def _ssl_context(host: str, settings: Sources) -> ssl.SSLContext:
     """Whom to believe: the user's certificates, else the machine's; nobody's for hosts that the user trusts."""
     context = ssl.create_default_context(cafile=settings.variables.get("SSL_CERT_FILE"))
     if host in settings.trusted:
@@ -136,7 +140,7 @@ def _trust(host: str, settings: Sources) -> ssl.SSLContext:
     return context
 
 
-class _Anchors(HTMLParser):
+class _LinkParser(HTMLParser):
     """File names of a PEP 503 page, and whether each is yanked."""
 
     def __init__(self) -> None:
@@ -149,11 +153,11 @@ class _Anchors(HTMLParser):
             self.found.append((unquote(Path(urlsplit(said["href"]).path).name), "data-yanked" in said))
 
 
-def _links(page: str) -> Iterator[tuple[str, bool]]:
-    parser = _Anchors()
+def _parse_links(page: str) -> Iterator[tuple[str, bool]]:
+    parser = _LinkParser()
     parser.feed(page)
     yield from parser.found
 
 
-def _shown(address: str) -> str:
+def _display_address(address: str) -> str:
     return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", address)

@@ -1,4 +1,4 @@
-"""Interpreters on this machine: which there are, what version they have, what is installed in them."""
+"""Interpreters on this machine, with their versions and installed packages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from conformance.execution.environments.model import OLDEST
+from conformance.execution.environments.model import MIN_PYTHON
 from conformance.model.errors import UserError
 
-PATIENCE = 60
-"""Seconds that an interpreter may take to say what it is."""
-QUESTION = """
+TIMEOUT = 60
+"""Timeout for an interpreter to answer, in seconds."""
+QUERY = """
 import sys, json
 sys.path[:] = [entry for entry in sys.path if entry]
 packages = {}
@@ -37,12 +37,14 @@ print("\\n" + json.dumps([version, getattr(sys, "implementation", sys).__dict__.
 
 @dataclass(frozen=True)
 class Interpreter:
-    """path: as found, links kept, for a link is what makes a virtual environment.  packages: by normalised name."""
+    """A Python interpreter."""
 
     path: Path
+    """Path with its links, as a link is what makes a virtual environment."""
     version: str
     implementation: str = "cpython"
     packages: dict[str, str] = field(default_factory=dict, compare=False)
+    """Version by normalised name."""
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -53,17 +55,17 @@ class Interpreter:
         return self.release[:2]
 
     @property
-    def too_old(self) -> bool:
-        return self.minor < OLDEST
+    def is_too_old(self) -> bool:
+        return self.minor < MIN_PYTHON
 
 
-def ask(path: Path) -> Interpreter:
-    """What an interpreter says of itself; raises UserError where it is none or does not run."""
-    command = [str(path), "-E", "-c", QUESTION]
+def query(path: Path) -> Interpreter:
+    """Ask an interpreter for its version and packages. Raises UserError if it does not run."""
+    command = [str(path), "-E", "-c", QUERY]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)  # noqa: S603
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{path} does not say within {PATIENCE} s which Python it is") from error
+        raise UserError(f"{path} does not say within {TIMEOUT} s which Python it is") from error
     except OSError as error:
         raise UserError(f"{path} is no Python interpreter: {error.strerror or error}") from error
     try:
@@ -76,17 +78,17 @@ def ask(path: Path) -> Interpreter:
         raise UserError(f"{path} is no Python interpreter that runs: {why}") from error
 
 
-def running() -> Interpreter:
+def running_interpreter() -> Interpreter:
     """The interpreter of this process."""
     return Interpreter(Path(sys.executable), ".".join(map(str, sys.version_info[:3])), sys.implementation.name)
 
 
-def by_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[Interpreter]:
+def in_order_of_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[Interpreter]:
     """The running interpreter, then one of each other minor version: newest of the older first, then upwards.
 
     listed: finds the others; not called before the second is wanted.
     """
-    here = running()
+    here = running_interpreter()
     yield here
     newest: dict[tuple[int, ...], Interpreter] = {}
     for one in listed():
@@ -96,17 +98,17 @@ def by_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[Interpret
     yield from (newest[minor] for minor in sorted(newest) if minor > here.minor)
 
 
-def matching(version: str, among: list[Interpreter]) -> Interpreter | None:
-    """The newest interpreter of a version, 3.10 or 3.10.13; the running one where it fits."""
+def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:
+    """The newest interpreter of a version such as 3.10 or 3.10.13; the running one if it matches."""
     asked = tuple(map(int, version.split(".")))
-    fitting = [one for one in [running(), *among] if one.release[: len(asked)] == asked]
-    if not fitting or fitting[0] == running():
+    fitting = [one for one in [running_interpreter(), *among] if one.release[: len(asked)] == asked]
+    if not fitting or fitting[0] == running_interpreter():
         return fitting[0] if fitting else None
     return max(fitting, key=lambda one: one.release)
 
 
-def pyenv() -> list[Interpreter]:
-    """CPython as pyenv keeps it, new enough for the worker; uv sees only the one that pyenv puts on PATH."""
+def pyenv_interpreters() -> list[Interpreter]:
+    """CPython versions of pyenv that are new enough for the worker; uv sees only the one that is on PATH."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = []
     for folder in sorted((root / "versions").glob("3.*")):
@@ -114,20 +116,22 @@ def pyenv() -> list[Interpreter]:
         parts = folder.name.split(".")
         if path is None or folder.is_symlink() or not all(part.isdigit() for part in parts):
             continue
-        if tuple(map(int, parts[:2])) >= OLDEST:
+        if tuple(map(int, parts[:2])) >= MIN_PYTHON:
             found.append(Interpreter(path, folder.name))
     return found
 
 
-def of_uv(listed: str) -> list[Interpreter]:
-    """CPython new enough for the worker in what `uv python list` prints, none free-threaded or unfinished."""
+def parse_uv_list(listed: str) -> list[Interpreter]:
+    """CPython versions in the output of `uv python list` that are new enough, without free-threaded and
+    pre-releases.
+    """
     lines = re.findall(r"^cpython-(\d+\.\d+\.\d+)-\S+\s+(\S.*?)(?: -> .*)?$", listed, re.M)
     found = [Interpreter(Path(path.strip()), version) for version, path in lines]
-    return [one for one in found if not one.too_old]
+    return [one for one in found if not one.is_too_old]
 
 
 def executable_in(folder: Path) -> Path | None:
-    """The interpreter in a virtual environment or an installation; None where there is none."""
+    """The interpreter in a virtual environment or installation; None if there is none."""
     for inside in ("bin/python", "Scripts/python.exe", "bin/python3", "python.exe"):
         if (folder / inside).is_file():
             return folder / inside
@@ -135,7 +139,7 @@ def executable_in(folder: Path) -> Path | None:
 
 
 def site_packages(folder: Path) -> Path | None:
-    """Where a virtual environment keeps its packages."""
+    """Folder of the packages of a virtual environment."""
     return next(
         (
             found

@@ -1,4 +1,4 @@
-"""Files that say which versions somebody has: requirements.txt, `pip freeze`, pylock.toml, uv.lock, poetry.lock."""
+"""Files that pin versions: requirements.txt, `pip freeze`, pylock.toml, uv.lock, poetry.lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from conformance.execution.environments.sources import PYPI
 from conformance.model.errors import UserError
 
-PLACES = {
+INDEX_OPTIONS = {
     "-i": "--index-url",
     "--index-url": "--index-url",
     "--extra-index-url": "--extra-index-url",
@@ -26,30 +26,32 @@ PLACES = {
     "--find-links": "--find-links",
     "--no-index": "--no-index",
 }
-"""Options of a requirements file that say where packages lie, and their long names."""
-ELSEWHERE = ("git", "vcs", "path", "directory", "editable", "virtual")
-"""Sources that are no release."""
+"""Options of a requirements file that name locations of packages, with their long names."""
+NON_RELEASE_SOURCES = ("git", "vcs", "path", "directory", "editable", "virtual")
+"""Kinds of sources that are no release."""
 
 
 @dataclass
-class File:
-    """What a file says.  places: lines of options for uv; beside: such a line that one package needs, by its name."""
+class ParsedFile:
+    """The content of a file."""
 
     requirements: list[Requirement] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    beside: dict[str, str] = field(default_factory=dict)
+    options_lines: list[str] = field(default_factory=list)
+    """Lines of options for uv."""
+    options_by_package: dict[str, str] = field(default_factory=dict)
+    """Such a line that a single package needs, by its name."""
 
     def options(self, kept: Iterable[Requirement]) -> list[str]:
-        """The lines of options that matter for some requirements."""
-        needed = [self.beside.get(canonicalize_name(one.name), "") for one in kept]
-        return list(dict.fromkeys(filter(None, [*self.places, *needed])))
+        """The lines of options that are relevant for some requirements."""
+        needed = [self.options_by_package.get(canonicalize_name(one.name), "") for one in kept]
+        return list(dict.fromkeys(filter(None, [*self.options_lines, *needed])))
 
 
-def read(path: Path) -> File:
-    """What a file pins; raises UserError, with file and line where there is one."""
+def read(path: Path) -> ParsedFile:
+    """The pins of a file. Raises UserError with file and line if possible."""
     if path.suffix in (".toml", ".lock"):
-        return _lock(path)
-    file = File()
+        return _read_lock(path)
+    file = ParsedFile()
     limits: list[Requirement] = []
     _requirements(path, file, limits, ())
     named = {canonicalize_name(one.name) for one in file.requirements}
@@ -60,8 +62,8 @@ def read(path: Path) -> File:
 # requirements.txt and `pip freeze`.
 
 
-def _requirements(path: Path, file: File, limits: list[Requirement], including: tuple[Path, ...]) -> None:
-    """Read a file and those that it includes; what stands in constraints goes into `limits`."""
+def _requirements(path: Path, file: ParsedFile, limits: list[Requirement], including: tuple[Path, ...]) -> None:
+    """Read a file and those it includes; constraints are collected in `limits`."""
     if path.resolve() in including:
         raise UserError(f"{path} includes itself")
     for number, line in _lines(_text(path)):
@@ -69,24 +71,28 @@ def _requirements(path: Path, file: File, limits: list[Requirement], including: 
         option, value = _option(line)
         if option in ("-r", "--requirement", "-c", "--constraint"):
             other = path.parent / value
-            into = File(places=file.places, requirements=limits) if option in ("-c", "--constraint") else file
+            into = (
+                ParsedFile(options_lines=file.options_lines, requirements=limits)
+                if option in ("-c", "--constraint")
+                else file
+            )
             if not other.is_file():
                 raise UserError(f"{place}: there is no file {other}")
             _requirements(other, into, limits, (*including, path.resolve()))
-        elif option in PLACES:
-            file.places.append(f"{PLACES[option]} {_absolute(value, path.parent)}".strip())
+        elif option in INDEX_OPTIONS:
+            file.options_lines.append(f"{INDEX_OPTIONS[option]} {_absolute(value, path.parent)}".strip())
         elif not option:
-            file.requirements += _one(line, place)
+            file.requirements += _parse_requirement(line, place)
 
 
 def _option(line: str) -> tuple[str, str]:
-    """(name, value) of an option, written as `-r x`, `-rx`, `--name x` or `--name=x`; ("", "") where it is none."""
+    """(name, value) of an option in any notation, `-r x`, `-rx`, `--name x` or `--name=x`; ("", "") if it is none."""
     found = re.match(r"(--[\w-]+|-[a-z])(?:[=\s]\s*)?(.*)", line)
     return (found[1], found[2]) if found else ("", "")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number, line) of what is not blank: continued lines joined, comments and hashes taken away."""
+    """(number, line) of the lines that are not blank: continued lines joined, comments and hashes removed."""
     pending, began = "", 0
     for number, raw in enumerate(text.splitlines(), 1):
         began = began or number
@@ -102,11 +108,11 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield began, pending.strip()
 
 
-def _one(line: str, place: str) -> Iterable[Requirement]:
-    """The requirement in a line; none where it is a folder or a checkout, which no framework's release is."""
+def _parse_requirement(line: str, place: str) -> Iterable[Requirement]:
+    """The requirement in a line; None for a folder or a checkout, which is no release."""
     address = line.split(";")[0].strip()
     if address.endswith(".whl") and not re.search(r"\s@\s|^[\w.-]+@", address):
-        return [_wheel(address, place)]
+        return [_wheel_requirement(address, place)]
     try:
         return [Requirement(line)]
     except InvalidRequirement as error:
@@ -115,8 +121,8 @@ def _one(line: str, place: str) -> Iterable[Requirement]:
         raise UserError(f"{place}: {line!r} is no requirement: {str(error).splitlines()[0]}") from error
 
 
-def _wheel(address: str, place: str) -> Requirement:
-    """The requirement that a wheel's path or URL is."""
+def _wheel_requirement(address: str, place: str) -> Requirement:
+    """The requirement that the path or URL of a wheel denotes."""
     try:
         name = parse_wheel_filename(unquote(address).rsplit("/", 1)[-1])[0]
     except InvalidWheelFilename as error:
@@ -143,7 +149,7 @@ def _text(path: Path) -> str:
 # pylock.toml, uv.lock, poetry.lock: a table for each package.
 
 
-def _lock(path: Path) -> File:
+def _read_lock(path: Path) -> ParsedFile:
     try:
         content = tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
@@ -151,25 +157,25 @@ def _lock(path: Path) -> File:
     packages = content.get("packages", content.get("package"))
     if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
         raise UserError(f"{path} is no lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
-    file = File()
+    file = ParsedFile()
     for package in packages:
         source = package.get("source", {})
         registry = source.get("registry") or package.get("index") or ""
         if source.get("type") == "legacy":
             registry = source.get("url", "")
         if isinstance(registry, str) and "://" in registry and not registry.startswith(PYPI):
-            file.beside[canonicalize_name(package["name"])] = f"--extra-index-url {registry}"
-        if (requirement := _pinned(package, source, path)) is not None:
+            file.options_by_package[canonicalize_name(package["name"])] = f"--extra-index-url {registry}"
+        if (requirement := _pinned_requirement(package, source, path)) is not None:
             file.requirements.append(requirement)
     return file
 
 
-def _pinned(package: Mapping[str, Any], source: Mapping[str, Any], path: Path) -> Requirement | None:
-    """What a package's table pins; None for what is no release, and so is no framework's."""
+def _pinned_requirement(package: Mapping[str, Any], source: Mapping[str, Any], path: Path) -> Requirement | None:
+    """The pin of a package's table; None if it is no release."""
     archive = package.get("archive", {}).get("url") or ("type" not in source and source.get("url"))
     if archive:
         return Requirement(f"{package['name']} @ {archive}")
-    elsewhere = any(kind in source or kind in package for kind in ELSEWHERE) or source.get("type") in (
+    elsewhere = any(kind in source or kind in package for kind in NON_RELEASE_SOURCES) or source.get("type") in (
         "git",
         "directory",
     )
@@ -183,7 +189,7 @@ def _pinned(package: Mapping[str, Any], source: Mapping[str, Any], path: Path) -
 
 
 def _marker(package: Mapping[str, Any]) -> str:
-    """Where the pin holds; "" where it holds everywhere or only extras and groups of the project choose it."""
+    """The marker of a pin; "" if it holds everywhere or is restricted to extras and groups of the project."""
     said = package.get("resolution-markers") or package.get("marker") or package.get("markers") or []
     alternatives: Sequence[str] = [said] if isinstance(said, str) else list(said) if isinstance(said, list) else []
     text = " or ".join(f"({one})" for one in alternatives)

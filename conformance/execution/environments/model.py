@@ -1,4 +1,4 @@
-"""What is asked for, what there is then, and why there is nothing."""
+"""Values of this package: the request for an environment, the environment, and the failure to provide it."""
 
 from __future__ import annotations
 
@@ -8,54 +8,55 @@ from pathlib import Path
 
 from conformance.model.errors import UserError
 
-OLDEST = (3, 10)
-"""The oldest Python that the worker runs on."""
+MIN_PYTHON = (3, 10)
+"""Oldest Python version on which the worker runs."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An environment that somebody asks for.
-
-    text: as the user wrote it.  requirements: PEP 508, names normalised, sorted.  python: the version, "" for
-    any.  interpreter: an existing one, instead of requirements.  variables: what its processes find in
-    their environment.  options: lines of a requirements file that say where else packages lie.
-    """
+class EnvironmentRequest:
+    """A request for an environment."""
 
     text: str
+    """The request as the user wrote it."""
     requirements: tuple[str, ...] = ()
+    """PEP 508 requirements with normalised names, sorted."""
     python: str = ""
+    """Python version; "" means any."""
     interpreter: Path | None = None
+    """An existing interpreter, instead of requirements."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its processes."""
     options: tuple[str, ...] = ()
+    """Lines of a requirements file that name other locations of packages."""
 
     @property
     def name(self) -> str:
-        """The text as rows carry it."""
+        """The text as rows have it."""
         return " ".join(self.text.split())
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A place to run a worker in.
-
-    name: the label of its rows.  variables: to be set for its processes.  packages: version by normalised
-    name of the distribution.  python: the interpreter's full version.
-    """
+    """An interpreter with a framework, in which a worker can run."""
 
     name: str
+    """The label of its rows."""
     interpreter: Path
     variables: Mapping[str, str]
+    """Environment variables to be set for its processes."""
     packages: Mapping[str, str]
+    """Version by normalised name of the distribution."""
     python: str
+    """Full version of the interpreter."""
 
 
 class EnvironmentFailure(UserError):  # noqa: N818 - it is a value of the run, not the end of it
-    """An environment that cannot be had: which, what went wrong, what to do."""
+    """An environment cannot be provided; says which, what went wrong, and what to do."""
 
-    def __init__(self, wanted: Wanted, what: str) -> None:
-        super().__init__(wanted, what)
-        self.wanted = wanted
-        self.what = what
+    def __init__(self, request: EnvironmentRequest, message: str) -> None:
+        super().__init__(request, message)
+        self.request = request
+        self.message = message
 
     def __str__(self) -> str:
-        return f"{self.wanted.name}: {self.what}"
+        return f"{self.request.name}: {self.message}"

@@ -1,4 +1,4 @@
-"""What stands after `--with`: requirements, an interpreter, or a file that pins versions."""
+"""Parses the argument of `--with`: requirements, an interpreter, or a file that pins versions."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from packaging.version import InvalidVersion, Version
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.execution.environments import interpreters, locks
-from conformance.execution.environments.model import OLDEST, Wanted
+from conformance.execution.environments.model import MIN_PYTHON, EnvironmentRequest
 from conformance.model.errors import UserError
 
-COMPANIONS = frozenset({"numpy", "jaxlib"})
-"""Distributions that decide numbers without being a framework or naming a variant of one."""
-FILES = (".txt", ".in", ".toml", ".lock")
-WORKER = f"the worker needs Python {OLDEST[0]}.{OLDEST[1]} or newer"
+NUMERIC_COMPANIONS = frozenset({"numpy", "jaxlib"})
+"""Distributions that affect numbers, and are neither a framework nor a backend of one."""
+REQUIREMENT_SUFFIXES = (".txt", ".in", ".toml", ".lock")
+PYTHON_ADVICE = f"the worker needs Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer"
 
 
-def parse(text: str) -> Wanted:
-    """What a user asks for; raises UserError.
+def parse(text: str) -> EnvironmentRequest:
+    """Parse a request. Raises UserError.
 
-    Taken are requirements (PEP 508, with commas or spaces between them; `python==3.10` chooses the interpreter;
-    `keras[jax]` a way to run a framework that has several), the path of an interpreter or of a virtual
-    environment, and the path of a requirements file, `pip freeze`'s output, pylock.toml, uv.lock or
-    poetry.lock.  Of a file only what matters is taken: the frameworks, what their variants need, and
-    numpy and jaxlib.  A framework with variants of which none is named gets its first.
+    It may be a list of requirements (PEP 508, separated by commas or spaces; `python==3.10` selects the interpreter,
+    `keras[jax]` a backend), the path of an interpreter or a virtual environment, or the path of a requirements file,
+    the
+    output of `pip freeze`, pylock.toml, uv.lock or poetry.lock. From a file only the relevant distributions are taken:
+    frameworks, what their backends need, and numpy and jaxlib. A framework with several backends gets the first unless
+    one is named.
     """
     if not text.strip():
         raise UserError("nothing is asked for; give requirements, such as scikit-learn==1.9.1")
     path = _path(text.strip())
     if path is None:
-        return _chosen(text, list(_requirements(text)), ())
+        return _make_request(text, list(_requirements(text)), ())
     if not path.exists():
         raise UserError(f"{text.strip()}: there is no such file or folder")
-    if path.is_dir() or (path.suffix not in FILES and os.access(path, os.X_OK)):
-        return Wanted(text, interpreter=_interpreter(path))
+    if path.is_dir() or (path.suffix not in REQUIREMENT_SUFFIXES and os.access(path, os.X_OK)):
+        return EnvironmentRequest(text, interpreter=_interpreter(path))
     file = locks.read(path)
-    matter = matters()
-    kept = [one for one in file.requirements if canonicalize_name(one.name) in matter]
-    if not _frameworks_in(kept):
+    relevant = relevant_distributions()
+    requirements = [one for one in file.requirements if canonicalize_name(one.name) in relevant]
+    if not _frameworks_in(requirements):
         raise UserError(f"{path} names no framework that is known here; known are {', '.join(_distributions())}")
-    return _chosen(text, kept, tuple(file.options(kept)))
+    return _make_request(text, requirements, tuple(file.options(requirements)))
 
 
-def matters() -> frozenset[NormalizedName]:
-    """The distributions of a file that an environment is made of."""
-    needed = [
+def relevant_distributions() -> frozenset[NormalizedName]:
+    """The distributions that are taken from a file."""
+    backend_distributions = [
         name
         for framework in registry.frameworks()
         for variant in framework.variants
-        for name in _needed(framework, variant)
+        for name in _backend_distributions(framework, variant)
     ]
-    return frozenset(map(canonicalize_name, [*COMPANIONS, *_distributions(), *needed]))
+    return frozenset(map(canonicalize_name, [*NUMERIC_COMPANIONS, *_distributions(), *backend_distributions]))
 
 
 # Requirements in one line.
 
 
 def _requirements(text: str) -> Iterable[Requirement]:
-    """Each requirement is the longest piece, cut at blanks and commas, that reads as one."""
+    """Split at blanks and commas, such that each requirement is the longest valid piece."""
     cuts = [match.start() for match in re.finditer(r"[\s,]+", text)] + [len(text)]
     start = 0
     while start < len(text):
@@ -85,12 +86,12 @@ def _requirements(text: str) -> Iterable[Requirement]:
             raise UserError(
                 f"{text[start : ends[0]]!r} in {text!r} is no requirement: {reason}; write scikit-learn==1.9.1"
             )
-        yield _named(requirement, text)
+        yield _check_name(requirement, text)
         start = end
 
 
-def _named(requirement: Requirement, text: str) -> Requirement:
-    """The requirement, unless its name is a version that has lost its operator, or an operator its version."""
+def _check_name(requirement: Requirement, text: str) -> Requirement:
+    """Return the requirement, unless its name is a version without an operator, or an operator has no version."""
     if not all(one.version for one in requirement.specifier):
         raise UserError(f"{str(requirement)!r} in {text!r} has an operator without a version")
     try:
@@ -104,7 +105,7 @@ def _named(requirement: Requirement, text: str) -> Requirement:
 
 @dataclass(frozen=True)
 class _Backend:
-    """A variant that somebody chose, or that follows from what is asked for."""
+    """A backend that was requested, or that follows from the request."""
 
     framework: Framework
     name: str
@@ -114,30 +115,30 @@ class _Backend:
         return self.framework.variants[self.name].requirements
 
     def named_by(self, names: frozenset[NormalizedName]) -> bool:
-        """Whether requirements already name something that it needs; what needs nothing is only chosen by name."""
-        return bool(_needed(self.framework, self.name) & names)
+        """Whether requirements name something that it needs. A backend that needs nothing must be named explicitly."""
+        return bool(_backend_distributions(self.framework, self.name) & names)
 
 
-def _chosen(text: str, asked: Sequence[Requirement], options: tuple[str, ...]) -> Wanted:
-    python = _python([one for one in asked if one.name == "python"], text)
+def _make_request(text: str, asked: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
+    python = _python_version([one for one in asked if one.name == "python"], text)
     asked = [one for one in asked if one.name != "python"]
     if not _frameworks_in(asked):
-        raise UserError(f"{text.strip()!r} names no framework that is known here{_meant(asked)}")
+        raise UserError(f"{text.strip()!r} names no framework that is known here{_name_advice(asked)}")
     plain = [_without_backend(one) for one in asked]
     names = frozenset(canonicalize_name(one.name) for one in plain)
-    requirements = [_normal(one) for one in plain]
+    requirements = [_normalised(one) for one in plain]
     variables: dict[str, str] = {}
     for backend in _backends(asked, names):
         variables |= backend.framework.variants[backend.name].environment
         if not backend.named_by(names):
-            requirements += [_normal(Requirement(one)) for one in backend.requirements]
-    return Wanted(text, tuple(sorted(set(requirements))), python, None, variables, options)
+            requirements += [_normalised(Requirement(one)) for one in backend.requirements]
+    return EnvironmentRequest(text, tuple(sorted(set(requirements))), python, None, variables, options)
 
 
-def _backends(asked: Sequence[Requirement], names: frozenset[NormalizedName]) -> Iterable[_Backend]:
-    """The variant of each framework: the one in brackets, else the only one that is there, else the first."""
+def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedName]) -> Iterable[_Backend]:
+    """The backend of each framework: the one in brackets, otherwise the only one that is named, otherwise the first."""
     for framework in registry.frameworks():
-        own = [one for one in asked if _is(one, framework)]
+        own = [one for one in requirements if _is_distribution_of(one, framework)]
         if not own or not framework.variants:
             continue
         extras = sorted({extra for one in own for extra in one.extras})
@@ -156,48 +157,48 @@ def _backends(asked: Sequence[Requirement], names: frozenset[NormalizedName]) ->
 
 
 def _without_backend(requirement: Requirement) -> Requirement:
-    """The plain distribution where brackets mean a backend; brackets of others are extras as ever."""
+    """Drop brackets that name a backend; other brackets are extras."""
     plain = Requirement(str(requirement))
-    if any(framework.variants and _is(requirement, framework) for framework in registry.frameworks()):
+    if any(framework.variants and _is_distribution_of(requirement, framework) for framework in registry.frameworks()):
         plain.extras = set()
     return plain
 
 
-def _is(requirement: Requirement, framework: Framework) -> bool:
+def _is_distribution_of(requirement: Requirement, framework: Framework) -> bool:
     return canonicalize_name(requirement.name) in map(canonicalize_name, framework.distributions)
 
 
-def _normal(requirement: Requirement) -> str:
+def _normalised(requirement: Requirement) -> str:
     plain = Requirement(str(requirement))
     plain.name = canonicalize_name(plain.name)
     return str(plain)
 
 
-def _python(asked: Sequence[Requirement], text: str) -> str:
-    """The version that `python==3.10` chooses; "" where nothing does."""
-    if not asked:
+def _python_version(requirements: Sequence[Requirement], text: str) -> str:
+    """The version that `python==3.10` selects; "" if there is none."""
+    if not requirements:
         return ""
-    found = re.fullmatch(r"==(\d+\.\d+(?:\.\d+)?)(?:\.\*)?", str(asked[0].specifier))
-    if found is None or len(asked) > 1:
+    found = re.fullmatch(r"==(\d+\.\d+(?:\.\d+)?)(?:\.\*)?", str(requirements[0].specifier))
+    if found is None or len(requirements) > 1:
         raise UserError(f"{text.strip()!r}: the interpreter is chosen by one version; write python==3.10")
-    if tuple(map(int, found[1].split(".")))[:2] < OLDEST:
-        raise UserError(f"{text.strip()!r}: Python {found[1]} is too old; {WORKER}")
+    if tuple(map(int, found[1].split(".")))[:2] < MIN_PYTHON:
+        raise UserError(f"{text.strip()!r}: Python {found[1]} is too old; {PYTHON_ADVICE}")
     return found[1]
 
 
-def _frameworks_in(asked: Sequence[Requirement]) -> list[Framework]:
-    """The frameworks that requirements name, or bring along as what a variant needs."""
-    names = {canonicalize_name(one.name) for one in asked}
+def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
+    """The frameworks that requirements name, directly or by what a backend needs."""
+    names = {canonicalize_name(one.name) for one in requirements}
     found = []
     for framework in registry.frameworks():
-        needed = {name for variant in framework.variants for name in _needed(framework, variant)}
+        needed = {name for variant in framework.variants for name in _backend_distributions(framework, variant)}
         if names & {*map(canonicalize_name, framework.distributions), *needed}:
             found.append(framework)
     return found
 
 
-def _needed(framework: Framework, variant: str) -> frozenset[NormalizedName]:
-    """The distributions that a variant needs beside the framework, on whatever platform."""
+def _backend_distributions(framework: Framework, variant: str) -> frozenset[NormalizedName]:
+    """The distributions that a backend needs beside the framework, on any platform."""
     requirements = framework.variants[variant].requirements
     return frozenset(canonicalize_name(Requirement(one).name) for one in requirements)
 
@@ -206,8 +207,8 @@ def _distributions() -> list[str]:
     return [name for framework in registry.frameworks() for name in framework.distributions]
 
 
-def _meant(asked: Sequence[Requirement]) -> str:
-    """What may be meant: a framework is called otherwise on the package index than in Python."""
+def _name_advice(asked: Sequence[Requirement]) -> str:
+    """Advice on the name: some frameworks have another name on the package index than in Python."""
     named: Mapping[str, Framework] = {framework.name: framework for framework in registry.frameworks()}
     for one in asked:
         if one.name in named and named[one.name].distributions:
@@ -219,24 +220,24 @@ def _meant(asked: Sequence[Requirement]) -> str:
 
 
 def _path(text: str) -> Path | None:
-    """The path that a text means; None where it is requirements."""
+    """The path that a text denotes; None if it is a list of requirements."""
     if "@" in text and "://" in text:
         return None
     path = Path(text).expanduser()
     separated = "/" in text or os.sep in text or text.startswith((".", "~"))
     if separated and (path.exists() or not re.search(r"[\s,]", text)):
         return path
-    if not re.search(r"[\s,=<>]", text) and path.suffix in FILES:
+    if not re.search(r"[\s,=<>]", text) and path.suffix in REQUIREMENT_SUFFIXES:
         return path
     return path if (path / "pyvenv.cfg").is_file() else None
 
 
 def _interpreter(path: Path) -> Path:
-    """The interpreter at a path or in a virtual environment; raises UserError where it is none, or too old."""
+    """The interpreter at a path or in a virtual environment. Raises UserError if there is none, or it is too old."""
     found = interpreters.executable_in(path) if path.is_dir() else path
     if found is None:
         raise UserError(f"{path} is no virtual environment: it has neither bin/python nor Scripts/python.exe")
-    said = interpreters.ask(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay: they make the environment
-    if said.too_old:
-        raise UserError(f"{path} is Python {said.version}, which is too old; {WORKER}")
-    return said.path
+    interpreter = interpreters.query(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay: they make the environment
+    if interpreter.is_too_old:
+        raise UserError(f"{path} is Python {interpreter.version}, which is too old; {PYTHON_ADVICE}")
+    return interpreter.path

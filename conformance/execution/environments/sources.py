@@ -25,52 +25,69 @@ import platformdirs
 import tomllib
 
 PYPI = "https://pypi.org/simple"
-UV_PLACES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
-UV_RULES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE_NEWER", "UV_INDEX_STRATEGY", "UV_OVERRIDE", "UV_PRERELEASE",
-            "UV_RESOLUTION", "UV_TORCH_BACKEND")  # fmt: skip
-"""Variables of uv that say where packages lie, and those that decide which is taken."""
-PLACES = frozenset({"index", "index-url", "extra-index-url", "find-links", "no-index"})
+UV_LOCATION_VARIABLES = (
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_NO_INDEX",
+)
+UV_RULE_VARIABLES = (
+    "UV_CONFIG_FILE",
+    "UV_CONSTRAINT",
+    "UV_EXCLUDE_NEWER",
+    "UV_INDEX_STRATEGY",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+    "UV_RESOLUTION",
+    "UV_TORCH_BACKEND",
+)
+"""Variables of uv that name locations of packages, and those that affect the selection."""
+LOCATION_OPTIONS = frozenset({"index", "index-url", "extra-index-url", "find-links", "no-index"})
 """The same in uv's files, and pip's names for it."""
-PIP_REST = ("cert", "client-cert", "trusted-host", "proxy", "timeout", "default-timeout")
+PIP_CONNECTION_OPTIONS = ("cert", "client-cert", "trusted-host", "proxy", "timeout", "default-timeout")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """indexes: simple indexes (PEP 503), in the order in which they are asked.  links: folders and pages with wheels.
-
-    first_index: the first index that has a package hides the others.  variables: what uv is told beside the
-    user's own environment.  flags: the same for what has no variable.  stamp: digest of every setting
-    that decides what is chosen.  trusted: hosts whose certificates are not
-    asked for.  python_downloads: what uv's files say of them.
-    """
+    """Where packages come from."""
 
     indexes: tuple[str, ...]
+    """Simple indexes (PEP 503) in order of priority."""
     links: tuple[str, ...]
+    """Folders and pages with wheels."""
     first_index: bool
+    """Whether the first index that has a package hides the others."""
     variables: Mapping[str, str]
+    """Environment variables for uv, in addition to the user's."""
     flags: tuple[str, ...]
+    """Options for uv for which there is no variable."""
     stamp: str
+    """Digest of all settings that affect the selection."""
     trusted: frozenset[str] = frozenset()
+    """Hosts whose certificates are not verified."""
     python_downloads: str = ""
+    """The setting of uv's files for downloads of Python."""
 
 
-def sources() -> Sources:
-    """The settings as they are now."""
+def read_sources() -> Sources:
+    """The current settings."""
     own, pip = uv_settings(), pip_settings()
-    chosen = {name: os.environ[name] for name in (*UV_PLACES, *UV_RULES) if os.environ.get(name)}
-    uvs = bool(PLACES & own.keys()) or any(name in chosen for name in UV_PLACES)
-    relevant = {name: value for name, value in pip.items() if name in PLACES}
+    chosen = {name: os.environ[name] for name in (*UV_LOCATION_VARIABLES, *UV_RULE_VARIABLES) if os.environ.get(name)}
+    uvs = bool(LOCATION_OPTIONS & own.keys()) or any(name in chosen for name in UV_LOCATION_VARIABLES)
+    relevant = {name: value for name, value in pip.items() if name in LOCATION_OPTIONS}
     stamp = hashlib.sha256(json.dumps([chosen, own, relevant], default=str, sort_keys=True).encode()).hexdigest()
-    variables = _connection(pip)
+    variables = _connection_settings(pip)
     trusted = frozenset(
         re.split(r"[\s,]+", os.environ.get("UV_INSECURE_HOST") or variables.get("UV_INSECURE_HOST", ""))
     )
     downloads = str(own.get("python-downloads", ""))
     if uvs:
-        indexes, links = _of_uv(own)
+        indexes, links = _uv_locations(own)
         strategy = os.environ.get("UV_INDEX_STRATEGY") or own.get("index-strategy") or "first-index"
         return Sources(indexes, links, strategy == "first-index", variables, (), stamp, trusted, downloads)
-    indexes, links, flags = _of_pip(pip)
+    indexes, links, flags = _pip_locations(pip)
     variables |= {"UV_DEFAULT_INDEX": pip["index-url"]} if "index-url" in pip else {}
     variables |= {"UV_INDEX": " ".join(pip["extra-index-url"].split())} if "extra-index-url" in pip else {}
     variables |= {"UV_FIND_LINKS": ",".join(links)} if links else {}
@@ -79,8 +96,8 @@ def sources() -> Sources:
     return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
 
 
-def local(address: str) -> Path | None:
-    """The path that a file address or a plain path means; None for anything else."""
+def local_path(address: str) -> Path | None:
+    """The path that a file URL or a plain path denotes; None for anything else."""
     parts = urlsplit(address)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
@@ -88,7 +105,7 @@ def local(address: str) -> Path | None:
 
 
 def pip_settings() -> dict[str, str]:
-    """What `pip install` would find in its files and in PIP_*, by the name of the option; empty values left out."""
+    """Settings of pip from its files and from PIP_*, by the name of the option, without empty values."""
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for path in _pip_files():
         reader = configparser.RawConfigParser()
@@ -105,7 +122,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_settings() -> dict[str, Any]:
-    """Uv's files, as one table: the project's before the user's before the machine's, `pip.x` before `x`."""
+    """Settings of uv's files merged into one table: project before user before machine, `pip.x` before `x`."""
     merged: dict[str, Any] = {}
     for path in reversed(list(_uv_files())):
         try:
@@ -119,7 +136,7 @@ def uv_settings() -> dict[str, Any]:
     return merged
 
 
-def _of_uv(own: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _uv_locations(own: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     tables = [table for table in own.get("index", ()) if isinstance(table, dict) and table.get("url")]
     extra = [*_words("UV_INDEX"), *_words("UV_EXTRA_INDEX_URL")]
     extra += [table["url"] for table in tables if not table.get("default") and not table.get("explicit")]
@@ -127,20 +144,22 @@ def _of_uv(own: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     default = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
     default = default or next((table["url"] for table in tables if table.get("default")), own.get("index-url", PYPI))
     links = tuple(filter(None, os.environ.get("UV_FIND_LINKS", "").split(","))) or tuple(own.get("find-links", ()))
-    addresses = [address.partition("=")[2] if _named(address) else address for address in [*extra, str(default)]]
+    addresses = [
+        address.partition("=")[2] if _index_address(address) else address for address in [*extra, str(default)]
+    ]
     return () if own.get("no-index") else tuple(dict.fromkeys(addresses)), links
 
 
-def _of_pip(pip: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    places = [(link, local(link)) for link in pip.get("find-links", "").split()]
+def _pip_locations(pip: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    places = [(link, local_path(link)) for link in pip.get("find-links", "").split()]
     links = tuple(link for link, path in places if path is None or path.exists())  # pip passes over others, uv stops
     if pip.get("no-index", "").lower() in ("1", "true", "yes", "on", "t", "y"):
         return (), links, ("--no-index",)
     return (pip.get("index-url", PYPI), *pip.get("extra-index-url", "").split()), links, ()
 
 
-def _connection(pip: Mapping[str, str]) -> dict[str, str]:
-    """How an index is reached: certificates, hosts, proxy and patience that pip knows and uv does not."""
+def _connection_settings(pip: Mapping[str, str]) -> dict[str, str]:
+    """How to connect to an index: certificates, hosts, proxy and timeout, which pip knows and uv does not."""
     proxied = any(name in os.environ for name in ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy"))
     said = {
         "SSL_CERT_FILE": pip.get("cert"),
@@ -195,5 +214,5 @@ def _words(variable: str) -> list[str]:
     return os.environ.get(variable, "").split()
 
 
-def _named(address: str) -> bool:
+def _index_address(address: str) -> bool:
     return "=" in address and "://" not in address.partition("=")[0]

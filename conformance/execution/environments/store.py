@@ -1,7 +1,7 @@
-"""Environments on disk: a folder each, named by what is in it, and trusted only with a marker that matches.
+"""Environments on disk: a folder each, named by a digest of its content, and valid only with a matching marker.
 
-Beside them lies a small index: which folder a wish led to, so that what was made before costs no call of uv.
-Locks belong to the processes that hold them and end with them.
+A small index maps requests to folders, so that an existing environment is found without a call of uv. Locks belong to
+the processes that hold them and end with them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from conformance.execution.environments.interpreters import ask, executable_in, site_packages
+from conformance.execution.environments.interpreters import executable_in, query, site_packages
 from conformance.model.errors import UserError
 from conformance.reference.cache import default_folder
 
-LAYOUT = 1
-"""Raised when what a folder holds, or how it is made, changes."""
+LAYOUT_VERSION = 1
+"""Increased when the content of a folder, or how it is made, changes."""
 MARKER = "conformance.json"
-DAY = 24 * 3600.0
-"""Seconds after which an open range is resolved again."""
+RESOLUTION_LIFETIME = 24 * 3600.0
+"""Seconds after which a version range is resolved again."""
 
 
 @dataclass(frozen=True)
-class Made:
+class InstalledEnvironment:
     """An environment on disk."""
 
     interpreter: Path
@@ -41,14 +41,14 @@ class Made:
 
 
 def digest_of(lock: str, python: str) -> str:
-    """16 hex digits that name the folder of a lock on a Python version, on this kind of machine."""
+    """16 hex digits that name the folder of a lock for a Python version and this kind of machine."""
     libc = "-".join(platform.libc_ver())
-    parts = [LAYOUT, lock, python, sys.implementation.name, sys.platform, platform.machine(), libc]
+    parts = [LAYOUT_VERSION, lock, python, sys.implementation.name, sys.platform, platform.machine(), libc]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 class Store:
-    """The folder in which environments are kept."""
+    """The folder that contains environments."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,98 +56,105 @@ class Store:
     def folder(self, digest: str) -> Path:
         return self.root / digest
 
-    def recall(self, wish: str, *, stale: bool = False) -> Made | None:
-        """What a wish led to, where that is there and whole; stale: even where an open range was resolved long ago."""
+    def lookup(self, request_key: str, *, stale: bool = False) -> InstalledEnvironment | None:
+        """The environment of an earlier request, if it is complete; stale: even if a range was resolved too long
+        ago.
+        """
         try:
-            entry = json.loads((self.root / "index" / f"{wish}.json").read_text(encoding="utf-8"))
-            if not stale and not entry["exact"] and not 0 <= time.time() - entry["resolved"] < DAY:
+            entry = json.loads((self.root / "index" / f"{request_key}.json").read_text(encoding="utf-8"))
+            if not stale and not entry["exact"] and not 0 <= time.time() - entry["resolved"] < RESOLUTION_LIFETIME:
                 return None
             return self.read(str(entry["folder"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def remember(self, wish: str, digest: str, *, exact: bool) -> None:
-        """Keep what a wish led to; where that cannot be written it is resolved again next time."""
+    def remember(self, request_key: str, digest: str, *, exact: bool) -> None:
+        """Save the result of a request; if it cannot be written, the request is resolved again next time."""
         with contextlib.suppress(OSError):
-            place = self.root / "index" / f"{wish}.json"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _write(place, {"folder": digest, "exact": exact, "resolved": time.time()})
+            path = self.root / "index" / f"{request_key}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, {"folder": digest, "exact": exact, "resolved": time.time()})
 
-    def read(self, digest: str) -> Made | None:
-        """The environment in a folder; None where it is not there, not whole, or not what its marker says."""
+    def read(self, digest: str) -> InstalledEnvironment | None:
+        """The environment in a folder; None if it is absent, incomplete, or does not match its marker."""
         folder = self.folder(digest)
         try:
             marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-            made = Made(folder / marker["executable"], str(marker["python"]), dict(marker["packages"]))
-            right = marker["layout"] == LAYOUT and digest_of(marker["lock"], made.python) == digest
-            if not right or marker["installed"] != _installed(folder):
+            installed = InstalledEnvironment(
+                folder / marker["executable"], str(marker["python"]), dict(marker["packages"])
+            )
+            is_consistent = marker["layout"] == LAYOUT_VERSION and digest_of(marker["lock"], installed.python) == digest
+            if not is_consistent or marker["installed"] != _site_packages_entries(folder):
                 return None
-            if marker["stamp"] != _stamp(made.interpreter) and ask(made.interpreter).version != made.python:
+            if (
+                marker["stamp"] != _fingerprint(installed.interpreter)
+                and query(installed.interpreter).version != installed.python
+            ):
                 return None
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
-        return made
+        return installed
 
-    def seal(self, digest: str, lock: str) -> Made:
-        """Write the marker of a folder that is complete; raises UserError where its interpreter does not run."""
+    def write_marker(self, digest: str, lock: str) -> InstalledEnvironment:
+        """Write the marker of a complete folder. Raises UserError if its interpreter does not run."""
         folder = self.folder(digest)
         executable = executable_in(folder)
         if executable is None:
             raise UserError(f"{folder} has no interpreter")
-        said = ask(executable)
+        interpreter = query(executable)
         marker = {
-            "layout": LAYOUT,
+            "layout": LAYOUT_VERSION,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "python": said.version,
+            "python": interpreter.version,
             "executable": executable.relative_to(folder).as_posix(),
-            "stamp": _stamp(executable),
+            "stamp": _fingerprint(executable),
             "lock": lock,
-            "packages": said.packages,
-            "installed": _installed(folder),
+            "packages": interpreter.packages,
+            "installed": _site_packages_entries(folder),
         }
         _write(folder / MARKER, marker)
-        return Made(executable, said.version, said.packages)
+        return InstalledEnvironment(executable, interpreter.version, interpreter.packages)
 
     @contextlib.contextmanager
-    def locked(self, digest: str, told: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, digest: str, progress: Callable[[str], None]) -> Iterator[None]:
         """Nobody else makes this folder meanwhile; raises OSError where the store cannot be written."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / f"{digest}.lock").open("a+b") as file:
             if not _acquired(file, wait=False):
-                told("waiting for another process that makes the same environment ...")
+                progress("waiting for another process that makes the same environment ...")
                 while not _acquired(file, wait=True):
                     pass
             yield
 
 
-def stores() -> list[Store]:
-    """Where environments may lie already: the user's cache, then what this process has made elsewhere."""
+def existing_stores() -> list[Store]:
+    """Stores that may have environments: the user's cache, then the temporary ones of this process."""
     kept = default_folder()
     return [*([] if kept is None else [Store(kept / "environments")]), *_TEMPORARY]
 
 
-def temporary() -> Store:
-    """A store that goes when the process does."""
+def temporary_store() -> Store:
+    """A store that is removed when the process ends."""
     if _TEMPORARY:
         return _TEMPORARY[-1]
     folder = tempfile.TemporaryDirectory(prefix="conformance-environments-", ignore_cleanup_errors=True)
-    _KEPT.append(folder)
+    _TEMPORARY_FOLDERS.append(folder)
     _TEMPORARY.append(Store(Path(folder.name)))
     return _TEMPORARY[-1]
 
 
 _TEMPORARY: list[Store] = []
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+_TEMPORARY_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _installed(folder: Path) -> list[str]:
-    """What lies in the environment's site-packages, by name; a package that was taken out shows."""
+def _site_packages_entries(folder: Path) -> list[str]:
+    """Names in the environment's site-packages, by which a removed package is noticed."""
     site = site_packages(folder)
     return sorted(path.name for path in site.iterdir() if path.name != "__pycache__") if site else []
 
 
-def _stamp(executable: Path) -> list[int]:
-    """Size and time of the program itself: one that ran and has not changed needs no second trial."""
+def _fingerprint(executable: Path) -> list[int]:
+    """Size and time of the interpreter: one that ran before and is unchanged is not started again."""
     found = executable.stat()
     return [found.st_size, found.st_mtime_ns]
 

@@ -1,4 +1,4 @@
-"""uv as a program: found, run, and what it complains about said in one sentence."""
+"""Runs uv, and summarises its error messages in one sentence."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from dataclasses import dataclass
 from conformance.execution.environments.sources import Sources
 from conformance.model.errors import UserError
 
-NOT_INHERITED = ("UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")
-"""Variables that would send uv to another interpreter than the one that is named."""
-QUOTED = 400
-"""Characters of uv's own words that a message has room for."""
-PANIC = 101
-"""The exit status of a Rust program that gave up."""
+DROPPED_VARIABLES = ("UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")
+"""Variables that would make uv use another interpreter than the given one."""
+MAX_QUOTED = 400
+"""Characters of uv's own message that are quoted."""
+PANIC_STATUS = 101
+"""Exit status of a Rust program that panicked."""
 
 
 class Refusal(Exception):  # noqa: N818 - it becomes an EnvironmentFailure once it is known for whom
-    """uv did not do it.
+    """uv failed; the text is one sentence for the user.
 
-    what: one sentence for the user.  final: whether another interpreter would not help either.  local:
-    whether it lies at this machine or its network, and not at the requirements.
+    is_final: whether another interpreter would not help either.
+    is_local: whether the cause is this machine or its network, and not the requirements.
     """
 
     def __init__(self, what: str, *, final: bool = True, local: bool = True) -> None:
         super().__init__(what)
-        self.final = final
-        self.local = local
+        self.is_final = final
+        self.is_local = local
 
 
 @dataclass(frozen=True)
 class Uv:
-    """The program, and the settings it is run with."""
+    """The program and its settings."""
 
     program: str
     sources: Sources
 
     def run(self, *words: str, stdin: str = "", extra: Mapping[str, str] | None = None) -> str:
-        """What uv prints; raises Refusal where it fails."""
+        """Return uv's standard output. Raises Refusal if it fails."""
         done = self._run(words, stdin, extra or {})
         if done.returncode and re.search(r"failed to (initialize cache|create directory)", done.stderr, re.I):
             done = self._run((*words, "--no-cache"), stdin, extra or {})  # a home that cannot be written
         if done.returncode:
-            raise _refusal(done.returncode, done.stderr, stdin.splitlines())
+            raise _parse_refusal(done.returncode, done.stderr, stdin.splitlines())
         return done.stdout
 
     def _run(self, words: Sequence[str], stdin: str, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        environment = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
         environment.setdefault("UV_PYTHON_DOWNLOADS", "never")  # only who asked uv for downloads gets them
         environment |= {**self.sources.variables, "UV_NO_PROGRESS": "1", "NO_COLOR": "1", **extra}
         try:
@@ -68,8 +68,8 @@ class Uv:
             raise Refusal(f"uv cannot be started ({self.program}): {error.strerror or error}") from error
 
 
-def program() -> str:
-    """Where uv is; raises UserError where it is not."""
+def find_program() -> str:
+    """Path of uv. Raises UserError if it is not installed."""
     if importlib.util.find_spec("uv") is not None:
         try:
             return str(importlib.import_module("uv").find_uv_bin())
@@ -83,48 +83,52 @@ def program() -> str:
     return found
 
 
-def _refusal(status: int, stderr: str, asked: Sequence[str]) -> Refusal:
-    said = _shortened(stderr)
+def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Refusal:
+    text = _summarise(stderr)
     if "No space left on device" in stderr or "os error 28" in stderr:
         return Refusal("the disk is full; make room, or name another cache folder with CONFORMANCE_CACHE")
-    if status < 0 or status == PANIC or "panicked at" in stderr:
+    if status < 0 or status == PANIC_STATUS or "panicked at" in stderr:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return Refusal(f"uv crashed ({how}): {said or 'it said nothing'}; try again, or update uv")
+        return Refusal(f"uv crashed ({how}): {text or 'it said nothing'}; try again, or update uv")
     if found := re.search(r"HTTP status (?:client|server) error \(([^)]*)\) for url \(([^)]*)\)", stderr):
         return Refusal(
-            f"the package index answers {found[1]} for {_without_secret(found[2])}; check the index and its password"
+            f"the package index answers {found[1]} for {_redact(found[2])}; check the index and its password"
         )
     if re.search(r"failed to fetch|error sending request|dns error|connection refused|timed out", stderr, re.I):
-        return Refusal(f"the package index cannot be reached; check the network and the index's address (uv: {said})")
+        return Refusal(f"the package index cannot be reached; check the network and the index's address (uv: {text})")
     if found := re.search(r"Because (\S+) was not found in the", stderr):
-        advice = "check the name" if any(_names(line, found[1]) for line in asked) else "check the index"
+        advice = (
+            "check the name" if any(_is_requirement_for(line, found[1]) for line in requirements) else "check the index"
+        )
         return Refusal(f"there is no package {found[1]} on the package index; {advice}", local=False)
-    exact = {re.sub(r"\s*;.*", "", line) for line in asked}
+    exact = {re.sub(r"\s*;.*", "", line) for line in requirements}
     if (found := re.search(r"there is no version of (\S+)", stderr)) and found[1].rstrip(",") in exact:
-        return Refusal(f"there is no {found[1]} on the package index; check the version{_hint(stderr)}", local=False)
+        return Refusal(
+            f"there is no {found[1]} on the package index; check the version{_strategy_advice(stderr)}", local=False
+        )
     if found := re.search(r"(\S+) has no (?:usable wheels|wheels with)", stderr):
-        return Refusal(f"there is no wheel of {found[1]} for it (uv: {said})", final=False, local=False)
+        return Refusal(f"there is no wheel of {found[1]} for it (uv: {text})", final=False, local=False)
     if "No solution found" in stderr:
-        return Refusal(f"the requirements do not fit together (uv: {said})", final=False, local=False)
-    return Refusal(f"uv failed with exit status {status}: {said or 'it said nothing'}")
+        return Refusal(f"the requirements do not fit together (uv: {text})", final=False, local=False)
+    return Refusal(f"uv failed with exit status {status}: {text or 'it said nothing'}")
 
 
-def _shortened(stderr: str) -> str:
-    """The lines that say why, on one line; the end of it where it is long."""
+def _summarise(stderr: str) -> str:
+    """The lines that state the cause, joined; the end of them if they are long."""
     lines = [line.strip() for line in stderr.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("warning:", "hint:", "Resolved", "Using"))]
     kept = [line for line in kept if "No solution found" not in line]
-    text = _without_secret(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in kept))
-    return text if len(text) <= QUOTED else f"... {text[-QUOTED:]}"
+    text = _redact(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in kept))
+    return text if len(text) <= MAX_QUOTED else f"... {text[-MAX_QUOTED:]}"
 
 
-def _without_secret(text: str) -> str:
+def _redact(text: str) -> str:
     return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
 
 
-def _names(requirement: str, package: str) -> bool:
+def _is_requirement_for(requirement: str, package: str) -> bool:
     return re.match(re.escape(package) + r"(?![\w.-])", requirement) is not None
 
 
-def _hint(stderr: str) -> str:
+def _strategy_advice(stderr: str) -> str:
     return ", or the order of the indexes (uv looks at the first that has it)" if "--index-strategy" in stderr else ""
