@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from conformance.model.case import Case
     from conformance.model.outcome import Outcome
     from conformance.power.harvest.pipeline import Harvests
-    from conformance.report import Journal, Plan
+    from conformance.report.recording import RecordedRun
 
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
@@ -424,7 +423,6 @@ class Recorder:
         self.rows: list[Row] = []
         self.unsupported: list[Row] | None = None
         self.planned = 0
-        self.started = time.time()
         self.written: dict[str, Any] = {}
         self.worse: list[str] = []
         self.problem = ""
@@ -436,8 +434,8 @@ class Recorder:
         """Whether that was from outside, and not because tests could not be made."""
         self.faults: list[str] = []
         """Exceptions of this package."""
-        self.journal: Journal | None = None
-        self.plan: Plan | None = None
+        self.run: RecordedRun | None = None
+        """What writes the report, if there is to be one."""
         self.signals = contextlib.ExitStack()
 
     def pytest_sessionstart(self) -> None:
@@ -454,13 +452,14 @@ class Recorder:
             raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
             from conformance.execution.interruption import ENDING, interruptible
-            from conformance.report import Journal, ReportError, recording
+            from conformance.report import ReportError
+            from conformance.report.recording import RecordedRun
 
             try:
-                self.journal = Journal.begin(Path(folder), recording.moment(self.started), self.notes.append)
+                self.run = RecordedRun(Path(folder), self.notes.append)
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
-            self.notes += self.journal.notes
+            self.rows = self.run.rows
             self.signals.enter_context(interruptible(ENDING[1:]))  # Ctrl-C is pytest's
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -547,7 +546,7 @@ class Recorder:
             self._begin()
 
     def _begin(self) -> None:
-        if self.journal is None or self.plan is not None:
+        if self.run is None or self.run.planned is not None:
             return
         from conformance.adapters import registry
         from conformance.report import recording
@@ -557,10 +556,10 @@ class Recorder:
         names = [framework.name for framework in missing]
         timeout = self.config.getoption("call_timeout")
         rows = self.planned + len(self.unsupported or ())
-        self.plan = recording.planned(cases, rows, self.started, names, self._selected(), ledger, here, timeout)
-        self.journal.plan(self.plan)
+        started = self.run.started
+        self.run.plan(recording.planned(cases, rows, started, names, self._selected(), ledger, here, timeout))
         for row in self.unsupported or ():
-            self.journal.append(row)
+            self.run.record(row)
 
     def _asks_nobody(self) -> bool:
         """Whether no function can take any of the cases; then there is a row for each that says why."""
@@ -588,9 +587,10 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := getattr(report, ROW, None)) is not None:
-            if self.journal is not None:
-                self.journal.append(row)
-            self.rows.append(row)
+            if self.run is None:
+                self.rows.append(row)
+            else:
+                self.run.accept(row)
         if (fault := getattr(report, FAULT, "")) != "":
             self.faults.append(f"{report.nodeid}: {fault}")
 
@@ -602,34 +602,29 @@ class Recorder:
         if self.planned and (baseline := _baseline(self.config)) is not None:
             self._hold_against(baseline, session)
         nobody = not self.planned and not self.signalled and self._asks_nobody()
-        if self.journal is None:
+        if self.run is None:
             return
         if nobody:
             self._begin()
         if not self.planned and not nobody and not (self.stopped and _asked(self.config)):
-            self.journal.abandon()
+            self.run.abandon()
             return
-        from conformance import report
-        from conformance.report import recording
+        self.run.stopped = "" if finished or nobody else self.stopped or "interrupted"
+        self._write(self.run, session)
 
-        empty = report.Plan(report.RunInfo(planned=0, started=recording.moment(self.started)), report.Beside())
-        stopped = "" if finished or nobody else self.stopped or "interrupted"
+    def _write(self, run: RecordedRun, session: pytest.Session) -> None:
+        """Write the report, and have the session fail if that fails or is interrupted."""
+        from conformance.report import ReportError
+
+        ended = run.stopped
+        run.rows = [*self.rows, *(self.unsupported or ())]
         try:
-            self.written = self._write(self.journal, self.plan or empty, stopped)
-        except KeyboardInterrupt:
-            session.exitstatus = pytest.ExitCode.INTERRUPTED
-            self.written = self._write(self.journal, self.plan or empty, "interrupted")
-        except report.ReportError as error:
+            self.written = run.write()
+        except ReportError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-        self.journal.close(whole=bool(self.written) and self.written["complete"])
-
-    def _write(self, journal: Journal, plan: Plan, stopped: str) -> dict[str, Any]:
-        from conformance import report
-        from conformance.report import recording
-
-        rows = [*self.rows, *(self.unsupported or ())]
-        return recording.write(journal.folder, report.frame(rows), plan, time.time() - self.started, stopped)
+        if run.stopped != ended:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Say what got worse, and have the session fail for it."""

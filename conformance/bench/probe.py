@@ -24,9 +24,9 @@ from conformance.adapters.contract import Call, Framework, Function, Tensor, per
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.cli.shared import selected
 from conformance.execution.places import place
 from conformance.execution.workers.crew import Crew, Place
+from conformance.judging.choice import selected
 from conformance.judging.suite import Item, Suite, ask, load_suite, plan
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned

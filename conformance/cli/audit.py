@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.status import Status
 
 from conformance.adapters import registry
-from conformance.cli.execution import say
-from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, case_named, selected
+from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, case_named, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import pages, upgrade
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.crew import TIMEOUT
+from conformance.judging.choice import selected
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import Suite, load_suite
 from conformance.model.text import printable
@@ -67,15 +67,14 @@ def audit(
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(as_machine(form, as_json))
     chosen = f"-k {keyword}" if keyword else ""
-    with upgrade.Journals(folder, say) as journals, Oracles() as oracle, err.status("") as status:
+    with upgrade.Answers(folder, say) as answers, Oracles() as oracle, err.status("") as status:
         found, ledger = load_suite(cases)
-        told = _told(status)
-        with upgrade.sides_of(old, new, told, timeout) as sides:
+        progress = _told(status)
+        with upgrade.sides_of(old, new, progress, timeout) as sides:
             items = selected(found, sides.there, keyword)
-            journals.plan(sides, items, found, chosen)
-            answers = upgrade.answers(sides, items, Suite(oracle, ledger), told, journals)
+            answers.execute_both(sides, items, found, chosen, Suite(oracle, ledger), progress)
             try:
-                audited = upgrade.audited(sides, answers, found, folder, chosen)
+                audited = upgrade.audited(sides, answers, folder)
             except KeyboardInterrupt:
                 err.print(f"interrupted; what there was is in {escape(str(folder))}")
                 raise typer.Exit(INTERRUPTED) from None

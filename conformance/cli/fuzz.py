@@ -18,7 +18,7 @@ from conformance.adapters.contract import Call, Framework, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.loading import shipped_cases
-from conformance.cli.shared import Json, installed_among, shortened
+from conformance.cli.shared import Json, shortened
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.places import crew_here
@@ -27,6 +27,7 @@ from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
 from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits, single_threaded
 from conformance.explore.fuzz.strategies import check_installed
+from conformance.judging.choice import installed_among
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.suite import Performer
 from conformance.model.case import DTYPES

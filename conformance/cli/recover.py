@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance.cli.execution import say
-from conformance.cli.shared import Json
+from conformance.cli.shared import Json, say
 from conformance.cli.terminal import out
 from conformance.report import recording
 

@@ -8,11 +8,12 @@ import typer
 from rich.markup import escape
 
 from conformance.adapters.contract import LoweringError, perform
-from conformance.cli.shared import FAILURES, CasesOption, Json, installed_among, progress
+from conformance.cli.shared import FAILURES, CasesOption, Json, progress
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore import relations
 from conformance.explore.relations import RelationResult, rendering
+from conformance.judging.choice import installed_among
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.suite import load_suite
 

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pandas as pd
 import typer
 from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from conformance import comparison, report
-from conformance.cli import github, staging
-from conformance.cli.execution import Execution, say
+from conformance import api, report
+from conformance.cli import github
 from conformance.cli.failing import failures, places, workflow_commands
-from conformance.cli.shared import FAILURES, CasesOption, Json
-from conformance.cli.staging import Corpus
+from conformance.cli.shared import FAILURES, CasesOption, Json, progress, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison.alignment import counted
-from conformance.comparison.comparing import opened
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
-from conformance.execution.running import NotAsked
 from conformance.execution.workers.crew import TIMEOUT
-from conformance.judging.selection import compiled, substring_of
-from conformance.judging.suite import Row, id_of, load_suite, reproducer_of
+from conformance.judging.suite import Row, id_of, reproducer_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError
-from conformance.power.harvest.case_set import load_harvest
 from conformance.report import recording
+from conformance.report.sarif import Failure
 
 SURPRISES = 20
 """Unexpected rows, and known discrepancies, that are shown one by one."""
@@ -122,88 +115,40 @@ def run(
 
     Interrupted by Ctrl-C, SIGTERM or SIGHUP, it writes the report of what was done and ends with status 130.
     """
-    started = time.time()
-    if environments and (processes or 1) > 1:
-        raise UserError("-n and --with do not go together: every environment is a process of its own already")
-    if in_process and (isolate or environments or (processes or 1) > 1):
-        raise UserError("--in-process makes all calls in one process: leave out --isolate, --with and -n")
-    if engine and not environments:
-        raise UserError("--on runs environments that are made there: say with --with what they are to hold")
-    if engine and engine != "ray" and not engine.startswith("ray://"):
-        raise UserError(f"--on {engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
-    accepted = None if baseline is None else opened(baseline)[0]
-    ended = Execution(report.Journal.begin(folder, recording.moment(started), say, resume=resume))
-
-    def execute() -> None:
-        if sarif_file is not None:
-            _put("--sarif", sarif_file, report.sarif([], places([]), ["the run did not come to its end"]))
-        if comment_file is not None:
-            _put("--comment", comment_file, f"{report.marker(folder.name)}\nThe run did not come to its end.\n")
-        ended.corpus = _corpus(cases, sources or [], harvest or bool(sources))
-        with contextlib.ExitStack() as stack:
-            if environments:
-                address = "" if engine == "ray" else engine
-                stage_of = functools.partial(staging.on_ray, address) if engine else staging.in_environments
-                with err.status("") as status:
-                    ended.stage = stage_of(
-                        stack,
-                        ended.corpus,
-                        environments,
-                        framework or [],
-                        timeout,
-                        lambda line: status.update(escape(line)),
-                    )
-            else:
-                ended.stage = staging.here(ended.corpus, framework or [], processes, in_process, timeout)
-            ended.make(started, keyword, timeout)
-
-    ended.run(execute)
-    results = report.frame(ended.rows)
-    record = ended.write(results, started)
-    rows, not_asked, stopped = ended.rows, ended.not_asked, ended.stopped
-    known = [] if ended.corpus is None else ended.corpus.cases
-    harvested = ended.corpus is not None and ended.corpus.harvested
-    check = None
-    if accepted is not None and record["complete"]:
-        check = comparison.check(accepted, results, _asked(ended, keyword), str(baseline))
+    request = api.RunRequest(
+        report=folder,
+        cases=cases,
+        keyword=keyword,
+        frameworks=tuple(framework or ()),
+        processes=processes,
+        in_process=in_process,
+        environments=tuple(environments or ()),
+        engine=engine,
+        timeout=timeout,
+        harvest=harvest,
+        sources=tuple(sources or ()),
+        resume=resume,
+    )
+    if isolate and in_process:
+        raise UserError("--isolate and --in-process do not go together")
+    files = _Files(sarif_file, comment_file, folder.name)
+    ended = api.run(request, baseline, Progress(), files.begin)
+    found = list(failures(ended.rows, ended.check, strict_known))
     if as_json:
-        out.facts("run", _facts(rows, results, record["planned"], folder, stopped, not_asked, check))
+        out.facts("run", ended.facts())
     else:
-        partly = keyword or framework or harvested
-        _finish(
-            rows,
-            results,
-            record if not partly else {**record, "coverage": ""},
-            folder,
-            ended.corpus.cases if ended.corpus else (),
-            strict_known,
-            list_known=cases is not None,
-            narrowed=bool(framework),
-        )
-    found = list(failures(rows, check, strict_known))
-    github.tell(workflow_commands(found, known), aside=as_json)
-    if sarif_file is not None:
-        notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
-        notes += [*map(str, not_asked), *([stopped] if stopped else [])]
-        about = [one for one in found if one.row["case"]]
-        _put("--sarif", sarif_file, report.sarif(about, places(known), notes))
-    if comment_file is not None:
-        said = [] if check is None else check.lines()
-        info = report.RunInfo.of(record)
-        _put("--comment", comment_file, report.comment(results, info, found, said, folder.name))
-    for failure in not_asked[:FAILURES]:
+        _finish(ended, request, strict_known)
+    github.tell(workflow_commands(found, ended.cases), aside=as_json)
+    files.end(ended, found)
+    for failure in ended.not_executed[:FAILURES]:
         err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
-    if not record["complete"]:
-        more = f"{stopped}; " if stopped else ""
-        more += f"{len(not_asked)} could not be asked; " if not_asked else ""
-        say(f"{more}{len(rows)} of {record['planned']} rows are in the report, which is marked incomplete")
-        if rows:
-            say("the same command with --resume asks only what is missing")
+    if not ended.complete:
+        _say_incomplete(ended)
         if ended.failure is not None:
             raise ended.failure
-        raise typer.Exit(INTERRUPTED if stopped else USAGE)
-    if check is not None:
-        for line in () if as_json else check.lines():
+        raise typer.Exit(INTERRUPTED if ended.stopped else USAGE)
+    if ended.check is not None and not as_json:
+        for line in ended.check.lines():
             out.print(escape(line), soft_wrap=True)
     if not ended.items:
         say("no function that is asked can take any of the cases; the report says why")
@@ -211,44 +156,59 @@ def run(
     raise typer.Exit(UNEXPECTED if found else 0)
 
 
-def _asked(ended: Execution, keyword: str) -> comparison.Asked:
-    """What of a baseline the run speaks for."""
-    assert ended.corpus is not None
-    assert ended.stage is not None
-    chosen = compiled(keyword) if keyword else None
-    names = {item.id for item in ended.items}
-    everything = not ended.corpus.harvested
-    return comparison.Asked(
-        frozenset(there.framework.name for there in ended.stage.there),
-        lambda _, name: (chosen is None or chosen(substring_of(name))) and (everything or name in names),
-        suite={(case.id, *of) for case in ended.corpus.cases for of in itertools.product(case.dtypes, case.reductions)},
-    )
+class Progress(api.Observer):
+    """Prints what a run has to say to stderr, and shows a bar while rows are made."""
+
+    def note(self, line: str) -> None:
+        """Print a line."""
+        say(line)
+
+    @contextlib.contextmanager
+    def status(self) -> Iterator[Callable[[str], None]]:
+        """Show the step that is being done."""
+        with err.status("") as status:
+            yield lambda line: status.update(escape(line))
+
+    def rows(self, count: int) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        """Show how many rows are made."""
+        return progress(count)
 
 
-def _facts(
-    rows: list[Row],
-    results: pd.DataFrame,
-    planned: int,
-    written: Path,
-    stopped: str,
-    not_asked: list[NotAsked],
-    check: comparison.Check | None,
-) -> dict[str, Any]:
-    """How a run ended: where its report is, how many rows of which kind, and every row that is not as it should be."""
-    counted = {name: {str(key): int(count) for key, count in results[name].value_counts().items()}
-               for name in ("status", "expected")}  # fmt: skip
-    return {
-        "report": str(written),
-        "planned": planned,
-        "finished": len(rows),
-        "interrupted": stopped,
-        **counted,
-        "unexpected": [row for row in rows if row["expected"] in ("unexpected", "stale")],
-        "known": [row for row in rows if row["expected"] == "known"],
-        "not_asked": list(map(str, not_asked)),
-        "unsupported": [row for row in rows if row["status"] == "unsupported"],
-        "baseline": None if check is None else {"ok": check.ok, "said": check.lines()},
-    }
+@dataclass(frozen=True)
+class _Files:
+    """Files that are written beside the report: for code scanning, and for a pull request."""
+
+    sarif: Path | None
+    comment: Path | None
+    name: str
+
+    def begin(self) -> None:
+        """Write files that say that the run did not come to its end."""
+        if self.sarif is not None:
+            _put("--sarif", self.sarif, report.sarif([], places([]), ["the run did not come to its end"]))
+        if self.comment is not None:
+            _put("--comment", self.comment, f"{report.marker(self.name)}\nThe run did not come to its end.\n")
+
+    def end(self, ended: api.RunResult, found: Sequence[Failure]) -> None:
+        """Write what makes the run fail."""
+        if self.sarif is not None:
+            notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
+            notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
+            about = [one for one in found if one.row["case"]]
+            _put("--sarif", self.sarif, report.sarif(about, places(ended.cases), notes))
+        if self.comment is not None:
+            said = [] if ended.check is None else ended.check.lines()
+            info = report.RunInfo.of(ended.record)
+            _put("--comment", self.comment, report.comment(ended.results, info, found, said, self.name))
+
+
+def _say_incomplete(ended: api.RunResult) -> None:
+    more = f"{ended.stopped}; " if ended.stopped else ""
+    more += f"{len(ended.not_executed)} could not be asked; " if ended.not_executed else ""
+    rows = len(ended.rows)
+    say(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
+    if rows:
+        say("the same command with --resume asks only what is missing")
 
 
 def _put(option: str, file: Path, text: str) -> None:
@@ -259,54 +219,40 @@ def _put(option: str, file: Path, text: str) -> None:
         raise UserError(f"{option} {file}: cannot be written ({error.strerror}); name another file") from error
 
 
-def _corpus(folder: Path | None, sources: list[str], harvest: bool) -> Corpus:
-    if not harvest:
-        return Corpus(folder, *load_suite(folder))
-    with err.status("") as status:
-        found, ledger, made = load_harvest(sources, folder, told=lambda line: status.update(escape(line)))
-    for left_out in made.missing:
-        err.print(f"left out: {escape(left_out)}", soft_wrap=True)
-    return Corpus(folder, found, ledger, harvested=True)
-
-
-def _finish(
-    rows: list[Row],
-    results: pd.DataFrame,
-    record: dict[str, Any],
-    written: Path,
-    cases: Sequence[Case],
-    strict_known: bool,
-    *,
-    list_known: bool,
-    narrowed: bool,
-) -> None:
+def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -> None:
     """Print how a run ended.
 
-    record: what its `run.json` says.  strict_known: known rows fail and are printed as unexpected ones are.
-    list_known: print the others, too, one for each discrepancy.  narrowed: whether --framework was given.
+    strict_known: known rows fail and are printed as unexpected ones are.  Of the others, those of the user's cases are
+    printed, too, one for each discrepancy.
     """
-    surprising = [row for row in rows if row["expected"] in ("unexpected", "stale")]
-    known = [row for row in rows if row["expected"] == "known"]
+    surprising = [row for row in ended.rows if row["expected"] in ("unexpected", "stale")]
+    known = [row for row in ended.rows if row["expected"] == "known"]
     surprising += known if strict_known else []
     for row in surprising[:SURPRISES]:
-        _print_row(row, cases)
+        _print_row(row, ended.cases)
     if len(surprising) > SURPRISES:
         out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
-    if list_known and not strict_known:
-        discrepancies = Counter((row["framework"], row["known"]) for row in known)
-        first = {(row["framework"], row["known"]): row for row in reversed(known)}
-        for key, count in itertools.islice(discrepancies.items(), SURPRISES):
-            _print_row(first[key], cases, f", and {counted(count - 1)} more" if count > 1 else "")
-        if len(discrepancies) > SURPRISES:
-            out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
-    if rows:
-        out.print(report.status_table(results))
+    if request.cases is not None and not strict_known:
+        _print_known(known, ended.cases)
+    if ended.rows:
+        out.print(report.status_table(ended.results))
+        partly = request.keyword or request.frameworks or ended.harvested
+        record = {**ended.record, "coverage": ""} if partly else ended.record
         said = (record[name] for name in ("largest", "finished", "planned", "coverage"))
         for line in recording.closing_lines(*said):
             out.print(Text(line))
-    for line in unasked_lines(unasked(rows), narrowed=narrowed):
+    for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks)):
         out.print(Text(line), soft_wrap=True)
-    out.print(f"report: {written}", soft_wrap=True)
+    out.print(f"report: {ended.report}", soft_wrap=True)
+
+
+def _print_known(known: Sequence[Row], cases: Sequence[Case]) -> None:
+    discrepancies = Counter((row["framework"], row["known"]) for row in known)
+    first = {(row["framework"], row["known"]): row for row in reversed(known)}
+    for key, count in itertools.islice(discrepancies.items(), SURPRISES):
+        _print_row(first[key], cases, f", and {counted(count - 1)} more" if count > 1 else "")
+    if len(discrepancies) > SURPRISES:
+        out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
 
 
 def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from conformance.adapters import registry
-from conformance.adapters.contract import Function
-from conformance.adapters.registry import Installed
 from conformance.cli.terminal import err
-from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.judging.suite import Item, plan
-from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.judging.selection import SelectionError
 from conformance.model.case import Case
 
 FAILURES = 5
@@ -57,6 +53,11 @@ class Level(StrEnum):
     never = "never"
 
 
+def say(line: str) -> None:
+    """Print a line to stderr."""
+    err.print(escape(line), soft_wrap=True)
+
+
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr; what it yields moves it by one and says what is being done."""
@@ -64,41 +65,6 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda what: bar.update(task, advance=1, description=f"{what:<8}")
-
-
-def installed_among(names: list[str]) -> tuple[list[Installed], list[str]]:
-    here, missing = registry.installed()
-    known = [framework.name for framework in registry.frameworks()]
-    for name in names:
-        if name not in known:
-            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
-    if names:
-        here = [installed for installed in here if installed.framework.name in names]
-        missing = [framework for framework in missing if framework.name in names]
-    if not here:
-        which = ", ".join(names or known)
-        raise SelectionError(
-            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
-        )
-    return here, [framework.name for framework in missing]
-
-
-def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
-    items = plan(cases, here, wanted(keyword))
-    if not items:
-        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
-        found = unasked(unasked_rows(cases, [], here, wanted(keyword)))
-        why = "".join(f"\n{line}" for line in unasked_lines(found))
-        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is{why}")
-    return items
-
-
-def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
-    """Which items -k asks for; None where all are."""
-    if not keyword:
-        return None
-    chosen = compiled(keyword)
-    return lambda _, name: chosen(substring_of(name))
 
 
 def case_named(cases: list[Case], wanted: str, folder: Path | None = None) -> Case:

@@ -16,6 +16,7 @@ from conformance.comparison.causes import Cause, answer, causes, same_answer
 from conformance.comparison.words import short
 from conformance.execution import running
 from conformance.execution.places import places_of
+from conformance.execution.run import Run
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.suite import Item, Suite, plan
 from conformance.model.case import Case
@@ -248,12 +249,11 @@ def prober(wish: Wish, suite: Suite, told: Told, timeout: float = TIMEOUT) -> Pr
             items = [item for item in plan([wish.case], places.there) if wish.takes(item)]
             if not items:
                 raise UserError(f"{text}: {_nothing(wish, places.there)}")
-            rows = []
-            for made in running.rows_of(items, suite, running.Isolated(crew, items)):
-                if isinstance(made, running.NotAsked):
-                    raise UserError(f"{text}: {made}")
-                rows.append(made)
-        return report.frame(rows)
+            run = Run()
+            run.execute(running.rows_of(items, suite, running.Isolated(crew, items)))
+            if run.not_asked:
+                raise UserError(f"{text}: {run.not_asked[0]}")
+        return report.frame(run.rows)
 
     return probe
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +17,15 @@ from conformance.comparison.causes import Cause, causes, sections
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import running
 from conformance.execution.places import places_of
+from conformance.execution.run import Run
 from conformance.execution.workers.crew import TIMEOUT, Crew
 from conformance.judging.suite import Item, Row, Suite, id_of
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.report import recording
+from conformance.report.recording import RecordedRun
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 NAMES = ("old", "new")
 """Folders of both sides' reports."""
 
@@ -47,10 +49,10 @@ class Sides:
 
 
 @contextmanager
-def sides_of(old: str, new: str, told: Told, timeout: float = TIMEOUT) -> Iterator[Sides]:
+def sides_of(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -> Iterator[Sides]:
     """Both environments, as after `--with`, made at need; workers start in them and end with the context.
 
-    told: gets a line for each step.  timeout: seconds that a call may take.  Raises UserError where one of
+    progress: gets a line for each step.  timeout: seconds that a call may take.  Raises UserError where one of
     them cannot be had, both are the same, or no framework is in both.
     """
     from conformance.execution.environments import parse
@@ -58,7 +60,7 @@ def sides_of(old: str, new: str, told: Told, timeout: float = TIMEOUT) -> Iterat
     before, after = (parse(text).name for text in (old, new))
     if before == after:
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
-    places = places_of([old, new], told, timeout=timeout)
+    places = places_of([old, new], progress, timeout=timeout)
     assert places.crew is not None
     with places.crew as crew:
         gone = {row["environment"] for row in places.failed if not row["framework"]}
@@ -81,96 +83,77 @@ def sides_of(old: str, new: str, told: Told, timeout: float = TIMEOUT) -> Iterat
         )
 
 
-class Journals:
-    """The folders of both sides' reports while an audit lasts, each held by a journal; see `report.journal`.
+class Answers(Run):
+    """What came of the items of both sides, each into a report of its own.
 
-    As a context, it gives the folders back: as they were if a UserError ends it before there is a plan, and with their
-    journals if anything ends it later.  Raises ReportError as `Journal.begin` does.
+    As a context, it gives the folders of the reports back: as they were if a UserError ends it before there is a plan,
+    and with their journals if anything ends it later.  Raises ReportError as `RecordedRun` does.
     """
 
-    def __init__(self, folder: Path, warn: Told) -> None:
-        self.started = time.time()
-        self._planned = False
-        self._journals: list[report.Journal] = []
+    def __init__(self, folder: Path, warn: Progress) -> None:
+        super().__init__(self._record)
+        self.sides: list[RecordedRun] = []
+        self._new = ""
         try:
             for name in NAMES:
-                self._journals.append(report.Journal.begin(folder / name, recording.moment(self.started), warn))
+                self.sides.append(RecordedRun(folder / name, warn))
         except BaseException:
             self._abandon()
             raise
-        for note in (note for journal in self._journals for note in journal.notes):
-            warn(note)
 
-    def __enter__(self) -> Journals:
+    def __enter__(self) -> Answers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, UserError) and not self._planned:
+        if kind is not None and issubclass(kind, UserError) and not any(side.planned for side in self.sides):
             self._abandon()
             return
-        for journal in self._journals:
-            journal.close(whole=kind is None)
+        for side in self.sides:
+            side.close()
 
-    def plan(self, sides: Sides, items: Sequence[Item], cases: Sequence[Case], selected: str) -> None:
-        """Write down what each side is to be asked; see `audited`."""
-        for journal, count in zip(self._journals, _counts(sides, items), strict=True):
-            journal.plan(recording.planned(cases, count, self.started, selected=selected))
-        self._planned = True
+    def execute_both(
+        self,
+        sides: Sides,
+        items: Sequence[Item],
+        cases: Sequence[Case],
+        selected: str,
+        judge: Suite,
+        progress: Progress,
+    ) -> None:
+        """Put items to both sides at once.
 
-    def append(self, row: Row, side: int) -> None:
-        """Write one row of a side, 0 or 1."""
-        self._journals[side].append(row)
+        cases: those that there were to choose from.  selected: the option that left items out.  progress: gets a line
+        for each row that is made.
+        """
+        self.items = items
+        self._new = sides.names[1]
+        for side, name in zip(self.sides, sides.names, strict=True):
+            mine = [item for item in items if item.installed.environment == name]
+            side.plan(recording.planned(cases, len(mine), side.started, selected=selected), mine)
+        count = itertools.count(1)
+        with self.ending():
+            made = running.rows_of(items, judge, running.Isolated(sides.crew, items))
+            self.execute(made, lambda _: progress(f"{next(count)} of {len(items)} rows"))
+
+    @property
+    def failures(self) -> list[str]:
+        """Why items could not be asked, which are then in neither report."""
+        return list(map(str, self.not_asked))
+
+    def write(self) -> None:
+        """Write both reports."""
+        lost = {one.id for one in self.not_asked}
+        for side in self.sides:
+            side.stopped = self.stopped
+            side.rows = [row for row in side.rows if id_of(row) not in lost]
+            side.write()
+
+    def _record(self, row: Row) -> None:
+        self.sides[row["environment"] == self._new].accept(row)
 
     def _abandon(self) -> None:
-        for journal in self._journals:
-            journal.abandon()
-
-
-def _counts(sides: Sides, items: Sequence[Item]) -> tuple[int, int]:
-    """How many items each side has."""
-    old, new = (sum(item.installed.environment == name for item in items) for name in sides.names)
-    return old, new
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What came of the items of both sides.
-
-    rows: of the old and the new side; failures: why items could not be asked, which are then in neither.
-    planned: how many items each side had.  stopped: why it ended early, "" if it did not.  failure: the exception that
-    it ended with, raised once both reports are written.
-    """
-
-    rows: tuple[list[Row], list[Row]]
-    planned: tuple[int, int]
-    started: float
-    failures: list[str] = field(default_factory=list)
-    stopped: str = ""
-    failure: Exception | None = None
-
-
-def answers(sides: Sides, items: Sequence[Item], suite: Suite, advance: Told, journals: Journals) -> Answers:
-    """Put items to both sides at once.  advance: gets a line for each row that is made.  journals: get the rows."""
-    planned = _counts(sides, items)
-    found = Answers(([], []), planned, journals.started)
-    lost: set[str] = set()
-    stopped, failure = "", None
-    try:
-        for count, made in enumerate(running.rows_of(items, suite, running.Isolated(sides.crew, items)), 1):
-            advance(f"{count} of {len(items)} rows")
-            if isinstance(made, running.NotAsked):
-                found.failures.append(str(made))
-                lost.add(made.id)
-            else:
-                side = int(made["environment"] == sides.names[1])
-                journals.append(made, side)
-                found.rows[side].append(made)
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    except Exception as error:
-        stopped, failure = f"the suite itself failed: {type(error).__name__}", error
-    kept = [[row for row in rows if id_of(row) not in lost] for rows in found.rows]
-    return Answers((kept[0], kept[1]), planned, found.started, found.failures, stopped, failure)
+        for side in self.sides:
+            side.abandon()
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,21 +188,18 @@ class Audit:
         return broken or comparison.fails(table[table["cause"] != "documented"], level)
 
 
-def audited(sides: Sides, found: Answers, cases: Sequence[Case], folder: Path, selected: str = "") -> Audit:
+def audited(sides: Sides, found: Answers, folder: Path) -> Audit:
     """Write both sides' reports below a folder and say what differs between them.
 
-    cases: those that there were to choose from.  selected: the option that left items out.
-    Raises ReportError where they cannot be written, and AuditError where they have nothing in common.
+    Raises ReportError where they cannot be written, AuditError where they have nothing in common, and what ended the
+    run.
     """
-    halves = []
-    for name, rows, planned in zip(NAMES, found.rows, found.planned, strict=True):
-        plan = recording.planned(cases, planned, found.started, selected=selected)
-        recording.write(folder / name, report.frame(rows), plan, time.time() - found.started, found.stopped)
-        halves.append(report.read(folder / name))
+    found.write()
     if found.failure is not None:
         raise found.failure
     if found.stopped:
         raise KeyboardInterrupt
+    halves = [report.read(folder / name) for name in NAMES]
     (before, old), (after, new) = halves
     table = comparison.changes(
         before, after, sides.names, asked=comparison.everything, asked_before=comparison.everything

@@ -154,7 +154,7 @@ class Judges:
         for item in items:
             name = item.installed.worker
             known.setdefault(name, facts_of(item.installed))
-            self._queues.setdefault(name, deque()).append(_key(item))
+            self._queues.setdefault(name, deque()).append(item_key(item))
         for connection in list(self._processes):
             try:
                 connection.send(known)
@@ -179,7 +179,7 @@ class Judges:
             process.chunks -= 1
             yield from self._hand_out(connection)
         else:
-            process.out.discard(_key_of(made))
+            process.out.discard(row_key(made))
             yield made
 
     def _hand_out(self, connection: Connection) -> Iterator[RowOrError]:
@@ -236,11 +236,13 @@ def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
     return [[name] for name in taken.elements()]
 
 
-def _key(item: Item) -> Key:
+def item_key(item: Item) -> Key:
+    """What an item has in common with its row, and with no other."""
     return item.installed.worker, item.id
 
 
-def _key_of(made: RowOrError) -> Key:
+def row_key(made: RowOrError) -> Key:
+    """The key of the item that a row is of, or that could not be executed."""
     if isinstance(made, NotAsked):
         return made.worker, made.id
     return registry.worker(made["framework"], made["environment"]), id_of(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.adapters import registry
 from conformance.casefiles.stated_values import PublishedVerdict, published
+from conformance.execution.interruption import let_end
 from conformance.execution.marking import MARK, marked, put_back
+from conformance.execution.processes import item_key, row_key
+from conformance.execution.run import INTERRUPTED, Run
 from conformance.judging.coverage import coverage
 from conformance.judging.suite import Item, Row
 from conformance.model.case import Case
@@ -80,6 +84,102 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
     return report.write(folder, results, run, run.published, plan.beside)
 
 
+class RecordedRun(Run):
+    """A run into the folder of a report: its rows are journaled as they come, and its report is written at the end.
+
+    folder: held from now on; an older report there is set aside, see `journal`.  warn: called with a sentence about
+    each thing that the user should know of it.  resume: go on with the unfinished run there.  Raises ReportError if
+    the folder cannot be written, or another run holds it.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None], *, resume: bool = False) -> None:
+        from conformance import report
+
+        self.started = time.time()
+        self.journal = report.Journal.begin(folder, moment(self.started), warn, resume=resume)
+        super().__init__(self.journal.append)
+        self.planned: Plan | None = None
+        self.results: pd.DataFrame
+        """A `report.frame` of the rows, once the report is written."""
+        self._warn = warn
+        self._closed = False
+        for note in self.journal.notes:
+            warn(note)
+
+    def plan(self, planned: Plan, items: Sequence[Item] = (), made: Sequence[Row] = ()) -> list[Item]:
+        """Write the plan; return the items that are still to be executed.
+
+        items: those that are to be executed.  made: rows that need no call.  Rows of the run that this one goes on
+        with are taken over where they still hold.
+        """
+        resumed = self.journal.resumed
+        taken: list[Row] = []
+        if resumed is None:
+            self.journal.plan(planned)
+        else:
+            taken, again, others = taken_over(resumed, planned, items)
+            count = f"{len(made) + len(taken)} of {planned.info.planned}"
+            self._warn(f"going on with the run of {resumed.started}: {count} rows are there")
+            for why in [*([torn_lines(resumed)] if resumed.torn else []), *again]:
+                self._warn(why)
+            noted = len(self.journal.notes)
+            self.journal.plan(planned, taken, keep=others > 0)
+            for note in self.journal.notes[noted:]:
+                self._warn(note)
+        self.planned = planned
+        self.items = items
+        for row in made:
+            self.accept(row)
+        self.rows += taken
+        there = set(map(row_key, taken))
+        return [item for item in items if item_key(item) not in there]
+
+    def abandon(self) -> None:
+        """Give the folder back as it was, for a run that ended before it had a plan."""
+        self.journal.abandon()
+
+    def write(self) -> dict[str, Any]:
+        """Write the report, give the folder back, and return what its `run.json` says; raises ReportError.
+
+        An interruption has the report written anew, marked as incomplete.
+        """
+        resumed = self.journal.resumed
+        if self.planned is None and resumed is not None and not self.rows:
+            self.rows = list(resumed.rows.values())
+        plan = self.planned or (resumed and resumed.plan) or empty_plan(moment(self.started))
+        record: dict[str, Any] = {"complete": False}
+        try:
+            try:
+                record = self._write(plan)
+            except KeyboardInterrupt:
+                self.stopped = INTERRUPTED
+                record = self._write(plan)
+            if record["complete"]:
+                let_end()
+        finally:
+            self.close(whole=record["complete"])
+        return record
+
+    def close(self, whole: bool = False) -> None:
+        """Give the folder back, unless that is done.  whole: the report in it has every row."""
+        if not self._closed:
+            self._closed = True
+            self.journal.close(whole)
+
+    def _write(self, plan: Plan) -> dict[str, Any]:
+        from conformance import report
+
+        self.results = report.frame(self.rows)
+        return write(self.journal.folder, self.results, plan, time.time() - self.started, self.stopped)
+
+
+def empty_plan(started: str, count: int = 0) -> Plan:
+    """The plan of a run of which nothing else is known.  started: ISO 8601 with zone.  count: of its rows."""
+    from conformance import report
+
+    return report.Plan(report.RunInfo(planned=count, started=started), report.Beside())
+
+
 LOST = "the run did not come to its end"
 """Why a report is incomplete that was written from the journal of a run that was killed."""
 UNPLANNED = f"{LOST}, and how many rows it planned is not known"
@@ -128,7 +228,7 @@ def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: 
     from conformance import report
 
     rows = list(recorded.rows.values())
-    plan = recorded.plan or report.Plan(report.RunInfo(planned=len(rows), started=recorded.started), report.Beside())
+    plan = recorded.plan or empty_plan(recorded.started, len(rows))
     began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
     if recorded.plan is None:
         interrupted = UNPLANNED

@@ -155,16 +155,16 @@ def test_what_got_worse_has_the_rule_of_its_reason(valid):
 
 
 def test_an_environment_that_cannot_be_had_is_no_result_but_a_notification(run, valid, monkeypatch):
-    from conformance.cli import staging
+    from conformance.execution import executor
 
-    stage = staging.here
+    local = executor.local
 
     def lacking(*arguments):
-        made = stage(*arguments)
+        made = local(*arguments)
         made.failed.append(failed_row("torch==0.1", "torch", "there is no such release"))
         return made
 
-    monkeypatch.setattr(staging, "here", lacking)
+    monkeypatch.setattr(executor, "local", lacking)
     status, said = run(loss="Categorical")
     assert status == 1
     assert valid(said)["results"] == []

@@ -1,0 +1,274 @@
+"""What the commands do, as functions that return values.
+
+`run` puts cases to functions and writes a report; what it returns says how that ended.  Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from conformance import comparison
+from conformance.comparison.comparing import opened
+from conformance.execution import executor
+from conformance.execution.executor import CaseSet, Executor
+from conformance.execution.marking import FOLDER
+from conformance.execution.running import NotAsked
+from conformance.execution.workers.crew import TIMEOUT
+from conformance.judging.choice import installed_among, selected, wanted
+from conformance.judging.selection import compiled, substring_of
+from conformance.judging.suite import Item, Row, load_suite, plan
+from conformance.judging.unasked import unasked_rows
+from conformance.model.errors import UserError
+from conformance.power.harvest.case_set import load_harvest
+from conformance.report import recording
+from conformance.report.recording import RecordedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a run is to put to which functions, and where."""
+
+    report: Path = FOLDER
+    """Folder of the report."""
+    cases: Path | None = None
+    """Folder of case files, or one file; the shipped cases if None."""
+    keyword: str = ""
+    """Only items whose id matches this expression, as with pytest's `-k`."""
+    frameworks: tuple[str, ...] = ()
+    """Names of frameworks; all that are there if empty."""
+    processes: int | None = None
+    """Number of processes that judge, each beside workers; as processors and memory allow if None."""
+    in_process: bool = False
+    """Make all calls in this process: a crash ends it."""
+    environments: tuple[str, ...] = ()
+    """Requirements, interpreters, virtual environments or requirements files to run in; this environment if empty."""
+    engine: str = ""
+    """Where environments are made: "" for here, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
+    timeout: float = TIMEOUT
+    """Seconds that a call may take in a worker."""
+    harvest: bool = False
+    """Run the cases that other projects' tests hold, instead of the shipped ones or beside those of `cases`."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources to harvest; all if empty."""
+    resume: bool = False
+    """Go on with the unfinished run in the report's folder."""
+
+    def check(self) -> None:
+        """Raise UserError if options contradict each other."""
+        several = (self.processes or 1) > 1
+        if self.environments and several:
+            raise UserError("-n and --with do not go together: every environment is a process of its own already")
+        if self.in_process and (self.environments or several):
+            raise UserError("--in-process makes all calls in one process: leave out --isolate, --with and -n")
+        if self.engine and not self.environments:
+            raise UserError("--on runs environments that are made there: say with --with what they are to hold")
+        if self.engine and self.engine != "ray" and not self.engine.startswith("ray://"):
+            raise UserError(f"--on {self.engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
+
+
+class Observer:
+    """Hears what a run has to say while it lasts; this one ignores it."""
+
+    def note(self, line: str) -> None:
+        """A sentence that the user should know."""
+
+    def status(self) -> AbstractContextManager[Callable[[str], None]]:
+        """A context in which steps are said, one replacing the other."""
+        return contextlib.nullcontext(lambda line: None)
+
+    def rows(self, count: int) -> AbstractContextManager[Callable[[str], None]]:
+        """A context in which as many rows are made; called with the framework of each."""
+        return contextlib.nullcontext(lambda framework: None)
+
+
+SILENT = Observer()
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """How a run ended."""
+
+    report: Path
+    """Folder of the report."""
+    record: dict[str, Any]
+    """What its `run.json` says."""
+    rows: list[Row]
+    """In the order of the plan."""
+    results: pd.DataFrame
+    """The rows as a table."""
+    items: int
+    """Number of items that there were to execute."""
+    cases: tuple[Any, ...]
+    """The cases that there were to choose from; empty if the run ended before it had them."""
+    harvested: bool
+    """Whether these came from the tests of other projects."""
+    not_executed: tuple[NotAsked, ...]
+    """Items that could not be executed, each with the reason."""
+    stopped: str
+    """Why the run ended early; empty if it did not."""
+    failure: Exception | None
+    """The exception that it ended with."""
+    check: comparison.Check | None
+    """What got worse against the accepted report; None without one, or if the run is incomplete."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is there."""
+        return bool(self.record["complete"])
+
+    def facts(self) -> dict[str, Any]:
+        """The result as builtin values: number of rows of each kind, and every row that is not as it should be."""
+        counted = {name: {str(key): int(count) for key, count in self.results[name].value_counts().items()}
+                   for name in ("status", "expected")}  # fmt: skip
+        return {
+            "report": str(self.report),
+            "planned": self.record["planned"],
+            "finished": len(self.rows),
+            "interrupted": self.stopped,
+            **counted,
+            "unexpected": [row for row in self.rows if row["expected"] in ("unexpected", "stale")],
+            "known": [row for row in self.rows if row["expected"] == "known"],
+            "not_asked": list(map(str, self.not_executed)),
+            "unsupported": [row for row in self.rows if row["status"] == "unsupported"],
+            "baseline": None if self.check is None else {"ok": self.check.ok, "said": self.check.lines()},
+        }
+
+
+def run(
+    request: RunRequest,
+    baseline: Path | None = None,
+    observer: Observer = SILENT,
+    begun: Callable[[], None] = lambda: None,
+) -> RunResult:
+    """Put cases to functions, and write the report.
+
+    baseline: an accepted report to hold the rows against.  begun: called once the folder of the report is held.
+    Raises UserError if there is nothing to run, an option is wrong, or the report cannot be written.  Whatever else
+    ends the run early, an interruption included, is in the result, and the report has the rows until then.
+    """
+    request.check()
+    accepted = None if baseline is None else opened(baseline)[0]
+    recorded = RecordedRun(request.report, observer.note, resume=request.resume)
+    prepared = _Prepared()
+    try:
+        with recorded.ending(lambda: recorded.planned is not None):
+            begun()
+            _execute(request, recorded, prepared, observer)
+    except UserError:
+        recorded.abandon()
+        raise
+    record = recorded.write()
+    check = None
+    if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
+        asked = _asked(request, prepared.cases, prepared.executor, recorded.items)
+        check = comparison.check(accepted, recorded.results, asked, str(baseline))
+    found = prepared.cases
+    return RunResult(
+        request.report,
+        record,
+        recorded.rows,
+        recorded.results,
+        len(recorded.items),
+        () if found is None else tuple(found.cases),
+        found is not None and found.harvested,
+        tuple(recorded.not_asked),
+        recorded.stopped,
+        recorded.failure,
+        check,
+    )
+
+
+@dataclass
+class _Prepared:
+    """What a run has, as far as it came."""
+
+    cases: CaseSet | None = None
+    executor: Executor | None = None
+    missing: tuple[str, ...] = ()
+
+
+def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, observer: Observer) -> None:
+    cases = prepared.cases = _case_set(request, observer)
+    with contextlib.ExitStack() as stack:
+        prepared.executor = _executor(request, cases, prepared, observer, stack)
+        for failed in prepared.executor.failed:
+            observer.note(failed["explanation"])
+        due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
+        if due:
+            with observer.rows(len(due)) as advance:
+                recorded.execute(prepared.executor.rows(due), advance)
+    recorded.sort()
+
+
+def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
+    if not request.harvest and not request.sources:
+        return CaseSet(request.cases, *load_suite(request.cases))
+    with observer.status() as told:
+        cases, ledger, made = load_harvest(list(request.sources), request.cases, told=told)
+    for missing in made.missing:
+        observer.note(f"left out: {missing}")
+    return CaseSet(request.cases, cases, ledger, harvested=True)
+
+
+def _executor(
+    request: RunRequest, cases: CaseSet, prepared: _Prepared, observer: Observer, stack: contextlib.ExitStack
+) -> Executor:
+    names = list(request.frameworks)
+    if not request.environments:
+        available, missing = installed_among(names)
+        prepared.missing = tuple(missing)
+        return executor.local(cases, available, request.processes, request.in_process, request.timeout)
+    with observer.status() as told:
+        if not request.engine:
+            return executor.in_environments(stack, cases, request.environments, names, request.timeout, told)
+        address = "" if request.engine == "ray" else request.engine
+        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, told)
+
+
+def _planned(
+    request: RunRequest,
+    recorded: RecordedRun,
+    prepared: _Prepared,
+    cases: CaseSet,
+    calls: Executor,
+    observer: Observer,
+) -> list[Item]:
+    """Plan the run; return the items that are to be executed.
+
+    Raises SelectionError where no case is selected; where none of those can be asked, their rows say why.
+    """
+    chosen = wanted(request.keyword)
+    items = plan(cases.cases, calls.available, chosen)
+    for missing in prepared.missing:
+        observer.note(f"left out, not installed: {missing}")
+    unsupported = unasked_rows(cases.cases, items, calls.available, chosen)
+    if not items and not unsupported:
+        selected(cases.cases, calls.available, request.keyword)
+    made = [*calls.failed, *unsupported]
+    planned = recording.planned(
+        cases.cases, len(items) + len(made), recorded.started, prepared.missing,
+        f"-k {request.keyword}" if request.keyword else "", cases.ledger, calls.available, request.timeout,
+    )  # fmt: skip
+    return recorded.plan(planned, items, made)
+
+
+def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.Asked:
+    """What of a baseline the run speaks for."""
+    chosen = compiled(request.keyword) if request.keyword else None
+    names = {item.id for item in items}
+    return comparison.Asked(
+        frozenset(found.framework.name for found in calls.available),
+        lambda _, name: (chosen is None or chosen(substring_of(name))) and (not cases.harvested or name in names),
+        suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
+    )
+
+
+__all__ = ["Observer", "RunRequest", "RunResult", "run"]

@@ -1,0 +1,56 @@
+"""Frameworks chosen by name, and items by expression, as the commands take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from conformance.adapters import registry
+from conformance.adapters.contract import Function
+from conformance.adapters.registry import Installed
+from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.suite import Item, plan
+from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.model.case import Case
+
+
+def installed_among(names: Sequence[str]) -> tuple[list[Installed], list[str]]:
+    """The frameworks of some names, all if there are none, and the names of those that are not installed.
+
+    Raises SelectionError for a name that no framework has, and where none is installed.
+    """
+    here, missing = registry.installed()
+    known = [framework.name for framework in registry.frameworks()]
+    for name in names:
+        if name not in known:
+            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
+    if names:
+        here = [installed for installed in here if installed.framework.name in names]
+        missing = [framework for framework in missing if framework.name in names]
+    if not here:
+        which = ", ".join(names or known)
+        raise SelectionError(
+            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
+        )
+    return here, [framework.name for framework in missing]
+
+
+def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
+    """The items that -k selects; raises SelectionError where there is none."""
+    items = plan(cases, here, wanted(keyword))
+    if not items:
+        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
+        found = unasked(unasked_rows(cases, [], here, wanted(keyword)))
+        why = "".join(f"\n{line}" for line in unasked_lines(found))
+        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is{why}")
+    return items
+
+
+def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
+    """Which items -k asks for; None where all are."""
+    if not keyword:
+        return None
+    chosen = compiled(keyword)
+    return lambda _, name: chosen(substring_of(name))
+
+
+__all__ = ["installed_among", "selected", "wanted"]
