@@ -23,8 +23,9 @@ from conformance.execution.marking import FOLDER
 from conformance.execution.running import NotAsked
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.choice import installed_among, selected, wanted
+from conformance.judging.row import Record
 from conformance.judging.selection import compiled, substring_of
-from conformance.judging.suite import Item, Row, load_suite, plan
+from conformance.judging.suite import Item, load_suite, plan
 from conformance.judging.unasked import unasked_rows
 from conformance.model.errors import UserError
 from conformance.power.harvest.case_set import load_harvest
@@ -100,7 +101,7 @@ class RunResult:
     """Folder of the report."""
     record: dict[str, Any]
     """What its `run.json` says."""
-    rows: list[Row]
+    rows: list[Record]
     """In the order of the plan."""
     results: pd.DataFrame
     """The rows as a table."""

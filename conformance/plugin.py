@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from conformance.adapters.contract import Call, Framework
     from conformance.adapters.registry import Installed
     from conformance.explore.relations import Instance, RelationResult
-    from conformance.judging.suite import Assessment, Item, Row, Suite
+    from conformance.judging.row import Record
+    from conformance.judging.suite import Assessment, Item, Suite
     from conformance.model.case import Case
     from conformance.model.outcome import Outcome
     from conformance.power.harvest.pipeline import Harvests
@@ -385,7 +386,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 _SESSION = pytest.StashKey[pytest.Session]()
 _TOLD = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
-_ROW = pytest.StashKey["Row"]()
+_ROW = pytest.StashKey["Record"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
@@ -420,8 +421,8 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.rows: list[Row] = []
-        self.unsupported: list[Row] | None = None
+        self.rows: list[Record] = []
+        self.unsupported: list[Record] | None = None
         self.planned = 0
         self.written: dict[str, Any] = {}
         self.worse: list[str] = []
@@ -575,7 +576,7 @@ class Recorder:
         self.unsupported = self._unsupported()
         return bool(self.unsupported)
 
-    def _unsupported(self) -> list[Row]:
+    def _unsupported(self) -> list[Record]:
         """The rows of what no function can take, among what is selected; none where tests are named one by one."""
         from conformance.judging.unasked import unasked_rows
 

@@ -8,14 +8,15 @@ from pathlib import PurePosixPath
 from conformance import comparison
 from conformance.cli import github
 from conformance.comparison.alignment import records
-from conformance.judging.suite import COLUMNS, Row, id_of
+from conformance.judging.row import COLUMNS, Record
+from conformance.judging.suite import id_of
 from conformance.model.case import Case
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
 
 
-def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+def failures(rows: Sequence[Record], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse.
 
     strict_known: what the ledger knows does, too, whatever the baseline says.
@@ -35,7 +36,7 @@ def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: 
             yield Failure("stale" if row["expected"] == "stale" else row["status"], row, row["explanation"])
 
 
-def _row_of(changed: Row) -> Row:
+def _row_of(changed: Record) -> Record:
     """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
     side = "new" if changed["new_version"] else "old"
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +26,7 @@ from conformance.cli.terminal import USAGE, out
 from conformance.explore.relations import check_names
 from conformance.judging import suite
 from conformance.judging.coverage import coverage
+from conformance.judging.row import array_of
 from conformance.judging.suite import Item, Suite, load_suite, plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.judging.verdict import want_of
@@ -181,6 +181,9 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
 
 def _legible(text: str) -> str:
     """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
-    if text.startswith("["):
-        text = re.sub(r"-?\d+\.\d+(e[+-]?\d+)?", lambda found: f"{float(found[0]):.9g}", text)
-    return shortened(text)
+    array = array_of(text)
+    return shortened(text if array is None or not array.ndim else _digits(array.tolist()))
+
+
+def _digits(values: list[Any] | float) -> str:
+    return f"[{', '.join(map(_digits, values))}]" if isinstance(values, list) else f"{values:.9g}"

@@ -24,7 +24,8 @@ from conformance.comparison.alignment import counted
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.crew import TIMEOUT
-from conformance.judging.suite import Row, id_of, reproducer_of
+from conformance.judging.row import Record
+from conformance.judging.suite import id_of, reproducer_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError
@@ -246,7 +247,7 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
     out.print(f"report: {ended.report}", soft_wrap=True)
 
 
-def _print_known(known: Sequence[Row], cases: Sequence[Case]) -> None:
+def _print_known(known: Sequence[Record], cases: Sequence[Case]) -> None:
     discrepancies = Counter((row["framework"], row["known"]) for row in known)
     first = {(row["framework"], row["known"]): row for row in reversed(known)}
     for key, count in itertools.islice(discrepancies.items(), SURPRISES):
@@ -255,7 +256,7 @@ def _print_known(known: Sequence[Row], cases: Sequence[Case]) -> None:
         out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
 
 
-def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:
+def _print_row(row: Record, cases: Sequence[Case], more: str = "") -> None:
     name, why = _headline(row)
     call = reproducer_of(row, cases)
     out.print(f"[bold]{row['expected']}[/] {escape(name)}{more}", soft_wrap=True)
@@ -264,7 +265,7 @@ def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:
         out.print(f"    {escape(call)}", soft_wrap=True)
 
 
-def _headline(row: Row) -> tuple[str, str]:
+def _headline(row: Record) -> tuple[str, str]:
     """(what a row is of, why it is unexpected or known)."""
     if not row["case"]:
         return row["environment"], row["explanation"]

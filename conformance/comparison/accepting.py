@@ -18,10 +18,13 @@ from conformance.comparison.changes import changes
 from conformance.comparison.comparing import Difference, Side, asked_by, opened
 from conformance.comparison.joining import several
 from conformance.comparison.refusal import AuditError
+from conformance.model.row_key import PLACE, QUESTION
 from conformance.report.run import RunInfo
 
-QUESTION = ["case", "dtype", "reduction", "quantity", "function"]
-PLACE = ["framework", "environment", "device"]
+ASKED = [name for name in QUESTION if name != "digest"]
+"""Columns that name a question, whatever its case says now."""
+AT = ["framework", *(name for name in PLACE if name != "version")]
+"""Columns that name where a row was asked, in whichever release."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,12 +155,13 @@ def _opened_baseline(baseline: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Series:
     """Which rows of the old baseline the report speaks for."""
     replaced = old["framework"].isin(results["framework"])
-    places = [rows[PLACE].agg("\n".join, axis=1) if len(rows) else rows["case"] for rows in (old, results)]
+    at = [name for name in AT if all((rows[name] != "").any() for rows in (old, results))]  # older reports lack some
+    places = [rows[at].agg("\n".join, axis=1) if len(rows) else rows["case"] for rows in (old, results)]
     common = set(old["framework"][places[0].isin(places[1])])
     replaced &= ~old["framework"].isin(common) | places[0].isin(places[1])
     if selected:
-        asked = pd.MultiIndex.from_frame(results[QUESTION].drop_duplicates())
-        replaced &= pd.MultiIndex.from_frame(old[QUESTION]).isin(asked)
+        asked = pd.MultiIndex.from_frame(results[ASKED].drop_duplicates())
+        replaced &= pd.MultiIndex.from_frame(old[ASKED]).isin(asked)
     return replaced
 
 

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from conformance.comparison.refusal import AuditError
+from conformance.model.row_key import QUESTION
 
-IDENTITY = ["case", "digest", "dtype", "reduction", "quantity", "function"]
+IDENTITY = list(QUESTION)
 """What a question is, without the place where it is put."""
-PLACES = ("environment", "device")
+PLACES = ("environment", "backend", "mode", "device")
 NAMES = ("the old report", "the new report")
 SHOWN = 3
 """Names that an error lists."""
@@ -28,12 +29,14 @@ def placed(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES)
     """Both frames with a column `place`, so that equal rows of IDENTITY and `place` are one question.
 
     A function that each side ran in one environment is aligned without it, because that the environments
-    differ is what is audited; so with the device.  Where a side has several, they have to match, and
+    differ is what is audited; so with backend, mode and device.  Where a side has several, they have to match, and
     where that still leaves several rows, so does the version.  Raises AuditError where a function has
     none of its several environments in common with the other side, or where a question is asked twice.
     """
     sides = [side.assign(place="") for side in (old, new)]
     for column in PLACES:
+        if any(len(side) and not (side[column] != "").any() for side in sides):
+            continue  # a report of an earlier version, which does not say
         several = {name for side in sides for name in _several(side, column)}
         sides = [_told_apart(side, several, column) for side in sides]
         _check_common(sides, several, column, names)

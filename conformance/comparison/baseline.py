@@ -13,6 +13,7 @@ because beyond that it disagrees.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ import numpy as np
 import pandas as pd
 from packaging.version import InvalidVersion, Version
 
-from conformance.comparison.alignment import IDENTITY, check_unique, counted, listed, records
-from conformance.comparison.changes import RIGHT, Flags, compare, everything, has_case
+from conformance.comparison.alignment import check_unique, counted, listed, records
+from conformance.comparison.changes import RIGHT, Flags, compare, everything, has_case, has_kind
 from conformance.comparison.comparing import groups, opened
 from conformance.comparison.refusal import AuditError
 from conformance.comparison.shown import group_lines
+from conformance.judging.row import listed_in
 from conformance.judging.verdict import FAILING
-from conformance.model.row_key import KEY, RowKey
+from conformance.model.row_key import KEY, PLACE, RowKey
 from conformance.report.frames import largest_ratios
 
 SLACK = 0.5
@@ -37,8 +39,8 @@ REASONS = ("new disagreement", "vanished", "status or convention changed", "drif
 """Why a row fails, worst first."""
 SHOWN = 20
 """Groups that `Check.lines` shows."""
-PLACE = ["framework", "environment", "version", "device"]
-ROW = [*IDENTITY, "environment", "version", "device"]
+AT = ["framework", *PLACE]
+"""Where a row was asked."""
 
 
 def _everything(framework: str, item: str) -> bool:
@@ -131,7 +133,7 @@ def check(
     there = _in_suite(asked, results)
     baseline, results = (rows[rows["status"] != "unsupported"] for rows in (baseline, results))
     for rows, which in ((baseline, name), (results, "the run")):
-        check_unique(rows, ROW, which)
+        check_unique(rows, list(KEY), which)
     mentions: list[str] = []
     wanted = _asked_for(baseline, asked, mentions)
     if len(wanted) and len(results) and not set(wanted["case"]) & set(results["case"]):
@@ -200,7 +202,7 @@ def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.
     if left := set(baseline.loc[~chosen, "framework"]):
         mentions.append(f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()))} of the baseline)")
     rows = baseline[chosen]
-    columns = ["framework", *(name for name in KEY if name in rows.columns)]
+    columns = ["framework", *KEY]
     selected = [asked.selects(row["framework"], RowKey.of(row).id) for row in records(rows[columns])]
     if count := len(selected) - sum(selected):
         mentions.append(f"not selected, so not compared: {counted(count)} of the baseline")
@@ -234,15 +236,15 @@ def _placed(baseline: pd.DataFrame, results: pd.DataFrame, mentions: list[str]) 
 
 
 def _places(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[[*PLACE, "python", "numpy"]].drop_duplicates(PLACE).sort_values(PLACE)
+    return rows[[*AT, "python", "numpy"]].drop_duplicates(AT).sort_values(AT)
 
 
 def _label(place: dict[str, Any]) -> str:
-    return "\n".join(place[name] for name in PLACE)
+    return "\n".join(place[name] for name in AT)
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:
-    return rows["framework"] + "\n" + rows["environment"] + "\n" + rows["version"] + "\n" + rows["device"]
+    return functools.reduce(lambda text, name: text + "\n" + rows[name], AT[1:], rows[AT[0]])
 
 
 def _rows_at(rows: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
@@ -255,7 +257,7 @@ def _nearest(candidates: pd.DataFrame, place: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nearness(candidate: dict[str, Any], place: dict[str, Any]) -> tuple[Any, ...]:
-    same = tuple(candidate[name] == place.get(name) for name in ("device", "environment", "version"))
+    same = tuple(candidate[name] == place.get(name) for name in ("device", "mode", "backend", "environment", "version"))
     minor = tuple(_minor(candidate[name]) == _minor(place.get(name, "")) for name in ("python", "numpy"))
     return (*same, *minor, _version(candidate["version"]), candidate["environment"])
 
@@ -280,7 +282,7 @@ def _mention_place(place: dict[str, Any], nearest: dict[str, Any], count: int, m
 
 
 def _reasons(table: pd.DataFrame, finished: bool) -> pd.Series:
-    has = {name: table["kinds"].str.split("; ").map(lambda found, name=name: name in found) for name in _ASKED_OF_KINDS}
+    has = {name: has_kind(table["kinds"], name) for name in _ASKED_OF_KINDS}
     unknown = table["new_expected"] != "known"
     both = ~has["added"] & ~has["removed"]
     worse = (table["severity"] == "regression") & ~has["removed"]
@@ -302,8 +304,7 @@ _ASKED_OF_KINDS = ("added", "removed", "case changed", "status", "convention", "
 def _mentions(rest: pd.DataFrame, finished: bool) -> list[str]:
     """What the rows that do not fail have to tell."""
     kinds = rest["kinds"]
-    removed, added = (kinds.str.endswith(name) & (rest["severity"] != "unchanged") for name in ("removed", "added"))
-    changed = kinds.str.startswith("case changed")
+    removed, added, changed = (has_kind(kinds, name) for name in ("removed", "added", "case changed"))
     same = rest["severity"] == "unchanged"
     better = rest["severity"] == "improvement"
     known = ~same & ~better & (rest["new_expected"] == "known")
@@ -324,7 +325,7 @@ def _mentions(rest: pd.DataFrame, finished: bool) -> list[str]:
 
 
 def _all_kinds(kinds: pd.Series) -> Iterable[str]:
-    return kinds.str.split("; ").explode().unique().tolist()
+    return kinds.map(listed_in).explode().unique().tolist()
 
 
 __all__ = ["REASONS", "SLACK", "Asked", "Check", "against", "check", "limit"]

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,8 +22,9 @@ from conformance.comparison import SEVERITIES
 from conformance.comparison.alignment import records
 from conformance.comparison.moves import Move, farthest, moved
 from conformance.comparison.words import arrow
+from conformance.judging.row import choices_of, exception_type, listed_in, members_of, reason_in, warnings_in
 from conformance.judging.verdict import FAILING
-from conformance.model.convention import DEFINITION, describe
+from conformance.model.convention import DEFINITION, value_text
 
 Section = Literal["documented", "undocumented", "support", "wording", "rounding", "judgement", "unchanged"]
 CHANGED: tuple[Section, ...] = ("documented", "undocumented", "support", "wording")
@@ -85,7 +85,13 @@ class Cause:
     @property
     def known(self) -> str:
         """What the ledger says of it: the reason, and a link in parentheses."""
-        return _known(self.worst)
+        return _known(self.worst)[0]
+
+    @property
+    def bug(self) -> tuple[str, str]:
+        """The same apart: (reason, link)."""
+        known, source = _known(self.worst)
+        return reason_in(known, source), source
 
     @property
     def example(self) -> str:
@@ -124,7 +130,7 @@ def sections(table: pd.DataFrame) -> pd.Series:
     it did where it answered.  documented: a documented choice moved, and the answer with it.  rounding: it drifted
     by no more than counts as a note.  judgement: it did the same, and is judged otherwise.  undocumented: the rest.
     """
-    kinds = table["kinds"].str.split("; ")
+    kinds = table["kinds"].map(listed_in)
     sided = kinds.map(lambda found: bool({"added", "removed"} & set(found))).astype(bool)
     only_said = kinds.map(lambda found: set(found) <= {"exception", "message", "warning"}).astype(bool)
     no_answer = (table["old_got"] == "") == (table["new_got"] == "")
@@ -144,7 +150,7 @@ def sections(table: pd.DataFrame) -> pd.Series:
 
 def same_answer(table: pd.DataFrame) -> pd.Series:
     """Rows of `comparison.changes` that returned the same bits, or raised the same type of exception, on both sides."""
-    raised = [table[f"{side}_exception"].str.partition(":")[0] for side in ("old", "new")]
+    raised = [table[f"{side}_exception"].map(exception_type) for side in ("old", "new")]
     returned = table["old_got"] == table["new_got"]
     ended = (table["old_got"] != "") | (raised[0] != "") | (table["old_status"] == table["new_status"])
     return returned & (raised[0] == raised[1]) & (table["old_result_dtype"] == table["new_result_dtype"]) & ended
@@ -153,7 +159,7 @@ def same_answer(table: pd.DataFrame) -> pd.Series:
 _SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
 """What is told of a section's causes as one, however bad its rows."""
 _Key = tuple[Section, str, str, str, tuple[Announced, ...]]
-"""What rows of one cause share: the first fields of `Cause`."""
+"""What rows of one cause share: the first fields of `Cause`, for wording by the categories of warnings."""
 
 
 def causes(table: pd.DataFrame) -> list[Cause]:
@@ -169,7 +175,7 @@ def causes(table: pd.DataFrame) -> list[Cause]:
             announced, what = _told(line, where, known)
             severity = _SEVERITY.get(where, line["severity"])
             key = (where, severity, line["function"], what, announced)
-            groups.setdefault((key, _known(line)), []).append(line)
+            groups.setdefault((key, _known(line)[0]), []).append(line)
     found = [_cause(key, lines) for (key, _), lines in groups.items()]
 
     def order(cause: Cause) -> tuple[Any, ...]:
@@ -179,8 +185,9 @@ def causes(table: pd.DataFrame) -> list[Cause]:
     return sorted(found, key=order)
 
 
-def _known(line: Mapping[str, Any]) -> str:
-    return str(line["old_known"] or line["new_known"])
+def _known(line: Mapping[str, Any]) -> tuple[str, str]:
+    side = "old" if line["old_known"] else "new"
+    return str(line[f"{side}_known"]), str(line[f"{side}_known_source"])
 
 
 def _cause(key: _Key, lines: list[dict[str, Any]]) -> Cause:
@@ -190,7 +197,9 @@ def _cause(key: _Key, lines: list[dict[str, Any]]) -> Cause:
     cases = len({line["case"] for line in lines})
     move = farthest([found for found in moves if found is not None])
     where = lines[moves.index(move)] if move is not None else lines[worst]
-    return Cause(*key, len(lines), cases, move, where, lines[worst])
+    section, severity, function, what, announced = key
+    what = _wording(lines[worst], told=str) if section == "wording" else what
+    return Cause(section, severity, function, what, announced, len(lines), cases, move, where, lines[worst])
 
 
 def _tellable(line: Mapping[str, Any]) -> bool:
@@ -228,9 +237,9 @@ def _explained(line: Mapping[str, Any]) -> str:
 
 def _support(line: Mapping[str, Any]) -> str:
     """What can be asked on one side only.  Both sides of an audit are asked the same cases, so a case is never lost."""
-    kind = line["kinds"].partition("; ")[0]
-    gained = kind.endswith(("gained", "added"))
-    if kind.startswith("function"):
+    kind = listed_in(line["kinds"])[0]
+    gained = kind in ("function gained", "support gained", "case added")
+    if kind in ("function gained", "function lost"):
         return "the function is new" if gained else "the function is gone"
     if not gained:
         return f"cannot be asked any more, {line['dtype']}"
@@ -238,19 +247,18 @@ def _support(line: Mapping[str, Any]) -> str:
     return f"can be asked now, {line['dtype']}" + (f", and {line['new_status'].replace('_', ' ')}" if failing else "")
 
 
-def _wording(line: Mapping[str, Any]) -> str:
-    names = [line[f"{side}_exception"].partition(":")[0] for side in ("old", "new")]
+def _wording(line: Mapping[str, Any], told: Callable[[str], str] = exception_type) -> str:
+    """What it raises or warns of otherwise.
+
+    told: what is said of a warning; its category, for a message may name what only one case has.
+    """
+    names = [exception_type(line[f"{side}_exception"]) for side in ("old", "new")]
     if names[0] != names[1]:
         return f"raises {names[1] or 'nothing'}, and raised {names[0] or 'nothing'}"
-    was, now = (set(filter(None, _unsized(line[f"{side}_warnings"]).split(" | "))) for side in ("old", "new"))
-    told = [f"no longer warns: {text}" for text in sorted(was - now)]
-    told += [f"warns: {text}" for text in sorted(now - was)]
-    return "; ".join(told) or f"words its {names[0]} otherwise"
-
-
-def _unsized(warnings: str) -> str:
-    """Warnings without the shapes that they name, which tell two of one kind apart."""
-    return re.sub(r"\(\d[\d, ]*\)", "(...)", warnings)
+    was, now = ({exception_type(one): one for one in warnings_in(line[f"{side}_warnings"])} for side in ("old", "new"))
+    said = [f"no longer warns: {told(was[name])}" for name in sorted(was.keys() - now.keys())]
+    said += [f"warns: {told(now[name])}" for name in sorted(now.keys() - was.keys())]
+    return "; ".join(said) or f"words its {' and '.join(filter(None, [names[0], *sorted(now)]))} otherwise"
 
 
 def _behaviour(line: Mapping[str, Any], side: str) -> str:
@@ -262,13 +270,13 @@ def _behaviour(line: Mapping[str, Any], side: str) -> str:
 def _did(line: Mapping[str, Any], side: str) -> str:
     got, exception = str(line[f"{side}_got"]), str(line[f"{side}_exception"])
     if exception:
-        return f"raises {exception.partition(':')[0]}"
+        return f"raises {exception_type(exception)}"
     special = [name for name in ("nan", "inf") if name in got.lower()]
     return f"returns {' and '.join(special) or 'a number'}" if got else ""
 
 
 def _typed(line: Mapping[str, Any]) -> str:
-    return f", {line['old_result_dtype']} -> {line['new_result_dtype']}" if "dtype" in line["kinds"].split("; ") else ""
+    return f", {line['old_result_dtype']} -> {line['new_result_dtype']}" if "dtype" in listed_in(line["kinds"]) else ""
 
 
 # What is documented.
@@ -290,20 +298,20 @@ class _Moved:
 
 def _announced(line: Mapping[str, Any], moved: Iterable[_Moved]) -> tuple[Announced, ...]:
     """Those of the moved choices that a row shows: named on one side and not, or otherwise, on the other."""
-    named = [_choices(line[f"{side}_convention"]) for side in ("old", "new")]
+    named = [choices_of(line[f"{side}_convention"]) for side in ("old", "new")]
     shown: dict[tuple[str, str], list[_Moved]] = {}
     for one in moved:
         was, now = (side.get(one.told.field, "") for side in named)
         if one.member:
-            seen = (one.member in was.split("+")) != (one.member in now.split("+"))
+            seen = (one.member in members_of(was)) != (one.member in members_of(now))
         else:
-            seen = was != now or (one.told.field == RETURNS_DTYPE and "dtype" in line["kinds"].split("; "))
+            seen = was != now or (one.told.field == RETURNS_DTYPE and "dtype" in listed_in(line["kinds"]))
         if seen:
             shown.setdefault((one.told.field, one.member), []).append(one)
     return tuple(_best(found, named).told for found in shown.values())
 
 
-def _best(found: list[_Moved], named: list[dict[str, str]]) -> _Moved:
+def _best(found: list[_Moved], named: list[Mapping[str, str]]) -> _Moved:
     """The one whose values stand in the row, where a function documents several by kind of target."""
 
     def fits(one: _Moved) -> int:
@@ -311,11 +319,6 @@ def _best(found: list[_Moved], named: list[dict[str, str]]) -> _Moved:
         return sum(side.get(one.told.field, value) == value for side, value in values)
 
     return max(found, key=fits)
-
-
-def _choices(convention: str) -> dict[str, str]:
-    parts = (choice.partition("=") for choice in convention.split("; "))
-    return {name: value for name, equals, value in parts if equals}
 
 
 def _moved(name: str, before: str, after: str) -> Iterator[_Moved]:
@@ -405,7 +408,7 @@ def _steps(name: str, before: str, after: str) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return describe({"": value}).removeprefix("=") or "none"
+    return value_text(value) or "none"
 
 
 __all__ = [

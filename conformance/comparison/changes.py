@@ -41,7 +41,9 @@ from conformance.comparison.alignment import NAMES, placed, positions
 from conformance.comparison.distance import distances
 from conformance.comparison.refusal import AuditError
 from conformance.comparison.words import sentence
+from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.convention import Convention
+from conformance.model.row_key import QUESTION
 from conformance.report.frames import typed
 
 Flags = npt.NDArray[np.bool_]
@@ -65,12 +67,14 @@ SIDES = (
     "version", "environment", "status", "got", "convention", "exception", "warnings", "result_dtype", "ratio", "ulps",
     "bridge", "explanation", "expected", "known",
 )  # fmt: skip
-"""Columns that a change has of both rows, as `old_version` and `new_version`."""
+LATER_SIDES = ("reason_code", "candidate", "known_source")
+"""Columns that a change has of both rows, as `old_version` and `new_version`; the later ones are the last columns."""
 FLOATS = frozenset({"ulps", "budgets", "old_ratio", "new_ratio", "old_ulps", "new_ulps"})
 COLUMNS = (
     "severity", "kinds", "cause", "framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device",
     *(f"{side}_{name}" for name in SIDES for side in ("old", "new")),
-    "ulps", "budgets", "what", "transition", "call",
+    "ulps", "budgets", "what", "transition", "call", "backend", "mode",
+    *(f"{side}_{name}" for name in LATER_SIDES for side in ("old", "new")),
 )  # fmt: skip
 """Columns of `changes`, in order."""
 _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
@@ -178,14 +182,14 @@ def documented(table: pd.DataFrame) -> pd.Series:
     the documentation stayed.
     """
     right = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
-    more = _has(table["kinds"], "convention") | _has(table["kinds"], "dtype")
+    more = has_kind(table["kinds"], "convention") | has_kind(table["kinds"], "dtype")
     candidates = np.flatnonzero(right & more & ~_only_judged(table))
     sides = [[table[f"{side}_{name}"].tolist() for name in ("version", "convention")] for side in ("old", "new")]
     (before, was), (after, now) = sides
-    functions, returns = table["function"].tolist(), _has(table["kinds"], "dtype").tolist()
+    functions, returns = table["function"].tolist(), has_kind(table["kinds"], "dtype").tolist()
     found = np.zeros(len(table), dtype=bool)
     for row in candidates.tolist():
-        moved = _choices(was[row]) ^ _choices(now[row])
+        moved = choices_of(was[row]).items() ^ choices_of(now[row]).items()
         names = {name for name, _ in moved} | ({"result_dtype"} if returns[row] else set())
         a, b = declared(functions[row], before[row]), declared(functions[row], after[row])
         found[row] = bool(names) if a is None or b is None else any(a.get(name) != b.get(name) for name in names)
@@ -204,10 +208,10 @@ def cause(table: pd.DataFrame) -> pd.Series:
     undocumented: everything else.
     """
     kinds = table["kinds"]
-    support = np.any([_has(kinds, f"{what} {how}") for what in ("function", "support") for how in _CAME], axis=0)
+    support = np.any([has_kind(kinds, f"{what} {how}") for what in ("function", "support") for how in _CAME], axis=0)
     versions = zip(*(table[name].tolist() for name in ("function", "old_version", "new_version")), strict=True)
     moved = np.array([_support_moved(*line) for line in versions], dtype=bool)
-    one_sided = _has(kinds, "added") | _has(kinds, "removed")
+    one_sided = has_kind(kinds, "added") | has_kind(kinds, "removed")
     conditions = [
         kinds == "unchanged",
         (kinds == "drifted") & (table["severity"] == "note"),
@@ -234,7 +238,7 @@ def fails(table: pd.DataFrame, level: str) -> bool:
         case "change":
             found = severity.isin(["regression", "change"])
         case "drift":
-            found = severity.isin(["regression", "change"]) | _has(table["kinds"], "drifted")
+            found = severity.isin(["regression", "change"]) | has_kind(table["kinds"], "drifted")
         case "any":
             found = severity != "unchanged"
         case "never":
@@ -271,13 +275,6 @@ def _support_moved(function: str, before: str, after: str) -> bool:
     return bool(before and after) and (before != after if a is b is None else a is not b)
 
 
-@functools.cache
-def _choices(convention: str) -> frozenset[tuple[str, str]]:
-    """The named choices in the text of a convention: (field, value)."""
-    parts = (choice.partition("=") for choice in convention.split("; "))
-    return frozenset((name, value) for name, equals, value in parts if equals)
-
-
 _CAME = ("gained", "lost")
 
 
@@ -293,9 +290,9 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
 def _sides(old: pd.DataFrame, new: pd.DataFrame, i: Any, j: Any) -> dict[str, Texts]:
     """The columns of both rows; for a row that one side lacks its version and environment there, if it has one."""
     table: dict[str, Texts] = {}
-    for name in ("framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device", "call"):
+    for name in ("framework", *QUESTION, "backend", "mode", "device", "call"):
         table[name] = np.where(j >= 0, _taken(new, name, j), _taken(old, name, i))
-    for name in SIDES:
+    for name in (*SIDES, *LATER_SIDES):
         table[f"old_{name}"], table[f"new_{name}"] = _taken(old, name, i), _taken(new, name, j)
     for here, at, side in ((old, i, "old"), (new, j, "new")):
         there, other = (new, j) if side == "old" else (old, i)
@@ -363,7 +360,7 @@ def _differences(table: dict[str, Texts], both: Flags) -> dict[str, Flags]:
         found: Flags = both & (table[f"old_{name}"] != table[f"new_{name}"]).astype(bool)
         return found
 
-    kinds = [np.array([text.partition(":")[0] for text in table[f"{side}_exception"]]) for side in ("old", "new")]
+    kinds = [np.array([exception_type(text) for text in table[f"{side}_exception"]]) for side in ("old", "new")]
     other = both & (kinds[0] != kinds[1])
     return {
         "status": differ("status"),
@@ -424,13 +421,14 @@ def _severity(table: dict[str, Texts], kinds: dict[str, Flags], both: Flags) -> 
     return np.select(conditions, chosen, "note").astype(object)
 
 
-def _has(kinds: pd.Series, name: str) -> pd.Series:
-    return kinds.map({text: name in text.split("; ") for text in kinds.unique()}).astype(bool)
+def has_kind(kinds: pd.Series, name: str) -> pd.Series:
+    """Which changes are of a kind; kinds: the column of that name."""
+    return kinds.map({text: name in listed_in(text) for text in kinds.unique()}).astype(bool)
 
 
 def _only_judged(table: pd.DataFrame) -> pd.Series:
     same = [table[f"old_{name}"] == table[f"new_{name}"] for name in _OBSERVED]
-    judged = _has(table["kinds"], "status") | _has(table["kinds"], "convention")
+    judged = has_kind(table["kinds"], "status") | has_kind(table["kinds"], "convention")
     return judged & functools.reduce(operator.and_, same)
 
 
@@ -451,12 +449,21 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
         {
             "severity": table["severity"].map({name: rank for rank, name in enumerate(SEVERITIES)}),
             "cause": table["cause"].map({name: rank for rank, name in enumerate((*CAUSES, ""))}),
-            "kind": table["kinds"].str.partition("; ")[0].map(ranks) if len(table) else pd.Series(dtype="int64"),
+            "kind": table["kinds"].map(lambda kinds: ranks[listed_in(kinds)[0]]).astype("int64"),
             "budgets": -table["budgets"].fillna(-1.0),
             "ulps": -table["ulps"].fillna(-1.0),
             **{
                 name: table[name]
-                for name in ("function", "case", "dtype", "reduction", "quantity", "digest", "new_environment")
+                for name in (
+                    "function",
+                    "case",
+                    "dtype",
+                    "reduction",
+                    "quantity",
+                    "digest",
+                    "new_environment",
+                    "backend",
+                )
             },
         }
     )
@@ -477,5 +484,6 @@ __all__ = [
     "everything",
     "fails",
     "has_case",
+    "has_kind",
     "was_asked",
 ]

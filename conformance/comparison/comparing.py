@@ -12,6 +12,7 @@ import pandas as pd
 from conformance import report
 from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, changes, fails, was_asked
 from conformance.comparison.refusal import AuditError
+from conformance.judging.row import listed_in
 
 GROUP = ["severity", "function", "kinds", "cause", "transition"]
 """What rows of one cause have in common."""
@@ -101,7 +102,7 @@ def by_severity(table: pd.DataFrame) -> dict[str, int]:
 
 def by_kind(table: pd.DataFrame) -> dict[str, int]:
     """How many rows there are of every kind, worst first; a row of several kinds counts for each."""
-    return _tally(table["kinds"].str.split("; ").explode(), KINDS)
+    return _tally(table["kinds"].map(listed_in).explode(), KINDS)
 
 
 def by_cause(table: pd.DataFrame) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from conformance.judging.row import array_of
 from conformance.model.case import numpy_dtype
 
 Floats = npt.NDArray[np.float64]
@@ -118,7 +118,7 @@ def _spread(budget: tuple[str, float], value: Floats) -> Floats:
 def _numbers(text: str) -> Floats | None:
     """A scalar or a JSON array, as a report has them; None for anything else."""
     try:
-        return np.array(json.loads(text) if text.startswith("[") else float(text), dtype=np.float64)
+        return array_of(text)
     except (ValueError, TypeError, RecursionError):
         return None
 

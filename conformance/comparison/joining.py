@@ -15,12 +15,11 @@ import pandas as pd
 from packaging.version import InvalidVersion, Version
 
 from conformance import report
-from conformance.comparison.alignment import IDENTITY, counted, named, records
+from conformance.comparison.alignment import counted, named, records
 from conformance.comparison.refusal import AuditError
+from conformance.model.row_key import KEY
 from conformance.report.run import RunInfo
 
-ROW = [*IDENTITY, "environment", "version", "device"]
-"""What no two rows of a report have in common."""
 _SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
 
 
@@ -112,11 +111,11 @@ def _check_digests(parts: list[Part], rows: pd.DataFrame) -> None:
 
 
 def _check_disjoint(parts: list[Part], rows: pd.DataFrame) -> None:
-    again = rows[rows.duplicated(ROW)]
+    again = rows[rows.duplicated(list(KEY))]
     if again.empty:
         return
-    key = again.iloc[0][ROW]
-    both = rows[(rows[ROW] == key).all(axis=1)]
+    key = again.iloc[0][list(KEY)]
+    both = rows[(rows[list(KEY)] == key).all(axis=1)]
     which = " and ".join(dict.fromkeys(parts[number].name for number in both["part"].tolist()))
     why = f"they share {counted(len(again))}, {named(again)}"
     raise AuditError(which, why, "leave out all but one of the reports that have them")

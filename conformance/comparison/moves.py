@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from conformance.judging.row import array_of
 
 DIGITS = 4
 """Significant digits of a number; more where fewer do not tell it from the other one."""
@@ -79,7 +80,7 @@ def farthest(moves: list[Move]) -> Move | None:
 
 def _numbers(text: str) -> Any:
     try:
-        return np.asarray(json.loads(text.replace("nan", "NaN").replace("inf", "Infinity")), dtype=np.float64)
+        return array_of(text)
     except (ValueError, TypeError, RecursionError):
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,19 +143,19 @@ def _cause_table(causes: Sequence[Cause], section: Section) -> str:
 
 def source(one: Announced) -> str:
     """Where a choice is documented, as Markdown: the range of versions, linked where that can be followed."""
-    where = plain(one.versions or "all versions")
-    safe = one.source.startswith(("https://", "http://")) and not set(one.source) & set(" <>()|\\\n")
-    return f"[{where}]({one.source})" if safe else where
+    return _linked(plain(one.versions or "all versions"), one.source)
+
+
+def _linked(text: str, address: str) -> str:
+    """Markdown with a link, if the address can be followed."""
+    safe = address.startswith(("https://", "http://")) and not set(address) & set(" <>()|\\\n")
+    return f"[{text}]({address})" if safe else text
 
 
 def known(cause: Cause) -> str:
     """What the ledger says of a change, as Markdown: its reason, linked where there is a link that can be followed."""
-    found = re.fullmatch(r"(.*) \((https?://[^\s<>()|\\]+)\)", cause.known, re.DOTALL)
-    return (
-        f"a bug: [{plain(found[1], 160)}]({found[2]})"
-        if found
-        else f"a bug: {plain(cause.known, 160)}" * bool(cause.known)
-    )
+    reason, link = cause.bug
+    return f"a bug: {_linked(plain(reason, 160), link)}" if reason else ""
 
 
 def _signature_table(changes: Sequence[SignatureChange]) -> str:

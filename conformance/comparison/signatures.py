@@ -10,6 +10,8 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from conformance.judging.row import exception_type, warnings_in
+
 Kind = Literal[
     "function lost", "removed", "renamed", "kind", "place", "default", "added", "deprecated", "function gained"
 ]
@@ -177,13 +179,13 @@ def deprecations(table: pd.DataFrame, paths: Mapping[str, str]) -> list[Signatur
         for text in _deprecations(now) - _deprecations(was):
             found.setdefault((paths.get(function, function), text), set()).add(function)
     return [
-        SignatureChange(path, tuple(sorted(functions)), "deprecated", text.partition(":")[0], "", text)
+        SignatureChange(path, tuple(sorted(functions)), "deprecated", exception_type(text), "", text)
         for (path, text), functions in sorted(found.items())
     ]
 
 
 def _deprecations(warnings: str) -> set[str]:
-    return {text for text in warnings.split(" | ") if text.startswith(DEPRECATIONS)}
+    return {text for text in warnings_in(warnings) if exception_type(text) in DEPRECATIONS}
 
 
 __all__ = ["BREAKING", "KINDS", "Parameter", "SignatureChange", "compared", "deprecations", "parameters"]

@@ -19,7 +19,8 @@ from conformance.execution import running
 from conformance.execution.places import places_of
 from conformance.execution.run import Run
 from conformance.execution.workers.crew import TIMEOUT, Crew
-from conformance.judging.suite import Item, Row, Suite, id_of
+from conformance.judging.row import Record
+from conformance.judging.suite import Item, Suite, id_of
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.report import recording
@@ -148,7 +149,7 @@ class Answers(Run):
             side.rows = [row for row in side.rows if id_of(row) not in lost]
             side.write()
 
-    def _record(self, row: Row) -> None:
+    def _record(self, row: Record) -> None:
         self.sides[row["environment"] == self._new].accept(row)
 
     def _abandon(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from conformance.comparison.moves import moved
+from conformance.judging.row import exception_type, listed_in
 from conformance.judging.verdict import FAILING
 
 Line = Mapping[str, Any]
@@ -19,7 +20,7 @@ def sentence(line: Line) -> tuple[str, str]:
 
     line: a row of `changes`, with `shapes`.
     """
-    kinds = line["kinds"].split("; ")
+    kinds = listed_in(line["kinds"])
     if "removed" in kinds or "added" in kinds:
         return _came_or_went(line, kinds)
     told = [text for text in (_status(line, kinds), _answer(line), _convention(line, kinds)) if text]
@@ -47,7 +48,7 @@ def amount(value: float, unit: str) -> str:
     return "" if math.isnan(value) else f"{value:.3g} {unit}{'' if value == 1 else 's'}"
 
 
-def _came_or_went(line: Line, kinds: list[str]) -> tuple[str, str]:
+def _came_or_went(line: Line, kinds: Sequence[str]) -> tuple[str, str]:
     went = "removed" in kinds
     side = "old" if went else "new"
     version = line["new_version" if went else "old_version"]
@@ -72,7 +73,7 @@ def _verb(status: str) -> str:
     return status.replace("_", " ")
 
 
-def _status(line: Line, kinds: list[str]) -> str:
+def _status(line: Line, kinds: Collection[str]) -> str:
     return f"{_verb(line['old_status'])} became {_verb(line['new_status'])}" if "status" in kinds else ""
 
 
@@ -93,41 +94,42 @@ def _answer(line: Line) -> str:
     return f"{old}, now {new}"
 
 
-def _convention(line: Line, kinds: list[str]) -> str:
+def _convention(line: Line, kinds: Collection[str]) -> str:
     if "convention" not in kinds:
         return ""
     was, now = (line[f"{side}_convention"] or "the definition" for side in ("old", "new"))
     return f"what explains it was {short(was)}, and is {short(now)}"
 
 
-def _types(line: Line, kinds: list[str]) -> str:
+def _types(line: Line, kinds: Collection[str]) -> str:
     return f"its dtype was {line['old_result_dtype']}, and is {line['new_result_dtype']}" if "dtype" in kinds else ""
 
 
-def _warning(line: Line, kinds: list[str]) -> str:
+def _warning(line: Line, kinds: Collection[str]) -> str:
     if "warning" not in kinds:
         return ""
     after = line["new_warnings"]
     return f"warns: {short(after)}" if after else f"no longer warns: {short(line['old_warnings'])}"
 
 
-def _transition(line: Line, kinds: list[str]) -> str:
+def _transition(line: Line, kinds: Collection[str]) -> str:
     told = []
     if "status" in kinds:
         told.append(arrow(_verb(line["old_status"]), _verb(line["new_status"])))
     if "convention" in kinds:
         told.append(f"convention {arrow(line['old_convention'], line['new_convention'])}")
     if "exception" in kinds:
-        names = (line[f"{side}_exception"].partition(":")[0] for side in ("old", "new"))
+        names = (exception_type(line[f"{side}_exception"]) for side in ("old", "new"))
         told.append(f"exception {arrow(*names)}")
     if "dtype" in kinds:
         told.append(f"dtype {arrow(line['old_result_dtype'], line['new_result_dtype'])}")
     if "warning" in kinds:
-        names = (line[f"{side}_warnings"].partition(":")[0] for side in ("old", "new"))
+        names = (exception_type(line[f"{side}_warnings"]) for side in ("old", "new"))
         told.append(f"warning {arrow(*names)}")
     if line["new_status"] == "disagrees" and line["new_got"]:
-        told.append(line["new_explanation"].rpartition("; ")[2])
-    return "; ".join(short(text) for text in told)
+        reason = line["new_reason_code"].replace("_", " ")
+        told.append(f"{reason}, as by {line['new_candidate']}" if line["new_candidate"] else reason)
+    return "; ".join(short(text) for text in told if text)
 
 
 __all__ = ["amount", "arrow", "sentence", "short"]

@@ -14,7 +14,8 @@ from conformance.execution.places import crew_here, failed_row, found_in, meant_
 from conformance.execution.processes import Assignment, Judges, RowOrError, first_workers
 from conformance.execution.resources import process_count
 from conformance.execution.running import Isolated, rows_of
-from conformance.judging.suite import Item, Row, Suite
+from conformance.judging.row import Record
+from conformance.judging.suite import Item, Suite
 from conformance.model.case import Case
 from conformance.reference.oracle import Oracle, open_cache
 
@@ -50,7 +51,7 @@ class Executor:
 
     available: list[Installed]
     rows: Callable[[list[Item]], Generator[RowOrError]]
-    failed: list[Row] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
 
 
 def local(

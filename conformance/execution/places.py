@@ -15,8 +15,11 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.crew import TIMEOUT, Crew, Place
-from conformance.judging.suite import COLUMNS, Row
+from conformance.judging.reasons import Unavailable
+from conformance.judging.rendering import render
+from conformance.judging.row import Record, Row, record
 from conformance.model.errors import UserError
+from conformance.model.row_key import RowKey
 
 if TYPE_CHECKING:
     from conformance.execution.environments import EnvironmentRequest
@@ -31,7 +34,7 @@ class Places:
 
     crew: Crew | None
     there: list[Installed]
-    failed: list[Row] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
 
 
 def crew_here(here: Iterable[Installed], timeout: float = TIMEOUT) -> Crew:
@@ -86,7 +89,7 @@ class Meant:
 
 def meant_by(
     texts: Sequence[str], told: Callable[[str], None], names: Sequence[str] = (), ray: str | None = None
-) -> tuple[list[Meant], list[Row]]:
+) -> tuple[list[Meant], list[Record]]:
     """What is to run in the environments that are asked for, and a row for each that cannot be made; see `places_of`.
 
     No worker is started yet.
@@ -94,7 +97,7 @@ def meant_by(
     from conformance.execution.environments import parse  # which a run without them does not need
 
     find = _found_here if ray is None else _found_on_ray
-    failed: list[Row] = []
+    failed: list[Record] = []
     meant: dict[str, Meant] = {}
     for text in texts:
         try:
@@ -109,7 +112,7 @@ def meant_by(
     return list(meant.values()), failed
 
 
-def found_in(there: list[Installed], failed: Sequence[Row]) -> list[Installed]:
+def found_in(there: list[Installed], failed: Sequence[Record]) -> list[Installed]:
     """What was found in environments; raises UserError where that is nothing."""
     if not there:
         raise UserError("\n".join(row["explanation"] for row in failed))
@@ -172,16 +175,17 @@ def _frameworks_in(wanted: EnvironmentRequest, packages: Mapping[str, str]) -> l
     return [f for f in found if named & set(f.distributions)] or found
 
 
-def failed_row(environment: str, framework: str, why: str) -> Row:
+def failed_row(environment: str, framework: str, why: str) -> Record:
     """The row that stands for everything that an environment would have been asked."""
-    told = {
-        "framework": framework,
-        "function": environment,
-        "environment": environment,
-        "device": "cpu",
-        "status": "crashed",
-        "explanation": why,
-        "expected": "unexpected",
-    }
-    numbers = dict.fromkeys(("error", "budget", "ratio", "ulps"))
-    return {name: numbers[name] if name in numbers else told.get(name, "") for name in COLUMNS}
+    reason = Unavailable(why)
+    key = RowKey("", "", environment, "", "", "", environment)
+    return record(
+        Row(
+            key=key,
+            framework=framework,
+            status="crashed",
+            expected="unexpected",
+            reason_code=reason.code,
+            explanation=render(reason),
+        )
+    )

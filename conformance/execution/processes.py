@@ -28,7 +28,8 @@ from conformance.execution.interruption import ignore_signals
 from conformance.execution.running import Isolated, NotAsked, rows_of
 from conformance.execution.workers.crew import Crew, Place
 from conformance.execution.workers.loop import mount
-from conformance.judging.suite import Item, Row, Suite, id_of, load_suite, plan
+from conformance.judging.row import Record
+from conformance.judging.suite import Item, Suite, id_of, load_suite, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError, failed_here, received
 from conformance.reference.oracle import Oracle, open_cache
@@ -40,7 +41,7 @@ AHEAD = 2
 HELP = 2000
 """Items of a framework that must be left for another process to import it, too."""
 
-RowOrError = Row | NotAsked
+RowOrError = Record | NotAsked
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may be asked."""
 Facts = dict[str, str]
@@ -154,7 +155,7 @@ class Judges:
         for item in items:
             name = item.installed.worker
             known.setdefault(name, facts_of(item.installed))
-            self._queues.setdefault(name, deque()).append(item_key(item))
+            self._queues.setdefault(name, deque()).append(_key(item))
         for connection in list(self._processes):
             try:
                 connection.send(known)
@@ -179,7 +180,7 @@ class Judges:
             process.chunks -= 1
             yield from self._hand_out(connection)
         else:
-            process.out.discard(row_key(made))
+            process.out.discard(_key_of(made))
             yield made
 
     def _hand_out(self, connection: Connection) -> Iterator[RowOrError]:
@@ -236,12 +237,12 @@ def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
     return [[name] for name in taken.elements()]
 
 
-def item_key(item: Item) -> Key:
+def _key(item: Item) -> Key:
     """What an item has in common with its row, and with no other."""
     return item.installed.worker, item.id
 
 
-def row_key(made: RowOrError) -> Key:
+def _key_of(made: RowOrError) -> Key:
     """The key of the item that a row is of, or that could not be executed."""
     if isinstance(made, NotAsked):
         return made.worker, made.id

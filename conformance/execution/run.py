@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from conformance.execution.interruption import interruption, keep_handlers
-from conformance.execution.processes import RowOrError, item_key, row_key
+from conformance.execution.processes import RowOrError
 from conformance.execution.running import NotAsked
-from conformance.judging.suite import Item, Row
+from conformance.judging.row import Record, key_of
+from conformance.judging.suite import Item
 from conformance.model.errors import UserError
 
 FAILED = "the suite itself failed"
@@ -23,10 +24,10 @@ class Run:
     not.  failure: the exception that it ended with, if that is not the user's.
     """
 
-    def __init__(self, record: Callable[[Row], None] = lambda row: None) -> None:
+    def __init__(self, record: Callable[[Record], None] = lambda row: None) -> None:
         self.record = record
         self.items: Sequence[Item] = ()
-        self.rows: list[Row] = []
+        self.rows: list[Record] = []
         self.not_asked: list[NotAsked] = []
         self.stopped = ""
         self.failure: Exception | None = None
@@ -50,7 +51,7 @@ class Run:
                 self.failure = error
                 self.stopped = str(error) if isinstance(error, UserError) else f"{FAILED}: {type(error).__name__}"
 
-    def accept(self, row: Row) -> None:
+    def accept(self, row: Record) -> None:
         """Take in a row."""
         self.record(row)
         self.rows.append(row)
@@ -72,5 +73,5 @@ class Run:
 
     def sort(self) -> None:
         """Put rows into the order of the items; those of no item come first."""
-        order = {item_key(item): place for place, item in enumerate(self.items)}
-        self.rows.sort(key=lambda row: order.get(row_key(row), -1))
+        order = {item.key.across_versions(): place for place, item in enumerate(self.items)}
+        self.rows.sort(key=lambda row: order.get(key_of(row), -1))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.adapters.contract import LoweringError
-from conformance.judging.suite import Asked, Item, Row, Suite, ask
+from conformance.judging.row import Record
+from conformance.judging.suite import Asked, Item, Suite, ask
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
@@ -32,7 +33,7 @@ class NotAsked:
         return f"{self.id}: {self.why}"
 
 
-def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Row | NotAsked]:
+def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Record | NotAsked]:
     """The row of every item, in the order they are finished; for one that cannot be asked, why.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.

@@ -11,7 +11,6 @@ import builtins
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,10 +41,11 @@ from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import cases_argument, cases_option, id_root, is_folder, resolve_links, shipped_cases
 from conformance.casefiles.loading import read as read_cases
 from conformance.casefiles.stated_values import expectation_errors
+from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record, Row, record
 from conformance.judging.traits import traits
 from conformance.judging.verdict import FAILING, Verdict, judge, want_of
 from conformance.model.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
-from conformance.model.convention import DEFINITION, Convention
+from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import RowKey
@@ -53,30 +53,12 @@ from conformance.model.text import printable, text_of, type_name
 from conformance.reference.conversion import bridge, unbridgeable
 from conformance.reference.oracle import Exact, Oracle
 
-Row = dict[str, Any]
-COLUMNS = (
-    "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "status",
-    "got", "want", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception", "warnings",
-    "call", "expected", "known", "where", "want_by_convention", "budgets", "result_dtype",
-    "python", "numpy", "quantity", "shape", "conversion",
-)  # fmt: skip
-"""Columns of the report, in order.
-
-`shape` is empty where the row has its arrays whole.  Where it has evenly spaced elements of a larger one, it is the
-shape of what was returned, or of `want` where that alone is thinned, and how many elements are there:
-`(300, 100): 1024 of 30000 elements`.  `conversion` says what the conversion in `bridge` changed, as
-`reasons.Effect` has it, where that is a reason for what the row is; it is empty where it is none.
-"""
 KEPT = 8
 """Problems that are remembered: those that the functions of each framework are asked at one time."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
 LONG_CALL = 1000
 """Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
-SHOWN = 1024
-"""Arrays with more elements than this stand in the report as that many evenly spaced elements; see `spaced`."""
-SHOWN_OF_GRADIENTS = 64
-"""The same for gradients, which have an element for each prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +98,7 @@ class Item:
         )
 
 
-def id_of(row: Row) -> str:
+def id_of(row: Record) -> str:
     """The id of the item that a row is of."""
     return RowKey.of(row).id
 
@@ -347,14 +329,14 @@ def can_be_named(case: Case) -> bool:
     return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
 
 
-def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
+def reproducer_of(row: Record, cases: Iterable[Case]) -> str:
     """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
     call: str = row["call"]
     case = next((case for case in cases if case.id == row["case"]), None)
     if len(call) <= LONG_CALL or case is None or not can_be_named(case):
         return call
     framework = next(one for one in registry.frameworks() if one.name == row["framework"])
-    settings = next(filter(call.startswith, map(framework.settings, framework.variants)), "")
+    settings = framework.settings(row["backend"])
     again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
     return f"{settings}import conformance; {again}"
 
@@ -451,53 +433,48 @@ class Assessment:
             raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
 
     @functools.cached_property
-    def row(self) -> Row:
-        """One row of the report: builtin values only, in the order of `COLUMNS`."""
+    def value(self) -> Row:
+        """Its row of the report, typed."""
         item, verdict = self.item, self.verdict
-        comparison = verdict.comparison
-        outcome = verdict.outcome
-        most = SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS
-        text = functools.partial(_thinned, most=most)
-        arrays = [outcome.value] if isinstance(outcome, Returned) else []
-        arrays += [verdict.want.hi] if isinstance(verdict.want, Exact) else []
-        got = text(outcome.value) if isinstance(outcome, Returned) else ""
+        comparison, outcome = verdict.comparison, verdict.outcome
+        reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
+        of = functools.partial(Elements.of, most=SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS)
         by_convention = verdict.want_by_convention
-        values = (
-            item.case.id,
-            item.case.digest,
-            item.framework.name,
-            item.function.name,
-            item.installed.version,
-            item.installed.environment,
-            "cpu",
-            item.dtype,
-            item.reduction,
-            verdict.status,
-            got,
-            text(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
-            comparison.error if comparison else None,
-            comparison.allowed if comparison else None,
-            comparison.ratio if comparison else None,
-            comparison.ulps if comparison else None,
-            verdict.convention,
-            verdict.explanation,
-            self.asked.bridge,
-            f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else "",
-            " | ".join(outcome.warnings) if isinstance(outcome, Returned | NonNumeric | Raised) else "",
-            self.call,
-            self.expected,
-            self.known.summary if self.known else "",
-            list(comparison.where).__repr__() if comparison and comparison.where else "",
-            text(by_convention.hi) if by_convention is not None else "",
-            text(_coarse(verdict.allowed)) if isinstance(outcome, Returned) and verdict.allowed.ndim else "",
-            outcome.dtype if isinstance(outcome, Returned) else "",
-            item.installed.python,
-            item.installed.numpy,
-            item.quantity,
-            next(filter(None, (_shape(array, most) for array in arrays)), ""),
-            verdict.effects,
+        candidate = getattr(reason, "candidate", None)
+        return Row(
+            key=item.key,
+            framework=item.framework.name,
+            status=verdict.status,
+            expected=self.expected,
+            reason_code=reason.code if reason is not None else "",
+            explanation=verdict.explanation,
+            got=of(outcome.value) if isinstance(outcome, Returned) else None,
+            want=of(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            want_by_convention=of(by_convention.hi) if by_convention is not None else None,
+            budgets=of(_coarse(verdict.allowed)) if returned and verdict.allowed.ndim else None,
+            error=comparison.error if comparison else None,
+            budget=comparison.allowed if comparison else None,
+            ratio=comparison.ratio if comparison else None,
+            ulps=comparison.ulps if comparison else None,
+            where=comparison.where if comparison else (),
+            convention=verdict.convention,
+            candidate=describe(dict(candidate.choices)) if candidate is not None else "",
+            bridge=self.asked.bridge,
+            conversion=verdict.conversion.effects if verdict.conversion is not None else (),
+            exception=outcome if isinstance(outcome, Raised) else None,
+            warnings=outcome.warnings if isinstance(outcome, Returned | NonNumeric | Raised) else (),
+            call=self.call,
+            known=known.summary if known else "",
+            known_source=known.see if known else "",
+            result_dtype=outcome.dtype if isinstance(outcome, Returned) else "",
+            python=item.installed.python,
+            numpy=item.installed.numpy,
         )
-        return dict(zip(COLUMNS, values, strict=True))
+
+    @functools.cached_property
+    def row(self) -> Record:
+        """The same as it is written."""
+        return record(self.value)
 
     def __str__(self) -> str:
         return self.message()
@@ -554,27 +531,6 @@ def _again(item: Item) -> str:
     return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
 
 
-def _thinned(values: Any, most: int) -> str:
-    """A scalar as its shortest digits, an array as JSON; long arrays thinned to `most` elements."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0:
-        return repr(float(array))
-    if array.size > most:
-        array = array.reshape(-1)[spaced(array.size, most)]
-    return json.dumps(array.tolist())
-
-
-def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
-    """Which elements of a flat array stand in the report: at most `most`, the first and the last among them."""
-    return np.linspace(0, size - 1, most).astype(np.int64)
-
-
-def _shape(values: Any, most: int) -> str:
-    """What the column `shape` says of an array, empty where it is not thinned."""
-    array = np.asarray(values)
-    return f"{array.shape}: {most} of {array.size} elements" if array.size > most else ""
-
-
 def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Four significant digits, which is all a budget has and a third of the text."""
     return np.array([float(f"{value:.4g}") for value in values.ravel().tolist()]).reshape(values.shape)
@@ -585,11 +541,9 @@ def _short(text: str, most: int = 400) -> str:
 
 
 __all__ = [
-    "COLUMNS",
     "Assessment",
     "Item",
     "LoweringError",
-    "Row",
     "Suite",
     "plan",
     "problem_of",

@@ -10,7 +10,8 @@ from typing import Any
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.suite import Item, Row, unsupported, unsupported_assessment
+from conformance.judging.row import Record
+from conformance.judging.suite import Item, unsupported, unsupported_assessment
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
 from conformance.reference.oracle import Oracle, open_cache
@@ -23,7 +24,7 @@ Reasons = tuple[tuple[Item, str], ...]
 
 def unasked_rows(
     cases: Iterable[Case], items: Iterable[Item], here: Sequence[Installed], wanted: Wanted | None = None
-) -> list[Row]:
+) -> list[Record]:
     """A row of status `unsupported` for each function on each problem that none of them takes.
 
     A case that is taken in no dtype and reduction has rows of its first problem alone, a dtype that is taken in no
@@ -32,7 +33,7 @@ def unasked_rows(
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
     functions = [(installed, function) for installed in here for function in installed.functions]
-    rows: list[Row] = []
+    rows: list[Record] = []
     cache = None
     try:
         for case in cases:
@@ -79,7 +80,7 @@ def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Ite
             yield reasons
 
 
-def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Row]:
+def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Record]:
     for item, why in reasons:
         try:
             yield unsupported_assessment(item, why, oracle).row

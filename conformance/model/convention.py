@@ -120,8 +120,9 @@ DEFINITION = Convention()
 
 def describe(choices: dict[str, Any]) -> str:
     """`field=value` for each choice, joined by `; `; sets are sorted."""
+    return "; ".join(f"{name}={value_text(value)}" for name, value in choices.items())
 
-    def text(value: Any) -> str:
-        return "+".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
-    return "; ".join(f"{name}={text(value)}" for name, value in choices.items())
+def value_text(value: Any) -> str:
+    """A choice as text: the members of a set, sorted, with + between them."""
+    return "+".join(sorted(value)) if isinstance(value, frozenset) else str(value)

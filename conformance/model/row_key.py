@@ -58,13 +58,13 @@ class RowKey:
         """
         parts = [self.function, self.case, self.dtype, self.reduction]
         others = ((self.quantity, "loss"), (self.mode, EAGER), (self.device, CPU))
-        return "-".join([*parts, *(value for value, usual in others if value != usual)])
+        return "-".join([*parts, *(value for value, usual in others if value not in ("", usual))])
 
     @property
     def fingerprint(self) -> str:
         """A digest that stays the same whatever is answered, wherever the case is and in whichever release."""
         parts = [self.case, self.function, self.dtype, self.reduction, self.quantity]
-        parts += [value for value, usual in ((self.mode, EAGER), (self.device, CPU)) if value != usual]
+        parts += [value for value, usual in ((self.mode, EAGER), (self.device, CPU)) if value not in ("", usual)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def across_versions(self) -> RowKey:

@@ -7,7 +7,7 @@ from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.comment import comment, marker
 from conformance.report.files import JOURNAL, PREVIOUS, ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
-from conformance.report.journal import Journal, Key, Plan, Recorded, key_of, read_journal
+from conformance.report.journal import Journal, Plan, Recorded, read_journal
 from conformance.report.markdown import at_joints, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.run import RunInfo, fingerprint, host
@@ -20,7 +20,6 @@ __all__ = [
     "PREVIOUS",
     "Beside",
     "Journal",
-    "Key",
     "Plan",
     "Recorded",
     "ReportError",
@@ -36,7 +35,6 @@ __all__ = [
     "frame",
     "functions_table",
     "host",
-    "key_of",
     "largest_ratios",
     "markdown_table",
     "marker",

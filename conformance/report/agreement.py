@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from conformance.judging.suite import SHOWN, spaced
+from conformance.judging.row import SHOWN, array_of, choices_of, spaced, thinned
+from conformance.model.row_key import PLACE
+from conformance.model.row_key import PROBLEM as QUESTION
 from conformance.report.frames import failing, typed
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-PROBLEM = ["case", "digest", "dtype", "reduction", "quantity"]
+PROBLEM = list(QUESTION)
 RELATIONS = ("agree", "explained", "unexplained", "incomparable", "undefined")
 PAIR_FLOATS = ("difference", "allowed", "semantic", "numeric")
 PAIR_COLUMNS = (
@@ -40,9 +40,7 @@ DISCREPANCY_COLUMNS = (
 )  # fmt: skip
 CHUNK = 1 << 18
 """Elements compared at a time, to bound memory."""
-_decoded = json.JSONDecoder().decode
 _NOTHING = np.zeros(0)
-_THINNED = re.compile(r"\(((?:\d{1,15},? ?){1,32})\): (\d{1,15}) of (\d{1,15}) elements")
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What the subtractions and sums made here, in float64, may add to a comparison, relative to the budget."""
 
@@ -114,7 +112,7 @@ def pairs(results: pd.DataFrame, parsed: _Values | None = None) -> pd.DataFrame:
     """
     results = results.reset_index(drop=True)
     answered = results[(results["got"] != "") | (results["exception"] != "")]
-    rows = answered.sort_values([*PROBLEM, "function", "environment", "version"], kind="stable")
+    rows = answered.sort_values([*PROBLEM, "function", *PLACE], kind="stable")
     values = (parse(results) if parsed is None else parsed).take(rows.index.to_numpy())
     rows = rows.reset_index(drop=True)
     a, b = _two_by_two(rows)
@@ -237,10 +235,12 @@ def _two_by_two(rows: pd.DataFrame) -> tuple[Integers, Integers]:
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:
-    """Names of functions; with environment and version where a problem was put to the same one several times."""
+    """Names of functions; with where and how they ran if a problem was put to the same one several times."""
     again = rows.duplicated([*PROBLEM, "function"], keep=False)
     several = rows["function"].isin(rows.loc[again, "function"])
-    longer = rows["function"] + " (" + rows["environment"] + ", " + rows["version"] + ")"
+    told = ["environment", "version", *(name for name in ("backend", "mode", "device") if rows[name].nunique() > 1)]
+    place = functools.reduce(lambda text, name: text + ", " + rows[name], told[1:], rows[told[0]])
+    longer = rows["function"] + " (" + place + ")"
     return longer.where(several, rows["function"])
 
 
@@ -296,23 +296,9 @@ def parse(rows: pd.DataFrame) -> _Values:
 
 
 def _array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
-    """(shape, numbers) of a cell: a scalar, or a JSON array; None and nothing where it holds none."""
-    if text.startswith("["):
-        array = np.array(_decoded(text), dtype=np.float64)
-        return array.shape, array.reshape(-1)
-    try:
-        return (), np.array([float(text)])
-    except ValueError:
-        return None, _NOTHING
-
-
-def readable(text: str) -> bool:
-    """Whether `parse` can read a cell."""
-    try:
-        _array(text)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return False
-    return True
+    """(shape, numbers) of a cell; None and nothing where it holds none."""
+    array = array_of(text)
+    return (None, _NOTHING) if array is None else (array.shape, array.reshape(-1))
 
 
 def _shape(shape: tuple[int, ...], where: str, whole: str) -> str:
@@ -320,21 +306,11 @@ def _shape(shape: tuple[int, ...], where: str, whole: str) -> str:
 
     Reports did not always have that column; `where` still has the rank.
     """
-    if (thinned := _thinned(whole)) and shape == thinned[1:]:
+    if (whole_shape := thinned(whole)) and shape == whole_shape[1:]:
         return whole
     rank = where.count(",") + 1 if where else len(shape)
     lost = shape == (SHOWN,) and rank > 1
     return f"{SHOWN} elements out of rank {rank}" if lost else str(shape)
-
-
-@functools.cache
-def _thinned(text: str) -> tuple[tuple[int, ...], int] | None:
-    """(shape, how many elements of it there are) as the column `shape` tells it; None where it does not."""
-    if (found := _THINNED.fullmatch(text)) is None:
-        return None
-    sides = tuple(int(side) for side in found[1].split(",") if side.strip())
-    shown, size = int(found[2]), int(found[3])
-    return (sides, shown) if 0 < shown < size == math.prod(sides) else None
 
 
 # Numbers to relations
@@ -464,8 +440,8 @@ def _index(shape: str, element: int) -> str:
         return ""
     if not shape.startswith("("):
         return f"shown element {element}"
-    if thinned := _thinned(shape):
-        sides, shown = thinned
+    if whole := thinned(shape):
+        sides, shown = whole
         element = int(spaced(math.prod(sides), shown)[element])
     else:
         sides = tuple(int(side) for side in shape.strip("()").split(",") if side.strip())
@@ -522,7 +498,7 @@ class _Teller:
             if self.raised[one] and not self.raised[other]:
                 return f"{self.names[one]} raised {self.exception[one]}; {self.names[other]} returned"
         if self.shapes[a] != self.shapes[b]:
-            shapes = [self.shapes[row].partition(":")[0] for row in (a, b)]
+            shapes = [found[0] if (found := thinned(self.shapes[row])) else self.shapes[row] for row in (a, b)]
             return f"{self.names[a]} has shape {shapes[0]}, {self.names[b]} {shapes[1]}"
         return ""
 
@@ -531,9 +507,9 @@ def _told_apart(a: tuple[str, str, str], b: tuple[str, str, str]) -> str:
     """a, b: (name, convention, the conversion that matters) of two rows."""
     sides = []
     for (name, one, converted), (_, other, _) in ((a, b), (b, a)):
-        shared = set(other.split("; "))
+        shared = choices_of(other).items()
         own = [f"converted by {converted}"] if converted else []
-        own += [text for text in one.split("; ") if text and text not in shared]
+        own += [f"{choice}={value}" for choice, value in choices_of(one).items() if (choice, value) not in shared]
         if own:
             sides.append(f"{name}: {'; '.join(own)}")
     return " | ".join(sides)

@@ -24,11 +24,11 @@ from typing import Any
 import pandas as pd
 
 from conformance.execution.marking import RUN, marked, record
-from conformance.judging.suite import COLUMNS
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.model.errors import UserError
 from conformance.report import agreement
 from conformance.report.badge import badge
-from conformance.report.frames import FLOATS, failing, typed
+from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import Beside, page
 from conformance.report.run import FORMAT, RunInfo
@@ -37,8 +37,6 @@ JOURNAL = "journal.jsonl"
 """The rows of a run that has not come to its end."""
 PREVIOUS = "previous"
 """The folder, in that of a report, that holds the whole report from before until there is another."""
-LATER = {"quantity": "loss", "shape": "", "conversion": ""}
-"""Columns that reports did not always have, and what those mean that lack them."""
 RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = '[",\r\n]'
 FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.json", "index.html")
@@ -271,11 +269,11 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
     try:
         table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
-        table = table.assign(**{name: said for name, said in LATER.items() if name not in table.columns})
+        table = table.assign(**{name: said for name, said in DEFAULTS.items() if name not in table.columns})
         if absent := [name for name in COLUMNS if name not in table.columns]:
             advice = "read it with the version that wrote it"
             raise ReportError(results, f"has no column {', '.join(absent)}", advice)
-        return typed(table[[name for name in table.columns if name in COLUMNS]].fillna(_missing(table)), FLOATS), run
+        return typed(table[list(COLUMNS)].fillna(_missing(table)), FLOATS), run
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
         raise ReportError(results, what, "run the suite again") from error

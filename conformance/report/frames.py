@@ -1,6 +1,6 @@
 """Rows as a DataFrame, and what is read off it row by row.
 
-A frame has the columns of `suite.COLUMNS`, of fixed dtypes, sorted by problem and function, so that the
+A frame has the columns of `row.COLUMNS`, of fixed dtypes, sorted by problem and function, so that the
 order in which rows were made does not show.
 """
 
@@ -11,23 +11,25 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.judging.suite import COLUMNS, Row
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Record
 from conformance.judging.verdict import FAILING, STATUSES
 from conformance.model.text import printable
 
-FLOATS = frozenset({"error", "budget", "ratio", "ulps"})
-"""Columns of `frame` that are float64, NaN where a row has none; the others are strings."""
-ORDER = ("case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest")
+ORDER = (
+    "case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest", "backend",
+    "mode",
+)  # fmt: skip
+"""The fields of a `RowKey`, as rows are sorted by them."""
 
 
-def frame(rows: Iterable[Row]) -> pd.DataFrame:
+def frame(rows: Iterable[Record]) -> pd.DataFrame:
     """Rows as a DataFrame: one line per function x case x dtype x reduction (x environment).
 
     Control characters and lone surrogates, which an exception's message may hold and a file may not,
     stand as their escapes.
     """
     made = list(rows)
-    columns = {name: _column(name, [row.get(name) for row in made]) for name in COLUMNS}
+    columns = {name: _column(name, [row.get(name, DEFAULTS.get(name)) for row in made]) for name in COLUMNS}
     keys: list[tuple[Any, ...]] = list(zip(*(columns[name] for name in ORDER), strict=True))
     if len(set(keys)) < len(keys):
         # Every column is a key, so that rows which are alike in ORDER still have one order.

@@ -25,13 +25,12 @@ from typing import Any
 import filelock
 
 from conformance.execution.marking import MARK, RUN, put_back
-from conformance.judging.suite import COLUMNS, Row, id_of
+from conformance.judging.row import COLUMNS, FLOATS, Record, completed, is_readable, key_of
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
-from conformance.report.agreement import readable
+from conformance.model.row_key import RowKey
 from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, ReportError, check_writable
-from conformance.report.frames import FLOATS
 from conformance.report.page import Beside
 from conformance.report.run import RunInfo
 
@@ -43,8 +42,6 @@ BEFORE = ".run.json.before"
 FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 UNFINISHED = "unfinished"
 """What the name of a folder begins with that an unfinished run is moved to when another run begins."""
-Key = tuple[str, str, str]
-"""Framework, environment and id of a row."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,8 @@ class Recorded:
     started: str
     owner: str
     plan: Plan | None
-    rows: dict[Key, Row]
+    rows: dict[RowKey, Record]
     torn: int = 0
-
-
-def key_of(row: Row) -> Key:
-    """What a row has in common with no other row of its run."""
-    return row["framework"], row["environment"], id_of(row)
 
 
 class Journal:
@@ -130,7 +122,7 @@ class Journal:
             raise
         return journal
 
-    def plan(self, plan: Plan, rows: Iterable[Row] = (), *, keep: bool = False) -> None:
+    def plan(self, plan: Plan, rows: Iterable[Record] = (), *, keep: bool = False) -> None:
         """Write what is planned.
 
         rows: those taken over from the run that is resumed; they and the plan replace its journal at one moment.
@@ -147,7 +139,7 @@ class Journal:
         self._append([{"plan": {"info": asdict(plan.info), "beside": asdict(plan.beside), "basis": dict(plan.basis)}}])
         self._append(rows)
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Record) -> None:
         """Write one row."""
         self._append([row])
 
@@ -307,7 +299,7 @@ def read_journal(folder: Path) -> Recorded:
         raise ReportError(file, f"cannot be read ({error.strerror or error})", advice) from error
     head: Mapping[str, Any] = {}
     plan: Plan | None = None
-    rows: dict[Key, Row] = {}
+    rows: dict[RowKey, Record] = {}
     torn = 0
     for line in data.split(b"\n"):
         if not line:
@@ -323,8 +315,8 @@ def read_journal(folder: Path) -> Recorded:
         elif "plan" in value:
             plan = _plan(value["plan"])
             torn += plan is None
-        elif _is_row(value):
-            rows[key_of(value)] = value
+        elif _is_row(row := completed(value)):
+            rows[key_of(row)] = row
         else:
             torn += 1
     started = plan.info.started if plan is not None else str(head.get("started", ""))
@@ -379,7 +371,7 @@ def _is_row(value: Mapping[str, Any]) -> bool:
         all(_is_number(value.get(name, 0)) if name in FLOATS else isinstance(value.get(name), str) for name in COLUMNS)
         and value["status"] in STATUSES
         and value["dtype"] in ("", *DTYPES)
-        and all(map(readable, (value["got"], value["want"], value["want_by_convention"], value["budgets"])))
+        and all(map(is_readable, (value["got"], value["want"], value["want_by_convention"], value["budgets"])))
     )
 
 
@@ -434,4 +426,4 @@ def _unwritable(folder: Path, error: OSError | NotImplementedError) -> ReportErr
     return ReportError(folder, f"cannot be written ({why})", "free some space, or name another folder for the report")
 
 
-__all__ = ["Journal", "Key", "Plan", "Recorded", "key_of", "owner", "read_journal"]
+__all__ = ["Journal", "Plan", "Recorded", "owner", "read_journal"]

@@ -17,10 +17,10 @@ from conformance.adapters import registry
 from conformance.casefiles.stated_values import PublishedVerdict, published
 from conformance.execution.interruption import let_end
 from conformance.execution.marking import MARK, marked, put_back
-from conformance.execution.processes import item_key, row_key
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.judging.coverage import coverage
-from conformance.judging.suite import Item, Row
+from conformance.judging.row import Record, key_of
+from conformance.judging.suite import Item
 from conformance.model.case import Case
 
 if TYPE_CHECKING:
@@ -106,14 +106,14 @@ class RecordedRun(Run):
         for note in self.journal.notes:
             warn(note)
 
-    def plan(self, planned: Plan, items: Sequence[Item] = (), made: Sequence[Row] = ()) -> list[Item]:
+    def plan(self, planned: Plan, items: Sequence[Item] = (), made: Sequence[Record] = ()) -> list[Item]:
         """Write the plan; return the items that are still to be executed.
 
         items: those that are to be executed.  made: rows that need no call.  Rows of the run that this one goes on
         with are taken over where they still hold.
         """
         resumed = self.journal.resumed
-        taken: list[Row] = []
+        taken: list[Record] = []
         if resumed is None:
             self.journal.plan(planned)
         else:
@@ -131,8 +131,8 @@ class RecordedRun(Run):
         for row in made:
             self.accept(row)
         self.rows += taken
-        there = set(map(row_key, taken))
-        return [item for item in items if item_key(item) not in there]
+        there = set(map(key_of, taken))
+        return [item for item in items if item.key.across_versions() not in there]
 
     def abandon(self) -> None:
         """Give the folder back as it was, for a run that ended before it had a plan."""
@@ -242,16 +242,16 @@ def torn_lines(recorded: Recorded) -> str:
     return f"{recorded.torn} {'line' if recorded.torn == 1 else 'lines'} of the journal could not be read"
 
 
-def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
+def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Record], list[str], int]:
     """The rows of an unfinished run that can be taken over, why others are asked again, and how many are of no item.
 
     A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
     (the basis of the plan) are the same.
     """
-    there = {(item.framework.name, item.installed.environment, item.id): item for item in items}
+    there = {item.key.across_versions(): item for item in items}
     before = recorded.plan.basis if recorded.plan is not None else {}
     changed = {name for name in {*before, *plan.basis} if before.get(name) != plan.basis.get(name)}
-    rows: list[Row] = []
+    rows: list[Record] = []
     again: Counter[str] = Counter()
     others = 0
     for key, row in recorded.rows.items():
@@ -267,7 +267,7 @@ def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[l
     return rows, [f"{count} rows are asked again: {why}" for why, count in again.items()], others
 
 
-def _changed(row: Row, item: Item, basis: set[str]) -> str:
+def _changed(row: Record, item: Item, basis: set[str]) -> str:
     """Why a row is no longer that of its item; empty where it is."""
     found = item.installed
     if row["digest"] != item.case.digest:
@@ -311,11 +311,11 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
-def largest_ratios(rows: Iterable[Row]) -> list[Row]:
+def largest_ratios(rows: Iterable[Record]) -> list[Record]:
     """The row with the largest error / budget of each function, quantity and dtype; `report.largest_ratios` without
     pandas.
     """
-    worst: dict[tuple[str, str, str], Row] = {}
+    worst: dict[tuple[str, str, str], Record] = {}
     for row in rows:
         ratio = row["ratio"]
         if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):

@@ -6,15 +6,15 @@ notification.  Texts of others are plain messages: no link, no placeholder, of b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from conformance import __version__
-from conformance.judging.suite import Row, id_of
+from conformance.judging.row import Record
+from conformance.model.row_key import RowKey
 from conformance.model.text import printable, whole
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -84,7 +84,7 @@ class Failure(NamedTuple):
     """A row that makes a run fail, by one of `RULES`; why: one sentence."""
 
     rule: str
-    row: Row
+    row: Record
     why: str
 
 
@@ -129,12 +129,6 @@ def sarif(
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, allow_nan=False) + "\n"
 
 
-def fingerprint(row: Mapping[str, Any]) -> str:
-    """What tells a row from every other, whatever its answer is and wherever its case stands."""
-    names = ("case", "function", "dtype", "reduction", "quantity")
-    return hashlib.sha256("\n".join(str(row[name]) for name in names).encode()).hexdigest()[:32]
-
-
 def _rule(name: str, rule: Rule) -> dict[str, Any]:
     return {
         "id": name,
@@ -149,6 +143,7 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
 
 def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
     row = failure.row
+    key = RowKey.of(row)
     physical: dict[str, Any] = {"artifactLocation": {"uri": quote(place.path), "uriBaseId": place.base}}
     if place.line:
         physical["region"] = {"startLine": place.line}
@@ -156,7 +151,7 @@ def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
         "ruleId": failure.rule,
         "ruleIndex": names.index(failure.rule),
         "level": RULES[failure.rule].level,
-        "message": _message(f"{id_of(row)}: {failure.why}"),
+        "message": _message(f"{key.id}: {failure.why}"),
         "locations": [
             {
                 "physicalLocation": physical,
@@ -164,14 +159,14 @@ def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
             }
         ],
         # The second is the one that GitHub knows results by; made from the line, it would be one for all functions.
-        "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), fingerprint(row)),
+        "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), key.fingerprint),
         "properties": {name: value for name in _TOLD if (value := _told(name, row.get(name))) is not None},
     }
 
 
 _TOLD = (
     "framework", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "got", "want",
-    "error", "budget", "ratio", "convention", "exception", "call",
+    "error", "budget", "ratio", "convention", "exception", "call", "backend", "mode", "device", "reason_code",
 )  # fmt: skip
 
 
@@ -194,4 +189,4 @@ def _short(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-__all__ = ["CHECKOUT", "ELSEWHERE", "RULES", "Failure", "Place", "fingerprint", "sarif"]
+__all__ = ["CHECKOUT", "ELSEWHERE", "RULES", "Failure", "Place", "sarif"]

@@ -34,6 +34,7 @@ BAD = {
     "status": "disagrees",
     "expected": "unexpected",
     "explanation": "off by 9 budgets; no known convention explains it",
+    "reason_code": "wrong_value",
 }
 HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
@@ -613,8 +614,35 @@ def test_rows_of_one_cause_are_one_line_with_a_count_and_the_worst(tmp_path):
     new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
     found = comparison.groups(changed(old, new))
     assert found[["function", "rows", "cases", "case"]].values.tolist() == [["torch.A", 9, 9, "binary/8"]]
-    assert found["transition"][0] == "agrees -> disagrees; no known convention explains it"
+    assert found["transition"][0] == "agrees -> disagrees; wrong value"
     assert found["budgets"][0] == pytest.approx(75)
+
+
+def test_groups_are_formed_by_code_and_candidate_whatever_the_sentence():
+    old = [row(case=f"binary/{n}") for n in range(4)]
+    said = [BAD, {"explanation": "in other words; 3.5"}, {"candidate": "clip=1e-07"}, {"reason_code": "not_finite"}]
+    new = [row(case=f"binary/{n}", got="9.0", **BAD | more) for n, more in enumerate(said)]
+    found = comparison.groups(changed(old, new))
+    assert sorted(zip(found["transition"], found["rows"], strict=True)) == [
+        ("agrees -> disagrees; not finite", 1),
+        ("agrees -> disagrees; wrong value", 2),
+        ("agrees -> disagrees; wrong value, as by clip=1e-07", 1),
+    ]
+
+
+def test_report_without_backends_is_compared_with_one_that_has_several():
+    lacking = [row(environment=name) for name in ("x [jax]", "x [torch]")]
+    having = [line | {"backend": name} for line, name in zip(lacking, ("jax", "torch"), strict=True)]
+    assert changed(lacking, having)["severity"].tolist() == ["unchanged"] * 2
+    assert changed(having, having)["severity"].tolist() == ["unchanged"] * 2
+    assert changed(having, having[::-1])["backend"].tolist() == ["jax", "torch"]
+
+
+def test_modes_of_one_question_are_told_apart():
+    modes = [row(mode=name) for name in ("eager", "jit")]
+    assert changed(modes, modes)["mode"].tolist() == ["eager", "jit"]
+    (told,) = report.pairs(report.frame(modes))[["function_a", "function_b"]].to_numpy().tolist()
+    assert told == ["torch.A (here, 1.0, eager)", "torch.A (here, 1.0, jit)"]
 
 
 def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):

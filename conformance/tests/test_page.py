@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from conformance import report
-from conformance.judging.suite import COLUMNS
+from conformance.judging.row import COLUMNS
 from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from conformance import report
 from conformance.adapters.contract import Function, Rule
-from conformance.judging.suite import COLUMNS, SHOWN
+from conformance.judging.row import COLUMNS, SHOWN
 from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo, files, markdown
 

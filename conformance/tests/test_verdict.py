@@ -16,7 +16,8 @@ from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.rendering import render_conversion
-from conformance.judging.suite import COLUMNS, Assessment, Suite, id_of, plan
+from conformance.judging.row import COLUMNS
+from conformance.judging.suite import Assessment, Suite, id_of, plan
 from conformance.judging.verdict import (
     FAILING,
     STATUSES,

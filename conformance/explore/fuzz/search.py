@@ -25,7 +25,8 @@ from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
 from conformance.judging.rendering import render_brief
-from conformance.judging.suite import Assessment, Item, Performer, Row, Suite, plan
+from conformance.judging.row import Record
+from conformance.judging.suite import Assessment, Item, Performer, Suite, plan
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
@@ -62,7 +63,7 @@ class Finding:
     """Content of the case file."""
     message: str
     """What a failing test prints."""
-    row: Row
+    row: Record
     """The row of the report."""
 
 

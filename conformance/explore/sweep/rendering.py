@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from conformance.explore.sweep import long_means
 from conformance.explore.sweep.table import COLUMNS, EDGES, RegionRow
+from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
 from conformance.report.files import guarded, put
 from conformance.report.markdown import table as markdown_table
@@ -185,9 +185,8 @@ def _verdict(line: RegionRow) -> str:
 
 
 def fields(conventions: str) -> str:
-    """Names of the fields in a column of conventions."""
-    names = re.findall(r"(\w+)=", conventions)
-    return ", ".join(dict.fromkeys(names))
+    """The choices that several conventions name, without what is chosen."""
+    return ", ".join(dict.fromkeys(name for one in conventions.split(" | ") for name in choices_of(one)))
 
 
 def _mean_tables(means: Sequence[RegionRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

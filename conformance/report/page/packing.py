@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from conformance.judging.row import FLOATS
 from conformance.model.text import printable, whole
-from conformance.report.frames import FLOATS
 
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
     "status", "expected", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception",
-    "warnings", "known", "where", "result_dtype", "shape", "conversion",
+    "warnings", "known", "where", "result_dtype", "shape", "conversion", "backend", "mode", "reason_code", "candidate",
 )  # fmt: skip
 """Columns that the table, its filters and the search need."""
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
