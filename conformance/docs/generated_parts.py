@@ -16,6 +16,7 @@ from conformance import report
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
 from conformance.docs import accuracy, commands, conventions, findings, markup, readme_pages, releases, rosetta, schema
+from conformance.judging.row import SCHEMA
 from conformance.reference import error_bound
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
@@ -77,6 +78,7 @@ class Checkout:
             "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
+            "report columns": _columns,
             "commands": commands.reference,
             "template audit upgrade": lambda: markup.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
@@ -91,3 +93,13 @@ class Checkout:
             return there[found[1]]()
 
         return MARK.sub(made, page)
+
+
+def _columns() -> str:
+    """A table of the columns of a report: name, type, meaning, and what a report means that lacks the column."""
+    lines = []
+    for column in SCHEMA:
+        kind = "number" if column.number else "text"
+        lacking = markup.code(column.default) if column.default else "" if column.default is None else "empty"
+        lines.append([markup.code(column.name), kind, column.meaning.replace("|", "\\|"), lacking])
+    return markup.rows(("column", "type", "what it is", "where it is missing"), lines)

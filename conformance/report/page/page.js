@@ -8,7 +8,7 @@
   const WORST = ["crashed", "timed_out", "disagrees", "undefined", "diverges", "unsupported", "agrees"];
   const GLYPHS = { agrees: "✓", diverges: "≠", disagrees: "✗", crashed: "‼", timed_out: "…", undefined: "?", unsupported: "–",
     unexpected: "!", stale: "↺", known: "k", ok: "" };
-  const SELECTS = ["framework", "function", "dtype", "reduction", "quantity", "status", "expected", "convention", "conversion", "family", "environment"];
+  const SELECTS = ["framework", "function", "dtype", "reduction", "quantity", "status", "expected", "convention", "conversion", "reason_code", "family", "environment", "backend"];
   const CHIPS = ["explanation", "known"];
   const FACETS = [...SELECTS, ...CHIPS];
   const SEARCH = 1 << FACETS.length;
@@ -759,7 +759,7 @@
         fact("ratio", short(at("ratio", i))), fact("error", short(at("error", i))), fact("budget", short(at("budget", i))), fact("ulps", short(at("ulps", i))), fact("where", at("where", i)), fact("shape", at("shape", i)),
         fact("difference", returned && reference && !Number.isNaN(semantic) ? `${word(at("conversion", i) ? "semantic_converted" : "semantic")} ${short(semantic) || "nan"}; ${word("numeric")} ${short(apart(returned, reference)) || "nan"}` : ""),
         fact("convention", at("convention", i) ? make("code", {}, at("convention", i)) : ""), fact("explanation", linked(at("explanation", i))), fact("known", linked(at("known", i))),
-        fact("bridge", at("bridge", i)), fact("conversion", at("conversion", i)), fact("warnings", at("warnings", i)), fact("result_dtype", at("result_dtype", i)), fact("environment", at("environment", i)), fact("device", at("device", i)),
+        fact("bridge", at("bridge", i)), fact("conversion", at("conversion", i)), fact("warnings", at("warnings", i)), fact("result_dtype", at("result_dtype", i)), fact("reason_code", at("reason_code", i)), fact("candidate", at("candidate", i) ? make("code", {}, at("candidate", i)) : ""), fact("environment", at("environment", i)), fact("backend", at("backend", i)), fact("mode", at("mode", i)), fact("device", at("device", i)),
         fact("budgets", one("budgets") ? make("code", {}, one("budgets")) : "")),
       one("call") ? make("div", {}, make("h5", {}, word("call")), copyable(one("call"), `${word("call")} ${name}`)) : null);
   };
