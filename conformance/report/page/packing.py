@@ -24,6 +24,7 @@ INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
     "status", "expected", "error", "budget", "ratio", "ulps", "convention", "explanation", "bridge", "exception",
     "warnings", "known", "where", "result_dtype", "shape", "conversion", "backend", "mode", "reason_code", "candidate",
+    "known_source",
 )  # fmt: skip
 """Columns that the table, its filters and the search need."""
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
