@@ -231,7 +231,7 @@ def key_of(cells: Record) -> RowKey:
 
 def completed(cells: Mapping[str, Any]) -> Record:
     """A row that was written by an earlier version, with the columns that it lacks."""
-    return {**DEFAULTS, **cells}
+    return {**cells, **{name: default for name, default in DEFAULTS.items() if name not in cells}}
 
 
 def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
