@@ -1,33 +1,56 @@
-"""The contract with a framework: capability as data, one call as data, and `evaluate`, which makes it.
+"""The contract with a framework: a call as source over named arrays, tables of its arguments, and how it is made.
 
-An adapter says what its functions can express (`Function`), and lowers a problem to a `Call`.  The
-call is both what is executed and what is printed as the reproducer, so the two cannot drift apart.
+An adapter says what its functions take (`Function`) in tables of words to pieces of the framework's own source.  From
+them `lowered` writes a `Call`: the text that `perform` compiles once and executes with the arrays bound to their
+names, and that `reproducer` prints after the imports and the literals.  So what is printed is what ran.
 Nothing here needs more than numpy, so that all of it runs where an old framework is installed.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
 import inspect
 import json
 import os
+import re
+import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property, lru_cache
+from types import CodeType
 from typing import Any, Literal
 
 import numpy as np
 
+from conformance.adapters.arrays import Arrays, Tensor, identical
 from conformance.adapters.containment import Surroundings, cause
-from conformance.model.case import Array, Given, Loss, Order, Problem, numpy_dtype
+from conformance.model.case import (
+    DTYPES,
+    GIVEN,
+    LOSSES,
+    OPTIONS,
+    ORDERS,
+    REDUCTIONS,
+    Array,
+    Given,
+    Loss,
+    Order,
+    Problem,
+    numpy_dtype,
+)  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
 from conformance.model.text import text_of, type_name
 
+Table = Mapping[str, str]
 Neutral = Literal["name", "device", "deprecated alias", "implementation"]
 """What a parameter is whose argument changes no number: a name for messages, where to compute, another way to say what
 a newer parameter says, a choice among implementations of the same formula."""
+EAGER = "eager"
+"""The mode in which a call is made as it stands."""
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
 LONGEST_LITERAL = 20_000
@@ -38,6 +61,12 @@ MOST_WARNINGS = 1000
 """Warnings of one call that are looked at."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Variables that say how many threads a framework computes in."""
+TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
+DERIVED = ("class_axis", "labels_column", "dtype", "classes", "target")
+"""Words beside the options that a table of arguments may have; their values follow from the problem."""
+ARRAYS = ("predictions", "labels")
+FILE = "<call>"
+"""The file name of compiled calls in tracebacks."""
 
 
 def share_processors() -> None:
@@ -47,166 +76,97 @@ def share_processors() -> None:
 
 
 class LoweringError(Exception):
-    """A bug of the harness: a problem could not be said to a function that declares it can take it.
+    """A bug of the harness or of an adapter: a problem could not be said to a function that declares it can take it.
 
     Never a finding about the framework.
     """
 
 
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """An array argument: its values, and how they lie in memory when they are handed over."""
-
-    values: Array
-    order: Order = "c"
-    class_axis: int = -1
-    """Axis to which the classes were moved; they are on the last one in a problem."""
-
-    def __post_init__(self) -> None:
-        if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
-            object.__setattr__(self, "order", "c")  # a scalar lies in memory one way
-
-    def laid_out(self) -> Array:
-        """A fresh array with these values in this memory order; the caller may break it."""
-        values = self.values
-        if self.order == "broadcast":
-            return np.broadcast_to(values[_repeated(values)].copy(), values.shape)
-        if self.order == "readonly" and values.size:
-            return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
-        if self.order == "strided":
-            return np.repeat(values, 2, axis=-1)[..., ::2]
-        return np.array(values, order="F" if self.order == "fortran" else "C")
-
-    def source(self) -> str:
-        """A numpy expression that rebuilds `laid_out()` bit for bit."""
-        name = "bool" if self.values.dtype == np.bool_ else self.values.dtype.name
-        dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
-        base = f"np.array({nested(self.values)}, dtype={dtype})"
-        if self.values.size == 0:
-            base += f".reshape({self.values.shape})"
-        if self.order == "broadcast":
-            index = ", ".join(":1" if part.stop else ":" for part in _repeated(self.values))
-            return f"np.broadcast_to({base}[{index}], {self.values.shape})"
-        if self.order == "readonly" and self.values.size:
-            return f"np.frombuffer({base}.tobytes(), {dtype}).reshape({self.values.shape})"
-        if self.order == "strided":
-            return f"np.repeat({base}, 2, axis=-1)[..., ::2]"
-        return f"np.asfortranarray({base})" if self.order == "fortran" else base
-
-
-def _repeated(values: Array) -> tuple[slice, ...]:
-    """An index that keeps one of each axis along which nothing changes."""
-    first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
-    same = [bool(np.all(_identical(values, one))) for one in first]
-    return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
-
-
-def nested(values: Array) -> str:
-    """An array as nested Python lists whose numbers read back exactly."""
-    if values.dtype.kind in "biu" or (values.dtype == np.float64 and bool(np.all(np.isfinite(values)))):
-        return str(values.tolist())
-    if values.ndim:
-        return "[" + ", ".join(nested(value) for value in values) + "]"
-    number = float(values)
-    if not np.isfinite(number):
-        return f"float('{number}')"
-    # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
-    return str(values[()]) if values.dtype in (np.float16, np.float32) else repr(number)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call, as data: `path(**init)(*args, **keywords)`, or `path(*args, **keywords)` without init.
-
-    Values are `Tensor` or plain Python; `args` are passed by position, named for messages only.  differentiated:
-    the one of them with respect to which the result is differentiated, "" where the result itself is wanted.
-    """
-
-    path: str
-    args: Mapping[str, Any]
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-    init: Mapping[str, Any] | None = None
-    differentiated: str = ""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every array argument by name."""
-        named = {**(self.init or {}), **self.args, **self.keywords}
-        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+class DeclarationError(ValueError):
+    """An adapter contradicts itself; raised where it is defined, with the field that is wrong."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A documented convention and where it holds: the versions (PEP 440), the kinds of target, the variants.
-
-    features: what a problem has to ask for beside (see `problem_features`).
-    """
+    """A documented convention and where it holds: the kinds of target, and what a problem asks for."""
 
     convention: Convention
-    versions: str = ""
     targets: frozenset[str] | None = None
+    """Kinds of target, as they are handed over; None for all."""
     source: str = ""
-    variants: frozenset[str] | None = None
+    """Where the convention is documented."""
     features: frozenset[str] = frozenset()
+    """What a problem has to ask for beside (see `problem_features`)."""
+    versions: str = ""
+    """PEP 440 specifiers, "" for all; follows from the changes of the function."""
+    variants: frozenset[str] | None = None
+    """Variants of the framework, None for all; follows from the changes of the function."""
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A parameter of a function, accounted for: its argument carries a part of the problem, is neutral, or is a gap.
+class Change:
+    """What is otherwise in a function from a release on."""
 
-    A parameter that carries something may have a gap, too: arguments that say what no problem says.
-    Raises ValueError if it is not accounted for, or twice.
-    """
-
-    name: str
-    """As in the signature of the constructor or the call."""
-    carries: str = ""
-    """The part of the problem, in words: an option, the predictions, the reduction, the dtype, ..."""
-    neutral: Neutral | Literal[""] = ""
-    """Why its argument changes no number."""
-    gap: str = ""
-    """What cannot be asked for, in words."""
-    example: str = ""
-    """An argument that asks for it, as source: `axis=0`."""
-
-    def __post_init__(self) -> None:
-        accounted = bool(self.neutral) != bool(self.carries or self.gap)
-        shown = self.example.startswith(f"{self.name}=") if self.gap else not self.example
-        if not (accounted and shown):
-            raise ValueError(f"{self.name}: it carries something, is neutral, or has a gap with an example")
+    since: str
+    """A release; "" for all of them."""
+    fields: Mapping[str, Any]
+    """Fields of `Function`; tables are merged, and an entry of None is removed."""
+    choices: Mapping[str, Any]
+    """Fields of the convention of every rule."""
+    documented: str = ""
+    """Where the rules without features are documented from then on."""
+    on: frozenset[str] = frozenset()
+    """Variants of the framework; empty for all."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """One loss function of a framework: what it can express, what it documents, how it is called.
+    """One loss function: how it is called, as tables of words to source, and what it documents.
 
-    name: id in reports, `framework.Function`.  ranks: the losses it computes, and the ranks of predictions
-    it takes for each.  takes: kinds of prediction it takes itself, the first
-    is the one that others are bridged to.  targets: kinds of target it takes itself (see
-    `Problem.target_kind`).  excludes: groups of features that it takes alone but not together.
-    result_dtype: `same` as the predictions, or the name of the dtype it always returns.  versions: PEP 440
-    specifiers of the releases in which this description holds, "" for all; a function that was said or
-    called otherwise in other releases is described once for each range, under one name.  variants: those of
-    the framework in which it holds, None for all; the same goes for them.  differentiated: the argument of its
-    call that holds the predictions, where their gradient can be had; "" where the function is no loss to train with.
+    A piece of source in a table is the name of a keyword argument, which is then given the value, or any text, in
+    which `{}` stands for the value: `labels=list(range({}))`.  What is in no table cannot be asked for.
     """
 
     name: str
-    path: str
+    """Without the framework's, which goes before it in reports."""
+    call: str
+    """Source of the call: `{predictions}`, `{labels}`, and `{options}`, where the arguments of all tables go.
+
+    A word in braces of its own takes that argument out of `{options}`; one after a colon (`class_weights:feed`) is a
+    second entry for the same value.  Several statements are possible; the last is an expression."""
     ranks: Mapping[Loss, range]
-    takes: tuple[Given, ...]
-    targets: frozenset[str]
-    lower: Callable[[Problem], Call]
-    options: frozenset[str] = frozenset()
-    reductions: frozenset[str] = frozenset({"none", "sum", "mean"})
-    dtypes: frozenset[str] = frozenset({"float16", "bfloat16", "float32", "float64"})
-    layouts: frozenset[str] = frozenset({"fortran", "strided", "broadcast", "readonly", "label_dtype"})
+    """The losses that it computes, and the ranks of predictions that it takes for each."""
+    takes: Mapping[Given, str]
+    """Kind of predictions -> argument that says so, "" where none does; others are converted to the first."""
+    targets: Table
+    """Kind of target (`Problem.target_kind`) -> dtype of the labels: "" as in the case, `same` as the predictions."""
+    arguments: Table = field(default_factory=dict)
+    """An option, `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
+    reductions: Table = field(default_factory=dict)
+    """Reduction -> argument, or what is done with an unreduced `{result}`; empty: those of the framework."""
+    positional: Table = field(default_factory=dict)
+    """Word in `call` -> name of the parameter that it is passed to by position."""
+    neutral: Mapping[str, Neutral] = field(default_factory=dict)
+    """Parameter -> why no argument of it changes a number."""
+    gaps: Table = field(default_factory=dict)
+    """Argument that asks for what no case asks for, as source -> what that is: `axis=0`."""
+    class_axis: int = -1
+    """Axis of the classes, unless the layout of the case says otherwise and the function can be told."""
+    dtypes: frozenset[str] = frozenset(DTYPES)
+    orders: frozenset[Order] = frozenset(ORDERS) - {"c"}
+    """Memory orders that it takes beside C's."""
+    label_column: bool = False
+    """Whether labels may have an axis of length 1 behind the others."""
     excludes: tuple[frozenset[str], ...] = ()
+    """Groups of features that it takes alone but not together."""
     rules: tuple[Rule, ...] = (Rule(DEFINITION),)
-    result_dtype: Literal["same", "float64"] = "same"
+    """What it documents; the first that fits counts."""
+    result_dtype: str = "same"
+    """`same` as the predictions, or the name of the dtype that it always returns."""
     source: str = ""
-    versions: str = ""
-    variants: frozenset[str] | None = None
-    differentiated: str = ""
+    """Where it is documented."""
+    differentiates: bool = True
+    """Whether its gradient is asked for, where the framework has one; False for a metric."""
     weights_handed_over: Literal["as_stated", "per_loss"] = "as_stated"
     """Shape in which sample weights reach the call.
 
@@ -214,19 +174,70 @@ class Function:
     `per_loss`: one for each loss, broadcast before the call; for a function that documents no rule for weights per
     sample, or another one, such as numpy's.
     """
-
-    parameters: tuple[Parameter, ...] = ()
-    """Every parameter of the constructor and of the call, in the releases of `versions`; see `unaccounted`."""
+    modes: frozenset[str] | None = None
+    """Modes of the framework in which it can be called; None for all."""
+    lower: Callable[[Problem], Mapping[str, Any]] | None = None
+    """What a table cannot say: word -> value, instead of or beside what follows from the problem."""
     signature: str = ""
     """Where the parameters are documented, for a function without a signature that `inspect` can read."""
+    first: str = ""
+    """The first release that has it; "" for all."""
+    changes: tuple[Change, ...] = ()
+    versions: str = ""
+    """PEP 440 specifiers of the releases in which this description holds, "" for all; follows from the changes."""
+    variants: frozenset[str] | None = None
+    """Variants of the framework in which it holds, None for all; follows from the changes."""
+
+    def since(
+        self, version: str, *, on: Iterable[str] = (), documented: str = "", choices: Any = None, **fields: Any
+    ) -> Function:
+        """Describe what is otherwise from a release on.
+
+        Parameters
+        ----------
+        version: the release.
+        on: variants of the framework, all if there is none.
+        documented: where the rules without features are documented from then on.
+        choices: fields of the convention of every rule.
+        fields: fields of the function; tables are merged, and an entry of None is removed.
+        """
+        change = Change(version, fields, choices or {}, documented, frozenset(on))
+        return replace(self, changes=(*self.changes, change))
+
+    def like(self, name: str, *, documented: str = "", choices: Any = None, first: str = "", **fields: Any) -> Function:
+        """A twin: the same history under another name, with what is otherwise in each of its releases."""
+        twin = replace(self, name=name, first=first or self.first)
+        return twin.since("", documented=documented, choices=choices, **fields)
 
     @property
     def framework(self) -> str:
         return self.name.partition(".")[0]
 
+    @cached_property
+    def options(self) -> frozenset[str]:
+        """Options that it can be asked for."""
+        return frozenset(word.partition(":")[0] for word in self.arguments) & frozenset(OPTIONS)
+
+    @cached_property
+    def layouts(self) -> frozenset[str]:
+        """Layouts of the arrays that it can be asked for."""
+        named = "class_axis" in self.arguments
+        found = {
+            "class_axis": named or self.class_axis == 1,
+            "class_axis_not_1": named,
+            "labels_column": self.label_column,
+            "label_dtype": "" in self.targets.values(),
+        }
+        return self.orders | {name for name, has in found.items() if has}
+
+    @cached_property
+    def path(self) -> str:
+        """The dotted path of what is called with the predictions, or of its class."""
+        return _path(self.call)
+
     def native(self, given: Given) -> Given:
         """The kind of prediction that this function is handed when the case has `given`."""
-        return given if given in self.takes else self.takes[0]
+        return given if given in self.takes else next(iter(self.takes))
 
     def target_as(self, kind: str) -> str | None:
         """The kind of target this function is handed for `kind`, or None where there is no exact re-encoding."""
@@ -249,7 +260,7 @@ class Function:
             return "labels outside the classes have no one-hot encoding"
         for kind, names, have in (
             ("option", set(problem.options.names()), self.options),
-            ("reduction", {problem.reduction}, self.reductions),
+            ("reduction", {problem.reduction}, self.reductions.keys()),
             ("dtype", {problem.dtype}, self.dtypes),
             ("layout", set(problem.layout.names()), self.layouts),
         ):
@@ -261,6 +272,20 @@ class Function:
             if group <= problem_features(problem, handed):
                 return f"it does not combine {' and '.join(sorted(group))}"
         return None
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Words whose values its calls may need."""
+        return frozenset(word.partition(":")[0] for word in (*self.arguments, *_placeholders(self.call)))
+
+    @cached_property
+    def text(self) -> Callable[..., str]:
+        """`_text` of this function, remembered."""
+
+        def text(*what: Any) -> str:
+            return _text(self, *what)
+
+        return lru_cache(maxsize=1024)(text)
 
 
 def problem_features(problem: Problem, target: str) -> frozenset[str]:
@@ -276,33 +301,56 @@ def problem_features(problem: Problem, target: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Framework:
-    """A library under test: how it is found, and how arrays get in and out of it.
+class Variant:
+    """One way to run a framework, such as a backend."""
 
-    modules: import names that must be present (they are looked up, not imported).  tensor: numpy array
-    to what the framework's users pass; literal: the same as source text; array: a result back to numpy
-    with the name of its dtype.  prepare: runs once before the first import.  variants: ways in which one
-    release can run (a backend), by the name that stands in brackets in a requirement: `keras[jax]`.
-    needs: what the metadata of old releases forgets to say, as (specifiers of its versions, requirement).
-    gradient: of the sum of what a call returns, as (the call as a function of one argument, that argument);
-    gradient_literal: the same as source text, from the call's text, in which that argument is `x`, and the text of
-    the argument; both None for a framework that does not differentiate.
+    requirements: tuple[str, ...] = ()
+    """PEP 508, of what it needs beside the framework."""
+    environment: Table = field(default_factory=dict)
+    """Variables to be set, of which the first is the one that chooses it."""
+    arrays: Arrays | None = None
+    """Its own imports, literals and derivatives; None for the framework's."""
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A library under test: how it is found, its arrays, and its functions.
+
+    Raises `DeclarationError` with the field where the declaration contradicts itself.
     """
 
     name: str
     distributions: tuple[str, ...]
     modules: tuple[str, ...]
+    """Import names that must be present; they are looked up, not imported."""
     functions: tuple[Function, ...]
-    tensor: Callable[[Tensor, Array], Any]
-    literal: Callable[[Tensor], str]
-    array: Callable[[Any], tuple[Array, str]]
-    imports: str
-    extra: str = ""
+    """As they are written down; afterwards one description for each range of releases, the newest first."""
+    arrays: Arrays
+    imports: str = ""
+    """One line of source that the calls need."""
+    reductions: Table = field(default_factory=dict)
+    """As in `Function`, for functions that have none of their own: how users reduce what is returned."""
+    modes: Table = field(default_factory=dict)
+    """Mode -> source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
     prepare: Callable[[], None] = lambda: None
+    """Runs before each call, in the process that makes it, and before the first import."""
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    """By the name that stands in brackets in a requirement: `keras[jax]`."""
     needs: tuple[tuple[str, str], ...] = ()
-    gradient: Callable[[Callable[[Any], Any], Any], Any] | None = None
-    gradient_literal: Callable[[str, str], str] | None = None
+    """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
+
+    def __post_init__(self) -> None:
+        found: list[Function] = []
+        for function in self.functions:
+            whole = replace(
+                function,
+                name=function.name if function.framework == self.name else f"{self.name}.{function.name}",
+                reductions=function.reductions or self.reductions,
+            )
+            found += _descriptions(whole, tuple(self.variants))
+        object.__setattr__(self, "functions", tuple(found))
+        for fault in _faults(self):
+            raise DeclarationError(fault)
 
     def variant(self, environment: Mapping[str, str]) -> str:
         """The variant that runs where these variables are set; the first where none says; "" where there are none."""
@@ -312,26 +360,436 @@ class Framework:
                 return name
         return next(iter(self.variants), "")
 
+    def bundle(self, variant: str) -> Arrays:
+        """The arrays of a variant."""
+        own = self.variants.get(variant)
+        return self.arrays if own is None or own.arrays is None else own.arrays
+
+    def differentiates(self, variant: str) -> bool:
+        """Whether gradients can be had in a variant."""
+        return "gradient" in self.bundle(variant).derivatives
+
     def settings(self, variant: str) -> str:
         """Source text that sets the environment variables of a variant, for before any import; "" if there are none."""
         environment = self.variants[variant].environment if variant in self.variants else {}
         lines = [f"os.environ[{json.dumps(name)}] = {json.dumps(value)}; " for name, value in environment.items()]
         return f"import os; {''.join(lines)}" if lines else ""
 
+    def preamble(self, variant: str) -> str:
+        """The imports that a call needs, on one line."""
+        return "; ".join(dict.fromkeys(filter(None, (self.bundle(variant).imports, self.imports))))
+
+    @cached_property
+    def here(self) -> tuple[Arrays, dict[str, Any]]:
+        """(arrays, names that the imports bring) in the variant that runs in this process."""
+        variant = self.variant(os.environ)
+        names: dict[str, Any] = {"__name__": FILE}
+        exec(self.preamble(variant), names)  # noqa: S102 - the adapter's own source
+        return self.bundle(variant), names
+
+
+# Releases
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """A release as numbers, without zeros at the end; nothing for ""."""
+    found = [int(part) for part in version.split(".")] if version else []
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
+
+
+def _at(function: Function, version: str, variant: str) -> Function:
+    """A function as a release and variant have it."""
+    found = replace(function, changes=())
+    for change in function.changes:
+        if _release(version) >= _release(change.since) and (not change.on or variant in change.on):
+            found = _changed(found, change)
+    return found
+
+
+def _changed(function: Function, change: Change) -> Function:
+    new: dict[str, Any] = {}
+    for name, value in change.fields.items():
+        old = getattr(function, name, None)
+        if isinstance(old, Mapping):
+            new[name] = {k: v for k, v in {**old, **value}.items() if v is not None}
+        else:
+            new[name] = value
+    rules = new.get("rules", function.rules)
+    if change.choices or change.documented:
+        new["rules"] = tuple(
+            replace(
+                rule,
+                convention=replace(rule.convention, **change.choices),
+                source=rule.source if rule.features else change.documented or rule.source,
+            )
+            for rule in rules
+        )
+    try:
+        return replace(function, **new)
+    except TypeError as error:
+        name = function.name.partition(".")[2]
+        raise DeclarationError(f"functions[{name}].since({change.since!r}): {error}") from None
+
+
+Span = tuple[str, str]
+"""The first release of a range and the first one after it; "" where it is open."""
+
+
+def _descriptions(function: Function, variants: tuple[str, ...]) -> Iterator[Function]:
+    """A function described once for each range of releases and the variants that share it, the newest first."""
+    if not (function.changes or function.first):
+        yield function
+        return
+    for change in function.changes:
+        if unknown := sorted(change.on - set(variants)):
+            where = f"functions[{function.name.partition('.')[2]}].since({change.since!r})"
+            raise DeclarationError(f"{where}: there is no variant {unknown[0]}")
+    bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
+    starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
+    among = variants or ("",)
+    states = {variant: [(start, _at(function, start, variant)) for start in starts] for variant in among}
+    rules = _ranges({variant: [(start, state.rules) for start, state in found] for variant, found in states.items()})
+    bare = {variant: [(start, replace(state, rules=())) for start, state in found] for variant, found in states.items()}
+    for span, on, state in _ranges(bare):
+        kept = [
+            replace(rule, versions=_specifiers(within), variants=among)
+            for within, among, documented in rules
+            if _overlap(span, within) and (on is None or among is None or on & among)
+            for rule in documented
+        ]
+        yield replace(state, rules=tuple(kept), versions=_specifiers(span), variants=on)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return all(not end or _release(start) < _release(end) for start, end in ((one[0], other[1]), (other[0], one[1])))
+
+
+def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, frozenset[str] | None, Any]]:
+    """Equal states of neighbouring releases as one range, with the variants that share it; the newest first."""
+    found: list[tuple[Span, set[str], Any]] = []
+    for variant, history in states.items():
+        end = ""
+        for number in reversed(range(len(history))):
+            start, state = history[number]
+            if number and history[number - 1][1] == state:
+                continue
+            same = next((on for span, on, other in found if span == (start, end) and other == state), None)
+            if same is None:
+                found.append(((start, end), {variant}, state))
+            else:
+                same.add(variant)
+            end = start
+    found.sort(key=lambda one: _release(one[0][0]), reverse=True)
+    return [(span, None if on == set(states) else frozenset(on), state) for span, on, state in found]
+
+
+def _specifiers(span: Span) -> str:
+    return ",".join(f"{sign}{release}" for sign, release in zip((">=", "<"), span, strict=True) if release)
+
+
+# Faults of a declaration
+
+_EFFECTS: Mapping[str, Callable[[Function], bool]] = {
+    "mean_divides_by": lambda f: "mean" in f.reductions,
+    "clip": lambda f: "probabilities" in f.takes,
+    "renormalise": lambda f: "probabilities" in f.takes and "categorical" in f.ranks,
+    "log_floor": lambda f: bool(f.takes.keys() - {"logits"}),
+    "cancellation": lambda f: "logits" in f.takes,
+    "binary_outputs": lambda f: "binary" in f.ranks,
+    "gradient_cancellation": lambda f: f.differentiates,
+    "gradient_total": lambda f: f.differentiates and "logits" in f.takes,
+    "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
+    "default_ignore_index": lambda f: "index" in f.targets,
+    "out_of_range": lambda f: "index" in f.targets,
+    "empty_mean": lambda f: "mean" in f.reductions,
+    "empty_batch": lambda f: bool({"sum", "mean"} & f.reductions.keys()),
+}
+"""Field of a convention -> whether it can have an effect on any answer of a function."""
+
+
+def _faults(framework: Framework) -> Iterator[str]:
+    """What is wrong in a declaration, each as `field: what`."""
+    for mode, text in framework.modes.items():
+        if not mode.isidentifier() or mode == EAGER:
+            yield f"modes[{mode}]: a mode is one word, and not {EAGER}"
+        yield from _source_faults(f"modes[{mode}]", text, ("loss",), needed=("loss",))
+    for variant in framework.variants or ("",):
+        for name, text in framework.bundle(variant).derivatives.items():
+            yield from _source_faults(f"arrays.derivatives[{name}]", text, ("x", "result"), needed=("x", "result"))
+    for function in framework.functions:
+        for field_name, fault in _function_faults(framework, function):
+            yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
+
+
+def _source_faults(where: str, text: str, words: Iterable[str], needed: Iterable[str] = ()) -> Iterator[str]:
+    """Unknown and missing placeholders, and text that is no source whose last line is an expression."""
+    found = _placeholders(text)
+    if unknown := [word for word in found if word not in words]:
+        yield f"{where}: there is no {{{unknown[0]}}}; there is {', '.join(f'{{{word}}}' for word in words)}"
+    if missing := [word for word in needed if word not in found]:
+        yield f"{where}: it has no {{{missing[0]}}}"
+    try:
+        _split(_sample(text))
+    except (SyntaxError, LoweringError) as error:
+        yield f"{where}: {error}"
+
+
+def _function_faults(framework: Framework, function: Function) -> Iterator[tuple[str, str]]:
+    words = (*OPTIONS, *DERIVED)
+    for name, table, known in (
+        ("ranks", function.ranks, LOSSES),
+        ("takes", function.takes, GIVEN),
+        ("targets", function.targets, TARGETS),
+        ("reductions", function.reductions, REDUCTIONS),
+        ("dtypes", function.dtypes, DTYPES),
+        ("orders", function.orders, ORDERS),
+        ("modes", function.modes or (), tuple(framework.modes)),
+    ):
+        if not table and name not in ("orders", "modes"):
+            yield name, "it is empty"
+        if unknown := sorted(set(table) - set(known)):
+            yield name, f"there is no {unknown[0]}; there is {', '.join(known) or 'none'}"
+    if function.lower is None and (unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))):
+        yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
+    yield from _call_faults(function)
+    for example in function.gaps:
+        if not re.match(r"\w+=.", example):
+            yield "gaps", f"{example} is no argument as source, as axis=0 is"
+    declared = [*function.neutral, *map(_parameter, function.gaps)]
+    for name in sorted({*function.neutral} & {*passed(function)}):
+        yield "neutral", f"{name} carries something"
+    for name in sorted({name for name in declared if declared.count(name) > 1}):
+        yield "neutral", f"{name} has a gap"
+    for rule in function.rules:
+        for name in rule.convention.choices():
+            if name in _EFFECTS and not _EFFECTS[name](function):
+                yield "rules", f"{name} has no effect on what it takes"
+        if unknown := sorted((rule.targets or frozenset()) - set(TARGETS)):
+            yield "rules", f"there is no target {unknown[0]}"
+
+
+def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
+    own = ("options", *ARRAYS, *function.arguments, *DERIVED)
+    for fault in _source_faults("", function.call, own, needed=ARRAYS):
+        yield "call", fault.removeprefix(": ")
+        return
+    within = _placeholders(function.call)
+    cells = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
+    cells |= {f"takes[{kind}]": entry for kind, entry in function.takes.items()}
+    appended = {f"reductions[{name}]": entry for name, entry in function.reductions.items()}
+    for where, entry in appended.items():
+        if _placeholders(entry):
+            yield from ((where, fault.removeprefix(": ")) for fault in _source_faults("", entry, ("result",)))
+        else:
+            cells[where] = entry
+    for where, entry in cells.items():
+        if entry and "options" not in within:
+            yield where, "its call has no {options} where the argument could go"
+        try:
+            ast.parse(f"f({_argument(entry, '0')})")
+        except SyntaxError:
+            yield where, f"{entry} is no argument as source"
+
+
+# Writing a call
+
 
 @dataclass(frozen=True)
-class Variant:
-    """One way to run a framework.
+class Call:
+    """One call: source whose last expression is the result, and the arrays that its names stand for."""
 
-    requirements: PEP 508, of what it needs beside the framework.  environment: variables to be set, of which
-    the first is the one that chooses it.  differentiates: whether gradients can be had.  gradient_literal: that of
-    this variant, None for the framework's.
+    text: str
+    arrays: Mapping[str, Tensor]
+    fresh: bool = False
+    """Whether it is compiled anew each time: what compiles a function keeps its own results by the code object."""
+
+
+def described(function: Function, problem: Problem) -> str:
+    """What is asked, as a message names it."""
+    return f"{function.name} on {problem.case}"
+
+
+def lowered(function: Function, problem: Problem) -> Call:
+    """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it.
+
+    problem: already in a kind of prediction that the function takes.
     """
+    try:
+        if function.weights_handed_over == "per_loss":
+            problem = broadcast_weights(problem)
+        values = _values(function, problem)
+        arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
+        # As text, since 0.0 == -0.0 and 1 == True.
+        plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
+        return Call(function.text(problem.given, problem.reduction, tuple(arrays), plain), arrays)
+    except Exception as error:
+        raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 
-    requirements: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    differentiates: bool = True
-    gradient_literal: Callable[[str, str], str] | None = None
+
+def _values(function: Function, problem: Problem) -> dict[str, Any]:
+    """Word -> array or plain value that a call may need, in the order in which its arguments are written."""
+    options = problem.options
+    values: dict[str, Any] = {
+        "predictions": predictions(problem, _axis(function, problem)),
+        "labels": _labels(function, problem),
+    }
+    for word in function.arguments:
+        name = word.partition(":")[0]
+        value = getattr(options, name, None)
+        if value is not None:
+            values[name] = Tensor(value) if isinstance(value, np.ndarray) else value
+    if missing := set(options.names()) - function.options:
+        raise LoweringError(f"it has no argument for {', '.join(sorted(missing))}")
+    layout = problem.layout
+    derived = {
+        "class_axis": None if layout.class_axis == -1 else layout.class_axis,
+        "labels_column": True if layout.labels == "column" else None,
+        "dtype": problem.dtype,
+        "classes": None if problem.target == "distribution" else _classes(problem),
+        "target": problem.target,
+    }
+    values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
+    return values if function.lower is None else {**values, **function.lower(problem)}
+
+
+def _text(
+    function: Function, given: Given, reduction: str, arrays: tuple[str, ...], plain: tuple[tuple[str, str], ...]
+) -> str:
+    """The source of a call, in which arrays stand under their names and plain values as source."""
+    known = {word: word for word in arrays} | dict(plain)
+    own = set(_placeholders(function.call))
+    entries = {
+        word: _argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
+        for word, entry in function.arguments.items()
+    }
+    reduce = function.reductions[reduction]
+    appended = "{result}" in reduce
+    rest = [function.takes[given], *(text for word, text in entries.items() if word not in own)]
+    options = ", ".join(filter(None, [*rest, "" if appended else reduce]))
+    text = _filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})
+    if not appended:
+        return text
+    statements, result = _split(text)
+    return _joined(statements, reduce.replace("{result}", _atom(result)))
+
+
+def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, variant: str = "") -> Call:
+    """A call in a mode, and of the derivative that a quantity is; the call itself for the loss as it stands.
+
+    Raises LoweringError where the framework has no such mode or derivative.
+    """
+    if quantity == "loss" and mode == EAGER:
+        return call
+    derivatives = framework.bundle(variant).derivatives
+    if mode != EAGER and mode not in framework.modes:
+        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join([EAGER, *framework.modes])}")
+    if quantity != "loss" and quantity not in derivatives:
+        raise LoweringError(f"{framework.name} has no {quantity}")
+    derivative = "" if quantity == "loss" else derivatives[quantity]
+    text = _transformed(call.text, tuple(call.arrays), framework.modes.get(mode, ""), derivative)
+    return replace(call, text=text, fresh=mode != EAGER)
+
+
+@lru_cache(maxsize=4096)
+def _transformed(text: str, names: tuple[str, ...], mode: str, derivative: str) -> str:
+    statements, result = _split(text)
+    if statements or mode:
+        arguments = ", ".join(names)
+        body = _joined(statements, f"return {result}")
+        statements, function = f"def loss({arguments}):\n{textwrap.indent(body, '    ')}", "loss"
+        if mode:
+            before, function = _split(mode.replace("{loss}", "loss"))
+            statements = _joined(statements, before)
+        result = f"{_atom(function)}({arguments})"
+    if derivative:
+        result = derivative.replace("{x}", "predictions").replace("{result}", _atom(result))
+    return _joined(statements, result)
+
+
+def source_of(value: Any) -> str:
+    """A plain value as source text; `repr` of a float that is no number is none."""
+    return f"float('{value}')" if isinstance(value, float) and not np.isfinite(value) else repr(value)
+
+
+def _argument(entry: str, value: str) -> str:
+    return f"{entry}={value}" if entry.isidentifier() else entry.replace("{}", value)
+
+
+def _parameter(argument: str) -> str:
+    """The name of an argument as source."""
+    return argument.partition("=")[0]
+
+
+@cache
+def _placeholders(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(re.findall(r"\{([a-z_]\w*(?::\w+)?)\}", text)))
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Text with its placeholders filled; one that is empty goes with the comma beside it."""
+    for name in _placeholders(text):
+        if not values.get(name):
+            text = re.sub(rf",\s*\{{{name}\}}|\{{{name}\}},\s*|\{{{name}\}}", "", text)
+    return re.sub(r"\{([a-z_]\w*(?::\w+)?)\}", lambda found: values.get(found[1], found[0]), text)
+
+
+@cache
+def _sample(text: str) -> str:
+    """Source with its placeholders filled in such a way that it can be parsed, if there is one."""
+    text = textwrap.dedent(text).strip()
+    values = {name: name.replace(":", "_") for name in _placeholders(text) if name != "options"}
+    try:
+        ast.parse(found := _filled(text, values))
+    except SyntaxError:
+        found = _filled(text, {name: values[name] for name in (*ARRAYS, "loss", "x", "result") if name in values})
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> tuple[str, str]:
+    """(statements, the expression after them) of a piece of source."""
+    last = ast.parse(text).body[-1]
+    if not isinstance(last, ast.Expr):
+        raise LoweringError(f"the last line is no expression: {text}")
+    lines = text.encode().split(b"\n")
+    before = [*lines[: last.lineno - 1], lines[last.lineno - 1][: last.col_offset]]
+    after = [lines[last.lineno - 1][last.col_offset :], *lines[last.lineno :]]
+    return tuple(b"\n".join(part).decode().strip().rstrip(";") for part in (before, after))  # type: ignore[return-value]
+
+
+def _joined(*parts: str) -> str:
+    return "\n".join(filter(None, parts))
+
+
+@cache
+def _atom(source: str) -> str:
+    """An expression that binds as tightly as a name."""
+    kinds = (ast.Call, ast.Name, ast.Attribute, ast.Subscript)
+    return source if isinstance(ast.parse(source, mode="eval").body, kinds) else f"({source})"
+
+
+def called(text: str) -> tuple[ast.Call, ...]:
+    """The calls in the source of a call by which the predictions are handed over: a function's, or an object's and,
+    before it, its constructor's; nothing where they are handed over otherwise.
+    """
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            handed = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if any(isinstance(value, ast.Name) and value.id == "predictions" for value in handed):
+                return (node.func, node) if isinstance(node.func, ast.Call) else (node,)
+    return ()
+
+
+@cache
+def _path(call: str) -> str:
+    """The dotted path of what is called with the predictions in the source of a call; "" where there is none."""
+    found = called(_sample(call))
+    return ast.unparse(found[0].func) if found else ""
+
+
+# Making a call
 
 
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
@@ -342,17 +800,16 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
     return perform(framework, lowered(function, problem), described(function, problem))
 
 
-def lowered(function: Function, problem: Problem) -> Call:
-    """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it."""
-    try:
-        return function.lower(broadcast_weights(problem) if function.weights_handed_over == "per_loss" else problem)
-    except Exception as error:
-        raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
+def _compiled(text: str) -> tuple[CodeType | None, CodeType]:
+    tree = ast.parse(text, FILE)
+    last = tree.body.pop()
+    if not isinstance(last, ast.Expr):
+        raise LoweringError(f"the last line is no expression: {text}")
+    statements = compile(tree, FILE, "exec") if tree.body else None
+    return statements, compile(ast.Expression(last.value), FILE, "eval")
 
 
-def described(function: Function, problem: Problem) -> str:
-    """What is asked, as a message names it."""
-    return f"{function.name} on {problem.case}"
+_compiled_once = lru_cache(maxsize=4096)(_compiled)
 
 
 def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
@@ -361,45 +818,62 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
     what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
     the function changed in place are told; else they are handed over themselves, as they lie, and are its to break.
     Whatever the framework's own call raises becomes `Raised`, but for what a signal raised, such as Ctrl-C; whatever
-    goes wrong before it raises `LoweringError`.  See `Surroundings` for what is put back after the call.
+    goes wrong before it, or in the text of the call itself, raises `LoweringError`.  See `Surroundings` for what is
+    put back after the call.
     """
     with Surroundings() as surroundings:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 framework.prepare()
-                target = resolve(call.path)
-                tensors = call.tensors()
+                statements, result = (_compiled if call.fresh else _compiled_once)(call.text)
+                arrays, imported = framework.here
+                tensors = call.arrays
                 memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
-                native = {name: framework.tensor(tensor, memory[name]) for name, tensor in tensors.items()}
+                names = imported | {name: arrays.native(values) for name, values in memory.items()}
         except BaseException as error:
             surroundings.pass_on(error)
             raise LoweringError(f"{what}: {type_name(error)}: {text_of(error)}") from cause(error)
-
-        def passed(values: Mapping[str, Any], **instead: Any) -> dict[str, Any]:
-            return {name: instead.get(name, native.get(name, _own(value))) for name, value in values.items()}
-
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                callee = target if call.init is None else target(**passed(call.init))
-
-                def asked(**instead: Any) -> Any:
-                    return callee(*passed(call.args, **instead).values(), **passed(call.keywords, **instead))
-
-                if call.differentiated and framework.gradient is not None:
-                    name = call.differentiated
-                    result = framework.gradient(lambda x: asked(**{name: x}), native[name])
-                else:
-                    result = asked()
-                read = _read(framework, result, surroundings, copied)
+                if statements is not None:
+                    exec(statements, names)  # noqa: S102 - the adapter's own source
+                read = _read(arrays, eval(result, names), surroundings, copied)  # noqa: S307
             except BaseException as error:
                 surroundings.pass_on(error)
+                if fault := _fault(error, call.text):
+                    raise LoweringError(f"{what}: {fault}") from cause(error)
                 return Raised(type_name(error), text_of(error)[:500], _texts(caught))
         if isinstance(read, NonNumeric):
             return replace(read, warnings=_texts(caught))
         mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
         return Returned(*read, _texts(caught), mutated)
+
+
+_KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
+_MODULE = re.compile(r"module '[\w.]+' has no attribute '(\w+)'")
+_BINDING = re.compile(r"required (positional|keyword-only) argument|positional arguments? but|multiple values for")
+
+
+def _fault(error: BaseException, text: str) -> str:
+    """Why an exception is the fault of a call's text and no finding; "" where it is none.
+
+    Names, attributes, imports and arguments that are not there, where the text itself asks for them.
+    """
+    if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
+        return ""
+    message = f"{type_name(error)}: {text_of(error)}"
+    if type(error) is TypeError and (named := _KEYWORD.search(message)) and re.search(rf"\b{named[1]}=", text):
+        return message
+    if (missing := _MODULE.search(message)) and re.search(rf"\.{missing[1]}\b", text):
+        return message  # raised in the `__getattr__` of the module
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None or frame.tb_frame.f_code.co_filename != FILE:
+        return ""
+    return message if type(error) is not TypeError or _BINDING.search(message) else ""
 
 
 MOST_RETURNED = 1 << 27
@@ -408,9 +882,7 @@ _ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "dtype")
 """Attributes of what says that it is an array."""
 
 
-def _read(
-    framework: Framework, result: Any, surroundings: Surroundings, copied: bool
-) -> tuple[Array, str] | NonNumeric:
+def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool) -> tuple[Array, str] | NonNumeric:
     """(values in float64, name of the dtype) of a result, or what it is instead.
 
     An exception of something that says it is an array is raised: it may have been computed only now.
@@ -418,7 +890,7 @@ def _read(
     try:
         if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):
             return NonNumeric("a masked array with masked elements")
-        value, dtype = framework.array(result)
+        value, dtype = arrays.numpy(result)
         found = np.asarray(value)
     except BaseException as error:
         surroundings.pass_on(error)
@@ -443,11 +915,6 @@ def _named(result: Any) -> str:
     return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-def _own(value: Any) -> Any:
-    """A plain argument; a copy of what the function could change in place."""
-    return value.copy() if type(value) in (list, dict) else value
-
-
 def reproducer(
     framework: Framework,
     function: Function,
@@ -456,42 +923,40 @@ def reproducer(
     variant: str = "",
     replay: Callable[[], str] | None = None,
 ) -> str:
-    """The call that `evaluate` makes, as one line to paste into Python; its last expression is the result.
+    """The call that `perform` makes, to paste into Python; its last expression is the result.
+
+    It is one line where the text of the call has no compound statement.
 
     call: the problem lowered, where that is at hand.  variant: of the framework, that the call is made in.  replay:
     gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
     is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
     """
     call = lowered(function, problem) if call is None else call
-    largest = max((tensor.values.size for tensor in call.tensors().values()), default=0)
+    largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
     if largest > LITERAL_LIMIT and replay is not None:
         return f"{framework.settings(variant)}import conformance; {replay()}"
     if largest > LONGEST_LITERAL:
         return f"# too long to write out: an array of {largest} elements that is in no case"
-
-    def text(name: str, value: Any) -> str:
-        if name == call.differentiated:
-            return "x"
-        return framework.literal(value) if isinstance(value, Tensor) else _plain_literal(value)
-
-    def keywords(values: Mapping[str, Any]) -> list[str]:
-        return [f"{name}={text(name, value)}" for name, value in values.items()]
-
-    callee = call.path if call.init is None else f"{call.path}({', '.join(keywords(call.init))})"
-    arguments = ", ".join([*(text(name, value) for name, value in call.args.items()), *keywords(call.keywords)])
-    expression = f"{callee}({arguments})"
-    own = framework.variants.get(variant)
-    gradient_literal = (own and own.gradient_literal) or framework.gradient_literal
-    if call.differentiated and gradient_literal is not None:
-        expression = gradient_literal(expression, framework.literal(call.tensors()[call.differentiated]))
-    modules = [framework.imports, "import numpy as np" if "np." in expression else ""]
-    modules.append("import ml_dtypes" if "ml_dtypes." in expression else "")
-    return framework.settings(variant) + "; ".join([*filter(None, modules), expression])
+    preamble = framework.preamble(variant)
+    literal = framework.bundle(variant).literal
+    literals = [f"{name} = {literal(tensor)}" for name, tensor in call.arrays.items()]
+    source = "\n".join([*literals, call.text])
+    own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
+    needed = [line for line, use in own.items() if use in source and line not in preamble]
+    lines = "; ".join(filter(None, [preamble, *needed]))
+    text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
+    separator = "" if text.startswith("\n") else "; "
+    return framework.settings(variant) + "; ".join(filter(None, [lines, *literals])) + separator + text
 
 
-def _plain_literal(value: Any) -> str:
-    """A plain value as source text; `repr` of a float that is no number is none."""
-    return f"float('{value}')" if isinstance(value, float) and not np.isfinite(value) else repr(value)
+@lru_cache(maxsize=4096)
+def _simple(text: str) -> bool:
+    """Whether source is statements of one line each that may stand behind one another."""
+    compound = (ast.FunctionDef, ast.With, ast.For, ast.While, ast.If, ast.Try, ast.ClassDef)
+    return all(not isinstance(node, compound) and node.lineno == node.end_lineno for node in ast.parse(text).body)
+
+
+# Signatures
 
 
 @cache
@@ -524,10 +989,21 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     return inspect.signature(target), inspect.Signature(rest)
 
 
+def passed(function: Function) -> list[str]:
+    """The names of the parameters that some call of a function passes, from its tables."""
+    entries = [*function.arguments.values(), *function.takes.values(), *function.reductions.values()]
+    found = dict.fromkeys(function.positional.values())
+    for text in (*(f"f({_argument(entry, '0')})" for entry in entries), _sample(function.call)):
+        with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
+            nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+            found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
+    return list(found)
+
+
 def unaccounted(framework: Framework, function: Function) -> list[str]:
-    """How a function's `parameters` differ from its signature in the installed release, one sentence each."""
+    """How the tables of a function differ from its signature in the installed release, one sentence each."""
     framework.prepare()
-    declared = [parameter.name for parameter in function.parameters]
+    declared = dict.fromkeys([*passed(function), *function.neutral, *map(_parameter, function.gaps)])
     try:
         found = [name for signature in signatures(function.path) for name in signature.parameters]
     except ValueError:
@@ -536,18 +1012,7 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     return [
         *(f"{function.path}({name}=) is not accounted for" for name in found if name not in declared),
         *(f"{function.path} has no parameter {name}" for name in declared if name not in found),
-        *(f"{name} is declared twice" for name in sorted({name for name in declared if declared.count(name) > 1})),
     ]
-
-
-def filled(call: Call) -> frozenset[str]:
-    """The names of the parameters that a call passes; of arguments by position, as the signature has them."""
-    try:
-        found = signatures(call.path)
-    except ValueError:
-        return frozenset({*(call.init or {}), *call.args, *call.keywords})
-    bound = found[-1].bind(*call.args.values(), **call.keywords)
-    return frozenset({*(call.init or {}), *bound.arguments})
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
@@ -563,16 +1028,10 @@ def _same(now: Array, before: Array) -> bool:
     bits = "u8" if together else f"u{now.dtype.itemsize}"
     if bool((pair[0].view(bits) == pair[1].view(bits)).all()):
         return True
-    return bool(np.all(_identical(now, before)))
+    return bool(np.all(identical(now, before)))
 
 
-def _identical(a: Array, b: Array) -> Array:
-    """Elementwise: equal, both nan, and of one sign where they are zero."""
-    signs = np.signbit(a) == np.signbit(b) if a.dtype.kind in "fV" else np.True_
-    return np.asarray(((a == b) & signs) | ((a != a) & (b != b)))
-
-
-# What lowerings share: exact re-encodings of labels, and arrays as the layout wants them.
+# Arrays of a problem: exact re-encodings of labels, and arrays as the layout wants them.
 
 
 def encodable(problem: Problem) -> bool:
@@ -582,11 +1041,30 @@ def encodable(problem: Problem) -> bool:
     return fits and bool(np.all((problem.labels >= 0) & (problem.labels < classes)))
 
 
+def _classes(problem: Problem) -> int:
+    return int(problem.predictions.shape[-1]) if problem.loss == "categorical" else 2
+
+
+def _axis(function: Function, problem: Problem) -> int:
+    return function.class_axis if problem.loss == "categorical" else -1
+
+
 def predictions(problem: Problem, axis: int = -1) -> Tensor:
     """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
     wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
     values = problem.predictions
     return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order, wanted)
+
+
+def _labels(function: Function, problem: Problem) -> Tensor:
+    """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
+    kind = function.target_as(problem.target_kind) or problem.target_kind
+    declared = function.targets.get(kind, function.targets.get("distribution", ""))
+    dtype = problem.dtype if declared == "same" else declared or None
+    if kind == "index":
+        return index_labels(problem, dtype)
+    encode = one_hot_labels if problem.target == "index" and kind == "one_hot" else labels
+    return encode(problem, dtype, _axis(function, problem))
 
 
 def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
@@ -624,12 +1102,6 @@ def _holds(dtype: str, largest: int) -> bool:
     return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
 
 
-def sample_weights(problem: Problem) -> Tensor | None:
-    """The sample weights in the shape that the case states; None where it states none."""
-    weights = problem.options.sample_weights
-    return None if weights is None else Tensor(weights)
-
-
 def broadcast_weights(problem: Problem) -> Problem:
     """The problem with one sample weight for each loss, where weights are stated for leading axes only."""
     weights, shape = problem.options.sample_weights, problem.sample_shape
@@ -641,7 +1113,11 @@ def broadcast_weights(problem: Problem) -> Problem:
 
 def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
     wanted = dtype or problem.layout.label_dtype
-    values = values if wanted is None else values.astype(numpy_dtype(wanted), copy=False)
+    if wanted is not None:
+        found = values.astype(numpy_dtype(wanted), copy=False)
+        if dtype and found.dtype.kind in "iu" and values.dtype.kind in "iu" and not np.array_equal(found, values):
+            raise LoweringError(f"labels do not fit {dtype}")
+        values = found
     return values[..., np.newaxis] if problem.layout.labels == "column" else values
 
 

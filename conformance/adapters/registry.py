@@ -22,12 +22,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conformance import adapters
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DeclarationError, Framework, Function, Rule
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 
 ENTRY_POINTS = "conformance.adapters"
-SHARED = frozenset({"containment", "contract", "registry"})
+SHARED = frozenset({"arrays", "containment", "contract", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
 
 
@@ -67,8 +67,7 @@ class Installed:
     @property
     def differentiates(self) -> bool:
         """Whether gradients can be had."""
-        there = self.framework.variants.get(self.variant)
-        return self.framework.gradient is not None and (there is None or there.differentiates)
+        return self.framework.differentiates(self.variant)
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
@@ -111,11 +110,16 @@ def _found() -> dict[str, tuple[Framework, Origin]]:
         if module.name in SHARED:
             continue
         name = f"{adapters.__name__}.{module.name}"
-        framework = importlib.import_module(name).FRAMEWORK
+        try:
+            framework = importlib.import_module(name).FRAMEWORK
+        except DeclarationError as error:
+            raise AdapterError(f"{_file(name)}: {error}") from error
         found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             framework = point.load()
+        except DeclarationError as error:
+            raise AdapterError(f"{_file(point.module)}: {error}") from error
         except Exception as error:
             raise AdapterError(f"the adapter {point.name} ({point.value}) cannot be loaded: {error}") from error
         if not isinstance(framework, Framework):
@@ -127,6 +131,12 @@ def _found() -> dict[str, tuple[Framework, Origin]]:
         top = importlib.util.find_spec(point.module.partition(".")[0])
         found[framework.name] = (framework, Origin(point.value, (top and top.origin) or ""))
     return {name: found[name] for name in sorted(found)}
+
+
+def _file(module: str) -> str:
+    """The file of a module whose import failed."""
+    spec = importlib.util.find_spec(module)
+    return (spec and spec.origin) or module
 
 
 def functions() -> tuple[Function, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
 from conformance.model.case import Array
 
@@ -19,8 +20,6 @@ FRAMEWORK = Framework(
     distributions=("numpy",),
     modules=("numpy",),
     functions=(),
-    tensor=lambda tensor, memory: memory,
-    literal=lambda tensor: tensor.source(),
-    array=lambda result: (result.astype(np.float64), result.dtype.name),
-    imports="import numpy as np",
+    arrays=arrays.numpy,
+    imports="import conformance.bench.echo",
 )

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapters.contract import Call, Framework, Function, Tensor, perform, resolve
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call, Framework, Function, lowered, perform, resolve
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
@@ -45,6 +46,7 @@ ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
 """How often a sweep is timed; that of a narrow dtype is one call, and takes a millisecond."""
 PROCESSES = 2
 """Beside this one, in an exhaustive sweep."""
+ECHO = "conformance.bench.echo.first"
 LARGE_BYTES = (10 if SHORT else 200) * 2**20
 """Size of the array whose way to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
@@ -65,15 +67,18 @@ class Stopwatch:
 
     def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         if framework.name not in self._watched:
-            self._watched[framework.name] = dataclasses.replace(
-                framework,
-                tensor=lambda tensor, memory: self._entering(framework.tensor, tensor, memory),
-                array=lambda result: self._leaving(framework.array, result),
+            own = framework.here[0]
+            watched = dataclasses.replace(
+                own,
+                native=lambda memory: self._entering(own.native, memory),
+                numpy=lambda result: self._leaving(own.numpy, result),
             )
+            variants = {name: dataclasses.replace(one, arrays=watched) for name, one in framework.variants.items()}
+            self._watched[framework.name] = dataclasses.replace(framework, arrays=watched, variants=variants)
         self.count += 1
         self._began = self._ended = 0.0
         outcome = perform(self._watched[framework.name], call, what, copied)
-        assert self._began or not call.tensors(), f"nothing of {what} went through the framework's `tensor`"
+        assert self._began or not call.arrays, f"nothing of {what} went through the framework's arrays"
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -213,7 +218,7 @@ def round_trip() -> Result:
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
     calls = [asked.call for asked in map(ask, _small_items("sklearn")[:: 50 if SHORT else 1])]
     calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
-    empty = [dataclasses.replace(call, path="conformance.bench.echo.first", init=None) for call in calls]
+    empty = [dataclasses.replace(call, text=f"{ECHO}({', '.join(call.arrays)})") for call in calls]
     python = Path(sys.executable)
     places = {
         "sklearn": place("sklearn", framework, python),
@@ -229,7 +234,7 @@ def round_trip() -> Result:
 
         nothing = [beside(echo.FRAMEWORK, call) for call in empty]
         real = [beside(framework, call) for call in calls]
-        large = Call("conformance.bench.echo.first", {"x": Tensor(np.zeros(LARGE_BYTES // 8))})
+        large = Call(f"{ECHO}(x)", {"x": Tensor(np.zeros(LARGE_BYTES // 8))})
         sent, kept = (min(taken) for taken in zip(*(beside(echo.FRAMEWORK, large) for _ in range(5)), strict=True))
     return {"nothing": nothing, "real": real, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
 
@@ -347,21 +352,16 @@ def bare_memory(framework: str) -> Result:
     random = np.random.default_rng(0)
     predictions = random.random(LARGE, dtype=np.float32)
     predictions /= predictions.sum(axis=1, keepdims=True)
-    call = item.function.lower(
+    call = lowered(
+        item.function,
         dataclasses.replace(
             problem,
             given=item.function.native(problem.given),
             predictions=predictions.astype(numpy_dtype(item.dtype), copy=False),
             labels=random.integers(LARGE[1], size=LARGE[0]),
-        )
+        ),
     )
-    item.framework.prepare()
-    native = {name: item.framework.tensor(tensor, tensor.values) for name, tensor in call.tensors().items()}
-    target = resolve(call.path)
-    init = call.init or {}
-    callee = target if call.init is None else target(**{name: native.get(name, value) for name, value in init.items()})
-    keywords = {name: native.get(name, value) for name, value in call.keywords.items()}
-    item.framework.array(callee(*(native.get(name, value) for name, value in call.args.items()), **keywords))
+    assert isinstance(perform(item.framework, call, "", copied=False), Returned)
     return {"function": item.function.name, "bytes": _peak()}
 
 

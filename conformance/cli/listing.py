@@ -44,9 +44,7 @@ def list_functions(as_json: Json = False) -> None:
     facts: list[dict[str, Any]] = [dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in table]
     for fact, function in zip(facts, functions, strict=True):
         fact["weights"] = function.weights_handed_over
-        fact["not asked"] = [
-            f"{parameter.example} ({parameter.gap})" for parameter in function.parameters if parameter.gap
-        ]
+        fact["not asked"] = [f"{argument} ({what})" for argument, what in function.gaps.items()]
     if as_json:
         out.facts("list.functions", {"functions": facts})
         return

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from conformance import report
 from conformance.adapters import registry
-from conformance.adapters.contract import nested
+from conformance.adapters.arrays import nested
 from conformance.casefiles import stated_values
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.casefiles.loading import read as read_cases

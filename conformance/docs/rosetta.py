@@ -6,14 +6,16 @@ it is said.  So this table cannot say anything else than what is run.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Call, Framework, Function, Tensor
+from conformance.adapters.contract import Call, Framework, Function, called, lowered
 from conformance.docs.conventions import boundaries, ranges
 from conformance.docs.markup import code, plain, rows
 from conformance.judging.coverage import TARGET_KINDS
@@ -82,11 +84,10 @@ def earlier() -> str:
 def gaps() -> str:
     """What the parameters of functions in their newest releases can say and no case asks for, as Markdown."""
     lines = [
-        (code(function.name), code(parameter.example), plain(parameter.gap))
+        (code(function.name), code(argument), plain(what))
         for framework in registry.frameworks()
         for function in _newest(framework)
-        for parameter in function.parameters
-        if parameter.gap
+        for argument, what in function.gaps.items()
     ]
     return rows(("function", "argument", "what it asks for"), lines)
 
@@ -120,7 +121,8 @@ def _word(function: Function, concept: str) -> str:
     if concept == "call":
         return code(_whole(function))
     if concept in ("predictions", "labels"):
-        return code(_argument(function, concept))
+        name = function.positional.get(concept)
+        return code(name) if name else SAID
     if concept in GIVEN:
         return _predictions(function, concept)
     if concept in KINDS:
@@ -134,32 +136,17 @@ def _word(function: Function, concept: str) -> str:
 
 def _whole(function: Function) -> str:
     """A plain call, with the names of what it is handed by position."""
-    call = function.lower(_problem(function))
-    keywords = [
-        f"{name}={'...' if isinstance(value, Tensor) else repr(value)}" for name, value in call.keywords.items()
-    ]
-    handed = f"({', '.join([*call.args, *keywords])})"
-    if call.init is None:
-        return f"{call.path}{handed}"
-    init = ", ".join(f"{name}={value!r}" for name, value in call.init.items())
-    return f"{call.path}({init}){handed}"
-
-
-def _argument(function: Function, what: str) -> str:
-    """The name of the argument that holds the predictions, or the labels."""
-    problem = _problem(function)
-    for name, value in function.lower(problem).args.items():
-        holds = sorted(value.values.ravel().tolist()) == sorted(problem.predictions.ravel().tolist())
-        if holds == (what == "predictions"):
-            return name
-    raise LookupError(f"{function.name} is handed no {what}")
+    text = lowered(function, _problem(function)).text
+    for word, name in function.positional.items():
+        text = re.sub(rf"\b{word}\b", name, text)
+    return text
 
 
 def _predictions(function: Function, given: Given) -> str:
     if given not in function.takes:
         return ABSENT
     other = next((kind for kind in function.takes if kind != given), given)
-    return _said(function.lower(_problem(function, given=other)), function.lower(_problem(function, given=given)))
+    return _said(lowered(function, _problem(function, given=other)), lowered(function, _problem(function, given=given)))
 
 
 def _labels(function: Function, kind: str) -> str:
@@ -168,7 +155,7 @@ def _labels(function: Function, kind: str) -> str:
     if handed is None or loss not in function.ranks:
         return ABSENT
     problem = _problem(function, loss=loss, kind=kind)
-    tensor = function.lower(problem).args[_argument(function, "labels")]
+    tensor = lowered(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
     given = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
     said = "of the predictions' type" if given == problem.dtype else given
@@ -177,19 +164,22 @@ def _labels(function: Function, kind: str) -> str:
 
 def _option(function: Function, name: str) -> str:
     for loss in function.ranks:
-        for kind in sorted(TARGET_KINDS[loss] & function.targets):
+        for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):
             asked = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
             if function.unsupported(asked) is None:
-                return _said(function.lower(_problem(function, loss=loss, kind=kind)), function.lower(asked))
+                return _said(lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, asked))
     return ABSENT
 
 
 def _reduction(function: Function, reduction: Reduction) -> str:
     if reduction not in function.reductions:
         return ABSENT
-    problem = _problem(function)
-    other = dataclasses.replace(problem, reduction="sum" if reduction == "mean" else "mean")
-    return _said(function.lower(other), function.lower(dataclasses.replace(problem, reduction=reduction)))
+    said = function.reductions[reduction]
+    if "{result}" in said:
+        return SAID if said == "{result}" else code(said.replace("{result}", "..."))
+    plainly = dataclasses.replace(function, reductions={reduction: ""})
+    problem = dataclasses.replace(_problem(function), reduction=reduction)
+    return _said(lowered(plainly, problem), lowered(function, problem))
 
 
 def _class_axis(function: Function) -> str:
@@ -199,18 +189,18 @@ def _class_axis(function: Function) -> str:
     if 3 not in ranks or "class_axis" not in function.layouts:
         return "the last"
     usual = _problem(function, loss="categorical", rank=3)
-    call = function.lower(usual)
-    axis = call.args[_argument(function, "predictions")].class_axis
+    call = lowered(function, usual)
+    axis = call.arrays["predictions"].class_axis
     if axis != -1:
         return f"always {axis}"
     moved = dataclasses.replace(usual, layout=Layout(class_axis=1))
-    return _said(call, function.lower(moved))
+    return _said(call, lowered(function, moved))
 
 
 def _dtype(function: Function) -> str:
     """How the dtype of the computation is said, where that is an argument."""
     narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
-    said = _said(function.lower(narrow), function.lower(wide))
+    said = _said(lowered(function, narrow), lowered(function, wide))
     return "that of the predictions" if said == SAID else said
 
 
@@ -224,7 +214,7 @@ def _problem(
 ) -> Problem:
     """A small problem of a kind that a function takes: [4, 3] or [4, 2, 3] predictions of classes, [4] of outputs."""
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
-    kind = kind or next(name for name in KINDS if name in function.targets & TARGET_KINDS[chosen])
+    kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS[chosen])
     binary = chosen == "binary"
     shape = (4,) if binary else (4, 3) if rank == 2 else (4, 2, 3)
     crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]
@@ -239,7 +229,7 @@ def _problem(
     return Problem(
         case="",
         loss=chosen,
-        given=given or function.takes[0],
+        given=given or function.native(GIVEN[0]),
         target="index" if kind == "index" else "binary" if binary else "distribution",
         predictions=(np.arange(1, np.prod(shape) + 1).reshape(shape) / 32).astype(np.float32),
         labels=labels,
@@ -252,29 +242,19 @@ def _problem(
 
 def _said(without: Call, asked: Call) -> str:
     """What a call says that another does not, as Markdown; `SAID` where there is no difference but in the arrays."""
+    before, now = called(without.text), called(asked.text)
+    if [ast.unparse(call.func) for call in before[:1]] != [ast.unparse(call.func) for call in now[:1]]:
+        return code(asked.text)
     parts = []
-    for place, before, now in (
-        ("constructor", without.init or {}, asked.init or {}),
-        ("call", {**without.args, **without.keywords}, {**asked.args, **asked.keywords}),
-    ):
-        arrays = {name for name in now if name in without.args}
-        told = [
-            _shown(name, value)
-            for name, value in now.items()
-            if name not in arrays and (name not in before or _apart(before[name], value))
+    for place, one, other in zip(("constructor", "call")[-len(now) :], before, now, strict=True):
+        known = {ast.unparse(keyword) for keyword in one.keywords}
+        told = [text for keyword in other.keywords if (text := ast.unparse(keyword)) not in known]
+        shown = [
+            code(f"{name}=" if value in asked.arrays else f"{name}={value}")
+            for name, _, value in (text.partition("=") for text in told)
         ]
-        parts += [f"{text} ({place})" if asked.init is not None else text for text in told]
+        parts += [f"{text} ({place})" if len(now) > 1 else text for text in shown]
     return ", ".join(parts) or SAID
-
-
-def _shown(name: str, value: Any) -> str:
-    return code(f"{name}=" if isinstance(value, Tensor) else f"{name}={value!r}")
-
-
-def _apart(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return not np.array_equal(one.values, other.values)
-    return type(one) is not type(other) or bool(one != other)
 
 
 __all__ = ["ABSENT", "CONCEPTS", "TABLES", "earlier", "gaps", "rosetta", "words"]

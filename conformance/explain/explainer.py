@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from conformance.adapters.contract import Function, LoweringError, nested
+from conformance.adapters.arrays import nested
+from conformance.adapters.contract import Function, LoweringError
 from conformance.adapters.registry import Installed
 from conformance.casefiles.stated_values import published
 from conformance.explain import gradient_derivation

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from conformance.adapters.contract import nested
+from conformance.adapters.arrays import nested
 
 DEFAULT_DIGITS = 5
 """Significant digits, unless more are needed to distinguish values."""

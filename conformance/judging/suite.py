@@ -33,6 +33,7 @@ from conformance.adapters.contract import (
     perform,
     problem_features,
     reproducer,
+    transformed,
 )
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, HARVEST_PREFIX, KnownIssue, Ledger
@@ -151,7 +152,7 @@ def plan(
 
 def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
     """Why the gradient of what a function returns is not asked for; None where it is."""
-    if not function.differentiated or not installed.differentiates:
+    if not function.differentiates or not installed.differentiates:
         return "it does not differentiate"
     if case.no_gradient:
         return case.no_gradient
@@ -226,9 +227,7 @@ class Asked:
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
         call = lowered(self.item.function, self.handed)
-        if self.item.quantity == "loss":
-            return call
-        return dataclasses.replace(call, differentiated=self.item.function.differentiated)
+        return transformed(self.item.framework, call, self.item.quantity, variant=self.item.installed.variant)
 
     @property
     def what(self) -> str:
@@ -305,7 +304,7 @@ def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
     if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
         return outcome
-    axis = asked.call.tensors()[asked.call.differentiated].class_axis
+    axis = asked.call.arrays["predictions"].class_axis
     if axis == -1 or outcome.value.ndim != asked.handed.predictions.ndim:
         return outcome
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))

@@ -614,7 +614,7 @@ def conversion_of(asked: Problem, handed: Problem, change: Change, function: Fun
         effects,
         NAMES[asked.loss, asked.given, handed.given],
         asked.given,
-        function.takes,
+        tuple(function.takes),
         asked.dtype,
         change.subject or ("definition" if part == DEFINITION else "documentation"),
         _worst_row(asked, part) if renormalised else None,

@@ -10,7 +10,8 @@ import time
 
 import numpy as np
 
-from conformance.adapters.contract import Framework, Tensor
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework
 from conformance.model.case import Array
 
 
@@ -80,23 +81,13 @@ def whoami(x: Array) -> Array:
     return np.asarray(float(os.getpid()))
 
 
-def array(result: Array) -> tuple[Array, str]:
-    return result.astype(np.float64), result.dtype.name
-
-
-def literal(tensor: Tensor) -> str:
-    return tensor.source()
-
-
 FRAMEWORK = Framework(
     name="fragile",
     distributions=("numpy",),
     modules=("numpy",),
     functions=(),
-    tensor=lambda tensor, memory: memory,
-    literal=literal,
-    array=array,
-    imports="import numpy as np",
+    arrays=arrays.numpy,
+    imports="import conformance.tests.fragile",
 )
 
 
@@ -107,9 +98,9 @@ def die() -> None:
 
 UNIMPORTABLE = Framework(
     name="unimportable", distributions=("numpy",), modules=("no_such_module",), functions=(),
-    tensor=lambda tensor, memory: memory, literal=literal, array=array, imports="",
+    arrays=arrays.numpy,
 )  # fmt: skip
 DEADLY = Framework(
     name="deadly", distributions=("numpy",), modules=("numpy",), functions=(), prepare=die,
-    tensor=lambda tensor, memory: memory, literal=literal, array=array, imports="",
+    arrays=arrays.numpy,
 )  # fmt: skip

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.adapters.contract import Framework, Tensor
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework
 from conformance.model.case import Array
 
 FUNCTIONS: dict[str, Callable[[Array], Any]] = {}
@@ -398,12 +399,7 @@ def loss(x: Array, name: str) -> Any:
     return FUNCTIONS[name](x)
 
 
-def array(result: Any) -> tuple[Array, str]:
-    values = np.asarray(result)
-    return values, values.dtype.name
-
-
 FRAMEWORK = Framework(
     name="hostile", distributions=("numpy",), modules=("numpy",), functions=(),
-    tensor=lambda tensor, memory: memory, literal=Tensor.source, array=array, imports="import numpy as np",
+    arrays=arrays.numpy, imports="import conformance.tests.hostile",
 )  # fmt: skip

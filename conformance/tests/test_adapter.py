@@ -15,16 +15,16 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from conformance.adapters import arrays as bundles
 from conformance.adapters import contract, registry
+from conformance.adapters.arrays import Tensor, nested
 from conformance.adapters.contract import (
     SHARING,
-    Call,
     Framework,
     Function,
     LoweringError,
-    Tensor,
     evaluate,
-    nested,
+    lowered,
     reproducer,
     resolve,
     share_processors,
@@ -161,23 +161,23 @@ RAISED: dict[str, Any] = {}
 
 
 def recorded(mode: str, x: Any = (1.0, np.nan, -0.0), **said: Any) -> Any:
-    """The outcome of one call in a mode; `lower` and `array` may be replaced."""
+    """The outcome of one call in a mode; parts of the adapter may be replaced."""
 
-    def lower(problem: Any) -> Call:
-        tensors = {"x": Tensor(np.array(x))}
-        return Call(f"{__name__}.Recording", tensors, {"weight": Tensor(np.array([1.0, 2.0]))}, {"mode": mode})
+    def lower(problem: Any) -> dict[str, Any]:
+        return {"predictions": Tensor(np.array(x)), "weight": Tensor(np.array([1.0, 2.0])), "mode": mode}
 
+    usual = f"{__name__}.Recording(mode={{mode}})({{predictions}}, {{options}})  # {{labels}}"
     function = Function(
-        name="recording.Recording", path=f"{__name__}.Recording", ranks={"categorical": range(2, 3)},
-        takes=("logits",), targets=frozenset({"index"}), lower=said.get("lower", lower),
+        "Recording", said.get("call", usual),
+        ranks={"categorical": range(2, 3)}, takes={"logits": ""}, targets={"index": ""}, reductions={"mean": ""},
+        arguments={"mode": "{}", "weight": "weight"}, lower=said.get("lower", lower),
     )  # fmt: skip
     framework = Framework(
-        name="recording", distributions=(), modules=(), functions=(function,), imports=f"import {__name__}",
-        tensor=said.get("tensor", lambda tensor, memory: memory), literal=Tensor.source,
-        array=lambda result: (np.asarray(result, dtype=np.float64), np.asarray(result).dtype.name),
-        prepare=said.get("prepare", lambda: None),
+        name="recording", distributions=(), modules=(), functions=(function,),
+        imports=said.get("imports", f"import {__name__}"), prepare=said.get("prepare", lambda: None),
+        arrays=dataclasses.replace(bundles.numpy, native=said.get("native", lambda memory: memory)),
     )  # fmt: skip
-    return evaluate(framework, function, case([[0.0, 1.0]], [0]).problem("float64", "mean"))
+    return evaluate(framework, framework.functions[0], case([[0.0, 1.0]], [0]).problem("float64", "mean"))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_it_records_what_is_no_number():
 
 
 def test_it_records_which_arguments_were_written():
-    assert recorded("writes").mutated == ("x", "weight")
+    assert recorded("writes").mutated == ("predictions", "weight")
     assert recorded("writes the same").mutated == ()
     assert recorded("sums").mutated == ()
 
@@ -245,12 +245,16 @@ def broken(*_: Any) -> Any:
     "bug",
     [
         {"lower": broken},
-        {"tensor": broken},
+        {"native": broken},
         {"prepare": broken},
-        {"lower": lambda problem: Call("conformance.tests.nowhere.Loss", {})},
-        {"lower": lambda problem: Call("conformance.tests.miniatures.Nobody", {})},
+        {"imports": "import conformance.tests.nowhere"},
+        {"call": "conformance.tests.test_adapter.Nobody({predictions}, {labels}, {options})"},
+        {"call": "nowhere.Loss({predictions}, {labels}, {options})"},
+        {"call": f"{__name__}.Recording()({{predictions}}, {{options}})  # {{labels}}"},
+        {"call": f"{__name__}.Recording(mode={{mode}})({{predictions}}, {{labels}}, {{options}})"},
+        {"call": f"{__name__}.Recording(mode={{mode}}, axis=1)({{predictions}}, {{options}})  # {{labels}}"},
     ],
-    ids=["lower", "tensor", "prepare", "module", "attribute"],
+    ids=["lower", "native", "prepare", "module", "attribute", "name", "missing", "too many", "unexpected"],
 )
 def test_it_takes_a_bug_of_an_adapter_for_no_finding(bug):
     with pytest.raises(LoweringError, match=r"recording\.Recording on a/b/c: "):
@@ -303,10 +307,10 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
     of = case(np.zeros((*samples, 3)), np.zeros(samples, dtype=int), options={"sample_weights": weights})
     problem = of.problem("float32", "mean")
     stated = miniatures.framework(miniatures.Categorical).functions[0]
-    handed = contract.lowered(stated, problem).tensors()["sample_weights"].values
+    handed = lowered(stated, problem).arrays["sample_weights"].values
     assert handed.tolist() == weights
-    spread = contract.lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
-    values = spread.tensors()["sample_weights"].values
+    spread = lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
+    values = spread.arrays["sample_weights"].values
     assert values.shape == samples
     for at in np.ndindex(samples):
         assert values[at] == np.array(weights)[at[: np.ndim(weights)]]
@@ -315,7 +319,6 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
 def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
     x, y = np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=int)
     plain = case(x, y).problem("float32", "mean")
-    assert contract.sample_weights(plain) is None
     assert contract.broadcast_weights(plain) is plain
     misfit = case(x, y, options={"sample_weights": [1.0, 2.0, 3.0]}).problem("float32", "mean")
     assert contract.broadcast_weights(misfit) is misfit
@@ -332,10 +335,9 @@ def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            call = contract.lowered(function, problem)
-            name = {"keras": "sample_weight", "sklearn": "sample_weight", "torch": "weight"}[function.framework]
+            call = lowered(function, dataclasses.replace(problem, given=function.native(problem.given)))
             want = weights.shape if function.weights_handed_over == "as_stated" else problem.sample_shape
-            assert call.tensors()[name].values.shape == want, (function.name, of.id)
+            assert call.arrays["sample_weights"].values.shape == want, (function.name, of.id)
             counted[function.weights_handed_over] += 1
     assert min(counted.values()) >= 10
 
@@ -379,16 +381,16 @@ def check(item: Item) -> None:
     handed, _ = bridge(asked, item.function.native(asked.given))
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, variant=item.installed.variant)
-    assert "\n" not in source
+    assert ("\n" in source) == ("with tf.GradientTape" in source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(outcome, Raised):
             with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever was recorded
-                item.framework.array(executed(source))
+                item.framework.here[0].numpy(executed(source))
             assert type(caught.value).__name__ == outcome.exception
             return
         assert isinstance(outcome, Returned)
-        value, dtype = item.framework.array(executed(source))
+        value, dtype = item.framework.here[0].numpy(executed(source))
     assert dtype == outcome.dtype
     assert same_bits(np.asarray(value, dtype=np.float64), outcome.value), source
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from conformance import comparison, report
-from conformance.adapters import registry
+from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function, Rule
 from conformance.comparison import Asked, AuditError, Part, accepting
 from conformance.comparison.baseline import SLACK, limit
@@ -420,30 +420,26 @@ def test_a_level_that_there_is_not_is_an_error():
 def miniature(monkeypatch):
     """An adapter whose function clips to 1e-7 before 2.0 and by the dtype from then on, and takes less from 3.0 on."""
 
-    def function(versions, dtypes):
-        return Function(
-            name="mini.Loss",
-            path="mini.Loss",
+    loss = (
+        Function(
+            "Loss",
+            "mini.Loss({options})({predictions}, {labels})",
             ranks={"categorical": range(2, 4)},
-            takes=("logits",),
-            targets=frozenset({"index"}),
-            lower=lambda problem: pytest.fail("nothing is called"),
-            options=frozenset(),
-            reductions=frozenset({"mean"}),
-            dtypes=frozenset(dtypes),
-            rules=(Rule(Convention(clip=1e-7), "<2"), Rule(Convention(clip="dtype"), ">=2")),
-            versions=versions,
+            takes={"probabilities": ""},
+            targets={"index": ""},
+            reductions={"mean": ""},
+            dtypes=frozenset({"float32", "float64"}),
+            rules=(Rule(Convention(clip=1e-7)),),
         )
-
+        .since("2", choices={"clip": "dtype"})
+        .since("3", dtypes=frozenset({"float32"}))
+    )
     framework = Framework(
         name="mini",
         modules=("mini",),
         distributions=("mini",),
-        functions=(function("<3", {"float32", "float64"}), function(">=3", {"float32"})),
-        tensor=pytest.fail,
-        literal=pytest.fail,
-        array=pytest.fail,
-        imports="",
+        functions=(loss,),
+        arrays=arrays.numpy,
     )
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     caches = (comparison.changes.__globals__["declared"], comparison.changes.__globals__["_described"])

@@ -92,15 +92,9 @@ cases:
 
 
 ADAPTER = """
-import numpy as np
-
-from conformance.adapters.contract import Call, Framework, Function, Rule, Tensor, labels, predictions
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function, Rule
 from conformance.model.convention import Convention
-
-
-def lower(problem):
-    return Call("fakelosses.log_loss", {"y": labels(problem, problem.dtype), "p": predictions(problem)})
-
 
 FRAMEWORK = Framework(
     name="fake",
@@ -108,23 +102,17 @@ FRAMEWORK = Framework(
     modules=("fakelosses",),
     functions=(
         Function(
-            name="fake.log_loss",
-            path="fakelosses.log_loss",
+            "log_loss",
+            "fakelosses.log_loss({labels}, {predictions})",
             ranks={"binary": range(1, 2)},
-            takes=("probabilities",),
-            targets=frozenset({"binary"}),
-            reductions=frozenset({"mean"}),
+            takes={"probabilities": ""},
+            targets={"binary": "same"},
+            reductions={"mean": ""},
             dtypes=frozenset({"float64"}),
-            rules=(
-                Rule(Convention(clip=1e-7), ">=2", source="https://example.org/2"),
-                Rule(Convention(clip=1e-15), "<2", source="https://example.org/1"),
-            ),
-            lower=lower,
-        ),
+            rules=(Rule(Convention(clip=1e-15), source="https://example.org/1"),),
+        ).since("2", choices={"clip": 1e-7}, documented="https://example.org/2"),
     ),
-    tensor=lambda tensor, memory: memory,
-    literal=Tensor.source,
-    array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
+    arrays=arrays.numpy,
     imports="import fakelosses",
 )
 """
@@ -414,14 +402,14 @@ def test_how_far_an_answer_moves(old, new, told):
 
 def test_of_a_set_the_member_that_moved_is_told_with_its_release(monkeypatch):
     def rule(versions, *names):
-        return Rule(Convention(rejects=frozenset(names)), versions, source=f"https://example.org/{versions}")
+        return Rule(Convention(rejects=frozenset(names)), versions=versions, source=f"https://example.org/{versions}")
 
     many = (
         rule("<2", "one_class"),
         rule(">=2,<3", "one_class", "nan_weight"),
         rule(">=3", "one_class", "nan_weight", "no_weight"),
     )
-    described = dataclasses.replace(FRAMEWORK.functions[0], name="setty.loss", rules=many)
+    described = dataclasses.replace(FRAMEWORK.functions[0], name="setty.loss", rules=many, versions="")
     framework = dataclasses.replace(FRAMEWORK, name="setty", functions=(described,))
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     said = {"status": "diverges", "convention": "rejects=nan_weight", "exception": "ValueError: no"}

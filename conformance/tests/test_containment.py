@@ -17,7 +17,8 @@ import pytest
 
 from conformance import report
 from conformance.adapters import containment
-from conformance.adapters.contract import Call, Function, LoweringError, Tensor, perform, resolve
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.workers.crew import Crew, Place
@@ -33,7 +34,7 @@ ONES = np.ones(2)
 
 
 def call(name, x=ONES):
-    return Call(f"{hostile.__name__}.loss", {"x": Tensor(x)}, {"name": name})
+    return Call(f"{hostile.__name__}.loss(x, name={name!r})", {"x": Tensor(x)})
 
 
 def here(name, x=ONES):
@@ -86,12 +87,12 @@ def test_an_argument_of_another_shape_or_dtype_is_changed(name):
 
 
 FUNCTION = Function(
-    name="hostile.loss",
-    path="hostile.loss",
+    "loss",
+    "hostile.loss({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
-    takes=("logits",),
-    targets=frozenset({"index"}),
-    lower=lambda problem: call("argument"),
+    takes={"logits": ""},
+    targets={"index": ""},
+    reductions={"none": "", "mean": ""},
 )
 
 
@@ -193,7 +194,8 @@ def test_what_goes_wrong_before_the_call_is_the_adapters(error):
     def tensor(*_):
         raise error("\udc80")
 
-    framework = dataclasses.replace(hostile.FRAMEWORK, tensor=tensor)
+    bundle = dataclasses.replace(hostile.FRAMEWORK.arrays, native=tensor)
+    framework = dataclasses.replace(hostile.FRAMEWORK, arrays=bundle)
     with hostile.unchanged(), pytest.raises(LoweringError, match=error.__name__):
         perform(framework, call("argument"), "x")
 
@@ -208,16 +210,12 @@ def test_a_working_directory_that_is_gone_is_no_matter(tmp_path, monkeypatch):
 
 
 def test_plain_arguments_are_the_functions_own(monkeypatch):
-    monkeypatch.setitem(hostile.FUNCTIONS, "a", lambda x: x)
-    names = ["a"]
-    monkeypatch.setattr(hostile, "loss", lambda x, name: name.append(1) or x)
-    containing = Call(f"{hostile.__name__}.loss", {"x": Tensor(ONES)}, {"name": names})
-    resolve.cache_clear()
-    try:
-        perform(hostile.FRAMEWORK, containing, "x")
-    finally:
-        resolve.cache_clear()
-    assert names == ["a"]
+    seen = []
+    monkeypatch.setattr(hostile, "loss", lambda x, name: seen.append(list(name)) or name.append(1) or x)
+    containing = Call(f"{hostile.__name__}.loss(x, name=['a'])", {"x": Tensor(ONES)})
+    perform(hostile.FRAMEWORK, containing, "x")
+    perform(hostile.FRAMEWORK, containing, "x")
+    assert seen == [["a"], ["a"]]
 
 
 # The end of a command
@@ -262,21 +260,16 @@ def loss(z, y):
     return np.mean(np.log(np.exp(z - top).sum(axis=-1)) + top[..., 0] - np.take_along_axis(z, y[..., None], -1)[..., 0])
 """
 ADAPTER = """
-import numpy as np
-from conformance.adapters import contract
-from conformance.adapters.contract import Call, Framework, Function, Tensor
-
-def lower(problem):
-    return Call("rude_library.loss", {"z": contract.predictions(problem), "y": contract.index_labels(problem, "int64")})
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function
 
 FRAMEWORK = Framework(
     name="rude", distributions=("rude",), modules=("rude_library",), imports="import rude_library",
-    tensor=lambda tensor, memory: memory, literal=Tensor.source,
-    array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
+    arrays=arrays.numpy,
     functions=(
         Function(
-            name="rude.loss", path="rude_library.loss", ranks={"categorical": range(2, 9)}, takes=("logits",),
-            targets=frozenset({"index"}), lower=lower, reductions=frozenset({"mean"}), result_dtype="float64",
+            "loss", "rude_library.loss({predictions}, {labels})", ranks={"categorical": range(2, 9)},
+            takes={"logits": ""}, targets={"index": "int64"}, reductions={"mean": ""}, result_dtype="float64",
         ),
     ),
 )

@@ -13,16 +13,16 @@ from conformance.judging.coverage import coverage
 from conformance.model.case import Case, Layout, MustRaise, NoRightAnswer, Options
 
 FUNCTION = Function(
-    name="mini.Loss",
-    path="mini.Loss",
+    "mini.Loss",
+    "mini.Loss({options})({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
-    takes=("logits",),
-    targets=frozenset({"index"}),
-    lower=lambda problem: pytest.fail("nothing is called"),
-    options=frozenset({"class_weights", "ignore_index"}),
-    reductions=frozenset({"mean"}),
+    takes={"logits": ""},
+    targets={"index": "int64"},
+    arguments={"class_weights": "weights", "ignore_index": "ignored"},
+    reductions={"mean": ""},
     dtypes=frozenset({"float32", "float64"}),
-    layouts=frozenset({"fortran", "strided", "labels_column"}),
+    orders=frozenset({"fortran", "strided"}),
+    label_column=True,
 )
 CASE = Case(
     id="categorical/a/case",
@@ -58,7 +58,7 @@ def test_features_that_exclude_each_other_are_no_pair():
 
 
 def test_features_of_two_functions_are_no_pair_unless_one_takes_both():
-    apart = function(options=frozenset({"class_weights"})), function(options=frozenset({"ignore_index"}))
+    apart = function(arguments={"class_weights": "weights"}), function(arguments={"ignore_index": "ignored"})
     assert ("class_weights", "ignore_index") not in possible(*apart)
     assert ("class_weights", "float32") in possible(*apart)
 
@@ -76,7 +76,7 @@ def test_what_a_function_excludes_is_no_pair():
     # The group is about what the function is handed: one-hot labels reach it as indices.
     handed = function(excludes=(frozenset({"class_weights", "index"}),))
     assert not {("class_weights", name) for name in ("index", "one_hot", "float32")} & possible(handed)
-    some = function(targets=frozenset({"index", "distribution"}), excludes=handed.excludes)
+    some = function(targets={"index": "int64", "distribution": "same"}, excludes=handed.excludes)
     assert ("class_weights", "distribution") in possible(some)
     assert ("class_weights", "float32") in possible(some)
 
@@ -87,13 +87,15 @@ def test_what_no_case_can_say_is_no_pair():
 
 
 def test_axis_1_needs_a_rank_above_2():
-    flat = function(layouts=frozenset({"class_axis"}))
+    flat = function(class_axis=1, orders=frozenset(), label_column=False)
     assert ("class_axis", "float32") not in possible(flat)
     assert ("class_axis", "higher_rank") in possible(dataclasses.replace(flat, ranks={"categorical": range(2, 4)}))
 
 
 def test_losses_are_counted_apart():
-    both = function(ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets=frozenset({"index", "binary"}))
+    both = function(
+        ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets={"index": "int64", "binary": "same"}
+    )
     names = coverage([], [both]).possible_features
     assert {"categorical/logits", "binary/logits", "binary/rank_1"} <= names
     assert not {"binary/class_weights", "binary/log_probabilities", "categorical/rank_1"} & names
@@ -127,8 +129,11 @@ def test_a_case_that_no_function_takes_covers_nothing():
     assert covered(dataclasses.replace(WEIGHTED, reductions=("sum",))) == set()
 
 
+PLAIN = function(arguments={}, orders=frozenset(), label_column=False, dtypes=frozenset({"float32"}))
+
+
 def test_what_lacks_is_named_on_one_line():
-    found = coverage([CASE], [function(options=frozenset(), layouts=frozenset(), dtypes=frozenset({"float32"}))])
+    found = coverage([CASE], [PLAIN])
     assert found.lacking_features == [
         f"categorical/{name}" for name in ("log_probabilities", "one_hot", "probabilities")
     ]

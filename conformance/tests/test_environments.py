@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.adapters import registry
+from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Variant
 from conformance.execution.environments import (
     EnvironmentFailure,
@@ -48,9 +48,7 @@ MINI = Framework(
     distributions=("miniature",),
     modules=("miniature",),
     functions=(),
-    tensor=lambda tensor, memory: memory,
-    literal=lambda tensor: "",
-    array=lambda value: (value, ""),
+    arrays=arrays.numpy,
     imports="import miniature",
 )
 BACKED = dataclasses.replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from conformance.adapters import contract, registry
-from conformance.adapters.contract import Call, Function, Tensor, problem_features
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call, Function, called, lowered, problem_features
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
@@ -59,7 +61,7 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
     binary = loss == "binary"
     shape = shape or ((4,) if binary else (4, 3))
     rng = np.random.default_rng(7)
-    given = function.takes[0]
+    given = next(iter(function.takes))
     predictions = rng.normal(size=shape)
     if given != "logits":
         predictions = np.exp(predictions)
@@ -84,26 +86,24 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
 
 def usual(function: Function, loss: str) -> tuple[str, str]:
     """A kind of target, and a dtype, that a function takes."""
-    kind = next(kind for kind in ("index", "binary", "one_hot") if kind in function.targets & TARGET_KINDS[loss])  # type: ignore[index]
+    kind = next(kind for kind in ("index", "binary", "one_hot") if kind in function.targets.keys() & TARGET_KINDS[loss])  # type: ignore[index]
     return kind, "float32" if "float32" in function.dtypes else min(function.dtypes)
 
 
 def plain(function: Function, case: Case, dtype: str, reduction: str) -> Call:
     """The call for a case with nothing particular in it."""
-    return contract.lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
+    return lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
 
 
-def instead(call: Call, function: Function, part: str, values: Any) -> Call:
+def instead(call: Call, part: str, values: Any) -> Call:
     """The call with another array for the predictions or the labels."""
-    names = [parameter.name for parameter in function.parameters if parameter.carries == part]
-    [name] = [name for name in call.args if name in names]
-    return dataclasses.replace(call, args={**call.args, name: Tensor(values)})
+    return dataclasses.replace(call, arrays={**call.arrays, part: Tensor(values)})
 
 
 @functools.cache
 def spellings(option: str) -> tuple[str, ...]:
     """What an option is called by any function of any framework."""
-    found = {p.name for f in registry.functions() for p in f.parameters if p.carries == option}
+    found = {f.arguments[option] for f in registry.functions() if option in f.arguments}
     return tuple(sorted(found))
 
 
@@ -116,7 +116,7 @@ def of_targets(function: Function, loss: str) -> Iterator[Attempt]:
             case = small(function, loss, other)
             call = plain(function, small(function, loss, kind), dtype, reduction)
             values = case.labels.astype(numpy_dtype(dtype)) if case.labels.dtype.kind == "f" else case.labels
-            yield Attempt(other, case, dtype, reduction, instead(call, function, "labels", values))
+            yield Attempt(other, case, dtype, reduction, instead(call, "labels", values))
 
 
 def of_options(function: Function, loss: str) -> Iterator[Attempt]:
@@ -139,11 +139,13 @@ def of_options(function: Function, loss: str) -> Iterator[Attempt]:
         value = values[option]
         value = Tensor(value.astype(numpy_dtype(dtype))) if isinstance(value, np.ndarray) else value
         for name in spellings(option):
-            init = None if call.init is None else {**call.init, name: value}
-            if init is not None:
-                yield Attempt(f"{option} as {name}", case, dtype, reduction, dataclasses.replace(call, init=init))
-            keywords = {**call.keywords, name: value}
-            yield Attempt(f"{option} as {name}", case, dtype, reduction, dataclasses.replace(call, keywords=keywords))
+            for place in range(len(called(call.text))):
+                nodes = called(call.text)
+                source = option if isinstance(value, Tensor) else repr(value)
+                nodes[place].keywords.append(ast.keyword(name, ast.Name(source)))
+                arrays = {**call.arrays, option: value} if isinstance(value, Tensor) else call.arrays
+                said = Call(ast.unparse(nodes[-1]), arrays)
+                yield Attempt(f"{option} as {name}", case, dtype, reduction, said)
 
 
 def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
@@ -191,12 +193,12 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
             case = dataclasses.replace(case, labels=np.round(case.labels), layout=layout)
         call = plain(function, case, dtype, reduction)
         if name == "label_dtype":
-            call = instead(call, function, "labels", case.labels.astype(np.int32))
+            call = instead(call, "labels", case.labels.astype(np.int32))
         elif name == "labels_column":
-            call = instead(call, function, "labels", case.labels[..., np.newaxis])
+            call = instead(call, "labels", case.labels[..., np.newaxis])
         elif name.startswith("class_axis"):
             moved = np.moveaxis(case.predictions.astype(numpy_dtype(dtype)), -1, layout.class_axis)
-            call = instead(call, function, "predictions", moved)
+            call = instead(call, "predictions", moved)
         yield Attempt(name, case, dtype, reduction, call)
 
 
@@ -219,7 +221,7 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
     assert group <= problem_features(problem, function.target_as(kind) or kind), "the problem shows the group"
-    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, contract.lowered(function, problem))
+    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, lowered(function, problem))
 
 
 def attempts(function: Function) -> list[Attempt]:
@@ -238,7 +240,10 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
     asked = Asked(item, problem, *bridged(problem, function.native(problem.given)))
     vars(asked)["call"] = attempt.call
-    outcome = contract.perform(there.framework, attempt.call, attempt.what)
+    try:
+        outcome = contract.perform(there.framework, attempt.call, attempt.what)
+    except contract.LoweringError:  # no such argument
+        return ""
     found = Suite(Oracle(), Ledger()).judge(asked, outcome)
     return f"{attempt.what}: {found.verdict.status}" if found.verdict.status in RIGHT else ""
 

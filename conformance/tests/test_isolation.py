@@ -40,45 +40,24 @@ def loss(z, y, smoothing=None, weight=None, ignore=None, reduction="mean"):
     return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
 """
 ADAPTER = """
-from conformance.adapters import contract
-from conformance.adapters.contract import Call, Framework, Function, Tensor
-
-
-def lower(problem):
-    options = problem.options
-    keywords = {
-        "smoothing": options.label_smoothing,
-        "weight": None if options.class_weights is None else Tensor(options.class_weights),
-        "ignore": options.ignore_index,
-        "reduction": problem.reduction,
-    }
-    args = {"z": contract.predictions(problem), "y": contract.index_labels(problem, "int64")}
-    return Call("shaky_library.loss", args, {name: value for name, value in keywords.items() if value is not None})
-
-
-def array(result):
-    import numpy as np
-
-    return np.asarray(result, dtype=np.float64), "float64"
-
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function
 
 FRAMEWORK = Framework(
     name="shaky",
     distributions=("shaky",),
     modules=("shaky_library",),
     imports="import shaky_library",
-    tensor=lambda tensor, memory: memory,
-    literal=lambda tensor: tensor.source(),
-    array=array,
+    arrays=arrays.numpy,
     functions=(
         Function(
-            name="shaky.loss",
-            path="shaky_library.loss",
+            "loss",
+            "shaky_library.loss({predictions}, {labels}, {options})",
             ranks={"categorical": range(2, 9)},
-            takes=("logits",),
-            targets=frozenset({"index"}),
-            lower=lower,
-            options=frozenset({"label_smoothing", "class_weights", "ignore_index"}),
+            takes={"logits": ""},
+            targets={"index": "int64"},
+            arguments={"label_smoothing": "smoothing", "class_weights": "weight", "ignore_index": "ignore"},
+            reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
             result_dtype="float64",
         ),
     ),

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from conformance import cli
-from conformance.adapters import registry
+from conformance.adapters import contract, registry
 from conformance.adapters.contract import perform
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.explore import relations
 from conformance.explore.relations import RELATIONS, Instance, RelationResult, rendering
-from conformance.model.case import numpy_dtype
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
 from conformance.reference.oracle import divisor
@@ -194,10 +193,7 @@ def test_instance_with_identical_calls_is_skipped():
     class OneEncoding(miniatures.Categorical):
         @classmethod
         def lower(cls, problem):
-            labels = problem.labels
-            if problem.target == "index":
-                labels = np.eye(problem.predictions.shape[-1], dtype=numpy_dtype(problem.dtype))[labels]
-            return super().lower(dataclasses.replace(problem, target="distribution", labels=labels))
+            return {"labels": contract.one_hot_labels(problem), "target": "distribution"}
 
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
     asked = relations.select_instances(

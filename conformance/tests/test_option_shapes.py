@@ -8,13 +8,14 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance.adapters.contract import Call, Framework, Function, Rule
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function, Rule
 from conformance.adapters.registry import Installed
 from conformance.casefiles import validation
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.loading import SCHEMA, read_file
 from conformance.judging.suite import Suite, ask, plan
-from conformance.model.case import ByOracle, MustRaise
+from conformance.model.case import REDUCTIONS, ByOracle, MustRaise
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.reference.domain import examine, fits
@@ -77,18 +78,16 @@ CONVENTIONS = [
 
 def framework_of(convention):
     function = Function(
-        name="some.loss",
-        path="some.loss",
+        "loss",
+        "some.loss({predictions}, {labels}, {options})",
         ranks={"categorical": range(1, 9), "binary": range(1, 9)},
-        takes=("probabilities", "logits"),
-        targets=frozenset({"index", "binary"}),
-        lower=lambda problem: Call("some.loss", {}),
-        options=frozenset({"class_weights", "sample_weights", "positive_weight"}),
+        takes={"probabilities": "", "logits": "logits=True"},
+        targets={"index": "", "binary": ""},
+        arguments={name: name for name in ("class_weights", "sample_weights", "positive_weight")},
+        reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
         rules=(Rule(convention),),
     )
-    return Framework(
-        "some", ("some",), ("some",), (function,), lambda tensor, memory: memory, lambda tensor: "", np.asarray, ""
-    )
+    return Framework("some", ("some",), ("some",), (function,), arrays.numpy)
 
 
 class Unused:
@@ -97,7 +96,7 @@ class Unused:
     def find(self, *_):
         return None
 
-    def cause(self, *_):
+    def find_by_traits(self, *_):
         return None
 
 

@@ -241,6 +241,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
         textwrap.dedent("""
             import os, signal
             import numpy as np
+            from conformance.adapters import arrays
             from conformance.adapters.contract import Framework
 
             def echo(x):
@@ -251,8 +252,8 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
                 return x
 
             FRAMEWORK = Framework(
-                name="elsewhere", distributions=("numpy",), modules=("numpy",), functions=(), literal=repr,
-                tensor=lambda tensor, memory: memory, array=lambda result: (result, result.dtype.name), imports="",
+                name="elsewhere", distributions=("numpy",), modules=("numpy",), functions=(),
+                arrays=arrays.numpy, imports="import elsewhere",
             )
         """)
     )
@@ -260,8 +261,8 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
     with RayCrew({"it": wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))}) as crew:
         calls = [call(name) for name in names]
         for one, name in zip(calls, names, strict=True):
-            object.__setattr__(one, "path", f"elsewhere.{name}")
-        tickets = [crew.submit("it", one, one.path) for one in calls]
+            object.__setattr__(one, "text", f"elsewhere.{name}(x)")
+        tickets = [crew.submit("it", one, one.text) for one in calls]
         outcomes = [crew.wait("it", ticket) for ticket in tickets]
     assert [type(outcome) for outcome in outcomes] == [Returned, Crashed, Returned]
     assert outcomes[1].how == f"died with its Ray actor, {DEATHS} times"

@@ -504,18 +504,21 @@ def test_a_folder_is_checked_before_a_run(tmp_path, monkeypatch):
 # What supports what
 
 MINIATURE = Function(
-    name="mini.Loss",
-    path="mini.Loss",
+    "mini.Loss",
+    "mini.Loss({options})({predictions}, {labels})",
     ranks={"categorical": range(2, 4)},
-    takes=("logits",),
-    targets=frozenset({"index"}),
-    lower=lambda problem: pytest.fail("nothing is called"),
-    options=frozenset({"ignore_index", "class_weights"}),
-    reductions=frozenset({"sum", "mean"}),
+    takes={"logits": ""},
+    targets={"index": "int64"},
+    arguments={"ignore_index": "ignored", "class_weights": "weights"},
+    reductions={"sum": "sum", "mean": "mean"},
+    class_axis=1,
     dtypes=frozenset({"float64", "float32"}),
-    layouts=frozenset({"class_axis"}),
+    orders=frozenset(),
     excludes=(frozenset({"class_axis", "ignore_index"}), frozenset({"soft_binary", "sample_weights"})),
-    rules=(Rule(Convention(clip=1e-7), ">=2"), Rule(Convention(), "<2", frozenset({"index"}))),
+    rules=(
+        Rule(Convention(clip=1e-7), versions=">=2"),
+        Rule(Convention(), versions="<2", targets=frozenset({"index"})),
+    ),
     source="https://mini",
 )
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conformance.adapters import registry
-from conformance.adapters.contract import perform
+from conformance.adapters.contract import lowered, perform
 from conformance.casefiles.known_issues import SWEEP_PREFIX, KnownIssue, Ledger
 from conformance.cli import app
 from conformance.explore.sweep import long_means, runner, table
@@ -153,7 +153,7 @@ def test_verdicts_equal_those_of_judge_input_by_input(loss, given, dtype):
         for label in family.labels:
             for place in range(len(chunk.patterns)):
                 one = family.problem(chunk.x(sign)[place : place + 1], np.array([label]))
-                outcome = perform(subject.framework, subject.function.lower(one), "")
+                outcome = perform(subject.framework, lowered(subject.function, one), "")
                 verdict = judge(one, one, ByOracle(), subject.function, loss.documented, outcome, Oracle())
                 counted[verdict.status, verdict.convention] += 1
     swept = defaultdict(int)

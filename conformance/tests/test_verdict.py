@@ -682,8 +682,8 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     assert lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the allowed {allowed:.6g} ({ulps:.4g} ulp)"
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
     path = "conformance.power.mutants.faulty.smoothing"
-    start = f"import {path}; import numpy as np; {path}.DropsSmoothing(given="
-    assert lines["reproduce"].startswith(start)
+    assert lines["reproduce"].startswith(f"import {path}; import numpy as np; predictions = np.array([[")
+    assert f"; {path}.DropsSmoothing(given='logits', " in lines["reproduce"]
     asked = "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"
     assert lines["again"] == f'pytest --cases cases -k "{asked}"'
 

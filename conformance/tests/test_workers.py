@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance.adapters.contract import Call, LoweringError, Tensor, perform
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call, LoweringError, perform
 from conformance.execution.workers import wire
 from conformance.execution.workers.crew import AHEAD, Crew, Place, WorkerError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
@@ -29,7 +30,8 @@ def place(attribute="FRAMEWORK", interpreter=HERE, **variables):
 
 
 def call(name, x=ONES, **keywords):
-    return Call(f"{fragile.__name__}.{name}", {"x": Tensor(np.asarray(x))}, keywords)
+    told = "".join(f", {word}={value!r}" for word, value in keywords.items())
+    return Call(f"{fragile.__name__}.{name}(x{told})", {"x": Tensor(np.asarray(x))})
 
 
 @pytest.fixture(scope="module")
@@ -109,15 +111,14 @@ def test_what_is_no_message_is_told_as_such():
 @pytest.mark.parametrize("order", ["c", "fortran", "strided", "broadcast", "readonly"])
 def test_a_call_arrives_as_it_was(order):
     values = np.broadcast_to(np.arange(3.0), (2, 3))
-    sent = Call(
-        "a.b", {"x": Tensor(values, order)}, {"k": 0.1, "none": None, "flag": True, "word": "é"}, {"w": Tensor(ONES)}
-    )
+    sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, fresh=True)
     head, body = wire.received(reader(b"".join(wire.call_message(sent, "me"))))
     arrived = wire.call_of(head, wire.arrays_of(head, body))
-    assert (arrived.path, arrived.keywords, head["what"]) == ("a.b", sent.keywords, "me")
-    assert arrived.args["x"].order == order
-    np.testing.assert_array_equal(arrived.args["x"].laid_out(), sent.args["x"].laid_out())
-    np.testing.assert_array_equal(arrived.init["w"].values, ONES)
+    assert (arrived.text, arrived.fresh, head["what"]) == (sent.text, True, "me")
+    assert list(arrived.arrays) == ["x", "w"]
+    assert arrived.arrays["x"].order == order
+    np.testing.assert_array_equal(arrived.arrays["x"].laid_out(), sent.arrays["x"].laid_out())
+    np.testing.assert_array_equal(arrived.arrays["w"].values, ONES)
 
 
 # What comes of a call

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapters.contract import Call, Tensor
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call
 from conformance.model.case import Array, numpy_dtype
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 
@@ -94,33 +95,15 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 def call_message(call: Call, what: str) -> Buffers:
     """A call to be made.  what: names it in messages."""
-    arrays: list[Array] = []
-
-    def encoded(values: Mapping[str, Any] | None) -> Any:
-        return None if values is None else {name: plain(value) for name, value in values.items()}
-
-    def plain(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return ["value", value]
-        arrays.append(value.values)
-        return ["tensor", len(arrays) - 1, value.order]
-
-    parts = {name: encoded(getattr(call, name)) for name in ("args", "keywords", "init")}
-    head = {"do": "perform", "what": what, "path": call.path, "differentiated": call.differentiated}
-    return message({**head, **parts}, arrays)
+    named = [[name, tensor.order] for name, tensor in call.arrays.items()]
+    head = {"do": "perform", "what": what, "text": call.text, "fresh": call.fresh, "named": named}
+    return message(head, [tensor.values for tensor in call.arrays.values()])
 
 
 def call_of(head: Head, arrays: Sequence[Array]) -> Call:
     """The call in a message."""
-
-    def decoded(values: Mapping[str, Any] | None) -> Any:
-        return None if values is None else {name: value(found) for name, found in values.items()}
-
-    def value(found: Any) -> Any:
-        return Tensor(arrays[found[1]], found[2]) if found[0] == "tensor" else found[1]
-
-    args, keywords, init = (decoded(head[name]) for name in ("args", "keywords", "init"))
-    return Call(head["path"], args, keywords, init, head["differentiated"])
+    tensors = {name: Tensor(values, order) for (name, order), values in zip(head["named"], arrays, strict=True)}
+    return Call(head["text"], tensors, head["fresh"])
 
 
 # Outcomes

@@ -20,7 +20,8 @@ from typing import assert_never
 
 import numpy as np
 
-from conformance.adapters.contract import Call, Function, Tensor, described, lowered, reproducer
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import Call, Function, described, lowered, reproducer
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restatement
@@ -168,17 +169,11 @@ def _divisor(side: PreparedSide) -> Fraction | None:
 
 def _same_call(one: Call, other: Call) -> bool:
     """Whether two calls are identical, including the bits and strides of their arrays."""
-    if one.path != other.path:
-        return False
-    return all(
-        list(a) == list(b) and all(map(_same_value, a.values(), b.values()))
-        for a, b in ((one.args, other.args), (one.keywords, other.keywords), (one.init or {}, other.init or {}))
-    )
+    named = one.text == other.text and list(one.arrays) == list(other.arrays)
+    return named and all(map(_same_array, one.arrays.values(), other.arrays.values()))
 
 
-def _same_value(a: object, b: object) -> bool:
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        return type(a) is type(b) and a == b
+def _same_array(a: Tensor, b: Tensor) -> bool:
     x, y = a.laid_out(), b.laid_out()
     return (
         x.dtype == y.dtype

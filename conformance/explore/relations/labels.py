@@ -89,7 +89,7 @@ def complement_outputs(problem: Problem, convention: Convention) -> Restatement 
 
 def takes_both_encodings(problem: Problem, function: Function) -> bool:
     plain = problem.target_kind in ("index", "one_hot") and problem.options.ignore_index is None
-    return plain and {"index"} < function.targets and function.target_as("one_hot") == "one_hot"
+    return plain and {"index"} < function.targets.keys() and function.target_as("one_hot") == "one_hot"
 
 
 def change_encoding(problem: Problem, convention: Convention) -> Restatement | None:

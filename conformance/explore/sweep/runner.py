@@ -145,7 +145,7 @@ def plan(
         for function in installed.functions:
             if not selects(function.name):
                 continue
-            if not function.reductions & {"none", "sum"}:
+            if not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
             families = list(_families(function, request))

@@ -8,23 +8,19 @@ computed in another way, or wrongly, which its docstring says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters import contract
-from conformance.adapters.contract import Call, Framework, Function, Rule, Tensor
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function, Rule
 from conformance.adapters.registry import Installed
-from conformance.model.case import Array, Problem
+from conformance.model.case import REDUCTIONS, Array, Given, Problem
 from conformance.model.case import Loss as CaseLoss
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import WEIGHTS, fits
-
-LAYOUTS = frozenset(
-    {"class_axis", "class_axis_not_1", "labels_column", "fortran", "strided", "broadcast", "readonly", "label_dtype"}
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +33,11 @@ class Watched:
 class Loss:
     """What every miniature shares: options, weights per sample, reduction.  Sums of narrow floats are kept wide.
 
-    documented: the convention that it declares.  dtypes, layouts, excludes: see `contract.Function`.
+    documented: the convention that it declares.  dtypes, excludes: see `contract.Function`.
     raises: whether the fault is an exception.
     """
 
     documented: ClassVar[Convention] = DEFINITION
-    layouts: ClassVar[frozenset[str]] = LAYOUTS
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
     raises: ClassVar[bool] = False
@@ -189,41 +184,28 @@ class Loss:
         return np.asarray(values.sum(axis=-1, dtype=wide(values.dtype))).astype(values.dtype, copy=False)
 
     @classmethod
-    def lower(cls, problem: Problem) -> Call:
-        """The call of this miniature that says the problem."""
-        return Call(
-            path_of(cls), {"x": contract.predictions(problem), "y": contract.labels(problem)}, {}, cls.asked(problem)
-        )
-
-    @classmethod
-    def asked(cls, problem: Problem) -> dict[str, Any]:
-        """What the miniature is constructed with for the problem."""
-        init: dict[str, Any] = {"given": problem.given, "target": problem.target, "reduction": problem.reduction}
-        if problem.layout.class_axis != -1:
-            init["axis"] = problem.layout.class_axis
-        if problem.layout.labels == "column":
-            init["column"] = True
-        for name in problem.options.names():
-            value = getattr(problem.options, name)
-            init[name] = Tensor(value) if isinstance(value, np.ndarray) else value
-        return init
+    def lower(cls, problem: Problem) -> dict[str, Any]:
+        """What it is handed beside or instead of what follows from the problem, by word."""
+        return {}
 
     @classmethod
     def function(cls) -> Function:
         """What it declares that it can express."""
         binary = issubclass(cls, Binary)
-        options = {"positive_weight"} if binary else {"class_weights", "ignore_index"}
+        own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
+        words = ("target", "label_smoothing", "sample_weights", *own, "noise")
+        kinds: tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
         return Function(
-            name=f"miniature.{cls.__name__}",
-            path=path_of(cls),
+            cls.__name__,
+            f"{path_of(cls)}({{options}})({{predictions}}, {{labels}})",
             ranks={"binary": range(1, 9)} if binary else {"categorical": range(2, 9)},
-            takes=("logits", "probabilities") if binary else ("logits", "probabilities", "log_probabilities"),
-            targets=frozenset({"binary", "soft_binary"} if binary else {"index", "one_hot", "distribution"}),
-            options=frozenset({"label_smoothing", "sample_weights", *options}),
+            takes={kind: f"given={kind!r}" for kind in (kinds[:2] if binary else kinds)},
+            targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
+            arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
+            reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
+            label_column=True,
             dtypes=cls.dtypes,
-            layouts=cls.layouts,
             excludes=cls.excludes,
-            differentiated="x",
             rules=(Rule(cls.documented),),
             lower=cls.lower,
         )
@@ -427,28 +409,21 @@ def path_of(loss: type[Loss]) -> str:
 
 
 def framework(*losses: type[Loss], name: str = "miniature", differentiates: bool = False) -> Framework:
-    """A framework of miniatures; `name` must be what their function names start with."""
+    """A framework of miniatures."""
+    own = dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT}) if differentiates else arrays.numpy
     modules = tuple(dict.fromkeys(loss.__module__ for loss in losses))
     return Framework(
         name=name,
         distributions=("cross-entropy-conformance",),
         modules=modules,
         imports="; ".join(f"import {module}" for module in modules),
-        tensor=lambda tensor, memory: memory,
-        literal=Tensor.source,
-        array=lambda result: (np.asarray(result), np.asarray(result).dtype.name),
+        arrays=own,
         functions=tuple(loss.function() for loss in losses),
-        gradient=_gradient if differentiates else None,
-        gradient_literal=_gradient_literal if differentiates else None,
     )
 
 
-def _gradient(of: Callable[[Any], Any], at: Any) -> Any:
-    return of(Watched(at))
-
-
-def _gradient_literal(expression: str, x: str) -> str:
-    return f"import {__name__}; x = {__name__}.{Watched.__name__}({x}); {expression}"
+GRADIENT = f"import {__name__}\n{{x}} = {__name__}.{Watched.__name__}({{x}})\n{{result}}"
+"""Source of the gradient of a miniature's loss."""
 
 
 def installed(*losses: type[Loss], differentiates: bool = False) -> Installed:

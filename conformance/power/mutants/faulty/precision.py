@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters.contract import Tensor
+from conformance.adapters.arrays import Tensor
 from conformance.model.case import Array, Problem
 from conformance.model.convention import DEFINITION
 from conformance.power.mutants.documented import DividesByKept
@@ -178,8 +178,8 @@ class Noisy(Categorical):
         return (super().reduced(loss, weight, kept) + self.noise).astype(loss.dtype)
 
     @classmethod
-    def asked(cls, problem: Problem) -> dict[str, Any]:
-        return super().asked(problem) | {"noise": Tensor(cls.drawn(problem))}
+    def lower(cls, problem: Problem) -> dict[str, Any]:
+        return {"noise": Tensor(cls.drawn(problem))}
 
     @classmethod
     def drawn(cls, problem: Problem) -> Array:

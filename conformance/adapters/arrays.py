@@ -1,0 +1,179 @@
+"""Arrays on their way into a framework and out of it, and as source: one bundle per array library.
+
+Nothing here imports an array library before an array of it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conformance.model.case import Array, Order
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """An array argument: its values, and how they lie in memory when they are handed over."""
+
+    values: Array
+    order: Order = "c"
+    class_axis: int = -1
+    """Axis to which the classes were moved; they are on the last one in a problem."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
+            object.__setattr__(self, "order", "c")  # a scalar lies in memory one way
+
+    def laid_out(self) -> Array:
+        """A fresh array with these values in this memory order; the caller may break it."""
+        values = self.values
+        if self.order == "broadcast":
+            return np.broadcast_to(values[_repeated(values)].copy(), values.shape)
+        if self.order == "readonly" and values.size:
+            return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
+        if self.order == "strided":
+            return np.repeat(values, 2, axis=-1)[..., ::2]
+        return np.array(values, order="F" if self.order == "fortran" else "C")
+
+    def source(self) -> str:
+        """A numpy expression that rebuilds `laid_out()` bit for bit."""
+        name = "bool" if self.values.dtype == np.bool_ else self.values.dtype.name
+        dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
+        base = f"np.array({nested(self.values)}, dtype={dtype})"
+        if self.values.size == 0:
+            base += f".reshape({self.values.shape})"
+        if self.order == "broadcast":
+            index = ", ".join(":1" if part.stop else ":" for part in _repeated(self.values))
+            return f"np.broadcast_to({base}[{index}], {self.values.shape})"
+        if self.order == "readonly" and self.values.size:
+            return f"np.frombuffer({base}.tobytes(), {dtype}).reshape({self.values.shape})"
+        if self.order == "strided":
+            return f"np.repeat({base}, 2, axis=-1)[..., ::2]"
+        return f"np.asfortranarray({base})" if self.order == "fortran" else base
+
+
+def _repeated(values: Array) -> tuple[slice, ...]:
+    """An index that keeps one of each axis along which nothing changes."""
+    first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
+    same = [bool(np.all(identical(values, one))) for one in first]
+    return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
+
+
+def identical(a: Array, b: Array) -> Array:
+    """Elementwise: equal, both nan, and of one sign where they are zero."""
+    signs = np.signbit(a) == np.signbit(b) if a.dtype.kind in "fV" else np.True_
+    return np.asarray(((a == b) & signs) | ((a != a) & (b != b)))
+
+
+def nested(values: Array) -> str:
+    """An array as nested Python lists whose numbers read back exactly."""
+    if values.dtype.kind in "biu" or (values.dtype == np.float64 and bool(np.all(np.isfinite(values)))):
+        return str(values.tolist())
+    if values.ndim:
+        return "[" + ", ".join(nested(value) for value in values) + "]"
+    number = float(values)
+    if not np.isfinite(number):
+        return f"float('{number}')"
+    # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
+    return str(values[()]) if values.dtype in (np.float16, np.float32) else repr(number)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """How arrays get into an array library and out of it, and how it differentiates."""
+
+    native: Callable[[Array], Any]
+    """A numpy array, laid out as it is to be handed over, as what the library's users pass."""
+    literal: Callable[[Tensor], str]
+    """The same as source; may use `np`, `ml_dtypes` and what `imports` brings."""
+    numpy: Callable[[Any], tuple[Array, str]]
+    """A result as (numpy array, name of the dtype that it had)."""
+    imports: str = ""
+    """One line of source that the other texts need."""
+    derivatives: Mapping[str, str] = field(default_factory=dict)
+    """Quantity -> source that differentiates `{result}.sum()` by `{x}`: `gradient`, and others such as a Hessian.
+
+    `{result}` is an expression of the loss, `{x}` the name of the predictions; the last line is an expression."""
+
+
+def _numpy_array(result: Any) -> tuple[Array, str]:
+    values = np.asarray(result)
+    return values, values.dtype.name
+
+
+numpy = Arrays(native=lambda memory: memory, literal=Tensor.source, numpy=_numpy_array)
+"""Arrays of numpy, which differentiates nothing."""
+
+
+def _torch_tensor(memory: Array) -> Any:
+    import torch
+
+    if memory.dtype.name == "bfloat16":
+        return torch.from_numpy(memory.view(np.int16)).view(torch.bfloat16)  # numpy's is not known to it
+    if memory.ndim:
+        return torch.from_numpy(memory)
+    return torch.tensor(memory.item(), dtype=getattr(torch, memory.dtype.name))
+
+
+def _torch_literal(tensor: Tensor) -> str:
+    dtype = f"torch.{tensor.values.dtype.name}"
+    if tensor.order == "c" and tensor.values.size:
+        return f"torch.tensor({nested(tensor.values)}, dtype={dtype})"
+    if dtype != "torch.bfloat16":
+        return f"torch.from_numpy({tensor.source()})"
+    return f"torch.from_numpy({tensor.source()}.view(np.int16)).view({dtype})"
+
+
+def _torch_array(result: Any) -> tuple[Array, str]:
+    name = str(result.dtype).removeprefix("torch.")
+    found = result.detach().cpu()
+    wide = found if name == "float64" else found.float()  # on the way to float64, half as long for the narrow dtypes
+    return wide.numpy().astype(np.float64, copy=False), name
+
+
+TORCH_GRADIENT = "{x} = {x}.detach().requires_grad_()\n{result}.sum().backward()\n{x}.grad"
+torch = Arrays(_torch_tensor, _torch_literal, _torch_array, "import torch", {"gradient": TORCH_GRADIENT})
+
+
+def _jax_array(memory: Array) -> Any:
+    import jax
+
+    return jax.numpy.asarray(memory)
+
+
+jax = Arrays(
+    native=_jax_array,
+    literal=lambda tensor: f"jax.numpy.asarray({tensor.source()})",
+    numpy=lambda result: (np.asarray(result).astype(np.float64), result.dtype.name),
+    imports="import jax; jax.config.update('jax_enable_x64', True)",
+    derivatives={
+        "gradient": "jax.grad(lambda {x}: {result}.sum())({x})",
+        "hessian": "jax.hessian(lambda {x}: {result}.sum())({x})",
+    },
+)
+"""Arrays of JAX with 64 bits, without which it computes in no more than 32."""
+
+TENSORFLOW_GRADIENT = """\
+{x} = tf.convert_to_tensor({x})
+with tf.GradientTape() as tape:
+    tape.watch({x})
+    result = {result}
+tf.convert_to_tensor(tape.gradient(result, {x}, unconnected_gradients='zero'))"""
+
+
+def _tensorflow_tensor(memory: Array) -> Any:
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(memory)
+
+
+tensorflow = Arrays(
+    native=_tensorflow_tensor,
+    literal=lambda tensor: f"tf.convert_to_tensor({tensor.source()})",
+    numpy=lambda result: (result.numpy().astype(np.float64), result.dtype.name),
+    imports="import tensorflow as tf",
+    derivatives={"gradient": TENSORFLOW_GRADIENT},
+)

@@ -1,0 +1,404 @@
+"""What an adapter may declare: how its calls are written, what changes with releases, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.adapters import arrays, contract, registry
+from conformance.adapters.arrays import Arrays, Tensor
+from conformance.adapters.contract import (
+    Call,
+    DeclarationError,
+    Framework,
+    Function,
+    LoweringError,
+    Rule,
+    lowered,
+    perform,
+    reproducer,
+    transformed,
+)  # fmt: skip
+from conformance.model.case import DTYPES
+from conformance.model.convention import Convention
+from conformance.model.outcome import Raised, Returned
+from conformance.tests.stated import case
+from conformance.tests.test_adapter import executed, same_bits
+
+USUAL: dict[str, Any] = {
+    "name": "loss",
+    "call": "np.mean({predictions}[:, {labels}], {options})",
+    "ranks": {"categorical": range(2, 4)},
+    "takes": {"logits": ""},
+    "targets": {"index": "int64"},
+    "reductions": {"mean": ""},
+}
+PROBLEM = case([[0.5, 1.5, -1.0], [2.0, 0.25, 0.0]], [2, 0]).problem("float32", "mean")
+
+
+def framework(*functions: Function, bundle: Arrays = arrays.numpy, **fields: Any) -> Framework:
+    return Framework("mine", (), (), functions, bundle, **{"imports": "import numpy as np", **fields})
+
+
+def function(framework_: dict[str, Any] | None = None, **fields: Any) -> Function:
+    return framework(Function(**{**USUAL, **fields}), **(framework_ or {})).functions[0]
+
+
+def problem(**options: Any) -> Any:
+    return case([[0.5, 1.5, -1.0], [2.0, 0.25, 0.0]], [2, 0], options=options).problem("float32", "mean")
+
+
+# Writing
+
+MODEL = "m = f({class_weights:shape})\nm.run({'x': {predictions}, 'y': {labels}, {class_weights:feed}})"
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "text"),
+    [
+        ({"call": "f({predictions}, {labels}, {options})"}, {}, "f(predictions, labels)"),
+        ({"call": "f({options})({predictions}, {labels})"}, {}, "f()(predictions, labels)"),
+        ({"call": "f({labels}, {options}, z={predictions})"}, {}, "f(labels, z=predictions)"),
+        (
+            {
+                "call": "f({predictions}, {labels}, {options})",
+                "arguments": {"label_smoothing": "e", "classes": "list(range({}))"},
+            },
+            {"label_smoothing": 0.1},
+            "f(predictions, labels, e=0.1, list(range(3)))",
+        ),
+        (
+            {"call": "f({options})({predictions}, {labels}, {class_weights})", "arguments": {"class_weights": "w"}},
+            {"class_weights": [1.0, 2.0, 3.0]},
+            "f()(predictions, labels, w=class_weights)",
+        ),
+        (
+            {
+                "call": MODEL,
+                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
+                "reductions": {"mean": "{result}.mean()"},
+            },
+            {"class_weights": [1.0, 2.0, 3.0]},
+            "m = f((3,))\nm.run({'x': predictions, 'y': labels, 'w': class_weights}).mean()",
+        ),
+        (
+            {
+                "call": MODEL,
+                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
+            },
+            {},
+            "m = f()\nm.run({'x': predictions, 'y': labels})",
+        ),
+        (
+            {"call": "1 - f({predictions}, {labels} + 1) / 2", "reductions": {"mean": "np.exp({result}.mean())"}},
+            {},
+            "np.exp((1 - f(predictions, labels + 1) / 2).mean())",
+        ),
+        ({"call": "f({dtype}, {predictions}, {labels})"}, {}, "f('float32', predictions, labels)"),
+    ],
+)
+def test_call_is_written_from_its_tables(fields, options, text):
+    assert lowered(function(**fields), problem(**options)).text == text
+
+
+def test_calls_of_values_that_are_equal_but_not_the_same_are_apart():
+    of = function(call="f({predictions}, {labels}, {options})", arguments={"label_smoothing": "e"})
+    texts = [lowered(of, problem(label_smoothing=value)).text for value in (0.0, -0.0)]
+    assert texts == ["f(predictions, labels, e=0.0)", "f(predictions, labels, e=-0.0)"]
+
+
+def test_option_without_an_argument_is_not_dropped():
+    with pytest.raises(LoweringError, match="it has no argument for label_smoothing"):
+        lowered(function(), problem(label_smoothing=0.1))
+
+
+def test_label_that_does_not_fit_is_refused_and_not_wrapped():
+    of = function(targets={"index": "int8"})
+    far = case([[0.0] * 200], [150]).problem("float32", "mean")
+    with pytest.raises(LoweringError, match="labels do not fit int8"):
+        lowered(of, far)
+    assert lowered(of, PROBLEM).arrays["labels"].values.dtype == np.int8
+
+
+def test_reductions_of_the_framework_are_those_of_a_function_without_any():
+    usual = {"reductions": {"sum": "{result}.sum()"}}
+    assert function(usual, reductions={}).reductions == usual["reductions"]
+    assert function(usual).reductions == {"mean": ""}
+
+
+def test_several_statements_run_and_are_printed_as_they_run():
+    of = framework(
+        Function(
+            **{
+                **USUAL,
+                "call": "shifted = {predictions} - 1\nnp.take_along_axis(shifted, {labels}[:, None], -1).mean()",
+            }
+        )
+    )
+    (loss,) = of.functions
+    call = lowered(loss, PROBLEM)
+    outcome = perform(of, call, "it")
+    assert isinstance(outcome, Returned)
+    assert outcome.value == np.float32(-0.5)
+    source = reproducer(of, loss, PROBLEM)
+    assert "\n" not in source
+    assert executed(source) == outcome.value
+
+
+# Modes and derivatives
+
+
+def slow(loss: Any) -> Any:
+    """A mode: calls a loss twice."""
+    return lambda *values: (loss(*values) + loss(*values)) / 2
+
+
+HERE = "import numpy as np; import conformance.tests.test_contract"
+MODES = {"twice": "conformance.tests.test_contract.slow({loss})", "set": "np.seterr(all='ignore')\n{loss}"}
+
+
+@pytest.mark.parametrize(
+    "call", ["np.mean({predictions}) + {labels}[0]", "x = {labels}[0]\nx + np.mean({predictions})"]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_mode_wraps_a_call_and_is_printed_with_it(mode, call):
+    of = framework(
+        Function(**{**USUAL, "call": call}),
+        modes=MODES,
+        imports="import numpy as np; import conformance.tests.test_contract",
+    )
+    (loss,) = of.functions
+    plain = lowered(loss, PROBLEM)
+    wrapped = transformed(of, plain, mode=mode)
+    assert transformed(of, plain) is plain
+    assert wrapped.fresh
+    assert wrapped.text.startswith("def loss(predictions, labels):\n")
+    outcome, usual = perform(of, wrapped, "it"), perform(of, plain, "it")
+    assert isinstance(outcome, Returned)
+    assert outcome.value == usual.value
+    assert executed(reproducer(of, loss, PROBLEM, wrapped)) == outcome.value
+
+
+def test_mode_or_quantity_that_there_is_not_is_told():
+    of = framework(Function(**USUAL), modes=MODES)
+    call = lowered(of.functions[0], PROBLEM)
+    with pytest.raises(LoweringError, match="mine has no mode jit; it has eager, twice, set"):
+        transformed(of, call, mode="jit")
+    with pytest.raises(LoweringError, match="mine has no gradient"):
+        transformed(of, call, "gradient")
+
+
+SQUARES = {
+    "torch": "y = {predictions} * {predictions}\ntorch.sum(y)",
+    "jax": "y = {predictions} * {predictions}\njax.numpy.sum(y)",
+    "tensorflow": "y = {predictions} * {predictions}\ntf.reduce_sum(y)",
+}
+
+
+@pytest.mark.parametrize("name", SQUARES)
+def test_bundle_differentiates_several_statements(name):
+    pytest.importorskip(name)
+    bundle = getattr(arrays, name)
+    of = framework(bundle=bundle, imports="")
+    call = Call(SQUARES[name].replace("{predictions}", "predictions"), {"predictions": Tensor(np.array([1.0, -3.0]))})
+    outcome = perform(of, transformed(of, call, "gradient"), "it")
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.value.tolist() == [2.0, -6.0]
+    if "hessian" in bundle.derivatives:
+        second = perform(of, transformed(of, call, "hessian"), "it")
+        assert second.value.tolist() == [[2.0, 0.0], [0.0, 2.0]]
+
+
+def test_jit_of_jax_is_differentiated():
+    pytest.importorskip("jax")
+    of = framework(bundle=arrays.jax, imports="", modes={"jit": "jax.jit({loss})"})
+    call = Call("(predictions ** 2).sum()", {"predictions": Tensor(np.array([1.0, -3.0]))})
+    outcome = perform(of, transformed(of, call, "gradient", "jit"), "it")
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.value.tolist() == [2.0, -6.0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["numpy", *SQUARES])
+def test_bundle_hands_over_and_takes_back_every_dtype(name, dtype):
+    pytest.importorskip(name)
+    bundle = getattr(arrays, name)
+    values = np.array([[0.5, -1.25], [3.0, np.inf]]).astype(contract.numpy_dtype(dtype))
+    for tensor in (Tensor(values), Tensor(values, "fortran"), Tensor(values, "strided"), Tensor(values[0, 0])):
+        back, told = bundle.numpy(bundle.native(tensor.laid_out()))
+        assert told == dtype
+        assert same_bits(np.asarray(back, dtype=np.float64), tensor.values.astype(np.float64))
+        source = f"{bundle.imports}\nimport numpy as np, ml_dtypes\n{bundle.literal(tensor)}"
+        back, told = bundle.numpy(executed(source))
+        assert told == dtype
+        assert same_bits(np.asarray(back, dtype=np.float64), tensor.values.astype(np.float64))
+
+
+# Releases
+
+HISTORY = (
+    Function(
+        **{**USUAL, "arguments": {"class_weights": "w"}, "rules": (Rule(Convention(empty_mean="nan"), source="1"),)}
+    )
+    .since("1.2", arguments={"label_smoothing": "e"}, documented="2")
+    .since("1.10", on=("b",), choices={"empty_mean": "zero"})
+    .since("2", arguments={"class_weights": None}, dtypes=frozenset({"float32"}))
+)
+BOTH = {"a": contract.Variant(environment={"X": "a"}), "b": contract.Variant(environment={"X": "b"})}
+
+
+def at(of: Framework, version: str, variant: str) -> Function:
+    (found,) = registry.functions_in(of, version, variant)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("version", "variant", "arguments", "dtypes", "empty", "documented"),
+    [
+        ("1.0", "a", {"class_weights"}, 4, "nan", "1"),
+        ("1.2.0", "a", {"class_weights", "label_smoothing"}, 4, "nan", "2"),
+        ("1.9", "b", {"class_weights", "label_smoothing"}, 4, "nan", "2"),
+        ("1.10", "a", {"class_weights", "label_smoothing"}, 4, "nan", "2"),
+        ("1.10", "b", {"class_weights", "label_smoothing"}, 4, "zero", "2"),
+        ("2.0.1", "b", {"label_smoothing"}, 1, "zero", "2"),
+    ],
+)
+def test_release_has_what_changed_until_then(version, variant, arguments, dtypes, empty, documented):
+    of = framework(HISTORY, variants=BOTH)
+    found = at(of, version, variant)
+    assert (found.arguments.keys(), len(found.dtypes)) == (arguments, dtypes)
+    rule = registry.rule_for(found, version, "index", variant)
+    assert (rule.convention.empty_mean, rule.source) == (empty, documented)
+
+
+def test_ranges_of_releases_follow_from_the_changes():
+    of = framework(HISTORY, variants=BOTH)
+    assert [(one.versions, one.variants) for one in of.functions] == [(">=2", None), (">=1.2,<2", None), ("<1.2", None)]
+    newest = {(rule.versions, rule.variants) for rule in of.functions[0].rules}
+    assert newest == {(">=1.2", frozenset({"a"})), (">=1.10", frozenset({"b"}))}
+
+
+def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
+    twin = HISTORY.like("twin", first="1.2", arguments={"class_weights": "weights"}, choices={"empty_mean": None})
+    of = framework(HISTORY, twin, variants=BOTH)
+    assert [one.name for one in registry.functions_in(of, "1.0", "a")] == ["mine.loss"]
+    for version in ("1.2", "2.5"):
+        _, found = registry.functions_in(of, version, "b")
+        assert found.name == "mine.twin"
+        assert found.arguments["class_weights"] == "weights"
+        assert registry.rule_for(found, version, "index", "b").convention.empty_mean is None
+
+
+# Faults of a declaration
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"call": "f({predictions}, {labels}, {option})"}, "call: there is no {option}; there is {options}, "),
+        ({"call": "f({predictions}, {options})"}, "call: it has no {labels}"),
+        ({"call": "f({predictions}, {labels}"}, "call: '(' was never closed"),
+        ({"call": "x = f({predictions}, {labels})"}, "call: the last line is no expression"),
+        ({"arguments": {"label_smooth": "e"}}, "arguments: there is no label_smooth; there is class_weights, "),
+        (
+            {"call": "f({predictions}, {labels})", "arguments": {"label_smoothing": "e"}},
+            "arguments[label_smoothing]: its call has no {options}",
+        ),
+        ({"arguments": {"label_smoothing": "e ="}}, "arguments[label_smoothing]: e = is no argument as source"),
+        ({"takes": {"odds": ""}}, "takes: there is no odds; there is logits, "),
+        ({"takes": {}}, "takes: it is empty"),
+        ({"targets": {"indices": ""}}, "targets: there is no indices"),
+        ({"reductions": {"average": ""}}, "reductions: there is no average"),
+        ({"reductions": {"mean": "{result}.mean("}}, "reductions[mean]: '(' was never closed"),
+        ({"reductions": {"mean": "{results}.mean()"}}, "reductions[mean]: there is no {results}; there is {result}"),
+        ({"dtypes": frozenset({"float128"})}, "dtypes: there is no float128"),
+        ({"orders": frozenset({"random"})}, "orders: there is no random"),
+        ({"modes": frozenset({"jit"})}, "modes: there is no jit; there is none"),
+        ({"gaps": {"axis": "another axis"}}, "gaps: axis is no argument as source"),
+        ({"neutral": {"axis": "name"}, "gaps": {"axis=0": "x"}}, "neutral: axis has a gap"),
+        ({"neutral": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "neutral: axis carries something"),
+        ({"rules": (Rule(Convention(clip=1e-7)),)}, "rules: clip has no effect on what it takes"),
+        ({"rules": (Rule(Convention(binary_outputs="mean_of_last_axis")),)}, "rules: binary_outputs has no effect"),
+        ({"rules": (Rule(Convention(), frozenset({"indices"})),)}, "rules: there is no target indices"),
+    ],
+)
+def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, message):
+    with pytest.raises(DeclarationError) as caught:
+        function(**fields)
+    assert str(caught.value).startswith(f"functions[loss].{message}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"modes": {"eager": "{loss}"}}, "modes[eager]: a mode is one word, and not eager"),
+        ({"modes": {"jit": "jax.jit(loss)"}}, "modes[jit]: it has no {loss}"),
+        ({"modes": {"jit": "jax.jit({los})"}}, "modes[jit]: there is no {los}; there is {loss}"),
+        (
+            {"bundle": dataclasses.replace(arrays.numpy, derivatives={"gradient": "d({result})"})},
+            "arrays.derivatives[gradient]: it has no {x}",
+        ),
+    ],
+)
+def test_framework_that_contradicts_itself_is_refused_with_its_field(fields, message):
+    with pytest.raises(DeclarationError) as caught:
+        framework(Function(**USUAL), **fields)
+    assert str(caught.value) == message
+
+
+def test_change_that_is_none_is_refused():
+    with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): .*dtype"):
+        framework(Function(**USUAL).since("2", dtype="float32"))
+    with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no variant c"):
+        framework(Function(**USUAL).since("2", on=("c",), dtypes=frozenset({"float32"})), variants=BOTH)
+
+
+def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypatch, tmp_path):
+    (tmp_path / "wrong_adapter.py").write_text(
+        "from conformance.adapters import arrays\n"
+        "from conformance.adapters.contract import Framework, Function\n"
+        "loss = Function('loss', 'f({prediction}, {labels})', ranks={'binary': range(1, 2)}, takes={'logits': ''},\n"
+        "                targets={'binary': ''}, reductions={'mean': ''})\n"
+        "FRAMEWORK = Framework('wrong', (), (), (loss,), arrays.numpy)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    point = types.SimpleNamespace(
+        name="wrong", value="wrong_adapter:FRAMEWORK", module="wrong_adapter",
+        load=lambda: __import__("wrong_adapter").FRAMEWORK,
+    )  # fmt: skip
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [point])
+    with pytest.raises(registry.AdapterError) as caught:
+        registry._found.__wrapped__()
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'wrong_adapter.py'}: functions[loss].call: there is no {{prediction}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("nothing(x)", False),
+        ("np.nothing(x)", False),
+        ("np.sum(x, axes=0)", False),
+        ("import nothing\nx", False),
+        ("x.reshape(7)", True),
+        ("conformance.tests.test_contract.mistaken(x)", True),
+    ],
+)
+def test_name_that_the_text_asks_for_in_vain_is_no_finding(text, finding):
+    of = framework(imports=HERE)
+    call = Call(text, {"x": Tensor(np.ones(2))})
+    if finding:
+        assert isinstance(perform(of, call, "it"), Raised)
+    else:
+        with pytest.raises(LoweringError, match="it: "):
+            perform(of, call, "it")
+
+
+def mistaken(x: Any) -> Any:
+    """A function that makes the mistakes itself."""
+    return x.nothing
