@@ -338,7 +338,7 @@ def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
     """Puts an assessment's row where the recorder finds it, and what tells it from others into `--junit-xml`."""
 
     def note(assessment: Assessment) -> None:
-        row = request.node.stash[_ROW] = assessment.row
+        row = request.node.stash[_ROW] = assessment.record
         if request.config.getoption("xmlpath", None):
             case = assessment.item.case
             told = {"file": case.path, "line": case.line if case.path else "", **{name: row[name] for name in _TOLD}}
@@ -380,7 +380,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
         return lambda _: False
     rows = rows[rows["expected"].isin(["unexpected", "stale"])]
     keys = set(rows[_SAME].itertuples(index=False, name=None))
-    return lambda assessment: tuple(assessment.row[name] for name in _SAME) in keys
+    return lambda assessment: tuple(assessment.record[name] for name in _SAME) in keys
 
 
 _SESSION = pytest.StashKey[pytest.Session]()

@@ -26,7 +26,7 @@ def test_conformance(
         pytest.fail(loggable(str(error)), pytrace=False)
     record(assessment)
     if assessment.expected == "known" and not strict_known:
-        pytest.xfail(loggable(assessment.row["known"]))
+        pytest.xfail(loggable(assessment.record["known"]))
     if accepted(assessment):
         pytest.xfail("the baseline has it")
     if assessment.expected != "ok":

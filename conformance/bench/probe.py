@@ -151,7 +151,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     began = time.perf_counter()
     for item in _selected(keyword, here):
         before, start = watch.calls, time.thread_time()
-        suite.assess(item).row  # noqa: B018
+        suite.assess(item).record  # noqa: B018
         spent = time.thread_time() - start
         taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     if cache is not None:
@@ -370,7 +370,7 @@ def row_memory(framework: str) -> Result:
     from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
-    row = Suite(Oracle(), load_suite()[1]).assess(item).row
+    row = Suite(Oracle(), load_suite()[1]).assess(item).record
     return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
 
 

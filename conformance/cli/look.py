@@ -148,7 +148,7 @@ def _array(values: Any) -> str:
 def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> dict[str, Any]:
     """The exact answer to 20 digits, and the row of every function, as builtin values."""
     exact = oracle.digits(suite.problem_of(case, dtype, reduction), count=20)
-    rows = [asker.assess(item).row for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
+    rows = [asker.assess(item).record for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
     said = exact if isinstance(exact, str | list) else want_of(exact)
     return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
 
@@ -164,7 +164,7 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
     for item in items:
         if (item.dtype, item.reduction) != (dtype, reduction):
             continue
-        row = asker.assess(item).row
+        row = asker.assess(item).record
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
         why = f"known: {row['known']}" if row["expected"] == "known" else why

@@ -41,7 +41,7 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
     gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
     for item in items if isolated is None else isolated.as_they_come():
         try:
-            yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).row
+            yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).record
         except (LoweringError, UserError) as error:
             yield NotAsked(item.installed.worker, item.id, str(error))
 

@@ -432,7 +432,7 @@ class Assessment:
             raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
 
     @functools.cached_property
-    def value(self) -> Row:
+    def row(self) -> Row:
         """Its row of the report, typed."""
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
@@ -471,9 +471,9 @@ class Assessment:
         )
 
     @functools.cached_property
-    def row(self) -> Record:
+    def record(self) -> Record:
         """The same as it is written."""
-        return record(self.value)
+        return record(self.row)
 
     def __str__(self) -> str:
         return self.message()
@@ -486,28 +486,28 @@ class Assessment:
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
-        got = _short(row["got"]) or row["exception"]
+        got = _short(str(row.got)) if row.got is not None else self.record["exception"]
         got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
         lines.append(f"  got        {got}")
-        lines.append(f"  want       {_short(row['want'])}")
+        lines.append(f"  want       {_short(str(row.want))}")
         c = self.verdict.comparison
         if c is not None and c.error > 0:
-            at = f" at {row['where']}" if row["where"] else ""
+            at = f" at {list(row.where)}" if row.where else ""
             lines.append(
                 f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"
             )
-        lines.append(f"  because    {row['explanation']}")
+        lines.append(f"  because    {row.explanation}")
         if self.asked.bridge:
             lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")
-        if row["warnings"]:
-            lines.append(f"  warnings   {_short(row['warnings'])}")
+        if row.warnings:
+            lines.append(f"  warnings   {_short(self.record['warnings'])}")
         if self.expected == "known" and self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         if self.expected == "stale" and self.known is not None:
             lines.append(
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
-        lines.append(f"  reproduce  {row['call']}")
+        lines.append(f"  reproduce  {row.call}")
         lines.append(f'  again      pytest {options}{_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
         return printable("\n".join(lines))
 

@@ -83,7 +83,7 @@ def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Ite
 def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Record]:
     for item, why in reasons:
         try:
-            yield unsupported_assessment(item, why, oracle).row
+            yield unsupported_assessment(item, why, oracle).record
         except UserError:  # arrays that cannot be generated; `conformance lint` says why
             return
 

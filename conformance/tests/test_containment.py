@@ -102,7 +102,7 @@ def judged(outcome, expect=None, reduction="mean"):
     item = plan([stated], [Installed(framework, "1.0")])[0]
     assessment = Suite(Oracle(), Ledger()).judge(ask(item), outcome)
     assert str(assessment)
-    return assessment.row
+    return assessment.record
 
 
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)

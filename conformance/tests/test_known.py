@@ -255,7 +255,7 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
 def test_a_case_of_a_users_that_shows_a_shipped_bug_is_known_with_reason_and_link(tmp_path, function, of, see):
     assessment = assessed(tmp_path, function, of)
     assert assessment.expected == "known"
-    assert see in assessment.row["known"]
+    assert see in assessment.record["known"]
 
 
 @pytest.mark.parametrize("value", [5.0, float("inf"), -1.0])
@@ -309,7 +309,7 @@ def test_a_label_that_the_dtype_does_not_hold_is_known_in_each_reduction(
     stated = case(row_of(classes, label), [label])
     assessment = shown(stated, function, dtype, reduction, quantity)
     assert assessment.expected == "known"
-    assert "keras/issues/15012" in assessment.row["known"]
+    assert "keras/issues/15012" in assessment.record["known"]
 
 
 def probabilities(label: int, classes: int = 300):
@@ -373,7 +373,7 @@ SMOOTHED = {"options": {"label_smoothing": 0.25}}
 def test_what_is_beyond_float16_is_known_with_the_reason_that_holds(function, stated, reason):
     assessment = shown(stated, function, "float16", "mean")
     assert assessment.expected == "known"
-    assert reason in assessment.row["known"]
+    assert reason in assessment.record["known"]
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])

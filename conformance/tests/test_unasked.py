@@ -79,7 +79,7 @@ def test_only_what_is_selected_is_said():
 
 
 def frame_of(cases, here=HERE) -> pd.DataFrame:
-    suite_rows = [Suite(Oracle(), Ledger()).assess(item).row for item in plan(cases, here)]
+    suite_rows = [Suite(Oracle(), Ledger()).assess(item).record for item in plan(cases, here)]
     return report.frame([*suite_rows, *rows_of(cases, here)])
 
 

@@ -232,7 +232,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
         path=f"fuzz/{name}.yaml",
         text=case_file_text([case]),
         message=str(renamed_assessment),
-        row=renamed_assessment.row,
+        row=renamed_assessment.record,
     )
 
 
