@@ -659,31 +659,29 @@ class Recorder:
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
         if not self.rows and not self.unsupported:
             return
+        terminalreporter.section("cross-entropy conformance")
+        lines = [*self._closing_lines(), *self._other_packages(), *self.worse]
+        if self.written:
+            lines.append(f"report: {Path(self.config.getoption('report'))}")
+        for line in (*lines, *self.notes):
+            terminalreporter.line(loggable(line))
+        if self.problem:
+            terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
+
+    def _closing_lines(self) -> list[str]:
+        """What a run says at its end, and which cases no function could be asked."""
         from conformance.judging.unasked import unasked, unasked_lines
         from conformance.report import recording
 
-        terminalreporter.section("cross-entropy conformance")
         everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
         if self.written:
             largest, coverage = self.written["largest"], self.written["coverage"]
         else:
             largest = recording.largest_ratios(self.rows)
             coverage = recording.covered(_cases_of(self.config)) if everything else ""
-        for line in recording.closing_lines(largest, len(self.rows), self.planned, coverage if everything else ""):
-            terminalreporter.line(loggable(line))
+        closing = recording.closing_lines(largest, len(self.rows), self.planned, coverage if everything else "")
         narrowed = bool(self.config.getoption("markexpr"))
-        for line in unasked_lines(unasked([*self.rows, *(self.unsupported or ())]), narrowed=narrowed):
-            terminalreporter.line(loggable(line))
-        for line in self._other_packages():
-            terminalreporter.line(line)
-        for line in self.worse:
-            terminalreporter.line(loggable(line))
-        if self.written:
-            terminalreporter.line(loggable(f"report: {Path(self.config.getoption('report'))}"))
-        for note in self.notes:
-            terminalreporter.line(loggable(note))
-        if self.problem:
-            terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
+        return [*closing, *unasked_lines(unasked([*self.rows, *(self.unsupported or ())]), narrowed=narrowed)]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

@@ -112,12 +112,7 @@ class Surroundings:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if os.getpid() != self.process:
             os._exit(0)  # a child that the function forked, and that returned: there is one run, not two
-        if self.main:
-            for number, handler in zip(SIGNALS, self.handlers, strict=True):
-                if _signal.getsignal(number) is not handler and handler is not None:
-                    _signal.signal(number, handler)
-        if not self.alarm and _pending():
-            _signal.setitimer(_signal.ITIMER_REAL, 0)
+        self._restore_signals()
         self.errors.__exit__(None, None, None)
         sys.setrecursionlimit(self.recursion)
         _raise_limits()
@@ -143,6 +138,14 @@ class Surroundings:
         codes = {code for handler in self.handlers if (code := _code(handler)) is not None}
         if codes and any(code in codes for code in _codes(error.__traceback__)):
             raise error
+
+    def _restore_signals(self) -> None:
+        if self.main:
+            for number, handler in zip(SIGNALS, self.handlers, strict=True):
+                if _signal.getsignal(number) is not handler and handler is not None:
+                    _signal.signal(number, handler)
+        if not self.alarm and _pending():
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
 
     def _restore_path(self) -> None:
         """Put back entries that were removed; what was added may be needed by modules that are imported later."""

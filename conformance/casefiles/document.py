@@ -537,57 +537,107 @@ def _value_at(value: Any, path: Iterable[str | int]) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class _SchemaError:
+    """One error of the validator, and where it is."""
+
+    document: Document
+    schema: Any
+    path: JsonPath
+    error: Any
+
+    @property
+    def kind(self) -> str:
+        return str(self.error.kind.name)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.error.kind.as_dict()
+        return found
+
+    @property
+    def rule(self) -> Any:
+        return _value_at(self.schema, self.error.schema_path[:-1])
+
+    @property
+    def meaning(self) -> str:
+        """What the schema says that the value is."""
+        return str(self.rule.get("description", "")) if isinstance(self.rule, dict) else ""
+
+    @property
+    def value(self) -> Any:
+        return _value_at(self.document.value, self.path)
+
+    def at(self, message: str, advice: str, *below: str, at_key: bool = False) -> CaseFileError:
+        return self.document.error((*self.path, *below), message, advice, at_key)
+
+
 def _render_schema_error(document: Document, schema: Any, path: JsonPath, error: Any) -> Iterator[CaseFileError]:
-    kind: str = error.kind.name
-    facts: Mapping[str, Any] = error.kind.as_dict()
-    rule = _value_at(schema, error.schema_path[:-1]) if kind != "propertyNames" else {}
-    value = _value_at(document.value, path)
-    meaning = str(rule.get("description", "")) if isinstance(rule, dict) else ""
-    last = str(path[-1]) if path else "the file"
+    wrong = _SchemaError(document, schema, path, error)
+    if wrong.kind in ("additionalProperties", "propertyNames", "required", "falseSchema"):
+        yield from _key_errors(wrong)
+    elif wrong.kind.startswith(("min", "max", "unique")) and wrong.kind not in ("minimum", "maximum"):
+        yield _size_error(wrong)
+    else:
+        yield _value_error(wrong)
 
-    def error_at(message: str, advice: str, at: JsonPath = path, at_key: bool = False) -> CaseFileError:
-        return document.error(at, message, advice, at_key)
 
-    match kind:
+def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
+    """Keys that are unknown, missing or out of place."""
+    match wrong.kind:
         case "additionalProperties":
-            known = list(rule["properties"])
-            for name in facts["unexpected"]:
-                free = [key for key in known if key not in value]
-                yield error_at(f'unknown key "{name}"', suggest(name, free), (*path, name), at_key=True)
+            known = list(wrong.rule["properties"])
+            for name in wrong.facts["unexpected"]:
+                free = [key for key in known if key not in wrong.value]
+                yield wrong.at(f'unknown key "{name}"', suggest(name, free), name, at_key=True)
         case "propertyNames":
-            for name in value:
-                for message, advice in name_errors(schema, name):
-                    yield error_at(message, advice, (*path, name), at_key=True)
+            for name in wrong.value:
+                for message, advice in name_errors(wrong.schema, name):
+                    yield wrong.at(message, advice, name, at_key=True)
         case "required":
-            name = facts["property"]
-            description = _property_schema(schema, error.schema_path, name).get("description", "")
-            yield error_at(f"{name} is missing", f"add it: {description}" if description else "add it", at_key=True)
+            name = wrong.facts["property"]
+            description = _property_schema(wrong.schema, wrong.error.schema_path, name).get("description", "")
+            yield wrong.at(f"{name} is missing", f"add it: {description}" if description else "add it", at_key=True)
+        case "falseSchema":
+            last = str(wrong.path[-1]) if wrong.path else "the file"
+            yield wrong.at(f"{last} has no place beside {_alternative_of(last)}", "remove one of the two", at_key=True)
+
+
+def _size_error(wrong: _SchemaError) -> CaseFileError:
+    """Too little or too much of something, or the same thing twice."""
+    if wrong.kind == "uniqueItems":
+        return wrong.at("the same thing is listed twice", "list it once")
+    if wrong.kind == "minLength":
+        return wrong.at("nothing is written here", wrong.meaning or "write it")
+    if wrong.kind not in ("minItems", "maxItems", "minProperties", "maxProperties"):
+        return wrong.at(wrong.error.message, wrong.meaning)
+    count = f"{len(wrong.value)} {'keys' if isinstance(wrong.value, dict) else 'entries'}"
+    bound = "at least" if wrong.kind.startswith("min") else "at most"
+    message = f"{count} where there should be {bound} {wrong.facts['limit']}"
+    return wrong.at(message, wrong.meaning or "correct it")
+
+
+def _value_error(wrong: _SchemaError) -> CaseFileError:
+    """A value of another kind, outside of an interval, or none of those that there are."""
+    value, meaning, facts = wrong.value, wrong.meaning, wrong.facts
+    match wrong.kind:
         case "type":
             wanted = " or ".join(_TYPES[name] for name in facts["types"])
-            yield error_at(f"{describe_value(value)} is not {wanted}", _type_advice(value, facts["types"], meaning))
+            return wrong.at(f"{describe_value(value)} is not {wanted}", _type_advice(value, facts["types"], meaning))
         case "enum":
             options = [str(option) for option in facts["options"]]
             text = value if isinstance(value, str) else describe_value(value)
-            yield error_at(f'"{text}" is not one of {listed(options)}', suggest(str(text), options))
+            return wrong.at(f'"{text}" is not one of {listed(options)}', suggest(str(text), options))
         case "const":
             wanted = facts["expected_value"]
-            yield error_at(f"{describe_value(value)} is not {wanted}", meaning or f"write {wanted}")
+            return wrong.at(f"{describe_value(value)} is not {wanted}", meaning or f"write {wanted}")
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            yield error_at(f"{number_text(value)} is not {_interval(rule)[0]}", f"give {_interval(rule)[1]}")
-        case "falseSchema":
-            yield error_at(f"{last} has no place beside {_alternative_of(last)}", "remove one of the two", at_key=True)
-        case "minLength":
-            yield error_at("nothing is written here", meaning or "write it")
-        case "minItems" | "maxItems" | "minProperties" | "maxProperties":
-            count = f"{len(value)} {'keys' if isinstance(value, dict) else 'entries'}"
-            bound = "at least" if kind.startswith("min") else "at most"
-            yield error_at(f"{count} where there should be {bound} {facts['limit']}", meaning or "correct it")
-        case "uniqueItems":
-            yield error_at("the same thing is listed twice", "list it once")
+            interval, advice = _interval(wrong.rule)[:2]
+            return wrong.at(f"{number_text(value)} is not {interval}", f"give {advice}")
         case "pattern":
-            yield error_at(f"{describe_value(value)} is not written as it should be", meaning or facts["pattern"])
+            return wrong.at(f"{describe_value(value)} is not written as it should be", meaning or facts["pattern"])
         case _:
-            yield error_at(error.message, meaning)
+            return wrong.at(wrong.error.message, meaning)
 
 
 def _property_schema(schema: Any, schema_path: list[Any], name: str) -> Any:

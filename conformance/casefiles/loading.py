@@ -138,18 +138,26 @@ def files_below(folder: Path, skip: str = "") -> tuple[list[Path], list[CaseFile
             path = current / name
             if name.startswith(".") or (current == folder and name == skip):
                 continue
-            if is_folder(path):
+            errors += _name_errors(path)
+            if is_folder(path) or _is_broken_link(path):
                 pending.append((path, path_of_folders))
-                if _is_case_file(name):
-                    errors.append(_path_error(path, "a folder with the name of a case file", "give it another name"))
             elif _is_case_file(name):
                 files.append(path)
-            elif name.lower().endswith(SUFFIXES):
-                suffix = path.suffix
-                errors.append(_path_error(path, f"ends in {suffix}", f"rename it to {suffix.lower()}"))
-            elif path.is_symlink() and not _has_target(path):
-                pending.append((path, path_of_folders))  # it may have been a folder, and cannot be looked into
     return sorted(files), errors
+
+
+def _name_errors(path: Path) -> Iterator[CaseFileError]:
+    """Complaints about the name of an entry of a case folder."""
+    if is_folder(path):
+        if _is_case_file(path.name):
+            yield _path_error(path, "a folder with the name of a case file", "give it another name")
+    elif path.name.lower().endswith(SUFFIXES) and not _is_case_file(path.name):
+        yield _path_error(path, f"ends in {path.suffix}", f"rename it to {path.suffix.lower()}")
+
+
+def _is_broken_link(path: Path) -> bool:
+    """Whether an entry that is no case file by its name may have been a folder, and cannot be looked into."""
+    return not path.name.lower().endswith(SUFFIXES) and path.is_symlink() and not _has_target(path)
 
 
 MAX_FILES = 200_000

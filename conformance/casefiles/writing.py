@@ -130,21 +130,26 @@ def _create_file(path: Path, content: bytes) -> None:
 # One case, line by line
 
 
+def _input(case: Case) -> Iterator[str]:
+    """Predictions, labels and options, or the recipe that generates them."""
+    if isinstance(case, GeneratedCase):
+        yield f"generate: {_flow(_recipe(case.recipe, case.declared))}"
+        yield from _options(case.asked)
+        return
+    if case.predictions.size:
+        yield from _array("predictions", case.predictions)
+    else:
+        yield "predictions: []"
+        yield f"shape: {_flow(list(case.predictions.shape))}"
+    yield from _array("labels", case.labels) if case.labels.size else ["labels: []"]
+    yield from _options(case.options)
+
+
 def _case(case: Case, source: str) -> Iterator[str]:
     yield from _entry("why", case.why)
     if case.source != source:
         yield from _entry("source", case.source)
-    if isinstance(case, GeneratedCase):
-        yield f"generate: {_flow(_recipe(case.recipe, case.declared))}"
-        yield from _options(case.asked)
-    else:
-        if case.predictions.size:
-            yield from _array("predictions", case.predictions)
-        else:
-            yield "predictions: []"
-            yield f"shape: {_flow(list(case.predictions.shape))}"
-        yield from _array("labels", case.labels) if case.labels.size else ["labels: []"]
-        yield from _options(case.options)
+    yield from _input(case)
     if case.reductions != ("mean",):
         yield f"reduction: {_scalar_or_list(case.reductions)}"
     if case.dtypes != DEFAULT_DTYPES:

@@ -81,12 +81,7 @@ def accept(
     """
     proposed = comparison.proposal(path, baseline, even_unexpected)
     if as_json:
-        if yes and not proposed.same:
-            comparison.accept(proposed)
-        out.facts("accept", {**_facts(proposed), "accepted": yes and not proposed.same})
-        if not (yes or proposed.same):
-            err.print("nothing was accepted; --yes accepts it")
-            raise typer.Exit(UNEXPECTED)
+        _accept_for_machines(proposed, yes)
         return
     if proposed.difference is not None:
         for piece in comparison.terminal(proposed.difference):
@@ -97,13 +92,27 @@ def accept(
         out.print("the baseline has these rows already; nothing to accept")
         return
     if not yes:
-        if not sys.stdin.isatty():
-            err.print("nothing was accepted; --yes accepts it")
-            raise typer.Exit(UNEXPECTED)
-        if not typer.confirm("Accept?"):
-            raise typer.Exit(UNEXPECTED)
+        _confirm()
     comparison.accept(proposed)
     out.print(f"accepted: {escape(str(baseline))}, {len(proposed.results)} rows", soft_wrap=True)
+
+
+def _accept_for_machines(proposed: comparison.Proposal, yes: bool) -> None:
+    if yes and not proposed.same:
+        comparison.accept(proposed)
+    out.facts("accept", {**_facts(proposed), "accepted": yes and not proposed.same})
+    if not (yes or proposed.same):
+        err.print("nothing was accepted; --yes accepts it")
+        raise typer.Exit(UNEXPECTED)
+
+
+def _confirm() -> None:
+    """Ask whether to accept; end the command where the answer is no, or nobody can give one."""
+    if not sys.stdin.isatty():
+        err.print("nothing was accepted; --yes accepts it")
+        raise typer.Exit(UNEXPECTED)
+    if not typer.confirm("Accept?"):
+        raise typer.Exit(UNEXPECTED)
 
 
 def merge(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from conformance import report
 from conformance.adapters import registry
-from conformance.casefiles.known_issues import KnownIssue
+from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.cli.shared import FAILURES, CasesOption, Json, one_of
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
@@ -65,10 +66,7 @@ def sweep(
     dtypes = tuple(one_of("--dtype", name, DTYPES) for name in dtype or ())
     kinds = tuple(one_of("--given", name, GIVEN) for name in given or ())
     wish = SweepRequest(dtypes, kinds, labels, exhaustive, pairs)
-    if exhaustive and wish.dtypes == ("float64",):
-        raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
-    if means and (exhaustive or pairs or labels or state):
-        raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
+    _check(wish, means, state)
     jobs, left_out = runner.plan(registry.installed()[0], _wanted(function), wish)
     if folder is not None:
         report.check_writable(folder)
@@ -79,48 +77,79 @@ def sweep(
             "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
         )
     began = time.time()
-    found: list[table.RegionRow] = []
-    mean_lines: list[table.RegionRow] = []
-    failures: list[str] = []
-    stopped = False
-    if means:
-        try:
-            with _progress(len(jobs) * len(long_means.LENGTHS)) as advance:
-                for job in jobs:
-                    subject = job.subject
-                    if "mean" in subject.function.reductions:
-                        for line in long_means.mean_lines(subject.installed, subject.name, subject.family, ledger):
-                            mean_lines.append(line)
-                            advance(subject.key, 1)
-        except KeyboardInterrupt:
-            stopped = True
-    else:
-        kept = runner.load_state(state, jobs)
-        count = _processes(processes, jobs)
-        try:
-            with _progress(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
-                failures = runner.sweep(jobs, kept, count, advance)
-        except KeyboardInterrupt:
-            stopped = True
-        found = [line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)]
-    about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": not (stopped or failures)}
+    found = _Found()
+    try:
+        if means:
+            found.ask_means(jobs, ledger)
+        else:
+            found.ask_inputs(jobs, ledger, state, _processes(processes, jobs))
+    except KeyboardInterrupt:
+        found.stopped = True
+    complete = not (found.stopped or found.failures)
+    about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": complete}
     if as_json:
-        out.facts("sweep", rendering.document(found, mean_lines, about))
+        out.facts("sweep", rendering.document(found.lines, found.means, about))
     else:
-        for piece in rendering.terminal(found, mean_lines):
+        for piece in rendering.terminal(found.lines, found.means):
             out.print(piece)
             out.print()
     if folder is not None:
-        rendering.write(folder, found, mean_lines, about)
+        rendering.write(folder, found.lines, found.means, about)
         err.print(f"report: {escape(str(folder))}", soft_wrap=True)
-    _finish(found, mean_lines, failures)
-    if stopped:
+    _finish(found.lines, found.means, found.failures)
+    raise typer.Exit(_status(found, state))
+
+
+@dataclass
+class _Found:
+    """What a sweep found.
+
+    lines: of regions.  means: of means.  failures: what could not be asked.  stopped: whether it was interrupted.
+    """
+
+    lines: list[table.RegionRow] = field(default_factory=list)
+    means: list[table.RegionRow] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+    def ask_means(self, jobs: list[Job], ledger: Ledger) -> None:
+        """Put means of many lengths to functions."""
+        with _progress(len(jobs) * len(long_means.LENGTHS)) as advance:
+            for subject in (job.subject for job in jobs):
+                if "mean" in subject.function.reductions:
+                    for line in long_means.mean_lines(subject.installed, subject.name, subject.family, ledger):
+                        self.means.append(line)
+                        advance(subject.key, 1)
+
+    def ask_inputs(self, jobs: list[Job], ledger: Ledger, state: Path | None, processes: int) -> None:
+        """Put single inputs to functions; what was done is there after an interruption, too."""
+        kept = runner.load_state(state, jobs)
+        try:
+            with _progress(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
+                self.failures = runner.sweep(jobs, kept, processes, advance)
+        finally:
+            self.lines = [
+                line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)
+            ]
+
+
+def _status(found: _Found, state: Path | None) -> int:
+    """The exit status; says how to go on after an interruption."""
+    if found.stopped:
         where = f"; go on with --state {state}" if state else "; --state FILE would have kept it"
         err.print(f"interrupted{escape(where)}", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED)
-    if failures:
-        raise typer.Exit(USAGE)
-    raise typer.Exit(UNEXPECTED if table.failing([*found, *mean_lines]) else 0)
+        return INTERRUPTED
+    if found.failures:
+        return USAGE
+    return UNEXPECTED if table.failing([*found.lines, *found.means]) else 0
+
+
+def _check(wish: SweepRequest, means: bool, state: Path | None) -> None:
+    """Raise SelectionError where options do not go together."""
+    if wish.exhaustive and wish.dtypes == ("float64",):
+        raise SelectionError("--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample")
+    if means and (wish.exhaustive or wish.pairs or wish.labels or state):
+        raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
 
 
 def _wanted(names: list[str]) -> Callable[[str], bool]:

@@ -45,6 +45,20 @@ class Parameter:
         return f"{self.name}={self.default}" if self.default else self.name
 
 
+_SENTENCES = {
+    "function lost": "the function is gone",
+    "function gained": "the function is new",
+    "removed": "parameter {old} is gone",
+    "renamed": "parameter {old} is now called {new}",
+    "kind": "parameter {name} was {old}, and is {new}",
+    "place": "parameter {name} stands at position {new}, and stood at {old}",
+    "default": "parameter {name} has the default {new}, and had {old}",
+    "added": "parameter {new} is new",
+    "deprecated": "deprecated: {new}",
+}
+"""What is said of a change of each kind."""
+
+
 @dataclass(frozen=True)
 class SignatureChange:
     """One difference between two signatures.
@@ -66,28 +80,10 @@ class SignatureChange:
         return self.kind in BREAKING
 
     def __str__(self) -> str:
-        match self.kind:
-            case "function lost":
-                return "the function is gone"
-            case "function gained":
-                return "the function is new"
-            case "removed":
-                return f"parameter {self.old} is gone"
-            case "renamed":
-                return f"parameter {self.old} is now called {self.new}"
-            case "kind":
-                return f"parameter {self.name} was {self.old}, and is {self.new}"
-            case "place":
-                return f"parameter {self.name} stands at position {self.new}, and stood at {self.old}"
-            case "default":
-                if not self.new:
-                    return f"parameter {self.name} has no default any more, and had {self.old}"
-                had = self.old or "none, so it was required"
-                return f"parameter {self.name} has the default {self.new}, and had {had}"
-            case "added":
-                return f"parameter {self.new} is new"
-            case "deprecated":
-                return f"deprecated: {self.new}"
+        if self.kind == "default" and not self.new:
+            return f"parameter {self.name} has no default any more, and had {self.old}"
+        old = self.old or ("none, so it was required" if self.kind == "default" else "")
+        return _SENTENCES[self.kind].format(name=self.name, old=old, new=self.new)
 
 
 def parameters(told: Sequence[Sequence[str]] | None) -> list[Parameter] | None:

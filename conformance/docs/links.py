@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -56,20 +56,26 @@ def dead(folder: Path) -> Iterator[str]:
                 yield f"{where}: {address}: a page loads from elsewhere"
         local = [address for address in page(file).loads if not urlsplit(address).netloc]
         for address in dict.fromkeys([*page(file).leads, *local]):
-            found = urlsplit(address)
-            if found.scheme in ("http", "https"):
-                if "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`"):
-                    yield f"{where}: {address}: not a well-formed address"
-            elif found.scheme == "data":
-                continue
-            elif found.scheme or found.netloc:
-                yield f"{where}: {address}: not http(s)"
-            else:
-                target = (file.parent / unquote(found.path)).resolve() if found.path else file
-                if not target.is_file():
-                    yield f"{where}: {address}: there is no such file"
-                elif found.fragment and target.suffix == ".html" and unquote(found.fragment) not in page(target).ids:
-                    yield f"{where}: {address}: there is no such place on that page"
+            if why := _fault(file, address, page):
+                yield f"{where}: {address}: {why}"
+
+
+def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
+    """What is wrong with an address that a page leads to; empty if nothing is."""
+    found = urlsplit(address)
+    if found.scheme in ("http", "https"):
+        odd = "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`")
+        return "not a well-formed address" if odd else ""
+    if found.scheme == "data":
+        return ""
+    if found.scheme or found.netloc:
+        return "not http(s)"
+    target = (file.parent / unquote(found.path)).resolve() if found.path else file
+    if not target.is_file():
+        return "there is no such file"
+    if found.fragment and target.suffix == ".html" and unquote(found.fragment) not in page(target).ids:
+        return "there is no such place on that page"
+    return ""
 
 
 if __name__ == "__main__":

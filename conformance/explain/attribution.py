@@ -169,7 +169,16 @@ def _choice_lines(
         yield from _output_mean_lines(problem, exact, before, after)
     elif name in ("clip", "log_floor", "renormalise"):
         yield from _logarithm_lines(assessment, name, before, after)
-    elif name == "default_ignore_index":
+    elif name in ("gradient_total", "gradient_floor"):
+        lines = _target_sum_lines if name == "gradient_total" else _gradient_floor_lines
+        yield from lines(assessment, exact, before, after)
+    else:
+        yield from _sample_lines(problem, name, after)
+
+
+def _sample_lines(problem: Problem, name: str, after: Convention) -> Iterator[Step]:
+    """Steps that show which samples count."""
+    if name == "default_ignore_index":
         labels = problem.labels.reshape(-1)
         positions = np.flatnonzero(labels == after.default_ignore_index)
         yield Step("samples with that label", "", "", format_numbers(positions.tolist()))
@@ -178,10 +187,6 @@ def _choice_lines(
         yield from _label_lines(problem, after)
     elif name == "empty_mean":
         yield Step("the mean divides by", "", "", "0")
-    elif name == "gradient_total":
-        yield from _target_sum_lines(assessment, exact, before, after)
-    elif name == "gradient_floor":
-        yield from _gradient_floor_lines(assessment, exact, before, after)
 
 
 def _tolerance_lines(assessment: Assessment, before: Convention, after: Convention) -> Iterator[Step]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from conformance.explain.explanation import Decomposition, Derivation, Difference, Explanation, FunctionResult, Step
+from conformance.explain.explanation import (
+    Decomposition,
+    Derivation,
+    Difference,
+    Explanation,
+    FunctionResult,
+    KnownIssueNote,
+    Step,
+)
 from conformance.explain.number_format import format_number
 
 STATUS_TEXT = {
@@ -61,17 +69,7 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
     for number in explanation.published:
         verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
         yield Prose(f"Published is {number.value}, {verdict} ({number.source}).")
-    agreeing = [function for function in explanation.functions if not function.differs]
-    if agreeing:
-        yield Heading("Who agrees", 2)
-    for function in agreeing:
-        yield Formula(
-            f"{function.function} {function.version} {_behaviour(function)}{_error_text(function.decomposition)}"
-        )
-        if function.conversion_effect:
-            yield Formula(function.conversion_effect, 2)
-        if function.expected == "stale" and function.ledger is not None:
-            yield Formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
+    yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
     described: dict[object, str] = {}
     for function in explanation.functions:
         if not function.differs:
@@ -149,10 +147,44 @@ def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]
         )
 
 
+def _agreeing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
+    if functions:
+        yield Heading("Who agrees", 2)
+    for function in functions:
+        yield Formula(
+            f"{function.function} {function.version} {_behaviour(function)}{_error_text(function.decomposition)}"
+        )
+        if function.conversion_effect:
+            yield Formula(function.conversion_effect, 2)
+        if function.expected == "stale" and function.ledger is not None:
+            yield Formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
+
+
 def function_blocks(function: FunctionResult) -> Iterator[Block]:
     """Yield the explanation of one function that differs."""
     yield _headline(function)
     yield Formula(f"It {_behaviour(function)}")
+    yield from _cause_blocks(function)
+    if function.decomposition is not None:
+        yield from _decomposition_blocks(function.decomposition)
+    if function.remedies:
+        yield Prose("What makes them equal (tried, within the allowed error):")
+    for remedy in function.remedies:
+        yield Formula(f"{remedy.advice}: {remedy.shown}")
+        if remedy.call:
+            yield Code(remedy.call, 2)
+    if function.ledger is not None:
+        yield from _ledger_blocks(function.ledger)
+    if function.source and function.differences:
+        yield Prose("Documented at:")
+        yield Code(function.source)
+    if function.reproduce:
+        yield Prose("To see it:")
+        yield Code(function.reproduce)
+
+
+def _cause_blocks(function: FunctionResult) -> Iterator[Block]:
+    """What makes a function differ."""
     if function.conversion_effect:
         yield Prose(function.conversion_effect)
     conversion_rendered = function.status == "diverges" and function.conversion
@@ -166,26 +198,14 @@ def function_blocks(function: FunctionResult) -> Iterator[Block]:
         yield Prose("By the definition, where it is furthest off:")
         for line in function.gradient:
             yield Formula(str(line))
-    if function.decomposition is not None:
-        yield from _decomposition_blocks(function.decomposition)
-    if function.remedies:
-        yield Prose("What makes them equal (tried, within the allowed error):")
-    for remedy in function.remedies:
-        yield Formula(f"{remedy.advice}: {remedy.shown}")
-        if remedy.call:
-            yield Code(remedy.call, 2)
-    if function.ledger is not None:
-        yield Prose(f"The ledger knows it ({function.ledger.location}): {function.ledger.reason}")
-        for text in filter(None, (function.ledger.see, function.ledger.reproducer)):
-            yield Code(text)
-        if function.ledger.shows:
-            yield Formula(f"shows {function.ledger.shows}")
-    if function.source and function.differences:
-        yield Prose("Documented at:")
-        yield Code(function.source)
-    if function.reproduce:
-        yield Prose("To see it:")
-        yield Code(function.reproduce)
+
+
+def _ledger_blocks(entry: KnownIssueNote) -> Iterator[Block]:
+    yield Prose(f"The ledger knows it ({entry.location}): {entry.reason}")
+    for text in filter(None, (entry.see, entry.reproducer)):
+        yield Code(text)
+    if entry.shows:
+        yield Formula(f"shows {entry.shows}")
 
 
 def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:

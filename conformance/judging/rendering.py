@@ -73,21 +73,42 @@ def render(reason: Reason | None) -> str:
 def render_brief(reason: Reason) -> str:
     """What is wrong, or what happened, without what explains it."""
     match reason:
+        case WrongValue() | NotFinite() | WrongShape() | AcceptedInvalid():
+            text = _mismatch_text(reason)
+            return f"{text}, by what it documents" if reason.by_documentation else text
+        case RaisedException() | MutatedArgument() | NotDeterministic() | ProcessDied() | NoAnswerInTime():
+            return _call_text(reason)
         case RefusedInvalid(refused):
             return f"refused, as it must: {refused}"
-        case WrongValue(ratio=ratio, where=where):
-            text = f"off by {ratio:.3g} budgets{_place(where)}"
-        case NotFinite(got=got, want=want, where=where):
-            text = f"returned {got!s}{_place(where)}, where {want!s} is due"
-        case WrongShape():
-            text = f"returned shape {reason.got}, where {reason.want} is due"
-        case AcceptedInvalid(kind=kind, what=what, note=note):
-            text = f"returned {what or 'a value'}, where it must refuse: {kind}{f' ({note})' if note else ''}"
         case WrongDtype(dtype, due_dtype):
             return f"returned {dtype}, where {due_dtype} is due"
         case NoNumber(what, array, note):
             due = "an array of numbers" if array else "a number"
             return f"returned {what}, where {due} is due{f' ({note})' if note else ''}"
+        case LostInRounding():
+            return "an infinite weight on a loss that its arithmetic may not tell from 0"
+        case CannotExpress(why) | Unavailable(why):
+            return why
+        case DocumentedConvention() | DocumentedRefusal() | Converted() | UndefinedAnswer():
+            return render(reason)
+        case _:
+            assert_never(reason)
+
+
+def _mismatch_text(reason: WrongValue | NotFinite | WrongShape | AcceptedInvalid) -> str:
+    match reason:
+        case WrongValue(ratio=ratio, where=where):
+            return f"off by {ratio:.3g} budgets{_place(where)}"
+        case NotFinite(got=got, want=want, where=where):
+            return f"returned {got!s}{_place(where)}, where {want!s} is due"
+        case WrongShape():
+            return f"returned shape {reason.got}, where {reason.want} is due"
+        case AcceptedInvalid(kind=kind, what=what, note=note):
+            return f"returned {what or 'a value'}, where it must refuse: {kind}{f' ({note})' if note else ''}"
+
+
+def _call_text(reason: RaisedException | MutatedArgument | NotDeterministic | ProcessDied | NoAnswerInTime) -> str:
+    match reason:
         case RaisedException(raised):
             return f"it {_raised(raised)}, where there is an answer"
         case MutatedArgument(names):
@@ -98,15 +119,6 @@ def render_brief(reason: Reason) -> str:
             return f"the process {how}"
         case NoAnswerInTime(seconds):
             return f"no answer within {seconds:g} s"
-        case LostInRounding():
-            return "an infinite weight on a loss that its arithmetic may not tell from 0"
-        case CannotExpress(why) | Unavailable(why):
-            return why
-        case DocumentedConvention() | DocumentedRefusal() | Converted() | UndefinedAnswer():
-            return render(reason)
-        case _:
-            assert_never(reason)
-    return f"{text}, by what it documents" if reason.by_documentation else text
 
 
 def render_conversion(conversion: Conversion) -> str:

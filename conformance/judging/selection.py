@@ -39,53 +39,65 @@ def words_of(expression: str) -> set[str]:
 
 def compiled(expression: str) -> Selection:
     """An expression ready to be asked; raises SelectionError with the place where it ends being one."""
-    tokens = _TOKEN.findall(expression)
-    position = 0
+    return _Parser(expression).whole()
 
-    def peek() -> str:
-        return str(tokens[position]) if position < len(tokens) else ""
 
-    def take() -> str:
-        nonlocal position
-        position += 1
-        return str(tokens[position - 1])
+class _Parser:
+    """Reads an expression by recursive descent: `or` binds least, then `and`, then `not`."""
 
-    def expected(wanted: str) -> SelectionError:
-        found = f'"{peek()}"' if peek() else "its end"
-        return SelectionError(f'the selection "{expression}": {wanted} should stand where {found} is')
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+        self.tokens = list(map(str, _TOKEN.findall(expression)))
+        self.position = 0
 
-    def either() -> Selection:
-        parts = [both()]
-        while peek() == "or":
-            take()
-            parts.append(both())
+    def whole(self) -> Selection:
+        """The whole expression."""
+        found = self.either()
+        if self.position < len(self.tokens):
+            raise self.expected("and, or, or the end")
+        return found
+
+    def either(self) -> Selection:
+        """Parts between which there is `or`."""
+        parts = [self.both()]
+        while self.take("or"):
+            parts.append(self.both())
         return lambda matches: any(part(matches) for part in parts)
 
-    def both() -> Selection:
-        parts = [negated()]
-        while peek() == "and":
-            take()
-            parts.append(negated())
+    def both(self) -> Selection:
+        """Parts between which there is `and`."""
+        parts = [self.negated()]
+        while self.take("and"):
+            parts.append(self.negated())
         return lambda matches: all(part(matches) for part in parts)
 
-    def negated() -> Selection:
-        if peek() == "not":
-            take()
-            inner = negated()
+    def negated(self) -> Selection:
+        """A word, or an expression in parentheses, each after any number of `not`."""
+        if self.take("not"):
+            inner = self.negated()
             return lambda matches: not inner(matches)
-        if peek() == "(":
-            take()
-            inner = either()
-            if peek() != ")":
-                raise expected("a closing parenthesis")
-            take()
+        if self.take("("):
+            inner = self.either()
+            if not self.take(")"):
+                raise self.expected("a closing parenthesis")
             return inner
-        if peek() in ("", ")", "and", "or"):
-            raise expected("a word")
-        word = take()
+        word = self.peek()
+        if word in ("", ")", "and", "or"):
+            raise self.expected("a word")
+        self.position += 1
         return lambda matches: matches(word)
 
-    whole = either()
-    if position < len(tokens):
-        raise expected("and, or, or the end")
-    return whole
+    def peek(self) -> str:
+        """The next token; empty at the end."""
+        return self.tokens[self.position] if self.position < len(self.tokens) else ""
+
+    def take(self, token: str) -> bool:
+        """Go past the next token if it is this one."""
+        found = self.peek() == token
+        self.position += found
+        return found
+
+    def expected(self, wanted: str) -> SelectionError:
+        """What is wrong at the next token."""
+        found = f'"{self.peek()}"' if self.peek() else "its end"
+        return SelectionError(f'the selection "{self.expression}": {wanted} should stand where {found} is')

@@ -61,27 +61,42 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
         found.add("moved_class_axis")
     if handed.given == "probabilities":
         found.update(_certain(handed))
-    if handed.loss == "binary" and handed.given == "logits":
-        limit = -math.log(max(1e-7, numpy_info(handed.dtype)[0]))
-        with np.errstate(invalid="ignore"):
-            found |= {"saturated_logit"} if bool(np.any(np.abs(_wide(handed.predictions)) >= limit)) else set()
+    if handed.loss == "binary" and handed.given == "logits" and _saturates(handed):
+        found.add("saturated_logit")
     if problem.target == "index":
         found.update(_labelled(problem))
     found.update(_counted(problem))
-    weights = problem.options.sample_weights
-    if weights is not None and weights.ndim < problem.predictions.ndim - 1:
-        found.add("leading_weights")
-    ignored = problem.options.ignore_index
-    if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
-        left_out = problem.labels == ignored
-        found |= {"everything_ignored"} if bool(np.all(left_out)) else set()
-        odd = ~np.isfinite(_wide(problem.predictions))[left_out]
-        found |= {"odd_ignored"} if bool(np.any(odd)) else set()
+    found.update(_weighted(problem))
+    found.update(_ignored(problem))
     if math.prod(problem.sample_shape) == 1:
         found.add("one_sample")
     if beyond_range(problem) or beyond_range(handed):
         found.add("beyond_range")
     return frozenset(found)
+
+
+def _saturates(handed: Problem) -> bool:
+    limit = -math.log(max(1e-7, numpy_info(handed.dtype)[0]))
+    with np.errstate(invalid="ignore"):
+        return bool(np.any(np.abs(_wide(handed.predictions)) >= limit))
+
+
+def _weighted(problem: Problem) -> Iterator[str]:
+    """Traits of the sample weights."""
+    weights = problem.options.sample_weights
+    if weights is not None and weights.ndim < problem.predictions.ndim - 1:
+        yield "leading_weights"
+
+
+def _ignored(problem: Problem) -> Iterator[str]:
+    """Traits of the samples that are ignored."""
+    ignored = problem.options.ignore_index
+    if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
+        skipped = problem.labels == ignored
+        if bool(np.all(skipped)):
+            yield "everything_ignored"
+        if bool(np.any(~np.isfinite(_wide(problem.predictions))[skipped])):
+            yield "odd_ignored"
 
 
 def _certain(handed: Problem) -> Iterator[str]:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -240,6 +240,13 @@ def _judge_returned(
         first = compare(outcome.value, want, allowed, problem.dtype, outcome.dtype)
         if first.within:
             return Verdict("agrees", outcome, want, None, first, allowed=allowed)
+    if found := _documented_verdict(bench, want, outcome, must_raise):
+        return found
+    return _unexplained_verdict(bench, want, outcome, must_raise, first, conventions)
+
+
+def _documented_verdict(bench: _Bench, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
+    """The verdict on a value that what the function documents accounts for; None if it does not."""
     if found := bench.explained(outcome, must_raise):
         names, answer, comparison, allowed = found
         choices, part = bench.named(names), bench.part(names)
@@ -258,6 +265,19 @@ def _judge_returned(
         return Verdict("undefined", outcome, want, UndefinedAnswer(why, "documentation", conversion=conversion))
     if bench.is_lost_in_roundings(outcome, must_raise):
         return Verdict("undefined", outcome, want, LostInRounding())
+    return None
+
+
+def _unexplained_verdict(
+    bench: _Bench,
+    want: Answer,
+    outcome: Returned,
+    must_raise: str,
+    first: Comparison | None,
+    conventions: Sequence[Convention],
+) -> Verdict:
+    """The verdict on a wrong value.  first: its comparison with the definition's, if that has a number."""
+    problem = bench.handed
     by_convention, nearer = bench.documented_comparison(outcome)
     mismatch: Mismatched | None = first.reason if first is not None else None
     if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
@@ -265,11 +285,12 @@ def _judge_returned(
         mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
     if mismatch is None:
         mismatch = AcceptedInvalid(kind=must_raise)
+    allowed = bench.allowed()
     change = bench.change()
     conversion = None
     if change is not None and change.effects != ("rounded",):
         conversion = bench.conversion(change, bench.part(bench.effective))
-    due = None if must_raise or not isinstance(want, Exact) else (want, bench.allowed())
+    due = None if must_raise or not isinstance(want, Exact) else (want, allowed)
     documented = None if by_convention is None else (by_convention, bench.allowed(bench.documented))
     answers = [answer for answer in (documented, due) if answer is not None]
     explained = dataclasses.replace(
@@ -576,31 +597,27 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     chosen = getattr(convention, name)
     if chosen == getattr(DEFINITION, name):
         return False
-    match name:
-        case "mean_divides_by":
-            return problem.reduction == "mean"
-        case "clip":
-            return problem.given == "probabilities"
-        case "renormalise":
-            return problem.given == "probabilities" and problem.loss == "categorical"
-        case "log_floor":
-            return problem.given != "logits"
-        case "cancellation":
-            return problem.given == "logits"
-        case "binary_outputs":
-            return problem.loss == "binary"
-        case "gradient_cancellation" | "gradient_total" | "gradient_floor":
-            return quantity == "gradient"
-        case "default_ignore_index":
-            return problem.target == "index" and bool(np.any(problem.labels == chosen))
-        case "out_of_range":
-            return "label_out_of_range" in examine(problem)
-        case "empty_batch":
-            return "empty_batch" in examine(problem)
-        case "accepts":
-            return bool(chosen & examine(problem))
-        case _:
-            return True
+    if name.startswith("gradient_"):
+        return quantity == "gradient"
+    applies = _EFFECTIVE.get(name)
+    return applies is None or applies(chosen, problem)
+
+
+_EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
+    "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
+    "clip": lambda chosen, problem: problem.given == "probabilities",
+    "renormalise": lambda chosen, problem: problem.given == "probabilities" and problem.loss == "categorical",
+    "log_floor": lambda chosen, problem: problem.given != "logits",
+    "cancellation": lambda chosen, problem: problem.given == "logits",
+    "binary_outputs": lambda chosen, problem: problem.loss == "binary",
+    "default_ignore_index": lambda chosen, problem: (
+        problem.target == "index" and bool(np.any(problem.labels == chosen))
+    ),
+    "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
+    "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
+    "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
+}
+"""Whether what is chosen for a field of a convention can have an effect on a problem; other fields always can."""
 
 
 def conversion_of(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> Conversion:

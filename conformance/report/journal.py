@@ -40,6 +40,7 @@ FORMAT = 1
 BEFORE = ".run.json.before"
 """What the `run.json` of an interrupted run is called until the run that goes on with it has a plan."""
 FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+REMOVE = "remove it, or name another folder"
 UNFINISHED = "unfinished"
 """What the name of a folder begins with that an unfinished run is moved to when another run begins."""
 
@@ -284,19 +285,7 @@ class Journal:
 def read_journal(folder: Path) -> Recorded:
     """What the journal in a folder holds; raises ReportError where there is none that can be read."""
     file = folder / JOURNAL
-    advice = "remove it, or name another folder"
-    try:
-        found = file.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ReportError(file, "is no file", advice)
-        if found.st_size > MOST_BYTES:
-            raise ReportError(file, f"has {found.st_size} bytes, more than {MOST_BYTES}", advice)
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        what = "has no journal, so no run was ended early there"
-        raise ReportError(folder, what, "name the folder of the report that lacks rows") from error
-    except OSError as error:
-        raise ReportError(file, f"cannot be read ({error.strerror or error})", advice) from error
+    data = _content(folder)
     head: Mapping[str, Any] = {}
     plan: Plan | None = None
     rows: dict[RowKey, Record] = {}
@@ -306,12 +295,9 @@ def read_journal(folder: Path) -> Recorded:
             continue
         value = _object(line)
         if "journal" in value:
-            head = value
-            if head["journal"] != FORMAT:
-                what = f"is a journal in format {str(head['journal'])[:20]}, not in {FORMAT}"
-                raise ReportError(file, what, "read it with the version that wrote it")
+            head = _head(file, value)
         elif not head and b"\n" in data:
-            raise ReportError(file, "is no journal of a run", advice)
+            raise ReportError(file, "is no journal of a run", REMOVE)
         elif "plan" in value:
             plan = _plan(value["plan"])
             torn += plan is None
@@ -324,6 +310,31 @@ def read_journal(folder: Path) -> Recorded:
         started = ""
         torn += 1
     return Recorded(started, _owner(head), plan, rows, torn)
+
+
+def _content(folder: Path) -> bytes:
+    """The bytes of the journal in a folder; raises ReportError."""
+    file = folder / JOURNAL
+    try:
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ReportError(file, "is no file", REMOVE)
+        if found.st_size > MOST_BYTES:
+            raise ReportError(file, f"has {found.st_size} bytes, more than {MOST_BYTES}", REMOVE)
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        what = "has no journal, so no run was ended early there"
+        raise ReportError(folder, what, "name the folder of the report that lacks rows") from error
+    except OSError as error:
+        raise ReportError(file, f"cannot be read ({error.strerror or error})", REMOVE) from error
+
+
+def _head(file: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """The first line of a journal; raises ReportError for one of another format."""
+    if value["journal"] != FORMAT:
+        what = f"is a journal in format {str(value['journal'])[:20]}, not in {FORMAT}"
+        raise ReportError(file, what, "read it with the version that wrote it")
+    return value
 
 
 def owner(folder: Path) -> str:

@@ -7,6 +7,7 @@ an earlier finding of the same function that is wrong in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -159,15 +160,21 @@ class Search:
             if (finding.function, finding.mark) == (name, way) and traits.issuperset(finding.traits):
                 self.state.again[finding.case] += 1
                 return
-        if not self._shrinks:
-            self._add_finding(assessment)
-            return
-        smallest_assessment, deadline = _Smallest(assessment), time.monotonic() + SHRINK_SECONDS
+        smallest_assessment = _Smallest(assessment)
+        try:
+            if self._shrinks:
+                self._shrink(smallest_assessment, choices, name, way)
+        finally:
+            self._add_finding(smallest_assessment.assessment)
+
+    def _shrink(self, smallest_assessment: _Smallest, choices: Sequence[int], name: str, way: str) -> None:
+        """Look for smaller cases in which the function goes wrong in the same way, until the time is over."""
+        installed, deadline = smallest_assessment.assessment.item.installed, time.monotonic() + SHRINK_SECONDS
 
         def reproduces(case: Case) -> bool:
             if time.monotonic() > deadline:
                 raise _OutOfTime
-            for item in plan([case], [assessment.item.installed], lambda function, _: function.name == name):
+            for item in plan([case], [installed], lambda function, _: function.name == name):
                 try:
                     attempt = self._suite().assess(item)
                 except (LoweringError, UserError):
@@ -177,13 +184,9 @@ class Search:
                     return True
             return False
 
-        try:
+        with contextlib.suppress(_OutOfTime):
             if (case := shrink(choices, self.limits, GENERATED_ID, reproduces)) is not None:
                 reproduces(drop_samples_and_classes(case, reproduces))
-        except _OutOfTime:
-            pass
-        finally:
-            self._add_finding(smallest_assessment.assessment)
 
     def _add_finding(self, assessment: Assessment) -> None:
         finding = make_finding(assessment, self.seed, self.state.position)

@@ -318,15 +318,14 @@ def in_processes(pending: deque[tuple[Job, int]], processes: int) -> Results:
     """
     context = multiprocessing.get_context("spawn")
     processes_by_connection: dict[Connection, tuple[BaseProcess, tuple[Job, int] | None]] = {}
-    threads = {name: os.environ.get(name) for name in THREADS}
     try:
-        os.environ.update(dict.fromkeys(THREADS, "1"))  # each process has a core, and no more than one thread on it
-        for _ in range(min(processes, len(pending))):
-            parent_end, child_end = context.Pipe()
-            started = context.Process(target=_worker_main, args=(child_end,), daemon=True)
-            started.start()
-            child_end.close()
-            processes_by_connection[parent_end] = (started, None)
+        with _one_thread():
+            for _ in range(min(processes, len(pending))):
+                parent_end, child_end = context.Pipe()
+                started = context.Process(target=_worker_main, args=(child_end,), daemon=True)
+                started.start()
+                child_end.close()
+                processes_by_connection[parent_end] = (started, None)
         while processes_by_connection:
             for connection in wait(list(processes_by_connection)):
                 assert isinstance(connection, Connection)
@@ -350,13 +349,23 @@ def in_processes(pending: deque[tuple[Job, int]], processes: int) -> Results:
                     if assignment is not None:
                         yield *assignment, f"the process that asked it died with status {process.exitcode}"
     finally:
+        for process, _ in processes_by_connection.values():
+            process.kill()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have processes that are started in the context use one thread each: there is one for every core."""
+    threads = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
         for name, value in threads.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        for process, _ in processes_by_connection.values():
-            process.kill()
 
 
 def _worker_main(connection: Connection) -> None:
