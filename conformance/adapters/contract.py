@@ -554,6 +554,16 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
     if function.lower is None and (unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))):
         yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
     yield from _call_faults(function)
+    yield from _parameter_faults(function)
+    for rule in function.rules:
+        for name in rule.convention.choices():
+            if name in _EFFECTS and not _EFFECTS[name](function):
+                yield "rules", f"{name} has no effect on what it takes"
+        if unknown := sorted((rule.targets or frozenset()) - set(TARGETS)):
+            yield "rules", f"there is no target {unknown[0]}"
+
+
+def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
     for example in function.gaps:
         if not re.match(r"\w+=.", example):
             yield "gaps", f"{example} is no argument as source, as axis=0 is"
@@ -562,12 +572,6 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
         yield "neutral", f"{name} carries something"
     for name in sorted({name for name in declared if declared.count(name) > 1}):
         yield "neutral", f"{name} has a gap"
-    for rule in function.rules:
-        for name in rule.convention.choices():
-            if name in _EFFECTS and not _EFFECTS[name](function):
-                yield "rules", f"{name} has no effect on what it takes"
-        if unknown := sorted((rule.targets or frozenset()) - set(TARGETS)):
-            yield "rules", f"there is no target {unknown[0]}"
 
 
 def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
