@@ -14,7 +14,7 @@ import pandas as pd
 
 from conformance import report
 from conformance.comparison.alignment import counted, named, records
-from conformance.comparison.changes import changes
+from conformance.comparison.changes import LATER_SIDES, changes
 from conformance.comparison.comparing import Difference, Side, asked_by, opened
 from conformance.comparison.joining import several
 from conformance.comparison.refusal import AuditError
@@ -50,8 +50,9 @@ class Proposal:
         if self.difference is None:
             return False
         table = self.difference.changes
-        still = [table[f"old_{name}"] == table[f"new_{name}"] for name in ("version", "environment")]
-        return bool((table["severity"] == "unchanged").all() and still[0].all() and still[1].all())
+        names = ("version", "environment", *LATER_SIDES)  # which an older baseline lacks
+        still = all((table[f"old_{name}"] == table[f"new_{name}"]).all() for name in names)
+        return bool((table["severity"] == "unchanged").all() and still)
 
     def lines(self) -> list[str]:
         """What is not in the difference: what stays from the old baseline, and what does not."""

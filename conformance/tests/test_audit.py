@@ -1188,6 +1188,8 @@ def test_a_baseline_that_cannot_be_read_is_not_replaced_unseen(tmp_path):
 def test_a_baseline_that_has_the_rows_already_says_so(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     assert comparison.proposal(written(tmp_path / "same", [row()]), baseline).same
+    later = written(tmp_path / "later", [row(reason_code="refused_invalid")])
+    assert not comparison.proposal(later, baseline).same  # though nothing that it was asked changed
     assert not comparison.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
 
 
