@@ -24,7 +24,6 @@ from conformance.cli.listing import case_facts
 from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, shortened
 from conformance.cli.terminal import USAGE, out
 from conformance.explore.relations import check_names
-from conformance.judging import suite
 from conformance.judging.coverage import coverage
 from conformance.judging.row import array_of
 from conformance.judging.suite import Item, Suite, load_suite, plan
@@ -147,14 +146,14 @@ def _array(values: Any) -> str:
 
 def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> dict[str, Any]:
     """The exact answer to 20 digits, and the row of every function, as builtin values."""
-    exact = oracle.digits(suite.problem_of(case, dtype, reduction), count=20)
+    exact = oracle.digits(case.problem(dtype, reduction), count=20)
     rows = [asker.assess(item).record for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
     said = exact if isinstance(exact, str | list) else want_of(exact)
     return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
 
 
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
-    problem = suite.problem_of(case, dtype, reduction)
+    problem = case.problem(dtype, reduction)
     answer = oracle.digits(problem, count=20)
     exact = json.dumps(answer).replace('"', "") if isinstance(answer, str | list) else str(want_of(answer))
     table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from conformance.adapters.contract import LoweringError
 from conformance.judging.row import Record
-from conformance.judging.suite import Asked, Item, Suite, ask
+from conformance.judging.suite import Asked, Item, Problems, Suite, ask
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
@@ -54,6 +54,7 @@ class Isolated:
 
     def __init__(self, crew: Crew, items: Iterable[Item] = ()) -> None:
         self._crew = crew
+        self._problems = Problems()
         self._place: dict[Item, int] = {}
         self._later: dict[str, deque[Item]] = {}
         for item in items:
@@ -97,7 +98,7 @@ class Isolated:
 
     def _ask(self, item: Item) -> tuple[Asked, Ticket] | Exception:
         try:
-            asked = ask(item)
+            asked = ask(item, self._problems)
             return asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
         except (LoweringError, CaseFileError) as error:
             return error

@@ -23,7 +23,7 @@ from conformance.explain.explanation import (
 from conformance.explain.number_format import format_element
 from conformance.explain.remedies import remedies
 from conformance.judging.rendering import render_conversion
-from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, problem_of, rule_of, unsupported
+from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, rule_of, unsupported
 from conformance.judging.verdict import answer_by, change_of, conversion_of
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
@@ -50,7 +50,7 @@ def explain(
     available: the installed frameworks whose functions are called.
     functions_wanted: names of functions; none means all.
     """
-    problem = problem_of(case, dtype, reduction)
+    problem = case.problem(dtype, reduction)
     names = frozenset(functions_wanted)
     items = [
         item

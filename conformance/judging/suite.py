@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ from conformance.reference.conversion import bridge, unbridgeable
 from conformance.reference.oracle import Exact, Oracle
 
 KEPT = 8
-"""Problems that are remembered: those that the functions of each framework are asked at one time."""
+"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are asked at one time."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
 LONG_CALL = 1000
@@ -104,29 +105,42 @@ def id_of(row: Record) -> str:
     return RowKey.of(row).id
 
 
-@functools.lru_cache(maxsize=KEPT)
-def problem_of(case: Case, dtype: str, reduction: Reduction) -> Problem:
-    """A case at one dtype and reduction; kept for the functions that are asked it one after another."""
-    return _unreduced(case, dtype).reduced(reduction)
+class Problems:
+    """Problems of cases, remembered for the functions that are asked the same one in turn.
+
+    most: cases at one dtype that are remembered.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._most = most
+        self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
+
+    def of(self, case: Case, dtype: str, reduction: Reduction) -> Problem:
+        """A case at one dtype and reduction."""
+        known = self._known.get((case, dtype))
+        if known is None:
+            known = self._known[case, dtype] = {"none": case.problem(dtype, "none")}
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        self._known.move_to_end((case, dtype))
+        if reduction not in known:
+            known[reduction] = known["none"].reduced(reduction)
+        return known[reduction]
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _unreduced(case: Case, dtype: str) -> Problem:
-    return case.problem(dtype, "none")
-
-
-@functools.lru_cache(maxsize=KEPT)
 def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
-    """A problem with its predictions converted for the functions that need it; kept as in `problem_of`."""
+    """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
     if problem.given == given:
         return problem, ""
-    converted, name = _unreduced_bridged(problem.unreduced, given)
-    return converted.reduced(problem.reduction), name
-
-
-@functools.lru_cache(maxsize=KEPT)
-def _unreduced_bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
-    return bridge(problem, given)
+    key = ("conversion", given)
+    if key not in problem.derived:
+        whole = problem.unreduced.derived
+        if key not in whole:
+            whole[key] = bridge(problem.unreduced, given)
+        converted, name = whole[key]
+        problem.derived[key] = converted.reduced(problem.reduction), name
+    found: tuple[Problem, str] = problem.derived[key]
+    return found
 
 
 def plan(
@@ -241,9 +255,9 @@ class Asked:
         return traits(self.problem, self.handed, target)
 
 
-def ask(item: Item) -> Asked:
-    """An item ready to be put to its function."""
-    problem = problem_of(item.case, item.dtype, item.reduction)
+def ask(item: Item, problems: Problems | None = None) -> Asked:
+    """An item ready to be put to its function.  problems: those that are remembered, if any are."""
+    problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
     return Asked(item, problem, *bridged(problem, item.function.native(problem.given)))
 
 
@@ -254,16 +268,18 @@ class Suite:
     """Asks items and judges what comes back.
 
     oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
+    problems: what `assess` remembers of the cases that it was asked last.
     """
 
     def __init__(self, oracle: Oracle, ledger: Ledger, performer: Performer = perform) -> None:
         self.oracle = oracle
         self.ledger = ledger
         self.performer = performer
+        self.problems = Problems()
 
     def assess(self, item: Item) -> Assessment:
         """The verdict on one item, asked now."""
-        asked = ask(item)
+        asked = ask(item, self.problems)
         return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
 
     def judge(self, asked: Asked, outcome: Outcome) -> Assessment:
@@ -295,7 +311,7 @@ class Suite:
 
 def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
     """What is said of an item that its function cannot take: nothing but the exact answer, and why."""
-    problem = problem_of(item.case, item.dtype, item.reduction)
+    problem = item.case.problem(item.dtype, item.reduction)
     verdict = judge(problem, problem, item.case.expect, item.function, DEFINITION, Unsupported(why), exact)
     return Assessment(Asked(item, problem, problem, ""), verdict, None)
 
@@ -543,9 +559,9 @@ __all__ = [
     "Assessment",
     "Item",
     "LoweringError",
+    "Problems",
     "Suite",
     "plan",
-    "problem_of",
     "replay",
     "rule_of",
     "strays",

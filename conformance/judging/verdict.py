@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -773,6 +774,13 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
         return Comparison(WrongShape(got=got.shape, want=want.hi.shape), ratio=np.inf)
     if got.size == 0:
         return Comparison(None)
+    if (
+        got.ndim == 0
+        and allowed.ndim == 0
+        and want.free is None
+        and (found := _compare_numbers(got, want, allowed, dtype))
+    ):
+        return found
     hi = want.hi
     error, ratio, limit = _ratios(got, want, allowed, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
@@ -784,10 +792,26 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
         else:
             reason = WrongValue(ratio=worst, where=where)
     with np.errstate(all="ignore"):
-        near = hi[where] if np.isfinite(got[where]) and np.isfinite(hi[where]) else np.float64(1.0)
-        unit = abs(float(np.spacing(near.astype(numpy_dtype(dtype)))))
-        ulps = float(error[where]) / unit
+        near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
+        ulps = float(error[where]) / _spacing(near, dtype)
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
+
+
+def _compare_numbers(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison | None:
+    """`compare` for one finite number where one is due, in a fraction of the time; None where it is not that plain."""
+    number, hi, limit = float(got), float(want.hi), float(allowed)
+    error = abs((number - hi) - float(want.lo))
+    if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
+        return None
+    ratio = 0.0 if error == 0 else error / limit if limit else math.inf
+    reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
+    with np.errstate(all="ignore"):
+        return Comparison(reason, (), error, limit, ratio, error / _spacing(hi, dtype))
+
+
+def _spacing(number: float, dtype: str) -> float:
+    """The unit in the last place of a number in a dtype."""
+    return abs(float(np.spacing(np.float64(number).astype(numpy_dtype(dtype)))))
 
 
 def _must_raise(expect: Expectation, want: Answer) -> str:

@@ -11,8 +11,11 @@ import os
 import sqlite3
 import warnings
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
+
+from conformance.reference.certified import CertifiedAnswers
 
 ENV = "CONFORMANCE_CACHE"
 """Environment variable that names the cache folder; `off` turns the cache off."""
@@ -31,11 +34,28 @@ def default_folder() -> Path | None:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("cross-entropy-conformance", appauthor=False))
 
 
-class Cache:
-    """bytes by key, in one SQLite file; safe to share between processes."""
+class Store(Protocol):
+    """Remembers bytes by key."""
 
-    def __init__(self, path: Path) -> None:
+    def get(self, key: str) -> bytes | None:
+        """The value of a key; None where there is none that can be trusted."""
+
+    def put(self, key: str, value: bytes) -> None:
+        """Remember a value."""
+
+    def flush(self) -> None:
+        """Write what is pending."""
+
+
+class Cache:
+    """bytes by key, in one SQLite file; safe to share between processes.
+
+    beneath: is asked first, and never written.
+    """
+
+    def __init__(self, path: Path, beneath: CertifiedAnswers | None = None) -> None:
         self._path = path
+        self._beneath = beneath
         self._pending: dict[str, bytes] = {}
         self._database: sqlite3.Connection | None = None
         self._open()
@@ -44,6 +64,8 @@ class Cache:
         """The value of a key, or None where it is missing or its checksum does not match."""
         if key in self._pending:
             return self._pending[key]
+        if self._beneath is not None and (value := self._beneath.get(key)) is not None:
+            return value
         if self._database is None:
             return None
         try:

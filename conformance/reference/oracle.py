@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -26,7 +26,8 @@ from flint import arb, ctx, fmpq
 
 from conformance.model.case import Given, Problem, content_digest
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.cache import Cache, default_folder
+from conformance.reference.cache import Cache, Store, default_folder
+from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.domain import numpy_info
 from conformance.reference.flat_problem import (
     Rows,
@@ -87,12 +88,12 @@ class NoAnswerError(Exception):
 
 
 class Oracle:
-    """Answers problems, remembering them in memory and, where a cache is given, on disk.
+    """Answers problems, remembering them in memory and, where a cache is given, there.
 
     Losses are remembered by content; gradients, which are as large as the predictions, as long as their problem lives.
     """
 
-    def __init__(self, cache: Cache | None = None) -> None:
+    def __init__(self, cache: Store | None = None) -> None:
         self._disk = cache
         self._memory: dict[str, Answer] = {}
         self._gradients: WeakKeyDictionary[Problem, dict[tuple[Convention, str], Answer]] = WeakKeyDictionary()
@@ -229,9 +230,13 @@ def enclose(
     """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
     given = rows(problem, convention, taken_as)
     with ctx.workprec(precision):
-        losses = iter([NAN] * math.prod(given.shape)) if given.group == 0 else _losses(given, convention)
-        if given.group > 1:
-            losses = _grouped(losses, given.group)
+        losses: Iterable[Term]
+        if given.group == 0:
+            losses = [NAN] * math.prod(given.shape)
+        elif given.group == 1:
+            losses = _known_losses(problem, given, convention, precision)
+        else:
+            losses = _grouped(_losses(given, convention), given.group)
         if given.sample_weights is not None:
             losses = _weighted(losses, given)
         if problem.reduction == "none":
@@ -251,6 +256,16 @@ def enclose(
                 return (), [NAN if convention.empty_mean == "nan" else arb(0)]
             raise NoAnswerError("the mean divides by zero: nothing counts")
         return (), [_times(1 / by, total)]
+
+
+def _known_losses(problem: Problem, given: Rows, convention: Convention, precision: int) -> list[Term]:
+    """What `_losses` gives, remembered with the problem for its other reductions."""
+    matters = relevant(problem.unreduced, convention, ANSWER, given.taken_as)
+    derived, key = problem.unreduced.derived, ("losses", matters, given.taken_as, precision)
+    if key not in derived:
+        derived[key] = list(_losses(given, convention))
+    losses: list[Term] = derived[key]
+    return losses
 
 
 def _losses(given: Rows, convention: Convention) -> Iterator[Term]:
@@ -653,6 +668,6 @@ def decode(stored: bytes) -> Answer:
 
 
 def open_cache() -> Cache | None:
-    """The cache of answers in its default place; None where it is turned off."""
+    """The cache of answers in its default place, on top of the certified ones; None where it is turned off."""
     folder = default_folder()
-    return None if folder is None else Cache(folder / f"oracle-{VERSION}.sqlite")
+    return None if folder is None else Cache(folder / f"oracle-{VERSION}.sqlite", CertifiedAnswers())

@@ -32,7 +32,7 @@ from conformance.adapters.contract import (
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import Item, plan, problem_of
+from conformance.judging.suite import Item, plan
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.reference.conversion import bridge
@@ -377,7 +377,7 @@ def environment(monkeypatch):
 
 
 def check(item: Item) -> None:
-    asked = problem_of(item.case, item.dtype, item.reduction)
+    asked = item.case.problem(item.dtype, item.reduction)
     handed, _ = bridge(asked, item.function.native(asked.given))
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, variant=item.installed.variant)

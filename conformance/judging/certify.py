@@ -1,0 +1,141 @@
+"""Compute the certified answers that travel with the package: `python -m conformance.judging.certify [--check]`.
+
+Answers are those that a run looks up: every function of every known framework is judged on every shipped case that it
+takes, with an outcome that is right by what it documents.  No framework is called.  Without an option the file is
+written; with `--check` it is held against what is computed, and the exit status is 1 where they differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from conformance.adapters import registry
+from conformance.adapters.registry import NEWEST, Installed
+from conformance.judging.suite import Asked, Item, Problems, Suite, ask, load_suite, plan, rule_of
+from conformance.judging.verdict import answer_by
+from conformance.model.case import numpy_dtype
+from conformance.model.outcome import Outcome, Raised, Returned
+from conformance.reference import certified
+from conformance.reference.certified import CertifiedAnswers
+from conformance.reference.oracle import Exact, Oracle, decode
+
+LARGEST = 4096
+"""Elements of the largest answer that travels; larger ones are gradients, and cost less time than space."""
+
+
+class Memory:
+    """Encoded answers by key, as `Oracle` stores them."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """The encoded answer of a key, if there is one."""
+        return self.answers.get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Remember an encoded answer."""
+        self.answers[key] = value
+
+    def flush(self) -> None:
+        """Do nothing: there is no file."""
+
+
+def computed() -> dict[str, bytes]:
+    """The encoded answers by key, computed from nothing."""
+    memory = Memory()
+    cases, ledger = load_suite()
+    suite = Suite(Oracle(memory), ledger)
+    for asked in _questions(plan(cases, _everywhere())):
+        for outcome in _outcomes(asked, suite):
+            suite.judge(asked, outcome)
+    return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= LARGEST}
+
+
+def _everywhere() -> list[Installed]:
+    """Every known framework in its newest release, as it runs where nothing else is said."""
+    return [Installed(framework, NEWEST, variant=framework.variant({})) for framework in registry.frameworks()]
+
+
+def _questions(items: Iterable[Item]) -> Iterator[Asked]:
+    """Items ready to be judged, without those that look up nothing that an earlier one does not."""
+    seen = set()
+    problems = Problems()
+    for item in items:
+        if item.quantity == "gradient" and item.case.predicted > LARGEST:
+            continue
+        asked = ask(item, problems)
+        convention = rule_of(item, asked.problem).convention
+        about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.given, convention)
+        others = item.framework.name if asked.bridge else ""
+        if (*about, others) not in seen:
+            seen.add((*about, others))
+            yield asked
+
+
+def _outcomes(asked: Asked, suite: Suite) -> Iterator[Outcome]:
+    item = asked.item
+    convention = rule_of(item, asked.problem).convention
+    same = item.function.result_dtype == "same" or item.quantity == "gradient"
+    dtype = item.dtype if same else item.function.result_dtype
+    due = answer_by(asked.handed, convention, item.quantity, suite.oracle)
+    if not isinstance(due, Exact):
+        yield Raised("ValueError", "")
+        return
+    with np.errstate(all="ignore"):
+        yield Returned(due.hi.astype(numpy_dtype(dtype)).astype(np.float64), dtype)
+
+
+def _elements(answer: bytes) -> int:
+    found = decode(answer)
+    return found.hi.size if isinstance(found, Exact) else 0
+
+
+def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[str]:
+    """Keys that the file lacks, or has another answer for, each with what is wrong; and whether it has others."""
+    found = []
+    for key, answer in computed.items():
+        kept = stored.get(key)
+        if kept is None:
+            found.append(f"{key}: is missing")
+        elif not _agree(answer, kept):
+            found.append(f"{key}: is another answer")
+    if extra := len(stored) - len(computed) + sum(stored.get(key) is None for key in computed):
+        found.append(f"{extra} answers belong to no shipped case")
+    return found
+
+
+def _agree(a: bytes, b: bytes) -> bool:
+    """Whether two encoded answers are the same, but for what the last bits of their enclosures are on a machine."""
+    one, other = decode(a), decode(b)
+    if not isinstance(one, Exact) or not isinstance(other, Exact):
+        return one == other
+    if one.hi.shape != other.hi.shape or not np.array_equal(one.hi, other.hi, equal_nan=True):
+        return False
+    if (one.free is None) != (other.free is None):
+        return False
+    if one.free is not None and other.free is not None and not np.array_equal(one.free, other.free):
+        return False
+    return bool(np.all(np.abs(one.lo - other.lo) <= one.rad + other.rad))
+
+
+def main() -> int:
+    """Write the file, or check it; return the exit status."""
+    answers = computed()
+    if "--check" not in sys.argv[1:]:
+        certified.write(answers)
+        print(f"{certified.FILE.name}: {len(answers)} answers, {certified.FILE.stat().st_size / 1e6:.1f} MB")
+        return 0
+    wrong = differences(answers, CertifiedAnswers())
+    for line in wrong[:20]:
+        print(line)
+    if wrong:
+        print(f"{certified.FILE.name} is stale, {len(wrong)} differences: python -m conformance.judging.certify")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
