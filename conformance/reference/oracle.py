@@ -230,13 +230,7 @@ def enclose(
     """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
     given = rows(problem, convention, taken_as)
     with ctx.workprec(precision):
-        losses: Iterable[Term]
-        if given.group == 0:
-            losses = [NAN] * math.prod(given.shape)
-        elif given.group == 1:
-            losses = _known_losses(problem, given, convention, precision)
-        else:
-            losses = _grouped(_losses(given, convention), given.group)
+        losses = _unweighted_losses(problem, given, convention, precision)
         if given.sample_weights is not None:
             losses = _weighted(losses, given)
         if problem.reduction == "none":
@@ -258,8 +252,12 @@ def enclose(
         return (), [_times(1 / by, total)]
 
 
-def _known_losses(problem: Problem, given: Rows, convention: Convention, precision: int) -> list[Term]:
-    """What `_losses` gives, remembered with the problem for its other reductions."""
+def _unweighted_losses(problem: Problem, given: Rows, convention: Convention, precision: int) -> Iterable[Term]:
+    """Losses before sample weights are applied; those of rows are remembered with the problem for other reductions."""
+    if given.group == 0:
+        return [NAN] * math.prod(given.shape)
+    if given.group > 1:
+        return _grouped(_losses(given, convention), given.group)
     matters = relevant(problem.unreduced, convention, ANSWER, given.taken_as)
     derived, key = problem.unreduced.derived, ("losses", matters, given.taken_as, precision)
     if key not in derived:
