@@ -20,7 +20,7 @@ from conformance.comparison.comparing import opened
 from conformance.execution import executor
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
-from conformance.execution.running import NotAsked
+from conformance.execution.running import NotExecuted
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.row import Record
@@ -111,7 +111,7 @@ class RunResult:
     """The cases that there were to choose from; empty if the run ended before it had them."""
     harvested: bool
     """Whether these came from the tests of other projects."""
-    not_executed: tuple[NotAsked, ...]
+    not_executed: tuple[NotExecuted, ...]
     """Items that could not be executed, each with the reason."""
     stopped: str
     """Why the run ended early; empty if it did not."""

@@ -26,7 +26,7 @@ from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.execution.places import place
-from conformance.execution.workers.crew import Crew, Place
+from conformance.execution.workers.crew import WorkerPool, WorkerSpec
 from conformance.judging.choice import selected
 from conformance.judging.suite import Item, Suite, ask, load_suite, plan
 from conformance.model.case import Case, numpy_dtype
@@ -222,9 +222,9 @@ def round_trip() -> Result:
     python = Path(sys.executable)
     places = {
         "sklearn": place("sklearn", framework, python),
-        "echo": Place("echo", python, "conformance.bench.echo:FRAMEWORK"),
+        "echo": WorkerSpec("echo", python, "conformance.bench.echo:FRAMEWORK"),
     }
-    with Crew(places) as crew:
+    with WorkerPool(places) as crew:
 
         def beside(framework: Framework, call: Call) -> tuple[float, float]:
             """By turns, so that both are made while the machine does the same."""

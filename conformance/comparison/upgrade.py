@@ -18,7 +18,7 @@ from conformance.comparison.signatures import SignatureChange
 from conformance.execution import running
 from conformance.execution.places import places_of
 from conformance.execution.run import Run
-from conformance.execution.workers.crew import TIMEOUT, Crew
+from conformance.execution.workers.crew import TIMEOUT, WorkerPool
 from conformance.judging.row import Record
 from conformance.judging.suite import Item, Suite, id_of
 from conformance.model.case import Case
@@ -38,7 +38,7 @@ class Sides:
     names: of both environments.  left_out: a sentence for each framework that is not audited.
     """
 
-    crew: Crew
+    crew: WorkerPool
     names: tuple[str, str]
     old: tuple[Installed, ...]
     new: tuple[Installed, ...]

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
-from conformance.execution.workers.crew import TIMEOUT, Crew, Place
+from conformance.execution.workers.crew import TIMEOUT, WorkerPool, WorkerSpec
 from conformance.judging.reasons import Unavailable
 from conformance.judging.rendering import render
 from conformance.judging.row import Record, Row, record
@@ -32,21 +32,21 @@ class Places:
     crew: None where calls are made in this process.
     """
 
-    crew: Crew | None
+    crew: WorkerPool | None
     there: list[Installed]
     failed: list[Record] = field(default_factory=list)
 
 
-def crew_here(here: Iterable[Installed], timeout: float = TIMEOUT) -> Crew:
+def crew_here(here: Iterable[Installed], timeout: float = TIMEOUT) -> WorkerPool:
     """A worker for each framework that is installed here, each in a process of its own."""
     python = Path(sys.executable)
-    return Crew({found.worker: place(found.worker, found.framework, python) for found in here}, timeout)
+    return WorkerPool({found.worker: place(found.worker, found.framework, python) for found in here}, timeout)
 
 
-def place(name: str, framework: Framework, interpreter: Path, variables: Mapping[str, str] | None = None) -> Place:
+def place(name: str, framework: Framework, interpreter: Path, variables: Mapping[str, str] | None = None) -> WorkerSpec:
     """Where a worker for a framework runs."""
     origin = registry.origin(framework)
-    return Place(name, interpreter, origin.adapter, origin.file, variables or {})
+    return WorkerSpec(name, interpreter, origin.adapter, origin.file, variables or {})
 
 
 def places_of(
@@ -80,7 +80,7 @@ def places_of(
 
 @dataclass(frozen=True)
 class Meant:
-    """A framework in an environment that is made, and the place of its worker: a `Place`, or Ray's."""
+    """A framework in an environment that is made, and the place of its worker: a `WorkerSpec`, or Ray's."""
 
     framework: Framework
     environment: str
@@ -132,13 +132,13 @@ def _found_here(wanted: EnvironmentRequest, told: Callable[[str], None]) -> Foun
 
 def _found_on_ray(wanted: EnvironmentRequest, told: Callable[[str], None]) -> Found:
     from conformance.execution.environments import read_sources, resolve_pins
-    from conformance.execution.workers.on_ray import RayPlace
+    from conformance.execution.workers.on_ray import RayWorkerSpec
 
     pins, index = resolve_pins(wanted, told), read_sources()
 
-    def placed(name: str, framework: Framework) -> RayPlace:
+    def placed(name: str, framework: Framework) -> RayWorkerSpec:
         origin = registry.origin(framework)
-        return RayPlace(
+        return RayWorkerSpec(
             name,
             origin.adapter,
             origin.file,
@@ -154,12 +154,12 @@ def _found_on_ray(wanted: EnvironmentRequest, told: Callable[[str], None]) -> Fo
     return pins.packages, placed
 
 
-def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float, ray: str | None) -> Crew:
+def _crew(places: Mapping[str, Any], told: Callable[[str], None], timeout: float, ray: str | None) -> WorkerPool:
     if ray is None:
-        return Crew(places, timeout)
-    from conformance.execution.workers.on_ray import RayCrew
+        return WorkerPool(places, timeout)
+    from conformance.execution.workers.on_ray import RayWorkerPool
 
-    return RayCrew(places, timeout, ray, told)
+    return RayWorkerPool(places, timeout, ray, told)
 
 
 def _frameworks_in(wanted: EnvironmentRequest, packages: Mapping[str, str]) -> list[Framework]:

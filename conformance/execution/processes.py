@@ -25,8 +25,8 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.ending import end_now
 from conformance.execution.interruption import ignore_signals
-from conformance.execution.running import Isolated, NotAsked, rows_of
-from conformance.execution.workers.crew import Crew, Place
+from conformance.execution.running import Isolated, NotExecuted, rows_of
+from conformance.execution.workers.crew import WorkerPool, WorkerSpec
 from conformance.execution.workers.loop import mount
 from conformance.judging.row import Record
 from conformance.judging.suite import Item, Suite, id_of, load_suite, plan
@@ -41,7 +41,7 @@ AHEAD = 2
 HELP = 2000
 """Items of a framework that must be left for another process to import it, too."""
 
-RowOrError = Record | NotAsked
+RowOrError = Record | NotExecuted
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may be asked."""
 Facts = dict[str, str]
@@ -53,7 +53,7 @@ class Assignment:
     """A framework in an environment, and the worker that makes its calls."""
 
     environment: str
-    worker: Place
+    worker: WorkerSpec
 
     @property
     def framework(self) -> Framework:
@@ -212,7 +212,7 @@ class Judges:
                 return self._queues[process.current]
         return None
 
-    def _lost(self, connection: Connection) -> Iterator[NotAsked]:
+    def _lost(self, connection: Connection) -> Iterator[NotExecuted]:
         """Why the items of a process that died are not executed, and all that are left if it was the last."""
         process = self._processes.pop(connection)
         why = process.how()
@@ -220,7 +220,7 @@ class Judges:
         if not self._processes:
             left += itertools.chain(*self._queues.values())
             self._queues.clear()
-        return (NotAsked(worker, name, why) for worker, name in left)
+        return (NotExecuted(worker, name, why) for worker, name in left)
 
 
 def facts_of(found: Installed) -> Facts:
@@ -244,7 +244,7 @@ def _key(item: Item) -> Key:
 
 def _key_of(made: RowOrError) -> Key:
     """The key of the item that a row is of, or that could not be executed."""
-    if isinstance(made, NotAsked):
+    if isinstance(made, NotExecuted):
         return made.worker, made.id
     return registry.worker(made["framework"], made["environment"]), id_of(made)
 
@@ -267,7 +267,9 @@ def _work(run: Connection, setup: _Setup) -> None:
 
 def _serve(run: Connection, setup: _Setup) -> None:
     with contextlib.ExitStack() as stack:
-        crew = stack.enter_context(Crew({name: setup.assignments[name].worker for name in setup.first}, setup.timeout))
+        crew = stack.enter_context(
+            WorkerPool({name: setup.assignments[name].worker for name in setup.first}, setup.timeout)
+        )
         cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
         while (known := run.recv()) is None:
             run.send({name: _facts(crew, name) for name in setup.first})
@@ -288,7 +290,7 @@ def _serve(run: Connection, setup: _Setup) -> None:
             run.send(None)
 
 
-def _facts(crew: Crew, name: str) -> Facts | str:
+def _facts(crew: WorkerPool, name: str) -> Facts | str:
     try:
         return asdict(crew.facts(name))
     except UserError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from conformance.execution.interruption import interruption, keep_handlers
 from conformance.execution.processes import RowOrError
-from conformance.execution.running import NotAsked
+from conformance.execution.running import NotExecuted
 from conformance.judging.row import Record, key_of
 from conformance.judging.suite import Item
 from conformance.model.errors import UserError
@@ -28,7 +28,7 @@ class Run:
         self.record = record
         self.items: Sequence[Item] = ()
         self.rows: list[Record] = []
-        self.not_asked: list[NotAsked] = []
+        self.not_asked: list[NotExecuted] = []
         self.stopped = ""
         self.failure: Exception | None = None
 
@@ -64,7 +64,7 @@ class Run:
                 keep_handlers()
                 if interruption():  # the exception was swallowed by whatever was being called
                     raise KeyboardInterrupt
-                if isinstance(one, NotAsked):
+                if isinstance(one, NotExecuted):
                     self.not_asked.append(one)
                     progress("")
                 else:

@@ -15,14 +15,14 @@ from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
 if TYPE_CHECKING:
-    from conformance.execution.workers.crew import Crew, Ticket
+    from conformance.execution.workers.crew import Future, WorkerPool
 
 AHEAD = 16
 """Items that a worker is asked before the first of them is judged."""
 
 
 @dataclass(frozen=True)
-class NotAsked:
+class NotExecuted:
     """An item that could not be asked.  worker, id: its names, as in a message.  why: for people."""
 
     worker: str
@@ -33,7 +33,7 @@ class NotAsked:
         return f"{self.id}: {self.why}"
 
 
-def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Record | NotAsked]:
+def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Record | NotExecuted]:
     """The row of every item, in the order they are finished; for one that cannot be asked, why.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.
@@ -43,7 +43,7 @@ def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = Non
         try:
             yield (suite.assess(item) if isolated is None else suite.judge(*isolated.outcome(item))).record
         except (LoweringError, UserError) as error:
-            yield NotAsked(item.installed.worker, item.id, str(error))
+            yield NotExecuted(item.installed.worker, item.id, str(error))
 
 
 class Isolated:
@@ -52,7 +52,7 @@ class Isolated:
     items: those that will be asked for; what is not among them is asked when it is its turn.
     """
 
-    def __init__(self, crew: Crew, items: Iterable[Item] = ()) -> None:
+    def __init__(self, crew: WorkerPool, items: Iterable[Item] = ()) -> None:
         self._crew = crew
         self._problems = Problems()
         self._place: dict[Item, int] = {}
@@ -60,7 +60,7 @@ class Isolated:
         for item in items:
             self._place[item] = len(self._place)
             self._later.setdefault(item.installed.worker, deque()).append(item)
-        self._asked: dict[str, dict[Item, tuple[Asked, Ticket] | Exception]] = {name: {} for name in self._later}
+        self._asked: dict[str, dict[Item, tuple[Asked, Future] | Exception]] = {name: {} for name in self._later}
 
     def as_they_come(self) -> Iterator[Item]:
         """Every item, a worker's in their order, as outcomes come in; each must be taken by `outcome` at once."""
@@ -75,7 +75,7 @@ class Isolated:
                 self._crew.wait_any([(name, found[1]) for name, found in tickets if isinstance(found, tuple)])
 
     def outcome(self, item: Item) -> tuple[Asked, Outcome]:
-        """An item as it was asked, and what came of it; raises what `Crew.wait` raises."""
+        """An item as it was asked, and what came of it; raises what `WorkerPool.wait` raises."""
         name = item.installed.worker
         asked_here = self._asked.setdefault(name, {})
         self._ahead(name)
@@ -96,12 +96,12 @@ class Isolated:
             item = later.popleft()
             asked[item] = self._ask(item)
 
-    def _ask(self, item: Item) -> tuple[Asked, Ticket] | Exception:
+    def _ask(self, item: Item) -> tuple[Asked, Future] | Exception:
         try:
             asked = ask(item, self._problems)
             return asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
         except (LoweringError, CaseFileError) as error:
             return error
 
-    def _done(self, found: tuple[Asked, Ticket] | Exception) -> bool:
-        return isinstance(found, Exception) or self._crew.over(found[0].item.installed.worker, found[1])
+    def _done(self, found: tuple[Asked, Future] | Exception) -> bool:
+        return isinstance(found, Exception) or self._crew.done(found[0].item.installed.worker, found[1])

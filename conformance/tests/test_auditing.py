@@ -24,7 +24,7 @@ from conformance.comparison.moves import moved
 from conformance.comparison.signatures import Parameter, compared
 from conformance.execution import environments
 from conformance.execution.environments import Environment, EnvironmentFailure
-from conformance.execution.running import NotAsked
+from conformance.execution.running import NotExecuted
 from conformance.model.convention import Convention
 from conformance.model.errors import UserError
 from conformance.report import RunInfo
@@ -268,7 +268,7 @@ def test_an_item_that_cannot_be_asked_is_left_out_on_both_sides(library, corpus,
     def rows_of(items, suite, isolated):
         for made in real(items, suite, isolated):
             lost = made["case"].endswith("plain") and made["version"] == "1.0"
-            yield NotAsked("", f"fake.log_loss-{made['case']}-float64-mean", "no") if lost else made
+            yield NotExecuted("", f"fake.log_loss-{made['case']}-float64-mean", "no") if lost else made
 
     real = upgrade.running.rows_of
     monkeypatch.setattr(upgrade.running, "rows_of", rows_of)

@@ -21,7 +21,7 @@ from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.workers.crew import Crew, Place
+from conformance.execution.workers.crew import WorkerPool, WorkerSpec
 from conformance.judging.suite import Suite, ask, plan
 from conformance.model.case import ByOracle, MustRaise
 from conformance.model.outcome import NonNumeric, Raised, Returned
@@ -44,7 +44,9 @@ def here(name, x=ONES):
 
 @pytest.fixture(scope="module")
 def crew():
-    with Crew({"hostile": Place("hostile", Path(sys.executable), f"{hostile.__name__}:FRAMEWORK")}, 60) as crew:
+    with WorkerPool(
+        {"hostile": WorkerSpec("hostile", Path(sys.executable), f"{hostile.__name__}:FRAMEWORK")}, 60
+    ) as crew:
         yield crew
 
 

@@ -15,7 +15,8 @@ import pytest
 from conformance import report
 from conformance.adapters import registry
 from conformance.execution import environments, places
-from conformance.execution.workers.crew import Crew, Place
+from conformance.execution.workers.crew import WorkerPool, WorkerSpec
+from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
 from conformance.tests import fragile, signals
 
@@ -350,12 +351,12 @@ def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path)
     source = Path(fragile.__file__).read_text().replace('name="fragile"', 'name="carried"')
     (tmp_path / "carried_adapter.py").write_text(source)
     file = str(tmp_path / "carried_adapter.py")
-    with Crew({"it": Place("it", Path(sys.executable), "carried_adapter:FRAMEWORK", file)}) as crew:
+    with WorkerPool({"it": WorkerSpec("it", Path(sys.executable), "carried_adapter:FRAMEWORK", file)}) as crew:
         assert crew.facts("it").python
 
 
 def test_what_reports_have_in_several_environments_is_told_apart():
-    row = dict.fromkeys(places.COLUMNS, "") | dict.fromkeys(("error", "budget", "ratio", "ulps"), 0.0)
+    row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("error", "budget", "ratio", "ulps"), 0.0)
     row |= {"case": "a/b", "framework": "x", "function": "x.f", "status": "agrees", "got": "1.0", "expected": "ok"}
     table = report.frame([row | {"environment": name, "version": name} for name in ("1.0", "2.0")])
     assert isinstance(table, pd.DataFrame)

@@ -21,8 +21,16 @@ from conformance.execution import running
 from conformance.execution.environments import builder, interpreters, parse, uv
 from conformance.execution.places import places_of
 from conformance.execution.workers import on_ray
-from conformance.execution.workers.crew import AHEAD, Crew, WorkerError
-from conformance.execution.workers.on_ray import CPUS, DEATHS, LocalRay, RayCrew, RayPlace, connected, shipped
+from conformance.execution.workers.crew import AHEAD, WorkerError, WorkerPool
+from conformance.execution.workers.on_ray import (
+    CPUS,
+    DEATHS,
+    LocalRay,
+    RayWorkerPool,
+    RayWorkerSpec,
+    connected,
+    shipped,
+)
 from conformance.judging.suite import Suite, load_suite, plan
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
@@ -100,7 +108,7 @@ def family(process):
 
 
 def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **variables):
-    return RayPlace(
+    return RayWorkerSpec(
         name, adapter, file, variables, requirements, SETTINGS.indexes, SETTINGS.links, SETTINGS.first_index,
         SETTINGS.flags, SETTINGS.variables,
     )  # fmt: skip
@@ -108,7 +116,7 @@ def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **var
 
 @pytest.fixture(scope="module")
 def crew(cluster):
-    with RayCrew({"fragile": wanted()}, timeout=60) as crew:
+    with RayWorkerPool({"fragile": wanted()}, timeout=60) as crew:
         yield crew
 
 
@@ -145,7 +153,7 @@ def test_the_rows_are_those_of_a_local_run(cluster):
         lock = builder._lock(asked, interpreters.running_interpreter(), tool).splitlines()
         name = f"sklearn in {text}"
         places[name] = wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK")
-    with RayCrew(places) as crew:
+    with RayWorkerPool(places) as crew:
         for there in near.there:
             facts = crew.facts(there.worker)
             assert (facts.version, facts.python, facts.numpy) == (there.version, there.python, there.numpy)
@@ -161,7 +169,7 @@ def test_the_rows_are_those_of_a_local_run(cluster):
 @needs_index
 @pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble", "segfault", "abort", "vanish"])
 def test_it_says_what_a_local_worker_says(crew, name):
-    with Crew({"fragile": place()}) as near:
+    with WorkerPool({"fragile": place()}) as near:
         expected, outcome = ask(near, name), ask(crew, name)
     assert type(outcome) is type(expected)
     if isinstance(expected, Returned):
@@ -194,7 +202,7 @@ def test_a_bug_of_an_adapter_is_no_outcome(crew):
 
 @needs_index
 def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
-    with RayCrew({"fragile": wanted()}, timeout=2.0) as crew:
+    with RayWorkerPool({"fragile": wanted()}, timeout=2.0) as crew:
         crew.facts("fragile")
         tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
         outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
@@ -220,7 +228,7 @@ def test_work_that_is_lost_with_an_actor_is_done_again(crew):
 @needs_index
 def test_work_that_is_lost_with_a_node_is_done_again_on_another(node):
     process, give_free = node
-    with RayCrew({"fragile": wanted()}, timeout=60) as crew:
+    with RayWorkerPool({"fragile": wanted()}, timeout=60) as crew:
         worker = int(ask(crew, "whoami").value)
         assert worker in family(process.pid)
         tickets = [crew.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
@@ -258,7 +266,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
         """)
     )
     names = ["echo", "orphan", "echo"]
-    with RayCrew({"it": wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))}) as crew:
+    with RayWorkerPool({"it": wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))}) as crew:
         calls = [call(name) for name in names]
         for one, name in zip(calls, names, strict=True):
             object.__setattr__(one, "text", f"elsewhere.{name}(x)")
@@ -274,7 +282,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
 @needs_index
 def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
     names = ["one", "two", "three"]
-    with RayCrew({name: wanted(name, NUMBER=name) for name in names}) as crew:
+    with RayWorkerPool({name: wanted(name, NUMBER=name) for name in names}) as crew:
         assert [crew.facts(name).numpy for name in names] == [np.__version__] * 3
         tickets = [(name, crew.submit(name, call("whoami"), "x")) for _ in range(20) for name in names]
         processes = {(name, int(crew.wait(name, ticket).value)) for name, ticket in tickets}
@@ -290,7 +298,7 @@ def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
 @needs_index
 def test_an_environment_that_cannot_be_made_is_one_message(cluster):
     places = {"bad": wanted("bad", ("numpy==99.0",)), "none": wanted("none", adapter=f"{fragile.__name__}:NOBODY")}
-    with RayCrew({**places, "fragile": wanted()}) as crew:
+    with RayWorkerPool({**places, "fragile": wanted()}) as crew:
         ticket = crew.submit("bad", call("echo"), "x")
         with pytest.raises(WorkerError, match=r"^bad: Ray cannot make its environment: No solution .*numpy==99\.0"):
             crew.facts("bad")
@@ -342,7 +350,7 @@ def test_a_package_of_somebody_else_is_sent_whole(tmp_path):
 
 
 def test_paths_of_this_machine_are_for_nodes_on_it():
-    place = RayPlace(
+    place = RayWorkerSpec(
         "x", ADAPTER, "", {"A": "1"}, ("numpy==1.0",), ("file:///simple", "https://index/simple"), ("/wheels",),
         connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
     )  # fmt: skip
@@ -357,9 +365,9 @@ def test_paths_of_this_machine_are_for_nodes_on_it():
 
 OWN = """
     from conformance.tests.test_ray import call, wanted
-    from conformance.execution.workers.on_ray import RayCrew
+    from conformance.execution.workers.on_ray import RayWorkerPool
 
-    with RayCrew({"fragile": wanted()}, told=print) as crew:
+    with RayWorkerPool({"fragile": wanted()}, told=print) as crew:
         process = int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value)
         print(crew.facts("fragile").numpy, process, flush=True)
         END

@@ -15,7 +15,7 @@ import pytest
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, LoweringError, perform
 from conformance.execution.workers import wire
-from conformance.execution.workers.crew import AHEAD, Crew, Place, WorkerError
+from conformance.execution.workers.crew import AHEAD, WorkerError, WorkerPool, WorkerSpec
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
 from conformance.tests import fragile
 
@@ -26,7 +26,7 @@ needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has 
 
 
 def place(attribute="FRAMEWORK", interpreter=HERE, **variables):
-    return Place(attribute.lower(), interpreter, f"{fragile.__name__}:{attribute}", "", variables)
+    return WorkerSpec(attribute.lower(), interpreter, f"{fragile.__name__}:{attribute}", "", variables)
 
 
 def call(name, x=ONES, **keywords):
@@ -36,7 +36,7 @@ def call(name, x=ONES, **keywords):
 
 @pytest.fixture(scope="module")
 def crew():
-    with Crew({"fragile": place()}, timeout=60) as crew:
+    with WorkerPool({"fragile": place()}, timeout=60) as crew:
         yield crew
 
 
@@ -162,7 +162,7 @@ def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(cre
 
 @needs_signals
 def test_only_the_call_that_died_is_lost():
-    with Crew({"fragile": place()}) as crew:
+    with WorkerPool({"fragile": place()}) as crew:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
         tickets = [crew.submit("fragile", call(name), name) for name in names]
         outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
@@ -173,7 +173,7 @@ def test_only_the_call_that_died_is_lost():
 
 
 def test_a_call_that_hangs_is_given_up_and_the_others_go_on():
-    with Crew({"fragile": place()}, timeout=1.0) as crew:
+    with WorkerPool({"fragile": place()}, timeout=1.0) as crew:
         crew.facts("fragile")
         tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
         began = time.monotonic()
@@ -216,7 +216,7 @@ def test_it_gives_signatures(crew):
 
 
 def test_variables_reach_it():
-    with Crew({"fragile": place(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")}) as crew:
+    with WorkerPool({"fragile": place(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")}) as crew:
         assert crew.facts("fragile")
 
 
@@ -232,7 +232,7 @@ def test_variables_reach_it():
     ],
 )
 def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, why):
-    with Crew({"it": place(attribute), "fragile": place()}) as crew:
+    with WorkerPool({"it": place(attribute), "fragile": place()}) as crew:
         ticket = crew.submit("it", call("echo"), "x")
         for _ in range(2):
             with pytest.raises(WorkerError, match=f"^{attribute.lower()}: {why}"):
@@ -251,7 +251,7 @@ def test_an_interpreter_that_is_none_is_one_message(tmp_path):
     broken.write_text("#!/bin/sh\necho cannot find libpython >&2\nexit 4\n")
     broken.chmod(0o755)
     places = {"nothing": place(interpreter=nothing), "broken": place(interpreter=broken)}
-    with Crew(places) as crew:
+    with WorkerPool(places) as crew:
         with pytest.raises(WorkerError, match="cannot be run"):
             crew.facts("nothing")
         with pytest.raises(WorkerError, match="exited with status 4; it said: cannot find libpython"):
@@ -277,8 +277,8 @@ def test_workers_do_not_outlive_a_run_that_is_killed(last):
     source = f"""
 import time, numpy as np
 from conformance.tests.test_workers import call, place
-from conformance.execution.workers.crew import Crew
-crew = Crew({{"fragile": place()}})
+from conformance.execution.workers.crew import WorkerPool
+crew = WorkerPool({{"fragile": place()}})
 print(int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value), flush=True)
 crew.submit("fragile", call("{last}"), "x")
 time.sleep(600)
@@ -304,7 +304,7 @@ def alive(process):
 
 @needs_signals
 def test_closing_ends_what_hangs():
-    crew = Crew({"fragile": place()})
+    crew = WorkerPool({"fragile": place()})
     process = int(ask(crew, "whoami").value)
     crew.submit("fragile", call("hang"), "x")
     crew.close()

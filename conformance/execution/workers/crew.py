@@ -52,7 +52,7 @@ class WorkerError(UserError):
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSpec:
     """Where a framework runs.
 
     name: in messages and reports.  interpreter: its Python.  adapter: `module:attribute` of the `Framework`;
@@ -76,7 +76,7 @@ class Facts:
     variant: str = ""
 
 
-class Ticket:
+class Future:
     """Stands for an answer that is not there yet."""
 
     def __init__(self, pieces: Sequence[memoryview], seconds: float) -> None:
@@ -92,23 +92,23 @@ class Ticket:
         return self.head is not None or self.ended is not None
 
 
-class Crew:
+class WorkerPool:
     """Workers by name; submit calls, then wait for what came of them, in any order."""
 
-    def __init__(self, places: Mapping[str, Place], timeout: float = TIMEOUT) -> None:
+    def __init__(self, places: Mapping[str, WorkerSpec], timeout: float = TIMEOUT) -> None:
         self._selector = selectors.DefaultSelector()
         self._timeout = timeout
         self._workers = {name: Worker(place, timeout, self._selector) for name, place in places.items()}
         for worker in self._workers.values():
             worker.ensure()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self, place: Place) -> None:
+    def start(self, place: WorkerSpec) -> None:
         """Start a worker, unless there is one of its name."""
         if place.name not in self._workers:
             self._workers[place.name] = Worker(place, self._timeout, self._selector)
@@ -126,11 +126,11 @@ class Crew:
         self.wait_any([(name, ticket)])
         return {} if ticket.head is None else dict(ticket.head["signatures"])
 
-    def submit(self, name: str, call: Call, what: str) -> Ticket:
+    def submit(self, name: str, call: Call, what: str) -> Future:
         """Have a worker make a call; what: names it in messages."""
         return self._workers[name].submit(wire.call_message(call, what))
 
-    def wait(self, name: str, ticket: Ticket) -> Outcome:
+    def wait(self, name: str, ticket: Future) -> Outcome:
         """What came of a call; raises LoweringError where it could not be made, and WorkerError where nothing can."""
         self.wait_any([(name, ticket)])
         if ticket.ended is not None:
@@ -141,14 +141,14 @@ class Crew:
             raise LoweringError(ticket.head["harness"])
         return wire.outcome_of(ticket.head, wire.arrays_of(ticket.head, ticket.body))
 
-    def over(self, name: str, ticket: Ticket) -> bool:
+    def done(self, name: str, ticket: Future) -> bool:
         """Whether there is nothing more to wait for."""
         return ticket.done or bool(self._workers[name].broken)
 
-    def wait_any(self, tickets: Sequence[tuple[str, Ticket]]) -> None:
+    def wait_any(self, tickets: Sequence[tuple[str, Future]]) -> None:
         """Wait until one of some tickets, each with its worker's name, is done or never will be."""
         workers = [self._workers[name] for name, _ in tickets]
-        while not any(self.over(name, ticket) for name, ticket in tickets):
+        while not any(self.done(name, ticket) for name, ticket in tickets):
             self._step(workers)
 
     def close(self) -> None:
@@ -177,15 +177,15 @@ class Crew:
 
 
 class Worker:
-    """One process that makes calls for one framework; see `Crew`."""
+    """One process that makes calls for one framework; see `WorkerPool`."""
 
-    def __init__(self, place: Place, timeout: float, selector: selectors.BaseSelector) -> None:
+    def __init__(self, place: WorkerSpec, timeout: float, selector: selectors.BaseSelector) -> None:
         self.place = place
         self.timeout = timeout
         self.broken = ""
         """Why no call can be made here at all."""
         self._selector = selector
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[Future] = deque()
         """Not answered yet, in order; the first `_sent` of them are on their way."""
         self._sent = 0
         self._out: deque[memoryview] = deque()
@@ -204,8 +204,8 @@ class Worker:
         """How many calls are not answered yet."""
         return len(self._waiting)
 
-    def submit(self, pieces: Sequence[memoryview]) -> Ticket:
-        ticket = Ticket(pieces, self.timeout)
+    def submit(self, pieces: Sequence[memoryview]) -> Future:
+        ticket = Future(pieces, self.timeout)
         self._waiting.append(ticket)
         if self._socket is not None:
             self._feed()
@@ -263,7 +263,7 @@ class Worker:
         own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
         variables = {**SHARING, **os.environ, **self.place.variables, **own}
         command = [str(self.place.interpreter), loop.__file__, self._door.address]
-        self.started = Ticket(
+        self.started = Future(
             wire.message({"do": "start", "adapter": self.place.adapter, "file": self.place.file}), START_TIMEOUT
         )
         self._waiting.appendleft(self.started)
@@ -274,14 +274,14 @@ class Worker:
             )  # fmt: skip
         except OSError as error:
             self._break(f"{self.place.interpreter} cannot be run ({error.strerror})")
-        self._door.left()
+        self._door.detach()
 
     def _connect(self) -> None:
         """Wait for the process to connect; nobody else who does knows the token."""
         deadline = time.monotonic() + START_TIMEOUT
         while not self.broken and time.monotonic() < deadline:
             assert self._process is not None
-            connection = self._door.came()
+            connection = self._door.accept()
             if connection is None:
                 if self._process.poll() is not None:
                     self._break(f"it could not be started: {self._how()}{_told(self._tail())}")
@@ -452,11 +452,11 @@ class _Pair:
         self.inherited = (self._theirs.fileno(),)
         self.address = f"descriptor:{self._theirs.fileno()}"
 
-    def left(self) -> None:
+    def detach(self) -> None:
         """Close here what the process has now, so that its end is seen."""
         self._theirs.close()
 
-    def came(self) -> socket.socket | None:
+    def accept(self) -> socket.socket | None:
         """The line, once something was said on it or its other end is gone; None: not within a moment."""
         if self._ours is None:
             time.sleep(MOMENT)
@@ -483,10 +483,10 @@ class _Port:
         self._listener.settimeout(MOMENT)
         self.address = f"port:{self._listener.getsockname()[1]}"
 
-    def left(self) -> None:
+    def detach(self) -> None:
         """Nothing: the process has to come."""
 
-    def came(self) -> socket.socket | None:
+    def accept(self) -> socket.socket | None:
         """Who came, whoever that is; None: nobody within a moment."""
         try:
             return self._listener.accept()[0]

@@ -36,12 +36,12 @@ from conformance.execution.workers.crew import (
     AHEAD,
     START_TIMEOUT,
     TIMEOUT,
-    Crew,
     Facts,
-    Place,
-    Ticket,
+    Future,
     Worker,
     WorkerError,
+    WorkerPool,
+    WorkerSpec,
 )
 from conformance.execution.workers.wire import Head
 from conformance.model.errors import UserError
@@ -90,10 +90,10 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class RayPlace:
+class RayWorkerSpec:
     """A worker that is wanted.
 
-    name, adapter, file, variables: as in `Place`.  requirements: lines of a requirements file that pin
+    name, adapter, file, variables: as in `WorkerSpec`.  requirements: lines of a requirements file that pin
     everything that is to be installed.  indexes, links: where it lies, the default index last;
     first_index: the first index that has a package hides the others.  options: more words for `uv pip install`.
     connection: the same and how it is reached, in uv's variables.
@@ -173,13 +173,13 @@ class Actor:
         self._folder.cleanup()
 
 
-class Relay(Crew):
+class Relay(WorkerPool):
     """A crew of one that is asked and answers in messages."""
 
     def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeout: float) -> None:
         if SET_BY_RAY not in variables:
             os.environ.pop(SET_BY_RAY, None)
-        super().__init__({name: Place(name, Path(sys.executable), adapter, file, variables)}, timeout)
+        super().__init__({name: WorkerSpec(name, Path(sys.executable), adapter, file, variables)}, timeout)
         self._name = name
 
     def started(self) -> bytes:
@@ -210,8 +210,8 @@ def _message(head: Head) -> bytes:
 # Here: the crew.
 
 
-class RayCrew(Crew):
-    """Workers by name, as a `Crew` has them, each in an actor.
+class RayWorkerPool(WorkerPool):
+    """Workers by name, as a `WorkerPool` has them, each in an actor.
 
     address: of the cluster, as Ray takes it; "" for the one that RAY_ADDRESS names, and where it names none for
     a Ray on this machine that ends with the crew.  told: gets a line where something takes time.  Raises
@@ -220,7 +220,7 @@ class RayCrew(Crew):
 
     def __init__(
         self,
-        places: Mapping[str, RayPlace],
+        places: Mapping[str, RayWorkerSpec],
         timeout: float = TIMEOUT,
         address: str = "",
         told: Told = lambda line: None,
@@ -273,17 +273,17 @@ class RayCrew(Crew):
 class RayWorker:
     """One actor that makes calls for one framework, and the next one where that is lost; as `Worker` does it."""
 
-    def __init__(self, place: RayPlace, timeout: float, ray: Any, here: bool, told: Told) -> None:
+    def __init__(self, place: RayWorkerSpec, timeout: float, ray: Any, here: bool, told: Told) -> None:
         self.place = place
         self.broken = ""
         """Why no call can be made here at all."""
-        self.started = Ticket((), START_TIMEOUT)
+        self.started = Future((), START_TIMEOUT)
         self._timeout = timeout
         self._ray = ray
         self._told = told
         self._environment = place.runtime_env(here=here)
         self._actor: Any = None
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[Future] = deque()
         """Not answered yet, in order."""
         self._refs: deque[Any] = deque()
         """What Ray calls the answers to the first of them."""
@@ -306,8 +306,8 @@ class RayWorker:
         """Seconds since an actor is waited for."""
         return time.monotonic() - self._since if self._actor is not None and not self.started.done else 0.0
 
-    def submit(self, pieces: Sequence[memoryview]) -> Ticket:
-        ticket = Ticket(pieces, self._timeout)
+    def submit(self, pieces: Sequence[memoryview]) -> Future:
+        ticket = Future(pieces, self._timeout)
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(ticket)
@@ -360,7 +360,7 @@ class RayWorker:
         self._dismiss()
 
     def _hire(self) -> None:
-        self.started = Ticket((), START_TIMEOUT)
+        self.started = Future((), START_TIMEOUT)
         self._waiting.appendleft(self.started)
         self._since = time.monotonic()
         self._said = False
