@@ -927,7 +927,7 @@ def test_a_failure_crosses_a_process(plain):
     error = EnvironmentFailure(EnvironmentRequest("a  b"), "c")
     copied = pickle.loads(pickle.dumps(error))
     assert str(copied) == "a b: c"
-    assert copied.wanted == error.request
+    assert copied.request == error.request
 
 
 # Releases.

@@ -17,7 +17,7 @@ project = "Cross-entropy conformance"
 author = "the contributors of cross-entropy-conformance"
 release = version = __version__
 extensions = ["myst_parser"]
-myst_enable_extensions = ["attrs_block"]
+myst_enable_extensions = ["attrs_block", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
 smartquotes = False  # what is in code is to be pasted
