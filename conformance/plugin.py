@@ -446,9 +446,9 @@ class Recorder:
         try:
             _baseline(self.config)
             if (sources := _harvested(self.config)) is not None:
-                from conformance.power.harvest.source import chosen
+                from conformance.power.harvest.source import select_sources
 
-                chosen(sources)
+                select_sources(sources)
         except UserError as error:
             raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
@@ -523,7 +523,8 @@ class Recorder:
         except UserError as error:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [
-            f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}" for one in made.of
+            f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}"
+            for one in made.harvests
         ]
         return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
 

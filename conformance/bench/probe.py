@@ -433,16 +433,16 @@ def _peak() -> int:
 def scored() -> Result:
     """The mutation score of the shipped cases, in this thread's processor time."""
     from conformance.power.mutants.faulty import FAULTY
-    from conformance.power.mutants.score import Fate, Put, fates_of
+    from conformance.power.mutants.score import CaseRun, MutantResult, run_mutants_in_folder
 
     mutants = FAULTY[:2] if SHORT else FAULTY
     began = time.thread_time()
-    events = list(fates_of(None, [mutant.__name__ for mutant in mutants]))
-    found = [event for event in events if isinstance(event, Fate)]
+    events = list(run_mutants_in_folder(None, [mutant.__name__ for mutant in mutants]))
+    found = [event for event in events if isinstance(event, MutantResult)]
     assert len(found) == len(mutants), f"{len(found)} fates of {len(mutants)} mutants"
     return {
         "seconds": time.thread_time() - began,
-        "items": sum(event.items for event in events if isinstance(event, Put)),
+        "items": sum(event.items for event in events if isinstance(event, CaseRun)),
         "mutants": len(found),
         "survivors": sum(fate.survived for fate in found),
     }
@@ -450,15 +450,15 @@ def scored() -> Result:
 
 def cleared(count: str) -> Result:
     """So many drawn cases put to right implementations, in this thread's processor time."""
-    from conformance.power.mutants.catalogue import RIGHT
-    from conformance.power.mutants.score import Alarm, Put, alarms_drawn
+    from conformance.power.mutants.catalogue import CORRECT
+    from conformance.power.mutants.score import CaseRun, FalseAlarm, run_correct_on_generated
 
     began = time.thread_time()
-    events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 0, range(int(count))))
+    events = list(run_correct_on_generated([loss.__name__ for loss in CORRECT], 0, range(int(count))))
     return {
         "seconds": time.thread_time() - began,
-        "items": sum(event.items for event in events if isinstance(event, Put)),
-        "alarms": sum(isinstance(event, Alarm) for event in events),
+        "items": sum(event.items for event in events if isinstance(event, CaseRun)),
+        "alarms": sum(isinstance(event, FalseAlarm) for event in events),
     }
 
 

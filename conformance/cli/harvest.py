@@ -15,7 +15,7 @@ from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvest, Harvests, save
 from conformance.power.harvest.pipeline import harvest as harvest_of
-from conformance.power.harvest.statements import Judged, judged
+from conformance.power.harvest.statements import JudgedResult, judge_results
 from conformance.reference.oracle import Oracle, open_cache
 
 DOES_NOT_HOLD = "does not hold"
@@ -40,55 +40,55 @@ def harvest(
         status.update("holding what they state against the oracle")
         stated = _stated(made)
     if as_json:
-        sources_found = [_facts(found, stated[found.source]) for found in made.of]
+        sources_found = [_facts(found, stated[found.source]) for found in made.harvests]
         out.facts("harvest", {"sources": sources_found, "missing": list(made.missing)})
     else:
         _print(made, stated)
     for left_out in made.missing:
         err.print(f"left out: {escape(left_out)}", soft_wrap=True)
     if folder is not None:
-        files = save(made.of, folder)
+        files = save(made.harvests, folder)
         err.print(f"{len(made.cases)} cases in {len(files)} files below {escape(str(folder))}", soft_wrap=True)
-    made.whole()
-    if any(one.held == DOES_NOT_HOLD for of_source in stated.values() for one in of_source):
+    made.or_raise()
+    if any(one.holds == DOES_NOT_HOLD for of_source in stated.values() for one in of_source):
         raise typer.Exit(UNEXPECTED)
 
 
-def _stated(made: Harvests) -> dict[str, list[Judged]]:
+def _stated(made: Harvests) -> dict[str, list[JudgedResult]]:
     cache = open_cache()
     try:
         oracle = Oracle(cache)
-        return {found.source: list(judged(found.statements, oracle)) for found in made.of}
+        return {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
     finally:
         if cache is not None:
             cache.close()
 
 
-def _facts(found: Harvest, stated: list[Judged]) -> dict[str, object]:
-    held = Counter(one.held for one in stated)
-    wrong = [str(one) for one in stated if one.held == DOES_NOT_HOLD]
+def _facts(found: Harvest, stated: list[JudgedResult]) -> dict[str, object]:
+    held = Counter(one.holds for one in stated)
+    wrong = [str(one) for one in stated if one.holds == DOES_NOT_HOLD]
     return {**found.facts, "stated": dict(held), "wrong": wrong}
 
 
-def _print(made: Harvests, stated: dict[str, list[Judged]]) -> None:
+def _print(made: Harvests, stated: dict[str, list[JudgedResult]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("source", "version"):
         table.add_column(heading, no_wrap=True)
     for heading in ("found", "cases", "again", "unsaid", "stated", "hold", "by conv.", "do not"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for found in made.of:
-        held = Counter[str](one.held for one in stated[found.source])
-        counts = (found.found, len(found.cases), found.duplicates, sum(found.unsaid.values()), held.total())
+    for found in made.harvests:
+        held = Counter[str](one.holds for one in stated[found.source])
+        counts = (found.inputs, len(found.cases), found.duplicates, sum(found.untranslated.values()), held.total())
         by = (held["holds"], held["holds by its convention"], held[DOES_NOT_HOLD])
         table.add_row(found.source, found.version, *map(str, (*counts, *by)))
     out.print(table)
     out.print("again: duplicates; unsaid: cannot be said; stated: answers, of which some hold by a convention only")
-    for found in made.of:
-        for reason, count in found.unsaid.items():
+    for found in made.harvests:
+        for reason, count in found.untranslated.items():
             out.print(f"{found.source}: {count} cannot be said: {escape(reason)}", soft_wrap=True)
         for note in found.notes:
             out.print(f"{found.source}: {escape(note)}", soft_wrap=True)
     for of_source in stated.values():
         for one in of_source:
-            if one.held == DOES_NOT_HOLD:
-                out.print(f"[bold]{one.held}[/] {escape(str(one))}", soft_wrap=True)
+            if one.holds == DOES_NOT_HOLD:
+                out.print(f"[bold]{one.holds}[/] {escape(str(one))}", soft_wrap=True)

@@ -17,19 +17,19 @@ from conformance.execution.interruption import INTERRUPTED
 from conformance.judging.suite import load_suite
 from conformance.model.errors import UserError
 from conformance.model.text import counted
-from conformance.power.mutants.catalogue import RIGHT, chosen
+from conformance.power.mutants.catalogue import CORRECT, select
 from conformance.power.mutants.faulty import FAULTY, family_of
 from conformance.power.mutants.losses import Loss
-from conformance.power.mutants.parallel import shared
+from conformance.power.mutants.parallel import run_in_processes
 from conformance.power.mutants.score import (
-    Alarm,
-    Fate,
-    Put,
+    CaseRun,
+    FalseAlarm,
+    MutantResult,
     Score,
-    alarms_drawn,
-    alarms_of,
-    fates_of,
     fault_of,
+    run_correct_in_folder,
+    run_correct_on_generated,
+    run_mutants_in_folder,
 )
 
 SHOWN = 10
@@ -61,7 +61,7 @@ def mutants(
         raise UserError("--generated goes with --right: cases drawn at random are put to right implementations")
     if right and family:
         raise UserError("--family and --right do not go together: families are of faults")
-    found = chosen(RIGHT if right else FAULTY, family or (), keyword)
+    found = select(CORRECT if right else FAULTY, family or (), keyword)
     if listed:
         _list(found, as_json)
         return
@@ -69,29 +69,37 @@ def mutants(
     if not right:
         count = len(load_suite(cases)[0])
         parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
-        _score(found, _events(fates_of, parts, count * len(parts)), kills, as_json)
+        _score(found, _events(run_mutants_in_folder, parts, count * len(parts)), kills, as_json)
     elif generated:
         places = [range(start, generated, processes) for start in range(min(processes, generated))]
-        events = _events(alarms_drawn, [(names, seed, part) for part in places], generated)
+        events = _events(run_correct_on_generated, [(names, seed, part) for part in places], generated)
         _alarms(events, f"{counted(generated, 'case')} of seed {seed}", generated, as_json)
     else:
         count = len(load_suite(cases)[0])
         parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
-        _alarms(_events(alarms_of, parts, count * len(parts)), counted(count, "case"), count * len(parts), as_json)
+        _alarms(
+            _events(run_correct_in_folder, parts, count * len(parts)),
+            counted(count, "case"),
+            count * len(parts),
+            as_json,
+        )
 
 
 def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generator[Any]:
     """What comes of the work, with a progress bar over the cases that it still has to put."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     told = 0
-    with Progress(*columns, console=err, transient=True) as progress, contextlib.closing(shared(work, parts)) as events:
+    with (
+        Progress(*columns, console=err, transient=True) as progress,
+        contextlib.closing(run_in_processes(work, parts)) as events,
+    ):
         task = progress.add_task("cases", total=count)
         for event in events:
-            if isinstance(event, Put):
+            if isinstance(event, CaseRun):
                 progress.advance(task)
             else:
                 told += 1
-                what = "false alarms" if isinstance(event, Alarm) else "decided"
+                what = "false alarms" if isinstance(event, FalseAlarm) else "decided"
                 progress.update(task, description=f"{told} {what}")
             yield event
 
@@ -107,11 +115,11 @@ def _list(found: list[type[Loss]], as_json: bool) -> None:
 
 
 def _score(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
-    decided: dict[str, Fate] = {}
+    decided: dict[str, MutantResult] = {}
     stopped = False
     try:
         for event in events:
-            if isinstance(event, Fate):
+            if isinstance(event, MutantResult):
                 decided[event.name] = event
     except KeyboardInterrupt:
         stopped = True
@@ -130,7 +138,7 @@ def _score(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json:
 def _facts(score: Score, undecided: int) -> dict[str, Any]:
     return {
         "killed": score.killed,
-        "of": len(score.fates),
+        "of": len(score.results),
         "undecided": undecided,
         "families": {family: {"killed": killed, "of": of} for family, (killed, of) in score.families().items()},
         "survivors": [fate.name for fate in score.survivors],
@@ -140,26 +148,26 @@ def _facts(score: Score, undecided: int) -> dict[str, Any]:
                 "name": fate.name,
                 "family": fate.family,
                 "fault": fate.fault,
-                "kills": [{"case": kill.case, "item": kill.item, "because": kill.because} for kill in fate.kills],
+                "kills": [{"case": kill.case, "item": kill.item, "because": kill.message} for kill in fate.kills],
             }
-            for fate in score.fates
+            for fate in score.results
         ],
     }
 
 
 def _print_score(score: Score, kills: bool) -> None:
     if kills:
-        for fate in score.fates:
+        for fate in score.results:
             for kill in fate.kills[:1]:
                 out.print(f"[bold]{fate.family}.{fate.name}[/]  {escape(fate.fault)}", soft_wrap=True)
-                out.print(f"    {escape(kill.item)}: {escape(kill.because)}", soft_wrap=True)
+                out.print(f"    {escape(kill.item)}: {escape(kill.message)}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("family")
     table.add_column("killed", justify="right")
     table.add_column("of", justify="right")
     for family, (killed, of) in score.families().items():
         table.add_row(family, str(killed), str(of))
-    table.add_row("all", str(score.killed), str(len(score.fates)))
+    table.add_row("all", str(score.killed), str(len(score.results)))
     out.print(table)
     if alone := score.alone():
         out.print("cases that alone kill a mutant:")
@@ -172,12 +180,12 @@ def _print_score(score: Score, kills: bool) -> None:
 
 
 def _alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None:
-    found: list[Alarm] = []
+    found: list[FalseAlarm] = []
     items = put = 0
     stopped = False
     try:
         for event in events:
-            if isinstance(event, Put):
+            if isinstance(event, CaseRun):
                 items, put = items + event.items, put + 1
                 continue
             found.append(event)

@@ -101,7 +101,7 @@ def data():
     return Collected(tuple(found), ("a note",))
 
 
-def say(found):
+def translate(found):
     said = found.arguments
     return Draft(
         loss="categorical", given="probabilities", target="index", predictions=said["p"], labels=said["y"],
@@ -112,7 +112,7 @@ def say(found):
 DOCUMENTED = ""
 SOURCE = Source(
     name="quarry", distribution="quarry", modules={"quarry": "quarry"}, files=("test_losses.py",),
-    collect=COLLECT, say=say, home="https://quarry.example",
+    collect=COLLECT, translate=translate, home="https://quarry.example",
 )
 """
 TABLE = "ROWS = [([0, 1], [[0.5, 0.5], [0.25, 0.75]]), ([0, 1], [[0.5, 0.5], [0.25, 0.75]])]\n"
@@ -146,5 +146,5 @@ class Quarry:
 
 def only(monkeypatch: Any, made: Source) -> None:
     """Have that source be the only one that is known, and nothing on record about it."""
-    monkeypatch.setattr(source, "known", lambda: {made.name: made})
-    monkeypatch.setattr(pipeline, "expected", lambda *_: None)
+    monkeypatch.setattr(source, "all_sources", lambda: {made.name: made})
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: None)

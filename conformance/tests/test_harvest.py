@@ -21,12 +21,12 @@ from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
 from conformance.model.row_key import RowKey
 from conformance.power.harvest import case_set, collection, expected_counts, pipeline
-from conformance.power.harvest.expected_counts import Expected
-from conformance.power.harvest.pipeline import harvest, harvested
-from conformance.power.harvest.records import Collected, Found, Opaque, Stated, decoded, encoded, plain
-from conformance.power.harvest.source import HarvestError, chosen
-from conformance.power.harvest.statements import judged
-from conformance.power.harvest.translation import CannotSayError, Draft, case_of, named
+from conformance.power.harvest.expected_counts import ExpectedCounts
+from conformance.power.harvest.pipeline import harvest, translate_source
+from conformance.power.harvest.records import CollectedRecords, Opaque, Record, StatedAnswer, decode, encode, to_plain
+from conformance.power.harvest.source import HarvestError, select_sources
+from conformance.power.harvest.statements import judge_results
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError, build_case, to_name
 from conformance.reference.oracle import Oracle
 from conformance.tests.quarries import Quarry, only
 
@@ -102,7 +102,7 @@ def test_it_draws_the_same_random_numbers_each_time(quarry, monkeypatch):
 def test_it_reads_the_marks_of_a_test_without_running_it(yielded):
     (made,) = yielded("marked").of
     assert [case.labels.tolist() for case in made.cases] == [[0], [1]]
-    assert [held.held for held in judged(made.statements, Oracle())] == ["holds", "holds"]
+    assert [held.holds for held in judge_results(made.statements, Oracle())] == ["holds", "holds"]
 
 
 def test_it_reads_data(yielded):
@@ -129,11 +129,11 @@ def test_it_reads_a_project_once_and_again_when_its_tests_change(quarry, monkeyp
     only(monkeypatch, quarry.source("recorded"))
     told = []
     for _ in range(2):
-        assert harvest(timeout=TIMEOUT, told=told.append).of[0].found == 6
+        assert harvest(timeout=TIMEOUT, progress=told.append).harvests[0].inputs == 6
     assert told == ["reading quarry 1.5"]
     with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
         out.write("\n\ndef test_loss_more():\n    loss([0], [[0.125, 0.875]])\n")
-    assert harvest(timeout=TIMEOUT, told=told.append).of[0].found == 7
+    assert harvest(timeout=TIMEOUT, progress=told.append).harvests[0].inputs == 7
     assert len(told) == 2
 
 
@@ -142,7 +142,7 @@ def test_it_takes_a_broken_cache_for_none(quarry, monkeypatch, tmp_path):
     harvest(timeout=TIMEOUT)
     (kept,) = (tmp_path / "cache" / "harvest").iterdir()
     kept.write_bytes(kept.read_bytes()[:-40])
-    assert harvest(timeout=TIMEOUT).of[0].found == 2
+    assert harvest(timeout=TIMEOUT).harvests[0].inputs == 2
 
 
 # What goes wrong over there
@@ -151,18 +151,18 @@ def test_it_takes_a_broken_cache_for_none(quarry, monkeypatch, tmp_path):
 def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielded, monkeypatch):
     source = quarry.source("recorded")
     only(monkeypatch, source)
-    on_record = Expected(">=1.5,<2", found=6, cases=5, measured="1.5")
-    monkeypatch.setattr(pipeline, "expected", lambda *_: on_record)
+    on_record = ExpectedCounts(">=1.5,<2", found=6, cases=5, measured="1.5")
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: on_record)
     found = harvest(timeout=TIMEOUT)
     (error,) = found.errors
     for part in ("quarry 1.5: 4 cases where 5 are on record", "labels that are no array", "counts.toml", ">=1.5,<2"):
         assert part in str(error)
     assert len(found.cases) == 4, "nothing that was found is lost"
     with pytest.raises(HarvestError):
-        found.whole()
-    monkeypatch.setattr(pipeline, "expected", lambda *_: replace(on_record, found=7, cases=4))
+        found.or_raise()
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: replace(on_record, found=7, cases=4))
     assert "6 inputs where 7 are on record" in str(harvest(timeout=TIMEOUT).errors[0])
-    monkeypatch.setattr(pipeline, "expected", lambda *_: replace(on_record, cases=4))
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: replace(on_record, cases=4))
     assert harvest(timeout=TIMEOUT).errors == ()
 
 
@@ -215,9 +215,9 @@ def test_it_goes_on_with_the_others_where_one_fails(quarry, monkeypatch):
     quarry.write("quarry_wrong.py", "import os\nSOURCE = property()\nos._exit(3)\n")
     wrong = replace(good, name="wrong", origin="quarry_wrong:SOURCE")
     only(monkeypatch, good)
-    monkeypatch.setattr(pipeline, "chosen", lambda _: [wrong, good])
+    monkeypatch.setattr(pipeline, "select_sources", lambda _: [wrong, good])
     found = harvest(timeout=TIMEOUT)
-    assert [made.source for made in found.of] == ["quarry"]
+    assert [made.source for made in found.harvests] == ["quarry"]
     assert "wrong 1.5: the process that reads it exited with status 3" in str(found.errors[0])
 
 
@@ -226,20 +226,20 @@ def test_it_leaves_out_what_is_not_installed(quarry, monkeypatch):
     absent = replace(good, name="absent", distribution="no-such-thing", modules={"no_such_thing": "no-such-thing"})
     lacking = replace(good, name="lacking", modules={"quarry": "quarry", "no_such_helper": "no-such-helper"})
     only(monkeypatch, good)
-    monkeypatch.setattr(pipeline, "chosen", lambda _: [absent, lacking, good])
+    monkeypatch.setattr(pipeline, "select_sources", lambda _: [absent, lacking, good])
     found = harvest(timeout=TIMEOUT)
     assert found.missing == (
         "absent: no-such-thing is not installed (pip install no-such-thing)",
         "lacking: no-such-helper is not installed (pip install no-such-helper)",
     )
-    monkeypatch.setattr(pipeline, "chosen", lambda _: [absent])
+    monkeypatch.setattr(pipeline, "select_sources", lambda _: [absent])
     with pytest.raises(HarvestError, match="nothing to harvest: absent"):
         harvest()
 
 
 def test_it_refuses_a_name_that_is_no_source():
     with pytest.raises(HarvestError, match=r"there is no source nosuch; there are .*optax"):
-        chosen(["nosuch"])
+        select_sources(["nosuch"])
 
 
 # What travels
@@ -254,15 +254,17 @@ def test_it_sends_an_input_as_it_is():
         "function": Opaque("function"),
         "infinite": float("inf"),
     }
-    sent = Found("t.py::test", "name", "loss", arguments, Stated(np.array([1.0, np.nan]), "float64", 1e-7, 0.0), "E", 7)
-    content = b"".join(encoded(sent))
+    sent = Record(
+        "t.py::test", "name", "loss", arguments, StatedAnswer(np.array([1.0, np.nan]), "float64", 1e-7, 0.0), "E", 7
+    )
+    content = b"".join(encode(sent))
     place = [0]
 
     def take(count):
         place[0] += count
         return content[place[0] - count : place[0]]
 
-    got = decoded(*wire.received(take))
+    got = decode(*wire.received(take))
     assert (got.test, got.name, got.function, got.raised, got.line) == ("t.py::test", "name", "loss", "E", 7)
     assert got.arguments["array"].dtype == np.float32
     assert np.signbit(got.arguments["array"][0, 1])
@@ -286,14 +288,14 @@ def test_it_reads_foreign_arrays_and_keeps_its_hands_off_the_rest():
             warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
             return np.array([1.0])
 
-    assert plain(Foreign()).tolist() == [1.0, 2.0]
+    assert to_plain(Foreign()).tolist() == [1.0, 2.0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as tests of others do
-        assert plain(Warns()).tolist() == [1.0]
-    assert plain(Tracer()) == Opaque("Tracer")
-    assert plain(np.array(["x", "y"])) == ["x", "y"]
+        assert to_plain(Warns()).tolist() == [1.0]
+    assert to_plain(Tracer()) == Opaque("Tracer")
+    assert to_plain(np.array(["x", "y"])) == ["x", "y"]
     original = np.zeros(2)
-    copy = plain(original)
+    copy = to_plain(original)
     original += 1
     assert copy.tolist() == [0, 0]
 
@@ -303,11 +305,11 @@ def test_it_reads_foreign_arrays_and_keeps_its_hands_off_the_rest():
 
 def draft(predictions=((0.5, 0.5), (0.25, 0.75)), labels=(0, 1), **said):
     usual = {"loss": "categorical", "given": "probabilities", "target": "index", "reduction": "mean"}
-    return Draft(**{**usual, **said}, predictions=plain(predictions), labels=plain(labels))
+    return CaseDraft(**{**usual, **said}, predictions=to_plain(predictions), labels=to_plain(labels))
 
 
 def said(drafted):
-    return case_of(Found("t.py::test", "name", "loss", {}), drafted, "name", "harvest/quarry", "quarry 1.5")
+    return build_case(Record("t.py::test", "name", "loss", {}), drafted, "name", "harvest/quarry", "quarry 1.5")
 
 
 CUBE = np.arange(24.0).reshape(2, 3, 4)
@@ -376,40 +378,40 @@ def test_it_expects_the_error_that_an_input_is_for():
     ],
 )
 def test_it_says_why_it_cannot_say_something(wrong, reason):
-    with pytest.raises(CannotSayError, match=re.escape(reason)):
+    with pytest.raises(UntranslatableError, match=re.escape(reason)):
         said(replace(draft(), **wrong))
 
 
 @pytest.mark.parametrize("text", ["Keras_torch", "2d-mean", "test_TF", "a.b[c]", "onnx", "___", "tf_tf_jax"])
 def test_it_makes_names_that_case_files_may_have(text):
-    assert not list(name_errors(schema_of(loading.SCHEMA), named(text)))
+    assert not list(name_errors(schema_of(loading.SCHEMA), to_name(text)))
 
 
 # What is stated
 
 
 def stated(value, dtype="", rtol=0.0, atol=0.0, documented="", **asked):
-    found = Found("t.py::test", "name", "loss", {}, Stated(np.array(value), dtype, rtol, atol))
+    found = Record("t.py::test", "name", "loss", {}, StatedAnswer(np.array(value), dtype, rtol, atol))
     case = said(draft(**asked))
-    (verdict,) = judged([pipeline.Statement(case, found.stated, documented, "3.15.1")], Oracle())
+    (verdict,) = judge_results([pipeline.StatedResult(case, found.stated, documented, "3.15.1")], Oracle())
     return verdict
 
 
 def test_it_holds_a_statement_against_the_oracle():
     exact = (np.log(2) - np.log(0.75)) / 2
-    assert (stated(exact, "float64").held, stated(exact, "float64").within) == ("holds", "budget")
+    assert (stated(exact, "float64").holds, stated(exact, "float64").within) == ("holds", "budget")
     assert stated(0.49, atol=1e-2).within == "tolerance"
     wrong = stated(0.49, atol=1e-4)
-    assert wrong.held == "does not hold"
+    assert wrong.holds == "does not hold"
     assert "0.49 is stated where 0.490" in str(wrong)
 
 
 def test_it_names_the_convention_that_a_statement_holds_by():
     weights = {"sample_weights": np.array([1.0, 3.0])}
     kept = (np.log(2) - 3 * np.log(0.75)) / 2
-    assert stated(kept, "float64", **weights).held == "does not hold"
+    assert stated(kept, "float64", **weights).holds == "does not hold"
     by = stated(kept, "float64", documented="keras.SparseCategoricalCrossentropy", **weights)
-    assert (by.held, by.convention) == ("holds by its convention", "mean_divides_by=kept")
+    assert (by.holds, by.convention) == ("holds by its convention", "mean_divides_by=kept")
 
 
 def test_it_says_that_no_number_is_right_for_an_input_that_must_be_refused():
@@ -456,30 +458,30 @@ def test_it_refuses_an_entry_about_a_harvested_case_that_is_not_there(quarry, mo
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
     case_set.load_harvest()  # of a version that nobody measured, nothing is known
-    monkeypatch.setattr(case_set, "expected", lambda *_: Expected("", 1, 1, measured="1.5"))
+    monkeypatch.setattr(case_set, "expected_counts", lambda *_: ExpectedCounts("", 1, 1, measured="1.5"))
     with pytest.raises(CaseErrors, match=r"^k:3:1: torch.NLLLoss on harvest/quarry/.*/gone is known, but"):
         case_set.load_harvest()
 
 
 def test_it_has_a_count_on_record_for_each_source():
-    assert set(expected_counts.recorded()) == {source.name for source in chosen()}
-    for source, entries in expected_counts.recorded().items():
+    assert set(expected_counts.load_counts()) == {source.name for source in select_sources()}
+    for source, entries in expected_counts.load_counts().items():
         for entry in entries:
-            assert entry.found >= entry.cases > 0
-            assert expected_counts.expected(source, entry.measured) == entry
+            assert entry.inputs >= entry.cases > 0
+            assert expected_counts.expected_counts(source, entry.measured) == entry
 
 
 def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
     arguments = {"y": ["a"], "p": np.array([[0.5, 0.5]]), "reduction": "mean", "weight": None, "axis": -1}
-    found = [Found("t.py::test", "x", "loss", arguments)] * 3
-    made = harvested(quarry.source("data"), Collected(tuple(found)))
-    assert made.unsaid == {"labels that are no array of numbers": 3}
-    assert made.facts["unsaid"] == made.unsaid
+    found = [Record("t.py::test", "x", "loss", arguments)] * 3
+    made = translate_source(quarry.source("data"), CollectedRecords(tuple(found)))
+    assert made.untranslated == {"labels that are no array of numbers": 3}
+    assert made.facts["unsaid"] == made.untranslated
 
 
 def test_it_reads_no_more_than_was_written(quarry):
     with pytest.raises(wire.WireError):
-        collection.read(quarry.source("data"), b"".join(encoded(Found("t", "n", "f", {}))))
+        collection.parse(quarry.source("data"), b"".join(encode(Record("t", "n", "f", {}))))
 
 
 # Runs of pytest
@@ -493,8 +495,8 @@ from conformance.tests import miniatures
 FRAMEWORK = miniatures.framework(miniatures.Categorical, miniatures.Clips)
 registry.frameworks = lambda: (FRAMEWORK,)
 MADE = source.Source(**{**vars(quarry_source.SOURCE), "origin": "quarry_source:SOURCE"})
-source.known = lambda: {"quarry": MADE}
-pipeline.expected = lambda *_: None
+source.all_sources = lambda: {"quarry": MADE}
+pipeline.expected_counts = lambda *_: None
 """
 
 
@@ -582,7 +584,7 @@ def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, comman
 
 def test_it_prints_and_saves_what_there_is_before_it_fails_for_what_is_not(quarry, monkeypatch, command, tmp_path):
     only(monkeypatch, quarry.source("data"))
-    monkeypatch.setattr(pipeline, "expected", lambda *_: Expected("", found=9, cases=1, measured="1.5"))
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: ExpectedCounts("", found=9, cases=1, measured="1.5"))
     status, out, err = command("--save", tmp_path / "saved")
     assert status == 2
     assert re.search(r"quarry +1\.5 +2 +1 ", out)

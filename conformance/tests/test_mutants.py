@@ -25,15 +25,24 @@ from conformance.judging.suite import Item, Suite, ask, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.outcome import Returned
-from conformance.power.mutants.catalogue import NAMED, RIGHT
+from conformance.power.mutants.catalogue import BY_NAME, CORRECT
 from conformance.power.mutants.documented import DOCUMENTED
 from conformance.power.mutants.faulty import FAMILIES, FAULTY, GRADIENTS, family_of
 from conformance.power.mutants.faulty.errors import RaisesOnThreeAxes
 from conformance.power.mutants.faulty.labels import CountsLabelsFromOne
 from conformance.power.mutants.faulty.smoothing import DropsSmoothing
 from conformance.power.mutants.losses import Binary, Categorical, Loss, installed
-from conformance.power.mutants.parallel import ProcessLostError, shared
-from conformance.power.mutants.score import Alarm, Fate, Put, Score, alarms, alarms_drawn, fates, in_order
+from conformance.power.mutants.parallel import ProcessLostError, run_in_processes
+from conformance.power.mutants.score import (
+    CaseRun,
+    FalseAlarm,
+    MutantResult,
+    Score,
+    run_correct,
+    run_correct_on_generated,
+    run_mutants,
+    shuffled,
+)
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
 
@@ -56,7 +65,7 @@ cases:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return in_order(case for case in load(shipped_cases()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
+    return shuffled(case for case in load(shipped_cases()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
 
 
 def _size(case: Case) -> int:
@@ -64,8 +73,8 @@ def _size(case: Case) -> int:
 
 
 @pytest.fixture(scope="module")
-def score(cases) -> dict[str, Fate]:
-    return {fate.name: fate for fate in fates(cases, FAULTY, enough=1) if isinstance(fate, Fate)}
+def score(cases) -> dict[str, MutantResult]:
+    return {fate.name: fate for fate in run_mutants(cases, FAULTY, enough=1) if isinstance(fate, MutantResult)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,7 +86,7 @@ def test_it_catches_every_fault_of_a_family(score, family):
 
 def test_it_catches_no_mutant_by_an_exception_that_is_not_its_fault(score):
     # It would be a second fault, which hides the first.
-    assert [name for name, fate in score.items() if fate.kills[0].raised != NAMED[name].raises] == []
+    assert [name for name, fate in score.items() if fate.kills[0].raised != BY_NAME[name].raises] == []
 
 
 def test_it_has_no_two_mutants_that_do_the_same(cases, score):
@@ -96,8 +105,8 @@ def test_it_has_no_two_mutants_that_do_the_same(cases, score):
 
 def _split(names: list[str], asked: Case) -> list[list[str]]:
     """Those that return the same in a case, where there are several."""
-    done: dict[str, list[str]] = {name: [repr(NAMED[name].documented)] for name in names}
-    for item in plan([asked], [installed(*(NAMED[name] for name in names), differentiates=True)]):
+    done: dict[str, list[str]] = {name: [repr(BY_NAME[name].documented)] for name in names}
+    for item in plan([asked], [installed(*(BY_NAME[name] for name in names), differentiates=True)]):
         done[item.function.name.partition(".")[2]].append(item.id.partition("-")[2] + _returned(item))
     parts: dict[str, list[str]] = {}
     for name, found in done.items():
@@ -114,9 +123,9 @@ def _returned(item: Item) -> str:
 
 
 def test_it_says_every_fault_once_and_under_one_name():
-    names = [mutant.__name__ for mutant in (*RIGHT, *FAULTY)]
+    names = [mutant.__name__ for mutant in (*CORRECT, *FAULTY)]
     assert len(set(names)) == len(names)
-    assert all(mutant.__doc__ and mutant.__doc__.strip().endswith(".") for mutant in (*RIGHT, *FAULTY))
+    assert all(mutant.__doc__ and mutant.__doc__.strip().endswith(".") for mutant in (*CORRECT, *FAULTY))
 
 
 # What is right.
@@ -129,21 +138,21 @@ def suite() -> Suite:
 
 @pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
 def test_it_passes_the_definition_on_every_case(cases, loss):
-    events = list(alarms([c for c in cases if c.loss == loss.__name__.lower()], [loss]))
-    assert [alarm.message for alarm in events if isinstance(alarm, Alarm)] == []
-    assert sum(event.items for event in events if isinstance(event, Put)) > 1000
+    events = list(run_correct([c for c in cases if c.loss == loss.__name__.lower()], [loss]))
+    assert [alarm.message for alarm in events if isinstance(alarm, FalseAlarm)] == []
+    assert sum(event.items for event in events if isinstance(event, CaseRun)) > 1000
 
 
 def test_it_passes_right_implementations_that_compute_in_other_ways(cases):
     # In turn; `conformance mutants --right` puts every case to all.
-    found = [event for event in alarms(cases, RIGHT, in_turn=1) if isinstance(event, Alarm)]
+    found = [event for event in run_correct(cases, CORRECT, per_case=1) if isinstance(event, FalseAlarm)]
     assert [alarm.message for alarm in found] == []
 
 
 def test_it_passes_right_implementations_on_cases_that_nobody_wrote():
-    events = list(alarms_drawn([loss.__name__ for loss in RIGHT], 20260000, range(300)))
-    assert [alarm.message + alarm.text for alarm in events if isinstance(alarm, Alarm)] == []
-    assert len([event for event in events if isinstance(event, Put)]) == 300
+    events = list(run_correct_on_generated([loss.__name__ for loss in CORRECT], 20260000, range(300)))
+    assert [alarm.message + alarm.text for alarm in events if isinstance(alarm, FalseAlarm)] == []
+    assert len([event for event in events if isinstance(event, CaseRun)]) == 300
 
 
 @pytest.mark.parametrize("loss", DOCUMENTED, ids=lambda loss: loss.__name__)
@@ -161,7 +170,7 @@ def _fields(convention: str) -> Iterator[str]:
 
 
 def test_it_has_a_right_implementation_for_each_choice_that_changes_a_value():
-    documented = {field for loss in RIGHT for field in loss.documented.choices()}
+    documented = {field for loss in CORRECT for field in loss.documented.choices()}
     assert documented >= {
         "mean_divides_by", "clip", "log_floor", "renormalise", "binary_outputs", "default_ignore_index", "out_of_range",
         "cancellation", "gradient_cancellation",
@@ -171,12 +180,12 @@ def test_it_has_a_right_implementation_for_each_choice_that_changes_a_value():
 @pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
 def test_it_has_ten_right_ways_of_every_loss_in_every_dtype(loss):
     for dtype in ("float16", "bfloat16", "float32", "float64"):
-        assert len([way for way in RIGHT if issubclass(way, loss) and dtype in way.dtypes]) >= 10
+        assert len([way for way in CORRECT if issubclass(way, loss) and dtype in way.dtypes]) >= 10
 
 
 def test_it_raises_an_alarm_about_a_loss_that_is_wrong_and_shows_the_case():
     drawn = dataclasses.replace(SMOOTHED, id="drawn/one/case", about="A.", why="Because.", source="Drawn.")
-    found = [event for event in alarms([drawn], [Categorical, DropsSmoothing]) if isinstance(event, Alarm)]
+    found = [event for event in run_correct([drawn], [Categorical, DropsSmoothing]) if isinstance(event, FalseAlarm)]
     assert {alarm.name for alarm in found} == {"DropsSmoothing"}
     assert "label_smoothing: 0.2" in found[0].text
 
@@ -188,7 +197,7 @@ PLAIN = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], id="a/b/plain")
 
 
 def scored(cases: list[Case], *mutants: type[Loss]) -> Score:
-    found = {fate.name: fate for fate in fates(cases, mutants) if isinstance(fate, Fate)}
+    found = {fate.name: fate for fate in run_mutants(cases, mutants) if isinstance(fate, MutantResult)}
     return Score(tuple(found[mutant.__name__] for mutant in mutants))
 
 
@@ -201,19 +210,19 @@ def test_it_lets_a_fault_survive_that_no_case_shows():
 def test_it_names_the_case_without_which_a_fault_would_survive():
     found = scored([PLAIN, SMOOTHED], DropsSmoothing, CountsLabelsFromOne)
     assert found.alone() == {"a/b/smoothed": ["DropsSmoothing"]}
-    assert [kill.case for kill in found.fates[1].kills] != [found.fates[1].kills[0].case]
+    assert [kill.case for kill in found.results[1].kills] != [found.results[1].kills[0].case]
 
 
 def test_it_asks_no_more_than_it_has_to():
-    events = list(fates([PLAIN, SMOOTHED], [CountsLabelsFromOne], enough=1))
-    assert [type(event) for event in events] == [Fate, Put]
+    events = list(run_mutants([PLAIN, SMOOTHED], [CountsLabelsFromOne], enough=1))
+    assert [type(event) for event in events] == [MutantResult, CaseRun]
 
 
 def test_it_asks_for_gradients_only_where_they_are_wrong():
     wrong = [mutant for mutant in FAULTY if family_of(mutant) == GRADIENTS]
     found = scored([PLAIN], *wrong)
     assert 0 < found.killed < len(wrong)
-    assert all(kill.item.endswith("-gradient") for fate in found.fates for kill in fate.kills)
+    assert all(kill.item.endswith("-gradient") for fate in found.results for kill in fate.kills)
 
 
 def test_it_differentiates_as_differences_do():
@@ -271,7 +280,7 @@ def test_it_shares_drawn_cases_among_processes():
     facts = json.loads(done.stdout)
     assert (facts["put"], facts["of"], facts["alarms"]) == (6, 6, [])
     assert facts["items"] == sum(
-        event.items for event in alarms_drawn(["SumsBackwards", "BinarySumsBackwards"], 3, range(6))
+        event.items for event in run_correct_on_generated(["SumsBackwards", "BinarySumsBackwards"], 3, range(6))
     )
 
 
@@ -294,7 +303,7 @@ def test_it_says_what_is_wrong_with_what_was_asked(arguments, message):
 def test_it_lists_what_there_is():
     assert len(json.loads(run("--list", "--json").stdout)["mutants"]) == len(FAULTY) > 120
     assert "errors.RaisesOnThreeAxes" in run("--list", "--family", "errors").stdout
-    assert len(json.loads(run("--list", "--right", "--json").stdout)["mutants"]) == len(RIGHT) > 22
+    assert len(json.loads(run("--list", "--right", "--json").stdout)["mutants"]) == len(CORRECT) > 22
 
 
 # Work that is shared.
@@ -317,18 +326,18 @@ def killed(start: int, stop: int) -> Iterator[int]:
 
 
 def test_it_shares_work_and_loses_nothing():
-    assert sorted(shared(counted, [(0, 5), (5, 9)])) == list(range(9))
-    assert list(shared(counted, [(0, 5)])) == list(range(5))
+    assert sorted(run_in_processes(counted, [(0, 5), (5, 9)])) == list(range(9))
+    assert list(run_in_processes(counted, [(0, 5)])) == list(range(5))
 
 
 def test_it_raises_what_the_work_raises():
     with pytest.raises(UserError, match="is wrong"):
-        list(shared(broken, [(1, 2), (3, 4)]))
+        list(run_in_processes(broken, [(1, 2), (3, 4)]))
 
 
 def test_it_says_which_way_a_process_was_lost():
     with pytest.raises(ProcessLostError, match="a process of -n 2 ended with status 3"):
-        list(shared(killed, [(1, 2), (3, 4)]))
+        list(run_in_processes(killed, [(1, 2), (3, 4)]))
 
 
 def test_it_knows_what_raises():

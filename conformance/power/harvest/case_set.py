@@ -1,4 +1,4 @@
-"""Harvested cases as something to run, beside a folder of cases or by themselves, with what the ledger knows."""
+"""Harvested cases as a set to run, alone or with a folder of cases, with their known issues."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ from conformance.casefiles.loading import shipped_cases
 from conformance.judging.suite import load_suite, strays
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
-from conformance.power.harvest.collection import TIMEOUT, Told
-from conformance.power.harvest.expected_counts import expected
+from conformance.power.harvest.collection import TIMEOUT, ProgressCallback
+from conformance.power.harvest.expected_counts import expected_counts
 from conformance.power.harvest.pipeline import Harvests, harvest
 
 
 def load_harvest(
-    sources: Sequence[str] = (), folder: Path | None = None, timeout: float = TIMEOUT, told: Told = lambda _: None
+    sources: Sequence[str] = (),
+    folder: Path | None = None,
+    timeout: float = TIMEOUT,
+    progress: ProgressCallback = lambda _: None,
 ) -> tuple[list[Case], Ledger, Harvests]:
     """Harvested cases, those of `folder` beside them where one is given, and the ledger of both.
 
     Raises HarvestError where a source cannot be read or yields too little, and CaseErrors for whatever is wrong with
     the files, and for entries of the ledger about harvested cases that are not there.
     """
-    beside, ledger = ([], Ledger()) if folder is None else load_suite(folder)
+    other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
     about = known_issues.load(shipped_cases())
-    harvests = harvest(sources, timeout, told).whole()
-    for of_source in harvests.of:
-        if wrong := _strays(of_source.source, of_source.version, about, of_source.cases):
+    harvests = harvest(sources, timeout, progress).or_raise()
+    for one in harvests.harvests:
+        if wrong := _unmatched_entries(one.source, one.version, about, one.cases):
             raise CaseErrors(tuple(wrong))
     entries = [entry for entry in about.entries if entry.case.startswith(HARVEST_PREFIX)]
-    return [*beside, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
+    return [*other_entries, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
 
 
-def _strays(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:
-    """What is wrong with the ledger's entries about a source; they are held against the version that was measured."""
-    on_record = expected(source, version)
-    if on_record is None or Version(Version(version).public) != Version(on_record.measured):
+def _unmatched_entries(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:
+    """Errors of ledger entries about a source that match none of its cases, checked for the version that was
+    measured.
+    """
+    recorded = expected_counts(source, version)
+    if recorded is None or Version(Version(version).public) != Version(recorded.measured):
         return []
     return strays((entry for entry in about.entries if entry.case.startswith(f"{HARVEST_PREFIX}{source}/")), cases)

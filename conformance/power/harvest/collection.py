@@ -25,26 +25,26 @@ import numpy as np
 
 from conformance.execution.workers import wire
 from conformance.power.harvest import collector
-from conformance.power.harvest.records import Collected, Found, decoded
+from conformance.power.harvest.records import CollectedRecords, Record, decode
 from conformance.power.harvest.source import HarvestError, Source
 from conformance.reference.cache import default_folder
 
 TIMEOUT = 300.0
 """Seconds that a source may take to be read."""
-LINES = 8
+MAX_LINES = 8
 """Last lines of what a process printed that its failure is told with."""
-Told = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
-def gather(
-    sources: Sequence[Source], timeout: float = TIMEOUT, told: Told = lambda _: None
-) -> dict[str, Collected | HarvestError]:
+def collect_all(
+    sources: Sequence[Source], timeout: float = TIMEOUT, progress: ProgressCallback = lambda _: None
+) -> dict[str, CollectedRecords | HarvestError]:
     """What each source has, or why it cannot be read.  told: gets a line for each that is read."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def one(source: Source) -> Collected | HarvestError:
+    def one(source: Source) -> CollectedRecords | HarvestError:
         try:
-            return _gathered(source, timeout, told, running)
+            return _collect_or_load(source, timeout, progress, running)
         except HarvestError as error:
             return error
 
@@ -58,20 +58,22 @@ def gather(
             raise
 
 
-def _gathered(source: Source, timeout: float, told: Told, running: list[subprocess.Popen[bytes]]) -> Collected:
-    kept = _kept(source)
-    if kept is not None:
+def _collect_or_load(
+    source: Source, timeout: float, progress: ProgressCallback, running: list[subprocess.Popen[bytes]]
+) -> CollectedRecords:
+    cached = _cache_file(source)
+    if cached is not None:
         with contextlib.suppress(OSError, wire.WireError, ValueError, KeyError, EOFError):
-            return read(source, kept.read_bytes())
-    told(f"reading {source.name} {source.version}")
-    content = _collected(source, timeout, running)
-    collected = read(source, content)
-    if kept is not None:
-        _keep(kept, content)
+            return parse(source, cached.read_bytes())
+    progress(f"reading {source.name} {source.version}")
+    content = _run_collector(source, timeout, running)
+    collected = parse(source, content)
+    if cached is not None:
+        _write_cache(cached, content)
     return collected
 
 
-def _collected(source: Source, timeout: float, running: list[subprocess.Popen[bytes]]) -> bytes:
+def _run_collector(source: Source, timeout: float, running: list[subprocess.Popen[bytes]]) -> bytes:
     """What the process that reads a source wrote; raises HarvestError where it hung or died."""
     with tempfile.TemporaryDirectory(prefix="conformance-harvest-") as folder:
         file, printed = Path(folder, "found"), Path(folder, "printed")
@@ -79,7 +81,7 @@ def _collected(source: Source, timeout: float, running: list[subprocess.Popen[by
         with printed.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603
                 command,
-                env={**os.environ, **_clean(), **source.variables},
+                env={**os.environ, **_collector_environment(), **source.variables},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -91,17 +93,19 @@ def _collected(source: Source, timeout: float, running: list[subprocess.Popen[by
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             advice = "give it more time with --timeout, or leave it out"
-            raise _error(source, f"it was not read within {timeout:g} s{_tail(printed)}", advice) from None
+            raise _source_error(source, f"it was not read within {timeout:g} s{_last_lines(printed)}", advice) from None
         finally:
             _kill(process)
             running.remove(process)
         if status != 0:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-            raise _error(source, f"the process that reads it {how}{_tail(printed)}", "run its tests by themselves")
+            raise _source_error(
+                source, f"the process that reads it {how}{_last_lines(printed)}", "run its tests by themselves"
+            )
         return file.read_bytes()
 
 
-def _clean() -> dict[str, str]:
+def _collector_environment() -> dict[str, str]:
     """Variables that keep the user's plugins and options of pytest out of the tests of others."""
     importable = [path for path in sys.path if path and Path(path).is_dir()]
     return {
@@ -122,16 +126,16 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _tail(printed: Path) -> str:
-    lines = printed.read_text(errors="replace").strip().splitlines()[-LINES:]
+def _last_lines(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()[-MAX_LINES:]
     return f"; it said: {' | '.join(lines)}" if lines else ""
 
 
-def _error(source: Source, what: str, advice: str) -> HarvestError:
+def _source_error(source: Source, what: str, advice: str) -> HarvestError:
     return HarvestError(f"{source.name} {source.version}: {what}; {advice}")
 
 
-def read(source: Source, content: bytes) -> Collected:
+def parse(source: Source, content: bytes) -> CollectedRecords:
     """What a process wrote about a source; raises HarvestError where it says that it could not read it."""
     stream = io.BytesIO(content)
 
@@ -141,14 +145,14 @@ def read(source: Source, content: bytes) -> Collected:
             raise wire.WireError("what was read ends early")
         return part
 
-    found: list[Found] = []
+    records: list[Record] = []
     for head, body in _messages(exactly):
         if "failed" in head:
             advice = "if it is a newer release than this package knows, take a newer one of this package"
-            raise _error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
+            raise _source_error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
         if "notes" in head:
-            return Collected(tuple(found), tuple(head["notes"]))
-        found.append(decoded(head, body))
+            return CollectedRecords(tuple(records), tuple(head["notes"]))
+        records.append(decode(head, body))
     raise wire.WireError("what was read has no end")
 
 
@@ -160,19 +164,19 @@ def _messages(exactly: Callable[[int], bytes]) -> Iterator[tuple[wire.Head, byte
 # What is kept
 
 
-def _kept(source: Source) -> Path | None:
+def _cache_file(source: Source) -> Path | None:
     """Where what a source has is kept for as long as nothing has changed; None where nothing is."""
     folder = default_folder()
     if folder is None:
         return None
     facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
     facts += [os.environ.get(name) for name in source.depends]
-    facts += [_state(place) for place in source.places] + [_ours()]
+    facts += [_file_state(place) for place in source.file_states] + [_own_digest()]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return folder / "harvest" / f"{source.name}-{source.version}-{key}"
 
 
-def _state(file: Path) -> str:
+def _file_state(file: Path) -> str:
     try:
         found = file.stat()
     except OSError:
@@ -181,7 +185,7 @@ def _state(file: Path) -> str:
 
 
 @functools.cache
-def _ours() -> str:
+def _own_digest() -> str:
     """A digest of how sources are read."""
     sha = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
@@ -189,7 +193,7 @@ def _ours() -> str:
     return sha.hexdigest()
 
 
-def _keep(place: Path, content: bytes) -> None:
+def _write_cache(place: Path, content: bytes) -> None:
     """Write it whole or not at all; a cache that cannot be written is none."""
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from conformance.power.harvest.records import closing, encoded, failing
+from conformance.power.harvest.records import encode, encode_end, encode_failure
 from conformance.power.harvest.source import Source, SourceMovedError
 
 
@@ -21,11 +21,11 @@ def main(origin: str, file: str) -> None:
     with Path(file).open("wb") as out:
         try:
             collected = source.collect()
-            messages = [*map(encoded, collected.found), closing(collected.notes)]
+            messages = [*map(encode, collected.records), encode_end(collected.notes)]
         except SourceMovedError as moved:
-            messages = [failing(f"its internals have moved: {moved}")]
+            messages = [encode_failure(f"its internals have moved: {moved}")]
         except (Exception, SystemExit) as error:
-            messages = [failing(f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}")]
+            messages = [encode_failure(f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}")]
         for pieces in messages:
             out.writelines(pieces)
 

@@ -1,4 +1,4 @@
-"""How much a source must yield, by its version: `counts.toml`, so that one that collapses is noticed."""
+"""How many records and cases a source must yield, by version (`counts.toml`), so that a broken source is noticed."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import tomllib
 
 from conformance.adapters.registry import within
 
-FILE = Path(__file__).with_name("counts.toml")
+COUNTS_FILE = Path(__file__).with_name("counts.toml")
 
 
 @dataclass(frozen=True)
-class Expected:
-    """The least that a source yields in some versions.
-
-    versions: PEP 440 specifiers.  found: inputs.  cases: that they are.  measured: the version that was counted; its
-    cases are those that the ledger's entries about this source are held against.
-    """
+class ExpectedCounts:
+    """Minimal counts of a source for some versions."""
 
     versions: str
+    """PEP 440 specifiers."""
     found: int
+    """Number of records."""
     cases: int
+    """Number of cases."""
     measured: str
+    """The version that was counted; the ledger's entries about the source are checked against its cases."""
 
 
-def expected(source: str, version: str) -> Expected | None:
-    """What is on record for a source in a version; None where nothing is."""
-    return next((entry for entry in recorded().get(source, ()) if within(version, entry.versions)), None)
+def expected_counts(source: str, version: str) -> ExpectedCounts | None:
+    """The counts recorded for a source in a version; None if there are none."""
+    return next((entry for entry in load_counts().get(source, ()) if within(version, entry.versions)), None)
 
 
 @functools.cache
-def recorded() -> dict[str, tuple[Expected, ...]]:
-    """Everything on record, by source."""
-    said = tomllib.loads(FILE.read_text())
-    return {source: tuple(Expected(**entry) for entry in entries) for source, entries in said.items()}
+def load_counts() -> dict[str, tuple[ExpectedCounts, ...]]:
+    """All recorded counts, by source."""
+    content = tomllib.loads(COUNTS_FILE.read_text())
+    return {source: tuple(ExpectedCounts(**entry) for entry in entries) for source, entries in content.items()}

@@ -1,4 +1,6 @@
-"""The harvest: every input of every source as a case, a duplicate, or something that cannot be said, none lost."""
+"""The harvest: each record of each source becomes a case, a duplicate, or is counted as untranslatable; none is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -14,204 +16,215 @@ import numpy as np
 from conformance.casefiles import writing
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.model.case import Case, Published
-from conformance.power.harvest.collection import TIMEOUT, Told, gather
-from conformance.power.harvest.expected_counts import Expected, expected
-from conformance.power.harvest.records import Collected, Found, Stated
-from conformance.power.harvest.source import HarvestError, Source, chosen
-from conformance.power.harvest.translation import CannotSayError, Draft, case_of, named
+from conformance.power.harvest.collection import TIMEOUT, ProgressCallback, collect_all
+from conformance.power.harvest.expected_counts import ExpectedCounts, expected_counts
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer
+from conformance.power.harvest.source import HarvestError, Source, select_sources
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError, build_case, to_name
 
 ROOT = HARVEST_PREFIX.rstrip("/")
 
 
 @dataclass(frozen=True, eq=False)
-class Statement:
-    """An answer that a source states, with the case that it is about."""
+class StatedResult:
+    """An answer that a source states, with the case it is about."""
 
     case: Case
-    stated: Stated
+    stated: StatedAnswer
     documented: str
     version: str
 
 
 @dataclass(frozen=True, eq=False)
 class Harvest:
-    """What one source yields.
-
-    home: of the project.  found: inputs.  cases: that they are; duplicates: of these, in the same source.  unsaid: how
-    many cannot be said, by reason.  statements: what the source says about those that can.  notes: for the reader.
-    """
+    """What one source yields."""
 
     source: str
     version: str
     home: str
-    found: int
+    """Address of the project."""
+    inputs: int
+    """Number of records."""
     cases: tuple[Case, ...]
     duplicates: int
-    unsaid: Mapping[str, int]
-    statements: tuple[Statement, ...] = ()
+    """Number of records that equal a case of the same source."""
+    untranslated: Mapping[str, int]
+    """Number of records that cannot be a case, by reason."""
+    statements: tuple[StatedResult, ...] = ()
+    """Answers that the source states for its cases."""
     notes: tuple[str, ...] = ()
+    """Remarks for the reader of the table."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the table shows, as builtin values."""
+        """The values of the table, as builtin values."""
         return {
             "source": self.source,
             "version": self.version,
             "home": self.home,
-            "found": self.found,
+            "found": self.inputs,
             "cases": len(self.cases),
             "duplicates": self.duplicates,
-            "unsaid": dict(self.unsaid),
+            "unsaid": dict(self.untranslated),
             "notes": list(self.notes),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Harvests:
-    """What several sources yield.  missing: why those that are left out are; errors: what is wrong with others."""
+    """What several sources yield."""
 
-    of: tuple[Harvest, ...]
+    harvests: tuple[Harvest, ...]
     missing: tuple[str, ...] = ()
+    """Why sources were skipped."""
     errors: tuple[HarvestError, ...] = ()
+    """Errors of sources that are installed."""
 
     @property
     def cases(self) -> list[Case]:
-        return [case for harvest in self.of for case in harvest.cases]
+        return [case for harvest in self.harvests for case in harvest.cases]
 
-    def whole(self) -> Harvests:
-        """These, where nothing is wrong; raises HarvestError with everything that is."""
+    def or_raise(self) -> Harvests:
+        """Return self. Raises HarvestError with all errors, if there are any."""
         if self.errors:
             raise HarvestError("\n".join(map(str, self.errors)))
         return self
 
 
-def harvest(names: Sequence[str] = (), timeout: float = TIMEOUT, told: Told = lambda _: None) -> Harvests:
-    """What the installed sources among `names` yield, all of them where none is named.
+def harvest(
+    names: Sequence[str] = (), timeout: float = TIMEOUT, progress: ProgressCallback = lambda _: None
+) -> Harvests:
+    """Harvest the installed sources among `names`; all if none is named.
 
-    A source that cannot be read, or yields less than is on record, is among `errors`; raises HarvestError for a name
-    that is none, and where nothing that was asked for is installed.
+    A source that cannot be read, or yields less than expected, is among `errors`. Raises HarvestError for an unknown
+    name,
+    and if none of the requested sources is installed.
     """
-    wanted = chosen(names)
-    here = [source for source in wanted if source.version is not None and not source.lacks]
-    missing = tuple(_missing(source) for source in wanted if source not in here)
-    if not here:
+    sources = select_sources(names)
+    available = [source for source in sources if source.version is not None and not source.missing_modules]
+    missing = tuple(_missing_message(source) for source in sources if source not in available)
+    if not available:
         raise HarvestError("nothing to harvest: " + "; ".join(missing))
-    made: list[Harvest] = []
+    harvests: list[Harvest] = []
     errors: list[HarvestError] = []
-    gathered = gather(here, timeout, told)
-    for source in here:
-        collected = gathered[source.name]
+    collected_by_source = collect_all(available, timeout, progress)
+    for source in available:
+        collected = collected_by_source[source.name]
         if isinstance(collected, HarvestError):
             errors.append(collected)
             continue
-        made.append(harvested(source, collected))
-        errors += _collapsed(made[-1], expected(source.name, source.version or ""))
-    return Harvests(tuple(made), missing, tuple(errors))
+        harvests.append(translate_source(source, collected))
+        errors += _shortfall(harvests[-1], expected_counts(source.name, source.version or ""))
+    return Harvests(tuple(harvests), missing, tuple(errors))
 
 
-def _missing(source: Source) -> str:
-    lacking = " and ".join(source.lacks) or source.distribution
+def _missing_message(source: Source) -> str:
+    lacking = " and ".join(source.missing_modules) or source.distribution
     return f"{source.name}: {lacking} is not installed (pip install {lacking.replace(' and ', ' ')})"
 
 
-def _collapsed(found: Harvest, on_record: Expected | None) -> list[HarvestError]:
-    """What is wrong where a source yields less than is on record for its version."""
-    if on_record is None:
+def _shortfall(harvest: Harvest, expected_counts: ExpectedCounts | None) -> list[HarvestError]:
+    """The error if a source yields less than expected for its version."""
+    if expected_counts is None:
         return []
-    counts = (("inputs", found.found, on_record.found), ("cases", len(found.cases), on_record.cases))
-    short = [f"{have} {what} where {least} are on record" for what, have, least in counts if have < least]
-    if not short:
+    counts = (("inputs", harvest.inputs, expected_counts.found), ("cases", len(harvest.cases), expected_counts.cases))
+    shortfalls = [
+        f"{actual} {what} where {minimum} are on record" for what, actual, minimum in counts if actual < minimum
+    ]
+    if not shortfalls:
         return []
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in found.unsaid.items())
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in harvest.untranslated.items())
     advice = (
         "its tests have moved or changed: look at what is left, teach the source, and correct "
-        f"conformance/power/harvest/counts.toml ({found.source}, versions {on_record.versions})"
+        f"conformance/power/harvest/counts.toml ({harvest.source}, versions {expected_counts.versions})"
     )
-    because = f" (cannot be said: {reasons})" if reasons else ""
-    return [HarvestError(f"{found.source} {found.version}: {' and '.join(short)}{because}; {advice}")]
+    reasons_text = f" (cannot be said: {reasons})" if reasons else ""
+    return [HarvestError(f"{harvest.source} {harvest.version}: {' and '.join(shortfalls)}{reasons_text}; {advice}")]
 
 
-def harvested(source: Source, collected: Collected) -> Harvest:
-    """The cases that a source's inputs are."""
+def translate_source(source: Source, collected: CollectedRecords) -> Harvest:
+    """Translate the records of a source into cases."""
     version = source.version or ""
     cases: dict[tuple[Any, ...], Case] = {}
     ids: set[str] = set()
     calls: Counter[tuple[str, str]] = Counter()
-    unsaid: Counter[str] = Counter()
+    untranslated: Counter[str] = Counter()
     statements = []
     duplicates = 0
-    for found in collected.found:
-        name = named(found.name)
-        calls[found.test, name] += 1
-        nth = calls[found.test, name]
+    for record in collected.records:
+        name = to_name(record.name)
+        calls[record.test, name] += 1
+        occurrence = calls[record.test, name]
         try:
-            draft = source.say(found)
-            origin = f"{source.distribution} {version}, {found.test}"
-            case = case_of(found, draft, name if nth == 1 else f"{name}_{nth}", f"{ROOT}/{source.name}", origin)
-        except CannotSayError as reason:
-            unsaid[str(reason)] += 1
+            draft = source.translate(record)
+            origin = f"{source.distribution} {version}, {record.test}"
+            case = build_case(
+                record, draft, name if occurrence == 1 else f"{name}_{occurrence}", f"{ROOT}/{source.name}", origin
+            )
+        except UntranslatableError as reason:
+            untranslated[str(reason)] += 1
             continue
         key = (case.digest, case.reductions, case.dtypes)
         if key in cases:
             duplicates += 1
             case = cases[key]
         else:
-            case = _apart(case, ids)
-            case = _published(case, found, draft)
+            case = _with_unique_id(case, ids)
+            case = _with_published(case, record, draft)
             ids.add(case.id)
             cases[key] = case
-        if found.stated is not None:
-            statements.append(Statement(case, found.stated, draft.documented, version))
+        if record.stated is not None:
+            statements.append(StatedResult(case, record.stated, draft.documented, version))
     return Harvest(
         source.name,
         version,
         source.home,
-        len(collected.found),
+        len(collected.records),
         tuple(sorted(cases.values(), key=lambda case: case.id)),
         duplicates,
-        dict(unsaid.most_common()),
+        dict(untranslated.most_common()),
         tuple(statements),
         collected.notes,
     )
 
 
-def _apart(case: Case, ids: set[str]) -> Case:
-    """The case under an id that no other has."""
-    wanted, number = case.id, 1
-    while wanted in ids:
+def _with_unique_id(case: Case, ids: set[str]) -> Case:
+    """The case with an id that is not in `ids`."""
+    unique_id, number = case.id, 1
+    while unique_id in ids:
         number += 1
-        wanted = f"{case.id}_{number}"
-    return replace(case, id=wanted)
+        unique_id = f"{case.id}_{number}"
+    return replace(case, id=unique_id)
 
 
-def _published(case: Case, found: Found, draft: Draft) -> Case:
-    """The case with the number that the source states for it, to the digits that the source vouches for."""
-    stated = found.stated
+def _with_published(case: Case, record: Record, draft: CaseDraft) -> Case:
+    """The case with the number that the source states, to the digits that the source's tolerance supports."""
+    stated = record.stated
     if stated is None or stated.values.ndim or case.reductions == ("none",):
         return case
     note = f"by the convention of {draft.documented}, where it has another" if draft.documented else ""
-    number = Published(_vouched(stated), case.source, note, case.reductions[0])
+    number = Published(_round_to_tolerance(stated), case.source, note, case.reductions[0])
     return replace(case, published=(number,))
 
 
-def _vouched(stated: Stated) -> str:
-    """A stated number, rounded to the decimal place that its tolerance is of."""
+def _round_to_tolerance(stated: StatedAnswer) -> str:
+    """A stated number, rounded to the decimal place of its tolerance."""
     value = float(stated.values)
-    slack = stated.rtol * abs(value) + stated.atol
-    if not np.isfinite(value) or not 0 < slack < np.inf:
+    tolerance = stated.rtol * abs(value) + stated.atol
+    if not np.isfinite(value) or not 0 < tolerance < np.inf:
         return repr(value)
-    place = Decimal(1).scaleb(Decimal(slack).adjusted())
+    place = Decimal(1).scaleb(Decimal(tolerance).adjusted())
     digits = Decimal(value)
     return str(digits.quantize(place)) if digits.adjusted() - place.adjusted() < 27 else repr(value)
 
 
-def save(made: Iterable[Harvest], folder: Path) -> list[Path]:
-    """Write the cases below `folder`, a folder for each source; returns the files.  Raises WritingError."""
+def save(harvests: Iterable[Harvest], folder: Path) -> list[Path]:
+    """Write the cases below `folder`, one folder per source; return the files. Raises WritingError."""
     written = []
-    for harvest in made:
+    for harvest in harvests:
         files: dict[str, list[Case]] = {}
         for case in harvest.cases:
-            kept = replace(case, id=case.id.removeprefix(f"{ROOT}/"))
-            files.setdefault(kept.id.rpartition("/")[0], []).append(kept)
+            renamed = replace(case, id=case.id.removeprefix(f"{ROOT}/"))
+            files.setdefault(renamed.id.rpartition("/")[0], []).append(renamed)
         written += [writing.save(cases, folder) for cases in files.values()]
     return written

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters.contract import resolve
-from conformance.power.harvest.records import Collected, Found, Stated, plain
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, to_plain
 from conformance.power.harvest.source import SourceMovedError
 
 SEED = 0
@@ -31,7 +31,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Watched:
+class RecordedCall:
     """A function whose calls are recorded.
 
     holder: dotted path of the module or class that tests find it in.  attribute: its name there.  called: what it is
@@ -40,8 +40,8 @@ class Watched:
 
     holder: str
     attribute: str
-    called: str = ""
-    also: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
+    name: str = ""
+    equivalents: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,30 @@ class Assertion:
     method: bool = False
 
 
-def closeness(bound: Mapping[str, Any]) -> tuple[float, float]:
+def relative_tolerance(bound: Mapping[str, Any]) -> tuple[float, float]:
     """What `assert_allclose` and its like allow; numpy's rtol where they are given none."""
     return float(1e-7 if bound.get("rtol") is None else bound["rtol"]), float(bound.get("atol") or 0.0)
 
 
-def places(bound: Mapping[str, Any]) -> tuple[float, float]:
+def decimal_places(bound: Mapping[str, Any]) -> tuple[float, float]:
     """What numpy's `assert_almost_equal` allows: 1.5 units of a decimal place."""
     return 0.0, 1.5 * 10.0 ** -int(bound["decimal"])
 
 
 NUMPY = (
-    Assertion("numpy.testing", "assert_allclose", closeness),
-    Assertion("numpy.testing", "assert_almost_equal", places),
+    Assertion("numpy.testing", "assert_allclose", relative_tolerance),
+    Assertion("numpy.testing", "assert_almost_equal", decimal_places),
 )
 
 
-def record(
+def run_tests(
     file: Path,
     label: str,
     keyword: str,
-    watched: Sequence[Watched],
+    watched: Sequence[RecordedCall],
     assertions: Sequence[Assertion] = (),
     tests: int = 1,
-) -> Collected:
+) -> CollectedRecords:
     """What the tests of `file` that -k `keyword` selects call the watched functions with.
 
     label: names the file in ids.  tests: how many there must be at least; raises SourceMovedError where there are
@@ -87,14 +87,14 @@ def record(
         raise SourceMovedError(f"there is no {file}")
     recorder = _Recorder(label, watched, assertions)
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:conformance", "-o", "addopts="]
-    with tempfile.TemporaryDirectory() as empty, _settings(Path(empty)) as settings:
+    with tempfile.TemporaryDirectory() as empty, _pytest_options(Path(empty)) as settings:
         status = pytest.main([*options, "-c", str(settings), "-k", keyword, str(file)], plugins=[recorder])
-    if recorder.broken:
-        raise SourceMovedError("; ".join(recorder.broken))
+    if recorder.failures:
+        raise SourceMovedError("; ".join(recorder.failures))
     if recorder.ran < tests or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise SourceMovedError(f"{recorder.ran} tests of {file.name} ran where {tests} were expected")
     failed = f"{recorder.failed} of {recorder.ran} tests fail there" if recorder.failed else ""
-    return Collected(tuple(recorder.found), (failed,) if failed else ())
+    return CollectedRecords(tuple(recorder.records), (failed,) if failed else ())
 
 
 def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
@@ -112,7 +112,7 @@ def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Seque
 
 
 @contextlib.contextmanager
-def _settings(folder: Path) -> Iterator[Path]:
+def _pytest_options(folder: Path) -> Iterator[Path]:
     """Settings of pytest that are nobody's: not the user's, and not those of the project that is read."""
     path = folder / "pytest.ini"
     path.write_text("[pytest]\n")
@@ -127,10 +127,10 @@ def _settings(folder: Path) -> Iterator[Path]:
 class _Recorder:
     """A plugin that replaces functions once the tests are imported, and remembers what they are called with."""
 
-    def __init__(self, label: str, watched: Sequence[Watched], assertions: Sequence[Assertion]) -> None:
+    def __init__(self, label: str, watched: Sequence[RecordedCall], assertions: Sequence[Assertion]) -> None:
         self.label, self.watched, self.assertions = label, watched, assertions
-        self.found: list[Found] = []
-        self.broken: list[str] = []
+        self.records: list[Record] = []
+        self.failures: list[str] = []
         self.ran = self.failed = 0
         self._test: pytest.Item | None = None
         self._inside = False
@@ -140,13 +140,13 @@ class _Recorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             last = str(report.longrepr).strip().splitlines()[-1:]
-            self.broken.append(f"{self.label} cannot be imported: {' '.join(last)}")
+            self.failures.append(f"{self.label} cannot be imported: {' '.join(last)}")
 
     def pytest_collection_finish(self) -> None:
         for one in self.watched:
-            self._replace(one.holder, one.attribute, functools.partial(self._recorded, one))
+            self._patch(one.holder, one.attribute, functools.partial(self._record_call, one))
         for assertion in self.assertions:
-            self._replace(assertion.holder, assertion.attribute, functools.partial(self._heard, assertion))
+            self._patch(assertion.holder, assertion.attribute, functools.partial(self._record_assertion, assertion))
 
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         self._test = item
@@ -160,14 +160,14 @@ class _Recorder:
         if report.when == "teardown":
             self._results.clear()
 
-    def _replace(self, holder: str, attribute: str, make: Callable[[Any], Any]) -> None:
+    def _patch(self, holder: str, attribute: str, make: Callable[[Any], Any]) -> None:
         try:
             owner = sys.modules[holder] if holder in sys.modules else resolve(holder)
             setattr(owner, attribute, make(getattr(owner, attribute)))
         except (LookupError, AttributeError, ImportError):
-            self.broken.append(f"there is no {holder}.{attribute}")
+            self.failures.append(f"there is no {holder}.{attribute}")
 
-    def _recorded(self, one: Watched, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _record_call(self, one: RecordedCall, real: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(real)
 
         @functools.wraps(real)
@@ -179,13 +179,13 @@ class _Recorder:
                 bound.apply_defaults()
             except TypeError:
                 return real(*args, **kwargs)  # a call that the function refuses is no input
-            place = len(self.found)
-            self.found.append(self._noted(one, bound.arguments, self._test))
+            place = len(self.records)
+            self.records.append(self._add_record(one, bound.arguments, self._test))
             self._inside = True
             try:
                 result = real(*args, **kwargs)
             except Exception as error:
-                self.found[place] = replace(self.found[place], raised=type(error).__name__)
+                self.records[place] = replace(self.records[place], raised=type(error).__name__)
                 raise
             finally:
                 self._inside = False
@@ -194,13 +194,15 @@ class _Recorder:
 
         return recorder
 
-    def _noted(self, one: Watched, passed: Mapping[str, Any], test: pytest.Item) -> Found:
-        values = {name: plain(value) for name, value in {**passed, **one.also(passed)}.items() if name != "self"}
+    def _add_record(self, one: RecordedCall, passed: Mapping[str, Any], test: pytest.Item) -> Record:
+        values = {
+            name: to_plain(value) for name, value in {**passed, **one.equivalents(passed)}.items() if name != "self"
+        }
         nodeid = f"{self.label}::{test.nodeid.partition('::')[2]}"
         name = re.sub(r"^test_", "", test.name)
-        return Found(nodeid, name, one.called or one.attribute, values, line=(test.location[1] or 0) + 1)
+        return Record(nodeid, name, one.name or one.attribute, values, line=(test.location[1] or 0) + 1)
 
-    def _heard(self, assertion: Assertion, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _record_assertion(self, assertion: Assertion, real: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(real)
 
         @functools.wraps(real)
@@ -209,17 +211,17 @@ class _Recorder:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
                 actual, desired = list(bound.arguments.values())[assertion.method :][:2]
-                self._state(actual, desired, assertion.tolerance(bound.arguments))
+                self._match_result(actual, desired, assertion.tolerance(bound.arguments))
             return real(*args, **kwargs)
 
         return asserted
 
-    def _state(self, actual: Any, desired: Any, tolerance: tuple[float, float]) -> None:
+    def _match_result(self, actual: Any, desired: Any, tolerance: tuple[float, float]) -> None:
         """Keep what a result is held against, where it is a number that the test wrote down."""
         written = isinstance(desired, int | float | list | tuple | np.ndarray | np.generic)
         for result, place in self._results if written else ():
-            if result is actual and self.found[place].stated is None and desired is not actual:
-                shape = np.shape(plain(result))
+            if result is actual and self.records[place].stated is None and desired is not actual:
+                shape = np.shape(to_plain(result))
                 values = np.broadcast_to(np.asarray(desired, dtype=np.float64), shape)
                 dtype = str(desired.dtype) if isinstance(desired, np.ndarray | np.generic) else ""
-                self.found[place] = replace(self.found[place], stated=Stated(values, dtype, *tolerance))
+                self.records[place] = replace(self.records[place], stated=StatedAnswer(values, dtype, *tolerance))

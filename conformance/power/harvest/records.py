@@ -1,7 +1,7 @@
-"""What a source has: one input as it stands there, and how it travels from the process that read it.
+"""Records of a source, and their serialisation between the process that reads the source and this one.
 
-Arguments are plain values and arrays by parameter name, copied when the call was made.  What is neither (a
-callable, a traced array) becomes `Opaque` and says what it was.
+Arguments are builtin values and arrays by parameter name, copied at the time of the call. Other values, such as a
+callable or a traced array, become `Opaque`.
 """
 
 from __future__ import annotations
@@ -20,97 +20,97 @@ from conformance.model.case import Array
 
 @dataclass(frozen=True)
 class Opaque:
-    """A value that cannot be read.  what: its kind, as `Tracer`."""
+    """A value that cannot be read; `what` is its type, such as `Tracer`."""
 
     what: str
 
 
 @dataclass(frozen=True, eq=False)
-class Stated:
-    """An answer that the source states.
-
-    values: float64, shaped as the result.  dtype: it was computed in, or "" where it was written down.
-    rtol, atol: how far off the source itself lets a result be.
-    """
+class StatedAnswer:
+    """An answer that the source states."""
 
     values: Array
+    """Float64, shaped as the result."""
     dtype: str
+    """The dtype it was computed in; "" if it is a literal."""
     rtol: float
     atol: float
+    """Absolute tolerance of the source itself, as `rtol` is the relative one."""
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """One input.
-
-    test: where it stands, as pytest names it.  name: from which the case's is made.  function: what was called.
-    raised: the exception it ended in, "" for none.  line: of the test's file.
-    """
+class Record:
+    """One call in a source's tests."""
 
     test: str
+    """The test, as pytest names it."""
     name: str
+    """The text from which the case's name is made."""
     function: str
     arguments: Mapping[str, Any]
-    stated: Stated | None = None
+    stated: StatedAnswer | None = None
     raised: str = ""
+    """The exception that the call raised; "" if none."""
     line: int = 1
+    """Line in the test's file."""
 
 
 @dataclass(frozen=True)
-class Collected:
-    """Everything that a source has, in its order.  notes: what a reader of the table should know."""
+class CollectedRecords:
+    """All records of a source, in its order."""
 
-    found: tuple[Found, ...]
+    records: tuple[Record, ...]
     notes: tuple[str, ...] = field(default=())
+    """Remarks for the reader of the table."""
 
 
-def line_of(function: Any) -> int:
-    """The line that a function starts on; 1 where it has none."""
+def first_line(function: Any) -> int:
+    """First line of a function; 1 if it is unknown."""
     while hasattr(function, "func"):
         function = function.func
     return int(getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", 1))
 
 
-def plain(value: Any) -> Any:
-    """A value as it is now: numbers become arrays of their own, text and None stay, the rest becomes `Opaque`."""
+def to_plain(value: Any) -> Any:
+    """Convert a value: numbers become arrays of their own, text and None are kept, anything else becomes `Opaque`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Opaque):
         return value
     if isinstance(value, tuple | list):
-        made = _array(value)
-        return made if made is not None else [plain(one) for one in value]
+        array = _array(value)
+        return array if array is not None else [to_plain(element) for element in value]
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): to_plain(element) for name, element in value.items()}
     if hasattr(value, "__array__"):
-        made = _array(value)
-        if made is not None:
-            return made
+        array = _array(value)
+        if array is not None:
+            return array
     if isinstance(value, np.ndarray):
-        return [plain(one) for one in value.tolist()] if value.ndim else plain(value.item())
-    if hasattr(value, "__array__") and (text := _text(value)) is not None:
+        return [to_plain(element) for element in value.tolist()] if value.ndim else to_plain(value.item())
+    if hasattr(value, "__array__") and (text := _text_list(value)) is not None:
         return text
     return Opaque(type(value).__name__)
 
 
 def _array(value: Any) -> Array | None:
-    """A copy as an array of numbers or truth values; None where it is none."""
-    array = _read(value)
+    """A copy as an array of numbers or truth values; None if it is no such array."""
+    array = _to_array(value)
     if array is None:
         return None
     readable = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
     return array if readable else None
 
 
-def _text(value: Any) -> list[Any] | None:
-    """The nested list that an array of text stands for."""
-    array = _read(value)
+def _text_list(value: Any) -> list[Any] | None:
+    """The nested list that an array of text represents."""
+    array = _to_array(value)
     made = None if array is None else array.tolist()
     return made if made is None or isinstance(made, list) else [made]
 
 
-def _read(value: Any) -> Array | None:
-    """A copy as numpy makes it; None where it cannot.  Tests may have turned warnings into errors."""
+def _to_array(value: Any) -> Array | None:
+    """A copy made by numpy; None if it fails. Tests may have turned warnings into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -122,37 +122,37 @@ def _read(value: Any) -> Array | None:
 # What travels
 
 
-def encoded(found: Found) -> wire.Buffers:
-    """One input as a message."""
+def encode(record: Record) -> wire.Buffers:
+    """Serialise one record."""
     arrays: list[Array] = []
 
-    def said(value: Any) -> Any:
+    def describe(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             arrays.append(value)
             return {"array": len(arrays) - 1}
         if isinstance(value, Opaque):
             return {"opaque": value.what}
         if isinstance(value, Mapping):
-            return {"mapping": {name: said(one) for name, one in value.items()}}
+            return {"mapping": {name: describe(one) for name, one in value.items()}}
         if isinstance(value, list):
-            return {"list": [said(one) for one in value]}
+            return {"list": [describe(one) for one in value]}
         return {"value": value}
 
-    stated = found.stated
+    stated = record.stated
     head = {
-        "found": [found.test, found.name, found.function, found.raised, found.line],
-        "arguments": said(dict(found.arguments)),
-        "stated": None if stated is None else [said(stated.values), stated.dtype, stated.rtol, stated.atol],
+        "found": [record.test, record.name, record.function, record.raised, record.line],
+        "arguments": describe(dict(record.arguments)),
+        "stated": None if stated is None else [describe(stated.values), stated.dtype, stated.rtol, stated.atol],
     }
     return wire.message(head, arrays)
 
 
-def decoded(head: wire.Head, body: bytes | bytearray) -> Found:
-    """The input in a message."""
+def decode(head: wire.Head, body: bytes | bytearray) -> Record:
+    """Deserialise one record."""
     arrays: Sequence[Array] = wire.arrays_of(head, body)
 
-    def read(said: Any) -> Any:
-        ((kind, value),) = said.items()
+    def read(description: Any) -> Any:
+        ((kind, value),) = description.items()
         match kind:
             case "array":
                 return arrays[value]
@@ -169,15 +169,15 @@ def decoded(head: wire.Head, body: bytes | bytearray) -> Found:
     stated = None
     if head["stated"] is not None:
         values, dtype, rtol, atol = head["stated"]
-        stated = Stated(read(values), dtype, rtol, atol)
-    return Found(test, name, function, read(head["arguments"]), stated, raised, line)
+        stated = StatedAnswer(read(values), dtype, rtol, atol)
+    return Record(test, name, function, read(head["arguments"]), stated, raised, line)
 
 
-def closing(notes: Sequence[str]) -> wire.Buffers:
-    """The message after the last input."""
+def encode_end(notes: Sequence[str]) -> wire.Buffers:
+    """The message after the last record."""
     return wire.message({"notes": list(notes)})
 
 
-def failing(why: str) -> wire.Buffers:
-    """The message instead of it, where the source cannot be read."""
+def encode_failure(why: str) -> wire.Buffers:
+    """The message instead of it, if the source cannot be read."""
     return wire.message({"failed": why})

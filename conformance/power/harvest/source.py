@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from conformance.model.errors import UserError
 from conformance.power.harvest import sources
-from conformance.power.harvest.records import Collected, Found
+from conformance.power.harvest.records import CollectedRecords, Record
 
 if TYPE_CHECKING:
-    from conformance.power.harvest.translation import Draft
+    from conformance.power.harvest.translation import CaseDraft
 
 
 class HarvestError(UserError):
@@ -42,8 +42,8 @@ class Source:
     distribution: str
     modules: Mapping[str, str]
     files: tuple[str, ...]
-    collect: Callable[[], Collected]
-    say: Callable[[Found], Draft]
+    collect: Callable[[], CollectedRecords]
+    translate: Callable[[Record], CaseDraft]
     home: str
     variables: Mapping[str, str] = field(default_factory=dict)
     depends: tuple[str, ...] = ()
@@ -60,12 +60,12 @@ class Source:
             return None
 
     @property
-    def lacks(self) -> list[str]:
+    def missing_modules(self) -> list[str]:
         """What would have to be installed for it to be read; nothing is imported to find out."""
-        return [package for module, package in self.modules.items() if not _present(module)]
+        return [package for module, package in self.modules.items() if not _is_installed(module)]
 
     @property
-    def places(self) -> list[Path]:
+    def file_states(self) -> list[Path]:
         """The files that are read, whether they exist or not."""
         top = importlib.util.find_spec(next(iter(self.modules)))
         folder = Path(top.origin).parent if top is not None and top.origin else Path()
@@ -73,7 +73,7 @@ class Source:
 
 
 @functools.cache
-def known() -> dict[str, Source]:
+def all_sources() -> dict[str, Source]:
     """Every source by name, installed or not: the folder `sources` is the registry."""
     found = {}
     for module in pkgutil.iter_modules(sources.__path__):
@@ -83,16 +83,16 @@ def known() -> dict[str, Source]:
     return found
 
 
-def chosen(names: Sequence[str] = ()) -> list[Source]:
+def select_sources(names: Sequence[str] = ()) -> list[Source]:
     """The sources of some names, all where none is given; raises HarvestError for a name that is none."""
-    there = known()
+    available = all_sources()
     for name in names:
-        if name not in there:
-            raise HarvestError(f"there is no source {name}; there are {', '.join(there)}")
-    return [source for name, source in there.items() if not names or name in names]
+        if name not in available:
+            raise HarvestError(f"there is no source {name}; there are {', '.join(available)}")
+    return [source for name, source in available.items() if not names or name in names]
 
 
-def _present(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

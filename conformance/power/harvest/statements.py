@@ -17,17 +17,17 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention, describe
-from conformance.power.harvest.pipeline import Statement
+from conformance.power.harvest.pipeline import StatedResult
 from conformance.reference import error_bound
 from conformance.reference.oracle import Exact, Oracle
 
-WRITTEN = ("float64", "float32")
+WRITTEN_TOLERANCE = ("float64", "float32")
 """What a number that was written down may have been computed in."""
-Held = Literal["holds", "holds by its convention", "does not hold"]
+Holds = Literal["holds", "holds by its convention", "does not hold"]
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedResult:
     """One statement and what the oracle says about it.
 
     convention: that it holds by, "" for the definition.  within: what it lies within, `budget` or `tolerance`.
@@ -35,7 +35,7 @@ class Judged:
     """
 
     case: Case
-    held: Held
+    holds: Holds
     convention: str = ""
     within: str = ""
     error: float = np.inf
@@ -51,26 +51,26 @@ class Judged:
         return f"{self.case.id}: {far}, where {self.allowed:.3g} is allowed ({self.case.source})"
 
 
-def judged(statements: Iterable[Statement], oracle: Oracle) -> Iterator[Judged]:
+def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterator[JudgedResult]:
     """What the oracle says about each statement."""
     for statement in statements:
-        yield _judged(statement, oracle)
+        yield _judge_result(statement, oracle)
 
 
-def _judged(statement: Statement, oracle: Oracle) -> Judged:
+def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:
     case, stated = statement.case, statement.stated
-    computed = (stated.dtype,) if stated.dtype in case.dtypes else WRITTEN
+    computed = (stated.dtype,) if stated.dtype in case.dtypes else WRITTEN_TOLERANCE
     problems = [case.problem(dtype, case.reductions[0]) for dtype in computed if dtype in case.dtypes]
     tried = []
-    for convention in _conventions(statement, problems[0]):
+    for convention in _candidate_conventions(statement, problems[0]):
         for problem in problems:
-            tried.append(_against(statement, problem, convention, oracle))
-            if tried[-1].held != "does not hold":
+            tried.append(_compare(statement, problem, convention, oracle))
+            if tried[-1].holds != "does not hold":
                 return tried[-1]
     return tried[0]
 
 
-def _conventions(statement: Statement, problem: Problem) -> Iterator[Convention]:
+def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterator[Convention]:
     """The definition, and what the function that a statement is about documents in that version."""
     yield DEFINITION
     for function in registry.functions():
@@ -83,20 +83,20 @@ def _conventions(statement: Statement, problem: Problem) -> Iterator[Convention]
                 yield from map(convention.restricted_to, itertools.combinations(names, size))
 
 
-def _against(statement: Statement, problem: Problem, convention: Convention, oracle: Oracle) -> Judged:
+def _compare(statement: StatedResult, problem: Problem, convention: Convention, oracle: Oracle) -> JudgedResult:
     stated, by = statement.stated, describe(convention.choices())
     try:
         answer = oracle.answer(problem, convention)
     except ArithmeticError as unresolved:
-        return Judged(statement.case, "does not hold", by, why=str(unresolved))
+        return JudgedResult(statement.case, "does not hold", by, why=str(unresolved))
     if not isinstance(answer, Exact):
-        return Judged(statement.case, "does not hold", by, why=f"a number is stated where the answer is {answer}")
+        return JudgedResult(statement.case, "does not hold", by, why=f"a number is stated where the answer is {answer}")
     values = stated.values
     if values.size == answer.hi.size == 1:
         values = values.reshape(answer.hi.shape)  # of one sample without an axis of samples
     if answer.hi.shape != values.shape:
         why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is due"
-        return Judged(statement.case, "does not hold", by, why=why)
+        return JudgedResult(statement.case, "does not hold", by, why=why)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs((values - answer.hi) - answer.lo)
         off = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, off)
@@ -105,11 +105,11 @@ def _against(statement: Statement, problem: Problem, convention: Convention, ora
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
     limit = np.maximum(own, tolerance)
     if off.size == 0:
-        return Judged(statement.case, "holds", by, "budget", 0.0)
+        return JudgedResult(statement.case, "holds", by, "budget", 0.0)
     at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
     right = bool(np.all(off <= limit))
-    held: Held = "does not hold" if not right else "holds by its convention" if by else "holds"
-    return Judged(
+    held: Holds = "does not hold" if not right else "holds by its convention" if by else "holds"
+    return JudgedResult(
         statement.case,
         held,
         by,

@@ -32,19 +32,19 @@ from conformance.model.case import (
     Target,
 )
 from conformance.model.convention import INVALID
-from conformance.power.harvest.records import Found, Opaque
+from conformance.power.harvest.records import Opaque, Record
 from conformance.reference.domain import examine
 
-MOST = 100_000
+MAX_PREDICTIONS = 100_000
 """Numbers of an input beyond which a case is not written out."""
 
 
-class CannotSayError(Exception):
+class UntranslatableError(Exception):
     """An input that this suite has no words for; its text is the reason, which is counted."""
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
+class CaseDraft:
     """What a source means by one input.
 
     predictions, labels: as they stand there, classes on `class_axis` (categorical losses).  asked_axis: whether the
@@ -72,17 +72,17 @@ class Draft:
     documented: str = ""
 
 
-def case_of(found: Found, draft: Draft, name: str, folder: str, source: str) -> Case:
+def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source: str) -> Case:
     """The case that a draft is; raises CannotSayError.
 
     name: the last part of its id.  folder: what the id begins with.  source: words that find the input.
     """
-    predictions = _numbers(draft.predictions, "predictions")
-    labels = _numbers(draft.labels, "labels")
-    if predictions.size > MOST:
-        raise CannotSayError(f"more than {MOST} numbers")
+    predictions = _to_numbers(draft.predictions, "predictions")
+    labels = _to_numbers(draft.labels, "labels")
+    if predictions.size > MAX_PREDICTIONS:
+        raise UntranslatableError(f"more than {MAX_PREDICTIONS} numbers")
     narrow = draft.narrow or predictions.dtype.name
-    predictions, labels, layout = _arranged(draft, predictions.astype(np.float64), labels)
+    predictions, labels, layout = _arrange_axes(draft, predictions.astype(np.float64), labels)
     samples = predictions.shape[:-1] if draft.loss == "categorical" else predictions.shape
     options = Options(
         class_weights=_class_weights(draft, predictions.shape),
@@ -91,9 +91,9 @@ def case_of(found: Found, draft: Draft, name: str, folder: str, source: str) -> 
         label_smoothing=_smoothing(draft),
         ignore_index=draft.ignore_index,
     )
-    file = file_of(draft)
-    ends = f", which ends in {found.raised} there" if found.raised else ""
-    why = f"An input of {found.function} in {found.test.partition('[')[0].rpartition('::')[2] or found.name}{ends}."
+    file = file_name(draft)
+    ends = f", which ends in {record.raised} there" if record.raised else ""
+    why = f"An input of {record.function} in {record.test.partition('[')[0].rpartition('::')[2] or record.name}{ends}."
     case = Case(
         id=f"{folder}/{file}/{name}",
         why=why,
@@ -107,21 +107,21 @@ def case_of(found: Found, draft: Draft, name: str, folder: str, source: str) -> 
         options=options,
         layout=layout,
         reductions=(draft.reduction,),
-        path=found.test.partition("::")[0],
-        line=found.line,
+        path=record.test.partition("::")[0],
+        line=record.line,
     )
-    return _settled(case, narrow)
+    return _with_valid_dtypes(case, narrow)
 
 
 ABOUT = "Inputs for a {} loss of {} with {} targets."
 
 
-def file_of(draft: Draft) -> str:
+def file_name(draft: CaseDraft) -> str:
     """What a case is filed under: cases of one file have loss, predictions and targets of one kind."""
     return f"binary_{draft.given}" if draft.loss == "binary" else f"{draft.given}_{draft.target}"
 
 
-def named(text: str) -> str:
+def to_name(text: str) -> str:
     """A name of a case made of any text: small letters, digits and _, and no framework's name."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     schema = schema_of(SCHEMA)
@@ -134,34 +134,34 @@ def named(text: str) -> str:
     return name
 
 
-def _numbers(value: Any, what: str) -> Array:
+def _to_numbers(value: Any, what: str) -> Array:
     if isinstance(value, Opaque):
         traced = "Tracer" in value.what
-        raise CannotSayError(
+        raise UntranslatableError(
             "traced by a transformation, without values" if traced else f"{what} that are {value.what}"
         )
     if isinstance(value, bool | int | float):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
-        raise CannotSayError(f"{what} that are no array of numbers")
+        raise UntranslatableError(f"{what} that are no array of numbers")
     return value
 
 
-def _arranged(draft: Draft, predictions: Array, labels: Array) -> tuple[Array, Array, Layout]:
+def _arrange_axes(draft: CaseDraft, predictions: Array, labels: Array) -> tuple[Array, Array, Layout]:
     """Predictions and labels as a case has them, and the layout that leads back."""
     if draft.loss == "binary":
         if predictions.ndim == 0:
             predictions, labels = predictions.reshape(1), labels.reshape(1) if labels.ndim == 0 else labels
-        return predictions, _kind(draft, labels), Layout()
+        return predictions, _target_kind(draft, labels), Layout()
     if not -predictions.ndim <= draft.class_axis < predictions.ndim:
-        raise CannotSayError("predictions without an axis of classes")
+        raise UntranslatableError("predictions without an axis of classes")
     axis = draft.class_axis % predictions.ndim
     last = axis == predictions.ndim - 1
     predictions = np.moveaxis(predictions, axis, -1)
     if draft.target == "distribution" and labels.ndim == predictions.ndim:
         labels = np.moveaxis(labels, axis, -1)
     if predictions.shape[-1] == 0:
-        raise CannotSayError("predictions without classes")
+        raise UntranslatableError("predictions without classes")
     if predictions.ndim == 1:
         predictions = predictions[np.newaxis]
         labels = labels[np.newaxis]
@@ -170,38 +170,38 @@ def _arranged(draft: Draft, predictions: Array, labels: Array) -> tuple[Array, A
         class_axis=axis if draft.asked_axis and not last else -1,
         labels="column" if column else "flat",
     )
-    return predictions, _kind(draft, labels[..., 0] if column else labels), layout
+    return predictions, _target_kind(draft, labels[..., 0] if column else labels), layout
 
 
-def _kind(draft: Draft, labels: Array) -> Array:
+def _target_kind(draft: CaseDraft, labels: Array) -> Array:
     """Labels in the dtypes of a case: int64 for indices, else float64, int64 or bool."""
     if labels.dtype.kind == "b":
         return labels.astype(np.int64) if draft.target == "index" else labels
     if labels.dtype.kind in "iu":
         if labels.dtype == np.uint64 and bool(np.any(labels > 2**63 - 1)):
-            raise CannotSayError("labels beyond int64")
+            raise UntranslatableError("labels beyond int64")
         return labels.astype(np.int64)
     labels = labels.astype(np.float64)
     if draft.target != "index":
         return labels
     if not bool(np.all(labels == np.floor(labels))):
-        raise CannotSayError("indices that are no whole numbers")
+        raise UntranslatableError("indices that are no whole numbers")
     return labels.astype(np.int64)
 
 
-def _class_weights(draft: Draft, shape: tuple[int, ...]) -> Array | None:
+def _class_weights(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
     if draft.class_weights is None:
         return None
-    weights = _numbers(draft.class_weights, "class weights").astype(np.float64)
+    weights = _to_numbers(draft.class_weights, "class weights").astype(np.float64)
     if weights.shape != shape[-1:]:
-        raise CannotSayError(f"class weights of shape {list(weights.shape)} for {shape[-1]} classes")
+        raise UntranslatableError(f"class weights of shape {list(weights.shape)} for {shape[-1]} classes")
     return weights
 
 
-def _sample_weights(draft: Draft, samples: tuple[int, ...]) -> Array | None:
+def _sample_weights(draft: CaseDraft, samples: tuple[int, ...]) -> Array | None:
     if draft.sample_weights is None:
         return None
-    weights = _numbers(draft.sample_weights, "sample weights").astype(np.float64)
+    weights = _to_numbers(draft.sample_weights, "sample weights").astype(np.float64)
     if draft.per_sample:
         samples = samples[:-1] if draft.loss == "binary" and len(samples) > 1 else samples
         if weights.ndim == len(samples) + 1 and weights.shape[-1] == 1:
@@ -211,39 +211,39 @@ def _sample_weights(draft: Draft, samples: tuple[int, ...]) -> Array | None:
     try:
         return np.array(np.broadcast_to(weights, samples))
     except ValueError:
-        raise CannotSayError("sample weights that do not fit the samples") from None
+        raise UntranslatableError("sample weights that do not fit the samples") from None
 
 
-def _smoothing(draft: Draft) -> float | None:
+def _smoothing(draft: CaseDraft) -> float | None:
     if draft.label_smoothing is not None and not 0 <= draft.label_smoothing <= 1:
-        raise CannotSayError("a label smoothing outside [0, 1]")
+        raise UntranslatableError("a label smoothing outside [0, 1]")
     return draft.label_smoothing
 
 
-def _positive_weight(draft: Draft, shape: tuple[int, ...]) -> Array | None:
+def _positive_weight(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
     if draft.positive_weight is None:
         return None
-    weights = _numbers(draft.positive_weight, "positive weights").astype(np.float64)
+    weights = _to_numbers(draft.positive_weight, "positive weights").astype(np.float64)
     try:
         fits = np.broadcast_shapes(weights.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
-        raise CannotSayError("positive weights that do not fit the predictions")
+        raise UntranslatableError("positive weights that do not fit the predictions")
     return weights
 
 
-def _settled(case: Case, narrow: str) -> Case:
+def _with_valid_dtypes(case: Case, narrow: str) -> Case:
     """The case with its dtypes, and with the error that is its only right answer where it has one."""
-    wanted = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
-    dtypes = tuple(dtype for dtype in DTYPES if dtype in wanted and validation.inexact_value(case, dtype) is None)
+    expected = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
+    dtypes = tuple(dtype for dtype in DTYPES if dtype in expected and validation.inexact_value(case, dtype) is None)
     if not dtypes:
-        raise CannotSayError("numbers beyond float64")
+        raise UntranslatableError("numbers beyond float64")
     kinds = frozenset[str]().union(*(examine(case.problem(dtype, "none")) for dtype in dtypes)) & INVALID
     if len(kinds) > 1:
-        raise CannotSayError("more than one thing that is wrong at once")
+        raise UntranslatableError("more than one thing that is wrong at once")
     expect: Expectation = MustRaise(next(iter(kinds))) if kinds else ByOracle()
     case = replace(case, dtypes=dtypes, expect=expect)
     for fault in validation.find_faults(case):
-        raise CannotSayError(fault.message)
+        raise UntranslatableError(fault.message)
     return case

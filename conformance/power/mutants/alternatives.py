@@ -1,9 +1,4 @@
-"""Right implementations that compute the definition in other ways; a suite that complains of one is wrong itself.
-
-Each is good to the last digits that its arithmetic can deliver, for every dtype that it declares.  Those that lose
-what `cancellation="logits"` says document it; shifts other than by the largest logit lose more than that in the
-dtype itself, and are therefore taken in the next wider one.
-"""
+"""Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
 
 from __future__ import annotations
 
@@ -15,10 +10,10 @@ from conformance.model.case import Array, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.power.mutants.losses import Binary, Categorical, Loss, times, wide
 
-BLOCK = 4
+BLOCK_SIZE = 4
 """Terms that are added up in one block."""
-CANCELS = Convention(cancellation="logits")
-SAFE = {2: 10.0, 4: 80.0, 8: 700.0, 16: 11000.0}
+CANCELLING = Convention(cancellation="logits")
+SAFE_RANGE = {2: 10.0, 4: 80.0, 8: 700.0, 16: 11000.0}
 """Exponents that no dtype of so many bytes overflows at; bfloat16 goes further than it has to."""
 FLUSHED = frozenset({"bfloat16", "float32", "float64"})
 """Dtypes whose subnormal numbers some hardware takes for 0."""
@@ -48,7 +43,7 @@ class _SmallestFirst(Loss):
 
 class _InBlocks(Loss):
     def add(self, values: Array) -> Array:
-        blocks = [in_order(values[..., start : start + BLOCK]) for start in range(0, values.shape[-1], BLOCK)]
+        blocks = [in_order(values[..., start : start + BLOCK_SIZE]) for start in range(0, values.shape[-1], BLOCK_SIZE)]
         return in_order(np.stack(blocks, axis=-1)) if blocks else in_order(values)
 
 
@@ -247,7 +242,7 @@ class ShiftsByTheLabel(Categorical):
         if self.given != "logits" or self.target != "index" or self.smoothing or not x.size:
             return super().losses(x, y)
         d = x - np.take_along_axis(x, self.index(x, y)[..., np.newaxis], axis=-1)
-        safe = d.max(axis=-1) < SAFE[x.dtype.itemsize] - np.log(x.shape[-1])
+        safe = d.max(axis=-1) < SAFE_RANGE[x.dtype.itemsize] - np.log(x.shape[-1])
         loss, weight = super().losses(x, y)
         return np.where(safe, np.log(self.add(np.exp(d))) * weight, loss), weight
 
@@ -255,7 +250,7 @@ class ShiftsByTheLabel(Categorical):
 class AddsTheShiftBack(Categorical):
     """Adds the largest logit to the logarithm before it takes the label's off, and documents it."""
 
-    documented = CANCELS
+    documented = CANCELLING
 
     def log_softmax(self, z: Array) -> Array:
         top = z.max(axis=-1, keepdims=True)
@@ -344,7 +339,7 @@ class SoftplusOfTheSign(Binary):
 class OneTail(Binary):
     """Takes (1 - y) z + (1 + (w - 1) y) (log1p(exp(-|z|)) + max(-z, 0)), and documents what cancels in it."""
 
-    documented = CANCELS
+    documented = CANCELLING
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
@@ -359,7 +354,7 @@ class OneTail(Binary):
 class SubtractsTheLogit(Binary):
     """Takes max(z, 0) - y z + log1p(exp(-|z|)) where there is no positive weight, and documents what cancels in it."""
 
-    documented = CANCELS
+    documented = CANCELLING
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
@@ -465,7 +460,7 @@ class LogOfSigmoidWidened(BinaryWidened):
     def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         sure = self.tail(z)
         on, off = -np.log(1 / (1 + np.exp(-z))), -np.log(1 / (1 + np.exp(z)))
-        keeps = (np.abs(z) < SAFE[2] / 4) & np.isfinite(z)
+        keeps = (np.abs(z) < SAFE_RANGE[2] / 4) & np.isfinite(z)
         return (
             np.where(keeps, on, sure + np.maximum(-z, z.dtype.type(0))),
             np.where(keeps, off, sure + np.maximum(z, z.dtype.type(0))),
@@ -476,13 +471,13 @@ def shifted(loss: Categorical, z: Array, shift: Array) -> Array:
     """Log softmax through a log-sum-exp with another shift in rows where that is safe."""
     d = z - shift
     logs = d - np.log(loss.add(np.exp(d)))[..., np.newaxis]
-    safe = np.all(np.abs(d) < SAFE[2], axis=-1, keepdims=True) & np.all(np.isfinite(z), axis=-1, keepdims=True)
+    safe = np.all(np.abs(d) < SAFE_RANGE[2], axis=-1, keepdims=True) & np.all(np.isfinite(z), axis=-1, keepdims=True)
     return np.where(safe & digits_left(logs), logs, Categorical.log_softmax(loss, z))
 
 
 def digits_left(logs: Array) -> Array:
     """Where log-probabilities are neither so large nor so small that a dtype of twice the digits loses too many."""
-    return np.asarray(np.all((logs > -SAFE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True))
+    return np.asarray(np.all((logs > -SAFE_RANGE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True))
 
 
 # Small numbers taken for 0.
@@ -519,7 +514,7 @@ def flushed(values: Array) -> Array:
     return np.where(np.abs(values) < dtype.type(smallest), dtype.type(0), values)
 
 
-WAYS = (
+ALTERNATIVES = (
     SumsInOrder,
     SumsBackwards,
     SumsSmallestFirst,

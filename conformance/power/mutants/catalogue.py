@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.power.mutants.alternatives import WAYS
+from conformance.power.mutants.alternatives import ALTERNATIVES
 from conformance.power.mutants.documented import DOCUMENTED
 from conformance.power.mutants.faulty import FAMILIES, FAULTY, family_of
 from conformance.power.mutants.losses import Binary, Categorical, Loss
 
-RIGHT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED, *WAYS)
-NAMED = {loss.__name__: loss for loss in (*RIGHT, *FAULTY)}
+CORRECT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
+BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 
 
-def named(names: Iterable[str]) -> list[type[Loss]]:
+def select_by_name(names: Iterable[str]) -> list[type[Loss]]:
     """The miniatures of these names."""
-    return [NAMED[name] for name in names]
+    return [BY_NAME[name] for name in names]
 
 
-def chosen(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: str = "") -> list[type[Loss]]:
+def select(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: str = "") -> list[type[Loss]]:
     """Those of some families (all, if none is named) whose `family.Name` a -k expression matches.
 
     Raises SelectionError where there is no such family, or nothing is left.

@@ -1,4 +1,4 @@
-"""Right implementations that depart from the definition, and say in which choice."""
+"""Correct implementations that depart from the definition by a choice that they document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance.model.case import Array
 from conformance.model.convention import Convention
-from conformance.power.mutants.losses import Binary, Categorical, Loss, minus_over, refuse, wide
+from conformance.power.mutants.losses import Binary, Categorical, Loss, negated_quotient, refuse, wide
 
 
 class _Clips(Loss):
@@ -29,7 +29,7 @@ class Clips(_Clips, Categorical):
         return np.asarray(np.log(self.clipped(p)))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return np.where(self.clipped(p) == p, minus_over(t, p), p.dtype.type(0))
+        return np.where(self.clipped(p) == p, negated_quotient(t, p), p.dtype.type(0))
 
 
 class Renormalises(Categorical):
@@ -41,7 +41,7 @@ class Renormalises(Categorical):
         return np.asarray(np.log(p / self.add(p)[..., np.newaxis]))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return self.through_the_sum(p, minus_over(t, p / self.add(p)[..., np.newaxis]), t)
+        return self.through_the_sum(p, negated_quotient(t, p / self.add(p)[..., np.newaxis]), t)
 
     def through_the_sum(self, p: Array, slopes: Array, counted: Array) -> Array:
         """Slopes in p / sum p as slopes in p; counted: the targets whose slopes are not 0."""
@@ -74,7 +74,7 @@ class RenormalisesAndClips(_Clips, Renormalises):
     def of_probabilities(self, p: Array, t: Array) -> Array:
         u = p / self.add(p)[..., np.newaxis]
         counted = np.where(self.clipped(u) == u, t, t.dtype.type(0))
-        return self.through_the_sum(p, minus_over(counted, u), counted)
+        return self.through_the_sum(p, negated_quotient(counted, u), counted)
 
 
 class BinaryClips(_Clips, Binary):
@@ -102,7 +102,7 @@ class ClipsAtTheEpsilon(_Clips, Categorical):
         return np.asarray(np.log(self.clipped(p)))
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return np.where(self.clipped(p) == p, minus_over(t, p), p.dtype.type(0))
+        return np.where(self.clipped(p) == p, negated_quotient(t, p), p.dtype.type(0))
 
 
 class DividesByKept(Categorical):
@@ -196,8 +196,8 @@ class FloorsTheLog(Binary):
 
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
         least = np.exp(-100.0)
-        first = np.where(p < least, p.dtype.type(0), minus_over(on, p))
-        second = np.where(1 - p < least, p.dtype.type(0), minus_over(off, 1 - p))
+        first = np.where(p < least, p.dtype.type(0), negated_quotient(on, p))
+        second = np.where(1 - p < least, p.dtype.type(0), negated_quotient(off, 1 - p))
         return np.asarray(first - second)
 
 

@@ -1,10 +1,4 @@
-"""Cross-entropy and its gradient in pure numpy, in steps that a mutant can each get wrong.
-
-`Categorical` and `Binary` compute the definition, stably and in the dtype of the predictions.  A miniature is a
-class that is called as users call a loss: constructed with the options, then called with predictions and labels;
-with predictions that are `Watched` it returns its gradient.  Every other one is one of these two with some step
-computed in another way, or wrongly, which its docstring says.
-"""
+"""Cross-entropy and its gradient in pure numpy, in steps that a mutant overrides one at a time."""
 
 from __future__ import annotations
 
@@ -312,7 +306,7 @@ class Categorical(Loss):
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
         """The derivatives of -sum_c t_c log p_c."""
-        return minus_over(t, p)
+        return negated_quotient(t, p)
 
     def restored(self, gradient: Array) -> Array:
         return np.moveaxis(gradient, -1, self.axis)
@@ -371,7 +365,7 @@ class Binary(Loss):
 
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
         """The derivatives of -on log p - off log(1 - p)."""
-        return np.asarray(minus_over(on, p) - minus_over(off, 1 - p))
+        return np.asarray(negated_quotient(on, p) - negated_quotient(off, 1 - p))
 
 
 def wide(dtype: Any) -> Any:
@@ -394,7 +388,7 @@ def times(a: Array, b: Array) -> Array:
     return np.where((a == 0) & ~np.isnan(b), b.dtype.type(0), a * b)
 
 
-def minus_over(t: Array, p: Array) -> Array:
+def negated_quotient(t: Array, p: Array) -> Array:
     """-t / p, with 0 / 0 = 0."""
     return np.where(t == 0, t, -t / p)
 

@@ -1,4 +1,4 @@
-"""Work that several processes share: each takes a part, and tells what it finds as it finds it."""
+"""Distributes work over several processes, each of which reports results as it finds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ProcessLostError(UserError):
     """A process that shared the work ended before its part was done."""
 
 
-def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
+def run_in_processes(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
     """What `work(*part)` yields for each part, as it comes; in this process where there is one part.
 
     work: a function at the top of a module; parts and what it yields, which is never None, must be picklable.  Raises
@@ -31,11 +31,11 @@ def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
     processes = {}
     try:
         for part in parts:
-            here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(there, work, part), daemon=True)
+            parent_end, child_end = context.Pipe(duplex=False)
+            process = context.Process(target=_worker_main, args=(child_end, work, part), daemon=True)
             process.start()
-            there.close()
-            processes[here] = process
+            child_end.close()
+            processes[parent_end] = process
         while processes:
             for connection in wait(list(processes)):
                 assert isinstance(connection, Connection)
@@ -57,7 +57,7 @@ def shared(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Generator[T]:
             process.kill()
 
 
-def _work(run: Connection, work: Work[object], part: tuple[object, ...]) -> None:
+def _worker_main(run: Connection, work: Work[object], part: tuple[object, ...]) -> None:
     ignore_signals()
     try:
         for found in work(*part):

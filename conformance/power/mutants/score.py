@@ -1,7 +1,7 @@
-"""Cases put to mutants until they are caught, and to right implementations, of which none may be.
+"""Runs cases on mutants until they are detected, and on correct implementations, which must not be reported.
 
-All mutants that are left are asked one case before the next, so that they share its problems, exact answers and
-budgets.  A mutant is asked until two cases caught it: one that a single case catches hangs on that case.
+All remaining mutants run one case before the next, so that they share its problems, exact answers and tolerances. A
+mutant is run until two cases detect it: a mutant that a single case detects depends on that case.
 """
 
 from __future__ import annotations
@@ -24,50 +24,54 @@ from conformance.explore.fuzz.generation import random_case
 from conformance.judging.suite import Item, Suite, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
-from conformance.power.mutants.catalogue import named
+from conformance.power.mutants.catalogue import select_by_name
 from conformance.power.mutants.faulty import GRADIENTS, family_of
 from conformance.power.mutants.losses import Loss, installed
 from conformance.reference.oracle import Oracle, open_cache
 
-SHUFFLED = 3
-"""Seed of the order in which cases are put; neighbours in a file show the same faults."""
-ENOUGH = 2
-"""Cases that catch a mutant before it is asked no more."""
-IN_TURN = 4
-"""Right implementations that a generated case is put to; the next case is put to the next ones."""
+SHUFFLE_SEED = 3
+"""Seed of the order of cases; neighbours in a file detect the same faults."""
+MAX_KILLS = 2
+"""Number of cases that detect a mutant before it is not run any more."""
+CORRECT_PER_CASE = 4
+"""Number of correct implementations that run a generated case; the next case goes to the next ones."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A case that caught a mutant: by which item, what was wrong there, and whether the mutant raised."""
+    """A case that detected a mutant."""
 
     case: str
     item: str
-    because: str
+    """The item that detected it."""
+    message: str
+    """What was wrong."""
     raised: bool
+    """Whether the mutant raised an exception."""
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of a mutant.  kills: by up to `ENOUGH` cases, the first first; it survived where there are none."""
+class MutantResult:
+    """Whether a mutant was detected, and by which cases."""
 
     name: str
     family: str
     fault: str
     kills: tuple[Kill, ...]
+    """Up to `MAX_KILLS` cases, in order; empty if the mutant survived."""
 
     @property
     def survived(self) -> bool:
         return not self.kills
 
     @property
-    def alone(self) -> str:
-        """The case without which it would have survived; "" where there are several, or none."""
+    def only_killer(self) -> str:
+        """The case without which it would have survived; "" if there are several or none."""
         return self.kills[0].case if len(self.kills) == 1 else ""
 
 
 @dataclass(frozen=True)
-class Alarm:
+class FalseAlarm:
     """A right implementation that was found wrong.  message: what a failing test prints; case: its file, if drawn."""
 
     name: str
@@ -77,7 +81,7 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Put:
+class CaseRun:
     """A case has been put to all that were to be asked it.  items: how often something was asked."""
 
     case: str
@@ -88,20 +92,20 @@ class Put:
 class Score:
     """What became of all mutants, in the order of their families."""
 
-    fates: tuple[Fate, ...]
+    results: tuple[MutantResult, ...]
 
     @property
-    def survivors(self) -> tuple[Fate, ...]:
-        return tuple(fate for fate in self.fates if fate.survived)
+    def survivors(self) -> tuple[MutantResult, ...]:
+        return tuple(fate for fate in self.results if fate.survived)
 
     @property
     def killed(self) -> int:
-        return len(self.fates) - len(self.survivors)
+        return len(self.results) - len(self.survivors)
 
     def families(self) -> dict[str, tuple[int, int]]:
         """(killed, all) by family."""
         found: dict[str, tuple[int, int]] = {}
-        for fate in self.fates:
+        for fate in self.results:
             killed, every = found.get(fate.family, (0, 0))
             found[fate.family] = (killed + (not fate.survived), every + 1)
         return found
@@ -109,15 +113,15 @@ class Score:
     def alone(self) -> dict[str, list[str]]:
         """The mutants that one case alone kills, by that case, in the order of cases."""
         found: dict[str, list[str]] = {}
-        for fate in self.fates:
-            if fate.alone:
-                found.setdefault(fate.alone, []).append(fate.name)
+        for fate in self.results:
+            if fate.only_killer:
+                found.setdefault(fate.only_killer, []).append(fate.name)
         return {case: found[case] for case in sorted(found)}
 
 
-def told(mutant: type[Loss], kills: Sequence[Kill] = ()) -> Fate:
+def describe_mutant(mutant: type[Loss], kills: Sequence[Kill] = ()) -> MutantResult:
     """The fate of a mutant."""
-    return Fate(mutant.__name__, family_of(mutant), fault_of(mutant), tuple(kills))
+    return MutantResult(mutant.__name__, family_of(mutant), fault_of(mutant), tuple(kills))
 
 
 def fault_of(mutant: type[Loss]) -> str:
@@ -125,34 +129,34 @@ def fault_of(mutant: type[Loss]) -> str:
     return " ".join((mutant.__doc__ or "").split())
 
 
-def fates(
-    cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle | None = None, enough: int = ENOUGH
-) -> Iterator[Fate | Put]:
+def run_mutants(
+    cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle | None = None, enough: int = MAX_KILLS
+) -> Iterator[MutantResult | CaseRun]:
     """The fate of each mutant as soon as it is clear, and each case once it has been put to those that are left.
 
     enough: cases that catch a mutant before it is asked no more.
     """
     suite = Suite(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
-    left = {mutant.__name__: mutant for mutant in mutants}
-    for case in in_order(cases):
-        caught: dict[str, Kill] = {}
-        items = plan([case], _there(left.values()))
+    remaining = {mutant.__name__: mutant for mutant in mutants}
+    for case in shuffled(cases):
+        kills_in_case: dict[str, Kill] = {}
+        items = plan([case], _installed_by_kind(remaining.values()))
         for item in items:
             name = _name_of(item)
-            if name not in caught and (kill := _kill(suite, item)) is not None:
-                caught[name] = kill
-        for name, kill in caught.items():
+            if name not in kills_in_case and (kill := _detect(suite, item)) is not None:
+                kills_in_case[name] = kill
+        for name, kill in kills_in_case.items():
             kills[name].append(kill)
             if len(kills[name]) == enough:
-                yield told(left.pop(name), kills[name])
-        yield Put(case.id, len(items))
-        if not left:
+                yield describe_mutant(remaining.pop(name), kills[name])
+        yield CaseRun(case.id, len(items))
+        if not remaining:
             return
-    yield from (told(mutant, kills[name]) for name, mutant in left.items())
+    yield from (describe_mutant(mutant, kills[name]) for name, mutant in remaining.items())
 
 
-def _there(mutants: Iterable[type[Loss]]) -> list[Installed]:
+def _installed_by_kind(mutants: Iterable[type[Loss]]) -> list[Installed]:
     """Mutants as frameworks; only of those whose gradients are wrong is the gradient asked for."""
     split: dict[bool, list[type[Loss]]] = {False: [], True: []}
     for mutant in mutants:
@@ -164,7 +168,7 @@ def _name_of(item: Item) -> str:
     return item.function.name.partition(".")[2]
 
 
-def _kill(suite: Suite, item: Item) -> Kill | None:
+def _detect(suite: Suite, item: Item) -> Kill | None:
     """What would fail a run; None where nothing does."""
     assessment = suite.assess(item)
     if assessment.expected == "ok":
@@ -173,10 +177,10 @@ def _kill(suite: Suite, item: Item) -> Kill | None:
     return Kill(item.case.id, item.id.partition("-")[2], verdict.explanation, isinstance(verdict.outcome, Raised))
 
 
-def in_order(cases: Iterable[Case]) -> list[Case]:
+def shuffled(cases: Iterable[Case]) -> list[Case]:
     """Cases so that few of them show most faults: mixed, and generated ones last, by their size."""
     mixed = sorted(cases, key=lambda case: case.id)
-    random.Random(SHUFFLED).shuffle(mixed)  # noqa: S311
+    random.Random(SHUFFLE_SEED).shuffle(mixed)  # noqa: S311
     return sorted(mixed, key=_generated_size)
 
 
@@ -184,36 +188,36 @@ def _generated_size(case: Case) -> int:
     return case.recipe.classes * math.prod(case.recipe.shape) if isinstance(case, GeneratedCase) else 0
 
 
-def alarms(
-    cases: Iterable[Case], right: Sequence[type[Loss]], in_turn: int = 0, oracle: Oracle | None = None
-) -> Iterator[Alarm | Put]:
+def run_correct(
+    cases: Iterable[Case], correct: Sequence[type[Loss]], per_case: int = 0, oracle: Oracle | None = None
+) -> Iterator[FalseAlarm | CaseRun]:
     """What a suite finds wrong with implementations that are right, and each case once it has been put to them.
 
     in_turn: how many of those that have its loss a case is put to, after which it is the next ones' turn; 0 for all.
     """
     suite = Suite(oracle or Oracle(), Ledger())
-    of = {name: [loss for loss in right if name in loss.function().ranks] for name in LOSSES}
-    turns = {name: itertools.cycle(range(len(found))) for name, found in of.items() if found}
-    everyone = {name: installed(*found, differentiates=True) for name, found in of.items()}
+    of = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
+    rotation = {name: itertools.cycle(range(len(found))) for name, found in of.items() if found}
+    all_correct = {name: installed(*found, differentiates=True) for name, found in of.items()}
     for case in cases:
-        there = everyone[case.loss]
-        if in_turn and in_turn < len(of[case.loss]):
-            places = [next(turns[case.loss]) for _ in range(in_turn)]
-            there = installed(*(of[case.loss][place] for place in places), differentiates=True)
-        items = plan([case], [there])
+        installed_frameworks = all_correct[case.loss]
+        if per_case and per_case < len(of[case.loss]):
+            places = [next(rotation[case.loss]) for _ in range(per_case)]
+            installed_frameworks = installed(*(of[case.loss][place] for place in places), differentiates=True)
+        items = plan([case], [installed_frameworks])
         for item in items:
             assessment = suite.assess(item)
             if assessment.expected != "ok":
                 drawn = "" if case.path else case_file_text([case])
-                yield Alarm(_name_of(item), item.id.partition("-")[2], str(assessment), drawn)
-        yield Put(case.id, len(items))
+                yield FalseAlarm(_name_of(item), item.id.partition("-")[2], str(assessment), drawn)
+        yield CaseRun(case.id, len(items))
 
 
 # The same for names, which processes can be told.
 
 
 @contextlib.contextmanager
-def _remembered() -> Iterator[Oracle]:
+def _shared_cache() -> Iterator[Oracle]:
     """An oracle that keeps its answers on disk."""
     cache = open_cache()
     try:
@@ -223,19 +227,19 @@ def _remembered() -> Iterator[Oracle]:
             cache.close()
 
 
-def fates_of(folder: Path | None, names: Sequence[str]) -> Iterator[Fate | Put]:
+def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:
     """`fates` of the named mutants over the cases of a folder."""
-    with _remembered() as oracle:
-        yield from fates(load_suite(folder)[0], named(names), oracle)
+    with _shared_cache() as oracle:
+        yield from run_mutants(load_suite(folder)[0], select_by_name(names), oracle)
 
 
-def alarms_of(folder: Path | None, names: Sequence[str]) -> Iterator[Alarm | Put]:
+def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[FalseAlarm | CaseRun]:
     """`alarms` about the named implementations over the cases of a folder."""
-    with _remembered() as oracle:
-        yield from alarms(in_order(load_suite(folder)[0]), named(names), 0, oracle)
+    with _shared_cache() as oracle:
+        yield from run_correct(shuffled(load_suite(folder)[0]), select_by_name(names), 0, oracle)
 
 
-def alarms_drawn(names: Sequence[str], seed: int, places: range) -> Iterator[Alarm | Put]:
+def run_correct_on_generated(names: Sequence[str], seed: int, places: range) -> Iterator[FalseAlarm | CaseRun]:
     """`alarms` about the named implementations, in turn, over the cases that a seed draws at some places."""
     drawn = (random_case(np.random.default_rng([seed, place]), f"drawn/seed{seed}/n{place}") for place in places)
-    yield from alarms(drawn, named(names), IN_TURN)
+    yield from run_correct(drawn, select_by_name(names), CORRECT_PER_CASE)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.model.case import DEFAULT_DTYPES, Reduction
-from conformance.power.harvest.recorder import Assertion, Watched, closeness, places, record
-from conformance.power.harvest.records import Collected, Found
+from conformance.power.harvest.recorder import Assertion, RecordedCall, decimal_places, relative_tolerance, run_tests
+from conformance.power.harvest.records import CollectedRecords, Record
 from conformance.power.harvest.source import Source
-from conformance.power.harvest.translation import CannotSayError, Draft
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 
 FILE = "src/losses/losses_test.py"
 LOSSES = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy")
@@ -27,15 +27,15 @@ REDUCTIONS: dict[str | None, Reduction] = {
 }
 
 
-def collect() -> Collected:
+def collect() -> CollectedRecords:
     """Calls of the losses as objects, and of the functions by those names."""
-    watched = [Watched(f"{MODULE}.{name}", "__call__", name, configured) for name in LOSSES]
-    watched += [Watched(MODULE, name) for name in FUNCTIONS]
+    watched = [RecordedCall(f"{MODULE}.{name}", "__call__", name, configured) for name in LOSSES]
+    watched += [RecordedCall(MODULE, name) for name in FUNCTIONS]
     assertions = [
-        Assertion(TESTCASE, "assertAllClose", closeness, method=True),
-        Assertion(TESTCASE, "assertAlmostEqual", places, method=True),
+        Assertion(TESTCASE, "assertAllClose", relative_tolerance, method=True),
+        Assertion(TESTCASE, "assertAlmostEqual", decimal_places, method=True),
     ]
-    return record(SOURCE.places[0], f"keras/{FILE}", "CrossentropyTest and not Focal", watched, assertions)
+    return run_tests(SOURCE.file_states[0], f"keras/{FILE}", "CrossentropyTest and not Focal", watched, assertions)
 
 
 def configured(passed: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,22 +51,22 @@ def configured(passed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def say(found: Found) -> Draft:
+def translate(found: Record) -> CaseDraft:
     """Options of the object; an axis of classes that is not the last is a layout; weights are one per sample."""
     said = found.arguments
     name = OF.get(found.function, found.function)
     if said.get("masked"):
-        raise CannotSayError("a mask that hangs on the arrays")
+        raise UntranslatableError("a mask that hangs on the arrays")
     reduction = said.get("reduction", "none")
     if reduction not in REDUCTIONS:
-        raise CannotSayError(f"the reduction {reduction}")
+        raise UntranslatableError(f"the reduction {reduction}")
     categorical = name != "BinaryCrossentropy"
     axis = said.get("axis", -1)
     if not isinstance(axis, int):
-        raise CannotSayError("several axes of classes at once")
+        raise UntranslatableError("several axes of classes at once")
     dtype = said.get("dtype")
     mean = ":mean_with_sample_weight" if reduction == "mean_with_sample_weight" else ""
-    return Draft(
+    return CaseDraft(
         loss="categorical" if categorical else "binary",
         given="logits" if said.get("from_logits") else "probabilities",
         target={"BinaryCrossentropy": "binary", "CategoricalCrossentropy": "distribution"}.get(name, "index"),  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ SOURCE = Source(
     modules={"keras": "keras"},
     files=(FILE,),
     collect=collect,
-    say=say,
+    translate=translate,
     home="https://github.com/keras-team/keras",
     variables={"TF_CPP_MIN_LOG_LEVEL": "3"},
     depends=("KERAS_BACKEND",),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from conformance.power.harvest.records import Collected, Found, Stated
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer
 from conformance.power.harvest.source import Source, SourceMovedError
-from conformance.power.harvest.translation import Draft
+from conformance.power.harvest.translation import CaseDraft
 
 PREFIXES = ("test_sce_", "test_nllloss_")
 FILES = {
@@ -22,7 +22,7 @@ FILES = {
 OPERATORS = tuple(FILES)
 
 
-def collect() -> Collected:
+def collect() -> CollectedRecords:
     """Inputs and outputs of the data sets; attributes of the operator."""
     import warnings
 
@@ -39,7 +39,7 @@ def collect() -> Collected:
             raise SourceMovedError(f"{test.name} has no {' or '.join(OPERATORS)}")
         for inputs, outputs in test.data_sets or ():
             found.append(_found(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
-    return Collected(tuple(found))
+    return CollectedRecords(tuple(found))
 
 
 def _operator(test: Any) -> Any:
@@ -47,7 +47,7 @@ def _operator(test: Any) -> Any:
     return next((node for node in test.model.graph.node if node.op_type in OPERATORS), None)
 
 
-def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Found:
+def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Record:
     from onnx.helper import get_attribute_value
 
     attributes = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
@@ -59,15 +59,15 @@ def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Found:
         "ignore_index": attributes.get("ignore_index"),
         "reduction": reduction.decode() if isinstance(reduction, bytes) else reduction,
     }
-    stated = Stated(output.astype(np.float64), output.dtype.name, float(test.rtol), float(test.atol))
+    stated = StatedAnswer(output.astype(np.float64), output.dtype.name, float(test.rtol), float(test.atol))
     name = test.name.removeprefix("test_")
-    return Found(f"onnx/{FILES[node.op_type]}::{test.name}", name, node.op_type, arguments, stated)
+    return Record(f"onnx/{FILES[node.op_type]}::{test.name}", name, node.op_type, arguments, stated)
 
 
-def say(found: Found) -> Draft:
+def translate(found: Record) -> CaseDraft:
     """Classes are on axis 1, by nature."""
     said = found.arguments
-    return Draft(
+    return CaseDraft(
         loss="categorical",
         given="logits" if found.function == OPERATORS[0] else "log_probabilities",
         target="index",
@@ -86,6 +86,6 @@ SOURCE = Source(
     modules={"onnx": "onnx"},
     files=("backend/test/loader/__init__.py", *FILES.values()),
     collect=collect,
-    say=say,
+    translate=translate,
     home="https://github.com/onnx/onnx",
 )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.power.harvest.recorder import NUMPY, Watched, record
-from conformance.power.harvest.records import Collected, Found
+from conformance.power.harvest.recorder import NUMPY, RecordedCall, run_tests
+from conformance.power.harvest.records import CollectedRecords, Record
 from conformance.power.harvest.source import Source
-from conformance.power.harvest.translation import CannotSayError, Draft
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 
 FILE = "losses/_classification_test.py"
 MODULE = "optax.losses._classification"
@@ -21,25 +21,25 @@ INTEGER = "softmax_cross_entropy_with_integer_labels"
 SIGMOID = "sigmoid_binary_cross_entropy"
 
 
-def collect() -> Collected:
+def collect() -> CollectedRecords:
     """Calls of the four functions, also those that other losses make."""
-    watched = [Watched(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
-    collected = record(SOURCE.places[0], f"optax/{FILE}", TESTS, watched, NUMPY)
+    watched = [RecordedCall(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
+    collected = run_tests(SOURCE.file_states[0], f"optax/{FILE}", TESTS, watched, NUMPY)
     # Several functions are put to tests of the same names.
-    named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.found)
-    return replace(collected, found=named)
+    named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.records)
+    return replace(collected, records=named)
 
 
-def say(found: Found) -> Draft:
+def translate(found: Record) -> CaseDraft:
     """Losses are not reduced; an axis of classes that is not the last is a layout."""
     said = found.arguments
     if said.get("where") is not None:
-        raise CannotSayError("a mask over classes")
+        raise UntranslatableError("a mask over classes")
     axis = said.get("axis", -1)
     if not isinstance(axis, int):
-        raise CannotSayError("several axes of classes at once")
+        raise UntranslatableError("several axes of classes at once")
     binary = found.function == SIGMOID
-    return Draft(
+    return CaseDraft(
         loss="binary" if binary else "categorical",
         given="logits",
         target="binary" if binary else "index" if found.function == INTEGER else "distribution",
@@ -57,7 +57,7 @@ SOURCE = Source(
     modules={"optax": "optax", "jax": "jax"},
     files=(FILE,),
     collect=collect,
-    say=say,
+    translate=translate,
     home="https://github.com/google-deepmind/optax",
     variables={"JAX_DISABLE_JIT": "1", "JAX_PLATFORMS": "cpu"},
 )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from conformance.model.case import Reduction
-from conformance.power.harvest.recorder import Assertion, Watched, closeness, parameters, record
-from conformance.power.harvest.records import Collected, Found, Stated, line_of, plain
+from conformance.power.harvest.recorder import Assertion, RecordedCall, parameters, relative_tolerance, run_tests
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, first_line, to_plain
 from conformance.power.harvest.source import Source
-from conformance.power.harvest.translation import CannotSayError, Draft
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 
 SPECIFIC = "_loss/tests/test_loss.py"
 METRICS = "metrics/tests/test_classification.py"
@@ -24,33 +24,33 @@ RTOL = ATOL = 1e-15
 """What the test of specific values allows; `approx` takes the larger of the two."""
 
 
-def collect() -> Collected:
+def collect() -> CollectedRecords:
     """The specific values, then the calls of `log_loss`."""
     specific = list(_specific())
-    recorded = record(
-        SOURCE.places[1],
+    recorded = run_tests(
+        SOURCE.file_states[1],
         f"sklearn/{METRICS}",
         "test_log_loss",
-        [Watched(TESTED, "log_loss")],
-        [Assertion(TESTED, "assert_allclose", closeness)],
+        [RecordedCall(TESTED, "log_loss")],
+        [Assertion(TESTED, "assert_allclose", relative_tolerance)],
     )
-    return Collected((*specific, *recorded.found), recorded.notes)
+    return CollectedRecords((*specific, *recorded.records), recorded.notes)
 
 
 def _specific() -> Any:
     from sklearn._loss.tests import test_loss
 
-    line = line_of(getattr(test_loss, "test_loss_on_specific_values", None))
+    line = first_line(getattr(test_loss, "test_loss_on_specific_values", None))
     for number, values in enumerate(parameters(test_loss, "test_loss_on_specific_values", PARAMETERS)):
         loss, y_true, raw, answer = values[:4]
         function = type(loss).__name__
         if function not in (BINARY, MULTINOMIAL):
             continue  # losses of other families
         arguments = {"y_true": np.array([y_true]), "raw_prediction": np.array([raw])}
-        stated = Stated(np.array([answer], dtype=np.float64), "float64", RTOL, ATOL)
+        stated = StatedAnswer(np.array([answer], dtype=np.float64), "float64", RTOL, ATOL)
         test_id = f"sklearn/{SPECIFIC}::test_loss_on_specific_values[{number}]"
         name = f"specific_values_{function}_{_spoken(y_true)}_{_spoken(raw)}"
-        yield Found(test_id, name, function, {k: plain(v) for k, v in arguments.items()}, stated, line=line)
+        yield Record(test_id, name, function, {k: to_plain(v) for k, v in arguments.items()}, stated, line=line)
 
 
 def _spoken(value: Any) -> str:
@@ -60,12 +60,12 @@ def _spoken(value: Any) -> str:
     return f"{value:g}".replace("-", "minus_").replace("+", "").replace(".", "_")
 
 
-def say(found: Found) -> Draft:
+def translate(found: Record) -> CaseDraft:
     """Half losses take logits; `log_loss` probabilities, and labels of any kind, in the order of their values."""
     said = found.arguments
     if found.function in (BINARY, MULTINOMIAL):
         binary = found.function == BINARY
-        return Draft(
+        return CaseDraft(
             loss="binary" if binary else "categorical",
             given="logits",
             target="binary" if binary else "index",
@@ -76,11 +76,11 @@ def say(found: Found) -> Draft:
     return _log_loss(found)
 
 
-def _log_loss(found: Found) -> Draft:
+def _log_loss(found: Record) -> CaseDraft:
     said = found.arguments
     proba = said.get("y_pred") if said.get("y_proba") is None else said["y_proba"]
     if isinstance(proba, str) or not isinstance(proba, np.ndarray):
-        raise CannotSayError("probabilities that are no array of numbers")
+        raise UntranslatableError("probabilities that are no array of numbers")
     reduction: Reduction = "mean" if said.get("normalize", True) else "sum"
     truth = np.asarray(said["y_true"])
     common: dict[str, Any] = {
@@ -92,19 +92,19 @@ def _log_loss(found: Found) -> Draft:
         "documented": "sklearn.log_loss",
     }
     if truth.ndim == 2:
-        return Draft(loss="categorical", target="distribution", labels=truth, **common)
+        return CaseDraft(loss="categorical", target="distribution", labels=truth, **common)
     listed = said.get("labels")
     classes = np.unique(truth if listed is None else np.asarray(listed))
     binary = proba.ndim == 1
     count = 2 if binary else proba.shape[-1]
     if len(classes) != count:
-        raise CannotSayError("labels that name another number of classes than there are probabilities for")
+        raise UntranslatableError("labels that name another number of classes than there are probabilities for")
     if not np.all(np.isin(truth, classes)):
-        raise CannotSayError("a label that is not among those that were listed")
+        raise UntranslatableError("a label that is not among those that were listed")
     index = np.searchsorted(classes, truth)
     if binary:
-        return Draft(loss="binary", target="binary", labels=index, **common)
-    return Draft(loss="categorical", target="index", labels=index, **common)
+        return CaseDraft(loss="binary", target="binary", labels=index, **common)
+    return CaseDraft(loss="categorical", target="index", labels=index, **common)
 
 
 SOURCE = Source(
@@ -113,6 +113,6 @@ SOURCE = Source(
     modules={"sklearn": "scikit-learn"},
     files=(SPECIFIC, METRICS),
     collect=collect,
-    say=say,
+    translate=translate,
     home="https://github.com/scikit-learn/scikit-learn",
 )

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from conformance.power.harvest.records import Collected, Found, Stated, line_of, plain
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, first_line, to_plain
 from conformance.power.harvest.source import Source, SourceMovedError
-from conformance.power.harvest.translation import CannotSayError, Draft
+from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 
 MODULES = ("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss")
 OPERATORS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -25,7 +25,7 @@ RTOL, ATOL = 1e-7, 1e-7
 """What `TestCase.assertEqual` of PyTorch allows in float64, which its tests of modules use."""
 
 
-def collect() -> Collected:
+def collect() -> CollectedRecords:
     """What both registries have for the losses, module by module and operator by operator."""
     import torch
 
@@ -39,19 +39,19 @@ def collect() -> Collected:
     lacking = [name for name in MODULES if name not in modules] + [name for name in OPERATORS if name not in operators]
     if lacking:
         raise SourceMovedError(f"module_db and op_db have no {', '.join(lacking)}")
-    found: list[Found] = []
+    found: list[Record] = []
     for name in MODULES:
         _seed(torch)
         made = modules[name].module_inputs_func(
             modules[name], device="cpu", dtype=torch.float64, requires_grad=False, training=False
         )
-        found += _of_module(name, modules[name].module_cls, made, line_of(modules[name].module_inputs_func))
+        found += _of_module(name, modules[name].module_cls, made, first_line(modules[name].module_inputs_func))
     for name in OPERATORS:
         _seed(torch)
         info = operators[name]
-        line = line_of(info.sample_inputs_func)
+        line = first_line(info.sample_inputs_func)
         found += _of_operator(name, info.sample_inputs("cpu", torch.float64, requires_grad=False), line)
-    return Collected(tuple(found))
+    return CollectedRecords(tuple(found))
 
 
 def _seed(torch: Any) -> None:
@@ -60,28 +60,28 @@ def _seed(torch: Any) -> None:
     np.random.seed(SEED)
 
 
-def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator[Found]:
+def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator[Record]:
     for number, one in enumerate(made):
         init, forward = one.constructor_input, one.forward_input
         arguments = {**_bound(init.args, init.kwargs, ("weight",)), **_bound(forward.args, forward.kwargs, BOTH)}
         stated = None
         if one.reference_fn is not None:
             answer = one.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
-            stated = Stated(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
+            stated = StatedAnswer(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
         test = f"torch/{MODULES_FILE}::module_inputs_torch_nn_{name}[{number}]"
-        yield Found(test, f"{_words(name)}_{one.desc}", name, arguments, stated, line=line)
+        yield Record(test, f"{_words(name)}_{one.desc}", name, arguments, stated, line=line)
 
 
-def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Found]:
+def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Record]:
     for number, one in enumerate(made):
-        arguments = {"input": plain(one.input.detach().clone()), **_bound(one.args, one.kwargs or {}, BOTH[1:])}
+        arguments = {"input": to_plain(one.input.detach().clone()), **_bound(one.args, one.kwargs or {}, BOTH[1:])}
         shape = "x".join(map(str, arguments["input"].shape)) or "scalar"
         options = [_option(key, value) for key, value in sorted((one.kwargs or {}).items())]
         target = arguments.get("target")
         soft = "distribution" if name == "cross_entropy" and target is not None and target.dtype.kind == "f" else ""
         described = "_".join(filter(None, (name, shape, soft, *options)))
         test = f"torch/{OPERATORS_FILE}::sample_inputs_{name}[{number}]"
-        yield Found(test, described, name, arguments, line=line)
+        yield Record(test, described, name, arguments, line=line)
 
 
 def _option(name: str, value: Any) -> str:
@@ -97,7 +97,7 @@ def _bound(args: Iterable[Any], kwargs: Mapping[str, Any], names: tuple[str, ...
     """Arguments by name; tensors as copies, so that a reference function may break its own."""
 
     def kept(value: Any) -> Any:
-        return plain(value.detach().clone()) if hasattr(value, "detach") else plain(value)
+        return to_plain(value.detach().clone()) if hasattr(value, "detach") else to_plain(value)
 
     return {name: kept(value) for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items()}
 
@@ -122,15 +122,15 @@ KINDS = {
 UNDERSTOOD = frozenset({"input", "target", "weight", "reduction", "ignore_index", "label_smoothing", "pos_weight"})
 
 
-def say(found: Found) -> Draft:
+def translate(found: Record) -> CaseDraft:
     """Classes are on axis 1, by nature; `weight` weighs classes, or outputs where the loss is binary."""
     said = found.arguments
     if unknown := sorted(said.keys() - UNDERSTOOD):
-        raise CannotSayError(f"the argument {', '.join(unknown)}")
+        raise UntranslatableError(f"the argument {', '.join(unknown)}")
     loss, given, documented = KINDS[found.function]
     categorical = loss == "categorical"
     soft = categorical and said["target"].dtype.kind == "f"
-    return Draft(
+    return CaseDraft(
         loss="categorical" if categorical else "binary",
         given=given,  # type: ignore[arg-type]
         target="distribution" if soft else "index" if categorical else "binary",
@@ -153,6 +153,6 @@ SOURCE = Source(
     modules={"torch": "torch", "expecttest": "expecttest"},
     files=(MODULES_FILE, OPERATORS_FILE, "testing/_creation.py"),
     collect=collect,
-    say=say,
+    translate=translate,
     home="https://github.com/pytorch/pytorch",
 )

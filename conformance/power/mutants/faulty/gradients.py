@@ -10,7 +10,7 @@ from conformance.model.case import Array
 from conformance.model.convention import DEFINITION
 from conformance.power.mutants.alternatives import TakesTargetsOff, TakesTargetsOffOutputs
 from conformance.power.mutants.documented import BinaryClips, Clips, ClipsAndRenormalises, Renormalises
-from conformance.power.mutants.losses import Binary, Categorical, minus_over, spread
+from conformance.power.mutants.losses import Binary, Categorical, negated_quotient, spread
 
 
 class GradientOfTheSum(Categorical):
@@ -185,28 +185,30 @@ class GradientOfTheClip(Clips):
     """Divides by what was clipped, and does not stop there."""
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return minus_over(t, self.clipped(p))
+        return negated_quotient(t, self.clipped(p))
 
 
 class StopsOneTermAtTheClip(BinaryClips):
     """Stops the gradient of log p at the clip, and not that of log(1 - p)."""
 
     def of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
-        return np.where(p > p.dtype.type(1e-7), Binary.of_probabilities(self, p, on, off), -minus_over(off, 1 - p))
+        return np.where(
+            p > p.dtype.type(1e-7), Binary.of_probabilities(self, p, on, off), -negated_quotient(off, 1 - p)
+        )
 
 
 class GradientWithoutTheSum(Renormalises):
     """Returns the gradient with respect to rows that were divided by their sum."""
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return minus_over(t, p / self.add(p)[..., np.newaxis])
+        return negated_quotient(t, p / self.add(p)[..., np.newaxis])
 
 
 class GradientOfTheNormalised(ClipsAndRenormalises):
     """Returns the gradient with respect to rows that were clipped and divided by their sum."""
 
     def of_probabilities(self, p: Array, t: Array) -> Array:
-        return minus_over(t, self.clipped(p) / self.add(self.clipped(p))[..., np.newaxis])
+        return negated_quotient(t, self.clipped(p) / self.add(self.clipped(p))[..., np.newaxis])
 
 
 class NanWhereNothingCounts(Categorical):
