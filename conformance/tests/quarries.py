@@ -68,16 +68,16 @@ def test_other_subject():
 SOURCE = """
 import numpy as np
 
-from conformance.power.harvest.records import Collected, Found, Stated, plain
-from conformance.power.harvest.recorder import NUMPY, Assertion, Watched, closeness, parameters, record
-from conformance.power.harvest.translation import Draft
+from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, to_plain
+from conformance.power.harvest.recorder import NUMPY, Assertion, RecordedCall, relative_tolerance, parameters, run_tests
+from conformance.power.harvest.translation import CaseDraft
 from conformance.power.harvest.source import Source
 
 
 def recorded():
-    watched = [Watched("quarry.test_losses", "loss")]
-    assertions = [Assertion("quarry.test_losses", "assert_allclose", closeness)]
-    return record(SOURCE.places[0], "quarry/test_losses.py", "test_loss_", watched, assertions)
+    watched = [RecordedCall("quarry.test_losses", "loss")]
+    assertions = [Assertion("quarry.test_losses", "assert_allclose", relative_tolerance)]
+    return run_tests(SOURCE.paths[0], "quarry/test_losses.py", "test_loss_", watched, assertions)
 
 
 def marked():
@@ -85,11 +85,11 @@ def marked():
 
     found = []
     for y, p, answer in parameters(test_losses, "test_specific", ("y", "p", "answer")):
-        stated = Stated(np.array(answer), "float64", 1e-12, 0.0)
-        arguments = {"y": plain(y), "p": plain(p), "weight": None, "reduction": "mean", "axis": -1}
+        stated = StatedAnswer(np.array(answer), "float64", 1e-12, 0.0)
+        arguments = {"y": to_plain(y), "p": to_plain(p), "weight": None, "reduction": "mean", "axis": -1}
         test = f"quarry/test_losses.py::test_specific[{len(found)}]"
-        found.append(Found(test, "specific", "loss", arguments, stated))
-    return Collected(tuple(found))
+        found.append(Record(test, "specific", "loss", arguments, stated))
+    return CollectedRecords(tuple(found))
 
 
 def data():
@@ -97,13 +97,13 @@ def data():
 
     arguments = {"weight": None, "reduction": "none", "axis": -1}
     rows = [{**arguments, "y": np.array(y), "p": np.array(p)} for y, p in table.ROWS]
-    found = [Found(f"quarry/table.py::{number}", "row", "loss", row) for number, row in enumerate(rows)]
-    return Collected(tuple(found), ("a note",))
+    found = [Record(f"quarry/table.py::{number}", "row", "loss", row) for number, row in enumerate(rows)]
+    return CollectedRecords(tuple(found), ("a note",))
 
 
 def translate(found):
     said = found.arguments
-    return Draft(
+    return CaseDraft(
         loss="categorical", given="probabilities", target="index", predictions=said["p"], labels=said["y"],
         reduction=said["reduction"], sample_weights=said["weight"], class_axis=said["axis"], documented=DOCUMENTED,
     )

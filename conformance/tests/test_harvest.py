@@ -62,8 +62,8 @@ def failure(yielded, collect, timeout=TIMEOUT):
 
 
 def test_it_records_what_test_functions_call_a_loss_with(yielded):
-    (made,) = yielded("recorded").of
-    assert made.found == 6
+    (made,) = yielded("recorded").harvests
+    assert made.inputs == 6
     ids = [case.id for case in made.cases]
     assert ids == [
         "harvest/quarry/probabilities_index/loss_of_random_numbers",
@@ -77,13 +77,13 @@ def test_it_records_what_test_functions_call_a_loss_with(yielded):
     assert doubled.reductions == ("sum",)
     assert made.cases[3].expect == MustRaise("label_out_of_range")
     assert made.duplicates == 1
-    assert made.unsaid == {"labels that are no array of numbers": 1}
+    assert made.untranslated == {"labels that are no array of numbers": 1}
     assert plain_.source == "quarry 1.5, quarry/test_losses.py::test_loss_plain"
     assert (plain_.path, plain_.line) == ("quarry/test_losses.py", 11)
 
 
 def test_it_keeps_what_a_test_holds_a_result_against(yielded):
-    (made,) = yielded("recorded").of
+    (made,) = yielded("recorded").harvests
     (statement,) = made.statements
     assert statement.case.id.endswith("/loss_plain")
     assert (float(statement.stated.values), statement.stated.atol) == (1.0397, 1e-3)
@@ -100,21 +100,21 @@ def test_it_draws_the_same_random_numbers_each_time(quarry, monkeypatch):
 
 
 def test_it_reads_the_marks_of_a_test_without_running_it(yielded):
-    (made,) = yielded("marked").of
+    (made,) = yielded("marked").harvests
     assert [case.labels.tolist() for case in made.cases] == [[0], [1]]
     assert [held.holds for held in judge_results(made.statements, Oracle())] == ["holds", "holds"]
 
 
 def test_it_reads_data(yielded):
-    (made,) = yielded("data").of
-    assert (made.found, len(made.cases), made.duplicates, made.notes) == (2, 1, 1, ("a note",))
+    (made,) = yielded("data").harvests
+    assert (made.inputs, len(made.cases), made.duplicates, made.notes) == (2, 1, 1, ("a note",))
     assert made.cases[0].reductions == ("none",)
 
 
 def test_it_says_how_many_tests_fail_there(quarry, yielded):
     with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
         out.write("\n\ndef test_loss_wrong():\n    assert loss([0], [[0.5, 0.5]]) == 5\n")
-    (made,) = yielded("recorded").of
+    (made,) = yielded("recorded").harvests
     assert made.notes == ("1 of 6 tests fail there",)
     assert any(case.id.endswith("/loss_wrong") for case in made.cases)
 
@@ -122,7 +122,7 @@ def test_it_says_how_many_tests_fail_there(quarry, yielded):
 def test_it_is_not_disturbed_by_the_settings_of_the_user(quarry, yielded, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     (quarry.folder.parent / "pytest.ini").write_text("[pytest]\naddopts = --neither-this\n")
-    assert yielded("recorded").of[0].found == 6
+    assert yielded("recorded").harvests[0].inputs == 6
 
 
 def test_it_reads_a_project_once_and_again_when_its_tests_change(quarry, monkeypatch):
@@ -422,7 +422,7 @@ def test_it_says_that_no_number_is_right_for_an_input_that_must_be_refused():
 
 
 def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
-    made = yielded("recorded").of
+    made = yielded("recorded").harvests
     files = pipeline.save(made, tmp_path / "cases" / "harvest")
     assert [file.relative_to(tmp_path).as_posix() for file in files] == [
         "cases/harvest/quarry/probabilities_index.yaml"
@@ -434,7 +434,7 @@ def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
 
 
 def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_path):
-    (made,) = yielded("data").of
+    (made,) = yielded("data").harvests
     case = replace(made.cases[0], id=made.cases[0].id.replace("quarry", "torch"))
     pipeline.save([replace(made, cases=(case,))], tmp_path)
     assert [case.id for case in loading.load(tmp_path)] == ["torch/probabilities_index/row"]
@@ -467,7 +467,7 @@ def test_it_has_a_count_on_record_for_each_source():
     assert set(expected_counts.load_counts()) == {source.name for source in select_sources()}
     for source, entries in expected_counts.load_counts().items():
         for entry in entries:
-            assert entry.inputs >= entry.cases > 0
+            assert entry.found >= entry.cases > 0
             assert expected_counts.expected_counts(source, entry.measured) == entry
 
 

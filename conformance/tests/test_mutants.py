@@ -93,7 +93,7 @@ def test_it_has_no_two_mutants_that_do_the_same(cases, score):
     # Two that did would have been caught by the same item, for the same reason.
     alike: dict[tuple[str, str], list[str]] = {}
     for name, fate in score.items():
-        alike.setdefault((fate.kills[0].item, fate.kills[0].because), []).append(name)
+        alike.setdefault((fate.kills[0].item, fate.kills[0].message), []).append(name)
     groups = [group for group in alike.values() if len(group) > 1]
     shown = {fate.kills[0].case for fate in score.values()}
     for asked in sorted(cases, key=lambda found: found.id not in shown):  # of those that caught one, few are needed

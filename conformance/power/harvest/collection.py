@@ -171,7 +171,7 @@ def _cache_file(source: Source) -> Path | None:
         return None
     facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
     facts += [os.environ.get(name) for name in source.depends]
-    facts += [_file_state(place) for place in source.file_states] + [_own_digest()]
+    facts += [_file_state(place) for place in source.paths] + [_own_digest()]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return folder / "harvest" / f"{source.name}-{source.version}-{key}"
 

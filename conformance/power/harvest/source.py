@@ -30,22 +30,24 @@ class SourceMovedError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A project whose tests hold inputs for cross-entropy.
-
-    name: stands in ids.  distribution: that its version is of.  modules: that must be present, by the package that
-    installs each.  files: that are read, below the folder of the first module.  collect: reads them, over there.
-    say: says one input in this suite's words; raises CannotSayError.  variables: set over there.
-    home: of the project.
-    """
+    """A project whose tests contain inputs for cross-entropy."""
 
     name: str
+    """Part of the ids of its cases."""
     distribution: str
+    """The distribution that has its version."""
     modules: Mapping[str, str]
+    """Modules that must be installed, with the package that installs each."""
     files: tuple[str, ...]
+    """Files that are read, below the folder of the first module."""
     collect: Callable[[], CollectedRecords]
+    """Reads the records, in the collector's process."""
     translate: Callable[[Record], CaseDraft]
+    """Translates a record. Raises UntranslatableError."""
     home: str
+    """Address of the project."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the collector's process."""
     depends: tuple[str, ...] = ()
     """Variables of the environment on which it depends what is found."""
     origin: str = ""
@@ -65,7 +67,7 @@ class Source:
         return [package for module, package in self.modules.items() if not _is_installed(module)]
 
     @property
-    def file_states(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """The files that are read, whether they exist or not."""
         top = importlib.util.find_spec(next(iter(self.modules)))
         folder = Path(top.origin).parent if top is not None and top.origin else Path()

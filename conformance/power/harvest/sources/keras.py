@@ -35,7 +35,7 @@ def collect() -> CollectedRecords:
         Assertion(TESTCASE, "assertAllClose", relative_tolerance, method=True),
         Assertion(TESTCASE, "assertAlmostEqual", decimal_places, method=True),
     ]
-    return run_tests(SOURCE.file_states[0], f"keras/{FILE}", "CrossentropyTest and not Focal", watched, assertions)
+    return run_tests(SOURCE.paths[0], f"keras/{FILE}", "CrossentropyTest and not Focal", watched, assertions)
 
 
 def configured(passed: Mapping[str, Any]) -> dict[str, Any]:

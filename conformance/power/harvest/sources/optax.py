@@ -24,7 +24,7 @@ SIGMOID = "sigmoid_binary_cross_entropy"
 def collect() -> CollectedRecords:
     """Calls of the four functions, also those that other losses make."""
     watched = [RecordedCall(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
-    collected = run_tests(SOURCE.file_states[0], f"optax/{FILE}", TESTS, watched, NUMPY)
+    collected = run_tests(SOURCE.paths[0], f"optax/{FILE}", TESTS, watched, NUMPY)
     # Several functions are put to tests of the same names.
     named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.records)
     return replace(collected, records=named)

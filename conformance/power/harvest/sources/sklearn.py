@@ -28,7 +28,7 @@ def collect() -> CollectedRecords:
     """The specific values, then the calls of `log_loss`."""
     specific = list(_specific())
     recorded = run_tests(
-        SOURCE.file_states[1],
+        SOURCE.paths[1],
         f"sklearn/{METRICS}",
         "test_log_loss",
         [RecordedCall(TESTED, "log_loss")],
