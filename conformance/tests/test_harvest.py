@@ -61,7 +61,7 @@ def failure(yielded, collect, timeout=TIMEOUT):
 # What is found
 
 
-def test_it_records_what_test_functions_call_a_loss_with(yielded):
+def test_recorder_records_arguments_of_losses_in_tests(yielded):
     (made,) = yielded("recorded").harvests
     assert made.inputs == 6
     ids = [case.id for case in made.cases]
@@ -82,7 +82,7 @@ def test_it_records_what_test_functions_call_a_loss_with(yielded):
     assert (plain_.path, plain_.line) == ("quarry/test_losses.py", 11)
 
 
-def test_it_keeps_what_a_test_holds_a_result_against(yielded):
+def test_recorder_keeps_stated_answer(yielded):
     (made,) = yielded("recorded").harvests
     (statement,) = made.statements
     assert statement.case.id.endswith("/loss_plain")
@@ -91,7 +91,7 @@ def test_it_keeps_what_a_test_holds_a_result_against(yielded):
     assert (published.value, published.reduction) == ("1.040", "mean")
 
 
-def test_it_draws_the_same_random_numbers_each_time(quarry, monkeypatch):
+def test_recorder_seeds_random_numbers(quarry, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
     only(monkeypatch, quarry.source("recorded"))
     first, second = (harvest(timeout=TIMEOUT).cases[0] for _ in range(2))
@@ -99,19 +99,19 @@ def test_it_draws_the_same_random_numbers_each_time(quarry, monkeypatch):
     assert first.digest == second.digest
 
 
-def test_it_reads_the_marks_of_a_test_without_running_it(yielded):
+def test_parameters_are_read_without_running_the_test(yielded):
     (made,) = yielded("marked").harvests
     assert [case.labels.tolist() for case in made.cases] == [[0], [1]]
     assert [held.holds for held in judge_results(made.statements, Oracle())] == ["holds", "holds"]
 
 
-def test_it_reads_data(yielded):
+def test_source_reads_data_files(yielded):
     (made,) = yielded("data").harvests
     assert (made.inputs, len(made.cases), made.duplicates, made.notes) == (2, 1, 1, ("a note",))
     assert made.cases[0].reductions == ("none",)
 
 
-def test_it_says_how_many_tests_fail_there(quarry, yielded):
+def test_harvest_notes_number_of_failing_tests(quarry, yielded):
     with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
         out.write("\n\ndef test_loss_wrong():\n    assert loss([0], [[0.5, 0.5]]) == 5\n")
     (made,) = yielded("recorded").harvests
@@ -119,13 +119,13 @@ def test_it_says_how_many_tests_fail_there(quarry, yielded):
     assert any(case.id.endswith("/loss_wrong") for case in made.cases)
 
 
-def test_it_is_not_disturbed_by_the_settings_of_the_user(quarry, yielded, monkeypatch):
+def test_recorder_ignores_user_settings(quarry, yielded, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     (quarry.folder.parent / "pytest.ini").write_text("[pytest]\naddopts = --neither-this\n")
     assert yielded("recorded").harvests[0].inputs == 6
 
 
-def test_it_reads_a_project_once_and_again_when_its_tests_change(quarry, monkeypatch):
+def test_collection_is_cached_until_tests_change(quarry, monkeypatch):
     only(monkeypatch, quarry.source("recorded"))
     told = []
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_it_reads_a_project_once_and_again_when_its_tests_change(quarry, monkeyp
     assert len(told) == 2
 
 
-def test_it_takes_a_broken_cache_for_none(quarry, monkeypatch, tmp_path):
+def test_broken_cache_is_ignored(quarry, monkeypatch, tmp_path):
     only(monkeypatch, quarry.source("data"))
     harvest(timeout=TIMEOUT)
     (kept,) = (tmp_path / "cache" / "harvest").iterdir()
@@ -148,7 +148,7 @@ def test_it_takes_a_broken_cache_for_none(quarry, monkeypatch, tmp_path):
 # What goes wrong over there
 
 
-def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielded, monkeypatch):
+def test_harvest_reports_shortfall(quarry, yielded, monkeypatch):
     source = quarry.source("recorded")
     only(monkeypatch, source)
     on_record = ExpectedCounts(">=1.5,<2", found=6, cases=5, measured="1.5")
@@ -166,51 +166,51 @@ def test_it_tells_of_a_project_that_yields_less_than_is_on_record(quarry, yielde
     assert harvest(timeout=TIMEOUT).errors == ()
 
 
-def test_it_tells_of_tests_that_cannot_be_imported(quarry, yielded):
+def test_harvest_reports_import_error(quarry, yielded):
     quarry.write("quarry/test_losses.py", "import no_such_package\n")
     message = failure(yielded, "recorded")
     assert re.match(r"quarry 1.5: it cannot be read: its internals have moved: .*test_losses.py cannot be imp", message)
     assert "no_such_package" in message
 
 
-def test_it_tells_of_a_function_that_is_not_there(quarry, yielded):
+def test_harvest_reports_missing_function(quarry, yielded):
     quarry.write("quarry/test_losses.py", "def test_loss():\n    pass\n")
     assert "there is no quarry.test_losses.loss" in failure(yielded, "recorded")
 
 
-def test_it_tells_of_a_file_that_is_not_there(quarry, yielded):
+def test_harvest_reports_missing_file(quarry, yielded):
     (quarry.folder / "quarry" / "test_losses.py").unlink()
     assert re.search(r"there is no .*quarry.test_losses\.py", failure(yielded, "recorded"))
 
 
-def test_it_tells_of_tests_that_are_not_there(quarry, yielded):
+def test_harvest_reports_missing_tests(quarry, yielded):
     quarry.write("quarry/test_losses.py", "from quarry.losses import loss\nassert_allclose = loss\n")
     assert "0 tests of test_losses.py ran where 1 were expected" in failure(yielded, "recorded")
 
 
-def test_it_tells_of_parameters_that_are_called_otherwise(quarry, yielded):
+def test_harvest_reports_renamed_parameters(quarry, yielded):
     file = quarry.folder / "quarry" / "test_losses.py"
     file.write_text(file.read_text().replace('"y, p, answer"', '"y, q, answer"'))
     assert "test_specific has the parameters y, q, answer, not y, p, answer" in failure(yielded, "marked")
 
 
-def test_it_tells_of_an_exception_in_a_source(yielded):
+def test_harvest_reports_exception_in_source(yielded):
     assert "it cannot be read: ZeroDivisionError: division by zero" in failure(yielded, "lambda: 1 / 0")
 
 
-def test_it_gives_up_on_tests_that_hang(quarry, yielded):
+def test_collection_times_out(quarry, yielded):
     quarry.write("quarry/test_losses.py", "import time\nprint('so far', flush=True)\ntime.sleep(600)\n")
     message = failure(yielded, "lambda: __import__('quarry.test_losses')", timeout=2.0)
     assert message.startswith("quarry 1.5: it was not read within 2 s; it said: so far; ")
 
 
-def test_it_tells_of_tests_that_take_their_process_along(quarry, yielded):
+def test_harvest_reports_crashed_collector(quarry, yielded):
     quarry.write("quarry/test_losses.py", "import os\nos.write(2, b'last words')\nos.abort()\n")
     message = failure(yielded, "lambda: __import__('quarry.test_losses')")
     assert "the process that reads it was killed by SIGABRT; it said: last words" in message
 
 
-def test_it_goes_on_with_the_others_where_one_fails(quarry, monkeypatch):
+def test_failed_source_does_not_stop_others(quarry, monkeypatch):
     good = quarry.source("data")
     quarry.write("quarry_wrong.py", "import os\nSOURCE = property()\nos._exit(3)\n")
     wrong = replace(good, name="wrong", origin="quarry_wrong:SOURCE")
@@ -221,7 +221,7 @@ def test_it_goes_on_with_the_others_where_one_fails(quarry, monkeypatch):
     assert "wrong 1.5: the process that reads it exited with status 3" in str(found.errors[0])
 
 
-def test_it_leaves_out_what_is_not_installed(quarry, monkeypatch):
+def test_missing_source_is_skipped(quarry, monkeypatch):
     good = quarry.source("data")
     absent = replace(good, name="absent", distribution="no-such-thing", modules={"no_such_thing": "no-such-thing"})
     lacking = replace(good, name="lacking", modules={"quarry": "quarry", "no_such_helper": "no-such-helper"})
@@ -237,7 +237,7 @@ def test_it_leaves_out_what_is_not_installed(quarry, monkeypatch):
         harvest()
 
 
-def test_it_refuses_a_name_that_is_no_source():
+def test_harvest_refuses_unknown_source():
     with pytest.raises(HarvestError, match=r"there is no source nosuch; there are .*optax"):
         select_sources(["nosuch"])
 
@@ -245,7 +245,7 @@ def test_it_refuses_a_name_that_is_no_source():
 # What travels
 
 
-def test_it_sends_an_input_as_it_is():
+def test_record_round_trips():
     arguments = {
         "array": np.array([[1.5, -0.0]], dtype=np.float32),
         "nothing": None,
@@ -274,7 +274,7 @@ def test_it_sends_an_input_as_it_is():
     assert np.isnan(got.stated.values[1])
 
 
-def test_it_reads_foreign_arrays_and_keeps_its_hands_off_the_rest():
+def test_to_plain_reads_foreign_arrays_only():
     class Foreign:
         def __array__(self, dtype=None, copy=None):
             return np.array([1.0, 2.0])
@@ -315,7 +315,7 @@ def said(drafted):
 CUBE = np.arange(24.0).reshape(2, 3, 4)
 
 
-def test_it_moves_the_classes_to_the_last_axis_and_remembers_an_axis_that_was_asked_for():
+def test_translation_moves_class_axis_and_keeps_requested_axis():
     by_nature = said(draft(CUBE, np.zeros((2, 4), int), given="logits", class_axis=1))
     assert by_nature.predictions.shape == (2, 4, 3)
     assert by_nature.layout.class_axis == -1
@@ -324,18 +324,18 @@ def test_it_moves_the_classes_to_the_last_axis_and_remembers_an_axis_that_was_as
     assert np.array_equal(asked.predictions, by_nature.predictions)
 
 
-def test_it_takes_one_sample_for_a_batch_of_one():
+def test_translation_makes_batch_of_single_sample():
     assert said(draft((0.5, 0.5), labels=np.array(1))).predictions.shape == (1, 2)
     single = said(draft(np.array(0.5), np.array(1.0), loss="binary", target="binary", sample_weights=2.0))
     assert (single.predictions.shape, single.options.sample_weights.tolist()) == ((1,), [2.0])
 
 
-def test_it_takes_labels_of_one_column_for_a_layout():
+def test_translation_makes_layout_of_label_column():
     column = said(draft(labels=[[0], [1]]))
     assert (column.labels.tolist(), column.layout.labels) == ([0, 1], "column")
 
 
-def test_it_writes_out_a_weight_that_is_broadcast():
+def test_translation_broadcasts_weight():
     predictions = np.full((2, 3), 0.5)
     binary = {"loss": "binary", "target": "binary"}
     each = said(draft(predictions, np.ones((2, 3)), sample_weights=np.array([1.0, 2.0, 3.0]), **binary))
@@ -347,14 +347,14 @@ def test_it_writes_out_a_weight_that_is_broadcast():
     assert said(draft(sample_weights=3)).options.sample_weights.tolist() == [3, 3]
 
 
-def test_it_asks_in_the_dtypes_that_keep_the_numbers():
+def test_translation_selects_dtypes_that_keep_the_numbers():
     half = np.array([[0.5, 0.5], [0.25, 0.75]], dtype=np.float16)
     assert said(draft(half)).dtypes == ("float16", "float32", "float64")
     assert said(draft([[1e-60, 1.0], [0.5, 0.5]])).dtypes == ("float64",)
     assert set(said(draft()).dtypes) < set(DTYPES)
 
 
-def test_it_expects_the_error_that_an_input_is_for():
+def test_translation_expects_error_of_invalid_input():
     assert said(draft(labels=[0, 1])).expect == ByOracle()
     assert said(draft(labels=[0, 2])).expect == MustRaise("label_out_of_range")
     assert said(draft(labels=[0, 1, 1])).expect == MustRaise("shape_mismatch")
@@ -377,13 +377,13 @@ def test_it_expects_the_error_that_an_input_is_for():
         ({"predictions": np.ones((2, 0))}, "predictions without classes"),
     ],
 )
-def test_it_says_why_it_cannot_say_something(wrong, reason):
+def test_untranslatable_record_has_reason(wrong, reason):
     with pytest.raises(UntranslatableError, match=re.escape(reason)):
         said(replace(draft(), **wrong))
 
 
 @pytest.mark.parametrize("text", ["Keras_torch", "2d-mean", "test_TF", "a.b[c]", "onnx", "___", "tf_tf_jax"])
-def test_it_makes_names_that_case_files_may_have(text):
+def test_to_name_makes_valid_case_names(text):
     assert not list(name_errors(schema_of(loading.SCHEMA), to_name(text)))
 
 
@@ -397,7 +397,7 @@ def stated(value, dtype="", rtol=0.0, atol=0.0, documented="", **asked):
     return verdict
 
 
-def test_it_holds_a_statement_against_the_oracle():
+def test_stated_answer_is_compared_with_oracle():
     exact = (np.log(2) - np.log(0.75)) / 2
     assert (stated(exact, "float64").holds, stated(exact, "float64").within) == ("holds", "budget")
     assert stated(0.49, atol=1e-2).within == "tolerance"
@@ -406,7 +406,7 @@ def test_it_holds_a_statement_against_the_oracle():
     assert "0.49 is stated where 0.490" in str(wrong)
 
 
-def test_it_names_the_convention_that_a_statement_holds_by():
+def test_stated_answer_holds_by_named_convention():
     weights = {"sample_weights": np.array([1.0, 3.0])}
     kept = (np.log(2) - 3 * np.log(0.75)) / 2
     assert stated(kept, "float64", **weights).holds == "does not hold"
@@ -414,14 +414,14 @@ def test_it_names_the_convention_that_a_statement_holds_by():
     assert (by.holds, by.convention) == ("holds by its convention", "mean_divides_by=kept")
 
 
-def test_it_says_that_no_number_is_right_for_an_input_that_must_be_refused():
+def test_stated_answer_for_invalid_input_does_not_hold():
     assert "a number is stated where" in str(stated(0.5, "float64", labels=[0, 2]))
 
 
 # What is done with it
 
 
-def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
+def test_saved_harvest_round_trips(yielded, tmp_path):
     made = yielded("recorded").harvests
     files = pipeline.save(made, tmp_path / "cases" / "harvest")
     assert [file.relative_to(tmp_path).as_posix() for file in files] == [
@@ -433,7 +433,7 @@ def test_it_saves_files_that_read_back_as_the_same_cases(yielded, tmp_path):
     ]
 
 
-def test_it_may_save_below_a_folder_that_is_called_as_a_framework(yielded, tmp_path):
+def test_save_allows_folder_named_as_framework(yielded, tmp_path):
     (made,) = yielded("data").harvests
     case = replace(made.cases[0], id=made.cases[0].id.replace("quarry", "torch"))
     pipeline.save([replace(made, cases=(case,))], tmp_path)
@@ -445,7 +445,7 @@ def ledger_of(monkeypatch, *names):
     monkeypatch.setattr(known_issues, "load", lambda _: Ledger(entries))
 
 
-def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
+def test_ledger_matches_harvested_cases(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
     cases, ledger, _ = case_set.load_harvest()
@@ -454,7 +454,7 @@ def test_it_finds_what_the_ledger_knows_of_harvested_cases(quarry, monkeypatch):
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
 
 
-def test_it_refuses_an_entry_about_a_harvested_case_that_is_not_there(quarry, monkeypatch):
+def test_ledger_refuses_entry_about_missing_harvested_case(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
     case_set.load_harvest()  # of a version that nobody measured, nothing is known
@@ -463,7 +463,7 @@ def test_it_refuses_an_entry_about_a_harvested_case_that_is_not_there(quarry, mo
         case_set.load_harvest()
 
 
-def test_it_has_a_count_on_record_for_each_source():
+def test_each_source_has_expected_counts():
     assert set(expected_counts.load_counts()) == {source.name for source in select_sources()}
     for source, entries in expected_counts.load_counts().items():
         for entry in entries:
@@ -471,7 +471,7 @@ def test_it_has_a_count_on_record_for_each_source():
             assert expected_counts.expected_counts(source, entry.measured) == entry
 
 
-def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
+def test_untranslated_records_are_counted_by_reason(quarry):
     arguments = {"y": ["a"], "p": np.array([[0.5, 0.5]]), "reduction": "mean", "weight": None, "axis": -1}
     found = [Record("t.py::test", "x", "loss", arguments)] * 3
     made = translate_source(quarry.source("data"), CollectedRecords(tuple(found)))
@@ -479,7 +479,7 @@ def test_it_names_what_a_source_has_no_words_for_by_reason_and_number(quarry):
     assert made.facts["unsaid"] == made.untranslated
 
 
-def test_it_reads_no_more_than_was_written(quarry):
+def test_parse_refuses_truncated_message(quarry):
     with pytest.raises(wire.WireError):
         collection.parse(quarry.source("data"), b"".join(encode(Record("t", "n", "f", {}))))
 
@@ -514,7 +514,7 @@ def pytested(quarry, pytester, monkeypatch):
     return run
 
 
-def test_it_runs_harvested_cases_instead_of_the_shipped_ones(pytested):
+def test_run_harvested_cases_only(pytested):
     result = pytested("--harvest", "-v")
     result.stdout.fnmatch_lines(
         [
@@ -526,7 +526,7 @@ def test_it_runs_harvested_cases_instead_of_the_shipped_ones(pytested):
     assert "categorical/" not in result.stdout.str()
 
 
-def test_it_runs_them_beside_those_of_a_folder(pytested, pytester):
+def test_run_harvested_cases_with_folder(pytested, pytester):
     case = "predictions: [[0.5, 0.5]]\n    labels: [0]\n    dtypes: [float32]\n    why: It is here."
     head = "# yaml-language-server: $schema=../conformance/case.schema.json\nabout: a\nsource: none\n"
     said = "loss: categorical\ngiven: probabilities\ntarget: index\ncases:\n  here:\n    "
@@ -537,7 +537,7 @@ def test_it_runs_them_beside_those_of_a_folder(pytested, pytester):
     assert "-harvest/quarry/probabilities_index/row-float32-none]" in ids
 
 
-def test_it_refuses_to_harvest_what_is_no_source(pytested):
+def test_run_refuses_unknown_source(pytested):
     result = pytested("--harvest", "elsewhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: there is no source elsewhere; there are quarry"])
@@ -559,7 +559,7 @@ def command(monkeypatch, capsys):
     return run
 
 
-def test_it_prints_what_was_found_and_what_cannot_be_said(quarry, monkeypatch, command, tmp_path):
+def test_harvest_command_prints_table(quarry, monkeypatch, command, tmp_path):
     only(monkeypatch, quarry.source("recorded"))
     status, out, err = command("--save", tmp_path / "saved")
     assert status == 0
@@ -573,7 +573,7 @@ def test_it_prints_what_was_found_and_what_cannot_be_said(quarry, monkeypatch, c
     assert (facts["found"], facts["cases"], facts["stated"], facts["wrong"]) == (6, 4, {"holds": 1}, [])
 
 
-def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, command):
+def test_harvest_command_fails_for_wrong_stated_answer(quarry, monkeypatch, command):
     file = quarry.folder / "quarry" / "test_losses.py"
     file.write_text(file.read_text().replace("0.2876820724517809", "0.2877"))
     only(monkeypatch, quarry.source("marked"))
@@ -582,7 +582,7 @@ def test_it_fails_for_a_statement_that_does_not_hold(quarry, monkeypatch, comman
     assert "does not hold harvest/quarry/probabilities_index/specific_2: 0.2877 is stated where 0.28768207" in out
 
 
-def test_it_prints_and_saves_what_there_is_before_it_fails_for_what_is_not(quarry, monkeypatch, command, tmp_path):
+def test_harvest_command_prints_and_saves_before_failing(quarry, monkeypatch, command, tmp_path):
     only(monkeypatch, quarry.source("data"))
     monkeypatch.setattr(pipeline, "expected_counts", lambda *_: ExpectedCounts("", found=9, cases=1, measured="1.5"))
     status, out, err = command("--save", tmp_path / "saved")

@@ -74,7 +74,7 @@ ASKED = {
 ELSEWHERE = {
     "audit": test_auditing.test_an_audit_is_told_to_machines,
     "bisect": test_auditing.test_a_search_is_told_to_machines,
-    "harvest": test_harvest.test_it_prints_what_was_found_and_what_cannot_be_said,
+    "harvest": test_harvest.test_harvest_command_prints_table,
     "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,
 }
 """Commands that need more around them, and the tests that do the same with them."""

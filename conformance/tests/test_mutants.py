@@ -78,18 +78,18 @@ def score(cases) -> dict[str, MutantResult]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_catches_every_fault_of_a_family(score, family):
+def test_cases_detect_each_mutant_of_a_family(score, family):
     found = [score[mutant.__name__] for mutant in FAULTY if family_of(mutant) == family]
     assert len(found) >= 10
     assert [f"{fate.name}: {fate.fault}" for fate in found if fate.survived] == []
 
 
-def test_it_catches_no_mutant_by_an_exception_that_is_not_its_fault(score):
+def test_mutant_is_not_detected_by_unrelated_exception(score):
     # It would be a second fault, which hides the first.
     assert [name for name, fate in score.items() if fate.kills[0].raised != BY_NAME[name].raises] == []
 
 
-def test_it_has_no_two_mutants_that_do_the_same(cases, score):
+def test_no_two_mutants_are_equivalent(cases, score):
     # Two that did would have been caught by the same item, for the same reason.
     alike: dict[tuple[str, str], list[str]] = {}
     for name, fate in score.items():
@@ -122,7 +122,7 @@ def _returned(item: Item) -> str:
     return f"{outcome.value.tobytes().hex()} {outcome.value.shape} {outcome.dtype} {outcome.mutated}"
 
 
-def test_it_says_every_fault_once_and_under_one_name():
+def test_mutant_names_and_faults_are_unique():
     names = [mutant.__name__ for mutant in (*CORRECT, *FAULTY)]
     assert len(set(names)) == len(names)
     assert all(mutant.__doc__ and mutant.__doc__.strip().endswith(".") for mutant in (*CORRECT, *FAULTY))
@@ -137,26 +137,26 @@ def suite() -> Suite:
 
 
 @pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
-def test_it_passes_the_definition_on_every_case(cases, loss):
+def test_definition_passes_each_case(cases, loss):
     events = list(run_correct([c for c in cases if c.loss == loss.__name__.lower()], [loss]))
     assert [alarm.message for alarm in events if isinstance(alarm, FalseAlarm)] == []
     assert sum(event.items for event in events if isinstance(event, CaseRun)) > 1000
 
 
-def test_it_passes_right_implementations_that_compute_in_other_ways(cases):
+def test_alternatives_pass_the_cases(cases):
     # In turn; `conformance mutants --right` puts every case to all.
     found = [event for event in run_correct(cases, CORRECT, per_case=1) if isinstance(event, FalseAlarm)]
     assert [alarm.message for alarm in found] == []
 
 
-def test_it_passes_right_implementations_on_cases_that_nobody_wrote():
+def test_alternatives_pass_generated_cases():
     events = list(run_correct_on_generated([loss.__name__ for loss in CORRECT], 20260000, range(300)))
     assert [alarm.message + alarm.text for alarm in events if isinstance(alarm, FalseAlarm)] == []
     assert len([event for event in events if isinstance(event, CaseRun)]) == 300
 
 
 @pytest.mark.parametrize("loss", DOCUMENTED, ids=lambda loss: loss.__name__)
-def test_it_names_what_a_right_implementation_documents(suite, cases, loss):
+def test_documented_choice_of_correct_implementation_is_named(suite, cases, loss):
     # In one dtype, and until every choice has shown.
     choices = set(loss.documented.choices())
     for item in plan((c for c in cases if _size(c) == 0), [installed(loss)]):
@@ -169,7 +169,7 @@ def _fields(convention: str) -> Iterator[str]:
     return (choice.partition("=")[0] for choice in convention.split("; ") if choice)
 
 
-def test_it_has_a_right_implementation_for_each_choice_that_changes_a_value():
+def test_each_semantic_choice_has_correct_implementation():
     documented = {field for loss in CORRECT for field in loss.documented.choices()}
     assert documented >= {
         "mean_divides_by", "clip", "log_floor", "renormalise", "binary_outputs", "default_ignore_index", "out_of_range",
@@ -178,12 +178,12 @@ def test_it_has_a_right_implementation_for_each_choice_that_changes_a_value():
 
 
 @pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)
-def test_it_has_ten_right_ways_of_every_loss_in_every_dtype(loss):
+def test_each_loss_has_ten_alternatives_per_dtype(loss):
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         assert len([way for way in CORRECT if issubclass(way, loss) and dtype in way.dtypes]) >= 10
 
 
-def test_it_raises_an_alarm_about_a_loss_that_is_wrong_and_shows_the_case():
+def test_false_alarm_shows_the_case():
     drawn = dataclasses.replace(SMOOTHED, id="drawn/one/case", about="A.", why="Because.", source="Drawn.")
     found = [event for event in run_correct([drawn], [Categorical, DropsSmoothing]) if isinstance(event, FalseAlarm)]
     assert {alarm.name for alarm in found} == {"DropsSmoothing"}
@@ -201,31 +201,31 @@ def scored(cases: list[Case], *mutants: type[Loss]) -> Score:
     return Score(tuple(found[mutant.__name__] for mutant in mutants))
 
 
-def test_it_lets_a_fault_survive_that_no_case_shows():
+def test_undetected_mutant_survives():
     found = scored([PLAIN], DropsSmoothing, CountsLabelsFromOne)
     assert [fate.name for fate in found.survivors] == ["DropsSmoothing"]
     assert (found.killed, found.families()) == (1, {"smoothing": (0, 1), "labels": (1, 1)})
 
 
-def test_it_names_the_case_without_which_a_fault_would_survive():
+def test_score_names_only_killer():
     found = scored([PLAIN, SMOOTHED], DropsSmoothing, CountsLabelsFromOne)
     assert found.alone() == {"a/b/smoothed": ["DropsSmoothing"]}
     assert [kill.case for kill in found.results[1].kills] != [found.results[1].kills[0].case]
 
 
-def test_it_asks_no_more_than_it_has_to():
+def test_detected_mutant_is_not_run_again():
     events = list(run_mutants([PLAIN, SMOOTHED], [CountsLabelsFromOne], enough=1))
     assert [type(event) for event in events] == [MutantResult, CaseRun]
 
 
-def test_it_asks_for_gradients_only_where_they_are_wrong():
+def test_gradients_are_run_for_gradient_mutants_only():
     wrong = [mutant for mutant in FAULTY if family_of(mutant) == GRADIENTS]
     found = scored([PLAIN], *wrong)
     assert 0 < found.killed < len(wrong)
     assert all(kill.item.endswith("-gradient") for fate in found.results for kill in fate.kills)
 
 
-def test_it_differentiates_as_differences_do():
+def test_gradient_equals_finite_differences():
     # The gradients of the right losses do not rest on the oracle's closed forms alone.
     x, y = np.array([[0.5, -1.0, 2.0], [0.0, 0.25, -0.75]]), np.array([2, 0])
     loss = Categorical(given="logits", target="index", reduction="mean", label_smoothing=0.1)
@@ -247,7 +247,7 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_it_prints_survivors_and_exits_with_1(folder):
+def test_mutants_command_with_survivor_exits_with_1(folder):
     done = run("--cases", folder, "--family", "smoothing", "--family", "labels")
     assert done.exit_code == 1
     assert "smoothing.DropsSmoothing  Takes label smoothing and does not use it." in done.stdout
@@ -255,26 +255,26 @@ def test_it_prints_survivors_and_exits_with_1(folder):
     assert "\nall " in done.stdout
 
 
-def test_it_exits_with_0_where_none_survives_and_prints_what_caught_it(folder):
+def test_mutants_command_without_survivor_exits_with_0(folder):
     done = run("--cases", folder, "-k", "labels and CountsLabelsFromOne", "--kills")
     assert done.exit_code == 0
     assert "one/plain-float32-mean: off by" in done.stdout
     assert "one/plain  CountsLabelsFromOne" in done.stdout
 
 
-def test_it_prints_json(folder):
+def test_mutants_command_prints_json(folder):
     facts = json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout)
     assert (facts["killed"], facts["of"], facts["undecided"]) == (0, 20, 0)
     assert facts["mutants"][0]["fault"] == "Takes label smoothing and does not use it."
     assert "DropsSmoothing" in facts["survivors"]
 
 
-def test_it_puts_a_folder_to_what_is_right(folder):
+def test_mutants_command_runs_folder_on_correct_implementations(folder):
     done = run("--cases", folder, "--right", "-k", "SumsBackwards or BinarySumsPairwise")
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "1 case, 4 items: no false alarms")
 
 
-def test_it_shares_drawn_cases_among_processes():
+def test_generated_cases_are_distributed_over_processes():
     done = run("--right", "-k", "SumsBackwards", "--generated", "6", "--seed", "3", "-n", "2", "--json")
     assert done.exit_code == 0
     facts = json.loads(done.stdout)
@@ -294,13 +294,13 @@ def test_it_shares_drawn_cases_among_processes():
         (["--cases", "/nowhere"], "there is no such folder"),
     ],
 )
-def test_it_says_what_is_wrong_with_what_was_asked(arguments, message):
+def test_mutants_command_refuses_invalid_arguments(arguments, message):
     done = run(*arguments)
     assert isinstance(done.exception, UserError)
     assert message in str(done.exception)
 
 
-def test_it_lists_what_there_is():
+def test_mutants_command_lists_mutants():
     assert len(json.loads(run("--list", "--json").stdout)["mutants"]) == len(FAULTY) > 120
     assert "errors.RaisesOnThreeAxes" in run("--list", "--family", "errors").stdout
     assert len(json.loads(run("--list", "--right", "--json").stdout)["mutants"]) == len(CORRECT) > 22
@@ -325,21 +325,21 @@ def killed(start: int, stop: int) -> Iterator[int]:
     os._exit(3)
 
 
-def test_it_shares_work_and_loses_nothing():
+def test_run_in_processes_completes_all_work():
     assert sorted(run_in_processes(counted, [(0, 5), (5, 9)])) == list(range(9))
     assert list(run_in_processes(counted, [(0, 5)])) == list(range(5))
 
 
-def test_it_raises_what_the_work_raises():
+def test_run_in_processes_raises_exception_of_work():
     with pytest.raises(UserError, match="is wrong"):
         list(run_in_processes(broken, [(1, 2), (3, 4)]))
 
 
-def test_it_says_which_way_a_process_was_lost():
+def test_run_in_processes_reports_lost_process():
     with pytest.raises(ProcessLostError, match="a process of -n 2 ended with status 3"):
         list(run_in_processes(killed, [(1, 2), (3, 4)]))
 
 
-def test_it_knows_what_raises():
+def test_mutants_that_raise_are_declared():
     assert RaisesOnThreeAxes.raises
     assert not DropsSmoothing.raises
