@@ -213,7 +213,7 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
     if not request.harvest and not request.sources:
         return CaseSet(request.cases, *load_suite(request.cases))
     with observer.status() as told:
-        cases, ledger, made = load_harvest(list(request.sources), request.cases, told=told)
+        cases, ledger, made = load_harvest(list(request.sources), request.cases, progress=told)
     for missing in made.missing:
         observer.note(f"left out: {missing}")
     return CaseSet(request.cases, cases, ledger, harvested=True)

@@ -1,8 +1,11 @@
-"""One YAML file as plain values with the line and column of each, held against its schema.
+"""Parses a YAML file into builtin values with the line and column of each, and validates it against its schema.
 
-YAML is read as 1.2 with the core schema: `1e-3` is a number, `no` a string, `0o17` fifteen, and a key
-given twice an error.  Nothing in a file is ever executed.  Size, depth and the expansion of aliases
-are bounded, so that a hostile file ends in a message.
+YAML is read as 1.2 with the core schema: `1e-3` is a number, `no` a string, `0o17` fifteen, and a duplicate key an
+error. Nothing in a file is executed. Size, depth and the expansion of aliases are bounded, so that a hostile file
+results in an error message.
+
+PyYAML's libyaml is compiled and reports the position of each value; the core schema, duplicate keys and the bounds are
+applied to its events here. A round-trip loader would use most of the start-up time that the suite permits itself.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import jsonschema_rs
 import yaml
 
 from conformance.model.errors import CaseFileError
+from conformance.model.text import join_names, truncate
 
 PACKAGE = Path(__file__).parents[1]
 """Folder of the schemas that the first line of a case file names."""
@@ -117,15 +121,11 @@ def display_path(file: Path) -> str:
     ).as_posix()
 
 
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def suggest(word: str, names: Iterable[str]) -> str:
     """Advice for a word that is not one of `names`."""
     known = list(names)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else f"give one of: {listed(known)}"
+    return f'did you mean "{close[0]}"?' if close else f"give one of: {join_names(known)}"
 
 
 def read_document(file: Path, schema: str) -> tuple[Document | None, list[CaseFileError]]:
@@ -520,7 +520,7 @@ def describe_value(value: Any) -> str:
     if isinstance(value, bool):
         return f"{str(value).lower()} (a boolean)"
     if isinstance(value, str):
-        return f'"{value if len(value) <= 40 else value[:37] + "..."}" (a string)'
+        return f'"{truncate(value, 40)}" (a string)'
     return f"{number_text(value)} (a number)"
 
 
@@ -627,7 +627,7 @@ def _value_error(wrong: _SchemaError) -> CaseFileError:
         case "enum":
             options = [str(option) for option in facts["options"]]
             text = value if isinstance(value, str) else describe_value(value)
-            return wrong.at(f'"{text}" is not one of {listed(options)}', suggest(str(text), options))
+            return wrong.at(f'"{text}" is not one of {join_names(options)}', suggest(str(text), options))
         case "const":
             wanted = facts["expected_value"]
             return wrong.at(f"{describe_value(value)} is not {wanted}", meaning or f"write {wanted}")

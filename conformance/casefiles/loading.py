@@ -22,7 +22,6 @@ from conformance.casefiles.document import (
     Document,
     JsonPath,
     display_path,
-    listed,
     number_text,
     read_document,
     read_error_text,
@@ -45,6 +44,7 @@ from conformance.model.case import (
     Published,
 )
 from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.text import join_names
 
 __all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped_cases"]
 
@@ -465,13 +465,13 @@ class _CaseParser:
         value = said["value"]
         if not isinstance(value, dict):
             if len(self.reductions) > 1:
-                advice = f"write a mapping with {listed(self.reductions)}"
+                advice = f"write a mapping with {join_names(self.reductions)}"
                 raise self.error(path, "one value for several reductions", advice)
             value = {self.reductions[0]: value}
         else:
             for reduction in value:
                 if reduction not in self.reductions:
-                    advice = f"this case has {listed(self.reductions)}"
+                    advice = f"this case has {join_names(self.reductions)}"
                     self.add_error((*path, reduction), f"the case is not asked for {reduction}", advice)
         for reduction, digits_ in value.items():
             at = (*path, reduction) if isinstance(said["value"], dict) else path
@@ -492,7 +492,7 @@ class _CaseParser:
             only = self.reductions[0] if len(self.reductions) == 1 else "mean"
             reduction = said.get("reduction", only)
             if reduction not in self.reductions:
-                advice = f"say reduction: with one of {listed(self.reductions)}"
+                advice = f"say reduction: with one of {join_names(self.reductions)}"
                 self.add_error(("published", index), f"the case is not asked for {reduction}", advice)
             found.append(Published(said["value"], said["source"], said.get("note", ""), reduction))
         return tuple(found)

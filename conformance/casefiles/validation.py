@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conformance.casefiles.document import JsonPath, listed, number_text
+from conformance.casefiles.document import JsonPath, number_text
 from conformance.model.case import Array, Case, Given, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.model.convention import INVALID
+from conformance.model.text import join_names
 from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
 
 
@@ -126,7 +127,7 @@ def content_faults(case: Case) -> Iterator[Fault]:
     for dtype, loss in gone.items():
         if loss is not None:
             path, number, what = loss
-            advice = f"give dtypes: [{listed(fitting)}]" if fitting else "give another number"
+            advice = f"give dtypes: [{join_names(fitting)}]" if fitting else "give another number"
             yield Fault(path, f"{number_text(number)} {what} {dtype}", advice)
         else:
             kinds |= examine(case.problem(dtype, case.reductions[0]))
@@ -142,7 +143,7 @@ def content_faults(case: Case) -> Iterator[Fault]:
         taken = said is not None
         yield Fault(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
     if said is not None and said not in kinds:
-        here = f"; what is there: {listed(sorted(kinds))}" if kinds else ""
+        here = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
         yield Fault(("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other")
 
 

@@ -20,7 +20,6 @@ from conformance.cli import github
 from conformance.cli.failing import failures, places, workflow_commands
 from conformance.cli.shared import FAILURES, CasesOption, Json, progress, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
-from conformance.comparison.alignment import counted
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.crew import TIMEOUT
@@ -29,6 +28,7 @@ from conformance.judging.suite import id_of, reproducer_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError
+from conformance.model.text import counted
 from conformance.report import recording
 from conformance.report.sarif import Failure
 
@@ -251,7 +251,7 @@ def _print_known(known: Sequence[Record], cases: Sequence[Case]) -> None:
     discrepancies = Counter((row["framework"], row["known"]) for row in known)
     first = {(row["framework"], row["known"]): row for row in reversed(known)}
     for key, count in itertools.islice(discrepancies.items(), SURPRISES):
-        _print_row(first[key], cases, f", and {counted(count - 1)} more" if count > 1 else "")
+        _print_row(first[key], cases, f", and {counted(count - 1, 'row')} more" if count > 1 else "")
     if len(discrepancies) > SURPRISES:
         out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
 

@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 
 from conformance import report
-from conformance.comparison.alignment import counted, named, records
+from conformance.comparison.alignment import named, records
 from conformance.comparison.changes import LATER_SIDES, changes
 from conformance.comparison.comparing import Difference, Side, asked_by, opened
 from conformance.comparison.joining import several
 from conformance.comparison.refusal import AuditError
 from conformance.model.row_key import PLACE, QUESTION
+from conformance.model.text import counted
 from conformance.report.run import RunInfo
 
 ASKED = [name for name in QUESTION if name != "digest"]
@@ -57,14 +58,15 @@ class Proposal:
     def lines(self) -> list[str]:
         """What is not in the difference: what stays from the old baseline, and what does not."""
         told = [
-            f"kept, because the report did not run it: {counted(count)} of {name}" for name, count in self.kept.items()
+            f"kept, because the report did not run it: {counted(count, 'row')} of {name}"
+            for name, count in self.kept.items()
         ]
         if self.dropped:
             told.append(
-                f"dropped, because their cases changed and the report did not run them: {counted(self.dropped)}"
+                f"dropped, because their cases changed and the report did not run them: {counted(self.dropped, 'row')}"
             )
         if self.difference is None:
-            told.append(f"{self.baseline} is new: {counted(len(self.results))}")
+            told.append(f"{self.baseline} is new: {counted(len(self.results), 'row')}")
         return told
 
 
@@ -83,7 +85,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     results, run = opened(path)
     surprising = results[results["expected"].isin(["unexpected", "stale"])]
     if not even_unexpected and not surprising.empty:
-        why = f"has {counted(len(surprising))} unexpected or stale: {named(surprising)}"
+        why = f"has {counted(len(surprising), 'row')} unexpected or stale: {named(surprising)}"
         raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
     info = RunInfo.of(run)
     if not _is_there(baseline):

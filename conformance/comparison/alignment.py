@@ -15,6 +15,7 @@ import pandas as pd
 
 from conformance.comparison.refusal import AuditError
 from conformance.model.row_key import QUESTION
+from conformance.model.text import counted, join_names
 
 IDENTITY = list(QUESTION)
 """What a question is, without the place where it is put."""
@@ -51,13 +52,8 @@ def check_unique(rows: pd.DataFrame, key: list[str], which: str) -> None:
     """Raise AuditError, which names rows, where `key` does not tell all rows apart."""
     twice = rows[rows.duplicated(key)]
     if not twice.empty:
-        why = f"it repeats {counted(len(twice))}, {named(twice)}"
+        why = f"it repeats {counted(len(twice), 'row')}, {named(twice)}"
         raise AuditError(which, why, "make it again, or merge it again from reports that do not overlap")
-
-
-def counted(rows: int) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{rows} row{'s' if rows != 1 else ''}"
 
 
 def named(rows: pd.DataFrame) -> str:
@@ -69,8 +65,7 @@ def named(rows: pd.DataFrame) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Some names, sorted, as one says them in a sentence."""
-    found = sorted(set(names))
-    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    return join_names(sorted(set(names)), SHOWN)
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -109,4 +104,4 @@ def _check_common(sides: list[pd.DataFrame], several: set[Any], column: str, nam
             raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")
 
 
-__all__ = ["IDENTITY", "NAMES", "check_unique", "counted", "listed", "named", "placed", "positions", "records"]
+__all__ = ["IDENTITY", "NAMES", "check_unique", "listed", "named", "placed", "positions", "records"]

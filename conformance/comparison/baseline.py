@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from packaging.version import InvalidVersion, Version
 
-from conformance.comparison.alignment import check_unique, counted, listed, records
+from conformance.comparison.alignment import check_unique, listed, records
 from conformance.comparison.changes import RIGHT, Flags, compare, everything, has_case, has_kind
 from conformance.comparison.comparing import groups, opened
 from conformance.comparison.refusal import AuditError
@@ -31,6 +31,7 @@ from conformance.comparison.shown import group_lines
 from conformance.judging.row import listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.row_key import KEY, PLACE, RowKey
+from conformance.model.text import counted
 from conformance.report.frames import largest_ratios
 
 SLACK = 0.5
@@ -90,7 +91,7 @@ class Check:
             for reason in REASONS
             for group in records(groups(self.failures[self.failures["reason"] == reason]))
         ]
-        lines = [f"baseline: {counted(len(self.failures))} got worse: {told}"]
+        lines = [f"baseline: {counted(len(self.failures), 'row')} got worse: {told}"]
         for reason, group in found[:most]:
             head, *rest = group_lines(group)
             lines += [f"  {reason}: {head}", *(f"  {text}" for text in rest)]
@@ -171,9 +172,9 @@ def _still_asked(baseline: pd.DataFrame, there: Flags, results: pd.DataFrame, me
         (lost[~gone], "their cases no longer have that dtype or reduction"),
     ):
         if len(rows):
-            cases = f"{rows['case'].nunique()} case{'s' if rows['case'].nunique() != 1 else ''}"
+            cases = counted(rows["case"].nunique(), "case")
             named = listed(rows["case"])
-            mentions.append(f"no longer asked, because {why}: {counted(len(rows))} of {cases} ({named})")
+            mentions.append(f"no longer asked, because {why}: {counted(len(rows), 'row')} of {cases} ({named})")
     return baseline[there]
 
 
@@ -200,12 +201,14 @@ def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.
     frameworks = set(baseline["framework"]) if asked.frameworks is None else asked.frameworks
     chosen = baseline["framework"].isin(frameworks)
     if left := set(baseline.loc[~chosen, "framework"]):
-        mentions.append(f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()))} of the baseline)")
+        mentions.append(
+            f"not run, so not compared: {listed(left)} ({counted(int((~chosen).sum()), 'row')} of the baseline)"
+        )
     rows = baseline[chosen]
     columns = ["framework", *KEY]
     selected = [asked.selects(row["framework"], RowKey.of(row).id) for row in records(rows[columns])]
     if count := len(selected) - sum(selected):
-        mentions.append(f"not selected, so not compared: {counted(count)} of the baseline")
+        mentions.append(f"not selected, so not compared: {counted(count, 'row')} of the baseline")
     return rows[np.array(selected, dtype=bool)]
 
 
@@ -230,7 +233,7 @@ def _placed(baseline: pd.DataFrame, results: pd.DataFrame, mentions: list[str]) 
     others = baseline.loc[~_labels(baseline).isin(used)]
     if len(others):
         where = listed(others["environment"])
-        mentions.append(f"not run, so not compared: {counted(len(others))} of the baseline in {where}")
+        mentions.append(f"not run, so not compared: {counted(len(others), 'row')} of the baseline in {where}")
     old = pd.concat(parts) if parts else baseline.iloc[:0].assign(place="")
     return old, results.assign(place=_labels(results))
 
@@ -321,7 +324,7 @@ def _mentions(rest: pd.DataFrame, finished: bool) -> list[str]:
         (added & ~known & changed, "of cases that changed, so not compared"),
         (removed & ~changed, "not there, because the run ended early" if not finished else "gone"),
     ]
-    return [f"{counted(int(flags.sum()))} {text}" for flags, text in told if flags.any()]
+    return [f"{counted(int(flags.sum()), 'row')} {text}" for flags, text in told if flags.any()]
 
 
 def _all_kinds(kinds: pd.Series) -> Iterable[str]:

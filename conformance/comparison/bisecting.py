@@ -13,7 +13,7 @@ from conformance import comparison, report
 from conformance.adapters.registry import Installed
 from conformance.comparison.alignment import records
 from conformance.comparison.causes import Cause, answer, causes, same_answer
-from conformance.comparison.words import short
+from conformance.comparison.words import LONG
 from conformance.execution import running
 from conformance.execution.places import places_of
 from conformance.execution.run import Run
@@ -21,6 +21,7 @@ from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.suite import Item, Suite, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
+from conformance.model.text import one_line
 
 Told = Callable[[str], None]
 NEAR = 3
@@ -235,7 +236,7 @@ def _asked_twice(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def _said(line: dict[str, Any]) -> str:
-    return f"{line['function']} {line['dtype']} {line['reduction']}: {short(answer(line, 'new'))}"
+    return f"{line['function']} {line['dtype']} {line['reduction']}: {one_line(answer(line, 'new'), LONG)}"
 
 
 def prober(wish: Wish, suite: Suite, told: Told, timeout: float = TIMEOUT) -> Probe:
@@ -307,7 +308,7 @@ def lines(found: Found) -> list[str]:
 
 def trail(tried: Sequence[Tried]) -> list[str]:
     """Which releases were tried and what they said, in plain text."""
-    return ["tried:", *(f"    {one.release}: {short(one.said, 300)}" for one in tried)]
+    return ["tried:", *(f"    {one.release}: {one_line(one.said, 300)}" for one in tried)]
 
 
 def _lines_of(cause: Cause) -> list[str]:
@@ -315,7 +316,7 @@ def _lines_of(cause: Cause) -> list[str]:
     sources = [f"    documented: {source}" for source in cause.sources]
     return [
         head,
-        f"    {cause.example}: {short(cause.before)} -> {short(cause.after)}",
+        f"    {cause.example}: {one_line(cause.before, LONG)} -> {one_line(cause.after, LONG)}",
         *(sources or ["    no adapter documents it"]),
         f"    {cause.worst['call']}",
     ]

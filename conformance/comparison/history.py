@@ -18,7 +18,7 @@ from conformance.comparison import AuditError
 from conformance.comparison.causes import Cause, causes
 from conformance.comparison.comparing import opened
 from conformance.comparison.pages import amount, known, source
-from conformance.comparison.words import short
+from conformance.model.text import one_line
 from conformance.report.files import guarded, unguarded
 from conformance.report.markdown import code, plain, table
 
@@ -177,7 +177,7 @@ def as_csv(found: History) -> str:
             name = f"{step.framework} {step.place}".strip()
             said = [name, step.after, step.before, cause.function, _kind(cause), cause.what]
             numbers = [str(cause.rows), str(cause.cases), amount(cause.move)]
-            shown = [cause.example, short(cause.before, LONG), short(cause.after, LONG)]
+            shown = [cause.example, one_line(cause.before, LONG), one_line(cause.after, LONG)]
             by = ["yes" if cause.announced else "no", " ".join(cause.sources) or cause.known]
             writer.writerow([guarded(cell) for cell in (*said, *numbers, *shown, *by)])
     return text.getvalue()

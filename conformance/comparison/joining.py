@@ -15,9 +15,10 @@ import pandas as pd
 from packaging.version import InvalidVersion, Version
 
 from conformance import report
-from conformance.comparison.alignment import counted, named, records
+from conformance.comparison.alignment import named, records
 from conformance.comparison.refusal import AuditError
 from conformance.model.row_key import KEY
+from conformance.model.text import counted
 from conformance.report.run import RunInfo
 
 _SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
@@ -117,7 +118,7 @@ def _check_disjoint(parts: list[Part], rows: pd.DataFrame) -> None:
     key = again.iloc[0][list(KEY)]
     both = rows[(rows[list(KEY)] == key).all(axis=1)]
     which = " and ".join(dict.fromkeys(parts[number].name for number in both["part"].tolist()))
-    why = f"they share {counted(len(again))}, {named(again)}"
+    why = f"they share {counted(len(again), 'row')}, {named(again)}"
     raise AuditError(which, why, "leave out all but one of the reports that have them")
 
 

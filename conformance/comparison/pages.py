@@ -22,8 +22,7 @@ from conformance.comparison.causes import CHANGED, Announced, Cause, Section
 from conformance.comparison.moves import Move, farthest
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import NAMES, Audit
-from conformance.comparison.words import short
-from conformance.model.text import printable
+from conformance.model.text import join_names, one_line
 from conformance.report import ReportError
 from conformance.report.markdown import code, plain, table
 
@@ -56,7 +55,7 @@ def answer(found: Audit) -> list[str]:
         sentences = [f"No: from {where} nothing that was asked changes; of {len(changes)} questions {rest}."]
     else:
         named = sorted({cause.function for cause in found.causes if cause.section in ("documented", "undocumented")})
-        told = f"{_listed(named)} answer{'s' if len(named) == 1 else ''}"
+        told = f"{join_names(named, 4)} answer{'s' if len(named) == 1 else ''}"
         sentences = [f"Yes: from {where} {told} {moved} of {len(changes)} questions otherwise; {rest}."]
         sentences += [_announced(found, tally), _farthest(found)]
     beside = [_count(tally["wording"], "row raises or warns", "rows raise or warn", " otherwise")]
@@ -66,11 +65,6 @@ def answer(found: Audit) -> list[str]:
     if any(beside):
         sentences.append(f"Beside that, {', '.join(filter(None, beside))}.")
     return [*filter(None, sentences), *(f"{note}." for note in found.left_out)]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Some names as one says them in a sentence."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _count(count: int, one: str, many: str, rest: str = "") -> str:
@@ -250,7 +244,7 @@ def _terminal_cause(cause: Cause) -> Iterator[RenderableType]:
     head = f"{severity}{cause.function}: {cause.what}, {rows}{by}"
     yield Text(_clean(head, 600), style=COLOURS[cause.severity], overflow="fold")
     lines = [
-        f"{cause.example}: {_short(cause.before)} -> {_short(cause.after)}",
+        f"{cause.example}: {one_line(cause.before, LONG)} -> {one_line(cause.after, LONG)}",
         *cause.sources,
         *filter(None, [cause.known]),
     ]
@@ -278,12 +272,8 @@ def put(texts: dict[str, str], folder: Path) -> Path:
     return folder
 
 
-def _short(text: str) -> str:
-    return short(text, LONG)
-
-
 def _clean(text: Any, most: int = 400) -> str:
-    return short(printable(str(text)), most)
+    return one_line(text, most)
 
 
 __all__ = ["NAMES", "amount", "answer", "as_csv", "as_json", "known", "markdown", "put", "source", "terminal", "write"]

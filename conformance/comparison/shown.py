@@ -18,11 +18,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.comparison.alignment import counted, records
+from conformance.comparison.alignment import records
 from conformance.comparison.changes import SEVERITIES
 from conformance.comparison.comparing import Difference, by_cause, by_function, by_kind, by_severity, groups
-from conformance.comparison.words import short
-from conformance.model.text import printable
+from conformance.model.text import counted, one_line, printable
 from conformance.report.files import guarded
 from conformance.report.markdown import at_joints, bounded, code, plain, table
 
@@ -156,7 +155,7 @@ def group_lines(line: dict[str, Any]) -> list[str]:
     head = f"{line['function']}: {line['kinds']}"
     if line["cause"]:
         head += f" ({line['cause']})"
-    head += f", {counted(line['rows'])}"
+    head += f", {counted(line['rows'], 'row')}"
     if line["cases"] > 1:
         head += f" of {line['cases']} cases"
     lines = [_clean(head)]
@@ -236,7 +235,7 @@ def _number(value: float) -> str:
 
 
 def _clean(text: Any) -> str:
-    return short(printable(str(text)), 400)
+    return one_line(text, 400)
 
 
 def _side(name: str, run: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from conformance.comparison.moves import moved
 from conformance.judging.row import exception_type, listed_in
 from conformance.judging.verdict import FAILING
+from conformance.model.text import counted, one_line
 
 Line = Mapping[str, Any]
 LONG = 120
@@ -28,7 +29,7 @@ def sentence(line: Line) -> tuple[str, str]:
     if line["cause"] == "judgement":
         told.append("what it did is the same to the bit: it is judged differently")
     if line["new_status"] in FAILING and line["new_explanation"]:
-        told.append(f"now {short(line['new_explanation'])}")
+        told.append(f"now {one_line(line['new_explanation'], LONG)}")
     return "; ".join(told), _transition(line, kinds)
 
 
@@ -37,15 +38,9 @@ def arrow(before: str, after: str) -> str:
     return f"{before or 'none'} -> {after or 'none'}"
 
 
-def short(text: str, most: int = LONG) -> str:
-    """A text on one line, cut where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
 def amount(value: float, unit: str) -> str:
     """`3 ulps`; nothing for a nan."""
-    return "" if math.isnan(value) else f"{value:.3g} {unit}{'' if value == 1 else 's'}"
+    return "" if math.isnan(value) else counted(f"{value:.3g}", unit)
 
 
 def _came_or_went(line: Line, kinds: Sequence[str]) -> tuple[str, str]:
@@ -88,9 +83,11 @@ def _answer(line: Line) -> str:
         far = ", ".join(filter(None, told))
         if line["shapes"]:
             far = f"shape {line['shapes']}"
-        return f"returned {short(before, 40)}, now {short(after, 40)}" + (f" ({far})" if far else "")
-    old = f"returned {short(before, 40)}" if before else f"raised {short(was, 60)}" if was else "did not come back"
-    new = f"returns {short(after, 40)}" if after else f"raises {short(now, 60)}" if now else "does not come back"
+        return f"returned {one_line(before, 40)}, now {one_line(after, 40)}" + (f" ({far})" if far else "")
+    old = (
+        f"returned {one_line(before, 40)}" if before else f"raised {one_line(was, 60)}" if was else "did not come back"
+    )
+    new = f"returns {one_line(after, 40)}" if after else f"raises {one_line(now, 60)}" if now else "does not come back"
     return f"{old}, now {new}"
 
 
@@ -98,7 +95,7 @@ def _convention(line: Line, kinds: Collection[str]) -> str:
     if "convention" not in kinds:
         return ""
     was, now = (line[f"{side}_convention"] or "the definition" for side in ("old", "new"))
-    return f"what explains it was {short(was)}, and is {short(now)}"
+    return f"what explains it was {one_line(was, LONG)}, and is {one_line(now, LONG)}"
 
 
 def _types(line: Line, kinds: Collection[str]) -> str:
@@ -109,7 +106,7 @@ def _warning(line: Line, kinds: Collection[str]) -> str:
     if "warning" not in kinds:
         return ""
     after = line["new_warnings"]
-    return f"warns: {short(after)}" if after else f"no longer warns: {short(line['old_warnings'])}"
+    return f"warns: {one_line(after, LONG)}" if after else f"no longer warns: {one_line(line['old_warnings'], LONG)}"
 
 
 def _transition(line: Line, kinds: Collection[str]) -> str:
@@ -129,7 +126,7 @@ def _transition(line: Line, kinds: Collection[str]) -> str:
     if line["new_status"] == "disagrees" and line["new_got"]:
         reason = line["new_reason_code"].replace("_", " ")
         told.append(f"{reason}, as by {line['new_candidate']}" if line["new_candidate"] else reason)
-    return "; ".join(short(text) for text in told if text)
+    return "; ".join(one_line(text, LONG) for text in told if text)
 
 
-__all__ = ["amount", "arrow", "sentence", "short"]
+__all__ = ["LONG", "amount", "arrow", "sentence"]

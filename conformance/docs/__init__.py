@@ -1,5 +1,6 @@
-"""The documentation: pages that people write, the parts of them that are generated, and how both become a site.
+"""The documentation: written pages, their generated parts, and how both become a site.
 
-`pages/` holds the Markdown and `conf.py`, the settings of the site, which fills in what `parts.py` lists.  Nothing of a
-page is a second copy: what an adapter, a schema, the ledger or a report says is read from there at every build.
+`pages/` has the Markdown and `conf.py`, the settings of the site, which inserts what `generated_parts.py` lists. No
+part of a page is a second copy: what an adapter, a schema, the ledger or a report says is read from there at each
+build.
 """

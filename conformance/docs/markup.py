@@ -1,7 +1,7 @@
-"""Text that others wrote, as Markdown that shows it and does nothing else.
+"""Escapes foreign text for Markdown, so that it is shown as it is.
 
-Special characters become references such as `&#42;`, which no dialect of Markdown takes for markup: neither the one
-of the site, nor GitHub's.
+Special characters become character references such as `&#42;`, which no dialect of Markdown takes as markup. Backslash
+escapes differ between dialects, and the text of a ledger is somebody else's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from conformance.model.text import printable
+from conformance.model.text import one_line, printable
 from conformance.report.markdown import table
 
 _SPECIAL = re.compile(r"_|[^\w\s.,;:/()'%?=-]|^[-=]|(?<=^\d)[.)](?=\s)")
@@ -21,13 +21,12 @@ _SCHEME = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
 
 def plain(text: Any) -> str:
     """Text on one line; nothing in it is markup."""
-    return _SPECIAL.sub(_reference, printable(" ".join(str(text).split())))
+    return _SPECIAL.sub(_reference, one_line(text))
 
 
 def code(text: Any, most: int = 0) -> str:
     """Text as code, nothing where there is none.  most: characters that are shown, 0 for all."""
-    line = printable(" ".join(str(text).split()))
-    line = line if not most or len(line) <= most else f"{line[: most - 3]}..."
+    line = one_line(text, most)
     return f"<code>{_JOINT.sub('<wbr>', plain(line))}</code>" if line else ""
 
 

@@ -1,7 +1,7 @@
-"""What one thing is called in each framework, read off the calls that the adapters make.
+"""What each option is called in each framework, derived from the calls that the adapters make.
 
-A concept is asked of a function by a small problem with it and one without; what differs between the two calls is how
-it is said.  So this table cannot say anything else than what is run.
+For each concept, a function lowers a small problem with it and one without; the difference between the two calls is how
+the function expresses it. A table of names would be a second description of each call, and could differ from what runs.
 """
 
 from __future__ import annotations

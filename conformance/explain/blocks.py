@@ -15,6 +15,7 @@ from conformance.explain.explanation import (
     Step,
 )
 from conformance.explain.number_format import format_number
+from conformance.model.text import as_sentence
 
 STATUS_TEXT = {
     "agrees": "agrees",
@@ -189,7 +190,7 @@ def _cause_blocks(function: FunctionResult) -> Iterator[Block]:
         yield Prose(function.conversion_effect)
     conversion_rendered = function.status == "diverges" and function.conversion
     if not function.differences and function.message and not conversion_rendered:
-        yield Prose(f"{function.message[:1].upper()}{function.message[1:]}.")
+        yield Prose(as_sentence(function.message))
     for number, difference in enumerate(function.differences):
         yield from _difference_blocks(difference, also=number > 0)
     if function.status == "disagrees" and function.differences:

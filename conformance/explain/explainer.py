@@ -28,6 +28,7 @@ from conformance.judging.verdict import answer_by, change_of, conversion_of
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.model.text import as_sentence
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_MESSAGE = 160
@@ -212,4 +213,4 @@ def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
         change = change_of(asked.problem, asked.handed, DEFINITION, exact, tolerance_under(assessment, DEFINITION))
         conversion = conversion_of(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
     text = render_conversion(conversion)
-    return f"{text[:1].upper()}{text[1:]}."
+    return as_sentence(text)

@@ -1,4 +1,7 @@
-"""Explanations of the discrepancies in a report, for its page."""
+"""Explanations of the discrepancies in a report, for its page.
+
+They are made by `conformance page` and not in each run: an explanation calls functions again and tries remedies.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.model.text import text_of, type_name
+from conformance.model.text import text_of, truncate_and_count, type_name
 
 LONGEST_WARNING = 2000
 """Characters of a warning that are kept."""
@@ -81,5 +81,4 @@ Outcome = Returned | NonNumeric | Raised | Crashed | TimedOut | Unsupported
 def warning_text(warning: Any) -> str:
     """`Category: message` of a recorded warning, on one line."""
     text = text_of(warning.message)
-    text = text if len(text) <= LONGEST_WARNING else f"{text[:LONGEST_WARNING]}... ({len(text)} characters)"
-    return f"{type_name(warning.message)}: {text}"
+    return f"{type_name(warning.message)}: {truncate_and_count(text, LONGEST_WARNING)}"

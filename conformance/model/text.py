@@ -44,6 +44,34 @@ def counted(number: int | str, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def join_names(names: Iterable[str], most: int = 0) -> str:
+    """Names separated by commas; beyond the first `most`, if given, they are only counted: `a, b and 3 more`."""
+    known = list(names)
+    shown = known[:most] if most else known
+    return ", ".join(shown) + (f" and {len(known) - len(shown)} more" if len(known) > len(shown) else "")
+
+
+def truncate(text: str, most: int) -> str:
+    """Text of at most `most` characters, of which the last three are dots if it was longer."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def truncate_and_count(text: str, most: int) -> str:
+    """The first `most` characters of a text, with the number of all characters if it is longer."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def one_line(text: object, most: int = 0) -> str:
+    """Printable text on one line, of at most `most` characters; 0 means any number."""
+    line = printable(" ".join(str(text).split()))
+    return truncate(line, most) if most else line
+
+
+def as_sentence(text: str) -> str:
+    """A clause as a sentence: a capital at its beginning, a full stop at its end."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def whole(source: str, most: int) -> str:
     """Source text, or a comment in its place where it is longer than `most` characters: cut, it would be other code."""
     return source if len(source) <= most else f"# {len(source)} characters, left out here"

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from conformance.model.text import counted
 from conformance.report.run import RunInfo
 
 
@@ -19,17 +20,13 @@ def badge(results: pd.DataFrame, run: RunInfo) -> str:
     if not run.complete(len(results)):
         message, colour = "incomplete", "lightgrey"
     elif unexpected:
-        message, colour = f"{_counted(cases, 'case')}, {_counted(unexpected, 'answer')} unexpected", "red"
+        message, colour = f"{counted(cases, 'case')}, {counted(unexpected, 'answer')} unexpected", "red"
     elif cases:
-        message, colour = f"{_counted(cases, 'case')}, nothing unexpected", "brightgreen"
+        message, colour = f"{counted(cases, 'case')}, nothing unexpected", "brightgreen"
     else:
         message, colour = "nothing asked", "lightgrey"
     facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}
     return json.dumps(facts, indent=2) + "\n"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 __all__ = ["badge"]

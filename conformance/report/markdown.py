@@ -15,7 +15,7 @@ from rich.table import Table
 
 from conformance.judging.unasked import unasked
 from conformance.judging.verdict import STATUSES
-from conformance.model.text import counted, printable
+from conformance.model.text import counted, one_line
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios
 from conformance.report.run import RunInfo
@@ -39,12 +39,12 @@ _SPECIAL = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
 
 def plain(text: Any, most: int = CELL) -> str:
     """Text that Markdown shows as it is, on one line, shortened to `most` characters."""
-    return _SPECIAL.sub(r"\\\1", _one_line(text, most))
+    return _SPECIAL.sub(r"\\\1", one_line(text, most))
 
 
 def code(text: Any, most: int = CELL) -> str:
     """Text as a code span, in tables and elsewhere; nothing where there is none."""
-    line = _one_line(text, most)
+    line = one_line(text, most)
     if not line:
         return ""
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
@@ -56,11 +56,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
-
-
-def _one_line(text: Any, most: int) -> str:
-    line = printable(" ".join(str(text).split()))
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def summary(

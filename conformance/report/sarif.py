@@ -15,7 +15,7 @@ from urllib.parse import quote
 from conformance import __version__
 from conformance.judging.row import Record
 from conformance.model.row_key import RowKey
-from conformance.model.text import printable, whole
+from conformance.model.text import one_line, printable, whole
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"
@@ -175,18 +175,13 @@ def _told(name: str, value: Any) -> Any:
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return whole(printable(str(value)), LONGEST) if name == "call" else _short(str(value), LONG)
+    return whole(printable(str(value)), LONGEST) if name == "call" else one_line(str(value), LONG)
 
 
 def _message(text: str) -> dict[str, str]:
     """A plain message: braces doubled, as the format has it, and nothing that a link could be made of."""
-    short = _short(text, LONG).replace("](", "] (")
+    short = one_line(text, LONG).replace("](", "] (")
     return {"text": short.replace("{", "{{").replace("}", "}}")}
-
-
-def _short(text: str, most: int) -> str:
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 __all__ = ["CHECKOUT", "ELSEWHERE", "RULES", "Failure", "Place", "sarif"]

@@ -1,6 +1,9 @@
-"""Settings of the site, and where generated parts get into pages: `tox run -e docs` builds it into build/docs.
+"""Settings of the site, which inserts generated parts into pages: `tox run -e docs` builds it into build/docs.
 
-Nothing in a page is asked for from elsewhere, and the site opens from disk, its search included.
+Pages load nothing from elsewhere, and the site works from disk, including its search.
+
+Sphinx reads the READMEs as they are (MyST), checks links and anchors itself, and its search works from disk. Material
+for MkDocs, the other candidate, announces at each build that it ends in May 2027.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from conformance.judging.verdict import Comparison, compare, symptoms_of_value, 
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.model.text import printable
+from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.domain import examine, numpy_info
 from conformance.reference.flat_problem import refused, rows
@@ -435,5 +435,4 @@ def _outcome_text(outcome: Outcome) -> str:
 
 
 def _short(values: Floats, most: int = 400) -> str:
-    text = repr(values.tolist())
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+    return truncate_and_count(repr(values.tolist()), most)

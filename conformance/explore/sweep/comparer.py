@@ -315,7 +315,11 @@ class Comparer:
                 )
 
     def _correctly_rounded(self, band: slice, answer: ExactLosses) -> RegionCounts:
-        """Statistics of a band whose losses are all correctly rounded; cached if they agree."""
+        """Statistics of a band whose losses are all correctly rounded; cached if they agree.
+
+        Most functions return the exact loss, rounded, for most inputs, and the statistics of that depend on no
+        function. Errors are computed only where something else was returned.
+        """
         known = answer.roundings.get((band.start, self.sign))
         if known is None:
             known = self._representable(band, answer) or self._compare_band(answer.rounded[band], band, answer)

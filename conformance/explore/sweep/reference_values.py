@@ -348,7 +348,10 @@ def has_right_sign(sign: int, label: int) -> bool:
 
 
 def region_name(family: Family, sign: int, band: str, label: int) -> str:
-    """Name of a region, which follows the id of its family."""
+    """Name of a region, which follows the id of its family.
+
+    It names no function, so that one id in the ledger serves all frameworks.
+    """
     side = "" if band == "zero" or len(family.signs) == 1 else ("positive_" if sign > 0 else "negative_")
     return f"{side}{band}_label_{label}"
 
