@@ -1,4 +1,4 @@
-"""How far answers that are right lie from the exact one: from the committed report, and from the committed sweep."""
+"""Errors of correct answers, from the committed report and the committed sweep."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from conformance.model.case import DTYPES, QUANTITIES
 from conformance.report.frames import largest_ratios
 
 
-def cases(results: pd.DataFrame) -> str:
+def case_table(results: pd.DataFrame) -> str:
     """The largest error, in budgets and in ulps, of each function over the cases, as Markdown."""
     found = largest_ratios(results)
     parts = []
     for quantity in QUANTITIES:
         of = found[found["quantity"] == quantity]
         lines = [
-            [code(name), *(_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
+            [code(name), *(_accuracy_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
             for name, own in of.groupby("function", sort=True)
         ]
         parts.append(f"### The {quantity}\n\n{rows(('function', *DTYPES), lines)}")
     return "\n".join(parts)
 
 
-def _cell(rows: Sequence[Any]) -> str:
+def _accuracy_cell(rows: Sequence[Any]) -> str:
     """The row that attains it, in units of its budget, and how many rows were compared."""
     return f"{rows[0]['ratio']:.3g} ({rows[0]['rows']})" if rows else ""
 
 
-def sweep(page: str) -> str:
+def sweep_table(page: str) -> str:
     """What `conformance sweep` wrote as Markdown, with its headings below those of the page it goes into."""
     lines = page.splitlines()
     return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines if line != "# Sweep") + "\n"
@@ -39,7 +39,7 @@ def sweep(page: str) -> str:
 
 def summary(page: str) -> str:
     """The table with which such a page begins: one line per function and kind of input."""
-    return sweep(page.partition("\n## ")[0])
+    return sweep_table(page.partition("\n## ")[0])
 
 
-__all__ = ["cases", "summary", "sweep"]
+__all__ = ["case_table", "summary", "sweep_table"]

@@ -1,4 +1,4 @@
-"""The command line as a reference, from the commands themselves."""
+"""The reference of the command line, generated from the commands themselves."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def reference() -> str:
     """Every command with its arguments and options, as Markdown."""
-    return "\n".join(_section(words, command) for words, command in commands())
+    return "\n".join(_command_section(words, command) for words, command in commands())
 
 
-def _section(words: tuple[str, ...], command: Any) -> str:
+def _command_section(words: tuple[str, ...], command: Any) -> str:
     name = " ".join((NAME, *words))
     context = command.make_context(name, [], resilient_parsing=True)
     records = [parameter.get_help_record(context) for parameter in command.params]

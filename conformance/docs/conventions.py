@@ -1,4 +1,4 @@
-"""What each choice of a convention means, and which function documents it in which releases."""
+"""The meaning of each choice of a convention, and which functions document it in which releases."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ from conformance.model import convention
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Convention))
-BEFORE = "0"
-"""A version that is older than all."""
+BEFORE_RELEASES = "0"
+"""A version older than all releases."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a choice is made: a release (and what follows up to the next that is named), a variant, a kind of label."""
+class Documented:
+    """Where a choice is documented."""
 
     since: str
+    """The release from which it holds, up to the next that is named."""
     variant: str
+    """The backend."""
     target: str
+    """The kind of labels."""
     features: tuple[str, ...]
 
 
 @functools.cache
-def described(name: str) -> str:
-    """The words beside a field in the source of `Convention`."""
+def field_description(name: str) -> str:
+    """The docstring of a field in the source of `Convention`."""
     body = ast.parse(inspect.getsource(convention)).body
     [found] = [node for node in body if isinstance(node, ast.ClassDef) and node.name == Convention.__name__]
     for field, after in zip(found.body, found.body[1:], strict=False):
@@ -48,18 +51,18 @@ def described(name: str) -> str:
     raise LookupError(f"a convention has no field {name}")
 
 
-def about(name: str) -> str:
+def choice_section(name: str) -> str:
     """A field of a convention: what it says, its choices, and who makes them, as Markdown."""
-    made = list(_made(name))
+    made = list(_choices_of(name))
     lines = []
     for choice in _choices(name, (choice for choice, *_ in made)):
-        functions = _who(name, choice, made)
+        functions = _documented_by(name, choice, made)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
         lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
-    return f"{prose(described(name))}\n\n{rows(('choice', 'a function with it', 'documented by'), lines)}"
+    return f"{prose(field_description(name))}\n\n{rows(('choice', 'a function with it', 'documented by'), lines)}"
 
 
-def kinds() -> str:
+def kinds_table() -> str:
     """The kinds of input outside the definition's domain, and at its edge, as Markdown."""
     lines = []
     for name in sorted(INVALID | EDGE, key=lambda name: (name in EDGE, name)):
@@ -68,12 +71,12 @@ def kinds() -> str:
     return rows(("kind of input", "what it is", "the definition's domain"), lines)
 
 
-Made = tuple[Any, Function, Place, str]
+DocumentedChoices = tuple[Any, Function, Documented, str]
 """(choice, function, where, the link to where it is documented)."""
 
 
 @functools.cache
-def _documented() -> tuple[tuple[Function, Place, Rule], ...]:
+def _iter_documented() -> tuple[tuple[Function, Documented, Rule], ...]:
     """Every function in every place where it is described, and the rule that holds there."""
     return tuple(
         (function, place, rule)
@@ -85,17 +88,17 @@ def _documented() -> tuple[tuple[Function, Place, Rule], ...]:
     )
 
 
-def _places(function: Function, since: str, variant: str) -> Iterator[tuple[Place, Rule]]:
+def _places(function: Function, since: str, variant: str) -> Iterator[tuple[Documented, Rule]]:
     for target in sorted(function.targets):
         for features in {frozenset[str](), *(rule.features for rule in function.rules)}:
             rule = registry.rule_for(function, since, target, variant, features)
             if rule.features == features:
-                yield Place(since, variant, target, tuple(sorted(features))), rule
+                yield Documented(since, variant, target, tuple(sorted(features))), rule
 
 
-def _made(name: str) -> Iterator[Made]:
+def _choices_of(name: str) -> Iterator[DocumentedChoices]:
     """Every choice of a field that is not the definition's."""
-    for function, place, rule in _documented():
+    for function, place, rule in _iter_documented():
         value = getattr(rule.convention, name)
         for choice in sorted(value) if isinstance(value, frozenset) else [value]:
             if choice != getattr(DEFINITION, name):
@@ -109,7 +112,7 @@ def boundaries(name: str) -> tuple[str, ...]:
     said = [function.versions for function in functions]
     said += [rule.versions for function in functions for rule in function.rules]
     named = {found for text in said for found in re.findall(r"[\d.]+", text)}
-    return (BEFORE, *sorted(named, key=Version))
+    return (BEFORE_RELEASES, *sorted(named, key=Version))
 
 
 def _choices(name: str, made: Iterable[Any]) -> list[Any]:
@@ -132,29 +135,29 @@ def _sentence(name: str, choice: Any) -> str:
     return plain(meaning(name, choice))
 
 
-def _who(name: str, choice: Any, made: list[Made]) -> str:
+def _documented_by(name: str, choice: Any, made: list[DocumentedChoices]) -> str:
     """The functions that make a choice, each with the releases, variants and labels where it does."""
-    found: dict[str, list[tuple[Place, str]]] = {}
+    found: dict[str, list[tuple[Documented, str]]] = {}
     for one, function, place, source in made:
         if one == choice and type(one) is type(choice):
             found.setdefault(function.name, []).append((place, source))
-    return "<br>".join(_one(function, places) for function, places in sorted(found.items()))
+    return "<br>".join(_function_entry(function, places) for function, places in sorted(found.items()))
 
 
-def _one(function: str, places: list[tuple[Place, str]]) -> str:
+def _function_entry(function: str, places: list[tuple[Documented, str]]) -> str:
     """A function, where it makes the choice, and where the newest of these releases documents it."""
     bounds = boundaries(function.partition(".")[0])
     newest = max(places, key=lambda place: (bounds.index(place[0].since), not place[0].features))[0]
     here = (newest.since, newest.variant, newest.features)
     links = dict.fromkeys(source for place, source in places if (place.since, place.variant, place.features) == here)
     told = ", ".join(link("documented", source) for source in links)
-    where = "; ".join(_where(function, {place for place, _ in places}))
+    where = "; ".join(_locations_text(function, {place for place, _ in places}))
     return f"{code(function)}{f' ({plain(where)})' if where else ''}, {told}"
 
 
-def _where(function: str, places: set[Place]) -> Iterator[str]:
+def _locations_text(function: str, places: set[Documented]) -> Iterator[str]:
     """In words, where a choice is made: nothing for everywhere that the function is."""
-    everywhere = {place for one, place, _ in _documented() if one.name == function}
+    everywhere = {place for one, place, _ in _iter_documented() if one.name == function}
     if places == everywhere:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
@@ -164,7 +167,7 @@ def _where(function: str, places: set[Place]) -> Iterator[str]:
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
     for (here, features), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
         there = {(p.variant, p.target) for p in everywhere if p.since in within and p.features == features}
-        parts = [ranges(function.partition(".")[0], within, {place.since for place in everywhere})]
+        parts = [version_ranges(function.partition(".")[0], within, {place.since for place in everywhere})]
         for number, words in enumerate(("on {}", "{} labels")):
             named = {pair[number] for pair in here}
             if named != {pair[number] for pair in there}:
@@ -174,7 +177,7 @@ def _where(function: str, places: set[Place]) -> Iterator[str]:
         yield ", ".join(filter(None, parts))
 
 
-def ranges(framework: str, since: Iterable[str], among: Iterable[str]) -> str:
+def version_ranges(framework: str, since: Iterable[str], among: Iterable[str]) -> str:
     """Releases of a framework as a range, or several: "from 1.2 to below 1.5"; nothing for all of `among`."""
     bounds = boundaries(framework)
     chosen = sorted(map(bounds.index, since))
@@ -186,13 +189,13 @@ def ranges(framework: str, since: Iterable[str], among: Iterable[str]) -> str:
             runs[-1].append(place)
         else:
             runs.append([place])
-    return ", ".join(_run(bounds, run[0], run[-1]) for run in runs)
+    return ", ".join(_range_text(bounds, run[0], run[-1]) for run in runs)
 
 
-def _run(bounds: tuple[str, ...], first: int, last: int) -> str:
+def _range_text(bounds: tuple[str, ...], first: int, last: int) -> str:
     start = "" if first == 0 else f"from {bounds[first]}"
     end = "" if last == len(bounds) - 1 else f"below {bounds[last + 1]}"
     return " to ".join(filter(None, [start, end])) or "all"
 
 
-__all__ = ["FIELDS", "about", "boundaries", "described", "kinds", "ranges"]
+__all__ = ["FIELDS", "boundaries", "choice_section", "field_description", "kinds_table", "version_ranges"]

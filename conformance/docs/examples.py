@@ -1,9 +1,4 @@
-"""The examples of a page, so that a test can run them: files that are to be written, commands, and what they print.
-
-A fenced block after a line that is only a path, "`my_cases/x.yaml`:", is that file.  In a `console` block a line
-that begins with `$ ` is a command, and the lines below it are what it prints: `...` stands for any text, and on a line
-of its own for any lines.  A comment `<!-- example: MARK -->` before a block says why it is not run with the others.
-"""
+"""Examples of a page, so that a test can execute them: files to write, commands, and their output."""
 
 from __future__ import annotations
 
@@ -73,7 +68,7 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def alike(shown: str, printed: str) -> bool:
+def matches(shown: str, printed: str) -> bool:
     """Whether what a page shows is what is printed, blanks at the ends of lines and empty lines aside."""
     there = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
     pattern = ""
@@ -85,4 +80,4 @@ def alike(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, there) is not None
 
 
-__all__ = ["MARKS", "PAGES", "RUN", "Block", "Step", "alike", "blocks"]
+__all__ = ["MARKS", "PAGES", "RUN", "Block", "Step", "blocks", "matches"]

@@ -1,4 +1,4 @@
-"""The ledger as a page: each known discrepancy with its cases, versions, reproducer, what that shows, and a link."""
+"""The ledger as a page: each known issue with its cases, versions, reproducer, the reproducer's output, and a link."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
 from conformance.docs.markup import block, code, link, plain, prose, rows, slug
 
-SHORT = 100
+MAX_REASON = 100
 """Characters of a reason in an overview."""
 Entry = Sequence[KnownIssue]
 """What stands as one entry in a ledger: as many `Known` as it names cases."""
@@ -21,24 +21,24 @@ def findings(known: Iterable[KnownIssue], versions: Mapping[str, str], source: s
     versions: what the committed report was made with, by framework: what does not hold there is mended.  source: the
     address that paths of the repository follow.
     """
-    entries = grouped(known)
-    anchors = named(entries)
-    parts = [rows(("framework", "known", "of these, mended since"), _tally(entries, versions))]
+    entries = group_by_issue(known)
+    anchors = anchors_of(entries)
+    parts = [rows(("framework", "known", "of these, mended since"), _summary_table(entries, versions))]
     for framework in dict.fromkeys(framework_of(entry) for entry in entries):
         own = [pair for pair in zip(entries, anchors, strict=True) if framework_of(pair[0]) == framework]
         parts.append(f"## {plain(framework)}\n")
         head = ("function", "releases", "what is wrong", f"in {framework} {versions.get(framework, '')}".strip())
-        parts.append(rows(head, [_line(*pair, versions) for pair in own]))
-        parts += [_told(*pair, source) for pair in own]
+        parts.append(rows(head, [_overview_line(*pair, versions) for pair in own]))
+        parts += [_entry_section(*pair, source) for pair in own]
     return "\n".join(parts)
 
 
-def grouped(known: Iterable[KnownIssue]) -> list[Entry]:
+def group_by_issue(known: Iterable[KnownIssue]) -> list[Entry]:
     """What stands in files as one entry, together; in the order of the files."""
     return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
 
 
-def named(entries: Iterable[Entry]) -> list[str]:
+def anchors_of(entries: Iterable[Entry]) -> list[str]:
     """An anchor for each entry: its function and its first case."""
     anchors: list[str] = []
     for entry in entries:
@@ -53,30 +53,30 @@ def framework_of(entry: Entry) -> str:
     return entry[0].function.partition(".")[0]
 
 
-def mended(entry: Entry, versions: Mapping[str, str]) -> bool:
+def fixed_in(entry: Entry, versions: Mapping[str, str]) -> bool:
     """Whether the release of the committed report has it no more."""
     version = versions.get(framework_of(entry), "")
     return bool(version) and not within(version, entry[0].versions)
 
 
-def _tally(entries: Sequence[Entry], versions: Mapping[str, str]) -> list[list[object]]:
+def _summary_table(entries: Sequence[Entry], versions: Mapping[str, str]) -> list[list[object]]:
     names = list(dict.fromkeys(map(framework_of, entries)))
     of = {name: [entry for entry in entries if framework_of(entry) == name] for name in names}
     return [
-        [f"[{plain(name)}](#{slug(name)})", len(own), sum(mended(entry, versions) for entry in own)]
+        [f"[{plain(name)}](#{slug(name)})", len(own), sum(fixed_in(entry, versions) for entry in own)]
         for name, own in of.items()
     ]
 
 
-def _line(entry: Entry, anchor: str, versions: Mapping[str, str]) -> list[str]:
+def _overview_line(entry: Entry, anchor: str, versions: Mapping[str, str]) -> list[str]:
     first = entry[0]
     reason = " ".join(first.reason.split())
-    reason = reason if len(reason) <= SHORT else f"{reason[: reason.rfind(' ', 0, SHORT)]} ..."
-    there = "mended" if mended(entry, versions) else "there"
+    reason = reason if len(reason) <= MAX_REASON else f"{reason[: reason.rfind(' ', 0, MAX_REASON)]} ..."
+    there = "mended" if fixed_in(entry, versions) else "there"
     return [code(first.function), plain(first.versions or "all"), f"[{prose(reason)}](#{anchor})", there]
 
 
-def _told(entry: Entry, anchor: str, source: str) -> str:
+def _entry_section(entry: Entry, anchor: str, source: str) -> str:
     first = entry[0]
     also = [
         f"{name} {', '.join(values)}"
@@ -110,4 +110,4 @@ def _case(case: str, source: str) -> str:
     return f"[{code(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
 
 
-__all__ = ["findings", "framework_of", "grouped", "mended", "named"]
+__all__ = ["anchors_of", "findings", "fixed_in", "framework_of", "group_by_issue"]

@@ -1,4 +1,4 @@
-"""The generated parts of pages, by the name that stands in `<!-- generated: NAME -->`."""
+"""The generated parts of pages, by the name in `<!-- generated: NAME -->`."""
 
 from __future__ import annotations
 
@@ -57,24 +57,26 @@ class Checkout:
 
     def readme(self, name: str) -> str:
         """A README as a page."""
-        return readme_pages.as_page((self.folder / name).read_text(encoding="utf-8"), self.source)
+        return readme_pages.to_page((self.folder / name).read_text(encoding="utf-8"), self.source)
 
     def parts(self) -> dict[str, Callable[[], str]]:
         """What makes each generated part."""
         swept = self.folder / "reports" / "accuracy"
         return {
-            **{f"convention {name}": functools.partial(conventions.about, name) for name in conventions.FIELDS},
+            **{
+                f"convention {name}": functools.partial(conventions.choice_section, name) for name in conventions.FIELDS
+            },
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
             "budget": lambda: markup.paragraphs(error_bound.__doc__ or ""),
-            "kinds": conventions.kinds,
-            "rosetta": rosetta.rosetta,
-            "earlier": rosetta.earlier,
-            "gaps": rosetta.gaps,
+            "kinds": conventions.kinds_table,
+            "rosetta": rosetta.option_tables,
+            "earlier": rosetta.earlier_releases,
+            "gaps": rosetta.undescribed_parameters,
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
             "releases": lambda: releases.releases(self.history),
-            "accuracy": lambda: accuracy.cases(self.baseline[0]),
-            "sweep": lambda: accuracy.sweep((swept / "sweep.md").read_text(encoding="utf-8")),
+            "accuracy": lambda: accuracy.case_table(self.baseline[0]),
+            "sweep": lambda: accuracy.sweep_table((swept / "sweep.md").read_text(encoding="utf-8")),
             "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),

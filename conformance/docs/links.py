@@ -1,9 +1,4 @@
-"""Links of a built site: `python -m conformance.docs.links FOLDER` fails where one leads nowhere.
-
-A link within the site must lead to a file, and its anchor to an element there.  A link that leaves it must be a
-well-formed http(s) address; whether somebody answers there is not asked, so that a build needs no network.  What a page
-loads must lie in the site.
-"""
+"""Checks the links of a built site: `python -m conformance.docs.links FOLDER` fails if one is dead."""
 
 from __future__ import annotations
 
@@ -14,20 +9,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "use": "href"}
-"""What a browser fetches by itself, by element."""
-NOT_LOADED = frozenset({"canonical", "next", "prev", "search", "index", "author"})
-"""Relations of a `link` that nothing is fetched for."""
+LOADED_ATTRIBUTES = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "use": "href"}
+"""Attributes with the address of a resource that a browser loads, by element."""
+NOT_LOADED_RELATIONS = frozenset({"canonical", "next", "prev", "search", "index", "author"})
+"""Relations of a `link` element for which nothing is loaded."""
 
 
 class Page(HTMLParser):
-    """The ids of a page, where it leads, and what it loads."""
+    """Collects the ids, links and resources of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: set[str] = set()
-        self.leads: list[str] = []
-        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.resources: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -35,12 +30,12 @@ class Page(HTMLParser):
         named = {name: value or "" for name, value in attrs}
         self.ids |= {named[name] for name in ("id", "name") if named.get(name)}
         if tag == "a" and named.get("href"):
-            self.leads.append(named["href"])
-        elif LOADED.get(tag, "") in named and named.get("rel", "") not in NOT_LOADED:
-            self.loads.append(named[LOADED[tag]])
+            self.links.append(named["href"])
+        elif LOADED_ATTRIBUTES.get(tag, "") in named and named.get("rel", "") not in NOT_LOADED_RELATIONS:
+            self.resources.append(named[LOADED_ATTRIBUTES[tag]])
 
 
-def dead(folder: Path) -> Iterator[str]:
+def dead_links(folder: Path) -> Iterator[str]:
     """What is wrong with each link that is, as `page: link: why`."""
 
     @functools.cache
@@ -51,11 +46,11 @@ def dead(folder: Path) -> Iterator[str]:
         where = file.relative_to(folder)
         if where.parts[0] == "_static":
             continue  # what a theme makes pages from
-        for address in page(file).loads:
+        for address in page(file).resources:
             if urlsplit(address).scheme not in ("", "data") or urlsplit(address).netloc:
                 yield f"{where}: {address}: a page loads from elsewhere"
-        local = [address for address in page(file).loads if not urlsplit(address).netloc]
-        for address in dict.fromkeys([*page(file).leads, *local]):
+        local = [address for address in page(file).resources if not urlsplit(address).netloc]
+        for address in dict.fromkeys([*page(file).links, *local]):
             if why := _fault(file, address, page):
                 yield f"{where}: {address}: {why}"
 
@@ -79,5 +74,5 @@ def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
 
 
 if __name__ == "__main__":
-    wrong = list(dead(Path(sys.argv[1])))
+    wrong = list(dead_links(Path(sys.argv[1])))
     sys.exit("\n".join(wrong) if wrong else None)

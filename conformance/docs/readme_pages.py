@@ -1,4 +1,4 @@
-"""The README in each language as a page: what leads to a file of the repository leads to where it is read."""
+"""The READMEs as pages, with links to files of the repository made absolute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAGES = {"README.md": "index.md", "README.zh-CN.md": "zh.md"}
 _LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
-def as_page(text: str, source: str) -> str:
+def to_page(text: str, source: str) -> str:
     """A README as a page.  source: the address that paths of the repository follow, to read them."""
 
     def leading(found: re.Match[str]) -> str:
@@ -24,4 +24,4 @@ def as_page(text: str, source: str) -> str:
     return _LINK.sub(leading, text)
 
 
-__all__ = ["PAGES", "as_page"]
+__all__ = ["PAGES", "to_page"]

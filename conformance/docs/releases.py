@@ -9,8 +9,8 @@ import pandas as pd
 
 from conformance.docs.markup import code, link, plain, rows
 
-LINK = re.compile(r"(.*?)\s*\(?(https?://[^\s()]+)\)?", re.DOTALL)
-HEAD = ("function", "what", "rows", "for example", "announced")
+ANNOUNCEMENT_LINK = re.compile(r"(.*?)\s*\(?(https?://[^\s()]+)\)?", re.DOTALL)
+COLUMNS = ("function", "what", "rows", "for example", "announced")
 
 
 def releases(history: pd.DataFrame) -> str:
@@ -21,7 +21,9 @@ def releases(history: pd.DataFrame) -> str:
         for release in reversed(list(dict.fromkeys(changes["release"]))):
             of = changes[changes["release"] == release].to_dict("records")
             parts.append(f"### {plain(framework)} {plain(release)}, after {plain(of[0]['after'])}\n")
-            parts.append(rows(HEAD, [_line({str(name): str(cell) for name, cell in change.items()}) for change in of]))
+            parts.append(
+                rows(COLUMNS, [_line({str(name): str(cell) for name, cell in change.items()}) for change in of])
+            )
     return "\n".join(parts)
 
 
@@ -32,18 +34,18 @@ def _line(change: Mapping[str, str]) -> list[str]:
         plain(f"{change['kind']}: {change['what']}{moved}"),
         change["rows"] if change["rows"].isdigit() else plain(change["rows"]),
         f"{code(change['case'])}<br>{code(change['before'])} &rarr; {code(change['answer'])}",
-        _announced(change),
+        _announcement(change),
     ]
 
 
-def _announced(change: Mapping[str, str]) -> str:
+def _announcement(change: Mapping[str, str]) -> str:
     """Where a change is documented; else what the ledger says of it; else that it is not."""
     if change["documented"] == "yes":
         return ", ".join(link("documented", source) for source in change["source"].split()) or "documented"
-    found = LINK.fullmatch(change["source"])
+    found = ANNOUNCEMENT_LINK.fullmatch(change["source"])
     if found:
         return f"a bug: {link(found[1] or found[2], found[2])}"
     return f"a bug: {plain(change['source'])}" if change["source"] else "no"
 
 
-__all__ = ["HEAD", "releases"]
+__all__ = ["COLUMNS", "releases"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Call, Framework, Function, called, lowered
-from conformance.docs.conventions import boundaries, ranges
+from conformance.docs.conventions import boundaries, version_ranges
 from conformance.docs.markup import code, plain, rows
 from conformance.judging.coverage import TARGET_KINDS
 from conformance.model.case import (
@@ -33,8 +33,8 @@ from conformance.model.case import (
     Reduction,
 )  # fmt: skip
 
-ABSENT = "&mdash;"
-SAID = "as it is"
+NO_OPTION = "&mdash;"
+UNCHANGED = "as it is"
 VALUES: dict[str, Any] = {
     "class_weights": np.array([1.0, 2.0, 3.0]),
     "sample_weights": np.array([1.0, 2.0, 3.0, 4.0]),
@@ -42,7 +42,7 @@ VALUES: dict[str, Any] = {
     "label_smoothing": 0.1,
     "ignore_index": -100,
 }
-NOTHING = Options()
+NO_OPTIONS = Options()
 KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
 TABLES: dict[str, tuple[str, ...]] = {
     "How it is called": ("function", "call"),
@@ -56,7 +56,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 CONCEPTS = tuple(dict.fromkeys(column for columns in TABLES.values() for column in columns[1:]))
 
 
-def rosetta() -> str:
+def option_tables() -> str:
     """What each concept is called by each function of each framework in its newest releases, as Markdown."""
     newest = [(framework, function) for framework in registry.frameworks() for function in _newest(framework)]
     parts = []
@@ -66,7 +66,7 @@ def rosetta() -> str:
     return "\n".join(parts)
 
 
-def earlier() -> str:
+def earlier_releases() -> str:
     """What was called otherwise in other releases, or is on other variants, as Markdown."""
     lines = []
     for framework in registry.frameworks():
@@ -74,14 +74,14 @@ def earlier() -> str:
         for function in framework.functions:
             if function in now.values():
                 continue
-            cells = words(framework, function)
-            newest = words(framework, now[function.name]) if function.name in now else {}
+            cells = option_words(framework, function)
+            newest = option_words(framework, now[function.name]) if function.name in now else {}
             told = [f"{plain(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
             lines.append([code(function.name), _place(framework, function), "<br>".join(told) or "the same"])
     return rows(("function", "releases", "what is otherwise than in the newest"), lines)
 
 
-def gaps() -> str:
+def undescribed_parameters() -> str:
     """What the parameters of functions in their newest releases can say and no case asks for, as Markdown."""
     lines = [
         (code(function.name), code(argument), plain(what))
@@ -92,8 +92,8 @@ def gaps() -> str:
     return rows(("function", "argument", "what it asks for"), lines)
 
 
-def words(framework: Framework, function: Function) -> dict[str, str]:
-    """By concept: how a function is told it, as Markdown; `ABSENT` where it cannot be."""
+def option_words(framework: Framework, function: Function) -> dict[str, str]:
+    """By concept: how a function is told it, as Markdown; `NO_OPTION` where it cannot be."""
     found = {column: _word(function, column) for column in CONCEPTS}
     groups = [" and ".join(sorted(group)) for group in function.excludes]
     found["not together"] = plain("; ".join(groups))
@@ -106,7 +106,7 @@ def _newest(framework: Framework) -> tuple[Function, ...]:
 
 
 def _line(framework: Framework, function: Function, columns: Iterable[str]) -> list[str]:
-    found = words(framework, function)
+    found = option_words(framework, function)
     return [found[column] for column in columns if column in found]
 
 
@@ -114,15 +114,15 @@ def _place(framework: Framework, function: Function) -> str:
     bounds = boundaries(framework.name)
     since = [bound for bound in bounds if registry.within(bound, function.versions)]
     variants = ", ".join(sorted(function.variants or ()))
-    return plain(" on ".join(filter(None, [ranges(framework.name, since, bounds) or "all", variants])))
+    return plain(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", variants])))
 
 
 def _word(function: Function, concept: str) -> str:
     if concept == "call":
-        return code(_whole(function))
+        return code(_call_template(function))
     if concept in ("predictions", "labels"):
         name = function.positional.get(concept)
-        return code(name) if name else SAID
+        return code(name) if name else UNCHANGED
     if concept in GIVEN:
         return _predictions(function, concept)
     if concept in KINDS:
@@ -134,7 +134,7 @@ def _word(function: Function, concept: str) -> str:
     return _class_axis(function) if concept == "class axis" else _dtype(function)
 
 
-def _whole(function: Function) -> str:
+def _call_template(function: Function) -> str:
     """A plain call, with the names of what it is handed by position."""
     text = lowered(function, _problem(function)).text
     for word, name in function.positional.items():
@@ -144,16 +144,18 @@ def _whole(function: Function) -> str:
 
 def _predictions(function: Function, given: Given) -> str:
     if given not in function.takes:
-        return ABSENT
+        return NO_OPTION
     other = next((kind for kind in function.takes if kind != given), given)
-    return _said(lowered(function, _problem(function, given=other)), lowered(function, _problem(function, given=given)))
+    return _call_difference(
+        lowered(function, _problem(function, given=other)), lowered(function, _problem(function, given=given))
+    )
 
 
 def _labels(function: Function, kind: str) -> str:
     handed = function.target_as(kind)
     [loss] = [loss for loss in TARGET_KINDS if kind in TARGET_KINDS[loss]]
     if handed is None or loss not in function.ranks:
-        return ABSENT
+        return NO_OPTION
     problem = _problem(function, loss=loss, kind=kind)
     tensor = lowered(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
@@ -167,25 +169,27 @@ def _option(function: Function, name: str) -> str:
         for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):
             asked = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
             if function.unsupported(asked) is None:
-                return _said(lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, asked))
-    return ABSENT
+                return _call_difference(
+                    lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, asked)
+                )
+    return NO_OPTION
 
 
 def _reduction(function: Function, reduction: Reduction) -> str:
     if reduction not in function.reductions:
-        return ABSENT
+        return NO_OPTION
     said = function.reductions[reduction]
     if "{result}" in said:
-        return SAID if said == "{result}" else code(said.replace("{result}", "..."))
+        return UNCHANGED if said == "{result}" else code(said.replace("{result}", "..."))
     plainly = dataclasses.replace(function, reductions={reduction: ""})
     problem = dataclasses.replace(_problem(function), reduction=reduction)
-    return _said(lowered(plainly, problem), lowered(function, problem))
+    return _call_difference(lowered(plainly, problem), lowered(function, problem))
 
 
 def _class_axis(function: Function) -> str:
     ranks = function.ranks.get("categorical")
     if ranks is None:
-        return ABSENT
+        return NO_OPTION
     if 3 not in ranks or "class_axis" not in function.layouts:
         return "the last"
     usual = _problem(function, loss="categorical", rank=3)
@@ -194,14 +198,14 @@ def _class_axis(function: Function) -> str:
     if axis != -1:
         return f"always {axis}"
     moved = dataclasses.replace(usual, layout=Layout(class_axis=1))
-    return _said(call, lowered(function, moved))
+    return _call_difference(call, lowered(function, moved))
 
 
 def _dtype(function: Function) -> str:
     """How the dtype of the computation is said, where that is an argument."""
     narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
-    said = _said(lowered(function, narrow), lowered(function, wide))
-    return "that of the predictions" if said == SAID else said
+    said = _call_difference(lowered(function, narrow), lowered(function, wide))
+    return "that of the predictions" if said == UNCHANGED else said
 
 
 def _problem(
@@ -209,7 +213,7 @@ def _problem(
     loss: Loss | None = None,
     given: Given | None = None,
     kind: str | None = None,
-    options: Options = NOTHING,
+    options: Options = NO_OPTIONS,
     rank: int = 2,
 ) -> Problem:
     """A small problem of a kind that a function takes: [4, 3] or [4, 2, 3] predictions of classes, [4] of outputs."""
@@ -240,8 +244,8 @@ def _problem(
     )
 
 
-def _said(without: Call, asked: Call) -> str:
-    """What a call says that another does not, as Markdown; `SAID` where there is no difference but in the arrays."""
+def _call_difference(without: Call, asked: Call) -> str:
+    """What a call says that another does not, as Markdown; `UNCHANGED` where there is no difference but in the arrays."""
     before, now = called(without.text), called(asked.text)
     if [ast.unparse(call.func) for call in before[:1]] != [ast.unparse(call.func) for call in now[:1]]:
         return code(asked.text)
@@ -254,7 +258,15 @@ def _said(without: Call, asked: Call) -> str:
             for name, _, value in (text.partition("=") for text in told)
         ]
         parts += [f"{text} ({place})" if len(now) > 1 else text for text in shown]
-    return ", ".join(parts) or SAID
+    return ", ".join(parts) or UNCHANGED
 
 
-__all__ = ["ABSENT", "CONCEPTS", "TABLES", "earlier", "gaps", "rosetta", "words"]
+__all__ = [
+    "CONCEPTS",
+    "NO_OPTION",
+    "TABLES",
+    "earlier_releases",
+    "option_tables",
+    "option_words",
+    "undescribed_parameters",
+]

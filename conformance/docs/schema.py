@@ -1,4 +1,4 @@
-"""A JSON schema as a reference: every property with its type, its default, and what it means."""
+"""The reference of a JSON schema: each property with its type, default and meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from conformance.docs.markup import code, plain, prose, rows, slug
 
 Schema = Mapping[str, Any]
-HEAD = ("property", "type", "what it is")
+COLUMNS = ("property", "type", "what it is")
 
 
 def reference(schema: Schema, prefix: str) -> str:
@@ -21,7 +21,7 @@ def reference(schema: Schema, prefix: str) -> str:
             parts.append(f"{{#{prefix}-{slug(title)}}}\n## {code(title)}\n")
             parts.append(f"{prose(part.get('description', ''))}\n")
         lines = [_line(schema, part, path, name, prefix) for name in part["properties"]]
-        parts.append(rows(HEAD, lines))
+        parts.append(rows(COLUMNS, lines))
     return "\n".join(parts)
 
 
@@ -32,11 +32,11 @@ def objects(root: Schema, part: Schema, path: tuple[str, ...]) -> Iterator[tuple
         yield path, part
         for name, inner in part["properties"].items():
             yield from objects(root, inner, (*path, name))
-    for inner, more in _nested(part):
+    for inner, more in _nested_schemas(part):
         yield from objects(root, inner, (*path, *more))
 
 
-def _nested(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
+def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
     """What may stand in the place of a value without being a property of it."""
     if isinstance(part.get("additionalProperties"), Mapping):
         yield part["additionalProperties"], ("*",)

@@ -157,7 +157,7 @@ def test_it_says_who_documents_each_choice():
     found = {
         (name, line[0], function)
         for name in conventions.FIELDS
-        for _, lines in tables(conventions.about(name))
+        for _, lines in tables(conventions.choice_section(name))
         for line in lines
         for function in re.findall(r"[a-z]+\.\w+(?::\w+)?(?=[ ,])", line[2])
     }
@@ -171,20 +171,20 @@ def shown(choice):
 
 def test_it_names_each_choice_of_a_field_and_the_definition():
     for name in conventions.FIELDS:
-        [(_, lines)] = tables(conventions.about(name))
+        [(_, lines)] = tables(conventions.choice_section(name))
         if name not in ("accepts", "rejects"):
             assert sum(line[2] == "the definition" for line in lines) == 1
             assert lines[0][0] == str(getattr(DEFINITION, name))
 
 
 def test_it_knows_releases_as_they_are_documented():
-    lines = {line[0]: line[2] for line in tables(conventions.about("clip"))[0][1]}
+    lines = {line[0]: line[2] for line in tables(conventions.choice_section("clip"))[0][1]}
     assert "sklearn.log_loss (from 1.2)" in lines["dtype"]
     assert "sklearn.log_loss (below 1.2)" in lines["1e-15"]
-    lines = {line[0]: line[2] for line in tables(conventions.about("mean_divides_by"))[0][1]}
+    lines = {line[0]: line[2] for line in tables(conventions.choice_section("mean_divides_by"))[0][1]}
     assert "torch.CrossEntropyLoss (from 1.10, index labels)" in lines["label_weight"]
     assert "torch.CrossEntropyLoss (from 1.10, distribution, one_hot labels)" in lines["kept"]
-    lines = {line[0]: line[2] for line in tables(conventions.about("renormalise"))[0][1]}
+    lines = {line[0]: line[2] for line in tables(conventions.choice_section("renormalise"))[0][1]}
     assert "keras.SparseCategoricalCrossentropy (below 3; from 3, on tensorflow)" in lines["after_clip"]
 
 
@@ -196,7 +196,7 @@ def test_it_can_say_every_range_of_releases():
 
 
 def test_it_lists_every_kind_of_input():
-    [(_, lines)] = tables(conventions.kinds())
+    [(_, lines)] = tables(conventions.kinds_table())
     assert {line[0] for line in lines} == INVALID | EDGE
 
 
@@ -205,7 +205,7 @@ def test_it_lists_every_kind_of_input():
 
 def test_it_has_every_function_in_every_table():
     names = [function.name for function in registry.functions()]
-    found = tables(rosetta.rosetta())
+    found = tables(rosetta.option_tables())
     assert [header for header, _ in found] == [list(columns) for columns in rosetta.TABLES.values()]
     for header, lines in found:
         assert [line[0] for line in lines] == names
@@ -215,9 +215,9 @@ def test_it_has_every_function_in_every_table():
 @pytest.mark.parametrize("function", registry.functions(), ids=lambda function: function.name)
 def test_it_says_how_each_option_is_called_that_a_function_has(function):
     [framework] = [one for one in registry.frameworks() if one.name == function.framework]
-    words = rosetta.words(framework, function)
-    assert {name for name in OPTIONS if words[name] != rosetta.ABSENT} == function.options
-    assert {name for name in REDUCTIONS if words[name] != rosetta.ABSENT} == function.reductions.keys()
+    words = rosetta.option_words(framework, function)
+    assert {name for name in OPTIONS if words[name] != rosetta.NO_OPTION} == function.options
+    assert {name for name in REDUCTIONS if words[name] != rosetta.NO_OPTION} == function.reductions.keys()
     assert all("=" in words[name] for name in function.options)
     for group in function.excludes:
         assert " and ".join(sorted(group)) in legible(words["not together"])
@@ -225,7 +225,7 @@ def test_it_says_how_each_option_is_called_that_a_function_has(function):
 
 def test_it_says_what_things_are_called():
     words = {
-        function.name: {name: legible(cell) for name, cell in rosetta.words(framework, function).items()}
+        function.name: {name: legible(cell) for name, cell in rosetta.option_words(framework, function).items()}
         for framework in registry.frameworks()
         for function in registry.functions_in(framework, registry.NEWEST)
     }
@@ -242,7 +242,7 @@ def test_it_says_what_things_are_called():
 
 
 def test_it_says_what_other_releases_and_backends_have():
-    [(_, lines)] = tables(rosetta.earlier())
+    [(_, lines)] = tables(rosetta.earlier_releases())
     newest = {id(function) for function in registry.functions()}
     others = [function for one in registry.frameworks() for function in one.functions if id(function) not in newest]
     assert sorted(line[0] for line in lines) == sorted(function.name for function in others)
@@ -256,10 +256,10 @@ def test_it_says_what_other_releases_and_backends_have():
 
 def test_it_tells_every_entry_of_the_ledger(site):
     page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
-    shown, entries = Shown(page), findings.grouped(known_issues.load(shipped_cases()).entries)
+    shown, entries = Shown(page), findings.group_by_issue(known_issues.load(shipped_cases()).entries)
     assert len(entries) > 60
     assert sum(len(entry) for entry in entries) == len(site.ledger)
-    anchors = findings.named(entries)
+    anchors = findings.anchors_of(entries)
     assert len(set(anchors)) == len(anchors)
     for entry, anchor in zip(entries, anchors, strict=True):
         first = entry[0]
@@ -273,10 +273,10 @@ def test_it_tells_every_entry_of_the_ledger(site):
 
 def test_it_says_what_is_mended():
     entry = [KnownIssue("a/b", "sklearn.log_loss", versions="<1.2")]
-    assert findings.mended(entry, {"sklearn": "1.9.1"})
-    assert not findings.mended(entry, {"sklearn": "1.1.3"})
-    assert not findings.mended([KnownIssue("a/b", "sklearn.log_loss")], {"sklearn": "1.9.1"})
-    assert not findings.mended(entry, {})
+    assert findings.fixed_in(entry, {"sklearn": "1.9.1"})
+    assert not findings.fixed_in(entry, {"sklearn": "1.1.3"})
+    assert not findings.fixed_in([KnownIssue("a/b", "sklearn.log_loss")], {"sklearn": "1.9.1"})
+    assert not findings.fixed_in(entry, {})
 
 
 def test_it_shows_a_hostile_ledger_as_it_is():
@@ -325,7 +325,7 @@ def test_it_shows_a_hostile_history_as_it_is(site):
 
 def test_it_tells_the_largest_error_of_every_function_and_dtype(site):
     found = largest_ratios(site.baseline[0])
-    page = accuracy.cases(site.baseline[0])
+    page = accuracy.case_table(site.baseline[0])
     told = {
         (line[0], quantity, dtype): cell
         for quantity, (header, lines) in zip(("loss", "gradient"), tables(page), strict=True)
@@ -341,7 +341,7 @@ def test_it_tells_the_largest_error_of_every_function_and_dtype(site):
 
 def test_it_puts_the_sweep_below_its_page(site):
     swept = (site.folder / "reports" / "accuracy" / "sweep.md").read_text(encoding="utf-8")
-    page = accuracy.sweep(swept)
+    page = accuracy.sweep_table(swept)
     assert not re.search(r"^##? ", page, re.MULTILINE)
     assert len(tables(page)) == len(tables(swept)) > 20
     names = {line[0] for line in tables(page)[0][1]}
@@ -429,7 +429,7 @@ def built(checkout, tmp_path_factory):
 def test_it_builds_every_page_without_a_dead_link(built):
     written = {file.relative_to(built).with_suffix("") for file in built.rglob("*.html")}
     assert written >= {file.relative_to(PAGES).with_suffix("") for file in PAGES.rglob("*.md")}
-    assert list(links.dead(built)) == []
+    assert list(links.dead_links(built)) == []
 
 
 def test_it_leaves_no_part_unmade_on_the_site(built):
@@ -460,7 +460,7 @@ def test_it_finds_a_page_by_what_is_on_it_without_a_server(built):
 )
 def test_it_finds_a_dead_link(tmp_path, page, why):
     (tmp_path / "index.html").write_text(f'<p id="here">{page}', encoding="utf-8")
-    found = list(links.dead(tmp_path))
+    found = list(links.dead_links(tmp_path))
     assert len(found) == bool(why)
     assert all(why in one for one in found)
 

@@ -19,7 +19,7 @@ import tomllib
 
 from conformance.adapters import registry
 from conformance.docs.commands import NAME, commands
-from conformance.docs.examples import MARKS, PAGES, Block, alike, blocks
+from conformance.docs.examples import MARKS, PAGES, Block, blocks, matches
 from conformance.tests.indexes import needs_index
 
 FILES = sorted(str(file.relative_to(PAGES)) for file in PAGES.rglob("*.md"))
@@ -84,7 +84,7 @@ class Folder:
         told = f"line {block.line}: {command[-1]}\n{done.stdout}\n{done.stderr}"
         assert done.returncode in self.statuses, told
         assert "Traceback" not in done.stderr, told
-        assert not shown or alike(shown, done.stdout), f"{told}\nis not what is shown:\n{shown}"
+        assert not shown or matches(shown, done.stdout), f"{told}\nis not what is shown:\n{shown}"
 
     def install(self, command):
         """What pip would install, as far as it is asked for here: this package is there, and so is what it runs on."""
@@ -258,7 +258,7 @@ def test_it_runs_a_page_from_top_to_bottom(tmp_path):
     ],
 )
 def test_it_compares_what_is_shown(shown, printed, same):
-    assert alike(shown, printed) is same
+    assert matches(shown, printed) is same
 
 
 def test_it_refuses_a_mark_that_there_is_not():
