@@ -41,7 +41,7 @@ from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.outcome import Returned
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import Rows, clip_ends, refused, rows
+from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, refused
 from conformance.reference.oracle import Answer, Exact, Oracle, float_of
 
 ROWS_SHOWN = 3
@@ -211,7 +211,7 @@ def _divisor_lines(assessment: Assessment, exact: Oracle, before: Convention, af
     old, new = oracle.divisor(problem, before), oracle.divisor(problem, after)
     if old is None or new is None:
         return
-    terms = divisor_terms(problem, rows(problem, before)) if before.mean_divides_by == "weight" else ""
+    terms = divisor_terms(problem, flatten(problem, before)) if before.mean_divides_by == "weight" else ""
     counting = {"samples": "losses", "kept": "losses that are not ignored"}.get(after.mean_divides_by, "")
     yield Step("definition divides by", "", terms, format_number(old))
     yield Step("it divides by", "", "", f"{format_number(new)} {counting}".rstrip())
@@ -257,7 +257,7 @@ def _output_mean_lines(problem: Problem, exact: Oracle, before: Convention, afte
 def _logarithm_lines(assessment: Assessment, name: str, before: Convention, after: Convention) -> Iterator[Step]:
     """Rows whose logarithms change most: the probability, its new value, and -log p before and after."""
     problem = assessment.asked.handed
-    flat = rows(problem, before)
+    flat = flatten(problem, before)
     if name == "clip":
         ends = clip_ends(problem.dtype, after)
         assert ends is not None
@@ -300,7 +300,7 @@ def _position_text(problem: Problem, i: int) -> str:
 
 
 def _changed_logs(
-    problem: Problem, flat: Rows, i: int, before: Convention, after: Convention
+    problem: Problem, flat: FlatProblem, i: int, before: Convention, after: Convention
 ) -> list[tuple[int, Any, Any]]:
     """Triples (class, -log p before, -log p after) of the logarithms that enter the loss and change."""
     if flat.binary:
@@ -318,7 +318,7 @@ def _changed_logs(
 
 
 def _probability_lines(
-    problem: Problem, name: str, flat: Rows, i: int, classes: list[int], place: str
+    problem: Problem, name: str, flat: FlatProblem, i: int, classes: list[int], place: str
 ) -> Iterator[Step]:
     """The probabilities that the choice applies to, and for a renormalisation the sum of the row."""
     x = flat.x[i]
@@ -365,7 +365,7 @@ def _target_sum_lines(assessment: Assessment, exact: Oracle, before: Convention,
     where = _most_changed(assessment, exact, before, after)
     if where is None:
         return
-    flat = rows(problem, before)
+    flat = flatten(problem, before)
     i, c = int(np.ravel_multi_index(where[:-1], problem.sample_shape)), where[-1]
     parts = [part for _, part in weighted_targets(flat, i)]
     yield Step(
@@ -390,7 +390,7 @@ def _gradient_floor_lines(
     where = _most_changed(assessment, exact, before, after)
     if where is None:
         return
-    flat = rows(problem, before)
+    flat = flatten(problem, before)
     i = int(np.ravel_multi_index(where, problem.sample_shape)) if where else 0
     p, y, floor = Fraction(float(flat.x[i])), smoothed_target(flat, i), gradient.gradient_floor(flat, after)
     if not floor:

@@ -26,7 +26,7 @@ from conformance.explain.subproblems import PRECISION, ball, negative_logs, subp
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import oracle
-from conformance.reference.flat_problem import Rows, refused, rows
+from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import targets
 from conformance.reference.oracle import Answer, Exact, Invalid, Undefined
 
@@ -56,7 +56,7 @@ def derive(
         why = f"The case says that it has no right answer: {expect.why}"
     elif isinstance(want, Undefined):
         why = f"The definition has no value here: {want.why}."
-    flat = rows(problem, DEFINITION)
+    flat = flatten(problem, DEFINITION)
     truncated = len(flat.x) > MAX_SAMPLES_SEARCHED
     losses = answer_of(subproblem(problem, flat, range(MAX_TERMS)) if truncated else problem.reduced("none"))
     if not isinstance(losses, Exact) or not len(flat.x):
@@ -136,7 +136,7 @@ def formula(problem: Problem) -> str:
     return f"loss_i = {s}sum_c {w and w + 'c '}{q}_c ({log}c){smoothed}"
 
 
-def _pick_samples(problem: Problem, flat: Rows, losses: Exact) -> list[int]:
+def _pick_samples(problem: Problem, flat: FlatProblem, losses: Exact) -> list[int]:
     """Flat indices of the leading samples, and of the sample with the largest loss."""
     first = list(range(min(SAMPLES_SHOWN, len(flat.x))))
     if SAMPLES_SHOWN < len(flat.x) == losses.hi.size:
@@ -145,13 +145,13 @@ def _pick_samples(problem: Problem, flat: Rows, losses: Exact) -> list[int]:
     return first
 
 
-def sample_weight(flat: Rows, i: int) -> float | None:
+def sample_weight(flat: FlatProblem, i: int) -> float | None:
     """The sample weight of row `i`, or None if rows have no weight of their own."""
     weights = flat.sample_weights
     return None if weights is None or len(weights) != len(flat.x) else float(weights[i])
 
 
-def _sample(problem: Problem, flat: Rows, i: int, digits: int) -> Sample:
+def _sample(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Sample:
     where = tuple(int(i) for i in np.unravel_index(i, problem.sample_shape))
     if not flat.kept[i]:
         label = int(problem.labels.reshape(-1)[i])
@@ -173,7 +173,7 @@ def format_in_dtype(problem: Problem, value: Any) -> str:
     return format_element(np.asarray(value).astype(numpy_dtype(problem.dtype)))
 
 
-def _describe_sample(problem: Problem, flat: Rows, i: int) -> str:
+def _describe_sample(problem: Problem, flat: FlatProblem, i: int) -> str:
     x = flat.x[i]
     letter = {"logits": "z", "probabilities": "p", "log_probabilities": "x"}[problem.given]
     shown = format_element(x) if flat.binary else format_row(x)
@@ -183,7 +183,7 @@ def _describe_sample(problem: Problem, flat: Rows, i: int) -> str:
     return f"{letter} = {shown}, {label}{weight}"
 
 
-def _describe_label(problem: Problem, flat: Rows, i: int) -> str:
+def _describe_label(problem: Problem, flat: FlatProblem, i: int) -> str:
     if flat.index is not None:
         return f"label y = {int(flat.index[i])}"
     assert flat.q is not None
@@ -192,7 +192,7 @@ def _describe_label(problem: Problem, flat: Rows, i: int) -> str:
     return f"target q = {format_row(flat.q[i].astype(numpy_dtype(problem.dtype)))}"
 
 
-def weighted_targets(flat: Rows, i: int) -> list[tuple[int, Any]]:
+def weighted_targets(flat: FlatProblem, i: int) -> list[tuple[int, Any]]:
     """Pairs (class, w_c q'_c) of the classes with a nonzero weighted target in categorical row `i`."""
     one = dataclasses.replace(
         flat,
@@ -205,12 +205,12 @@ def weighted_targets(flat: Rows, i: int) -> list[tuple[int, Any]]:
     return [(c, part) for c, part in enumerate(t) if part != 0]
 
 
-def without_class_weights(flat: Rows) -> Rows:
+def without_class_weights(flat: FlatProblem) -> FlatProblem:
     """The same problem without class weights, so that its weighted targets are the smoothed targets."""
     return dataclasses.replace(flat, class_weights=None)
 
 
-def categorical_lines(problem: Problem, flat: Rows, i: int, digits: int) -> list[Step]:
+def categorical_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[Step]:
     """Steps from the predictions of row `i` to -log p of each class with a nonzero target."""
     x = flat.x[i]
     lines = []
@@ -247,7 +247,7 @@ def _logsumexp(x: Any, shown: Sequence[int], logs: Sequence[Any]) -> Any:
     return None
 
 
-def _smoothed_line(problem: Problem, flat: Rows, i: int, digits: int) -> Step:
+def _smoothed_line(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Step:
     classes = flat.x.shape[1]
     q = dict(weighted_targets(without_class_weights(flat), i))
     if flat.index is not None:
@@ -265,7 +265,7 @@ def _smoothed_line(problem: Problem, flat: Rows, i: int, digits: int) -> Step:
     )
 
 
-def binary_lines(problem: Problem, flat: Rows, i: int, digits: int) -> list[Step]:
+def binary_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[Step]:
     """Steps from the prediction of output `i` to -log p and -log(1 - p), as far as they have a nonzero coefficient."""
     x = flat.x[i]
     lines = []
@@ -291,7 +291,7 @@ def binary_lines(problem: Problem, flat: Rows, i: int, digits: int) -> list[Step
     return lines
 
 
-def smoothed_target(flat: Rows, i: int) -> Any:
+def smoothed_target(flat: FlatProblem, i: int) -> Any:
     """The smoothed target y' of binary output `i`."""
     assert flat.q is not None
     with ctx.workprec(PRECISION):
@@ -299,7 +299,7 @@ def smoothed_target(flat: Rows, i: int) -> Any:
         return y if not flat.smoothing or isinstance(y, float) else (1 - e) * y + e / 2
 
 
-def _loss_terms(problem: Problem, flat: Rows, i: int, digits: int) -> tuple[str, str]:
+def _loss_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> tuple[str, str]:
     """Return (formula, filled formula) of the loss of a row in terms of its logarithms."""
     s = sample_weight(flat, i)
     factor = "" if s is None else f"{format_in_dtype(problem, s)} * "
@@ -310,7 +310,7 @@ def _loss_terms(problem: Problem, flat: Rows, i: int, digits: int) -> tuple[str,
     return "", f"{factor}({total})" if factor and len(terms) > 1 else f"{factor}{total}"
 
 
-def _categorical_terms(problem: Problem, flat: Rows, i: int, digits: int) -> list[str]:
+def _categorical_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[str]:
     parts = weighted_targets(flat, i)
     shown = parts[:MAX_TERMS]
     logs = negative_logs(problem, DEFINITION, i, [c for c, _ in shown]) if shown else []
@@ -328,7 +328,7 @@ def _categorical_terms(problem: Problem, flat: Rows, i: int, digits: int) -> lis
     return terms + ["..."] * (len(parts) - len(shown))
 
 
-def _binary_terms(problem: Problem, flat: Rows, i: int, digits: int) -> list[str]:
+def _binary_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[str]:
     y = smoothed_target(flat, i)
     sides = [(side, share) for side, share in ((1, y), (0, 1 - y)) if share != 0]
     logs = negative_logs(problem, DEFINITION, i, [side for side, _ in sides])
@@ -345,7 +345,7 @@ def _parenthesise(text: str) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-def _weight_line(problem: Problem, flat: Rows, i: int, weight: float, digits: int) -> Step:
+def _weight_line(problem: Problem, flat: FlatProblem, i: int, weight: float, digits: int) -> Step:
     s = sample_weight(flat, i)
     factor = [] if s is None else [format_in_dtype(problem, s)]
     if flat.binary or flat.class_weights is None:
@@ -365,7 +365,7 @@ def _weight_line(problem: Problem, flat: Rows, i: int, weight: float, digits: in
 
 
 def _reduction_lines(
-    problem: Problem, flat: Rows, unreduced: Exact, answer_of: AnswerFunction, want: Answer, digits: int
+    problem: Problem, flat: FlatProblem, unreduced: Exact, answer_of: AnswerFunction, want: Answer, digits: int
 ) -> tuple[Step, ...]:
     if problem.reduction == "none":
         return ()
@@ -395,7 +395,7 @@ def _reduction_lines(
     return tuple(lines)
 
 
-def divisor_terms(problem: Problem, flat: Rows) -> str:
+def divisor_terms(problem: Problem, flat: FlatProblem) -> str:
     """The weights whose sum is the definition's divisor, written out; "" if the weights are not per row."""
     if flat.sample_weights is not None and len(flat.sample_weights) != len(flat.x):
         return ""

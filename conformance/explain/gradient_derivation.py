@@ -15,7 +15,7 @@ from conformance.explain.subproblems import PRECISION, ball, to_balls
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import gradient
-from conformance.reference.flat_problem import Rows, rows
+from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import Exact, divided_by
 
 
@@ -52,7 +52,7 @@ def largest_element(want: Exact) -> tuple[int, ...]:
 
 def closed_form(problem: Problem, want: Exact, where: tuple[int, ...]) -> tuple[Step, ...]:
     """Steps to the element `where` of the gradient `want`."""
-    flat = rows(problem, DEFINITION)
+    flat = flatten(problem, DEFINITION)
     shape = problem.sample_shape
     i = int(np.ravel_multi_index(where[: len(shape)], shape)) if shape else 0
     if not flat.kept[i]:
@@ -62,7 +62,7 @@ def closed_form(problem: Problem, want: Exact, where: tuple[int, ...]) -> tuple[
         return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value))
 
 
-def _categorical_lines(problem: Problem, flat: Rows, i: int, c: int) -> tuple[Step, ...]:
+def _categorical_lines(problem: Problem, flat: FlatProblem, i: int, c: int) -> tuple[Step, ...]:
     parts = weighted_targets(flat, i)
     x = flat.x[i]
     t: Any = dict(parts).get(c, ball(0.0))
@@ -93,7 +93,7 @@ def _categorical_lines(problem: Problem, flat: Rows, i: int, c: int) -> tuple[St
     return tuple(lines)
 
 
-def _binary_lines(problem: Problem, flat: Rows, i: int) -> tuple[Step, ...]:
+def _binary_lines(problem: Problem, flat: FlatProblem, i: int) -> tuple[Step, ...]:
     x, y = flat.x[i], smoothed_target(flat, i)
     pos = ball(1.0) if flat.positive_weight is None else ball(float(flat.positive_weight[i]))
     weighted = "" if flat.positive_weight is None else f"{format_in_dtype(problem, flat.positive_weight[i])} * "
@@ -120,7 +120,7 @@ def _binary_lines(problem: Problem, flat: Rows, i: int) -> tuple[Step, ...]:
 
 
 def _scaling_lines(
-    problem: Problem, flat: Rows, want: Exact, where: tuple[int, ...], i: int, slope: str
+    problem: Problem, flat: FlatProblem, want: Exact, where: tuple[int, ...], i: int, slope: str
 ) -> Iterator[Step]:
     """The slope times the factor of the reduction."""
     factor = gradient.factors(problem, flat, DEFINITION, to_balls)[i]

@@ -21,7 +21,7 @@ from conformance.model.case import Array, ByOracle, Digits, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
-from conformance.reference.conversion import HANDED, bridge, renormalises, unbridgeable, unchanging
+from conformance.reference.conversion import HANDED, conversion_obstacle, convert, renormalises, unchanging
 from conformance.reference.flat_problem import clip_ends, refused
 
 MAX_PREDICTIONS = 20_000
@@ -54,7 +54,7 @@ def retry(assessment: Assessment, judge: Suite, problem: Problem) -> Assessment 
     input_kind = function.native(problem.given)
     if function.unsupported(problem) is not None:
         return None
-    if input_kind != problem.given and unbridgeable(problem, input_kind) is not None:
+    if input_kind != problem.given and conversion_obstacle(problem, input_kind) is not None:
         return None
     asked = Asked(_item_at(assessment.item, problem), problem, *bridged(problem, input_kind), of_case=False)
     return _call_and_judge(asked, judge)
@@ -104,7 +104,7 @@ def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
         return
     changes = renormalises(problem, assessment.asked.handed.given)
     for kind in unchanging(problem, assessment.asked.handed.given):
-        handed, name = bridge(problem, kind)
+        handed, name = convert(problem, kind)
         for function in item.installed.functions:
             if kind not in function.takes or function.unsupported(problem) is not None:
                 continue
@@ -245,9 +245,9 @@ def _pass_logits(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -
         return
     if not {"clip", "log_floor", "renormalise"} & set(names) or refused(problem, DEFINITION):
         return
-    if unbridgeable(problem, "logits") is not None:
+    if conversion_obstacle(problem, "logits") is not None:
         return
-    converted, name = bridge(problem, "logits")
+    converted, name = convert(problem, "logits")
     if item.function.unsupported(converted) is not None:
         return
     attempt = _call_and_judge(Asked(_item_at(item, problem), problem, converted, name, of_case=False), judge)

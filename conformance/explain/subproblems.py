@@ -13,7 +13,7 @@ from flint import arb
 from conformance.model.case import Layout, Options, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference import oracle
-from conformance.reference.flat_problem import Rows, rows
+from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import NoAnswerError, Term
 
 PRECISION = 160
@@ -37,7 +37,7 @@ def negative_logs(problem: Problem, convention: Convention, i: int, classes: Seq
 
     For a binary output, class 1 stands for -log p and class 0 for -log(1 - p).
     """
-    x = rows(problem, convention).x[i]
+    x = flatten(problem, convention).x[i]
     binary = problem.loss == "binary"
     part = dataclasses.replace(
         problem,
@@ -54,7 +54,7 @@ def negative_logs(problem: Problem, convention: Convention, i: int, classes: Seq
         return None
 
 
-def subproblem(problem: Problem, flat: Rows, samples: Sequence[int], reduction: Any = "none") -> Problem:
+def subproblem(problem: Problem, flat: FlatProblem, samples: Sequence[int], reduction: Any = "none") -> Problem:
     """A selection of samples, or of binary outputs, as a flat problem with their weights.
 
     flat: the problem flattened under the definition.

@@ -52,7 +52,7 @@ from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import RowKey
 from conformance.model.text import printable, text_of, type_name
-from conformance.reference.conversion import bridge, unbridgeable
+from conformance.reference.conversion import conversion_obstacle, convert
 from conformance.reference.oracle import Exact, Oracle
 
 KEPT = 8
@@ -136,7 +136,7 @@ def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
     if key not in problem.derived:
         whole = problem.unreduced.derived
         if key not in whole:
-            whole[key] = bridge(problem.unreduced, given)
+            whole[key] = convert(problem.unreduced, given)
         converted, name = whole[key]
         problem.derived[key] = converted.reduced(problem.reduction), name
     found: tuple[Problem, str] = problem.derived[key]
@@ -187,7 +187,7 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
         return why
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a bridge would hide what is wrong with the predictions"
-    return unbridgeable(problem, given)
+    return conversion_obstacle(problem, given)
 
 
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:

@@ -55,7 +55,7 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
 from conformance.reference.domain import examine, infinitely_weighted, numpy_info
-from conformance.reference.flat_problem import refused, rows
+from conformance.reference.flat_problem import flatten, refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
@@ -646,7 +646,7 @@ def conversion_of(asked: Problem, handed: Problem, change: Change, function: Fun
 def _worst_row(problem: Problem, part: Convention) -> RowSum:
     """The row whose sum is furthest from 1 among those that count."""
     sums = row_sums(problem).ravel()
-    counting = sums if refused(problem, part) else sums[rows(problem, part).kept]
+    counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
     exponentials = problem.given == "log_probabilities"
     if not counting.size:
         return RowSum(None, True, exponentials)

@@ -18,7 +18,7 @@ from flint import arb, ctx
 from conformance.model.case import Array, Given, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.domain import numpy_info
-from conformance.reference.flat_problem import rows
+from conformance.reference.flat_problem import flatten
 
 CHUNK = 4096
 PRECISION = 256
@@ -52,7 +52,7 @@ HANDED: dict[str, str] = {
 """What a function is handed instead of the case's predictions, by the name of the conversion."""
 
 
-def bridge(problem: Problem, given: Given) -> tuple[Problem, str]:
+def convert(problem: Problem, given: Given) -> tuple[Problem, str]:
     """The problem with its predictions as `given`, and the name of the conversion ("" where none was needed)."""
     if problem.given == given:
         return problem, ""
@@ -61,7 +61,7 @@ def bridge(problem: Problem, given: Given) -> tuple[Problem, str]:
     return dataclasses.replace(problem, given=given, predictions=converted), name
 
 
-def unbridgeable(problem: Problem, given: Given) -> str | None:
+def conversion_obstacle(problem: Problem, given: Given) -> str | None:
     """Why a conversion would say another problem than the one that is asked; None where it would not."""
     x = problem.predictions
     with np.errstate(invalid="ignore"):
@@ -89,7 +89,7 @@ def unchanging(problem: Problem, given: Given) -> tuple[Given, ...]:
     kinds: tuple[Given, ...] = (problem.given,)
     if renormalises(problem, given):
         kinds = (*kinds, "log_probabilities" if problem.given == "probabilities" else "probabilities")
-    return tuple(kind for kind in kinds if kind == problem.given or unbridgeable(problem, kind) is None)
+    return tuple(kind for kind in kinds if kind == problem.given or conversion_obstacle(problem, kind) is None)
 
 
 def row_sums(problem: Problem) -> Array:
@@ -123,7 +123,7 @@ _CERTAIN: dict[Given, float] = {"logits": math.inf, "probabilities": 1.0, "log_p
 
 def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
     """Which predictions count as p, and which as 1 - p, shaped as the rows."""
-    given = rows(problem, convention)
+    given = flatten(problem, convention)
     if given.index is not None:
         labels = given.index[:, np.newaxis] == np.arange(given.x.shape[-1])
     else:

@@ -54,12 +54,12 @@ from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference.domain import numpy_info
 from conformance.reference.flat_problem import (
-    Rows,
+    FlatProblem,
     absolute_weights,
     averages_class_weights,
+    flatten,
     refused,
     roundings_of_divisor,
-    rows,
     smoothing_of_weight,
     weighs_classes,
 )
@@ -98,7 +98,7 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
 class _Samples:
     """A loss per sample, and the absolute error it may have; weights applied."""
 
-    given: Rows
+    given: FlatProblem
     loss: Floats
     error: Floats
 
@@ -126,7 +126,7 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
 
 
 def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
-    given = rows(problem, convention)
+    given = flatten(problem, convention)
     unit = numpy_info(problem.dtype)[0]
     arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
     with np.errstate(all="ignore"):
@@ -163,7 +163,7 @@ def summing(n: int) -> float:
     return min(max(n - 1, 0), LONG * math.sqrt(n))
 
 
-def _chunks(given: Rows) -> list[slice]:
+def _chunks(given: FlatProblem) -> list[slice]:
     """Rows of about `CHUNK` predictions."""
     rows = max(1, CHUNK // max(1, math.prod(given.x.shape[1:])))
     return [slice(start, start + rows) for start in range(0, len(given.x), rows)]
@@ -178,7 +178,7 @@ class _Arithmetic:
     bridged: bool
 
 
-def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+def _losses(given: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
     """(loss, error) for a chunk of rows, weights per sample not yet applied.
 
     What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
@@ -188,7 +188,7 @@ def _losses(given: Rows, convention: Convention, here: slice, arithmetic: _Arith
 
 
 def _categorical(
-    given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    given: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     g, unit = arithmetic.elementary, arithmetic.unit
     classes = x.shape[1]
@@ -236,7 +236,7 @@ def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0
     return minus_log, error
 
 
-def _targets(given: Rows, here: slice, classes: int) -> Floats:
+def _targets(given: FlatProblem, here: slice, classes: int) -> Floats:
     """w_c q'_c: [rows, C]."""
     if given.index is not None:
         q = np.zeros((len(given.index[here]), classes))
@@ -265,7 +265,7 @@ def underflow(p: Floats, dtype: str) -> Floats:
         return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)
 
 
-def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
+def _bridge_categorical(given: FlatProblem, x: Floats, minus_log: Floats) -> Floats:
     if given.given == "probabilities":
         return np.ones_like(x)
     if given.given == "log_probabilities":
@@ -275,7 +275,7 @@ def _bridge_categorical(given: Rows, x: Floats, minus_log: Floats) -> Floats:
 
 
 def _binary(
-    given: Rows, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    given: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     assert given.q is not None
     g, unit = arithmetic.elementary, arithmetic.unit
@@ -319,7 +319,7 @@ def _binary(
     return loss, error + unit * np.abs(loss)
 
 
-def of_divisor(given: Rows, convention: Convention, losses: int, unit: float) -> float:
+def of_divisor(given: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
     """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
     counts = convention.mean_divides_by in ("kept", "samples") or given.sample_weights is None
     if counts and not weighs_classes(given, convention):
@@ -331,7 +331,7 @@ def of_divisor(given: Rows, convention: Convention, losses: int, unit: float) ->
     return error / max(1 - error * unit, unit)
 
 
-def _of_weight(given: Rows, convention: Convention) -> float:
+def _of_weight(given: FlatProblem, convention: Convention) -> float:
     """What the weight of a row is off by before it is added to the others, in units of u of itself."""
     if not weighs_classes(given, convention):
         return 0.0
@@ -349,7 +349,7 @@ def _of_weight(given: Rows, convention: Convention) -> float:
     return added + of_sum + 1 if averages_class_weights(given, convention) else added
 
 
-def _underflow_of_divisor(given: Rows, convention: Convention) -> float:
+def _underflow_of_divisor(given: FlatProblem, convention: Convention) -> float:
     """What a divisor loses where targets, or their products with class weights, underflow; as a part of it."""
     if given.index is not None or not weighs_classes(given, convention):
         return 0.0
@@ -361,7 +361,7 @@ def _underflow_of_divisor(given: Rows, convention: Convention) -> float:
     return float((samples * lost)[given.kept].sum() / whole) if whole else 0.0
 
 
-def cancelled(given: Rows, convention: Convention) -> float:
+def cancelled(given: FlatProblem, convention: Convention) -> float:
     """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
     positive = absolute_weights(given)
     if positive is None or convention.mean_divides_by in ("kept", "samples"):
@@ -370,7 +370,7 @@ def cancelled(given: Rows, convention: Convention) -> float:
     return max(1.0, _divisor(positive, convention) / whole) if whole else 1.0
 
 
-def _divisor(given: Rows, convention: Convention) -> float:
+def _divisor(given: FlatProblem, convention: Convention) -> float:
     """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
     counted = math.prod(given.shape)
     kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
@@ -383,7 +383,7 @@ def _divisor(given: Rows, convention: Convention) -> float:
     return float((samples * _row_weights(given, convention)[0])[kept].sum())
 
 
-def _row_weights(given: Rows, convention: Convention) -> tuple[Floats, Floats]:
+def _row_weights(given: FlatProblem, convention: Convention) -> tuple[Floats, Floats]:
     """(What each row weighs beside its sample weight, what its targets sum to); class weights or targets matter."""
     classes = given.x.shape[1]
     e = smoothing_of_weight(given, convention)

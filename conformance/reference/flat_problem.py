@@ -27,35 +27,41 @@ QUOTIENT = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """n rows; C classes per row for categorical losses, one output per row for binary ones.
-
-    x: [n, C] or [n], in the problem's dtype.  index: [n] labels, or q: [n, C] or [n] targets.
-    kept: [n], False where ignored.  class_weights: [C]; positive_weight: [n].  sample_weights: flat,
-    one per entry of `weighted_shape`.  smoothing: e.  clip: both ends, rounded to the dtype.
-    group: how many consecutive rows are averaged to one loss before weights are applied (1: none are).
-    taken_as: the kind of prediction that x is converted to, without rounding; None where it is taken as it is.
-    """
+class FlatProblem:
+    """A problem with its samples on one axis: n rows, of C classes each (categorical) or one output each (binary)."""
 
     binary: bool
+    """Whether the loss is binary."""
     given: Given
+    """Kind of the predictions."""
     x: Array
+    """Predictions, shape [n, C] or [n], in the problem's dtype."""
     index: npt.NDArray[np.int64] | None
+    """Index labels, shape [n]; None if there are targets."""
     q: Floats | None
+    """Targets, shape [n, C] or [n]; None if there are index labels."""
     kept: npt.NDArray[np.bool_]
+    """False where a row is ignored, shape [n]."""
     class_weights: Floats | None
+    """Shape [C]."""
     positive_weight: Floats | None
+    """Shape [n]."""
     sample_weights: Floats | None
+    """One per entry of the shape that is weighted, flat."""
     smoothing: float
+    """The label smoothing e."""
     clip: tuple[float, float] | None
+    """Both ends of the clip, rounded to the dtype; None if nothing is clipped."""
     group: int
+    """Number of consecutive rows that are averaged to one loss before weights are applied; 1 if none are."""
     shape: tuple[int, ...]
     """Shape of the losses before reduction."""
     taken_as: Given | None = None
+    """The kind to which x is converted without rounding; None if it is taken as it is."""
 
     @functools.cached_property
-    def unconverted(self) -> Rows:
-        """The rows with predictions taken as they are, and not clipped."""
+    def unconverted(self) -> FlatProblem:
+        """The same without conversion and clip."""
         return dataclasses.replace(self, taken_as=None, clip=None)
 
 
@@ -78,10 +84,10 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     return frozenset(invalid)
 
 
-def rows(problem: Problem, convention: Convention, taken_as: Given | None = None) -> Rows:
-    """The rows of a problem under a convention that does not refuse it.
+def flatten(problem: Problem, convention: Convention, taken_as: Given | None = None) -> FlatProblem:
+    """Flatten a problem under a convention that does not refuse it.
 
-    taken_as: the kind of prediction that a function takes them as, by a conversion without rounding.
+    taken_as: the kind of predictions that the function takes, after a conversion without rounding.
     """
     binary = problem.loss == "binary"
     shape = problem.sample_shape
@@ -109,7 +115,7 @@ def rows(problem: Problem, convention: Convention, taken_as: Given | None = None
         full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
         spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
     positive = options.positive_weight
-    return Rows(
+    return FlatProblem(
         binary=binary,
         given=problem.given,
         x=x,
@@ -129,31 +135,31 @@ def rows(problem: Problem, convention: Convention, taken_as: Given | None = None
     )
 
 
-def absolute_weights(given: Rows) -> Rows | None:
+def absolute_weights(given: FlatProblem) -> FlatProblem | None:
     """The rows with the absolute values of their weights; None where no weight is negative."""
     weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
     negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
     return dataclasses.replace(given, **negative) if negative else None
 
 
-def weighs_classes(given: Rows, convention: Convention) -> bool:
+def weighs_classes(given: FlatProblem, convention: Convention) -> bool:
     """Whether what a mean divides by depends on class weights or targets; otherwise it is a sum of sample weights."""
     if given.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
         return False
     return given.class_weights is not None or convention.mean_divides_by == "target_weight"
 
 
-def averages_class_weights(given: Rows, convention: Convention) -> bool:
+def averages_class_weights(given: FlatProblem, convention: Convention) -> bool:
     """Whether the weight of a row is divided by the sum of its targets, which is 1 where they are an index."""
     return given.q is not None and weighs_classes(given, convention) and convention.mean_divides_by != "target_weight"
 
 
-def smoothing_of_weight(given: Rows, convention: Convention) -> float:
+def smoothing_of_weight(given: FlatProblem, convention: Convention) -> float:
     """The label smoothing of the targets that make the weight of a row."""
     return 0.0 if convention.mean_divides_by == "label_weight" else given.smoothing
 
 
-def roundings_of_divisor(given: Rows, convention: Convention) -> int:
+def roundings_of_divisor(given: FlatProblem, convention: Convention) -> int:
     """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
     classes = 0 if given.binary else given.x.shape[1]
     quotient = classes + QUOTIENT if averages_class_weights(given, convention) else 0

@@ -29,7 +29,7 @@ from flint import arb, ctx
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference.domain import examine, numpy_info
-from conformance.reference.flat_problem import Rows, rows
+from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import (
     Answer,
     Exact,
@@ -81,7 +81,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
 def _answer(problem: Problem, convention: Convention) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
-    given = rows(problem, convention)
+    given = flatten(problem, convention)
     shape = problem.predictions.shape
     if problem.dtype == "float64":
         with ctx.workprec(PRECISION):
@@ -102,7 +102,7 @@ def _balls(values: Floats) -> Numbers:
     return np.asarray(np.frompyfunc(arb, 1, 1)(values), dtype=object)
 
 
-def reduced_slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Slope:
+def reduced_slope(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient with the reduction's factors."""
     with np.errstate(all="ignore"):
         slope = _slope(problem, given, convention, lift)
@@ -113,7 +113,7 @@ def reduced_slope(problem: Problem, given: Rows, convention: Convention, lift: L
         return Slope(np.where(counts, value, lift(np.zeros(()))), free & counts)
 
 
-def _slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Slope:
+def _slope(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every row's loss, which no reduction changes."""
     matters = relevant(problem.unreduced, convention, GRADIENT)
     derived, key = problem.unreduced.derived, ("slope", matters, lift)
@@ -123,7 +123,7 @@ def _slope(problem: Problem, given: Rows, convention: Convention, lift: Lift) ->
     return slope
 
 
-def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, factor: Numbers) -> bool:
+def _mean_of_nothing(problem: Problem, given: FlatProblem, convention: Convention, factor: Numbers) -> bool:
     """Whether the loss is the nan that a convention has for a mean that divides by 0."""
     if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
         return False
@@ -131,7 +131,7 @@ def _mean_of_nothing(problem: Problem, given: Rows, convention: Convention, fact
     return not isinstance(by, float) and bool(by.contains(0))
 
 
-def _divisor(given: Rows, convention: Convention) -> Term:
+def _divisor(given: FlatProblem, convention: Convention) -> Term:
     """What a mean divides by; nan where there is none, and then no mean of which this would be the gradient."""
     try:
         return divided_by(given, convention)
@@ -139,7 +139,7 @@ def _divisor(given: Rows, convention: Convention) -> Term:
         return np.nan
 
 
-def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -> Numbers:
+def factors(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
     """What the gradient of each row is multiplied by: its weight, over what a mean divides by."""
     losses = len(given.x) // max(1, given.group)
     factor = lift(np.ones(losses))
@@ -153,13 +153,13 @@ def factors(problem: Problem, given: Rows, convention: Convention, lift: Lift) -
     return np.repeat(factor, given.group) / given.group if given.group > 1 else factor
 
 
-def targets(given: Rows, lift: Lift) -> Numbers:
+def targets(given: FlatProblem, lift: Lift) -> Numbers:
     """t_c = w_c q'_c: [n, C]."""
     q = smoothed(given, lift)
     return q if given.class_weights is None else np.where(q == 0, q, q * lift(given.class_weights))
 
 
-def smoothed(given: Rows, lift: Lift) -> Numbers:
+def smoothed(given: FlatProblem, lift: Lift) -> Numbers:
     """q'_c: [n, C]."""
     classes = given.x.shape[1]
     if given.index is not None:
@@ -174,7 +174,7 @@ def smoothed(given: Rows, lift: Lift) -> Numbers:
     return np.asarray((1 - e) * lift(q) + e / classes)
 
 
-def categorical_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
+def categorical_slope(given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every row's loss, weights per sample not applied."""
     x = given.x.astype(np.float64)
     t = targets(given, lift)
@@ -219,7 +219,7 @@ def softmax(x: Floats, lift: Lift) -> Numbers:
 
 
 def _of_probabilities(
-    x: Floats, t: Numbers, given: Rows, convention: Convention, lift: Lift
+    x: Floats, t: Numbers, given: FlatProblem, convention: Convention, lift: Lift
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     nan = np.isnan(x)
     zero = lift(np.zeros(()))
@@ -248,7 +248,7 @@ def _of_probabilities(
 
 
 def clipped(
-    p: Numbers, x: Floats, given: Rows, convention: Convention
+    p: Numbers, x: Floats, given: FlatProblem, convention: Convention
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """(strictly between the ends of the clip, at one of them or so near that a rounded sum decides)."""
     if given.clip is None:
@@ -284,7 +284,7 @@ def _minus_over(t: Numbers, p: Numbers, lift: Lift) -> Numbers:
     return np.where(counts, np.where(gone, sign, value), lift(np.zeros(())))
 
 
-def binary_slope(given: Rows, convention: Convention, lift: Lift) -> Slope:
+def binary_slope(given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every output's loss, weights per output not applied."""
     assert given.q is not None
     x = given.x.astype(np.float64)
@@ -313,7 +313,7 @@ def sigmoids(x: Floats, lift: Lift) -> tuple[Numbers, Numbers]:
     return np.where(x >= 0, large, small), np.where(x >= 0, small, large)
 
 
-def gradient_floor(given: Rows, convention: Convention) -> float:
+def gradient_floor(given: FlatProblem, convention: Convention) -> float:
     """The convention's, as the dtype has it; 0 where there is none left."""
     if convention.gradient_floor is None or given.positive_weight is not None:
         return 0.0
@@ -321,7 +321,7 @@ def gradient_floor(given: Rows, convention: Convention) -> float:
 
 
 def _of_outputs(
-    x: Floats, y: Numbers, on: Numbers, off: Numbers, given: Rows, convention: Convention, lift: Lift
+    x: Floats, y: Numbers, on: Numbers, off: Numbers, given: FlatProblem, convention: Convention, lift: Lift
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     p = lift(np.where(np.isnan(x), 0.5, x))
     if least := gradient_floor(given, convention):

@@ -36,7 +36,7 @@ from conformance.model.convention import Convention
 from conformance.reference import gradient
 from conformance.reference.domain import numpy_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
-from conformance.reference.flat_problem import Rows, refused, rows
+from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import Floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
@@ -57,7 +57,7 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
 
 
 def _reduced(problem: Problem, convention: Convention) -> Floats:
-    given = rows(problem, convention)
+    given = flatten(problem, convention)
     unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
         matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
@@ -82,7 +82,7 @@ def _reduced(problem: Problem, convention: Convention) -> Floats:
     return total.reshape(problem.predictions.shape)
 
 
-def _lost(given: Rows, convention: Convention, factor: Floats) -> Any:
+def _lost(given: FlatProblem, convention: Convention, factor: Floats) -> Any:
     """What an underflow of a product with the factor is multiplied by where a probability divides it afterwards.
 
     factor: of each row, as a column beside classes.
@@ -117,7 +117,7 @@ def _floats(values: Floats) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
-def _categorical(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+def _categorical(given: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
     """(u times the scale of each element, its error), weights per sample not applied.
 
     All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
@@ -171,7 +171,7 @@ def _through_softmax(
     return size, size * (products + 2) + off
 
 
-def _binary(given: Rows, convention: Convention, g: float) -> tuple[Floats, Floats]:
+def _binary(given: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
     assert given.q is not None
     x = given.x.astype(np.float64)
     e = given.smoothing

@@ -30,12 +30,12 @@ from conformance.reference.cache import Cache, Store, default_folder
 from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.domain import numpy_info
 from conformance.reference.flat_problem import (
-    Rows,
+    FlatProblem,
     absolute_weights,
     averages_class_weights,
+    flatten,
     refused,
     roundings_of_divisor,
-    rows,
     smoothing_of_weight,
     weighs_classes,
 )
@@ -202,7 +202,7 @@ def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction |
     """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
     with ctx.workprec(256):
         try:
-            found = divided_by(rows(problem, convention), convention)
+            found = divided_by(flatten(problem, convention), convention)
         except NoAnswerError:
             return None
     if isinstance(found, float):
@@ -228,7 +228,7 @@ def enclose(
     problem: Problem, convention: Convention, precision: int, taken_as: Given | None = None
 ) -> tuple[tuple[int, ...], list[Term]]:
     """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
-    given = rows(problem, convention, taken_as)
+    given = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
         losses = _unweighted_losses(problem, given, convention, precision)
         if given.sample_weights is not None:
@@ -252,7 +252,7 @@ def enclose(
         return (), [_times(1 / by, total)]
 
 
-def _unweighted_losses(problem: Problem, given: Rows, convention: Convention, precision: int) -> Iterable[Term]:
+def _unweighted_losses(problem: Problem, given: FlatProblem, convention: Convention, precision: int) -> Iterable[Term]:
     """Losses before sample weights are applied; those of rows are remembered with the problem for other reductions."""
     if given.group == 0:
         return [NAN] * math.prod(given.shape)
@@ -266,7 +266,7 @@ def _unweighted_losses(problem: Problem, given: Rows, convention: Convention, pr
     return losses
 
 
-def _losses(given: Rows, convention: Convention) -> Iterator[Term]:
+def _losses(given: FlatProblem, convention: Convention) -> Iterator[Term]:
     """One loss per row, class weights and positive weight included, sample weights not."""
     one_loss = _binary_loss if given.binary else _categorical_loss
     for start in range(0, len(given.x), CHUNK):
@@ -276,7 +276,7 @@ def _losses(given: Rows, convention: Convention) -> Iterator[Term]:
             yield one_loss(given, convention, row, x) if given.kept[row] else arb(0)
 
 
-def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[float]) -> Term:
+def _categorical_loss(given: FlatProblem, convention: Convention, row: int, x: list[float]) -> Term:
     classes = len(x)
     label = None if given.index is None else int(given.index[row])
     if label is not None and not 0 <= label < classes:
@@ -304,7 +304,7 @@ def _categorical_loss(given: Rows, convention: Convention, row: int, x: list[flo
     return _sum(terms)
 
 
-def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+def _minus_logs(given: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of one row."""
     if given.taken_as is not None:
         return _converted_logs(given, convention, x, picked)
@@ -327,7 +327,7 @@ def _minus_logs(given: Rows, convention: Convention, x: list[float], picked: Seq
     return _logs_of({c: _ball(x[c]) for c in needed}, given, convention, picked)
 
 
-def _logs_of(p: dict[int, Term], given: Rows, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
+def _logs_of(p: dict[int, Term], given: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of a row of probabilities, clipped and renormalised by the convention."""
     if convention.renormalise == "before_clip":
         p = _normalised(p)
@@ -338,7 +338,9 @@ def _logs_of(p: dict[int, Term], given: Rows, convention: Convention, picked: Se
     return {c: _minus_log(p[c], convention) for c in picked}
 
 
-def _converted_logs(given: Rows, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+def _converted_logs(
+    given: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]
+) -> dict[int, Term]:
     """-log p for the picked classes of one row whose predictions are converted without rounding."""
     unconverted = given.unconverted
     if given.taken_as == "log_probabilities":
@@ -359,7 +361,7 @@ def _converted_logs(given: Rows, convention: Convention, x: list[float], picked:
     return {c: INF if isinstance(logs[c], float) else logs[c] + lse for c in picked}
 
 
-def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Term:
+def _binary_loss(given: FlatProblem, convention: Convention, row: int, x: float) -> Term:
     assert given.q is not None
     e = arb(given.smoothing)
     y = _ball(given.q[row])
@@ -377,7 +379,7 @@ def _binary_loss(given: Rows, convention: Convention, row: int, x: float) -> Ter
     return _sum(terms)
 
 
-def _minus_log_pair(given: Rows, convention: Convention, x: float) -> tuple[Term, Term]:
+def _minus_log_pair(given: FlatProblem, convention: Convention, x: float) -> tuple[Term, Term]:
     """(-log p, -log(1 - p)) of one binary output."""
     if given.taken_as is not None:
         positive, negative = _minus_log_pair(given.unconverted, DEFINITION, x)
@@ -453,7 +455,7 @@ def _grouped(losses: Iterator[Term], size: int) -> Iterator[Term]:
             group = []
 
 
-def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
+def _weighted(losses: Any, given: FlatProblem) -> Iterator[Term]:
     assert given.sample_weights is not None
     weights = given.sample_weights.tolist()
     terms = list(losses)
@@ -464,7 +466,7 @@ def _weighted(losses: Any, given: Rows) -> Iterator[Term]:
         yield arb(0) if ignored else _times(_ball(weight), loss)
 
 
-def divided_by(given: Rows, convention: Convention) -> Term:
+def divided_by(given: FlatProblem, convention: Convention) -> Term:
     """What the mean divides by; see `Convention.mean_divides_by`.
 
     nan or infinite where the weights are.  Raises NoAnswerError where a row has no weight, because the targets over
@@ -485,7 +487,7 @@ def divided_by(given: Rows, convention: Convention) -> Term:
     return _sum([_times(samples[row], _row_weight(given, convention, row)) for row in range(counted) if kept[row]])
 
 
-def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
+def _lost_in_roundings(by: Term, given: FlatProblem, convention: Convention) -> bool:
     """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
     if (positive := absolute_weights(given)) is None:
         return False
@@ -496,7 +498,7 @@ def _lost_in_roundings(by: Term, given: Rows, convention: Convention) -> bool:
     return not bool(abs(by) > roundings_of_divisor(given, convention) * unit * size)
 
 
-def _row_weight(given: Rows, convention: Convention, row: int) -> Term:
+def _row_weight(given: FlatProblem, convention: Convention, row: int) -> Term:
     """What one row weighs beside its sample weight: sum_c w_c q'_c, over sum_c q'_c where that is averaged."""
     smoothing = smoothing_of_weight(given, convention)
     if not averages_class_weights(given, convention):
@@ -505,7 +507,7 @@ def _row_weight(given: Rows, convention: Convention, row: int) -> Term:
     return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(given, row, smoothing))
 
 
-def _sum_of_targets(given: Rows, row: int, smoothing: float) -> Term:
+def _sum_of_targets(given: FlatProblem, row: int, smoothing: float) -> Term:
     """sum_c q'_c of one row of targets, nan or infinite where they are; raises NoAnswerError where it is 0 or less.
 
     Whether it is, is decided exactly: where the working precision leaves it open, the sum is taken in fractions.
@@ -522,7 +524,7 @@ def _sum_of_targets(given: Rows, row: int, smoothing: float) -> Term:
     return total
 
 
-def _weighted_targets(given: Rows, row: int, smoothing: float) -> Term:
+def _weighted_targets(given: FlatProblem, row: int, smoothing: float) -> Term:
     """sum_c w_c q'_c of one row."""
     e = arb(smoothing)
     weights = given.class_weights

@@ -35,7 +35,7 @@ from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.suite import Item, plan
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
-from conformance.reference.conversion import bridge
+from conformance.reference.conversion import convert
 from conformance.reference.domain import examine
 from conformance.tests import miniatures
 from conformance.tests.stated import case
@@ -378,7 +378,7 @@ def environment(monkeypatch):
 
 def check(item: Item) -> None:
     asked = item.case.problem(item.dtype, item.reduction)
-    handed, _ = bridge(asked, item.function.native(asked.given))
+    handed, _ = convert(asked, item.function.native(asked.given))
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, variant=item.installed.variant)
     assert ("\n" in source) == ("with tf.GradientTape" in source)

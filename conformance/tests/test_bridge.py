@@ -14,7 +14,7 @@ from mpmath import mp, mpf
 from conformance.model.case import GIVEN, LOSSES, Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound
-from conformance.reference.conversion import NAMES, bridge
+from conformance.reference.conversion import NAMES, convert
 from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
@@ -65,7 +65,7 @@ def test_it_converts_to_the_nearest_number(loss, given, wanted, dtype):
         )
         keep = (inside > 0) & (inside < 1)
         asked = dataclasses.replace(asked, predictions=asked.predictions[keep], labels=asked.labels[keep])
-    handed, name = bridge(asked, wanted)
+    handed, name = convert(asked, wanted)
     assert name == NAMES[loss, given, wanted]
     got = handed.predictions
     assert got.dtype == asked.predictions.dtype
@@ -83,7 +83,7 @@ def test_it_converts_to_the_nearest_number(loss, given, wanted, dtype):
 
 def test_it_hands_over_the_problem_itself_where_it_fits():
     asked = problem("categorical", "logits", "float32")
-    assert bridge(asked, "logits") == (asked, "")
+    assert convert(asked, "logits") == (asked, "")
 
 
 def test_it_changes_nothing_but_the_predictions():
@@ -91,7 +91,7 @@ def test_it_changes_nothing_but_the_predictions():
         [[[0.5, 1.0], [2.0, -1.0]]], [[0, 1]], options={"class_weights": [1.0, 2.0], "label_smoothing": 0.1}
     ).problem("float32", "sum")
     before = asked.predictions.copy()
-    handed, _ = bridge(asked, "probabilities")
+    handed, _ = convert(asked, "probabilities")
     changed = {f.name for f in dataclasses.fields(asked) if getattr(asked, f.name) is not getattr(handed, f.name)}
     assert changed == {"given", "predictions"}
     assert handed.predictions.shape == (1, 2, 2)
@@ -121,7 +121,7 @@ def test_it_converts_the_ends(loss, given, wanted, row, want, dtype):
     binary = loss == "binary"
     values, labels = (row, [1] * len(row)) if binary else ([row], [0])
     asked = case(values, labels, loss=loss, given=given, target="binary" if binary else "index").problem(dtype, "none")
-    handed, _ = bridge(asked, wanted)
+    handed, _ = convert(asked, wanted)
     rounded = np.array(want).astype(asked.predictions.dtype).astype(np.float64)
     np.testing.assert_array_equal(handed.predictions.reshape(-1).astype(np.float64), rounded)
 
@@ -129,8 +129,8 @@ def test_it_converts_the_ends(loss, given, wanted, row, want, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_it_converts_long_arrays_like_short_ones(dtype):
     z = np.random.default_rng(1).normal(size=(5000, 2))
-    whole, _ = bridge(case(z, [0] * 5000).problem(dtype, "none"), "probabilities")
-    end, _ = bridge(case(z[-3:], [0] * 3).problem(dtype, "none"), "probabilities")
+    whole, _ = convert(case(z, [0] * 5000).problem(dtype, "none"), "probabilities")
+    end, _ = convert(case(z[-3:], [0] * 3).problem(dtype, "none"), "probabilities")
     np.testing.assert_array_equal(whole.predictions[-3:], end.predictions)
 
 
@@ -156,7 +156,7 @@ def from_given(handed: Problem) -> Any:
 )
 def test_it_costs_no_more_than_the_budget_says(loss, given, wanted, dtype):
     asked = problem(loss, given, dtype, seed=4)
-    handed, name = bridge(asked, wanted)
+    handed, name = convert(asked, wanted)
     exact = evaluate(asked)
     assert isinstance(exact, Exact)
     allowed = error_bound.allowed(handed, DEFINITION, asked)
@@ -181,5 +181,5 @@ def _half_of_the_digits(handed: Problem) -> Any:
 
 
 def test_log_softmax_of_a_confident_row_keeps_what_is_left_of_it():
-    handed, _ = bridge(case([[200.0, 0.0]], [0]).problem("float64", "none"), "log_probabilities")
+    handed, _ = convert(case([[200.0, 0.0]], [0]).problem("float64", "none"), "log_probabilities")
     assert handed.predictions[0, 0] == pytest.approx(-math.exp(-200.0), rel=1e-15)

@@ -29,7 +29,7 @@ from conformance.judging.suite import Asked, Item, Suite, ask, plan, unsupported
 from conformance.judging.traits import TRAITS
 from conformance.model.case import Case, Layout, Options
 from conformance.model.errors import UserError
-from conformance.reference.conversion import bridge
+from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures, signals
 
@@ -211,7 +211,7 @@ def _asked_anywhere(entry: KnownIssue, case: Case) -> list[Asked]:
             problem = case.problem(dtype, reduction)
             if unsupported(function, case, problem) is None:
                 item = Item(there, function, case, dtype, reduction)
-                found.append(Asked(item, problem, *bridge(problem, function.native(problem.given))))
+                found.append(Asked(item, problem, *convert(problem, function.native(problem.given))))
     return found
 
 

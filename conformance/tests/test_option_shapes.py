@@ -19,7 +19,7 @@ from conformance.model.case import REDUCTIONS, ByOracle, MustRaise
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.reference.domain import examine, fits
-from conformance.reference.flat_problem import rows
+from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Invalid, evaluate
 from conformance.tests.stated import case
 
@@ -50,7 +50,7 @@ def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, prediction
     problem = usual.problem("float64", "none")
     if fits(option, shape, predictions, loss):
         assert validation.find_faults(usual) == []
-        assert rows(problem, Convention()).shape == problem.sample_shape
+        assert flatten(problem, Convention()).shape == problem.sample_shape
         assert [fault.path for fault in validation.find_faults(refusing)] == [("expect", "error")]
     else:
         assert [fault.path for fault in validation.find_faults(usual)] == [("options", option)]

@@ -33,7 +33,7 @@ from conformance.model.case import ByOracle, Case, Expectation, MustRaise, NoRig
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import error_bound
-from conformance.reference.conversion import bridge
+from conformance.reference.conversion import convert
 from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests import miniatures
 from conformance.tests.stated import case
@@ -55,7 +55,7 @@ def judged(
     conventions: tuple[Convention, ...] = (),
 ) -> Verdict:
     asked = stated.problem(dtype, reduction)
-    other = bridge(asked, handed)[0] if handed else asked
+    other = convert(asked, handed)[0] if handed else asked
     function = dataclasses.replace(function, takes=(handed,)) if handed else function
     return judge(asked, other, expect or stated.expect, function, documented, outcome, Oracle(), conventions)
 
@@ -381,7 +381,7 @@ WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
 def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, given, reduction):
     stated = case(HALVES if given == "probabilities" else np.log(HALVES), labels, given=given, **said)
     asked = stated.problem("float64", reduction)
-    after = evaluate(bridge(asked, "logits")[0])
+    after = evaluate(convert(asked, "logits")[0])
     before = evaluate(asked)
     verdict = judged(stated, returned(after.hi), handed="logits", reduction=reduction)
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "", "renormalised")
@@ -400,7 +400,7 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, g
 
 def test_softmax_divides_an_ignored_row_without_being_a_cause():
     stated = case(HALVES[:2], [-1, 1], given="probabilities", options={"ignore_index": -1})
-    after = evaluate(bridge(stated.problem("float64", "mean"), "logits")[0])
+    after = evaluate(convert(stated.problem("float64", "mean"), "logits")[0])
     assert judged(stated, returned(after.hi), handed="logits").status == "agrees"
 
 
@@ -443,7 +443,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
 def test_loss_is_recommended_only_if_it_has_the_right_answer(given, wanted, documented, named):
     stated = case(HALVES if given == "probabilities" else np.log(HALVES), [0, 1, 1], given=given)
     asked = stated.problem("float64", "mean")
-    handed = bridge(asked, "logits")[0]
+    handed = convert(asked, "logits")[0]
     other = dataclasses.replace(FUNCTION, name="miniature.Other", takes=(wanted,))
     got = returned(evaluate(handed).hi)
     verdict = judge(

@@ -36,7 +36,7 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.domain import examine, numpy_info
-from conformance.reference.flat_problem import refused, rows
+from conformance.reference.flat_problem import flatten, refused
 from conformance.reference.oracle import Exact, divisor
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -64,7 +64,7 @@ class PreparedSide:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of its answer."""
-        return rows(self.handed, self.convention).shape if self.problem.reduction == "none" else ()
+        return flatten(self.handed, self.convention).shape if self.problem.reduction == "none" else ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from conformance.adapters.contract import Function
 from conformance.explore.relations.relation import Relation, Restatement, is_finite, replace_fields, replace_options
 from conformance.model.case import Problem, numpy_dtype
 from conformance.model.convention import Convention
-from conformance.reference.conversion import bridge
+from conformance.reference.conversion import convert
 from conformance.reference.domain import numpy_info
-from conformance.reference.flat_problem import rows
+from conformance.reference.flat_problem import flatten
 
 SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
 """Binary exponent of the shift of logits, by dtype: its exponential exceeds the range of the dtype, if the grid is
@@ -55,7 +55,7 @@ def takes_logits(problem: Problem, function: Function) -> bool:
 
 def normalise_logits(problem: Problem, convention: Convention) -> Restatement:
     """Subtract the log-sum-exp from the logits, which gives logits again."""
-    logs, _ = bridge(problem, "log_probabilities")
+    logs, _ = convert(problem, "log_probabilities")
     return Restatement(problem, (replace_fields(logs, given="logits"),), converted=True)
 
 
@@ -65,7 +65,7 @@ def takes_probabilities_too(problem: Problem, function: Function) -> bool:
 
 def logits_to_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
     """Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost."""
-    other, _ = bridge(problem, "probabilities")
+    other, _ = convert(problem, "probabilities")
     p = other.predictions.astype(np.float64)
     unit, smallest = numpy_info(problem.dtype)[:2]
     nearest = np.minimum(p, 1 - p) if problem.loss == "binary" else p
@@ -81,7 +81,7 @@ def takes_log_probabilities_too(problem: Problem, function: Function) -> bool:
 
 def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
     """Log-softmax of the logits."""
-    other, _ = bridge(problem, "log_probabilities")
+    other, _ = convert(problem, "log_probabilities")
     return None if problem.loss == "binary" else Restatement(problem, (other,), converted=True)
 
 
@@ -91,7 +91,7 @@ def is_clipped(problem: Problem, convention: Convention) -> bool:
         return False
     p = problem.predictions.astype(np.float64)
     p = np.stack([p, 1 - p]) if problem.loss == "binary" else p
-    low, high = rows(problem, convention).clip or (0.0, 1.0)
+    low, high = flatten(problem, convention).clip or (0.0, 1.0)
     floor = 0.0 if convention.log_floor is None else math.exp(convention.log_floor)
     return not bool(np.all((p >= max(low, floor)) & (p <= high)))
 
@@ -107,7 +107,7 @@ def probabilities_to_logits(problem: Problem, convention: Convention) -> Restate
     sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
     if any(total != 1 for total in sums) or is_clipped(problem, convention):
         return None
-    return Restatement(problem, (bridge(problem, "logits")[0],), converted=True)
+    return Restatement(problem, (convert(problem, "logits")[0],), converted=True)
 
 
 def takes_probabilities(problem: Problem, function: Function) -> bool:
@@ -116,7 +116,7 @@ def takes_probabilities(problem: Problem, function: Function) -> bool:
 
 def clip_first(problem: Problem, convention: Convention) -> Restatement | None:
     """Clip probabilities to the limits that the function documents."""
-    ends = rows(problem, convention).clip
+    ends = flatten(problem, convention).clip
     if ends is None or convention.renormalise == "before_clip":
         return None
     with np.errstate(invalid="ignore"):

@@ -31,7 +31,7 @@ from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.outcome import Outcome, Returned
 from conformance.reference import oracle
 from conformance.reference.domain import numpy_info
-from conformance.reference.flat_problem import rows
+from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
 
 Floats = npt.NDArray[np.float64]
@@ -121,7 +121,7 @@ class Subject:
     @cached_property
     def _trailing(self) -> tuple[int, ...]:
         zero = np.zeros(1, numpy_dtype(self.family.dtype))
-        return rows(self.problem(zero, np.zeros(1, np.int64)), self.rule.convention).shape[1:]
+        return flatten(self.problem(zero, np.zeros(1, np.int64)), self.rule.convention).shape[1:]
 
     def outcome_of(self, loss: np.float64, dtype: str) -> Outcome:
         """One loss as an outcome, in the shape in which it is judged."""
