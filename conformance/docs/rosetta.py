@@ -245,7 +245,7 @@ def _problem(
 
 
 def _call_difference(without: Call, asked: Call) -> str:
-    """What a call says that another does not, as Markdown; `UNCHANGED` where there is no difference but in the arrays."""
+    """The part of a call that another lacks, as Markdown; `UNCHANGED` if only arrays differ."""
     before, now = called(without.text), called(asked.text)
     if [ast.unparse(call.func) for call in before[:1]] != [ast.unparse(call.func) for call in now[:1]]:
         return code(asked.text)

@@ -93,8 +93,8 @@ def site(checkout):
 def test_it_shows_hostile_text_and_does_nothing_else(made):
     page = Shown(made(HOSTILE))
     assert not set(page.tags) - {"p", "code", "wbr"}
-    assert not page.leads
-    assert not page.loads
+    assert not page.links
+    assert not page.resources
     assert "<script>alert(1)</script>" in page.text
     assert "\x1b" not in page.text
     assert MARK.search(made(HOSTILE)) is None
@@ -110,11 +110,11 @@ def test_it_shows_hostile_text_in_one_cell_of_a_table():
     "source", ["javascript:alert(1)", "https://a.example/) [x](y", "https://a.example/<b>", "/etc", "http:"]
 )
 def test_it_links_to_nothing_but_an_address(source):
-    assert Shown(markup.link("x", source)).leads == []
+    assert Shown(markup.link("x", source)).links == []
 
 
 def test_it_links_to_an_address():
-    assert Shown(markup.link("x", "https://example.org/a?b=1#c")).leads == ["https://example.org/a?b=1#c"]
+    assert Shown(markup.link("x", "https://example.org/a?b=1#c")).links == ["https://example.org/a?b=1#c"]
 
 
 @pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
@@ -267,7 +267,7 @@ def test_it_tells_every_entry_of_the_ledger(site):
         assert f"(#{anchor})" in page
         assert " ".join(first.reason.split()).replace("`", "") in shown.text.replace("`", "")
         assert first.reproducer.rstrip() in page
-        assert not first.see or first.see in shown.leads
+        assert not first.see or first.see in shown.links
         assert all(one.case in shown.text for one in entry)
 
 
@@ -289,7 +289,7 @@ def test_it_shows_a_hostile_ledger_as_it_is():
     entry = KnownIssue("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
     page = Shown(findings.findings([entry], {}, "https://example.org"))
     assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
-    assert all(lead.startswith(("https://example.org/", "#")) for lead in page.leads)
+    assert all(lead.startswith(("https://example.org/", "#")) for lead in page.links)
 
 
 # Releases
@@ -297,7 +297,7 @@ def test_it_shows_a_hostile_ledger_as_it_is():
 
 def test_it_tells_every_change_of_the_history(site):
     page = releases.releases(site.history)
-    found = [line for header, lines in tables(page) for line in lines if header == list(releases.HEAD)]
+    found = [line for header, lines in tables(page) for line in lines if header == list(releases.COLUMNS)]
     assert len(found) == len(site.history) > 100
     told = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
     assert told == sorted(
@@ -317,7 +317,7 @@ def test_it_shows_a_hostile_history_as_it_is(site):
     ):
         page = Shown(releases.releases(pd.DataFrame([{**row, "documented": documented, "source": source}])))
         assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
-        assert set(page.leads) <= {"https://example.org/", "http://evil.example/y"}
+        assert set(page.links) <= {"https://example.org/", "http://evil.example/y"}
 
 
 # Accuracy
@@ -533,7 +533,7 @@ def test_the_chinese_readme_works_the_article_s_example_out(both):
 
 def test_a_readme_as_a_page_leads_to_pages_and_to_the_repository():
     page = "[a](conformance/docs/pages/how-to/index.md) [b](README.zh-CN.md) [c](cases/known) [d](#x) [e](https://example.org)"
-    assert readme_pages.as_page(page, "https://h/blob/main") == (
+    assert readme_pages.to_page(page, "https://h/blob/main") == (
         "[a](how-to/index.md) [b](zh.md) [c](https://h/blob/main/cases/known) [d](#x) [e](https://example.org)"
     )
 
