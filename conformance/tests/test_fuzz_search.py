@@ -163,7 +163,7 @@ def test_interrupted_search_keeps_smallest_case_so_far():
 
 def test_restrict_limits_drops_what_no_function_expresses():
     function = dataclasses.replace(
-        miniatures.Categorical.function(), targets=frozenset({"index"}), options=frozenset({"class_weights"})
+        miniatures.Categorical.function(), targets={"index": ""}, arguments={"class_weights": "class_weights"}
     )
     limits = restrict_limits(functions=[function], item_filter=lambda _, name: "-float16-sum" in name)
     assert (limits.dtypes, limits.reductions, limits.options) == (("float16",), ("sum",), {"class_weights"})

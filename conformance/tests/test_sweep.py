@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import json
 import math
@@ -654,7 +655,7 @@ def test_function_without_unreduced_form_is_called_per_input(monkeypatch):
     installed = miniatures.installed(miniatures.Binary)
     family = Family("binary", "logits", "binary", "float16")
     subject = Subject(installed, "miniature.Binary", family, (0, 1))
-    only_sums = subject.function.__class__(**{**vars(subject.function), "reductions": frozenset({"sum"})})
+    only_sums = dataclasses.replace(subject.function, reductions={"sum": "reduction='sum'"})
     vars(subject)["function"] = only_sums
     tallies = Job(subject).run_unit(0)
     assert {tally.status for tally in tallies.values()} == {"agrees"}

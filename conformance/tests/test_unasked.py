@@ -130,19 +130,19 @@ def test_a_terminal_shows_a_few():
 @pytest.mark.parametrize(
     ("lacks", "of", "why"),
     [
-        ("options", {"options": {"label_smoothing": 0.1, "ignore_index": 0}},
+        ({"arguments": {}}, {"options": {"label_smoothing": 0.1, "ignore_index": 0}},
          "it has no options ignore_index, label_smoothing"),
-        ("reductions", {"reductions": ("none",)}, "it has no reduction none"),
-        ("dtypes", {"dtypes": ("float64",)}, "it has no dtype float64"),
-        ("layouts", {"layout": Layout(class_axis=0)}, "it has no layout class_axis_not_1"),
+        ({"reductions": {}}, {"reductions": ("none",)}, "it has no reduction none"),
+        ({"dtypes": frozenset()}, {"dtypes": ("float64",)}, "it has no dtype float64"),
+        ({"label_column": False}, {"layout": Layout(class_axis=0)}, "it has no layout class_axis_not_1"),
     ],
 )  # fmt: skip
 def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):
     (problem,) = case(
         [[0.5, -1.0], [1.0, 0.0]], [0, 1], **{"dtypes": ("float32",), "reductions": ("mean",), **of}
     ).problems()
-    function = replace(HERE[0].functions[0], options=frozenset({"ignore_index", "label_smoothing"}))
-    assert replace(function, **{lacks: frozenset()}).unsupported(problem) == why
+    function = replace(HERE[0].functions[0], arguments={name: name for name in ("ignore_index", "label_smoothing")})
+    assert replace(function, **lacks).unsupported(problem) == why
 
 
 NOBODYS = """\
