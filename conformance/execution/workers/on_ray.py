@@ -64,7 +64,7 @@ REACH = 10.0
 PACKAGE = "conformance"
 FILES = (
     "__init__",
-    *(f"adapters/{name}" for name in ("__init__", "containment", "contract")),
+    *(f"adapters/{name}" for name in ("__init__", "arrays", "containment", "contract")),
     "execution/__init__",
     *(f"execution/workers/{name}" for name in ("__init__", "crew", "loop", "on_ray", "serve", "wire")),
     *(f"model/{name}" for name in ("__init__", "case", "convention", "errors", "outcome", "text")),
