@@ -61,20 +61,20 @@ class Interpreter:
 
 def query(path: Path) -> Interpreter:
     """Ask an interpreter for its version and packages. Raises UserError if it does not run."""
-    command = [str(path), "-E", "-c", QUERY]
+    arguments = [str(path), "-E", "-c", QUERY]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)  # noqa: S603
+        process = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{path} does not say within {TIMEOUT} s which Python it is") from error
     except OSError as error:
         raise UserError(f"{path} is no Python interpreter: {error.strerror or error}") from error
     try:
-        version, implementation, packages = json.loads(done.stdout.decode().strip().splitlines()[-1])
+        version, implementation, packages = json.loads(process.stdout.decode().strip().splitlines()[-1])
         named: dict[str, str] = {canonicalize_name(name): str(number) for name, number in packages.items()}
         return Interpreter(path, str(version), str(implementation or "cpython"), named)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        why = said[-1] if said else f"exit status {done.returncode}"
+        answer = process.stderr.decode(errors="replace").strip().splitlines()
+        why = answer[-1] if answer else f"exit status {process.returncode}"
         raise UserError(f"{path} is no Python interpreter that runs: {why}") from error
 
 
@@ -88,23 +88,25 @@ def in_order_of_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[
 
     listed: finds the others; not called before the second is wanted.
     """
-    here = running_interpreter()
-    yield here
+    running = running_interpreter()
+    yield running
     newest: dict[tuple[int, ...], Interpreter] = {}
     for one in listed():
-        if one.minor != here.minor and (one.minor not in newest or one.release > newest[one.minor].release):
+        if one.minor != running.minor and (one.minor not in newest or one.release > newest[one.minor].release):
             newest[one.minor] = one
-    yield from (newest[minor] for minor in sorted(newest, reverse=True) if minor < here.minor)
-    yield from (newest[minor] for minor in sorted(newest) if minor > here.minor)
+    yield from (newest[minor] for minor in sorted(newest, reverse=True) if minor < running.minor)
+    yield from (newest[minor] for minor in sorted(newest) if minor > running.minor)
 
 
 def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:
     """The newest interpreter of a version such as 3.10 or 3.10.13; the running one if it matches."""
-    asked = tuple(map(int, version.split(".")))
-    fitting = [one for one in [running_interpreter(), *among] if one.release[: len(asked)] == asked]
-    if not fitting or fitting[0] == running_interpreter():
-        return fitting[0] if fitting else None
-    return max(fitting, key=lambda one: one.release)
+    wanted_release = tuple(map(int, version.split(".")))
+    candidates = [
+        one for one in [running_interpreter(), *among] if one.release[: len(wanted_release)] == wanted_release
+    ]
+    if not candidates or candidates[0] == running_interpreter():
+        return candidates[0] if candidates else None
+    return max(candidates, key=lambda one: one.release)
 
 
 def pyenv_interpreters() -> list[Interpreter]:

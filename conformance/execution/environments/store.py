@@ -129,8 +129,8 @@ class Store:
 
 def existing_stores() -> list[Store]:
     """Stores that may have environments: the user's cache, then the temporary ones of this process."""
-    kept = default_folder()
-    return [*([] if kept is None else [Store(kept / "environments")]), *_TEMPORARY]
+    cache_folder = default_folder()
+    return [*([] if cache_folder is None else [Store(cache_folder / "environments")]), *_TEMPORARY]
 
 
 def temporary_store() -> Store:
@@ -155,17 +155,17 @@ def _site_packages_entries(folder: Path) -> list[str]:
 
 def _fingerprint(executable: Path) -> list[int]:
     """Size and time of the interpreter: one that ran before and is unchanged is not started again."""
-    found = executable.stat()
-    return [found.st_size, found.st_mtime_ns]
+    status = executable.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary_file = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
-        unfinished.replace(path)
+        temporary_file.write_text(json.dumps(content), encoding="utf-8")
+        temporary_file.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary_file.unlink(missing_ok=True)
 
 
 if sys.platform == "win32":

@@ -88,26 +88,26 @@ def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Ref
     if "No space left on device" in stderr or "os error 28" in stderr:
         return Refusal("the disk is full; make room, or name another cache folder with CONFORMANCE_CACHE")
     if status < 0 or status == PANIC_STATUS or "panicked at" in stderr:
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return Refusal(f"uv crashed ({how}): {text or 'it said nothing'}; try again, or update uv")
-    if found := re.search(r"HTTP status (?:client|server) error \(([^)]*)\) for url \(([^)]*)\)", stderr):
+        exit_text = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return Refusal(f"uv crashed ({exit_text}): {text or 'it said nothing'}; try again, or update uv")
+    if match := re.search(r"HTTP status (?:client|server) error \(([^)]*)\) for url \(([^)]*)\)", stderr):
         return Refusal(
-            f"the package index answers {found[1]} for {_redact(found[2])}; check the index and its password"
+            f"the package index answers {match[1]} for {_redact(match[2])}; check the index and its password"
         )
     if re.search(r"failed to fetch|error sending request|dns error|connection refused|timed out", stderr, re.I):
         return Refusal(f"the package index cannot be reached; check the network and the index's address (uv: {text})")
-    if found := re.search(r"Because (\S+) was not found in the", stderr):
+    if match := re.search(r"Because (\S+) was not found in the", stderr):
         advice = (
-            "check the name" if any(_is_requirement_for(line, found[1]) for line in requirements) else "check the index"
+            "check the name" if any(_is_requirement_for(line, match[1]) for line in requirements) else "check the index"
         )
-        return Refusal(f"there is no package {found[1]} on the package index; {advice}", local=False)
+        return Refusal(f"there is no package {match[1]} on the package index; {advice}", local=False)
     exact = {re.sub(r"\s*;.*", "", line) for line in requirements}
-    if (found := re.search(r"there is no version of (\S+)", stderr)) and found[1].rstrip(",") in exact:
+    if (match := re.search(r"there is no version of (\S+)", stderr)) and match[1].rstrip(",") in exact:
         return Refusal(
-            f"there is no {found[1]} on the package index; check the version{_strategy_advice(stderr)}", local=False
+            f"there is no {match[1]} on the package index; check the version{_strategy_advice(stderr)}", local=False
         )
-    if found := re.search(r"(\S+) has no (?:usable wheels|wheels with)", stderr):
-        return Refusal(f"there is no wheel of {found[1]} for it (uv: {text})", final=False, local=False)
+    if match := re.search(r"(\S+) has no (?:usable wheels|wheels with)", stderr):
+        return Refusal(f"there is no wheel of {match[1]} for it (uv: {text})", final=False, local=False)
     if "No solution found" in stderr:
         return Refusal(f"the requirements do not fit together (uv: {text})", final=False, local=False)
     return Refusal(f"uv failed with exit status {status}: {text or 'it said nothing'}")
@@ -116,9 +116,9 @@ def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Ref
 def _summarise(stderr: str) -> str:
     """The lines that state the cause, joined; the end of them if they are long."""
     lines = [line.strip() for line in stderr.splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("warning:", "hint:", "Resolved", "Using"))]
-    kept = [line for line in kept if "No solution found" not in line]
-    text = _redact(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in kept))
+    causes = [line for line in lines if line and not line.startswith(("warning:", "hint:", "Resolved", "Using"))]
+    causes = [line for line in causes if "No solution found" not in line]
+    text = _redact(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in causes))
     return text if len(text) <= MAX_QUOTED else f"... {text[-MAX_QUOTED:]}"
 
 

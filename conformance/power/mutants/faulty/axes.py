@@ -1,4 +1,4 @@
-"""Axes, shapes and memory: the wrong one, taken for another, or read as it does not lie."""
+"""Faults of axes, shapes and memory layout: a wrong axis, an axis taken for another, strides that are ignored."""
 
 from __future__ import annotations
 

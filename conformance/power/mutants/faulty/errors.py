@@ -1,4 +1,4 @@
-"""Exceptions where there is an answer, and answers where there is none."""
+"""Faults of exceptions: raised although there is an answer, or not raised although there is none."""
 
 from __future__ import annotations
 

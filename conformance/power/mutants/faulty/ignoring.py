@@ -1,4 +1,4 @@
-"""ignore_index: what it is compared with, whom it leaves out, and what leaks from there."""
+"""Faults of ignore_index: how labels are compared with it, which samples it ignores, and what they still contribute."""
 
 from __future__ import annotations
 
