@@ -110,6 +110,8 @@ def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[st
 
 def _agree(a: bytes, b: bytes) -> bool:
     """Whether two encoded answers are the same, but for what the last bits of their enclosures are on a machine."""
+    if a == b:
+        return True  # also where an enclosure is nan, which equals nothing
     one, other = decode(a), decode(b)
     if not isinstance(one, Exact) or not isinstance(other, Exact):
         return one == other

@@ -19,6 +19,7 @@ ANSWERS = {
     "array": encode(Exact(*(np.full((2, 3), x) for x in (-np.inf, 0.0, 0.0)))),
     "empty": encode(Exact(*(np.zeros((0, 3)) for _ in range(3)))),
     "kinks": encode(Exact(*(np.arange(10.0) for _ in range(3)), np.arange(10) % 3 == 0)),
+    "nan": encode(Exact(*(np.array([np.nan, 1.0]) for _ in range(3)))),
     "undefined": encode(Undefined("nothing counts")),
     "invalid": encode(Invalid(("shape_mismatch", "trailing_axis"))),
     "twin": encode(Undefined("nothing counts")),
