@@ -73,10 +73,13 @@ def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:
 def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterator[Convention]:
     """The definition, and what the function that a statement is about documents in that version."""
     yield DEFINITION
-    for function in registry.functions():
-        if function.name == statement.documented and problem.loss in function.ranks:
+    for framework in registry.frameworks():
+        backend = framework.variant({})
+        for function in registry.functions_in(framework, registry.NEWEST, backend):
+            if function.name != statement.documented or problem.loss not in function.ranks:
+                continue
             target = function.target_as(problem.target_kind) or problem.target_kind
-            rule = registry.rule_for(function, statement.version, target)
+            rule = registry.rule_for(function, statement.version, target, backend)
             convention = replace(rule.convention, cancellation="none", rejects=frozenset())
             names = tuple(convention.choices())
             for size in range(1, len(names) + 1):
