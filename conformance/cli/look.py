@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -155,11 +156,14 @@ def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], as
 def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
     problem = case.problem(dtype, reduction)
     answer = oracle.digits(problem, count=20)
-    exact = json.dumps(answer).replace('"', "") if isinstance(answer, str | list) else str(want_of(answer))
+    if isinstance(answer, list):
+        exact = _digits(np.array(answer, dtype=float).tolist())
+    else:
+        exact = answer if isinstance(answer, str) else want_of(answer)
     table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
-    table.add_row("exact", "", escape(_legible(exact) if isinstance(answer, list) else shortened(exact)), "", "")
+    table.add_row("exact", "", escape(shortened(exact)), "", "")
     for item in items:
         if (item.dtype, item.reduction) != (dtype, reduction):
             continue

@@ -50,6 +50,8 @@ registry.frameworks = lambda: (FRAMEWORK,)
 INTERRUPTS = """
 import signal
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been inherited as ignored
+
 
 class Interrupts(miniatures.Categorical):
     def check(self, x, y):
@@ -533,7 +535,10 @@ def test_it_marks_a_report_that_stopped_at_the_first_failure(folder):
     assert (len(rows), run["planned"], run["finished"], run["complete"]) == (2, 3, 2, False)
 
 
-def test_it_marks_a_report_of_a_run_that_was_interrupted(folder):
+@pytest.mark.parametrize("inherited", ["default", "ignored"])
+def test_it_marks_a_report_of_a_run_that_was_interrupted(folder, request, inherited):
+    if inherited == "ignored":
+        request.getfixturevalue("ignored_signals")
     result = folder.run("--report", "stopped", losses="Interrupts", more=INTERRUPTS)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     rows, run = written(folder, "stopped")

@@ -227,7 +227,7 @@ def test_terminal_has_a_replay_in_place_of_a_long_call():
     (item,) = plan([of], [miniatures.installed(miniatures.Categorical)])[:1]
     whole_call = call_of(of)
     row = {"call": whole_call, "case": of.id, "function": item.function.name, "dtype": item.dtype, "framework": "keras",
-           "reduction": item.reduction, "quantity": "gradient"}  # fmt: skip
+           "reduction": item.reduction, "quantity": "gradient", "backend": "jax"}  # fmt: skip
     assert reproducer_of(row, []) == whole_call
     assert reproducer_of({**row, "call": "short()"}, [of]) == "short()"
     settings = 'import os; os.environ["KERAS_BACKEND"] = "jax"; os.environ["JAX_ENABLE_X64"] = "1"; '

@@ -32,6 +32,9 @@ import sys
 sys.path.insert(0, {folder!r})
 import fakes
 
+if sys.argv[1:2] == ["run"]:
+    sys.argv.append("--in-process")  # no worker has the fakes
+
 from conformance.cli import main
 
 main()
@@ -279,7 +282,7 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     file.write_text(CASES, encoding="utf-8")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     cases = load(file)
-    asked = {"case": "x/plain", "dtype": "", "reduction": "", "quantity": "loss"}
+    asked = {"case": "x/plain", "digest": "", "dtype": "", "reduction": "", "quantity": "loss"}
     evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
     failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
     told = failing.workflow_commands(failed, cases)
