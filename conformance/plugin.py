@@ -715,8 +715,8 @@ def _baseline(config: pytest.Config) -> pd.DataFrame | None:
 
 def _folder(config: pytest.Config) -> Path | None:
     """The folder of cases that was asked for, by option or ini file."""
-    if (given := config.getoption("cases")) is not None:
-        return Path(given)
+    if (value := config.getoption("cases")) is not None:
+        return Path(value)
     if ini := config.getini("conformance_cases"):
         return (config.inipath.parent if config.inipath else config.rootpath) / str(ini)
     return None
@@ -724,8 +724,8 @@ def _folder(config: pytest.Config) -> Path | None:
 
 def _harvested(config: pytest.Config) -> list[str] | None:
     """The sources that are to be harvested, [] for all; None where none is."""
-    given = config.getoption("harvest")
-    return None if given is None else [name for name in given if name]
+    value = config.getoption("harvest")
+    return None if value is None else [name for name in value if name]
 
 
 def _harvests(config: pytest.Config) -> Harvests:

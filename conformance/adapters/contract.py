@@ -29,13 +29,13 @@ from conformance.adapters.arrays import Arrays, Tensor, identical
 from conformance.adapters.containment import Surroundings, cause
 from conformance.model.case import (
     DTYPES,
-    GIVEN,
+    INPUT_KINDS,
     LOSSES,
     OPTIONS,
     ORDERS,
     REDUCTIONS,
     Array,
-    Given,
+    InputKind,
     Loss,
     Order,
     Problem,
@@ -136,7 +136,7 @@ class Function:
     second entry for the same value.  Several statements are possible; the last is an expression."""
     ranks: Mapping[Loss, range]
     """The losses that it computes, and the ranks of predictions that it takes for each."""
-    takes: Mapping[Given, str]
+    takes: Mapping[InputKind, str]
     """Kind of predictions -> argument that says so, "" where none does; others are converted to the first."""
     targets: Table
     """Kind of target (`Problem.target_kind`) -> dtype of the labels: "" as in the case, `same` as the predictions."""
@@ -235,9 +235,9 @@ class Function:
         """The dotted path of what is called with the predictions, or of its class."""
         return _path(self.call)
 
-    def native(self, given: Given) -> Given:
+    def native(self, input_kind: InputKind) -> InputKind:
         """The kind of prediction that this function is handed when the case has `given`."""
-        return given if given in self.takes else next(iter(self.takes))
+        return input_kind if input_kind in self.takes else next(iter(self.takes))
 
     def target_as(self, kind: str) -> str | None:
         """The kind of target this function is handed for `kind`, or None where there is no exact re-encoding."""
@@ -290,7 +290,8 @@ class Function:
 
 def problem_features(problem: Problem, target: str) -> frozenset[str]:
     """What a problem asks of a function, as names: options, layout, reduction, target, prediction."""
-    found = {*problem.options.names(), *problem.layout.names(), problem.reduction, problem.given, target, problem.dtype}
+    found = {*problem.options.names(), *problem.layout.names()}
+    found |= {problem.reduction, problem.input_kind, target, problem.dtype}
     rank = problem.predictions.ndim
     if rank != 2:
         found.add("higher_rank" if rank > 2 else "rank_1")
@@ -540,7 +541,7 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
     words = (*OPTIONS, *DERIVED)
     for name, table, known in (
         ("ranks", function.ranks, LOSSES),
-        ("takes", function.takes, GIVEN),
+        ("takes", function.takes, INPUT_KINDS),
         ("targets", function.targets, TARGETS),
         ("reductions", function.reductions, REDUCTIONS),
         ("dtypes", function.dtypes, DTYPES),
@@ -627,7 +628,7 @@ def lowered(function: Function, problem: Problem) -> Call:
         arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
         # As text, since 0.0 == -0.0 and 1 == True.
         plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
-        return Call(function.text(problem.given, problem.reduction, tuple(arrays), plain), arrays)
+        return Call(function.text(problem.input_kind, problem.reduction, tuple(arrays), plain), arrays)
     except Exception as error:
         raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 
@@ -659,7 +660,11 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
 
 
 def _text(
-    function: Function, given: Given, reduction: str, arrays: tuple[str, ...], plain: tuple[tuple[str, str], ...]
+    function: Function,
+    input_kind: InputKind,
+    reduction: str,
+    arrays: tuple[str, ...],
+    plain: tuple[tuple[str, str], ...],
 ) -> str:
     """The source of a call, in which arrays stand under their names and plain values as source."""
     known = {word: word for word in arrays} | dict(plain)
@@ -670,7 +675,7 @@ def _text(
     }
     reduce = function.reductions[reduction]
     appended = "{result}" in reduce
-    rest = [function.takes[given], *(text for word, text in entries.items() if word not in own)]
+    rest = [function.takes[input_kind], *(text for word, text in entries.items() if word not in own)]
     options = ", ".join(filter(None, [*rest, "" if appended else reduce]))
     text = _filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})
     if not appended:

@@ -251,11 +251,11 @@ def swept(*functions: str) -> Result:
 
     def chunks(subject: Subject) -> Iterator[Chunk]:
         family = subject.family
-        last = end_pattern(family.given, family.dtype)
+        last = end_pattern(family.input_kind, family.dtype)
         if family.dtype in NARROW_DTYPES:
             yield chunk_of(family, np.arange(last).astype(np.uint16))
         else:
-            step = CHUNK_SIZE[family.given]
+            step = CHUNK_SIZE[family.input_kind]
             for start in range(0, last - step, last // SLICES):
                 yield Chunk(family, np.arange(start, start + step, dtype=np.uint32))
 
@@ -356,7 +356,7 @@ def bare_memory(framework: str) -> Result:
         item.function,
         dataclasses.replace(
             problem,
-            given=item.function.native(problem.given),
+            input_kind=item.function.native(problem.input_kind),
             predictions=predictions.astype(numpy_dtype(item.dtype), copy=False),
             labels=random.integers(LARGE[1], size=LARGE[0]),
         ),

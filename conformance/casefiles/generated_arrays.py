@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from conformance.model.case import Array, Case, Given, Loss, Options, Target, content_digest
+from conformance.model.case import Array, Case, InputKind, Loss, Options, Target, content_digest
 from conformance.model.errors import CaseFileError
 
 Distribution = Literal["normal", "uniform", "confident", "wrong", "equal_rows"]
@@ -53,7 +53,7 @@ class Recipe:
     """Parameters of generated arrays."""
 
     loss: Loss
-    given: Given
+    input_kind: InputKind
     target: Target
     seed: int
     shape: tuple[int, ...]
@@ -124,8 +124,10 @@ class GeneratedCase(Case):
 
     @cached_property
     def digest(self) -> str:
+        recipe = dataclasses.asdict(self.recipe)
+        recipe["given"] = recipe.pop("input_kind")  # as case files spell it: a digest outlives names in the code
         content = {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": recipe,
             "arrays": self.declared,
             "options": {name: getattr(self.asked, name) for name in self.asked.names()},
             "layout": dataclasses.asdict(self.layout),
@@ -169,7 +171,7 @@ def _generate(recipe: Recipe) -> GeneratedArrays:
     # The class that a confident model is sure of: the label, also where the target is softened around it.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
     truth = _scaled(_random_words(recipe, _LABELS, recipe.shape), classes)
-    predictions = _logits(recipe, truth) if recipe.given == "logits" else _probabilities(recipe, truth)
+    predictions = _logits(recipe, truth) if recipe.input_kind == "logits" else _probabilities(recipe, truth)
     return GeneratedArrays(
         predictions=_read_only(predictions),
         labels=_read_only(_labels(recipe, truth)),

@@ -299,7 +299,7 @@ class _CaseParser:
             "about": self.file["about"],
             "source": self.content.get("source", self.file["source"]),
             "loss": self.file["loss"],
-            "given": self.file["given"],
+            "input_kind": self.file["given"],
             "target": self.target,
             "reductions": self.reductions,
             "dtypes": self.dtypes,
@@ -546,24 +546,24 @@ class _CaseParser:
             raise self.error(path, "samples or shape, one of the two, says how much", "write the one")
         if self.categorical and classes is None:
             raise self.error(path, "classes is missing", "say how many")
-        given = self.file["given"]
+        input_kind = self.file["given"]
         refused = {
             "classes": ("a categorical loss", self.categorical),
             "class_weights": ("a categorical loss", self.categorical),
-            "scale": ("logits", given == "logits"),
+            "scale": ("logits", input_kind == "logits"),
             "soft": ("targets other than index", self.target != "index"),
             "ignored": ("index targets", self.target == "index"),
         }
         for name, (needs, met) in refused.items():
             if name in said and not met:
                 raise self.error((*path, name), f"{name} is for {needs} only", "remove it")
-        if given == "log_probabilities":
+        if input_kind == "log_probabilities":
             message = "logarithms are not the same bits on every platform"
             raise self.error(path, message, "generate logits or probabilities")
         ignore_index = self.content.get("options", {}).get("ignore_index", -100)
         recipe = Recipe(
             loss=self.file["loss"],
-            given=given,
+            input_kind=input_kind,
             target=self.target,
             shape=(samples,) if shape is None else tuple(shape),
             ignore_index=int(ignore_index),

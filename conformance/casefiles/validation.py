@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conformance.casefiles.document import JsonPath, number_text
-from conformance.model.case import Array, Case, Given, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
+from conformance.model.case import Array, Case, InputKind, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.model.convention import INVALID
 from conformance.model.text import join_names
 from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
@@ -30,7 +30,7 @@ class Fault:
 
 def find_faults(case: Case) -> list[Fault]:
     """All faults of a case, empty for a valid one. What a schema checks is not checked again."""
-    faults = list(family_faults(case.loss, case.given, case.target))
+    faults = list(family_faults(case.loss, case.input_kind, case.target))
     if faults:
         return faults
     shape = case.predictions.shape
@@ -47,12 +47,12 @@ def find_faults(case: Case) -> list[Fault]:
     return faults or list(content_faults(case))
 
 
-def family_faults(loss: Loss, given: Given, target: Target) -> Iterator[Fault]:
+def family_faults(loss: Loss, input_kind: InputKind, target: Target) -> Iterator[Fault]:
     """Check that the loss, the kind of predictions and the kind of targets are compatible."""
     if (loss == "binary") != (target == "binary"):
         expected = "binary" if loss == "binary" else "index or distribution"
         yield Fault(("target",), f"a {loss} loss has no {target} target", f"write {expected}")
-    elif loss == "binary" and given == "log_probabilities":
+    elif loss == "binary" and input_kind == "log_probabilities":
         yield Fault(("given",), "one log-probability does not give a binary loss", "write logits or probabilities")
 
 
@@ -178,8 +178,8 @@ def _invalid_kind_fault(case: Case, kind: str) -> tuple[JsonPath, str]:
             return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
-        have, need, given = list(labels.shape), list(want), list(predictions.shape)
-        return ("labels",), f"labels of shape {have} where predictions of shape {given} need {need}"
+        have, need, expected_for = list(labels.shape), list(want), list(predictions.shape)
+        return ("labels",), f"labels of shape {have} where predictions of shape {expected_for} need {need}"
     classes = predictions.shape[-1]
     where = labels < 0
     path: JsonPath = ("labels",)

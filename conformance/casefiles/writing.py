@@ -58,14 +58,14 @@ def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
     name.
     """
     first = cases[0]
-    shared = ("about", "loss", "given", "target")
+    shared = {"about": "about", "loss": "loss", "given": "input_kind", "target": "target"}
     for case in cases:
-        for name in shared:
-            if getattr(case, name) != getattr(first, name):
+        for name, attribute in shared.items():
+            if getattr(case, attribute) != getattr(first, attribute):
                 raise WritingError(f"{case.id} and {first.id} differ in {name}, so they need a file each")
     lines = [schema_line(file, SCHEMA)]
     lines += _entry("about", first.about) + _entry("source", first.source)
-    lines += [f"{name}: {getattr(first, name)}" for name in shared[1:]]
+    lines += [f"{name}: {getattr(first, shared[name])}" for name in ("loss", "given", "target")]
     lines.append("cases:")
     blocks = [[f"  {case_name(case)}:", *(f"    {line}" for line in _case(case, first.source))] for case in cases]
     for index, block in enumerate(blocks):

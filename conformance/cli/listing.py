@@ -28,7 +28,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         return
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
-        asked = f"{case.loss}, {case.given}, {case.target}  {' '.join(case.options.names())}"
+        asked = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
         for text in (asked, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
     out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
@@ -62,7 +62,7 @@ def case_facts(case: Case) -> dict[str, Any]:
         "digest": case.digest,
         "why": case.why,
         "loss": case.loss,
-        "given": case.given,
+        "given": case.input_kind,
         "target": case.target,
         "options": list(case.options.names()),
         "layout": list(case.layout.names()),

@@ -131,7 +131,7 @@ def lint(
 def _printcase_named(case: Case) -> None:
     out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
     out.print(Text(case.why))
-    out.print(Text(f"{case.loss} loss of {case.given}, {case.target} targets; {case.source}"))
+    out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets; {case.source}"))
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
     out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
     for name in case.options.names():

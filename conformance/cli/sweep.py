@@ -24,7 +24,7 @@ from conformance.explore.sweep import long_means, rendering, runner, table
 from conformance.explore.sweep.runner import Job, ProgressCallback, SweepRequest
 from conformance.judging.selection import SelectionError
 from conformance.judging.suite import load_suite
-from conformance.model.case import DTYPES, GIVEN
+from conformance.model.case import DTYPES, INPUT_KINDS
 
 
 def sweep(
@@ -35,9 +35,9 @@ def sweep(
         list[str] | None,
         typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated."),
     ] = None,
-    given: Annotated[
+    input_kind: Annotated[
         list[str] | None,
-        typer.Option("--given", metavar="|".join(GIVEN), help="Only this kind of input; may be repeated."),
+        typer.Option("--given", metavar="|".join(INPUT_KINDS), help="Only this kind of input; may be repeated."),
     ] = None,
     label: Annotated[int | None, typer.Option("--label", min=0, max=1, help="Only this label.")] = None,
     exhaustive: Annotated[
@@ -64,7 +64,7 @@ def sweep(
     table.check_ledger(ledger)
     labels = () if label is None else (label,)
     dtypes = tuple(one_of("--dtype", name, DTYPES) for name in dtype or ())
-    kinds = tuple(one_of("--given", name, GIVEN) for name in given or ())
+    kinds = tuple(one_of("--given", name, INPUT_KINDS) for name in input_kind or ())
     wish = SweepRequest(dtypes, kinds, labels, exhaustive, pairs)
     _check(wish, means, state)
     jobs, left_out = runner.plan(registry.installed()[0], _wanted(function), wish)

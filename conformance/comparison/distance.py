@@ -66,11 +66,11 @@ def _measure(
     after = np.concatenate([values[row][1].reshape(-1) for row in rows])
     size = np.array([values[row][0].size for row in rows])
     first = np.cumsum(size) - size
-    allowed = np.fmax(*(np.concatenate([_spread(side[row], values[row][0]) for row in rows]) for side in budgets))
+    tolerance = np.fmax(*(np.concatenate([_spread(side[row], values[row][0]) for row in rows]) for side in budgets))
     apart = _apart(before, after)
     with np.errstate(divide="ignore", invalid="ignore"):
         ulps = apart / _spacing(before, dtype)
-        share = np.where(apart == 0, np.where(np.isnan(allowed), np.nan, 0.0), apart / allowed)
+        share = np.where(apart == 0, np.where(np.isnan(tolerance), np.nan, 0.0), apart / tolerance)
     found.ulps[rows] = np.maximum.reduceat(ulps, first)
     found.budgets[rows] = np.maximum.reduceat(share, first)
 

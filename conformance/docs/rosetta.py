@@ -21,11 +21,11 @@ from conformance.docs.markup import code, plain, rows
 from conformance.judging.coverage import TARGET_KINDS
 from conformance.model.case import (
     DTYPES,
-    GIVEN,
+    INPUT_KINDS,
     LOSSES,
     OPTIONS,
     REDUCTIONS,
-    Given,
+    InputKind,
     Layout,
     Loss,
     Options,
@@ -46,7 +46,7 @@ NO_OPTIONS = Options()
 KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
 TABLES: dict[str, tuple[str, ...]] = {
     "How it is called": ("function", "call"),
-    "Predictions": ("function", "predictions", *GIVEN),
+    "Predictions": ("function", "predictions", *INPUT_KINDS),
     "Labels": ("function", "labels", *KINDS),
     "Options": ("function", *OPTIONS),
     "Reductions": ("function", *REDUCTIONS),
@@ -123,7 +123,7 @@ def _word(function: Function, concept: str) -> str:
     if concept in ("predictions", "labels"):
         name = function.positional.get(concept)
         return code(name) if name else UNCHANGED
-    if concept in GIVEN:
+    if concept in INPUT_KINDS:
         return _predictions(function, concept)
     if concept in KINDS:
         return _labels(function, concept)
@@ -142,12 +142,13 @@ def _call_template(function: Function) -> str:
     return text
 
 
-def _predictions(function: Function, given: Given) -> str:
-    if given not in function.takes:
+def _predictions(function: Function, input_kind: InputKind) -> str:
+    if input_kind not in function.takes:
         return NO_OPTION
-    other = next((kind for kind in function.takes if kind != given), given)
+    other = next((kind for kind in function.takes if kind != input_kind), input_kind)
     return _call_difference(
-        lowered(function, _problem(function, given=other)), lowered(function, _problem(function, given=given))
+        lowered(function, _problem(function, input_kind=other)),
+        lowered(function, _problem(function, input_kind=input_kind)),
     )
 
 
@@ -159,8 +160,8 @@ def _labels(function: Function, kind: str) -> str:
     problem = _problem(function, loss=loss, kind=kind)
     tensor = lowered(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
-    given = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
-    said = "of the predictions' type" if given == problem.dtype else given
+    label_type = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
+    said = "of the predictions' type" if label_type == problem.dtype else label_type
     return plain(f"[{shape}], {said}" + ("" if handed == kind else f", as {handed.replace('_', '-')}"))
 
 
@@ -211,7 +212,7 @@ def _dtype(function: Function) -> str:
 def _problem(
     function: Function,
     loss: Loss | None = None,
-    given: Given | None = None,
+    input_kind: InputKind | None = None,
     kind: str | None = None,
     options: Options = NO_OPTIONS,
     rank: int = 2,
@@ -233,7 +234,7 @@ def _problem(
     return Problem(
         case="",
         loss=chosen,
-        given=given or function.native(GIVEN[0]),
+        input_kind=input_kind or function.native(INPUT_KINDS[0]),
         target="index" if kind == "index" else "binary" if binary else "distribution",
         predictions=(np.arange(1, np.prod(shape) + 1).reshape(shape) / 32).astype(np.float32),
         labels=labels,

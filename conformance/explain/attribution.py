@@ -202,8 +202,8 @@ def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.
     asked = assessment.asked
     rounded = computed(part, documented_convention(assessment))
     if asked.item.quantity == "gradient":
-        return gradient_error_bound.allowed(asked.handed, rounded)
-    return error_bound.allowed(asked.handed, rounded, asked.problem if asked.bridge else None)
+        return gradient_error_bound.tolerance(asked.handed, rounded)
+    return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.bridge else None)
 
 
 def _divisor_lines(assessment: Assessment, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:
@@ -422,11 +422,11 @@ def decompose(assessment: Assessment) -> Decomposition | None:
         undefined_text, want = f"an answer of shape {want.hi.shape}", None
     dtype = assessment.asked.handed.dtype
     unexplained = verdict.status == "disagrees" and verdict.want_by_convention is not None
-    tolerances = tolerance_under(assessment, documented_convention(assessment)) if unexplained else verdict.allowed
+    tolerances = tolerance_under(assessment, documented_convention(assessment)) if unexplained else verdict.tolerance
     where = compare(outcome.value, documented, tolerances, dtype, outcome.dtype).where
     if want is not None and documented is not want and (semantic_where := largest_difference(want, documented)) != ():
         where = semantic_where
-    unconstrained = None if documented.free is None else np.asarray(documented.free[where])
+    unconstrained = None if documented.unconstrained is None else np.asarray(documented.unconstrained[where])
     element_answer = Exact(
         np.asarray(documented.hi[where]),
         np.asarray(documented.lo[where]),
@@ -448,8 +448,8 @@ def decompose(assessment: Assessment) -> Decomposition | None:
         _exact_difference(returned, due),
         _exact_difference(by_convention, due),
         _exact_difference(returned, by_convention),
-        comparison.allowed,
-        comparison.ratio,
+        comparison.tolerance,
+        comparison.error_ratio,
         comparison.ulps,
         undefined_text,
         _cause(assessment),

@@ -223,7 +223,7 @@ def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
 
 def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
-    error_text = f"{split.error_ratio:.3g} x the allowed {split.tolerance:.3g}, {split.ulps:.3g} ulp"
+    error_text = f"{split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp"
     name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
     rounding = Step(name, "", _subtraction_text(split.got, split.by_convention), _difference_text(split.numeric))
     if split.undefined_text:

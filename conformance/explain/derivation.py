@@ -123,12 +123,18 @@ def formula(problem: Problem) -> str:
     if problem.loss == "binary":
         y = "y'" if options.label_smoothing else "y"
         pos = "pos " if options.positive_weight is not None else ""
-        p = "sigmoid(z)" if problem.given == "logits" else "exp(x)" if problem.given == "log_probabilities" else "p"
+        p = (
+            "sigmoid(z)"
+            if problem.input_kind == "logits"
+            else "exp(x)"
+            if problem.input_kind == "log_probabilities"
+            else "p"
+        )
         q = f", y' = (1 - e) y + e/2, e = {options.label_smoothing:g}" if options.label_smoothing else ""
         both = f"{pos}{y} (-log p) + (1 - {y}) (-log(1 - p))"
         return f"loss_i = {f'{s}({both})' if s else both}{'' if p == 'p' else f', p = {p}'}{q}"
     w = "w_" if options.class_weights is not None else ""
-    log = {"logits": "logsumexp(z) - z_", "probabilities": "-log p_", "log_probabilities": "-x_"}[problem.given]
+    log = {"logits": "logsumexp(z) - z_", "probabilities": "-log p_", "log_probabilities": "-x_"}[problem.input_kind]
     if problem.target == "index" and not options.label_smoothing:
         return f"loss_i = {s}{w and w + 'y '}{log + 'y' if not s + w else f'({log}y)'}, y the label"
     q = "q'" if options.label_smoothing else "q"
@@ -175,7 +181,7 @@ def format_in_dtype(problem: Problem, value: Any) -> str:
 
 def _describe_sample(problem: Problem, flat: FlatProblem, i: int) -> str:
     x = flat.x[i]
-    letter = {"logits": "z", "probabilities": "p", "log_probabilities": "x"}[problem.given]
+    letter = {"logits": "z", "probabilities": "p", "log_probabilities": "x"}[problem.input_kind]
     shown = format_element(x) if flat.binary else format_row(x)
     label = _describe_label(problem, flat, i)
     s = sample_weight(flat, i)
@@ -221,7 +227,7 @@ def categorical_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) 
     logs = negative_logs(problem, DEFINITION, i, shown) if shown else None
     if logs is None:
         return lines
-    if problem.given == "logits":
+    if problem.input_kind == "logits":
         lse = _logsumexp(x, shown, logs)
         if lse is not None:
             filled = format_sum([f"e^{format_element(z)}" for z in x])
@@ -231,7 +237,9 @@ def categorical_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) 
                 lines.append(Step(f"-log p_{c}", f"logsumexp(z) - z_{c}", filled, format_number(log, digits)))
             return lines
     for c, log in zip(shown, logs, strict=True):
-        filled = f"-log {format_element(x[c])}" if problem.given == "probabilities" else f"-({format_element(x[c])})"
+        filled = (
+            f"-log {format_element(x[c])}" if problem.input_kind == "probabilities" else f"-({format_element(x[c])})"
+        )
         lines.append(Step(f"-log p_{c}", "", filled, format_number(log, digits)))
     return lines
 
@@ -279,11 +287,11 @@ def binary_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) -> li
     logs = negative_logs(problem, DEFINITION, i, sides)
     for side, log in zip(sides, logs or (), strict=logs is not None):
         name = "-log p" if side else "-log(1 - p)"
-        if problem.given == "logits":
+        if problem.input_kind == "logits":
             z = format_element(x)
             formula = "log(1 + e^-z)" if side else "log(1 + e^z)"
             filled = f"log(1 + e^-{_parenthesise(z)})" if side else f"log(1 + e^{z})"
-        elif problem.given == "probabilities":
+        elif problem.input_kind == "probabilities":
             formula, filled = "", f"-log {format_element(x)}" if side else f"-log(1 - {format_element(x)})"
         else:
             formula, filled = "", f"-({format_element(x)})" if side else f"-log(1 - e^({format_element(x)}))"

@@ -117,7 +117,7 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
         return nested(values).replace("float('", "").replace("')", "")  # type: ignore[arg-type]
 
     problem_text = (
-        f"{problem.loss} loss of {problem.given.replace('_', '-')}, {problem.target} targets, {problem.dtype}"
+        f"{problem.loss} loss of {problem.input_kind.replace('_', '-')}, {problem.target} targets, {problem.dtype}"
     )
     entries = [("problem", problem_text), ("predictions", text(problem.predictions)), ("labels", text(problem.labels))]
     entries += [(name, text(getattr(problem.options, name))) for name in problem.options.names()]

@@ -32,10 +32,10 @@ def formula(problem: Problem) -> str:
             "probabilities": f"((1 - {y}) / (1 - p) - {pos}{y} / p)",
             "log_probabilities": f"((1 - {y}) e^x / (1 - e^x) - {pos}{y})",
         }
-        return f"gradient_i = {s}{output[problem.given]}{by}"
+        return f"gradient_i = {s}{output[problem.input_kind]}{by}"
     of_class = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
-    total = ", T = sum_c t_c" if problem.given == "logits" else ""
-    return f"gradient_ic = {s}{of_class[problem.given]}{by}, t_c = {_target_text(problem)}{total}"
+    total = ", T = sum_c t_c" if problem.input_kind == "logits" else ""
+    return f"gradient_ic = {s}{of_class[problem.input_kind]}{by}, t_c = {_target_text(problem)}{total}"
 
 
 def _target_text(problem: Problem) -> str:
@@ -68,7 +68,7 @@ def _categorical_lines(problem: Problem, flat: FlatProblem, i: int, c: int) -> t
     t: Any = dict(parts).get(c, ball(0.0))
     total = sum((part for _, part in parts), ball(0.0))
     lines = [Step(f"t_{c}", _target_text(problem).replace("_c", f"_{c}"), "", format_number(t))]
-    match problem.given:
+    match problem.input_kind:
         case "log_probabilities":
             lines.append(Step("slope", f"-t_{c}", "", format_number(-t)))
         case "probabilities":
@@ -99,7 +99,7 @@ def _binary_lines(problem: Problem, flat: FlatProblem, i: int) -> tuple[Step, ..
     weighted = "" if flat.positive_weight is None else f"{format_in_dtype(problem, flat.positive_weight[i])} * "
     on, off = format_number(y), format_number(1 - y)
     lines = [Step("y'" if flat.smoothing else "y", "", "", on)]
-    match problem.given:
+    match problem.input_kind:
         case "logits":
             s, r = (side[0] for side in gradient.sigmoids(np.array([float(x)]), to_balls))
             lines.append(Step("sigmoid(z)", f"1 / (1 + e^-({format_element(x)}))", "", format_number(s)))

@@ -51,10 +51,10 @@ def remedies(assessment: Assessment, judge: Suite) -> tuple[Remedy, ...]:
 def retry(assessment: Assessment, judge: Suite, problem: Problem) -> Assessment | None:
     """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
-    input_kind = function.native(problem.given)
+    input_kind = function.native(problem.input_kind)
     if function.unsupported(problem) is not None:
         return None
-    if input_kind != problem.given and conversion_obstacle(problem, input_kind) is not None:
+    if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
         return None
     asked = Asked(_item_at(assessment.item, problem), problem, *bridged(problem, input_kind), of_case=False)
     return _call_and_judge(asked, judge)
@@ -102,8 +102,8 @@ def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
     problem, item = assessment.asked.problem, assessment.item
     if not assessment.verdict.conversion:
         return
-    changes = renormalises(problem, assessment.asked.handed.given)
-    for kind in unchanging(problem, assessment.asked.handed.given):
+    changes = renormalises(problem, assessment.asked.handed.input_kind)
+    for kind in unchanging(problem, assessment.asked.handed.input_kind):
         handed, name = convert(problem, kind)
         for function in item.installed.functions:
             if kind not in function.takes or function.unsupported(problem) is not None:
@@ -119,7 +119,7 @@ def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
         return
     wide = problem.predictions.astype(np.float64)
     with np.errstate(all="ignore"):
-        if problem.given == "probabilities":
+        if problem.input_kind == "probabilities":
             what, values = "divide each row by its sum", wide / wide.sum(axis=-1, keepdims=True)
         else:
             what = "subtract log sum exp from each row"
@@ -241,7 +241,7 @@ def _normalise_targets(assessment: Assessment, judge: Suite, names: tuple[str, .
 def _pass_logits(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
     """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = assessment.asked.problem, assessment.item
-    if problem.given != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
+    if problem.input_kind != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
         return
     if not {"clip", "log_floor", "renormalise"} & set(names) or refused(problem, DEFINITION):
         return
@@ -261,7 +261,7 @@ def _preprocess_predictions(
 ) -> Iterator[Remedy]:
     """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
     problem = assessment.asked.problem
-    if problem.given != "probabilities" or refused(problem, convention) or assessment.item.quantity == "gradient":
+    if problem.input_kind != "probabilities" or refused(problem, convention) or assessment.item.quantity == "gradient":
         return
     wide = problem.predictions.astype(np.float64)
     ends = clip_ends(problem.dtype, convention)

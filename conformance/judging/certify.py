@@ -69,7 +69,7 @@ def _questions(items: Iterable[Item]) -> Iterator[Asked]:
             continue
         asked = ask(item, problems)
         convention = rule_of(item, asked.problem).convention
-        about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.given, convention)
+        about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.input_kind, convention)
         others = item.framework.name if asked.bridge else ""
         if (*about, others) not in seen:
             seen.add((*about, others))
@@ -117,9 +117,13 @@ def _agree(a: bytes, b: bytes) -> bool:
         return one == other
     if one.hi.shape != other.hi.shape or not np.array_equal(one.hi, other.hi, equal_nan=True):
         return False
-    if (one.free is None) != (other.free is None):
+    if (one.unconstrained is None) != (other.unconstrained is None):
         return False
-    if one.free is not None and other.free is not None and not np.array_equal(one.free, other.free):
+    if (
+        one.unconstrained is not None
+        and other.unconstrained is not None
+        and not np.array_equal(one.unconstrained, other.unconstrained)
+    ):
         return False
     return bool(np.all(np.abs(one.lo - other.lo) <= one.rad + other.rad))
 

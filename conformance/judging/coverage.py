@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from conformance.adapters.contract import Function, problem_features
-from conformance.model.case import DTYPES, GIVEN, LOSSES, OPTIONS, REDUCTIONS, Case, Loss, MustRaise, NoRightAnswer
+from conformance.model.case import (
+    DTYPES,
+    INPUT_KINDS,
+    LOSSES,
+    OPTIONS,
+    REDUCTIONS,
+    Case,
+    Loss,
+    MustRaise,
+    NoRightAnswer,
+)
 
 TARGET_KINDS: dict[Loss, frozenset[str]] = {
     "categorical": frozenset({"index", "one_hot", "distribution"}),
@@ -24,7 +34,7 @@ MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")
 LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype")
 TARGETS = frozenset[str]().union(*TARGET_KINDS.values())
-AXES = (frozenset(GIVEN), TARGETS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
+AXES = (frozenset(INPUT_KINDS), TARGETS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
 """Of each of these a problem has one."""
 EXCLUSIVE = (*AXES, frozenset(MEMORY_ORDERS), frozenset(CLASS_AXES))
 """Of each of these a problem has one at most."""
@@ -115,12 +125,12 @@ def _asked(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[t
 def declared(function: Function, loss: Loss) -> frozenset[str]:
     """Every feature that a function takes in some problem with this loss; other kinds of prediction by a bridge."""
     ranks = function.ranks[loss]
-    found = {*GIVEN, *function.options, *function.layouts, *function.reductions, *function.dtypes}
+    found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
     found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}
     found |= {name for name, has in zip(RANKS, (1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has}
     if "sample_weights" in function.options:
         found.add("output_weights")
-    known = {*GIVEN, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS[loss], "output_weights"}
+    known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS[loss], "output_weights"}
     return frozenset(found & known - FOREIGN[loss])
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from conformance.model.case import Given
+from conformance.model.case import InputKind
 from conformance.model.outcome import Raised
 
 Choices = tuple[tuple[str, Any], ...]
@@ -60,7 +60,7 @@ class Alternative:
     """
 
     function: str = ""
-    takes: Given | None = None
+    takes: InputKind | None = None
     remedy: Literal["", "subtract_log_sum_exp", "divide_by_sum", "float64"] = ""
 
 
@@ -77,8 +77,8 @@ class Conversion:
 
     effects: tuple[Effect, ...]
     name: str
-    stated: Given
-    takes: tuple[Given, ...]
+    stated: InputKind
+    takes: tuple[InputKind, ...]
     dtype: str
     subject: Literal["definition", "documentation"] | Choices
     row_sum: RowSum | None = None

@@ -46,7 +46,7 @@ from conformance.casefiles.stated_values import expectation_errors
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record, Row, record
 from conformance.judging.traits import traits
 from conformance.judging.verdict import FAILING, Verdict, judge, want_of
-from conformance.model.case import Case, Given, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.model.case import Case, InputKind, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
@@ -128,15 +128,15 @@ class Problems:
         return known[reduction]
 
 
-def bridged(problem: Problem, given: Given) -> tuple[Problem, str]:
+def bridged(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
-    if problem.given == given:
+    if problem.input_kind == input_kind:
         return problem, ""
-    key = ("conversion", given)
+    key = ("conversion", input_kind)
     if key not in problem.derived:
         whole = problem.unreduced.derived
         if key not in whole:
-            whole[key] = convert(problem.unreduced, given)
+            whole[key] = convert(problem.unreduced, input_kind)
         converted, name = whole[key]
         problem.derived[key] = converted.reduced(problem.reduction), name
     found: tuple[Problem, str] = problem.derived[key]
@@ -172,7 +172,7 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
         return case.no_gradient
     if isinstance(case.expect, MustRaise | NoRightAnswer):
         return "there is no loss to differentiate"
-    if function.native(problem.given) != problem.given:
+    if function.native(problem.input_kind) != problem.input_kind:
         return "it takes other predictions than the case has"
     if case.predicted > DIFFERENTIATED:
         return f"it has more than {DIFFERENTIATED} predictions"
@@ -182,12 +182,12 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     """Why a function is not asked a problem; None if it is."""
     why = function.unsupported(problem)
-    given = function.native(problem.given)
-    if why is not None or given == problem.given:
+    input_kind = function.native(problem.input_kind)
+    if why is not None or input_kind == problem.input_kind:
         return why
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a bridge would hide what is wrong with the predictions"
-    return conversion_obstacle(problem, given)
+    return conversion_obstacle(problem, input_kind)
 
 
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
@@ -258,7 +258,7 @@ class Asked:
 def ask(item: Item, problems: Problems | None = None) -> Asked:
     """An item ready to be put to its function.  problems: those that are remembered, if any are."""
     problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
-    return Asked(item, problem, *bridged(problem, item.function.native(problem.given)))
+    return Asked(item, problem, *bridged(problem, item.function.native(problem.input_kind)))
 
 
 Performer = Callable[[Framework, Call, str], Outcome]
@@ -466,10 +466,10 @@ class Assessment:
             got=of(outcome.value) if isinstance(outcome, Returned) else None,
             want=of(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
             want_by_convention=of(by_convention.hi) if by_convention is not None else None,
-            budgets=of(_coarse(verdict.allowed)) if returned and verdict.allowed.ndim else None,
+            budgets=of(_coarse(verdict.tolerance)) if returned and verdict.tolerance.ndim else None,
             error=comparison.error if comparison else None,
-            budget=comparison.allowed if comparison else None,
-            ratio=comparison.ratio if comparison else None,
+            budget=comparison.tolerance if comparison else None,
+            ratio=comparison.error_ratio if comparison else None,
             ulps=comparison.ulps if comparison else None,
             where=comparison.where if comparison else (),
             convention=verdict.convention,
@@ -509,9 +509,8 @@ class Assessment:
         c = self.verdict.comparison
         if c is not None and c.error > 0:
             at = f" at {list(row.where)}" if row.where else ""
-            lines.append(
-                f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g} ({c.ulps:.4g} ulp)"
-            )
+            far = f"{c.error:.6g}{at} = {c.error_ratio:.4g} x the tolerance {c.tolerance:.6g}"
+            lines.append(f"  how far    {far} ({c.ulps:.4g} ulp)")
         lines.append(f"  because    {row.explanation}")
         if self.asked.bridge:
             lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from conformance.adapters.contract import problem_features
-from conformance.model.case import DTYPES, GIVEN, LOSSES, OPTIONS, ORDERS, REDUCTIONS, Array, Problem, numpy_dtype
+from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, OPTIONS, ORDERS, REDUCTIONS, Array, Problem, numpy_dtype
 from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import examine, numpy_info
 from conformance.reference.dtype_range import beyond_range
@@ -24,7 +24,7 @@ VALUES = (
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
     "many_samples", "many_classes", "samples_beyond_range",
 )  # fmt: skip
-PLAIN = frozenset({*LOSSES, *GIVEN, *TARGETS, *REDUCTIONS, *DTYPES})
+PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 NEAR = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
@@ -50,7 +50,7 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
     beyond_range: sums may be larger than that; see `ranges`.
     """
-    found = {*problem_features(handed, target), problem.loss, problem.given, *examine(problem), *examine(handed)}
+    found = {*problem_features(handed, target), problem.loss, problem.input_kind, *examine(problem), *examine(handed)}
     if "shape_mismatch" in found and "trailing_axis" not in found:
         return frozenset(found)  # nothing lies beside anything else
     if target in ("one_hot", "distribution"):
@@ -59,9 +59,9 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
         found.add("column_beside_flat")
     if handed.layout.class_axis != -1:
         found.add("moved_class_axis")
-    if handed.given == "probabilities":
+    if handed.input_kind == "probabilities":
         found.update(_certain(handed))
-    if handed.loss == "binary" and handed.given == "logits" and _saturates(handed):
+    if handed.loss == "binary" and handed.input_kind == "logits" and _saturates(handed):
         found.add("saturated_logit")
     if problem.target == "index":
         found.update(_labelled(problem))

@@ -49,7 +49,7 @@ from conformance.judging.reasons import (
     WrongValue,
 )
 from conformance.judging.rendering import render
-from conformance.model.case import Expectation, Given, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.model.case import Expectation, InputKind, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
@@ -80,15 +80,15 @@ class Comparison:
     """A returned value against one exact answer.  Numbers are those of the worst element.
 
     reason: what is wrong, None where the value is within its budget.
-    where: its index, () for a scalar.  ratio: error / allowed, inf where nothing finite could be compared.
+    where: its index, () for a scalar.  error_ratio: error / tolerance, inf where nothing finite could be compared.
     ulps: error in units in the last place of the exact answer, in the dtype of the problem.
     """
 
     reason: WrongValue | NotFinite | WrongShape | None
     where: tuple[int, ...] = ()
     error: float = 0.0
-    allowed: float = 0.0
-    ratio: float = 0.0
+    tolerance: float = 0.0
+    error_ratio: float = 0.0
     ulps: float = 0.0
 
     @property
@@ -117,7 +117,7 @@ class Verdict:
     reason: Reason | None
     comparison: Comparison | None = None
     want_by_convention: Exact | None = None
-    allowed: Floats = field(default_factory=lambda: np.zeros(()))
+    tolerance: Floats = field(default_factory=lambda: np.zeros(()))
 
     @property
     def choices(self) -> Choices:
@@ -234,13 +234,13 @@ def _judge_returned(
         return Verdict("undefined", outcome, want, UndefinedAnswer(expect.why, "case"))
     if isinstance(want, Undefined):
         return Verdict("undefined", outcome, want, UndefinedAnswer(want.why, "definition"))
-    allowed = bench.allowed()
+    tolerance = bench.tolerance()
     first = None
     must_raise = _must_raise(expect, want)
     if isinstance(want, Exact) and not must_raise:
-        first = compare(outcome.value, want, allowed, problem.dtype, outcome.dtype)
+        first = compare(outcome.value, want, tolerance, problem.dtype, outcome.dtype)
         if first.within:
-            return Verdict("agrees", outcome, want, None, first, allowed=allowed)
+            return Verdict("agrees", outcome, want, None, first, tolerance=tolerance)
     if found := _documented_verdict(bench, want, outcome, must_raise):
         return found
     return _unexplained_verdict(bench, want, outcome, must_raise, first, conventions)
@@ -249,7 +249,7 @@ def _judge_returned(
 def _documented_verdict(bench: _Bench, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
     """The verdict on a value that what the function documents accounts for; None if it does not."""
     if found := bench.explained(outcome, must_raise):
-        names, answer, comparison, allowed = found
+        names, answer, comparison, tolerance = found
         choices, part = bench.named(names), bench.part(names)
         change = bench.conversion_needed(outcome, part)
         conversion = bench.conversion(change, part) if change else None
@@ -257,7 +257,7 @@ def _documented_verdict(bench: _Bench, want: Answer, outcome: Returned, must_rai
             reason: Reason = DocumentedConvention(choices, conversion)
         else:
             reason = Converted(conversion)
-        return Verdict("diverges", outcome, want, reason, comparison, answer, allowed)
+        return Verdict("diverges", outcome, want, reason, comparison, answer, tolerance)
     if why := bench.undefined_as_documented(must_raise):
         change = bench.change()
         conversion = None
@@ -286,13 +286,13 @@ def _unexplained_verdict(
         mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
     if mismatch is None:
         mismatch = AcceptedInvalid(kind=must_raise)
-    allowed = bench.allowed()
+    tolerance = bench.tolerance()
     change = bench.change()
     conversion = None
     if change is not None and change.effects != ("rounded",):
         conversion = bench.conversion(change, bench.part(bench.effective))
-    due = None if must_raise or not isinstance(want, Exact) else (want, allowed)
-    documented = None if by_convention is None else (by_convention, bench.allowed(bench.documented))
+    due = None if must_raise or not isinstance(want, Exact) else (want, tolerance)
+    documented = None if by_convention is None else (by_convention, bench.tolerance(bench.documented))
     answers = [answer for answer in (documented, due) if answer is not None]
     explained = dataclasses.replace(
         mismatch,
@@ -300,7 +300,7 @@ def _unexplained_verdict(
         conversion=conversion,
         candidate=bench.candidate(outcome, conventions),
     )
-    return Verdict("disagrees", outcome, want, explained, first, by_convention, allowed)
+    return Verdict("disagrees", outcome, want, explained, first, by_convention, tolerance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,28 +318,28 @@ class Change:
     subject: Literal["definition"] | Choices | None = None
 
 
-def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, allowed: Floats) -> Change:
+def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
     """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
 
-    allowed: the error within which two answers are taken for the same.
+    tolerance: the error within which two answers are taken for the same.
     """
     by = semantic(convention)
-    if renormalises(asked, handed.given):
+    if renormalises(asked, handed.input_kind):
         before, unrounded = (_unrounded(asked, by, kind, exact) for kind in ("log_probabilities", "logits"))
     else:
-        before = unrounded = _unrounded(asked, by, handed.given, exact)
+        before = unrounded = _unrounded(asked, by, handed.input_kind, exact)
     try:
         after = exact.answer(handed, by)
     except ArithmeticError:
         after = Undefined("it cannot be enclosed")
 
-    effects: list[Effect] = [] if _same(before, unrounded, allowed, handed.dtype) else ["renormalised"]
-    effects += [] if _same(unrounded, after, allowed, handed.dtype) else ["rounded_away"]
+    effects: list[Effect] = [] if _same(before, unrounded, tolerance, handed.dtype) else ["renormalised"]
+    effects += [] if _same(unrounded, after, tolerance, handed.dtype) else ["rounded_away"]
     return Change(tuple(effects) or ("rounded",), before, unrounded, after)
 
 
-def _same(a: Answer, b: Answer, allowed: Floats, dtype: str) -> bool:
-    """Whether two exact answers are the same within an allowed error."""
+def _same(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
+    """Whether two exact answers are the same within a tolerance."""
     if a is b:
         return True
     if not isinstance(a, Exact) or not isinstance(b, Exact):
@@ -347,12 +347,12 @@ def _same(a: Answer, b: Answer, allowed: Floats, dtype: str) -> bool:
     if a.hi.shape != b.hi.shape:
         return False
     with np.errstate(invalid="ignore"):
-        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), allowed, dtype).within
+        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), tolerance, dtype).within
 
 
-def _unrounded(problem: Problem, convention: Convention, given: Given, exact: Oracle) -> Answer:
+def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, exact: Oracle) -> Answer:
     try:
-        return exact.converted(problem, convention, given)
+        return exact.converted(problem, convention, input_kind)
     except ArithmeticError:
         return Undefined("it cannot be enclosed")
 
@@ -380,15 +380,15 @@ class _Bench:
         """Whether what is due is an array, and not one number."""
         return self.quantity == "gradient" or self.handed.reduction == "none"
 
-    def allowed(self, part: Convention = DEFINITION) -> Floats:
+    def tolerance(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
         rounded = computed(part, self.documented)
         if self.quantity == "gradient":
-            return gradient_error_bound.allowed(self.handed, rounded)
+            return gradient_error_bound.tolerance(self.handed, rounded)
         return self._allowed_loss(self.handed, rounded)
 
     def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
-        return error_bound.allowed(problem, rounded, self.asked if self.converted else None)
+        return error_bound.tolerance(problem, rounded, self.asked if self.converted else None)
 
     def answer(self, convention: Convention) -> Answer:
         """What is due of the problem that is handed over; raises ArithmeticError."""
@@ -397,7 +397,7 @@ class _Bench:
     def definition(self) -> Answer:
         if self.quantity == "gradient":
             return self.answer(DEFINITION)
-        limit = self.allowed() * SHARPER
+        limit = self.tolerance() * SHARPER
         try:
             return self.exact.answer(self.asked, DEFINITION, _usable(limit, self.asked))
         except ArithmeticError:
@@ -481,11 +481,11 @@ class _Bench:
 
     def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
         """Whether an outcome is right under a convention, or not finite where its losses are lost."""
-        answer, _, allowed = self._compared(outcome, convention)
+        answer, _, tolerance = self._compared(outcome, convention)
         if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
             return False
-        free = dataclasses.replace(answer, free=lost & ~np.isfinite(outcome.value))
-        return compare(outcome.value, free, allowed, self.handed.dtype, outcome.dtype).within
+        unconstrained = dataclasses.replace(answer, unconstrained=lost & ~np.isfinite(outcome.value))
+        return compare(outcome.value, unconstrained, tolerance, self.handed.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:
         """Whether an exception is right by what is documented, too."""
@@ -507,21 +507,21 @@ class _Bench:
         """
         if not self.converted:
             return None
-        allowed = self.allowed(part)
-        found = change_of(self.asked, self.handed, part, self.exact, allowed)
+        tolerance = self.tolerance(part)
+        found = change_of(self.asked, self.handed, part, self.exact, tolerance)
         if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
             return found
-        if not compare(outcome.value, found.before, allowed, self.handed.dtype, outcome.dtype).within:
+        if not compare(outcome.value, found.before, tolerance, self.handed.dtype, outcome.dtype).within:
             return found
         needed = part
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
             if semantic(fewer) != semantic(needed):
-                answer = change_of(self.asked, self.handed, fewer, self.exact, allowed).before
-                needed = fewer if _same(found.before, answer, allowed * SHARPER, self.handed.dtype) else needed
+                answer = change_of(self.asked, self.handed, fewer, self.exact, tolerance).before
+                needed = fewer if _same(found.before, answer, tolerance * SHARPER, self.handed.dtype) else needed
         if needed == part:
             return None
-        lost = change_of(self.asked, self.handed, needed, self.exact, allowed)
+        lost = change_of(self.asked, self.handed, needed, self.exact, tolerance)
         choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
@@ -530,7 +530,7 @@ class _Bench:
         if not self.converted or self.quantity == "gradient":
             return None
         part = self.part(self.effective)
-        return change_of(self.asked, self.handed, part, self.exact, self.allowed(part))
+        return change_of(self.asked, self.handed, part, self.exact, self.tolerance(part))
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, what it changes, and what the function's users do instead."""
@@ -577,20 +577,20 @@ class _Bench:
 
     def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
         """The answer under a convention, if the outcome is right under it."""
-        answer, comparison, allowed = self._compared(outcome, convention)
+        answer, comparison, tolerance = self._compared(outcome, convention)
         if isinstance(answer, Exact) and comparison is not None and comparison.within:
-            return answer, comparison, allowed
+            return answer, comparison, tolerance
         return None
 
     def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
-        allowed = self.allowed(convention)
+        tolerance = self.tolerance(convention)
         try:
             answer = self.answer(convention)
         except ArithmeticError:
-            return None, None, allowed
+            return None, None, tolerance
         if not isinstance(answer, Exact):
-            return answer, None, allowed
-        return answer, compare(outcome.value, answer, allowed, self.handed.dtype, outcome.dtype), allowed
+            return answer, None, tolerance
+        return answer, compare(outcome.value, answer, tolerance, self.handed.dtype, outcome.dtype), tolerance
 
 
 def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
@@ -606,10 +606,10 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
 
 _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
-    "clip": lambda chosen, problem: problem.given == "probabilities",
-    "renormalise": lambda chosen, problem: problem.given == "probabilities" and problem.loss == "categorical",
-    "log_floor": lambda chosen, problem: problem.given != "logits",
-    "cancellation": lambda chosen, problem: problem.given == "logits",
+    "clip": lambda chosen, problem: problem.input_kind == "probabilities",
+    "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
+    "log_floor": lambda chosen, problem: problem.input_kind != "logits",
+    "cancellation": lambda chosen, problem: problem.input_kind == "logits",
     "binary_outputs": lambda chosen, problem: problem.loss == "binary",
     "default_ignore_index": lambda chosen, problem: (
         problem.target == "index" and bool(np.any(problem.labels == chosen))
@@ -630,8 +630,8 @@ def conversion_of(asked: Problem, handed: Problem, change: Change, function: Fun
     renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
     return Conversion(
         effects,
-        NAMES[asked.loss, asked.given, handed.given],
-        asked.given,
+        NAMES[asked.loss, asked.input_kind, handed.input_kind],
+        asked.input_kind,
         tuple(function.takes),
         asked.dtype,
         change.subject or ("definition" if part == DEFINITION else "documentation"),
@@ -647,7 +647,7 @@ def _worst_row(problem: Problem, part: Convention) -> RowSum:
     """The row whose sum is furthest from 1 among those that count."""
     sums = row_sums(problem).ravel()
     counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
-    exponentials = problem.given == "log_probabilities"
+    exponentials = problem.input_kind == "log_probabilities"
     if not counting.size:
         return RowSum(None, True, exponentials)
     with np.errstate(all="ignore"):
@@ -683,16 +683,18 @@ def alternative_to(
     functions: those that can be asked the problem, each with what it documents.  right: the answers that are
     right without a conversion; a function is named only if by what it documents it has one of these.
     """
-    for kind in unchanging(asked, handed.given):
+    for kind in unchanging(asked, handed.input_kind):
         for function, convention in functions:
             if kind not in function.takes or refused(asked, convention):
                 continue
             answer = _unrounded(asked, semantic(convention), kind, exact)
-            allowed = error_bound.allowed(asked, convention)
-            if any(_same(one, answer, allowed, asked.dtype) for one in right if isinstance(one, Exact)):
+            tolerance = error_bound.tolerance(asked, convention)
+            if any(_same(one, answer, tolerance, asked.dtype) for one in right if isinstance(one, Exact)):
                 return Alternative(function.name, kind)
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
-        return Alternative(remedy="subtract_log_sum_exp" if asked.given == "log_probabilities" else "divide_by_sum")
+        return Alternative(
+            remedy="subtract_log_sum_exp" if asked.input_kind == "log_probabilities" else "divide_by_sum"
+        )
     return Alternative(remedy="" if asked.dtype == "float64" else "float64")
 
 
@@ -720,10 +722,10 @@ def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dt
     if not due:
         return frozenset({"accepted_invalid"})
     got = outcome.value
-    alike = [(exact, allowed) for exact, allowed in due if exact.hi.shape == got.shape]
+    alike = [(exact, tolerance) for exact, tolerance in due if exact.hi.shape == got.shape]
     if not alike:
         return frozenset({"wrong_shape"})
-    masks = [_ratios(got, exact, allowed, outcome.dtype or dtype)[1] > 1 for exact, allowed in alike]
+    masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in alike]
     wrong = np.logical_and.reduce(masks)
     pairs = zip(
         got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
@@ -746,11 +748,11 @@ def symptom_of_number(got: float, want: float) -> str:
     return "too_small" if got < want else "too_large"
 
 
-def _ratios(got: Floats, want: Exact, allowed: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
-    """Error, error / allowed and allowed of each element; arrays of one shape."""
+def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
+    """Error, error / tolerance and tolerance of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo
     largest = numpy_info(returned)[3]
-    limit = allowed + np.zeros(hi.shape)
+    limit = tolerance + np.zeros(hi.shape)
     with np.errstate(all="ignore"):
         error = np.abs((got - hi) - lo)
         special = ~np.isfinite(got) | ~np.isfinite(hi)
@@ -758,31 +760,31 @@ def _ratios(got: Floats, want: Exact, allowed: Floats, returned: str) -> tuple[F
             overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
             same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
             error = np.where(special, np.where(same, 0.0, np.inf), error)
-        if want.free is not None:
-            error = np.where(want.free, 0.0, error)
+        if want.unconstrained is not None:
+            error = np.where(want.unconstrained, 0.0, error)
         ratio = np.where(error == 0, 0.0, error / limit)
     return error, ratio, limit
 
 
-def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str = "") -> Comparison:
+def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: str = "") -> Comparison:
     """Hold a returned array against an exact answer, elementwise; see `Comparison`.
 
     dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
     another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
-        return Comparison(WrongShape(got=got.shape, want=want.hi.shape), ratio=np.inf)
+        return Comparison(WrongShape(got=got.shape, want=want.hi.shape), error_ratio=np.inf)
     if got.size == 0:
         return Comparison(None)
     if (
         got.ndim == 0
-        and allowed.ndim == 0
-        and want.free is None
-        and (found := _compare_numbers(got, want, allowed, dtype))
+        and tolerance.ndim == 0
+        and want.unconstrained is None
+        and (found := _compare_numbers(got, want, tolerance, dtype))
     ):
         return found
     hi = want.hi
-    error, ratio, limit = _ratios(got, want, allowed, returned or dtype)
+    error, ratio, limit = _ratios(got, want, tolerance, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
     reason: WrongValue | NotFinite | None = None
@@ -797,9 +799,9 @@ def compare(got: Floats, want: Exact, allowed: Floats, dtype: str, returned: str
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
 
 
-def _compare_numbers(got: Floats, want: Exact, allowed: Floats, dtype: str) -> Comparison | None:
+def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) -> Comparison | None:
     """`compare` for one finite number where one is due, in a fraction of the time; None where it is not that plain."""
-    number, hi, limit = float(got), float(want.hi), float(allowed)
+    number, hi, limit = float(got), float(want.hi), float(tolerance)
     error = abs((number - hi) - float(want.lo))
     if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
         return None

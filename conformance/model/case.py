@@ -21,14 +21,14 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Loss = Literal["categorical", "binary"]
-Given = Literal["logits", "probabilities", "log_probabilities"]
+InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
 Quantity = Literal["loss", "gradient"]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")
-GIVEN: tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
+INPUT_KINDS: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
 TARGETS: tuple[Target, ...] = ("index", "distribution", "binary")
 QUANTITIES: tuple[Quantity, ...] = ("loss", "gradient")
 REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
@@ -174,7 +174,7 @@ class Case:
     about: str
     source: str
     loss: Loss
-    given: Given
+    input_kind: InputKind
     target: Target
     predictions: Array
     labels: Array
@@ -199,7 +199,7 @@ class Case:
         options = {name: getattr(self.options, name) for name in self.options.names()}
         content = {
             "loss": self.loss,
-            "given": self.given,
+            "given": self.input_kind,
             "target": self.target,
             "predictions": self.predictions,
             "labels": self.labels,
@@ -233,7 +233,7 @@ class Case:
         return Problem(
             case=self.id,
             loss=self.loss,
-            given=self.given,
+            input_kind=self.input_kind,
             target=self.target,
             predictions=_rounded(self.predictions, rounded),
             labels=labels,
@@ -251,7 +251,7 @@ class Problem:
 
     case: str
     loss: Loss
-    given: Given
+    input_kind: InputKind
     target: Target
     predictions: Array
     labels: Array
@@ -291,7 +291,7 @@ class Problem:
         return content_digest(
             {
                 "loss": self.loss,
-                "given": self.given,
+                "given": self.input_kind,
                 "target": self.target,
                 "predictions": self.predictions,
                 "labels": self.labels,

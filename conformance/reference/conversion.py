@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flint import arb, ctx
 
-from conformance.model.case import Array, Given, Problem, numpy_dtype
+from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.domain import numpy_info
 from conformance.reference.flat_problem import flatten
@@ -23,7 +23,7 @@ from conformance.reference.flat_problem import flatten
 CHUNK = 4096
 PRECISION = 256
 
-NAMES: dict[tuple[str, Given, Given], str] = {
+NAMES: dict[tuple[str, InputKind, InputKind], str] = {
     ("categorical", "logits", "probabilities"): "softmax",
     ("categorical", "logits", "log_probabilities"): "log_softmax",
     ("binary", "logits", "probabilities"): "sigmoid",
@@ -52,51 +52,51 @@ HANDED: dict[str, str] = {
 """What a function is handed instead of the case's predictions, by the name of the conversion."""
 
 
-def convert(problem: Problem, given: Given) -> tuple[Problem, str]:
+def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     """The problem with its predictions as `given`, and the name of the conversion ("" where none was needed)."""
-    if problem.given == given:
+    if problem.input_kind == input_kind:
         return problem, ""
-    name = NAMES[problem.loss, problem.given, given]
+    name = NAMES[problem.loss, problem.input_kind, input_kind]
     converted = problem.predictions if name == "as logits" else _convert(name, problem.predictions, problem.dtype)
-    return dataclasses.replace(problem, given=given, predictions=converted), name
+    return dataclasses.replace(problem, input_kind=input_kind, predictions=converted), name
 
 
-def conversion_obstacle(problem: Problem, given: Given) -> str | None:
+def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
     """Why a conversion would say another problem than the one that is asked; None where it would not."""
     x = problem.predictions
     with np.errstate(invalid="ignore"):
-        if problem.given == "log_probabilities" and given == "probabilities" and bool(np.any(x > 0)):
+        if problem.input_kind == "log_probabilities" and input_kind == "probabilities" and bool(np.any(x > 0)):
             return "no probability has a positive logarithm"
-        if problem.given == "logits" and given == "log_probabilities" and _overflow(x, problem.dtype):
+        if problem.input_kind == "logits" and input_kind == "log_probabilities" and _overflow(x, problem.dtype):
             return "a logarithm of a probability is beyond what the dtype has"
         ends = (x == 0) | (x == 1) if problem.loss == "binary" else x == 0
-        if problem.given == "probabilities" and given == "logits" and bool(np.any(ends)):
+        if problem.input_kind == "probabilities" and input_kind == "logits" and bool(np.any(ends)):
             return "a probability of 0 (or 1, of a single output) has no finite logit"
     return None
 
 
-def renormalises(problem: Problem, given: Given) -> bool:
+def renormalises(problem: Problem, input_kind: InputKind) -> bool:
     """Whether a function that takes `given` divides the probabilities of a row by their sum, which they may not have.
 
     A softmax does so with log-probabilities that it takes as logits.  No other conversion changes an answer, but by
     its rounding.
     """
-    return problem.loss == "categorical" and problem.given != "logits" and given == "logits"
+    return problem.loss == "categorical" and problem.input_kind != "logits" and input_kind == "logits"
 
 
-def unchanging(problem: Problem, given: Given) -> tuple[Given, ...]:
+def unchanging(problem: Problem, input_kind: InputKind) -> tuple[InputKind, ...]:
     """The kinds of prediction that a problem can be handed over as with no more than rounding, its own first."""
-    kinds: tuple[Given, ...] = (problem.given,)
-    if renormalises(problem, given):
-        kinds = (*kinds, "log_probabilities" if problem.given == "probabilities" else "probabilities")
-    return tuple(kind for kind in kinds if kind == problem.given or conversion_obstacle(problem, kind) is None)
+    kinds: tuple[InputKind, ...] = (problem.input_kind,)
+    if renormalises(problem, input_kind):
+        kinds = (*kinds, "log_probabilities" if problem.input_kind == "probabilities" else "probabilities")
+    return tuple(kind for kind in kinds if kind == problem.input_kind or conversion_obstacle(problem, kind) is None)
 
 
 def row_sums(problem: Problem) -> Array:
     """What the rows of a problem's probabilities, or of the exponentials of its log-probabilities, sum to."""
     x = problem.predictions.astype(np.float64)
     with np.errstate(all="ignore"):
-        return np.asarray((np.exp(x) if problem.given == "log_probabilities" else x).sum(axis=-1))
+        return np.asarray((np.exp(x) if problem.input_kind == "log_probabilities" else x).sum(axis=-1))
 
 
 def destroyed(problem: Problem, handed: Problem, convention: Convention) -> tuple[str, ...]:
@@ -105,32 +105,32 @@ def destroyed(problem: Problem, handed: Problem, convention: Convention) -> tupl
     One or two of `zero_probability` or `infinite_logarithm`, and `certain_probability`; or, where it is none of them,
     `digits_of_p` or `digits_of_1_minus_p`.  convention: says which predictions count.
     """
-    kinds, binary = [problem.given, handed.given], problem.loss == "binary"
+    kinds, binary = [problem.input_kind, handed.input_kind], problem.loss == "binary"
     likely, unlikely = _counting(handed, convention)
     before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, handed))
     impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
     found = []
     if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
-        found.append("zero_probability" if handed.given == "probabilities" else "infinite_logarithm")
+        found.append("zero_probability" if handed.input_kind == "probabilities" else "infinite_logarithm")
     if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
         found.append("certain_probability")
     return tuple(found) or ("digits_of_1_minus_p" if binary else "digits_of_p",)
 
 
-_IMPOSSIBLE: dict[Given, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}
-_CERTAIN: dict[Given, float] = {"logits": math.inf, "probabilities": 1.0, "log_probabilities": 0.0}
+_IMPOSSIBLE: dict[InputKind, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}
+_CERTAIN: dict[InputKind, float] = {"logits": math.inf, "probabilities": 1.0, "log_probabilities": 0.0}
 
 
 def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
     """Which predictions count as p, and which as 1 - p, shaped as the rows."""
-    given = flatten(problem, convention)
-    if given.index is not None:
-        labels = given.index[:, np.newaxis] == np.arange(given.x.shape[-1])
+    flat = flatten(problem, convention)
+    if flat.index is not None:
+        labels = flat.index[:, np.newaxis] == np.arange(flat.x.shape[-1])
     else:
-        labels = np.asarray(given.q) != 0
-    likely = labels | (given.smoothing != 0)
-    kept = given.kept if given.binary else given.kept[:, np.newaxis]
-    unlikely = (np.asarray(given.q) != 1) | (given.smoothing != 0) if given.binary else ~labels
+        labels = np.asarray(flat.q) != 0
+    likely = labels | (flat.smoothing != 0)
+    kept = flat.kept if flat.binary else flat.kept[:, np.newaxis]
+    unlikely = (np.asarray(flat.q) != 1) | (flat.smoothing != 0) if flat.binary else ~labels
     return likely & kept, unlikely & kept
 
 

@@ -49,14 +49,14 @@ def _contents(problem: Problem) -> frozenset[str]:
 
     _note(kinds, "nan_prediction", np.isnan(_wide(values)))
     _note(kinds, "infinite_prediction", np.isinf(_wide(values)))
-    if problem.given == "probabilities":
+    if problem.input_kind == "probabilities":
         _note(kinds, "invalid_probability", (values < 0) | (values > 1))
         smallest = numpy_info(problem.dtype)[1]
         _note(kinds, "subnormal_prediction", (values > 0) & (_wide(values) < smallest))
     if problem.loss == "categorical":
         if x.shape[-1] == 1:
             kinds.add("one_class")
-        if problem.given == "probabilities" and values.size:
+        if problem.input_kind == "probabilities" and values.size:
             unit = numpy_info(problem.dtype)[0]
             off = np.abs(_wide(values).sum(axis=-1) - 1)
             _note(kinds, "unnormalised_row", off > UNNORMALISED * unit * x.shape[-1])

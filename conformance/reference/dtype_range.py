@@ -58,9 +58,9 @@ def _totals(problem: Problem) -> Iterator[float]:
 def _sizes(problem: Problem) -> Array:
     """About how large -log p is for each class or output, shaped as the predictions."""
     size = _finite(problem.predictions)
-    if problem.given == "probabilities":
+    if problem.input_kind == "probabilities":
         return -np.log(np.maximum(size, numpy_info(problem.dtype)[1])) + 1
-    if problem.given == "log_probabilities" or problem.loss == "binary" or not size.size:
+    if problem.input_kind == "log_probabilities" or problem.loss == "binary" or not size.size:
         return size + 1
     signed = problem.predictions.astype(np.float64)
     signed = np.where(np.isfinite(signed), signed, 0.0)

@@ -1,6 +1,6 @@
 """How far a correct floating-point answer may lie from the exact one.
 
-The allowed error is derived, never fitted.  u is the unit roundoff of the dtype, and every operation
+The tolerance is derived, never fitted.  u is the unit roundoff of the dtype, and every operation
 returns its exact result times (1 + d), |d| <= u.  An elementary function (exp, log, log1p) is good to g u:
 two ulps, g = 4; in float32 four ulps, g = 8, because that is what the vector loops of numpy and others
 promise there.  All bounds are first order in u and elementwise before reduction.
@@ -77,7 +77,7 @@ CHUNK = 1 << 16
 Floats = npt.NDArray[np.float64]
 
 
-def allowed(problem: Problem, convention: Convention, asked: Problem | None = None) -> Floats:
+def tolerance(problem: Problem, convention: Convention, asked: Problem | None = None) -> Floats:
     """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
 
     problem: as the function receives it.  convention: how the function says it computes; its numeric
@@ -98,7 +98,7 @@ def allowed(problem: Problem, convention: Convention, asked: Problem | None = No
 class _Samples:
     """A loss per sample, and the absolute error it may have; weights applied."""
 
-    given: FlatProblem
+    flat: FlatProblem
     loss: Floats
     error: Floats
 
@@ -108,49 +108,49 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
     derived, key = problem.unreduced.derived, ("error bound of samples", matters, bridged)
     if key not in derived:
         derived[key] = _samples(problem, matters, bridged)
-    given, loss, error = derived[key].given, derived[key].loss, derived[key].error
+    flat, loss, error = derived[key].flat, derived[key].loss, derived[key].error
     unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
-            return _finite(error.reshape(given.shape))
-        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return _finite(error.reshape(flat.shape))
+        if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return np.zeros((0,))
         size = (unit * np.abs(loss)).sum()
         total = error.sum() + summing(error.size) * size
         if problem.reduction == "mean":
-            divisor = abs(_divisor(given, convention))
-            lost = of_divisor(given, convention, error.size, unit)
+            divisor = abs(_divisor(flat, convention))
+            lost = of_divisor(flat, convention, error.size, unit)
             left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
             total = total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + least(problem.dtype)
     return _finite(np.asarray(total))
 
 
 def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
-    given = flatten(problem, convention)
+    flat = flatten(problem, convention)
     unit = numpy_info(problem.dtype)[0]
     arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
     with np.errstate(all="ignore"):
-        pieces = [_losses(given, convention, here, arithmetic) for here in _chunks(given)]
+        pieces = [_losses(flat, convention, here, arithmetic) for here in _chunks(flat)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
-        bounded = given.kept & np.isfinite(error) & np.isfinite(loss)
+        bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
         error = np.where(bounded, error + DIVISION * least(problem.dtype), 0.0)
-        loss = np.where(given.kept, loss, 0.0)
-        if given.group == 0:
-            loss = error = np.zeros(math.prod(given.shape))
-        if given.group > 1:
-            error = error.reshape(-1, given.group)
-            loss = loss.reshape(-1, given.group)
-            rounding = (summing(given.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
+        loss = np.where(flat.kept, loss, 0.0)
+        if flat.group == 0:
+            loss = error = np.zeros(math.prod(flat.shape))
+        if flat.group > 1:
+            error = error.reshape(-1, flat.group)
+            loss = loss.reshape(-1, flat.group)
+            rounding = (summing(flat.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
             error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
-        if given.sample_weights is not None:
-            weights = given.sample_weights
-            if weights.shape == given.kept.shape:
-                weights = np.where(given.kept, weights, 0.0)  # infinity and nan count nothing there either
+        if flat.sample_weights is not None:
+            weights = flat.sample_weights
+            if weights.shape == flat.kept.shape:
+                weights = np.where(flat.kept, weights, 0.0)  # infinity and nan count nothing there either
             product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
-    return _Samples(given, loss, error)
+    return _Samples(flat, loss, error)
 
 
 def least(dtype: str) -> float:
@@ -163,10 +163,10 @@ def summing(n: int) -> float:
     return min(max(n - 1, 0), LONG * math.sqrt(n))
 
 
-def _chunks(given: FlatProblem) -> list[slice]:
+def _chunks(flat: FlatProblem) -> list[slice]:
     """Rows of about `CHUNK` predictions."""
-    rows = max(1, CHUNK // max(1, math.prod(given.x.shape[1:])))
-    return [slice(start, start + rows) for start in range(0, len(given.x), rows)]
+    rows = max(1, CHUNK // max(1, math.prod(flat.x.shape[1:])))
+    return [slice(start, start + rows) for start in range(0, len(flat.x), rows)]
 
 
 @dataclass(frozen=True)
@@ -178,40 +178,40 @@ class _Arithmetic:
     bridged: bool
 
 
-def _losses(given: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+def _losses(flat: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
     """(loss, error) for a chunk of rows, weights per sample not yet applied.
 
     What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
     """
-    x = given.x[here].astype(np.float64)
-    return (_binary if given.binary else _categorical)(given, convention, x, here, arithmetic)
+    x = flat.x[here].astype(np.float64)
+    return (_binary if flat.binary else _categorical)(flat, convention, x, here, arithmetic)
 
 
 def _categorical(
-    given: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    flat: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     g, unit = arithmetic.elementary, arithmetic.unit
     classes = x.shape[1]
-    if given.given == "logits":
+    if flat.input_kind == "logits":
         minus_log, error = softmax_error(x, convention, g, unit)
-    elif given.given == "log_probabilities":
+    elif flat.input_kind == "log_probabilities":
         minus_log = -x
         error = np.zeros_like(x)
     else:
         p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
-        p = np.clip(p, *given.clip) if given.clip is not None else p
+        p = np.clip(p, *flat.clip) if flat.clip is not None else p
         minus_log = -np.log(p)
         error = unit * g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + unit * (2 + summing(classes) + underflow(p, str(given.x.dtype)))
+            error = error + unit * (2 + summing(classes) + underflow(p, str(flat.x.dtype)))
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g, unit)[1] + unit + error
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
-    products = 1 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
-    part = _targets(given, here, classes)
+    products = 1 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    part = _targets(flat, here, classes)
     with_bridge = error + unit * products * np.abs(minus_log)
     if arithmetic.bridged:
-        with_bridge = with_bridge + unit * _bridge_categorical(given, x, minus_log)
+        with_bridge = with_bridge + unit * _bridge_categorical(flat, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
@@ -236,17 +236,17 @@ def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0
     return minus_log, error
 
 
-def _targets(given: FlatProblem, here: slice, classes: int) -> Floats:
+def _targets(flat: FlatProblem, here: slice, classes: int) -> Floats:
     """w_c q'_c: [rows, C]."""
-    if given.index is not None:
-        q = np.zeros((len(given.index[here]), classes))
-        q[np.arange(len(q)), given.index[here] % classes] = 1.0
+    if flat.index is not None:
+        q = np.zeros((len(flat.index[here]), classes))
+        q[np.arange(len(q)), flat.index[here] % classes] = 1.0
     else:
-        assert given.q is not None
-        q = given.q[here]
-    if given.smoothing:
-        q = (1 - given.smoothing) * q + given.smoothing / classes
-    return q if given.class_weights is None else _share(q, given.class_weights)
+        assert flat.q is not None
+        q = flat.q[here]
+    if flat.smoothing:
+        q = (1 - flat.smoothing) * q + flat.smoothing / classes
+    return q if flat.class_weights is None else _share(q, flat.class_weights)
 
 
 def _share(q: Floats, weights: Floats) -> Floats:
@@ -265,38 +265,38 @@ def underflow(p: Floats, dtype: str) -> Floats:
         return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)
 
 
-def _bridge_categorical(given: FlatProblem, x: Floats, minus_log: Floats) -> Floats:
-    if given.given == "probabilities":
+def _bridge_categorical(flat: FlatProblem, x: Floats, minus_log: Floats) -> Floats:
+    if flat.input_kind == "probabilities":
         return np.ones_like(x)
-    if given.given == "log_probabilities":
+    if flat.input_kind == "log_probabilities":
         return np.abs(x)
     size = np.where(np.isfinite(x), np.abs(x), 0.0)
     return np.asarray(size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True))
 
 
 def _binary(
-    given: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    flat: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
-    assert given.q is not None
+    assert flat.q is not None
     g, unit = arithmetic.elementary, arithmetic.unit
-    e = given.smoothing
-    y = given.q[here] * (1 - e) + e / 2
-    positive = np.ones_like(y) if given.positive_weight is None else given.positive_weight[here]
-    products = unit * (1.0 + (given.positive_weight is not None))
-    if given.given == "logits":
+    e = flat.smoothing
+    y = flat.q[here] * (1 - e) + e / 2
+    positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight[here]
+    products = unit * (1.0 + (flat.positive_weight is not None))
+    if flat.input_kind == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
         crisp = ((y == 0) | (y == 1)) & (positive == 1)
         size = unit * np.abs(x)
         rounded = np.where(crisp, 0.0, 2.0) * size
         if convention.cancellation == "logits":
-            rounded = rounded + size * (1 if given.positive_weight is None else 3)
+            rounded = rounded + size * (1 if flat.positive_weight is None else 3)
         on_error = unit * (2 * g * tail) + products * on + rounded
         off_error = unit * (2 * g * tail) + products * off + rounded
         sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)
     else:
-        p = np.exp(x) if given.given == "log_probabilities" else x
-        p = np.clip(p, *given.clip) if given.clip is not None else p
+        p = np.exp(x) if flat.input_kind == "log_probabilities" else x
+        p = np.clip(p, *flat.clip) if flat.clip is not None else p
         on, off = -np.log(p), -np.log1p(-p)
         if convention.log_floor is not None:
             on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
@@ -311,7 +311,7 @@ def _binary(
     loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
     error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
     error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
-    if given.given == "logits" and convention.cancellation == "logits" and given.positive_weight is not None:
+    if flat.input_kind == "logits" and convention.cancellation == "logits" and flat.positive_weight is not None:
         error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * on, 0.0)
     if e:
         first = np.abs(positive) * (unit * np.where(weight_on != 0, on, 0.0))
@@ -319,82 +319,82 @@ def _binary(
     return loss, error + unit * np.abs(loss)
 
 
-def of_divisor(given: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
+def of_divisor(flat: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
     """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
-    counts = convention.mean_divides_by in ("kept", "samples") or given.sample_weights is None
-    if counts and not weighs_classes(given, convention):
+    counts = convention.mean_divides_by in ("kept", "samples") or flat.sample_weights is None
+    if counts and not weighs_classes(flat, convention):
         return 0.0
-    lost = _underflow_of_divisor(given, convention) / unit
-    if (times := cancelled(given, convention)) == 1:
-        return (summing(losses) + _of_weight(given, convention) + lost) / max(1 - lost * unit, unit)
-    error = roundings_of_divisor(given, convention) * times + lost
+    lost = _underflow_of_divisor(flat, convention) / unit
+    if (times := cancelled(flat, convention)) == 1:
+        return (summing(losses) + _of_weight(flat, convention) + lost) / max(1 - lost * unit, unit)
+    error = roundings_of_divisor(flat, convention) * times + lost
     return error / max(1 - error * unit, unit)
 
 
-def _of_weight(given: FlatProblem, convention: Convention) -> float:
+def _of_weight(flat: FlatProblem, convention: Convention) -> float:
     """What the weight of a row is off by before it is added to the others, in units of u of itself."""
-    if not weighs_classes(given, convention):
+    if not weighs_classes(flat, convention):
         return 0.0
-    smoothed, added = bool(smoothing_of_weight(given, convention)), float(given.sample_weights is not None)
-    terms = given.x.shape[1] if smoothed else 1
-    if given.q is not None and not smoothed:
-        shares = given.q != 0
+    smoothed, added = bool(smoothing_of_weight(flat, convention)), float(flat.sample_weights is not None)
+    terms = flat.x.shape[1] if smoothed else 1
+    if flat.q is not None and not smoothed:
+        shares = flat.q != 0
         terms = int(shares.sum(axis=1).max(initial=1))
-        if terms == 1 and bool(np.all(given.q[shares] == 1)):
+        if terms == 1 and bool(np.all(flat.q[shares] == 1)):
             return added
     elif not smoothed:
         return added
     of_sum = summing(terms) + 3 * smoothed
-    added += of_sum + (given.class_weights is not None)
-    return added + of_sum + 1 if averages_class_weights(given, convention) else added
+    added += of_sum + (flat.class_weights is not None)
+    return added + of_sum + 1 if averages_class_weights(flat, convention) else added
 
 
-def _underflow_of_divisor(given: FlatProblem, convention: Convention) -> float:
+def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
     """What a divisor loses where targets, or their products with class weights, underflow; as a part of it."""
-    if given.index is not None or not weighs_classes(given, convention):
+    if flat.index is not None or not weighs_classes(flat, convention):
         return 0.0
-    samples = np.ones(len(given.kept)) if given.sample_weights is None else np.abs(given.sample_weights)
-    weights, sums = _row_weights(given, convention)
-    of_sums = given.x.shape[1] * least(str(given.x.dtype))
-    lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(given, convention) else of_sums
-    whole = abs(_divisor(given, convention))
-    return float((samples * lost)[given.kept].sum() / whole) if whole else 0.0
+    samples = np.ones(len(flat.kept)) if flat.sample_weights is None else np.abs(flat.sample_weights)
+    weights, sums = _row_weights(flat, convention)
+    of_sums = flat.x.shape[1] * least(str(flat.x.dtype))
+    lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(flat, convention) else of_sums
+    whole = abs(_divisor(flat, convention))
+    return float((samples * lost)[flat.kept].sum() / whole) if whole else 0.0
 
 
-def cancelled(given: FlatProblem, convention: Convention) -> float:
+def cancelled(flat: FlatProblem, convention: Convention) -> float:
     """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
-    positive = absolute_weights(given)
+    positive = absolute_weights(flat)
     if positive is None or convention.mean_divides_by in ("kept", "samples"):
         return 1.0
-    whole = abs(_divisor(given, convention))
+    whole = abs(_divisor(flat, convention))
     return max(1.0, _divisor(positive, convention) / whole) if whole else 1.0
 
 
-def _divisor(given: FlatProblem, convention: Convention) -> float:
+def _divisor(flat: FlatProblem, convention: Convention) -> float:
     """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
-    counted = math.prod(given.shape)
-    kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
+    counted = math.prod(flat.shape)
+    kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
     choice = convention.mean_divides_by
     if choice in ("samples", "kept"):
         return float(counted if choice == "samples" else kept.sum())
-    samples = np.ones(counted) if given.sample_weights is None else given.sample_weights
-    if not weighs_classes(given, convention):
+    samples = np.ones(counted) if flat.sample_weights is None else flat.sample_weights
+    if not weighs_classes(flat, convention):
         return float(samples[kept].sum())
-    return float((samples * _row_weights(given, convention)[0])[kept].sum())
+    return float((samples * _row_weights(flat, convention)[0])[kept].sum())
 
 
-def _row_weights(given: FlatProblem, convention: Convention) -> tuple[Floats, Floats]:
+def _row_weights(flat: FlatProblem, convention: Convention) -> tuple[Floats, Floats]:
     """(What each row weighs beside its sample weight, what its targets sum to); class weights or targets matter."""
-    classes = given.x.shape[1]
-    e = smoothing_of_weight(given, convention)
-    weights = np.ones(classes) if given.class_weights is None else given.class_weights
-    if given.q is None:
-        assert given.index is not None
-        own, sums = weights[given.index % classes], np.ones(len(given.index))
+    classes = flat.x.shape[1]
+    e = smoothing_of_weight(flat, convention)
+    weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
+    if flat.q is None:
+        assert flat.index is not None
+        own, sums = weights[flat.index % classes], np.ones(len(flat.index))
     else:
-        own, sums = _share(given.q, weights).sum(axis=1), (1 - e) * given.q.sum(axis=1) + e
+        own, sums = _share(flat.q, weights).sum(axis=1), (1 - e) * flat.q.sum(axis=1) + e
     each = (1 - e) * own + e * weights.sum() / classes if e else own
-    return each / sums if averages_class_weights(given, convention) else each, sums
+    return each / sums if averages_class_weights(flat, convention) else each, sums
 
 
 def _finite(error: Floats) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from conformance.model.case import Array, Given, Problem, numpy_dtype
+from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
 from conformance.reference.domain import examine, numpy_info
 
@@ -32,7 +32,7 @@ class FlatProblem:
 
     binary: bool
     """Whether the loss is binary."""
-    given: Given
+    input_kind: InputKind
     """Kind of the predictions."""
     x: Array
     """Predictions, shape [n, C] or [n], in the problem's dtype."""
@@ -56,7 +56,7 @@ class FlatProblem:
     """Number of consecutive rows that are averaged to one loss before weights are applied; 1 if none are."""
     shape: tuple[int, ...]
     """Shape of the losses before reduction."""
-    taken_as: Given | None = None
+    taken_as: InputKind | None = None
     """The kind to which x is converted without rounding; None if it is taken as it is."""
 
     @functools.cached_property
@@ -84,7 +84,7 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     return frozenset(invalid)
 
 
-def flatten(problem: Problem, convention: Convention, taken_as: Given | None = None) -> FlatProblem:
+def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
     taken_as: the kind of predictions that the function takes, after a conversion without rounding.
@@ -117,7 +117,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: Given | None = N
     positive = options.positive_weight
     return FlatProblem(
         binary=binary,
-        given=problem.given,
+        input_kind=problem.input_kind,
         x=x,
         index=index,
         q=q,
@@ -128,42 +128,42 @@ def flatten(problem: Problem, convention: Convention, taken_as: Given | None = N
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
         sample_weights=spread,
         smoothing=options.label_smoothing or 0.0,
-        clip=clip_ends(problem.dtype, convention) if (taken_as or problem.given) == "probabilities" else None,
+        clip=clip_ends(problem.dtype, convention) if (taken_as or problem.input_kind) == "probabilities" else None,
         group=group,
         shape=shape,
-        taken_as=None if taken_as == problem.given else taken_as,
+        taken_as=None if taken_as == problem.input_kind else taken_as,
     )
 
 
-def absolute_weights(given: FlatProblem) -> FlatProblem | None:
+def absolute_weights(flat: FlatProblem) -> FlatProblem | None:
     """The rows with the absolute values of their weights; None where no weight is negative."""
-    weights = {name: getattr(given, name) for name in ("class_weights", "sample_weights")}
+    weights = {name: getattr(flat, name) for name in ("class_weights", "sample_weights")}
     negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
-    return dataclasses.replace(given, **negative) if negative else None
+    return dataclasses.replace(flat, **negative) if negative else None
 
 
-def weighs_classes(given: FlatProblem, convention: Convention) -> bool:
+def weighs_classes(flat: FlatProblem, convention: Convention) -> bool:
     """Whether what a mean divides by depends on class weights or targets; otherwise it is a sum of sample weights."""
-    if given.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
+    if flat.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
         return False
-    return given.class_weights is not None or convention.mean_divides_by == "target_weight"
+    return flat.class_weights is not None or convention.mean_divides_by == "target_weight"
 
 
-def averages_class_weights(given: FlatProblem, convention: Convention) -> bool:
+def averages_class_weights(flat: FlatProblem, convention: Convention) -> bool:
     """Whether the weight of a row is divided by the sum of its targets, which is 1 where they are an index."""
-    return given.q is not None and weighs_classes(given, convention) and convention.mean_divides_by != "target_weight"
+    return flat.q is not None and weighs_classes(flat, convention) and convention.mean_divides_by != "target_weight"
 
 
-def smoothing_of_weight(given: FlatProblem, convention: Convention) -> float:
+def smoothing_of_weight(flat: FlatProblem, convention: Convention) -> float:
     """The label smoothing of the targets that make the weight of a row."""
-    return 0.0 if convention.mean_divides_by == "label_weight" else given.smoothing
+    return 0.0 if convention.mean_divides_by == "label_weight" else flat.smoothing
 
 
-def roundings_of_divisor(given: FlatProblem, convention: Convention) -> int:
+def roundings_of_divisor(flat: FlatProblem, convention: Convention) -> int:
     """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
-    classes = 0 if given.binary else given.x.shape[1]
-    quotient = classes + QUOTIENT if averages_class_weights(given, convention) else 0
-    return len(given.kept) + classes + quotient + PRODUCTS
+    classes = 0 if flat.binary else flat.x.shape[1]
+    quotient = classes + QUOTIENT if averages_class_weights(flat, convention) else 0
+    return len(flat.kept) + classes + quotient + PRODUCTS
 
 
 def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:

@@ -11,8 +11,8 @@ One set of formulas is evaluated in two arithmetics: in balls, which certify it,
 narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
 
 *Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
-(`Slope.free`).  Beyond it the derivative is 0, or anything where a nan elsewhere in the row is what it would be
-multiplied by.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+(`Slope.unconstrained`).  Beyond it the derivative is 0, or anything where a nan elsewhere in the row is what it would
+be multiplied by.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
 A mean over nothing has no derivative where it is nan by convention, and is constant where it is 0.
 """
 
@@ -58,11 +58,11 @@ Lift = Callable[[Floats], Numbers]
 class Slope:
     """A gradient, element by element.
 
-    value: as the rows of predictions, [n, C] or [n].  free: the same shape, True where any value is right.
+    value: as the rows of predictions, [n, C] or [n].  unconstrained: the same shape, True where any value is right.
     """
 
     value: Numbers
-    free: npt.NDArray[np.bool_]
+    unconstrained: npt.NDArray[np.bool_]
 
 
 def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracle | None = None) -> Answer:
@@ -81,17 +81,19 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
 def _answer(problem: Problem, convention: Convention) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
-    given = flatten(problem, convention)
+    flat = flatten(problem, convention)
     shape = problem.predictions.shape
     if problem.dtype == "float64":
         with ctx.workprec(PRECISION):
-            slope = reduced_slope(problem, given, convention, _balls)
+            slope = reduced_slope(problem, flat, convention, _balls)
             found = exact(shape, slope.value.ravel().tolist(), PRECISION)
     else:
-        slope = reduced_slope(problem, given, convention, _floats)
+        slope = reduced_slope(problem, flat, convention, _floats)
         value = slope.value.reshape(shape)
         found = Exact(value, np.zeros(shape), np.zeros(shape))
-    return Exact(found.hi, found.lo, found.rad, slope.free.reshape(shape) if slope.free.any() else None)
+    return Exact(
+        found.hi, found.lo, found.rad, slope.unconstrained.reshape(shape) if slope.unconstrained.any() else None
+    )
 
 
 def _floats(values: Floats) -> Numbers:
@@ -102,95 +104,95 @@ def _balls(values: Floats) -> Numbers:
     return np.asarray(np.frompyfunc(arb, 1, 1)(values), dtype=object)
 
 
-def reduced_slope(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def reduced_slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient with the reduction's factors."""
     with np.errstate(all="ignore"):
-        slope = _slope(problem, given, convention, lift)
-        factor = factors(problem, given, convention, lift)
-        value = slope.value * (factor if given.binary else factor[:, np.newaxis])
-        counts = given.kept if given.binary else given.kept[:, np.newaxis]
-        free = slope.free | _mean_of_nothing(problem, given, convention, factor)
-        return Slope(np.where(counts, value, lift(np.zeros(()))), free & counts)
+        slope = _slope(problem, flat, convention, lift)
+        factor = factors(problem, flat, convention, lift)
+        value = slope.value * (factor if flat.binary else factor[:, np.newaxis])
+        counts = flat.kept if flat.binary else flat.kept[:, np.newaxis]
+        unconstrained = slope.unconstrained | _mean_of_nothing(problem, flat, convention, factor)
+        return Slope(np.where(counts, value, lift(np.zeros(()))), unconstrained & counts)
 
 
-def _slope(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def _slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every row's loss, which no reduction changes."""
     matters = relevant(problem.unreduced, convention, GRADIENT)
     derived, key = problem.unreduced.derived, ("slope", matters, lift)
     if key not in derived:
-        derived[key] = (binary_slope if given.binary else categorical_slope)(given, convention, lift)
+        derived[key] = (binary_slope if flat.binary else categorical_slope)(flat, convention, lift)
     slope: Slope = derived[key]
     return slope
 
 
-def _mean_of_nothing(problem: Problem, given: FlatProblem, convention: Convention, factor: Numbers) -> bool:
+def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention, factor: Numbers) -> bool:
     """Whether the loss is the nan that a convention has for a mean that divides by 0."""
     if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
         return False
-    by = _divisor(given, convention)
+    by = _divisor(flat, convention)
     return not isinstance(by, float) and bool(by.contains(0))
 
 
-def _divisor(given: FlatProblem, convention: Convention) -> Term:
+def _divisor(flat: FlatProblem, convention: Convention) -> Term:
     """What a mean divides by; nan where there is none, and then no mean of which this would be the gradient."""
     try:
-        return divided_by(given, convention)
+        return divided_by(flat, convention)
     except NoAnswerError:
         return np.nan
 
 
-def factors(problem: Problem, given: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
+def factors(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
     """What the gradient of each row is multiplied by: its weight, over what a mean divides by."""
-    losses = len(given.x) // max(1, given.group)
+    losses = len(flat.x) // max(1, flat.group)
     factor = lift(np.ones(losses))
-    if given.sample_weights is not None:
-        weights = lift(given.sample_weights)
+    if flat.sample_weights is not None:
+        weights = lift(flat.sample_weights)
         factor = factor * (weights if len(weights) == losses else weights.sum())
     if problem.reduction == "mean" and losses:
-        by = _divisor(given, convention)
+        by = _divisor(flat, convention)
         nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
         factor = factor * 0 if nothing else factor / (by if lift is _balls else float_of(by))
-    return np.repeat(factor, given.group) / given.group if given.group > 1 else factor
+    return np.repeat(factor, flat.group) / flat.group if flat.group > 1 else factor
 
 
-def targets(given: FlatProblem, lift: Lift) -> Numbers:
+def targets(flat: FlatProblem, lift: Lift) -> Numbers:
     """t_c = w_c q'_c: [n, C]."""
-    q = smoothed(given, lift)
-    return q if given.class_weights is None else np.where(q == 0, q, q * lift(given.class_weights))
+    q = smoothed(flat, lift)
+    return q if flat.class_weights is None else np.where(q == 0, q, q * lift(flat.class_weights))
 
 
-def smoothed(given: FlatProblem, lift: Lift) -> Numbers:
+def smoothed(flat: FlatProblem, lift: Lift) -> Numbers:
     """q'_c: [n, C]."""
-    classes = given.x.shape[1]
-    if given.index is not None:
-        q = np.zeros(given.x.shape)
-        q[np.arange(len(q)), given.index % classes] = 1.0
+    classes = flat.x.shape[1]
+    if flat.index is not None:
+        q = np.zeros(flat.x.shape)
+        q[np.arange(len(q)), flat.index % classes] = 1.0
     else:
-        assert given.q is not None
-        q = given.q
-    if not given.smoothing:
+        assert flat.q is not None
+        q = flat.q
+    if not flat.smoothing:
         return lift(q)
-    e = lift(np.asarray(given.smoothing))
+    e = lift(np.asarray(flat.smoothing))
     return np.asarray((1 - e) * lift(q) + e / classes)
 
 
-def categorical_slope(given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def categorical_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every row's loss, weights per sample not applied."""
-    x = given.x.astype(np.float64)
-    t = targets(given, lift)
-    free = np.zeros(x.shape, dtype=bool)
-    if given.given == "log_probabilities":
+    x = flat.x.astype(np.float64)
+    t = targets(flat, lift)
+    unconstrained = np.zeros(x.shape, dtype=bool)
+    if flat.input_kind == "log_probabilities":
         value = -t
-    elif given.given == "logits":
-        one = convention.gradient_total == "one" and given.class_weights is None
+    elif flat.input_kind == "logits":
+        one = convention.gradient_total == "one" and flat.class_weights is None
         value = _of_logits(x, t, 1 - t if one else of_others(t), lift)
     else:
-        value, free = _of_probabilities(x, t, given, convention, lift)
-    if given.index is not None and convention.out_of_range in ("zero", "nan"):
-        outside = (given.index < 0) | (given.index >= x.shape[1])
+        value, unconstrained = _of_probabilities(x, t, flat, convention, lift)
+    if flat.index is not None and convention.out_of_range in ("zero", "nan"):
+        outside = (flat.index < 0) | (flat.index >= x.shape[1])
         instead = 0.0 if convention.out_of_range == "zero" else np.nan
         value = np.where(outside[:, np.newaxis], instead, value)
-    return Slope(value, free)
+    return Slope(value, unconstrained)
 
 
 def of_others(values: Numbers) -> Numbers:
@@ -219,16 +221,16 @@ def softmax(x: Floats, lift: Lift) -> Numbers:
 
 
 def _of_probabilities(
-    x: Floats, t: Numbers, given: FlatProblem, convention: Convention, lift: Lift
+    x: Floats, t: Numbers, flat: FlatProblem, convention: Convention, lift: Lift
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     nan = np.isnan(x)
     zero = lift(np.zeros(()))
     p = lift(np.where(nan, 0.5, x))
     row = p.sum(axis=1, keepdims=True)
     p = p / row if convention.renormalise == "before_clip" else p
-    passes, free = clipped(p, x, given, convention)
-    u = p if given.clip is None else np.where(passes | free, p, _ends(p, given.clip, lift))
-    slopes = passes | free
+    passes, unconstrained = clipped(p, x, flat, convention)
+    u = p if flat.clip is None else np.where(passes | unconstrained, p, _ends(p, flat.clip, lift))
+    slopes = passes | unconstrained
     if convention.log_floor is not None:
         slopes = slopes & ~_below(u, np.exp(convention.log_floor))
     if convention.renormalise == "no":
@@ -236,34 +238,34 @@ def _of_probabilities(
     elif convention.renormalise == "before_clip":
         counted = np.where(slopes, t, zero)
         value = (_minus_over(counted * of_others(p), p, lift) + of_others(counted)) / row
-        free = np.broadcast_to(free.any(axis=1, keepdims=True), free.shape)
+        unconstrained = np.broadcast_to(unconstrained.any(axis=1, keepdims=True), unconstrained.shape)
     else:
         value = (_minus_over(t * of_others(u), u, lift) + of_others(t)) / u.sum(axis=1, keepdims=True)
         value = np.where(slopes, value, zero)
-        free = free | (nan.any(axis=1, keepdims=True) & ~slopes)
+        unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~slopes)
     if convention.renormalise != "no":
-        return np.where(nan.any(axis=1, keepdims=True), np.nan, value), free
-    counts = np.asarray(smoothed(given, lift) != 0, dtype=bool)  # also with a weight of 0, as in the loss
-    return np.where(nan & counts, np.nan, value), free
+        return np.where(nan.any(axis=1, keepdims=True), np.nan, value), unconstrained
+    counts = np.asarray(smoothed(flat, lift) != 0, dtype=bool)  # also with a weight of 0, as in the loss
+    return np.where(nan & counts, np.nan, value), unconstrained
 
 
 def clipped(
-    p: Numbers, x: Floats, given: FlatProblem, convention: Convention
+    p: Numbers, x: Floats, flat: FlatProblem, convention: Convention
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """(strictly between the ends of the clip, at one of them or so near that a rounded sum decides)."""
-    if given.clip is None:
+    if flat.clip is None:
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
-    low, high = given.clip
+    low, high = flat.clip
     near: Floats = np.zeros(())
     coarse = (
-        float(np.spacing(np.asarray(low, dtype=given.x.dtype))) / low if low else 0.0
+        float(np.spacing(np.asarray(low, dtype=flat.x.dtype))) / low if low else 0.0
     )  # of float16, 1e-7 is subnormal
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
-        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(given.x.dtype))[0] + coarse / 2, 0.0)
+        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(flat.x.dtype))[0] + coarse / 2, 0.0)
     wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
-    free = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
-    return (wide > low) & (wide < high) & ~free, free
+    unconstrained = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
+    return (wide > low) & (wide < high) & ~unconstrained, unconstrained
 
 
 def _ends(p: Numbers, clip: tuple[float, float], lift: Lift) -> Numbers:
@@ -284,26 +286,26 @@ def _minus_over(t: Numbers, p: Numbers, lift: Lift) -> Numbers:
     return np.where(counts, np.where(gone, sign, value), lift(np.zeros(())))
 
 
-def binary_slope(given: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def binary_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every output's loss, weights per output not applied."""
-    assert given.q is not None
-    x = given.x.astype(np.float64)
-    y = lift(given.q)
-    if given.smoothing:
-        e = lift(np.asarray(given.smoothing))
+    assert flat.q is not None
+    x = flat.x.astype(np.float64)
+    y = lift(flat.q)
+    if flat.smoothing:
+        e = lift(np.asarray(flat.smoothing))
         y = (1 - e) * y + e / 2
-    on = y if given.positive_weight is None else lift(given.positive_weight) * y
+    on = y if flat.positive_weight is None else lift(flat.positive_weight) * y
     off = 1 - y
-    free = np.zeros(x.shape, dtype=bool)
-    if given.given == "logits":
+    unconstrained = np.zeros(x.shape, dtype=bool)
+    if flat.input_kind == "logits":
         s, r = sigmoids(x, lift)
         value = off * s - on * r
-    elif given.given == "log_probabilities":
+    elif flat.input_kind == "log_probabilities":
         odds = np.exp(lift(np.where(x < 0, x, -1.0))) / -np.expm1(lift(np.where(x < 0, x, -1.0)))
         value = np.where(x < 0, off * odds - on, np.where(np.asarray(off != 0, dtype=bool), np.inf, -on))
     else:
-        value, free = _of_outputs(x, y, on, off, given, convention, lift)
-    return Slope(np.where(np.isnan(x), np.nan, value), free)
+        value, unconstrained = _of_outputs(x, y, on, off, flat, convention, lift)
+    return Slope(np.where(np.isnan(x), np.nan, value), unconstrained)
 
 
 def sigmoids(x: Floats, lift: Lift) -> tuple[Numbers, Numbers]:
@@ -313,26 +315,26 @@ def sigmoids(x: Floats, lift: Lift) -> tuple[Numbers, Numbers]:
     return np.where(x >= 0, large, small), np.where(x >= 0, small, large)
 
 
-def gradient_floor(given: FlatProblem, convention: Convention) -> float:
+def gradient_floor(flat: FlatProblem, convention: Convention) -> float:
     """The convention's, as the dtype has it; 0 where there is none left."""
-    if convention.gradient_floor is None or given.positive_weight is not None:
+    if convention.gradient_floor is None or flat.positive_weight is not None:
         return 0.0
-    return float(np.asarray(convention.gradient_floor).astype(given.x.dtype))
+    return float(np.asarray(convention.gradient_floor).astype(flat.x.dtype))
 
 
 def _of_outputs(
-    x: Floats, y: Numbers, on: Numbers, off: Numbers, given: FlatProblem, convention: Convention, lift: Lift
+    x: Floats, y: Numbers, on: Numbers, off: Numbers, flat: FlatProblem, convention: Convention, lift: Lift
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     p = lift(np.where(np.isnan(x), 0.5, x))
-    if least := gradient_floor(given, convention):
+    if least := gradient_floor(flat, convention):
         product = p * (1 - p)
         divisor = np.where(_below(product, least), lift(np.asarray(least)), product)
         return (p - y) / divisor, np.zeros(x.shape, dtype=bool)
-    passes, free = clipped(p, x, given, convention)
-    u = p if given.clip is None else np.where(passes | free, p, _ends(p, given.clip, lift))
+    passes, unconstrained = clipped(p, x, flat, convention)
+    u = p if flat.clip is None else np.where(passes | unconstrained, p, _ends(p, flat.clip, lift))
     first, second = _minus_over(on, u, lift), -_minus_over(off, 1 - u, lift)
     if convention.log_floor is not None:
         least = np.exp(convention.log_floor)
         first = np.where(_below(u, least), lift(np.zeros(())), first)
         second = np.where(_below(1 - u, least), lift(np.zeros(())), second)
-    return np.where(passes | free, first + second, lift(np.zeros(()))), free
+    return np.where(passes | unconstrained, first + second, lift(np.zeros(()))), unconstrained

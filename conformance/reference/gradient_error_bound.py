@@ -5,7 +5,7 @@ u is the unit roundoff, g u the error of an elementary function, h(n) u that of 
 *Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): what log p_c is off by
 (`error_bound.softmax_error`) and g more is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
 Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
-the rounding of its p_c, and what is allowed scales with T p_c + |t_c|.
+the rounding of its p_c, and the tolerance scales with T p_c + |t_c|.
 
 *Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
 form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.  With
@@ -41,7 +41,7 @@ from conformance.reference.gradient import Floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
 
-def allowed(problem: Problem, convention: Convention) -> Floats:
+def tolerance(problem: Problem, convention: Convention) -> Floats:
     """The absolute error of each element of the gradient, shaped as the predictions.
 
     problem: as the function receives it.  Where there is no finite gradient it is 0: that is to be met exactly.
@@ -57,56 +57,56 @@ def allowed(problem: Problem, convention: Convention) -> Floats:
 
 
 def _reduced(problem: Problem, convention: Convention) -> Floats:
-    given = flatten(problem, convention)
+    flat = flatten(problem, convention)
     unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
         matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
         derived, key = problem.unreduced.derived, ("gradient error bound of samples", matters)
         if key not in derived:
-            derived[key] = (_binary if given.binary else _categorical)(given, matters, ELEMENTARY[problem.dtype])
+            derived[key] = (_binary if flat.binary else _categorical)(flat, matters, ELEMENTARY[problem.dtype])
         size, error = derived[key]
-        unweighted = gradient.factors(problem.reduced("sum"), given, convention, _floats)
-        factor = gradient.factors(problem, given, convention, _floats)
-        products = 1 + (given.sample_weights is not None) + (given.group > 1) * 2.0
+        unweighted = gradient.factors(problem.reduced("sum"), flat, convention, _floats)
+        factor = gradient.factors(problem, flat, convention, _floats)
+        products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
         if problem.reduction == "mean":
-            products += DIVISION + of_divisor(given, convention, len(unweighted), unit)
-        if not given.binary:
+            products += DIVISION + of_divisor(flat, convention, len(unweighted), unit)
+        if not flat.binary:
             unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
         tiny = least(problem.dtype)
         total = np.abs(factor) * (error + products * size)
         size = tiny / unit * size
-        weights = np.abs(unweighted) + (given.sample_weights is not None)
+        weights = np.abs(unweighted) + (flat.sample_weights is not None)
         total = total + weights * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
-        total = total + tiny * _lost(given, convention, np.abs(factor))
+        total = total + tiny * _lost(flat, convention, np.abs(factor))
     total = np.where(np.isfinite(total), total, 0.0)
     return total.reshape(problem.predictions.shape)
 
 
-def _lost(given: FlatProblem, convention: Convention, factor: Floats) -> Any:
+def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     """What an underflow of a product with the factor is multiplied by where a probability divides it afterwards.
 
     factor: of each row, as a column beside classes.
     """
-    if given.given != "probabilities":
+    if flat.input_kind != "probabilities":
         return 0.0
-    normal = numpy_info(str(given.x.dtype))[1]
+    normal = numpy_info(str(flat.x.dtype))[1]
 
     def quotient(product: Floats, p: Floats) -> Floats:
         return np.where((product > 0) & (product < normal) & (p > 0), 1 / p, 0.0)
 
-    x = given.x.astype(np.float64)
+    x = flat.x.astype(np.float64)
     row: Any = 1.0
-    if convention.renormalise == "before_clip" and not given.binary:
+    if convention.renormalise == "before_clip" and not flat.binary:
         row = x.sum(axis=1, keepdims=True)
-    p = x / row if given.clip is None else np.clip(x / row, *given.clip)
-    if given.binary:
-        assert given.q is not None
-        y = given.q * (1 - given.smoothing) + given.smoothing / 2
-        on = factor * np.abs(y if given.positive_weight is None else given.positive_weight * y)
+    p = x / row if flat.clip is None else np.clip(x / row, *flat.clip)
+    if flat.binary:
+        assert flat.q is not None
+        y = flat.q * (1 - flat.smoothing) + flat.smoothing / 2
+        on = factor * np.abs(y if flat.positive_weight is None else flat.positive_weight * y)
         apart = quotient(on, p) + quotient(factor * np.abs(1 - y), 1 - p)
-        divisor = np.maximum(p * (1 - p), gradient.gradient_floor(given, convention))
+        divisor = np.maximum(p * (1 - p), gradient.gradient_floor(flat, convention))
         return np.maximum(apart, quotient(factor * np.abs(p - y), divisor))
-    t = factor * np.abs(gradient.targets(given, _floats))
+    t = factor * np.abs(gradient.targets(flat, _floats))
     lost = quotient(t, p)
     if convention.renormalise == "after_clip":
         lost = lost + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
@@ -117,31 +117,31 @@ def _floats(values: Floats) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
-def _categorical(given: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
+def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
     """(u times the scale of each element, its error), weights per sample not applied.
 
     All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
     """
-    x = given.x.astype(np.float64)
-    unit = numpy_info(str(given.x.dtype))[0]
-    t = np.abs(gradient.targets(given, _floats)) * unit
+    x = flat.x.astype(np.float64)
+    unit = numpy_info(str(flat.x.dtype))[0]
+    t = np.abs(gradient.targets(flat, _floats)) * unit
     total = t.sum(axis=1, keepdims=True)
-    if convention.gradient_total == "one" and given.class_weights is None:
+    if convention.gradient_total == "one" and flat.class_weights is None:
         total = np.full_like(total, unit)
     counted = int((t != 0).sum(axis=1).max(initial=1))
-    products = 2 + (given.class_weights is not None) + 3 * bool(given.smoothing) + (given.q is not None)
-    if given.given == "log_probabilities":
+    products = 2 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    if flat.input_kind == "log_probabilities":
         return t, products * t
-    if given.given == "logits":
+    if flat.input_kind == "logits":
         return _through_softmax(x, t, total, products + summing(counted), convention, g)
     p = x
     divided: Any = 0.0
     if convention.renormalise == "before_clip":
         row = np.abs(x).sum(axis=1, keepdims=True)
         p = x / x.sum(axis=1, keepdims=True)
-        divided = summing(x.shape[1]) + 3 + underflow(p, str(given.x.dtype))
-    if given.clip is not None:
-        p = np.clip(p, *given.clip)
+        divided = summing(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype))
+    if flat.clip is not None:
+        p = np.clip(p, *flat.clip)
     if convention.renormalise == "after_clip":
         logs = np.log(p)
         size, error = _through_softmax(logs, t, total, products + summing(counted), convention, g)
@@ -171,36 +171,36 @@ def _through_softmax(
     return size, size * (products + 2) + off
 
 
-def _binary(given: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
-    assert given.q is not None
-    x = given.x.astype(np.float64)
-    e = given.smoothing
-    y = given.q * (1 - e) + e / 2
-    unit = numpy_info(str(given.x.dtype))[0]
-    on = np.abs(y if given.positive_weight is None else given.positive_weight * y) * unit
+def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
+    assert flat.q is not None
+    x = flat.x.astype(np.float64)
+    e = flat.smoothing
+    y = flat.q * (1 - e) + e / 2
+    unit = numpy_info(str(flat.x.dtype))[0]
+    on = np.abs(y if flat.positive_weight is None else flat.positive_weight * y) * unit
     off = np.abs(1 - y) * unit
     smoothed = 3 * y * unit * bool(e)
-    products = 2 + 2 * (given.positive_weight is not None) + 4 * bool(e)
-    if given.given == "logits":
+    products = 2 + 2 * (flat.positive_weight is not None) + 4 * bool(e)
+    if flat.input_kind == "logits":
         s, r = gradient.sigmoids(x, _floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
         error = size * (2 * g + 3 + products) + smoothed * s
-        if cancels and given.positive_weight is not None:
+        if cancels and flat.positive_weight is not None:
             error = error + np.where(y != 0, (unit + on) * s, 0.0)
         return size, error
-    p = np.exp(x) if given.given == "log_probabilities" else x
-    if given.clip is not None:
-        p = np.clip(p, *given.clip)
+    p = np.exp(x) if flat.input_kind == "log_probabilities" else x
+    if flat.clip is not None:
+        p = np.clip(p, *flat.clip)
     first, second, inherited = _over(on, p), _over(off, 1 - p), _over(smoothed, 1 - p)
     if convention.log_floor is not None:  # what lies below it is constant
         least = np.exp(convention.log_floor)
         first = np.where(p < least, 0.0, first)
         second, inherited = (np.where(1 - p < least, 0.0, term) for term in (second, inherited))
-    if given.given == "log_probabilities":
+    if flat.input_kind == "log_probabilities":
         first, second = on, second * p
         return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
-    if floor := gradient.gradient_floor(given, convention):
+    if floor := gradient.gradient_floor(flat, convention):
         size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
         return size, size * (4 + products)
     return first + second, (first + second) * (4 + products) + inherited

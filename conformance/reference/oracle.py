@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb, ctx, fmpq
 
-from conformance.model.case import Given, Problem, content_digest
+from conformance.model.case import InputKind, Problem, content_digest
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.cache import Cache, Store, default_folder
 from conformance.reference.certified import CertifiedAnswers
@@ -57,13 +57,13 @@ class Exact:
     """A certified enclosure, elementwise: |exact - (hi + lo)| <= rad; nan and infinities stand in hi.
 
     hi, lo, rad: float64, shaped as the reduced loss, or as the predictions where it is a gradient; hi is the
-    exact answer rounded to float64.  free: the same shape, True where any value is right; None where none is.
+    exact answer rounded to float64.  unconstrained: the same shape, True where any value is right; None where none is.
     """
 
     hi: Floats
     lo: Floats
     rad: Floats
-    free: npt.NDArray[np.bool_] | None = None
+    unconstrained: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Oracle:
         """
         return self._loss(problem, relevant(problem, convention, ANSWER), within, None)
 
-    def converted(self, problem: Problem, convention: Convention, taken_as: Given) -> Answer:
+    def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
         """The exact answer where predictions are converted to another kind without rounding; see `evaluate`."""
         return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), None, taken_as)
 
@@ -126,7 +126,9 @@ class Oracle:
         known[convention, problem.reduction] = found = evaluate() if found is None else found
         return found
 
-    def _loss(self, problem: Problem, convention: Convention, within: Floats | None, taken_as: Given | None) -> Answer:
+    def _loss(
+        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+    ) -> Answer:
         key = answer_key(problem, convention) + (f":{taken_as}" if taken_as else "")
         known = self._memory.get(key) or self._stored(key)
         if known is None or not _sharp(known, within):
@@ -153,7 +155,7 @@ def evaluate(
     problem: Problem,
     convention: Convention = DEFINITION,
     within: Floats | None = None,
-    taken_as: Given | None = None,
+    taken_as: InputKind | None = None,
 ) -> Answer:
     """The exact answer, computed now.  See `Oracle.answer`.
 
@@ -225,25 +227,25 @@ def _convention_digest(convention: Convention) -> str:
 
 
 def enclose(
-    problem: Problem, convention: Convention, precision: int, taken_as: Given | None = None
+    problem: Problem, convention: Convention, precision: int, taken_as: InputKind | None = None
 ) -> tuple[tuple[int, ...], list[Term]]:
     """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
-    given = flatten(problem, convention, taken_as)
+    flat = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
-        losses = _unweighted_losses(problem, given, convention, precision)
-        if given.sample_weights is not None:
-            losses = _weighted(losses, given)
+        losses = _unweighted_losses(problem, flat, convention, precision)
+        if flat.sample_weights is not None:
+            losses = _weighted(losses, flat)
         if problem.reduction == "none":
-            return given.shape, list(losses)
-        if convention.empty_batch == "unreduced" and given.shape == (0,):
+            return flat.shape, list(losses)
+        if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return (0,), []
         total = _sum(losses)
         if problem.reduction == "sum":
             return (), [total]
-        by = divided_by(given, convention)
+        by = divided_by(flat, convention)
         if isinstance(by, float):
             raise NoAnswerError("the mean divides by weights whose sum is not finite")
-        if _lost_in_roundings(by, given, convention):
+        if _lost_in_roundings(by, flat, convention):
             raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
         if by.contains(0):
             if convention.empty_mean is not None:
@@ -252,33 +254,33 @@ def enclose(
         return (), [_times(1 / by, total)]
 
 
-def _unweighted_losses(problem: Problem, given: FlatProblem, convention: Convention, precision: int) -> Iterable[Term]:
+def _unweighted_losses(problem: Problem, flat: FlatProblem, convention: Convention, precision: int) -> Iterable[Term]:
     """Losses before sample weights are applied; those of rows are remembered with the problem for other reductions."""
-    if given.group == 0:
-        return [NAN] * math.prod(given.shape)
-    if given.group > 1:
-        return _grouped(_losses(given, convention), given.group)
-    matters = relevant(problem.unreduced, convention, ANSWER, given.taken_as)
-    derived, key = problem.unreduced.derived, ("losses", matters, given.taken_as, precision)
+    if flat.group == 0:
+        return [NAN] * math.prod(flat.shape)
+    if flat.group > 1:
+        return _grouped(_losses(flat, convention), flat.group)
+    matters = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
+    derived, key = problem.unreduced.derived, ("losses", matters, flat.taken_as, precision)
     if key not in derived:
-        derived[key] = list(_losses(given, convention))
+        derived[key] = list(_losses(flat, convention))
     losses: list[Term] = derived[key]
     return losses
 
 
-def _losses(given: FlatProblem, convention: Convention) -> Iterator[Term]:
+def _losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
     """One loss per row, class weights and positive weight included, sample weights not."""
-    one_loss = _binary_loss if given.binary else _categorical_loss
-    for start in range(0, len(given.x), CHUNK):
-        chunk = given.x[start : start + CHUNK].astype(np.float64).tolist()
+    one_loss = _binary_loss if flat.binary else _categorical_loss
+    for start in range(0, len(flat.x), CHUNK):
+        chunk = flat.x[start : start + CHUNK].astype(np.float64).tolist()
         for offset, x in enumerate(chunk):
             row = start + offset
-            yield one_loss(given, convention, row, x) if given.kept[row] else arb(0)
+            yield one_loss(flat, convention, row, x) if flat.kept[row] else arb(0)
 
 
-def _categorical_loss(given: FlatProblem, convention: Convention, row: int, x: list[float]) -> Term:
+def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: list[float]) -> Term:
     classes = len(x)
-    label = None if given.index is None else int(given.index[row])
+    label = None if flat.index is None else int(flat.index[row])
     if label is not None and not 0 <= label < classes:
         match convention.out_of_range:
             case "zero":
@@ -286,29 +288,29 @@ def _categorical_loss(given: FlatProblem, convention: Convention, row: int, x: l
             case "nan":
                 return NAN
         label %= classes
-    e = arb(given.smoothing)
-    if label is not None and not given.smoothing:
+    e = arb(flat.smoothing)
+    if label is not None and not flat.smoothing:
         parts = {label: arb(1)}
     else:
         parts = {}
         for c in range(classes):
-            q = arb(int(c == label)) if given.q is None else _ball(given.q[row, c])
-            mixed = q if not given.smoothing else _plus(_times(1 - e, q), e / classes)
+            q = arb(int(c == label)) if flat.q is None else _ball(flat.q[row, c])
+            mixed = q if not flat.smoothing else _plus(_times(1 - e, q), e / classes)
             if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
-    logs = _minus_logs(given, convention, x, tuple(parts))
+    logs = _minus_logs(flat, convention, x, tuple(parts))
     terms = []
     for c, part in parts.items():
-        weight = part if given.class_weights is None else _times(_ball(given.class_weights[c]), part)
+        weight = part if flat.class_weights is None else _times(_ball(flat.class_weights[c]), part)
         terms.append(_times(weight, logs[c]))
     return _sum(terms)
 
 
-def _minus_logs(given: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of one row."""
-    if given.taken_as is not None:
-        return _converted_logs(given, convention, x, picked)
-    if given.given == "logits":
+    if flat.taken_as is not None:
+        return _converted_logs(flat, convention, x, picked)
+    if flat.input_kind == "logits":
         if any(map(math.isnan, x)):
             return dict.fromkeys(picked, NAN)
         top = max(x)
@@ -321,38 +323,38 @@ def _minus_logs(given: FlatProblem, convention: Convention, x: list[float], pick
         if any(math.isnan(x[c]) for c in picked):
             return dict.fromkeys(picked, NAN)
         raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
-    if given.given == "log_probabilities":
+    if flat.input_kind == "log_probabilities":
         return {c: _ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
-    return _logs_of({c: _ball(x[c]) for c in needed}, given, convention, picked)
+    return _logs_of({c: _ball(x[c]) for c in needed}, flat, convention, picked)
 
 
-def _logs_of(p: dict[int, Term], given: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
+def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
     """-log p for the picked classes of a row of probabilities, clipped and renormalised by the convention."""
     if convention.renormalise == "before_clip":
         p = _normalised(p)
-    if given.clip is not None:
-        p = {c: _clipped(value, given.clip) for c, value in p.items()}
+    if flat.clip is not None:
+        p = {c: _clipped(value, flat.clip) for c, value in p.items()}
     if convention.renormalise == "after_clip":
         p = _normalised(p)
     return {c: _minus_log(p[c], convention) for c in picked}
 
 
 def _converted_logs(
-    given: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]
+    flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]
 ) -> dict[int, Term]:
     """-log p for the picked classes of one row whose predictions are converted without rounding."""
-    unconverted = given.unconverted
-    if given.taken_as == "log_probabilities":
+    unconverted = flat.unconverted
+    if flat.taken_as == "log_probabilities":
         return _minus_logs(unconverted, DEFINITION, x, picked)
     logs = _minus_logs(unconverted, DEFINITION, x, range(len(x)))
     if any(isinstance(log, float) and math.isnan(log) for log in logs.values()):
         return dict.fromkeys(picked, NAN)
-    if given.taken_as == "probabilities":
-        if given.clip is None and convention.renormalise == "no":
+    if flat.taken_as == "probabilities":
+        if flat.clip is None and convention.renormalise == "no":
             return {c: _between(logs[c], arb(0), INF, convention) for c in picked}
         p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
-        return _logs_of(p, given, convention, picked)
+        return _logs_of(p, flat, convention, picked)
     finite = [-log for log in logs.values() if not isinstance(log, float)]
     if not finite or -INF in logs.values():
         raise NoAnswerError("as logits, a log-probability is +inf, or all of a row are -inf: softmax is inf/inf")
@@ -361,44 +363,44 @@ def _converted_logs(
     return {c: INF if isinstance(logs[c], float) else logs[c] + lse for c in picked}
 
 
-def _binary_loss(given: FlatProblem, convention: Convention, row: int, x: float) -> Term:
-    assert given.q is not None
-    e = arb(given.smoothing)
-    y = _ball(given.q[row])
-    if given.smoothing:
+def _binary_loss(flat: FlatProblem, convention: Convention, row: int, x: float) -> Term:
+    assert flat.q is not None
+    e = arb(flat.smoothing)
+    y = _ball(flat.q[row])
+    if flat.smoothing:
         y = _plus(_times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
-    positive, negative = _minus_log_pair(given, convention, x)
+    positive, negative = _minus_log_pair(flat, convention, x)
     terms = []
     if not _is(y, 0):
-        weighted = y if given.positive_weight is None else _times(_ball(given.positive_weight[row]), y)
+        weighted = y if flat.positive_weight is None else _times(_ball(flat.positive_weight[row]), y)
         terms.append(_times(weighted, positive))
     if not _is(y, 1):
         terms.append(_times(1 - y, negative))
     return _sum(terms)
 
 
-def _minus_log_pair(given: FlatProblem, convention: Convention, x: float) -> tuple[Term, Term]:
+def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tuple[Term, Term]:
     """(-log p, -log(1 - p)) of one binary output."""
-    if given.taken_as is not None:
-        positive, negative = _minus_log_pair(given.unconverted, DEFINITION, x)
-        if given.taken_as != "probabilities":
+    if flat.taken_as is not None:
+        positive, negative = _minus_log_pair(flat.unconverted, DEFINITION, x)
+        if flat.taken_as != "probabilities":
             return positive, negative
-        low, high = given.clip or (0.0, 1.0)
+        low, high = flat.clip or (0.0, 1.0)
         ends = [_minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))]
         return _between(positive, *ends[0], convention), _between(negative, *ends[1], convention)
-    if given.given == "logits":
+    if flat.input_kind == "logits":
         if math.isinf(x):
             return (arb(0), INF) if x > 0 else (INF, arb(0))
         z = arb(x)
         tail = (-abs(z)).exp().log1p()
         return (tail, tail + z) if x >= 0 else (tail - z, tail)
-    if given.given == "log_probabilities":
+    if flat.input_kind == "log_probabilities":
         if x == 0:
             return arb(0), INF
         return _ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
-    p = _ball(x) if given.clip is None else _clipped(_ball(x), given.clip)
+    p = _ball(x) if flat.clip is None else _clipped(_ball(x), flat.clip)
     return _minus_log(p, convention), _minus_log(p, convention, complement=True)
 
 
@@ -455,65 +457,65 @@ def _grouped(losses: Iterator[Term], size: int) -> Iterator[Term]:
             group = []
 
 
-def _weighted(losses: Any, given: FlatProblem) -> Iterator[Term]:
-    assert given.sample_weights is not None
-    weights = given.sample_weights.tolist()
+def _weighted(losses: Any, flat: FlatProblem) -> Iterator[Term]:
+    assert flat.sample_weights is not None
+    weights = flat.sample_weights.tolist()
     terms = list(losses)
     if len(terms) == 1:
         terms *= len(weights)
     for row, (weight, loss) in enumerate(zip(weights, terms, strict=True)):
-        ignored = given.group == 1 and len(given.kept) == len(terms) and not given.kept[row]
+        ignored = flat.group == 1 and len(flat.kept) == len(terms) and not flat.kept[row]
         yield arb(0) if ignored else _times(_ball(weight), loss)
 
 
-def divided_by(given: FlatProblem, convention: Convention) -> Term:
+def divided_by(flat: FlatProblem, convention: Convention) -> Term:
     """What the mean divides by; see `Convention.mean_divides_by`.
 
     nan or infinite where the weights are.  Raises NoAnswerError where a row has no weight, because the targets over
     which its class weights are averaged sum to 0 or less, or where the sum of the weights is inf - inf.
     """
-    counted = math.prod(given.shape)
-    kept = given.kept if given.group == 1 else np.ones(counted, dtype=bool)
+    counted = math.prod(flat.shape)
+    kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
     choice = convention.mean_divides_by
     if choice == "samples":
         return arb(counted)
     if choice == "kept":
         return arb(int(kept.sum()))
-    if given.sample_weights is None and not weighs_classes(given, convention):
+    if flat.sample_weights is None and not weighs_classes(flat, convention):
         return arb(int(kept.sum()))
-    samples = [arb(1)] * counted if given.sample_weights is None else list(map(_ball, given.sample_weights.tolist()))
-    if not weighs_classes(given, convention):
+    samples = [arb(1)] * counted if flat.sample_weights is None else list(map(_ball, flat.sample_weights.tolist()))
+    if not weighs_classes(flat, convention):
         return _sum([weight for weight, counts in zip(samples, kept, strict=True) if counts])
-    return _sum([_times(samples[row], _row_weight(given, convention, row)) for row in range(counted) if kept[row]])
+    return _sum([_times(samples[row], _row_weight(flat, convention, row)) for row in range(counted) if kept[row]])
 
 
-def _lost_in_roundings(by: Term, given: FlatProblem, convention: Convention) -> bool:
+def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> bool:
     """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
-    if (positive := absolute_weights(given)) is None:
+    if (positive := absolute_weights(flat)) is None:
         return False
     size = divided_by(positive, convention)
     if isinstance(size, float) or abs(by).overlaps(size):  # all of one sign
         return False
-    unit = arb(numpy_info(str(given.x.dtype))[0])
-    return not bool(abs(by) > roundings_of_divisor(given, convention) * unit * size)
+    unit = arb(numpy_info(str(flat.x.dtype))[0])
+    return not bool(abs(by) > roundings_of_divisor(flat, convention) * unit * size)
 
 
-def _row_weight(given: FlatProblem, convention: Convention, row: int) -> Term:
+def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
     """What one row weighs beside its sample weight: sum_c w_c q'_c, over sum_c q'_c where that is averaged."""
-    smoothing = smoothing_of_weight(given, convention)
-    if not averages_class_weights(given, convention):
-        return _weighted_targets(given, row, smoothing)
-    total = _sum_of_targets(given, row, smoothing)
-    return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(given, row, smoothing))
+    smoothing = smoothing_of_weight(flat, convention)
+    if not averages_class_weights(flat, convention):
+        return _weighted_targets(flat, row, smoothing)
+    total = _sum_of_targets(flat, row, smoothing)
+    return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(flat, row, smoothing))
 
 
-def _sum_of_targets(given: FlatProblem, row: int, smoothing: float) -> Term:
+def _sum_of_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     """sum_c q'_c of one row of targets, nan or infinite where they are; raises NoAnswerError where it is 0 or less.
 
     Whether it is, is decided exactly: where the working precision leaves it open, the sum is taken in fractions.
     """
-    assert given.q is not None
-    targets = given.q[row].tolist()
+    assert flat.q is not None
+    targets = flat.q[row].tolist()
     total = _plus(_times(1 - arb(smoothing), _sum(map(_ball, targets))), arb(smoothing))
     if not isinstance(total, float) and not total > 0:
         e = Fraction(smoothing)
@@ -524,17 +526,17 @@ def _sum_of_targets(given: FlatProblem, row: int, smoothing: float) -> Term:
     return total
 
 
-def _weighted_targets(given: FlatProblem, row: int, smoothing: float) -> Term:
+def _weighted_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     """sum_c w_c q'_c of one row."""
     e = arb(smoothing)
-    weights = given.class_weights
-    classes = given.x.shape[1]
-    if given.index is not None:
-        label = int(given.index[row]) % classes
+    weights = flat.class_weights
+    classes = flat.x.shape[1]
+    if flat.index is not None:
+        label = int(flat.index[row]) % classes
         own: Term = arb(1) if weights is None else _ball(weights[label])
     else:
-        assert given.q is not None
-        shares = [(c, _ball(q)) for c, q in enumerate(given.q[row].tolist()) if q != 0]
+        assert flat.q is not None
+        shares = [(c, _ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
         own = _sum([q if weights is None else _times(_ball(weights[c]), q) for c, q in shares])
     if not smoothing:
         return own
@@ -643,10 +645,10 @@ def encode(answer: Answer) -> bytes:
             return b"U" + why.encode()
         case Invalid(kinds):
             return b"I" + ",".join(kinds).encode()
-        case Exact(hi, lo, rad, free):
-            tag = b"E" if free is None else b"F"
+        case Exact(hi, lo, rad, unconstrained):
+            tag = b"E" if unconstrained is None else b"F"
             head = struct.pack("<B", hi.ndim) + struct.pack(f"<{hi.ndim}q", *hi.shape)
-            tail = b"" if free is None else np.packbits(free).tobytes()
+            tail = b"" if unconstrained is None else np.packbits(unconstrained).tobytes()
             return tag + head + b"".join(part.astype("<f8").tobytes() for part in (hi, lo, rad)) + tail
 
 

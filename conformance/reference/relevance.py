@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import Given, Loss, Problem
+from conformance.model.case import InputKind, Loss, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import examine
 
@@ -29,7 +29,7 @@ GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 
 
 def relevant(
-    problem: Problem, convention: Convention, read: frozenset[str], taken_as: Given | None = None
+    problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None = None
 ) -> Convention:
     """Return a convention with only those of the choices in `read` that can matter to the problem.
 
@@ -39,7 +39,7 @@ def relevant(
     if convention is DEFINITION:
         return convention
     matters = _restricted(
-        convention, _names(read, problem.loss, taken_as or problem.given, problem.reduction == "mean")
+        convention, _names(read, problem.loss, taken_as or problem.input_kind, problem.reduction == "mean")
     )
     ignored = matters.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
@@ -57,16 +57,16 @@ def relevant(
 
 
 @functools.cache
-def _names(read: frozenset[str], loss: Loss, given: Given, mean: bool) -> tuple[str, ...]:
+def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, mean: bool) -> tuple[str, ...]:
     names = set(read)
     if not mean:
         names -= _MEAN
     if loss != "binary":
         names -= {"binary_outputs"}
-    if given != "probabilities":
+    if input_kind != "probabilities":
         names -= {"clip", "renormalise"}
-        names -= {"log_floor"} if given == "logits" or read in (ANSWER, GRADIENT) else set()
-    if given != "logits" and read == ERROR_BOUND:
+        names -= {"log_floor"} if input_kind == "logits" or read in (ANSWER, GRADIENT) else set()
+    if input_kind != "logits" and read == ERROR_BOUND:
         names -= {"cancellation"}
     return tuple(sorted(names))
 

@@ -104,7 +104,7 @@ def data():
 def translate(found):
     said = found.arguments
     return CaseDraft(
-        loss="categorical", given="probabilities", target="index", predictions=said["p"], labels=said["y"],
+        loss="categorical", input_kind="probabilities", target="index", predictions=said["p"], labels=said["y"],
         reduction=said["reduction"], sample_weights=said["weight"], class_axis=said["axis"], documented=DOCUMENTED,
     )
 

@@ -15,6 +15,6 @@ def case(predictions: Any, labels: Any, **stated: Any) -> Case:
         name: np.array(value, dtype=np.float64) if isinstance(value, list | np.ndarray) else value
         for name, value in stated.pop("options", {}).items()
     }
-    usual = {"id": "a/b/c", "why": "because", "about": "", "source": "", "loss": "categorical", "given": "logits"}
+    usual = {"id": "a/b/c", "why": "because", "about": "", "source": "", "loss": "categorical", "input_kind": "logits"}
     arrays = {"predictions": np.array(predictions, dtype=np.float64), "labels": np.array(labels)}
     return Case(**{**usual, "target": "index", **arrays, "options": Options(**options), **stated})

@@ -335,7 +335,7 @@ def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            call = lowered(function, dataclasses.replace(problem, given=function.native(problem.given)))
+            call = lowered(function, dataclasses.replace(problem, input_kind=function.native(problem.input_kind)))
             want = weights.shape if function.weights_handed_over == "as_stated" else problem.sample_shape
             assert call.arrays["sample_weights"].values.shape == want, (function.name, of.id)
             counted[function.weights_handed_over] += 1
@@ -378,7 +378,7 @@ def environment(monkeypatch):
 
 def check(item: Item) -> None:
     asked = item.case.problem(item.dtype, item.reduction)
-    handed, _ = convert(asked, item.function.native(asked.given))
+    handed, _ = convert(asked, item.function.native(asked.input_kind))
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, variant=item.installed.variant)
     assert ("\n" in source) == ("with tf.GradientTape" in source)

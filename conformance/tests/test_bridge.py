@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from conformance.model.case import GIVEN, LOSSES, Problem
+from conformance.model.case import INPUT_KINDS, LOSSES, Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound
 from conformance.reference.conversion import NAMES, convert
@@ -19,18 +19,18 @@ from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-WAYS = [(loss, given, wanted) for loss, given, wanted in NAMES]
+WAYS = [(loss, input_kind, wanted) for loss, input_kind, wanted in NAMES]
 
 
-def problem(loss: str, given: str, dtype: str, seed: int = 0) -> Problem:
+def problem(loss: str, input_kind: str, dtype: str, seed: int = 0) -> Problem:
     rng = np.random.default_rng(seed)
     widths = np.resize([0.1, 2.0, 9.0], 120)
     z = rng.normal(size=(120, 3)) * widths[:, np.newaxis] if loss == "categorical" else rng.normal(size=120) * widths
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) if loss == "categorical" else 1 / (1 + np.exp(-z))
-    values = {"logits": z, "probabilities": p, "log_probabilities": np.log(p)}[given]
+    values = {"logits": z, "probabilities": p, "log_probabilities": np.log(p)}[input_kind]
     if loss == "categorical":
-        return case(values, rng.integers(0, 3, 120), given=given).problem(dtype, "none")
-    return case(values, rng.integers(0, 2, 120), loss=loss, target=loss, given=given).problem(dtype, "none")
+        return case(values, rng.integers(0, 3, 120), input_kind=input_kind).problem(dtype, "none")
+    return case(values, rng.integers(0, 2, 120), loss=loss, target=loss, input_kind=input_kind).problem(dtype, "none")
 
 
 def exactly(name: str, row: list[float]) -> list[Any]:
@@ -52,21 +52,23 @@ def exactly(name: str, row: list[float]) -> list[Any]:
 
 
 def test_it_knows_every_conversion():
-    assert set(NAMES) == {(loss, a, b) for loss in LOSSES for a in GIVEN for b in GIVEN if a != b}
+    assert set(NAMES) == {(loss, a, b) for loss in LOSSES for a in INPUT_KINDS for b in INPUT_KINDS if a != b}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("loss", "given", "wanted"), WAYS)
-def test_it_converts_to_the_nearest_number(loss, given, wanted, dtype):
-    asked = problem(loss, given, dtype)
-    if given != "logits" and loss == "binary":
+@pytest.mark.parametrize(("loss", "input_kind", "wanted"), WAYS)
+def test_it_converts_to_the_nearest_number(loss, input_kind, wanted, dtype):
+    asked = problem(loss, input_kind, dtype)
+    if input_kind != "logits" and loss == "binary":
         inside = (
-            asked.predictions.astype(float) if given == "probabilities" else np.exp(asked.predictions.astype(float))
+            asked.predictions.astype(float)
+            if input_kind == "probabilities"
+            else np.exp(asked.predictions.astype(float))
         )
         keep = (inside > 0) & (inside < 1)
         asked = dataclasses.replace(asked, predictions=asked.predictions[keep], labels=asked.labels[keep])
     handed, name = convert(asked, wanted)
-    assert name == NAMES[loss, given, wanted]
+    assert name == NAMES[loss, input_kind, wanted]
     got = handed.predictions
     assert got.dtype == asked.predictions.dtype
     rows = asked.predictions.reshape(-1, asked.predictions.shape[-1]).astype(np.float64).tolist()
@@ -93,7 +95,7 @@ def test_it_changes_nothing_but_the_predictions():
     before = asked.predictions.copy()
     handed, _ = convert(asked, "probabilities")
     changed = {f.name for f in dataclasses.fields(asked) if getattr(asked, f.name) is not getattr(handed, f.name)}
-    assert changed == {"given", "predictions"}
+    assert changed == {"input_kind", "predictions"}
     assert handed.predictions.shape == (1, 2, 2)
     assert not handed.predictions.flags.writeable
     np.testing.assert_array_equal(asked.predictions, before)
@@ -101,7 +103,7 @@ def test_it_changes_nothing_but_the_predictions():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("loss", "given", "wanted", "row", "want"),
+    ("loss", "input_kind", "wanted", "row", "want"),
     [
         ("categorical", "logits", "probabilities", [0.0, -math.inf], [1.0, 0.0]),
         ("categorical", "logits", "log_probabilities", [0.0, -math.inf], [0.0, -math.inf]),
@@ -117,10 +119,12 @@ def test_it_changes_nothing_but_the_predictions():
         ("binary", "log_probabilities", "logits", [0.0, -math.inf], [math.inf, -math.inf]),
     ],
 )
-def test_it_converts_the_ends(loss, given, wanted, row, want, dtype):
+def test_it_converts_the_ends(loss, input_kind, wanted, row, want, dtype):
     binary = loss == "binary"
     values, labels = (row, [1] * len(row)) if binary else ([row], [0])
-    asked = case(values, labels, loss=loss, given=given, target="binary" if binary else "index").problem(dtype, "none")
+    asked = case(values, labels, loss=loss, input_kind=input_kind, target="binary" if binary else "index").problem(
+        dtype, "none"
+    )
     handed, _ = convert(asked, wanted)
     rounded = np.array(want).astype(asked.predictions.dtype).astype(np.float64)
     np.testing.assert_array_equal(handed.predictions.reshape(-1).astype(np.float64), rounded)
@@ -138,41 +142,41 @@ def from_given(handed: Problem) -> Any:
     """Losses of a plain problem in the dtype, straight from the predictions it was handed."""
     x, y = handed.predictions, handed.labels
     if handed.loss == "binary":
-        if handed.given == "logits":
+        if handed.input_kind == "logits":
             tail = np.log1p(np.exp(-np.abs(x)))
             return tail + np.maximum(np.where(y == 1, -x, x), x.dtype.type(0))
-        p = x if handed.given == "probabilities" else np.exp(x)
+        p = x if handed.input_kind == "probabilities" else np.exp(x)
         return np.where(y == 1, -np.log(p), -np.log1p(-p))
-    if handed.given == "logits":
+    if handed.input_kind == "logits":
         d = x - x.max(axis=1, keepdims=True)
         return np.log(np.exp(d).sum(axis=1)) - d[np.arange(len(y)), y]
     picked = x[np.arange(len(y)), y]
-    return -(np.log(picked) if handed.given == "probabilities" else picked)
+    return -(np.log(picked) if handed.input_kind == "probabilities" else picked)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize(
-    ("loss", "given", "wanted"), [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way]
+    ("loss", "input_kind", "wanted"), [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way]
 )
-def test_it_costs_no_more_than_the_budget_says(loss, given, wanted, dtype):
-    asked = problem(loss, given, dtype, seed=4)
+def test_it_costs_no_more_than_the_budget_says(loss, input_kind, wanted, dtype):
+    asked = problem(loss, input_kind, dtype, seed=4)
     handed, name = convert(asked, wanted)
     exact = evaluate(asked)
     assert isinstance(exact, Exact)
-    allowed = error_bound.allowed(handed, DEFINITION, asked)
+    tolerance = error_bound.tolerance(handed, DEFINITION, asked)
     with np.errstate(all="ignore"):
         got = from_given(handed).astype(np.float64)
         # Where rounding the prediction lost the answer altogether, the difference is the bridge's, and reported.
         kept = np.isfinite(got) & np.isfinite(exact.hi) & _half_of_the_digits(handed)
-        ratio = (np.abs(got - exact.hi) / np.where(allowed == 0, 1.0, allowed))[kept]
+        ratio = (np.abs(got - exact.hi) / np.where(tolerance == 0, 1.0, tolerance))[kept]
     assert kept.mean() > 0.5
     assert ratio.max() <= 1, name
-    assert np.all(allowed >= error_bound.allowed(handed, DEFINITION))
+    assert np.all(tolerance >= error_bound.tolerance(handed, DEFINITION))
 
 
 def _half_of_the_digits(handed: Problem) -> Any:
     """Where rounding left a probability, and its complement, at least half of its digits."""
-    if handed.given != "probabilities":
+    if handed.input_kind != "probabilities":
         return np.ones(handed.sample_shape, dtype=bool)
     p, info = handed.predictions.astype(np.float64), np.finfo(handed.predictions.dtype)
     if handed.loss == "categorical":

@@ -27,15 +27,15 @@ def largest_ratio(problem: Problem, got: Array, convention: Convention = DEFINIT
     """The largest error over budget of a result."""
     exact = evaluate(problem, convention)
     assert isinstance(exact, Exact)
-    allowed = error_bound.allowed(problem, convention)
+    tolerance = error_bound.tolerance(problem, convention)
     got = np.asarray(got)
     assert got.dtype == problem.predictions.dtype
-    assert got.shape == exact.hi.shape == allowed.shape
+    assert got.shape == exact.hi.shape == tolerance.shape
     finite = np.isfinite(exact.hi)
     assert np.array_equal(got[~finite].astype(np.float64), exact.hi[~finite])
     error = np.abs(got.astype(np.float64)[finite] - exact.hi[finite] - exact.lo[finite])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.where(error == 0, 0.0, error / allowed[finite]).max(initial=0.0))
+        return float(np.where(error == 0, 0.0, error / tolerance[finite]).max(initial=0.0))
 
 
 # Ways to add up, in the dtype.
@@ -184,25 +184,27 @@ def _weights(rng: Any, size: int) -> Array:
     return rng.choice([0.0, 0.5, 1.0, 3.0, 0.7, 0.1], size=size) + 0.05
 
 
-def categorical(given: str, soft: bool) -> Iterator[Case]:
+def categorical(input_kind: str, soft: bool) -> Iterator[Case]:
     """Many rows for each of several numbers of classes and widths, plain and with every option."""
     rng = np.random.default_rng(7)
     for classes, width in ((2, 1.0), (3, 30.0), (10, 5.0), (10, 0.01), (130, 3.0)):
         rows = max(ROWS * 3 // classes, 40)
         z = rng.normal(size=(rows, classes)) * width
         y = _softmax(rng.normal(size=z.shape) * 3) if soft else rng.integers(0, classes, rows)
-        x = {"logits": z, "probabilities": _softmax(z), "log_probabilities": np.log(_softmax(z))}[given]
+        x = {"logits": z, "probabilities": _softmax(z), "log_probabilities": np.log(_softmax(z))}[input_kind]
         for options in ({}, {"class_weights": _weights(rng, classes), "label_smoothing": 0.1}):
             target = "distribution" if soft else "index"
-            yield case(x, y, given=given, target=target, options=options, id=f"{given}/{classes}/{width}")
+            yield case(
+                x, y, input_kind=input_kind, target=target, options=options, id=f"{input_kind}/{classes}/{width}"
+            )
 
 
-def binary(given: str, soft: bool) -> Iterator[Case]:
+def binary(input_kind: str, soft: bool) -> Iterator[Case]:
     rng = np.random.default_rng(5)
     for width in (0.01, 1.0, 8.0):
         z = rng.normal(size=ROWS) * width
         y = rng.uniform(size=ROWS) ** rng.choice([1, 6], ROWS) if soft else rng.integers(0, 2, ROWS)
-        x = z if given == "logits" else 1 / (1 + np.exp(-z))
+        x = z if input_kind == "logits" else 1 / (1 + np.exp(-z))
         for options in (
             {},
             {"positive_weight": np.array(3.3)},
@@ -210,7 +212,13 @@ def binary(given: str, soft: bool) -> Iterator[Case]:
             {"label_smoothing": 0.001, "positive_weight": np.array(0.3)},
         ):
             yield case(
-                x, y, loss="binary", given=given, target="binary", options=options, id=f"{given}/{width}/{options}"
+                x,
+                y,
+                loss="binary",
+                input_kind=input_kind,
+                target="binary",
+                options=options,
+                id=f"{input_kind}/{width}/{options}",
             )
 
 
@@ -274,13 +282,13 @@ NAMES = [(kind, way) for kind, (_, _, ways) in WAYS.items() for way in ways]
 
 def ratios(kind: str, way: str, dtype: str) -> dict[str, float]:
     """The largest ratio of a way by case, without reduction."""
-    make, given, ways = WAYS[kind]
+    make, input_kind, ways = WAYS[kind]
     compute, convention = ways[way]
     found = {}
     for soft in (False, True):
-        for stated in make(given, soft):
+        for stated in make(input_kind, soft):
             problem = stated.problem(dtype, "none")
-            if given == "probabilities" and not _inside(problem):
+            if input_kind == "probabilities" and not _inside(problem):
                 continue
             got = compute(problem)
             found[f"{stated.id} {'soft' if soft else 'crisp'} {stated.options.names()}"] = largest_ratio(
@@ -325,7 +333,7 @@ def test_it_allows_weighted_outputs_by_the_hundred_thousand(way, convention, pos
     on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
     exact = float(problem.options.positive_weight) * y * on + (1 - y) * off
     error = np.abs(way(problem).astype(np.float64) - exact)
-    assert (error / error_bound.allowed(problem, convention)).max() <= 1
+    assert (error / error_bound.tolerance(problem, convention)).max() <= 1
 
 
 def reduced(
@@ -370,7 +378,7 @@ def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoot
             q[:, 0] = min(spread, 0.25)
             options = {"class_weights": rng.uniform(0.1, 2.0, classes), "label_smoothing": smoothing}
             x = -rng.uniform(0.1, 3.0, size=q.shape)
-            problem = case(x, q, given="log_probabilities", target="distribution", options=options).problem(
+            problem = case(x, q, input_kind="log_probabilities", target="distribution", options=options).problem(
                 dtype, "mean"
             )
             x, q, w = problem.predictions, problem.labels.astype(dtype), problem.options.class_weights
@@ -386,8 +394,8 @@ def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoot
 
 def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
     tiny = case(
-        [[-0.75, -0.5], [-0.25, -2.0]], [[1e-7, 2e-7], [0.25, 0.125]], given="log_probabilities", target="distribution",
-        options={"class_weights": [2.0, 0.5]},
+        [[-0.75, -0.5], [-0.25, -2.0]], [[1e-7, 2e-7], [0.25, 0.125]], target="distribution",
+        input_kind="log_probabilities", options={"class_weights": [2.0, 0.5]},
     ).problem("float16", "mean")  # fmt: skip
     q, w = tiny.labels.astype(np.float16), tiny.options.class_weights
     weights = pairwise(q * w) / pairwise(q)
@@ -408,12 +416,14 @@ def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
 )
 def test_it_allows_a_count_no_roundings(stated):
     problem = stated.problem("float32", "mean")
-    by_number = error_bound.allowed(problem, Convention(mean_divides_by="kept"))
-    assert error_bound.allowed(problem, DEFINITION) == by_number
+    by_number = error_bound.tolerance(problem, Convention(mean_divides_by="kept"))
+    assert error_bound.tolerance(problem, DEFINITION) == by_number
     weighted = dataclasses.replace(
         problem, options=dataclasses.replace(problem.options, sample_weights=np.ones(9, dtype=np.float32))
     )
-    assert error_bound.allowed(weighted, DEFINITION) > error_bound.allowed(weighted, Convention(mean_divides_by="kept"))
+    assert error_bound.tolerance(weighted, DEFINITION) > error_bound.tolerance(
+        weighted, Convention(mean_divides_by="kept")
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -427,10 +437,10 @@ def test_it_is_no_wider_than_correct_code_needs(kind, way, dtype):
 @pytest.mark.parametrize("dtype", NEXT_LOWER)
 @pytest.mark.parametrize(("kind", "way"), NAMES)
 def test_it_catches_the_next_lower_precision(kind, way, dtype):
-    make, given, ways = WAYS[kind]
+    make, input_kind, ways = WAYS[kind]
     compute, convention = ways[way]
     for soft in (False, True):
-        for stated in make(given, soft):
+        for stated in make(input_kind, soft):
             lower = compute(stated.problem(np.dtype(NEXT_LOWER[dtype]).name, "none")).astype(dtype)
             assert largest_ratio_or_infinite(stated.problem(dtype, "none"), lower, convention) > 10
 
@@ -449,26 +459,26 @@ def test_it_allows_a_mean_of_many_wide_rows_a_few_units_of_its_conditioning():
     d = x - x.max(axis=1, keepdims=True)
     log_sum, picked = np.log(np.exp(d).sum(axis=1)), -d[np.arange(2000), y]
     scale = np.mean(np.abs(log_sum) + picked + (log_sum + picked))
-    assert error_bound.allowed(problem, DEFINITION) < 64 * numpy_info("float32")[0] * scale
+    assert error_bound.tolerance(problem, DEFINITION) < 64 * numpy_info("float32")[0] * scale
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_it_does_not_depend_on_where_the_logits_lie(dtype):
     z = np.array([[0.5, -1.25, 2.0], [0.0, 0.25, -3.0]])
     here, there = (case(z + shift, [0, 2]).problem(dtype, "none") for shift in (0.0, 64.0))
-    np.testing.assert_array_equal(error_bound.allowed(here, DEFINITION), error_bound.allowed(there, DEFINITION))
-    cancelling = error_bound.allowed(there, CANCELS)
-    assert np.all(cancelling > error_bound.allowed(there, DEFINITION) + 100 * numpy_info(dtype)[0])
+    np.testing.assert_array_equal(error_bound.tolerance(here, DEFINITION), error_bound.tolerance(there, DEFINITION))
+    cancelling = error_bound.tolerance(there, CANCELS)
+    assert np.all(cancelling > error_bound.tolerance(there, DEFINITION) + 100 * numpy_info(dtype)[0])
 
 
 def test_it_is_zero_where_the_answer_must_be_met_exactly():
     ignored = case([[1.0, 2.0], [3.0, 1.0]], [-1, 0], options={"ignore_index": -1}).problem("float32", "none")
-    assert error_bound.allowed(ignored, DEFINITION)[0] == 0
-    assert error_bound.allowed(ignored, DEFINITION)[1] > 0
-    infinite = case([[0.0, 1.0]], [0], given="probabilities").problem("float32", "none")
-    assert error_bound.allowed(infinite, DEFINITION).tolist() == [0.0]
+    assert error_bound.tolerance(ignored, DEFINITION)[0] == 0
+    assert error_bound.tolerance(ignored, DEFINITION)[1] > 0
+    infinite = case([[0.0, 1.0]], [0], input_kind="probabilities").problem("float32", "none")
+    assert error_bound.tolerance(infinite, DEFINITION).tolist() == [0.0]
     refused = case([[1.0, 2.0]], [5]).problem("float32", "sum")
-    assert error_bound.allowed(refused, DEFINITION) == 0
+    assert error_bound.tolerance(refused, DEFINITION) == 0
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
@@ -477,7 +487,7 @@ def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduc
     weighted = {"ignore_index": -1, "sample_weights": [1.0, weight]}
     beside = case([[1.0, 2.0]] * 2, [0, -1], options=weighted).problem("float32", reduction)
     alone = case([[1.0, 2.0]], [0], options={"sample_weights": [1.0]}).problem("float32", reduction)
-    assert error_bound.allowed(beside, DEFINITION).max() >= error_bound.allowed(alone, DEFINITION).max() > 0
+    assert error_bound.tolerance(beside, DEFINITION).max() >= error_bound.tolerance(alone, DEFINITION).max() > 0
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
@@ -487,13 +497,13 @@ def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finit
     weighted = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, weight]})
     plain = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, 1.0]})
     problems = [stated.problem("float32", "mean") for stated in (weighted, plain)]
-    assert error_bound.allowed(problems[0], DEFINITION) == error_bound.allowed(problems[1], DEFINITION) > 0
+    assert error_bound.tolerance(problems[0], DEFINITION) == error_bound.tolerance(problems[1], DEFINITION) > 0
 
 
 def test_it_judges_a_finite_loss_beside_an_infinite_logit():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
-    assert error_bound.allowed(outputs, DEFINITION) >= error_bound.allowed(alone, DEFINITION) > 0
+    assert error_bound.tolerance(outputs, DEFINITION) >= error_bound.tolerance(alone, DEFINITION) > 0
 
 
 MOST = 1.7e308
@@ -506,7 +516,7 @@ BESIDE = Convention(binary_outputs="mean_of_last_axis")
     [
         (case([[0.0, -MOST], [0.0, -1e308]], [1, 1]), DEFINITION),
         (case([[0.0, -MOST], [0.0, -1e308]], [1, 1]), CANCELS),
-        (case([[-MOST, -1.0], [-1e308, 0.0]], [0, 0], given="log_probabilities"), DEFINITION),
+        (case([[-MOST, -1.0], [-1e308, 0.0]], [0, 0], input_kind="log_probabilities"), DEFINITION),
         (case([-MOST, -1e308], [1.0, 1.0], loss="binary", target="binary"), CANCELS),
         (
             case([-MOST, -MOST], [1.0, 0.5], loss="binary", target="binary", options={"label_smoothing": 0.1}),
@@ -521,7 +531,7 @@ def test_it_is_some_units_of_a_loss_next_to_the_largest_number(stated, conventio
     answer = evaluate(problem, convention)
     assert isinstance(answer, Exact)
     assert np.all(np.isfinite(answer.hi))
-    units = error_bound.allowed(problem, convention) / (2.0**-53 * np.abs(answer.hi))
+    units = error_bound.tolerance(problem, convention) / (2.0**-53 * np.abs(answer.hi))
     assert np.all((units >= 1) & (units < 20))
 
 
@@ -532,8 +542,8 @@ def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
     problem = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": weights}).problem("float32", "mean")
     lost = 2 * 2.0**-24 / left
     off = np.log(2) * (1 / (1 - lost) - 1)
-    allowed = error_bound.allowed(problem, DEFINITION)
-    assert off <= allowed < 60 * off + 1e-6
+    tolerance = error_bound.tolerance(problem, DEFINITION)
+    assert off <= tolerance < 60 * off + 1e-6
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])

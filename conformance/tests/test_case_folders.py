@@ -303,9 +303,9 @@ def test_names_that_are_no_text_are_reported(folder):
     assert "is not [a-z][a-z0-9_]*" in str(error)
 
 
-@pytest.mark.parametrize("given", ["gone", "a\0b", "good.yaml/x", "x" * 5000])
-def test_a_path_that_cannot_be_is_a_message(folder, given):
-    assert isinstance(soon(lambda: load_suite(folder / given)), CaseErrors)
+@pytest.mark.parametrize("path", ["gone", "a\0b", "good.yaml/x", "x" * 5000])
+def test_a_path_that_cannot_be_is_a_message(folder, path):
+    assert isinstance(soon(lambda: load_suite(folder / path)), CaseErrors)
 
 
 def test_reading_takes_no_time_for_that(folder):

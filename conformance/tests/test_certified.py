@@ -46,8 +46,8 @@ def test_file_returns_every_answer_bit_for_bit(file):
     assert found.get("scala") is None
     again = decode(ANSWERS["kinks"])
     assert isinstance(again, Exact)
-    assert again.free is not None
-    assert again.free.tolist() == [i % 3 == 0 for i in range(10)]
+    assert again.unconstrained is not None
+    assert again.unconstrained.tolist() == [i % 3 == 0 for i in range(10)]
 
 
 def test_oracle_answers_from_file_without_evaluating(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ CASE = Case(
     about="",
     source="",
     loss="categorical",
-    given="logits",
+    input_kind="logits",
     target="index",
     predictions=np.zeros((2, 3)),
     labels=np.array([0, 2]),
@@ -151,6 +151,6 @@ def test_large_generated_arrays_are_not_made(monkeypatch):
     monkeypatch.setattr(GeneratedCase, "arrays", property(lambda case: pytest.fail("the arrays are made")))
     recipe = Recipe("categorical", "logits", "index", 1, (1000,), 3)
     place = ("cases/a.yaml", 1, 1, "$")
-    stated = {name: getattr(CASE, name) for name in ("id", "why", "about", "source", "loss", "given", "target")}
+    stated = {name: getattr(CASE, name) for name in ("id", "why", "about", "source", "loss", "input_kind", "target")}
     case = GeneratedCase(recipe=recipe, asked=Options(), declared="", place=place, **stated)
     assert ("index", "logits") in covered(case)

@@ -33,14 +33,16 @@ NARROW = [case for case in load(shipped_cases()) if "float32" in case.dtypes and
 LOGITS = ((2.3, -0.7, 0.4), (-1.1, 0.9, 1.6), (0.2, 3.1, -0.8))
 
 
-def case(given="logits", labels=(0, 2, 1), predictions=LOGITS, target="index", loss="categorical", **changes) -> Case:
+def case(
+    input_kind="logits", labels=(0, 2, 1), predictions=LOGITS, target="index", loss="categorical", **changes
+) -> Case:
     options = Options(
         **{name: np.array(v) if isinstance(v, tuple) else v for name, v in changes.pop("options", {}).items()}
     )
     said = {"id": "categorical/a/case", "why": "It shows.", "about": "", "source": "", "reductions": ("mean",)}
     return Case(
         loss=loss,
-        given=given,
+        input_kind=input_kind,
         target=target,
         predictions=np.array(predictions),
         labels=np.array(labels),
@@ -182,9 +184,11 @@ def test_derivation_states_why_there_is_no_number(of, said):
     assert said in explained(of).derivation.why
 
 
-@pytest.mark.parametrize("given", ["logits", "probabilities", "log_probabilities"])
-def test_gradient_closed_form_evaluates_to_its_element(given):
-    of = case(given, predictions=-np.log(np.abs(LOGITS) + 3) if given == "log_probabilities" else np.abs(LOGITS) / 4)
+@pytest.mark.parametrize("input_kind", ["logits", "probabilities", "log_probabilities"])
+def test_gradient_closed_form_evaluates_to_its_element(input_kind):
+    of = case(
+        input_kind, predictions=-np.log(np.abs(LOGITS) + 3) if input_kind == "log_probabilities" else np.abs(LOGITS) / 4
+    )
     of = dataclasses.replace(of, options=Options(class_weights=np.array([0.5, 1.5, 2.0]), label_smoothing=0.1))
     lines = explained(of, quantity="gradient").derivation.reduction
     values = {line.name: float(line.value) for line in lines}

@@ -32,18 +32,18 @@ def case(predictions, labels, **stated):
 def within(problem, got, convention=DEFINITION):
     answer = evaluate(problem, convention)
     assert isinstance(answer, Exact)
-    return bool(np.all(np.abs(got - answer.hi) <= error_bound.allowed(problem, convention)))
+    return bool(np.all(np.abs(got - answer.hi) <= error_bound.tolerance(problem, convention)))
 
 
 def test_tolerance_allows_weighted_loss_to_underflow():
-    stated = case([[-6.103515625e-05, -5.375]], [0], given="log_probabilities", sample_weights=[0.000390625])
+    stated = case([[-6.103515625e-05, -5.375]], [0], input_kind="log_probabilities", sample_weights=[0.000390625])
     assert within(stated.problem("float16", "none"), [0.0])
     assert not within(stated.problem("float16", "none"), [1e-3])
 
 
 def test_tolerance_allows_half_a_subnormal_step_in_quotient():
     renormalised = Convention(renormalise="before_clip", clip=1e-7)
-    stated = case([[5.960464477539063e-08, 0.42857142857142855]], [0], given="probabilities")
+    stated = case([[5.960464477539063e-08, 0.42857142857142855]], [0], input_kind="probabilities")
     assert within(stated.problem("float16", "none"), [15.9453125], renormalised)
     assert not within(stated.problem("float16", "none"), [16.6], renormalised)
 
@@ -56,20 +56,20 @@ def test_tolerance_covers_rounding_of_one_plus_small_positive_weight():
 
 
 def test_tolerance_of_logarithm_is_taken_after_renormalisation():
-    problem = case([[1.0, 1.0, 1.0]], [0], given="probabilities").problem("float32", "none")
-    allowed = error_bound.allowed(problem, Convention(renormalise="before_clip"))
-    assert allowed >= np.log(3) * 8 * 2.0**-24
+    problem = case([[1.0, 1.0, 1.0]], [0], input_kind="probabilities").problem("float32", "none")
+    tolerance = error_bound.tolerance(problem, Convention(renormalise="before_clip"))
+    assert tolerance >= np.log(3) * 8 * 2.0**-24
 
 
 def test_unused_nan_weight_leaves_tolerance_finite():
     stated = case([[1.0, 2.0, 0.5]], [0], class_weights=[1.0, np.nan, np.inf])
-    assert error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0
+    assert error_bound.tolerance(stated.problem("float32", "none"), DEFINITION) > 0
     stated = case([1.0, 2.0], [0.0, 1.0], **BINARY, positive_weight=[np.nan, 2.0])
-    assert bool(np.all(error_bound.allowed(stated.problem("float32", "none"), DEFINITION) > 0))
+    assert bool(np.all(error_bound.tolerance(stated.problem("float32", "none"), DEFINITION) > 0))
 
 
 def test_mean_over_single_output_keeps_shape_under_weight():
-    stated = case([0.75], [1.0], **BINARY, given="probabilities", sample_weights=[0.25])
+    stated = case([0.75], [1.0], **BINARY, input_kind="probabilities", sample_weights=[0.25])
     answer = evaluate(stated.problem("float64", "none"), Convention(binary_outputs="mean_of_last_axis"))
     assert answer.hi.shape == ()
     assert answer.hi == pytest.approx(-0.25 * np.log(0.75))

@@ -211,7 +211,7 @@ def _asked_anywhere(entry: KnownIssue, case: Case) -> list[Asked]:
             problem = case.problem(dtype, reduction)
             if unsupported(function, case, problem) is None:
                 item = Item(there, function, case, dtype, reduction)
-                found.append(Asked(item, problem, *convert(problem, function.native(problem.given))))
+                found.append(Asked(item, problem, *convert(problem, function.native(problem.input_kind))))
     return found
 
 

@@ -37,7 +37,7 @@ def test_random_case_is_determined_by_seed(cases):
 
 
 def test_random_cases_cover_all_features(cases):
-    assert {(case.loss, case.given, case.target) for case in cases} == set(FAMILIES)
+    assert {(case.loss, case.input_kind, case.target) for case in cases} == set(FAMILIES)
     assert {name for case in cases for name in case.options.names()} == set(OPTIONS)
     assert {dtype for case in cases for dtype in case.dtypes} == set(DTYPES)
     assert {reduction for case in cases for reduction in case.reductions} == set(REDUCTIONS)
@@ -55,7 +55,12 @@ def test_random_cases_respect_limits():
         *samples, classes = case.predictions.shape
         assert 1 <= np.prod(samples) <= 3
         assert classes == 2
-        assert (case.loss, case.given, case.target, case.dtypes) == ("categorical", "logits", "index", ("float16",))
+        assert (case.loss, case.input_kind, case.target, case.dtypes) == (
+            "categorical",
+            "logits",
+            "index",
+            ("float16",),
+        )
         assert case.options.names() == case.layout.names() == ()
         assert examine(case.problem("float16", "mean")) == frozenset()
 

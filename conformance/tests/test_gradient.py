@@ -69,10 +69,10 @@ def test_it_is_the_slope_of_the_loss(convention):
         for index in list(np.ndindex(problem.predictions.shape))[:: max(1, found.predicted // 4)]:
             want = answer.hi[index]
             x = float(problem.predictions[index])
-            step = STEP * (abs(x) < 1e6) if problem.given == "logits" else STEP * min(x, 1 - x, 0.1) * (0 < x < 1)
-            if problem.given == "log_probabilities":
+            step = STEP * (abs(x) < 1e6) if problem.input_kind == "logits" else STEP * min(x, 1 - x, 0.1) * (0 < x < 1)
+            if problem.input_kind == "log_probabilities":
                 step = STEP * min(-x, 1.0) if x < 0 else 0.0
-            if not step or not np.isfinite(want) or (answer.free is not None and answer.free[index]):
+            if not step or not np.isfinite(want) or (answer.unconstrained is not None and answer.unconstrained[index]):
                 continue
             if step < ROOM * np.spacing(abs(x)):  # its two sides are not at the same distance, where they differ at all
                 continue
@@ -100,10 +100,10 @@ def test_float64_is_as_good_as_a_correct_answer_in_float64():
         assert type(in_floats) is type(in_balls)
         if isinstance(in_floats, Exact) and isinstance(in_balls, Exact):
             finite = np.isfinite(in_balls.hi)
-            allowed = 2 * gradient_error_bound.allowed(wide, convention) + 1e-300
+            tolerance = 2 * gradient_error_bound.tolerance(wide, convention) + 1e-300
             with np.errstate(invalid="ignore"):
                 off = np.abs(in_floats.hi - in_balls.hi)
-            assert np.all(off[finite] <= np.broadcast_to(allowed, off.shape)[finite]), found.id
+            assert np.all(off[finite] <= np.broadcast_to(tolerance, off.shape)[finite]), found.id
             np.testing.assert_array_equal(in_floats.hi[~finite], in_balls.hi[~finite])
             compared += 1
     assert compared > 100
@@ -120,17 +120,17 @@ def test_a_ball_encloses_the_gradient_tightly():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_there_is_no_slope_at_the_end_of_a_clip_and_none_beyond_it(dtype):
     stated = case(
-        loss="binary", given="probabilities", target="binary", predictions=[0.25, 0.1, 0.75], labels=[1, 1, 1]
+        loss="binary", input_kind="probabilities", target="binary", predictions=[0.25, 0.1, 0.75], labels=[1, 1, 1]
     )
     answer = exact(stated.problem(dtype, "sum"), Convention(clip=0.25))
     assert isinstance(answer, Exact)
-    assert answer.free is not None
-    assert answer.free.tolist() == [True, False, True]
+    assert answer.unconstrained is not None
+    assert answer.unconstrained.tolist() == [True, False, True]
     assert answer.hi[1] == 0
 
 
 def test_a_probability_of_zero_has_an_infinite_slope_where_it_counts():
-    stated = case(given="probabilities", predictions=[[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], labels=[0, 1])
+    stated = case(input_kind="probabilities", predictions=[[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], labels=[0, 1])
     answer = exact(stated.problem("float64", "sum"))
     assert isinstance(answer, Exact)
     assert answer.hi.tolist() == [[-np.inf, 0, 0], [0, -2, 0]]
@@ -145,7 +145,10 @@ def test_what_is_ignored_has_none_whatever_it_holds():
 
 def test_a_nan_that_counts_has_a_slope_of_nan_whatever_its_weight():
     stated = case(
-        given="probabilities", predictions=[[np.nan, 0.5], [0.5, 0.5]], labels=[0, 1], options={"class_weights": [0, 1]}
+        input_kind="probabilities",
+        predictions=[[np.nan, 0.5], [0.5, 0.5]],
+        labels=[0, 1],
+        options={"class_weights": [0, 1]},
     )
     answer = exact(stated.problem("float64", "sum"))
     assert isinstance(answer, Exact)
@@ -153,11 +156,11 @@ def test_a_nan_that_counts_has_a_slope_of_nan_whatever_its_weight():
 
 
 def test_what_a_clip_holds_has_any_slope_beside_a_nan():
-    stated = case(given="probabilities", predictions=[[1e-9, 0.5, np.nan]], labels=[2])
+    stated = case(input_kind="probabilities", predictions=[[1e-9, 0.5, np.nan]], labels=[2])
     answer = exact(stated.problem("float32", "sum"), Convention(clip=1e-7, renormalise="after_clip"))
     assert isinstance(answer, Exact)
-    assert answer.free is not None
-    assert answer.free.tolist() == [[True, False, True]]
+    assert answer.unconstrained is not None
+    assert answer.unconstrained.tolist() == [[True, False, True]]
     assert np.isnan(answer.hi[0, 1])
 
 
@@ -167,7 +170,7 @@ def test_a_mean_over_nothing_has_no_slope_where_it_is_nan(choice, free):
     problem = case(predictions=[[1.0, 0.0]], labels=[0], options=options).problem("float64", "mean")
     answer = exact(problem, Convention(mean_divides_by="label_weight", empty_mean=choice))
     assert isinstance(answer, Exact)
-    assert (answer.free is not None and bool(answer.free.all())) == free
+    assert (answer.unconstrained is not None and bool(answer.unconstrained.all())) == free
     assert answer.hi.tolist() == [[0, 0]]
 
 
@@ -175,39 +178,40 @@ def test_the_budget_has_what_a_product_that_is_subnormal_loses():
     # 1 / D times a weight is 1.5 of the smallest float16, and rounded to 2 of them; so are T p and t before they are
     # divided by a small probability.
     least = 2.0**-24
-    weighted = case(given="log_probabilities", predictions=[[-1.0, -2.0]] * 2, labels=[0, 1],
+    weighted = case(input_kind="log_probabilities", predictions=[[-1.0, -2.0]] * 2, labels=[0, 1],
                     options={"sample_weights": [3 * least, 3 * least]}).problem("float16", "mean")  # fmt: skip
     by_number = Convention(mean_divides_by="kept")
     answer = exact(weighted, by_number)
     assert isinstance(answer, Exact)
     assert np.all(
-        np.abs(np.where(answer.hi < 0, -2 * least, 0) - answer.hi) <= gradient_error_bound.allowed(weighted, by_number)
+        np.abs(np.where(answer.hi < 0, -2 * least, 0) - answer.hi)
+        <= gradient_error_bound.tolerance(weighted, by_number)
     )
-    rows = case(given="probabilities", predictions=[[1 - 2.0**-12, 2.0**-12]], labels=[0],
+    rows = case(input_kind="probabilities", predictions=[[1 - 2.0**-12, 2.0**-12]], labels=[0],
                 options={"sample_weights": [2.0**-10]}).problem("float16", "sum")  # fmt: skip
     through = Convention(clip=1e-7, renormalise="after_clip", gradient_cancellation="targets")
     answer = exact(rows, through)
     assert isinstance(answer, Exact)
     lost = (least / 2) / 2.0**-12
     assert (
-        gradient_error_bound.allowed(rows, through)[0, 1]
+        gradient_error_bound.tolerance(rows, through)[0, 1]
         >= lost
-        > 10 * gradient_error_bound.allowed(rows, through)[0, 0]
+        > 10 * gradient_error_bound.tolerance(rows, through)[0, 0]
     )
 
 
 def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
     # 201 steps over 4 outputs are 50.25 steps, which are 50; divided by p again they are 0.2488 and not 0.25.
     p, least = 201 * 2.0**-24, 2.0**-24
-    outputs = {"loss": "binary", "given": "probabilities", "target": "binary"}
+    outputs = {"loss": "binary", "input_kind": "probabilities", "target": "binary"}
     small = case([p, 0.5, 0.75, 0.25], [0, 1, 0, 0], **outputs).problem("float16", "mean")
     answer = exact(small)
     assert isinstance(answer, Exact)
-    off, allowed = np.abs(50 * least / p - answer.hi[0]), gradient_error_bound.allowed(small, DEFINITION)
-    assert off <= allowed[0] < 10 * off
-    assert allowed[0] - least / p > allowed[2] * answer.hi[0] / answer.hi[2]
+    off, tolerance = np.abs(50 * least / p - answer.hi[0]), gradient_error_bound.tolerance(small, DEFINITION)
+    assert off <= tolerance[0] < 10 * off
+    assert tolerance[0] - least / p > tolerance[2] * answer.hi[0] / answer.hi[2]
     wide = dataclasses.replace(small, dtype="float32", predictions=small.predictions.astype(np.float32))
-    assert off > 100 * gradient_error_bound.allowed(wide, DEFINITION)[0]
+    assert off > 100 * gradient_error_bound.tolerance(wide, DEFINITION)[0]
 
 
 def test_it_has_none_where_the_loss_has_none():
@@ -216,7 +220,7 @@ def test_it_has_none_where_the_loss_has_none():
 
 
 def test_a_floored_denominator_is_the_convention_and_not_the_definition():
-    stated = case(loss="binary", given="probabilities", target="binary", predictions=[0.0, 1.0], labels=[0, 1])
+    stated = case(loss="binary", input_kind="probabilities", target="binary", predictions=[0.0, 1.0], labels=[0, 1])
     problem = stated.problem("float32", "sum")
     plain, floored = exact(problem), exact(problem, Convention(gradient_floor=1e-12))
     assert isinstance(plain, Exact)
@@ -226,16 +230,16 @@ def test_a_floored_denominator_is_the_convention_and_not_the_definition():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("given", ["logits", "log_probabilities"])
-def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is_not(dtype, given):
+@pytest.mark.parametrize("input_kind", ["logits", "log_probabilities"])
+def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is_not(dtype, input_kind):
     random = np.random.default_rng(5)
     z = random.normal(scale=8, size=(50, 7))
-    z = z - np.log(np.exp(z).sum(axis=1, keepdims=True)) if given == "log_probabilities" else z
+    z = z - np.log(np.exp(z).sum(axis=1, keepdims=True)) if input_kind == "log_probabilities" else z
     labels = random.integers(7, size=50)
-    problem = case(given=given, predictions=z.tolist(), labels=labels.tolist()).problem(dtype, "mean")
+    problem = case(input_kind=input_kind, predictions=z.tolist(), labels=labels.tolist()).problem(dtype, "mean")
     x = problem.predictions
     one = np.eye(7, dtype=x.dtype)[labels]
-    if given == "logits":
+    if input_kind == "logits":
         e = np.exp(x - x.max(axis=1, keepdims=True))
         returned = (e / e.sum(axis=1, keepdims=True, dtype=x.dtype) - one) / x.dtype.type(50)
     else:
@@ -243,8 +247,8 @@ def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is
     answer = exact(problem)
     assert isinstance(answer, Exact)
     off = np.abs(returned.astype(np.float64) - answer.hi)
-    usual = gradient_error_bound.allowed(problem, Convention(gradient_cancellation="targets"))
+    usual = gradient_error_bound.tolerance(problem, Convention(gradient_cancellation="targets"))
     assert np.all(off <= usual)
     assert np.any(np.abs(returned.astype(np.float64) * 1.1 - answer.hi) > usual)
     right = np.abs(answer.hi) < 1e-3 / 50
-    assert np.all((gradient_error_bound.allowed(problem, DEFINITION) <= 1.1 * usual)[right])
+    assert np.all((gradient_error_bound.tolerance(problem, DEFINITION) <= 1.1 * usual)[right])

@@ -304,7 +304,7 @@ def test_to_plain_reads_foreign_arrays_only():
 
 
 def draft(predictions=((0.5, 0.5), (0.25, 0.75)), labels=(0, 1), **said):
-    usual = {"loss": "categorical", "given": "probabilities", "target": "index", "reduction": "mean"}
+    usual = {"loss": "categorical", "input_kind": "probabilities", "target": "index", "reduction": "mean"}
     return CaseDraft(**{**usual, **said}, predictions=to_plain(predictions), labels=to_plain(labels))
 
 
@@ -316,10 +316,10 @@ CUBE = np.arange(24.0).reshape(2, 3, 4)
 
 
 def test_translation_moves_class_axis_and_keeps_requested_axis():
-    by_nature = said(draft(CUBE, np.zeros((2, 4), int), given="logits", class_axis=1))
+    by_nature = said(draft(CUBE, np.zeros((2, 4), int), input_kind="logits", class_axis=1))
     assert by_nature.predictions.shape == (2, 4, 3)
     assert by_nature.layout.class_axis == -1
-    asked = said(draft(CUBE, np.zeros((2, 4), int), given="logits", class_axis=1, asked_axis=True))
+    asked = said(draft(CUBE, np.zeros((2, 4), int), input_kind="logits", class_axis=1, asked_axis=True))
     assert asked.layout.class_axis == 1
     assert np.array_equal(asked.predictions, by_nature.predictions)
 

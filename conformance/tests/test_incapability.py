@@ -61,12 +61,12 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
     binary = loss == "binary"
     shape = shape or ((4,) if binary else (4, 3))
     rng = np.random.default_rng(7)
-    given = next(iter(function.takes))
+    input_kind = next(iter(function.takes))
     predictions = rng.normal(size=shape)
-    if given != "logits":
+    if input_kind != "logits":
         predictions = np.exp(predictions)
         predictions /= 4 * predictions.max() if binary else predictions.sum(axis=-1, keepdims=True)
-        predictions = np.log(predictions) if given == "log_probabilities" else predictions
+        predictions = np.log(predictions) if input_kind == "log_probabilities" else predictions
     samples = shape if binary else shape[:-1]
     crisp = rng.integers(0, 2 if binary else shape[-1], samples)
     one_hot = np.eye(shape[-1])[crisp] if not binary else crisp
@@ -79,8 +79,8 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
     }[kind]
     target = "index" if kind == "index" else "binary" if binary else "distribution"
     return Case(
-        id=f"a/b/{kind}", why="It is declared unable.", about="", source="", loss=loss, given=given, target=target,
-        predictions=predictions, labels=labels, **changes,
+        id=f"a/b/{kind}", why="It is declared unable.", about="", source="", loss=loss, target=target,
+        input_kind=input_kind, predictions=predictions, labels=labels, **changes,
     )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     """How a function answers rightly what it is declared unable to take; "" where it does not."""
     item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction)
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
-    asked = Asked(item, problem, *bridged(problem, function.native(problem.given)))
+    asked = Asked(item, problem, *bridged(problem, function.native(problem.input_kind)))
     vars(asked)["call"] = attempt.call
     try:
         outcome = contract.perform(there.framework, attempt.call, attempt.what)

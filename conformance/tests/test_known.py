@@ -199,8 +199,8 @@ def large(dtype: str, stated: Case) -> frozenset[str]:
         ("float32", case([17.0], [1], **BINARY), "saturated_logit", True),
         ("float32", case([15.0], [1], **BINARY), "saturated_logit", False),
         ("float16", case([8.0], [1], **BINARY), "saturated_logit", True),
-        ("float32", case([1e-5], [1], given="probabilities", **BINARY), "near_certain_prediction", True),
-        ("float32", case([1e-2], [1], given="probabilities", **BINARY), "near_certain_prediction", False),
+        ("float32", case([1e-5], [1], input_kind="probabilities", **BINARY), "near_certain_prediction", True),
+        ("float32", case([1e-2], [1], input_kind="probabilities", **BINARY), "near_certain_prediction", False),
         ("float32", case([[0.5], [0.1]], [1, 0], **BINARY), "column_beside_flat", True),
         ("float32", case([0.5, 0.1], [1, 0], **BINARY), "column_beside_flat", False),
     ],
@@ -319,7 +319,7 @@ def probabilities(label: int, classes: int = 300):
 @pytest.mark.parametrize(
     "stated",
     [
-        case(probabilities(257), [257], given="probabilities"),
+        case(probabilities(257), [257], input_kind="probabilities"),
         case(np.vstack([row_of(300, 257), row_of(300, 3)]), [257, 3], options={"sample_weights": [2.0, 1.0]}),
         case(np.vstack([row_of(300, 257), row_of(300, 3, 1.0)]), [257, 3], options={"ignore_index": 256}),
         case(np.vstack([row_of(300, 257), row_of(300, 3), row_of(300, 299)]), [257, 3, 299]),
@@ -378,5 +378,5 @@ def test_what_is_beyond_float16_is_known_with_the_reason_that_holds(function, st
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_the_slope_of_a_small_weight_on_a_tiny_probability_is_known(reduction):
-    stated = case([1.2e-5], [1], given="probabilities", **BINARY, options={"sample_weights": [0.125]})
+    stated = case([1.2e-5], [1], input_kind="probabilities", **BINARY, options={"sample_weights": [0.125]})
     assert shown(stated, "torch.BCELoss", "float16", reduction, "gradient").expected == "known"

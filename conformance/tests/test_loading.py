@@ -397,7 +397,7 @@ def test_the_schema_knows_every_kind_of_input():
 
 
 def make(**changed) -> Recipe:
-    stated = {"loss": "categorical", "given": "logits", "target": "index", "seed": 1, "shape": (3,), "classes": 4}
+    stated = {"loss": "categorical", "input_kind": "logits", "target": "index", "seed": 1, "shape": (3,), "classes": 4}
     return Recipe(**{**stated, **changed})
 
 
@@ -408,12 +408,12 @@ def make(**changed) -> Recipe:
         (make(distribution="uniform"), "513e0810b864b966"),
         (make(distribution="confident"), "5b8b82f863df9663"),
         (make(distribution="wrong"), "ba3184d50b64d722"),
-        (make(given="probabilities"), "bcbfebe0dd749962"),
-        (make(given="probabilities", distribution="wrong"), "47bbd085d088d129"),
+        (make(input_kind="probabilities"), "bcbfebe0dd749962"),
+        (make(input_kind="probabilities", distribution="wrong"), "47bbd085d088d129"),
         (make(target="distribution", soft=True), "635c1c2d20f6981c"),
         (make(ignored=0.5, sample_weights=True, class_weights=True), "d9ce8c9bcb5d7fe9"),
         (make(loss="binary", target="binary", classes=1, shape=(2, 3), distribution="confident"), "4796b270ca6b862e"),
-        (make(loss="binary", given="probabilities", target="binary", classes=1, soft=True), "98631b62c601cc8f"),
+        (make(loss="binary", input_kind="probabilities", target="binary", classes=1, soft=True), "98631b62c601cc8f"),
     ],
 )
 def test_generated_arrays_are_pinned(recipe, digest):
@@ -439,7 +439,7 @@ def test_words_are_those_of_another_mersenne_twister(seed):
 
 
 def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch):
-    recipe = make(shape=(50,), distribution="confident", given="probabilities")
+    recipe = make(shape=(50,), distribution="confident", input_kind="probabilities")
     whole = recipe.generate().digest
     monkeypatch.setattr(generated_arrays, "CHUNK", 7)
     assert make(shape=(2,)).generate().digest  # forget the one that is kept
@@ -458,7 +458,7 @@ def test_confident_is_right_and_wrong_is_not():
 
 
 def test_generated_probabilities_sum_to_one():
-    arrays = make(given="probabilities", target="distribution", soft=True, shape=(100,)).generate()
+    arrays = make(input_kind="probabilities", target="distribution", soft=True, shape=(100,)).generate()
     assert np.abs(arrays.predictions.sum(axis=-1) - 1).max() < 1e-15
     assert np.abs(arrays.labels.sum(axis=-1) - 1).max() < 1e-15
 

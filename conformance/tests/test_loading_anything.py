@@ -31,12 +31,12 @@ class Raw(str):
     __slots__ = ()
 
 
-def file(loss: str, given: str, target: str, case: dict[str, Any], **more: Any) -> dict[str, Any]:
+def file(loss: str, input_kind: str, target: str, case: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "about": "x",
         "source": "x",
         "loss": loss,
-        "given": given,
+        "given": input_kind,
         "target": target,
         **more,
         "cases": {"y": {"why": "because", **case}},
@@ -202,7 +202,7 @@ def ends(text: str, path: Any) -> list[CaseFileError]:
         expect_block(case)
         for problem in case.problems():
             evaluate(problem)
-            error_bound.allowed(problem, DEFINITION)
+            error_bound.tolerance(problem, DEFINITION)
         if case.digest not in JUDGED:
             JUDGED.add(case.digest)
             judged(case)

@@ -172,7 +172,7 @@ def test_selection_covers_options_layouts_and_targets():
     for shows in (
         lambda c: c.options.names(),
         lambda c: c.layout.names(),
-        lambda c: [c.given],
+        lambda c: [c.input_kind],
         lambda c: [c.target],
         lambda c: getattr(c, "dtypes", None) or [c.dtype],
         lambda c: getattr(c, "reductions", None) or [c.reduction],
@@ -234,12 +234,12 @@ def test_divisor_of_mean_is_exact():
     assert divisor(case([[0.1, 0.2]], [[0.5, 0.25]], target="distribution").problem("float64", "mean")) == 1
 
 
-@pytest.mark.parametrize("given", ["logits", "probabilities"])
-def test_scaled_class_weights_keep_the_mean(given):
-    predictions = {"logits": [[0.5, -1.0, 2.0]] * 3, "probabilities": [[0.2, 0.5, 0.3]] * 3}[given]
+@pytest.mark.parametrize("input_kind", ["logits", "probabilities"])
+def test_scaled_class_weights_keep_the_mean(input_kind):
+    predictions = {"logits": [[0.5, -1.0, 2.0]] * 3, "probabilities": [[0.2, 0.5, 0.3]] * 3}[input_kind]
     labels = [[0.2, 0.3, 0.0], [0.5, 0.25, 0.75], [0.0, 0.0, 1.0]]
     soft = case(
-        predictions, labels, given=given, target="distribution", reductions=("mean",),
+        predictions, labels, input_kind=input_kind, target="distribution", reductions=("mean",),
         options={"class_weights": [0.7, 1.9, 0.4]},
     )  # fmt: skip
     for loss in (miniatures.Categorical, miniatures.DividesByTargetWeight, miniatures.DividesByKept):
@@ -264,7 +264,7 @@ def test_result_text_has_values_error_and_both_calls():
     text = str(one(miniatures.SwapsTwoClasses, "permuted_classes"))
     lines = [line.split()[0] for line in text.splitlines()]
     assert lines[1:] == ["relation", "case", "got", "want", "how", "because", "one", "the", "again"]
-    assert "x the allowed" in text
+    assert "x the tolerance" in text
     calls = one(miniatures.SwapsTwoClasses, "permuted_classes").calls
     values = []
     for call in calls:

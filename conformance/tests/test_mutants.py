@@ -228,7 +228,7 @@ def test_gradients_are_run_for_gradient_mutants_only():
 def test_gradient_equals_finite_differences():
     # The gradients of the right losses do not rest on the oracle's closed forms alone.
     x, y = np.array([[0.5, -1.0, 2.0], [0.0, 0.25, -0.75]]), np.array([2, 0])
-    loss = Categorical(given="logits", target="index", reduction="mean", label_smoothing=0.1)
+    loss = Categorical(input_kind="logits", target="index", reduction="mean", label_smoothing=0.1)
     steps = [np.eye(6)[i].reshape(2, 3) * 1e-6 for i in range(6)]
     slopes = [(loss.loss(x + step, y) - loss.loss(x - step, y)) / 2e-6 for step in steps]
     np.testing.assert_allclose(loss.gradient(x, y).ravel(), slopes, rtol=1e-7)

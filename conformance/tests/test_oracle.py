@@ -67,7 +67,7 @@ def _invalid(problem: Problem) -> bool:
     if not index and np.any((y.astype(np.float64) < 0) | (y.astype(np.float64) > 1)):
         return True
     seen = x[counted] if problem.loss == "categorical" else x
-    return bool(problem.given == "probabilities" and np.any((seen < 0) | (seen > 1)))
+    return bool(problem.input_kind == "probabilities" and np.any((seen < 0) | (seen > 1)))
 
 
 def _reduced(problem: Problem) -> Any:
@@ -135,11 +135,15 @@ def _categorical(problem: Problem) -> list[Any]:
             continue
         smoothed = [(1 - e) * part + e / classes for part in target] if e else target
         picked = [c for c in range(classes) if smoothed[c] != 0]
-        if problem.given != "logits" and any(map(mpmath.isnan, row)) and not any(mpmath.isnan(row[c]) for c in picked):
+        if (
+            problem.input_kind != "logits"
+            and any(map(mpmath.isnan, row))
+            and not any(mpmath.isnan(row[c]) for c in picked)
+        ):
             raise NoValueError  # whether this nan counts is not for the definition to say
-        if problem.given == "logits" and not any(map(mpmath.isnan, row)) and max(row) in (mpmath.inf, -mpmath.inf):
+        if problem.input_kind == "logits" and not any(map(mpmath.isnan, row)) and max(row) in (mpmath.inf, -mpmath.inf):
             raise NoValueError  # inf/inf
-        terms = [_times(_times(w[c], smoothed[c]), _minus_log(problem.given, list(row), c)) for c in picked]
+        terms = [_times(_times(w[c], smoothed[c]), _minus_log(problem.input_kind, list(row), c)) for c in picked]
         found.append((_plus(terms), _average(w, smoothed, picked) if weighs else mpf(1)))
     return found
 
@@ -152,10 +156,10 @@ def _average(w: list[Any], q: list[Any], picked: list[int]) -> Any:
     return _plus([_times(w[c], q[c] / total) for c in picked])
 
 
-def _minus_log(given: str, row: list[Any], c: int) -> Any:
-    if given == "log_probabilities":
+def _minus_log(input_kind: str, row: list[Any], c: int) -> Any:
+    if input_kind == "log_probabilities":
         return -row[c]
-    if given == "probabilities":
+    if input_kind == "probabilities":
         return mpmath.inf if row[c] == 0 else -mpmath.log(row[c])
     if any(map(mpmath.isnan, row)):
         return mpmath.nan
@@ -176,7 +180,7 @@ def _binary(problem: Problem) -> list[Any]:
         if mpmath.isnan(x) or mpmath.isnan(y):
             found.append((mpmath.nan, mpf(1)))
             continue
-        if problem.given == "logits":
+        if problem.input_kind == "logits":
             on, off = (_softplus(-x), _softplus(x))
         else:
             on = mpmath.inf if x == 0 else -mpmath.log(x)
@@ -263,7 +267,7 @@ WEIGHT = st.sampled_from([0.0, 1.0, 0.5, 3.0, 0.1, 1.0, 2.0, 0.7, -1.0, math.nan
 def problems(draw: Any) -> Problem:
     """Any problem of up to 4 x 5, with every option, at the edges of the domain more often than not."""
     loss = draw(st.sampled_from(["categorical", "binary"]))
-    given_ = draw(st.sampled_from(["logits", "probabilities"] + ["log_probabilities"] * (loss == "categorical")))
+    input_kind = draw(st.sampled_from(["logits", "probabilities"] + ["log_probabilities"] * (loss == "categorical")))
     target = draw(st.sampled_from(["index", "distribution"])) if loss == "categorical" else "binary"
     least = 2 if loss == "categorical" else 1
     shape = draw(st.lists(st.integers(1, 4), min_size=least, max_size=3).map(tuple))
@@ -291,7 +295,7 @@ def problems(draw: Any) -> Problem:
     if draw(st.booleans()) and target == "index":
         options["ignore_index"] = draw(st.sampled_from([-1, 0, -100]))
     dtype = draw(st.sampled_from(["float16", "bfloat16", "float32", "float64"]))
-    made = case(array(value[given_], shape), labels, loss=loss, given=given_, target=target)
+    made = case(array(value[input_kind], shape), labels, loss=loss, input_kind=input_kind, target=target)
     return dataclasses.replace(made, options=Options(**options)).problem(
         dtype, draw(st.sampled_from(["none", "sum", "mean"]))
     )
@@ -308,7 +312,7 @@ def test_it_agrees_with_a_second_derivation_on_any_problem(problem):
     [([math.inf, 1.0], [0], math.inf), ([1.0, math.inf], [0], 1.0), ([math.nan, 1.0], [0], math.nan)],
 )
 def test_it_weighs_with_what_is_not_finite(weights, labels, want):
-    problem = case([[-1.0, -2.0]], labels, given="log_probabilities", options={"class_weights": weights})
+    problem = case([[-1.0, -2.0]], labels, input_kind="log_probabilities", options={"class_weights": weights})
     assert answer(problem, reduction="sum") == pytest.approx(want, abs=0, nan_ok=True)
 
 
@@ -337,7 +341,7 @@ def test_it_has_no_mean_over_weights_whose_sum_is_not_finite(choice):
 
 
 def test_it_has_no_value_for_a_weight_of_zero_on_an_infinite_loss():
-    problem = case([[1.0, 0.0]], [1], given="probabilities", options={"class_weights": [1.0, 0.0]})
+    problem = case([[1.0, 0.0]], [1], input_kind="probabilities", options={"class_weights": [1.0, 0.0]})
     assert isinstance(evaluate(problem.problem("float64", "sum")), Undefined)
 
 
@@ -364,7 +368,7 @@ def test_it_has_no_mean_where_weights_of_both_signs_cancel_but_for_their_roundin
 def test_it_has_a_mean_of_many_rows_by_class_weights_that_are_all_negative():
     rows = 3000  # as many roundings of float16 are more than 1
     negative = case(
-        [[-1.0, -2.0]] * rows, [[0.1, 0.3]] * rows, given="log_probabilities", target="distribution",
+        [[-1.0, -2.0]] * rows, [[0.1, 0.3]] * rows, input_kind="log_probabilities", target="distribution",
         options={"class_weights": [-0.7, -0.3]},
     )  # fmt: skip
     w, q = (np.array(values, dtype=np.float16).astype(np.float64) for values in ([0.7, 0.3], [0.1, 0.3]))
@@ -380,9 +384,11 @@ def test_it_has_a_mean_by_number_whatever_the_weights_leave():
 @pytest.mark.parametrize("losses", [[math.nan, 0.0], [0.0, math.nan], [math.inf, -math.inf, math.nan]])
 def test_it_is_nan_wherever_the_nan_stands(losses):
     rows = [[loss, 0.0] for loss in losses]
-    problem = case(rows, [0] * len(rows), given="log_probabilities")
+    problem = case(rows, [0] * len(rows), input_kind="log_probabilities")
     assert math.isnan(answer(problem, reduction="sum"))
-    without = case([row for row in rows if not math.isnan(row[0])], [0] * (len(rows) - 1), given="log_probabilities")
+    without = case(
+        [row for row in rows if not math.isnan(row[0])], [0] * (len(rows) - 1), input_kind="log_probabilities"
+    )
     assert isinstance(answer(without, reduction="sum"), Undefined) == (math.inf in losses)
 
 
@@ -399,7 +405,7 @@ def answer(of: Case, convention: Convention = DEFINITION, dtype: str = "float64"
 WEIGHTED = case(
     [[-1.0, -3.0], [-2.0, -4.0], [-5.0, -6.0]],
     [0, 1, -1],
-    given="log_probabilities",
+    input_kind="log_probabilities",
     options={
         "class_weights": [1.0, 2.0], "sample_weights": [1.0, 3.0, 5.0], "label_smoothing": 0.5, "ignore_index": -1,
     },
@@ -429,7 +435,7 @@ def test_it_divides_the_mean_by(divisor, counts):
 UNNORMALISED = {
     "predictions": [[-1.0, -2.0], [-2.0, -4.0]],
     "labels": [[0.5, 0.25], [0.5, 1.0]],
-    "given": "log_probabilities",
+    "input_kind": "log_probabilities",
     "target": "distribution",
 }
 
@@ -496,7 +502,7 @@ ACCEPTS = frozenset({"invalid_target"})
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_it_has_no_mean_with_class_weights_where_targets_sum_to_zero_or_less(labels, sure, dtype):
     weighted = case(
-        [[-1.0, -2.0, -3.0]], [labels], given="log_probabilities", target="distribution",
+        [[-1.0, -2.0, -3.0]], [labels], input_kind="log_probabilities", target="distribution",
         options={"class_weights": [2.0, 2.0, 2.0]}, layout=Layout(label_dtype="float64"),
     )  # fmt: skip
     negative = min(labels) < 0
@@ -578,7 +584,7 @@ def test_a_label_has_the_mean_of_its_one_hot_row():
 
 
 def probabilities(rows: Any, labels: Any, **stated: Any) -> Case:
-    return case(rows, labels, given="probabilities", **stated)
+    return case(rows, labels, input_kind="probabilities", **stated)
 
 
 def logarithm(p: float) -> float:
@@ -647,7 +653,7 @@ def test_it_averages_binary_outputs_before_it_weighs_them():
 
 
 def test_it_ignores_a_label_that_nobody_asked_to_ignore():
-    rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -100], given="log_probabilities")
+    rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -100], input_kind="log_probabilities")
     assert isinstance(answer(rows), Invalid)
     ignoring = Convention(default_ignore_index=-100)
     assert answer(rows, ignoring) == [1.0, 0.0]
@@ -656,14 +662,14 @@ def test_it_ignores_a_label_that_nobody_asked_to_ignore():
 
 @pytest.mark.parametrize(("choice", "want"), [("wrap", 4.0), ("zero", 0.0), ("nan", math.nan)])
 def test_it_takes_labels_outside_the_classes(choice, want):
-    rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -1], given="log_probabilities")
+    rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -1], input_kind="log_probabilities")
     assert answer(rows) == Invalid(("label_out_of_range",))
     np.testing.assert_array_equal(answer(rows, Convention(out_of_range=choice)), [1.0, want])
 
 
 @pytest.mark.parametrize(("choice", "want"), [("nan", math.nan), ("zero", 0.0)])
 def test_it_takes_the_mean_of_nothing(choice, want):
-    rows = case([[-1.0, -2.0]], [-1], given="log_probabilities", options={"ignore_index": -1})
+    rows = case([[-1.0, -2.0]], [-1], input_kind="log_probabilities", options={"ignore_index": -1})
     assert isinstance(answer(rows, reduction="mean"), Undefined)
     np.testing.assert_array_equal(answer(rows, Convention(empty_mean=choice), reduction="mean"), want)
     assert answer(rows, Convention(empty_mean=choice), reduction="sum") == 0.0
@@ -684,8 +690,12 @@ def test_it_leaves_an_empty_batch_unreduced():
     ("kind", "problem", "want"),
     [
         ("invalid_probability", probabilities([[1.5, 0.5]], [1]), [logarithm(0.5)]),
-        ("invalid_target", case([[-1.0, -2.0]], [[2.0, 0.5]], given="log_probabilities", target="distribution"), [3.0]),
-        ("trailing_axis", case([[-1.0, -2.0]], [[1]], given="log_probabilities"), [2.0]),
+        (
+            "invalid_target",
+            case([[-1.0, -2.0]], [[2.0, 0.5]], input_kind="log_probabilities", target="distribution"),
+            [3.0],
+        ),
+        ("trailing_axis", case([[-1.0, -2.0]], [[1]], input_kind="log_probabilities"), [2.0]),
     ],
 )
 def test_it_takes_invalid_input_as_it_is_where_that_is_the_convention(kind, problem, want):
@@ -740,7 +750,7 @@ def test_it_gives_up_where_no_precision_suffices():
 
 
 def test_it_prints_certain_digits():
-    third = case([[-1.0, -2.0]], [[0.25, 0.75]], given="log_probabilities", target="distribution")
+    third = case([[-1.0, -2.0]], [[0.25, 0.75]], input_kind="log_probabilities", target="distribution")
     assert oracle.digits(third.problem("float64", "none"), count=12) == ["1.75000000000"]
     exact = oracle.digits(case([[0.0, 0.0]], [0]).problem("float64", "sum"), count=40)
     with mp.workdps(60):
@@ -947,7 +957,7 @@ def test_it_has_another_digest_where_anything_that_matters_differs():
         dataclasses.replace(base, predictions=base.predictions + 2.0**-40),
         dataclasses.replace(base, predictions=base.predictions.reshape(1, 3, 2), labels=base.labels.reshape(1, 3)),
         dataclasses.replace(base, labels=np.array([1, 1, -1])),
-        dataclasses.replace(base, given="logits"),
+        dataclasses.replace(base, input_kind="logits"),
         dataclasses.replace(base, target="distribution"),
         dataclasses.replace(base, loss="binary"),
         *(
@@ -994,18 +1004,22 @@ def test_it_keeps_answers_under_different_conventions_apart():
     [Convention(clip=1e-7), Convention(log_floor=-3.0), Convention(clip=0.2, renormalise="after_clip"), DEFINITION],
     ids=str,
 )
-@pytest.mark.parametrize("given", ["logits", "log_probabilities"])
+@pytest.mark.parametrize("input_kind", ["logits", "log_probabilities"])
 @pytest.mark.parametrize("loss", ["categorical", "binary"])
-def test_converted_predictions_have_the_answer_of_the_probabilities(loss, given, convention):
+def test_converted_predictions_have_the_answer_of_the_probabilities(loss, input_kind, convention):
     p = np.array([[0.5, 0.25, 0.25], [0.9375, 0.0078125, 0.0546875]])
     labels = [0, 1]
     said = {}
     if loss == "binary":
         p, labels, said = p[:, 0], [0, 1], {"loss": "binary", "target": "binary"}
-    values = np.log(p) if given == "log_probabilities" else np.log(p) - np.log1p(-p) if loss == "binary" else np.log(p)
-    want = evaluate(case(p, labels, given="probabilities", **said).problem("float64", "none"), convention)
+    values = (
+        np.log(p) if input_kind == "log_probabilities" else np.log(p) - np.log1p(-p) if loss == "binary" else np.log(p)
+    )
+    want = evaluate(case(p, labels, input_kind="probabilities", **said).problem("float64", "none"), convention)
     found = evaluate(
-        case(values, labels, given=given, **said).problem("float64", "none"), convention, taken_as="probabilities"
+        case(values, labels, input_kind=input_kind, **said).problem("float64", "none"),
+        convention,
+        taken_as="probabilities",
     )
     np.testing.assert_allclose(found.hi, want.hi, rtol=1e-14)
 
@@ -1020,11 +1034,13 @@ def test_logits_beyond_any_probability_are_converted_without_rounding():
     assert evaluate(certain, Convention(clip=1e-7), taken_as="probabilities").hi == pytest.approx(-math.log(1e-7))
 
 
-@pytest.mark.parametrize("given", ["probabilities", "log_probabilities"])
-def test_rows_taken_as_logits_are_divided_by_their_sum(given):
+@pytest.mark.parametrize("input_kind", ["probabilities", "log_probabilities"])
+def test_rows_taken_as_logits_are_divided_by_their_sum(input_kind):
     p = np.array([[0.2, 0.3], [0.9, 0.9]])
-    problem = case(p if given == "probabilities" else np.log(p), [0, 1], given=given).problem("float64", "none")
+    problem = case(p if input_kind == "probabilities" else np.log(p), [0, 1], input_kind=input_kind).problem(
+        "float64", "none"
+    )
     np.testing.assert_allclose(evaluate(problem, taken_as="logits").hi, -np.log([0.4, 0.5]), rtol=1e-14)
     np.testing.assert_allclose(evaluate(problem, taken_as="log_probabilities").hi, -np.log([0.2, 0.9]), rtol=1e-14)
-    impossible = case([[-math.inf, -math.inf]], [0], given="log_probabilities").problem("float64", "none")
+    impossible = case([[-math.inf, -math.inf]], [0], input_kind="log_probabilities").problem("float64", "none")
     assert isinstance(evaluate(impossible, taken_as="logits"), Undefined)

@@ -29,7 +29,7 @@ def problems(name: str) -> tuple[Problem, ...]:
     [function] = [function for _, function in ASKED if function.name == name]
     cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
-        bridged(problem, function.native(problem.given))[0]
+        bridged(problem, function.native(problem.input_kind))[0]
         for case in cases
         for problem in case.problems()
         if unsupported(function, case, problem) is None

@@ -317,10 +317,10 @@ def test_it_says_at_its_end_the_same_with_and_without_a_report(folder):
 
 
 @pytest.mark.parametrize("called", ["mine", "my own"])
-@pytest.mark.parametrize("given", ["", "/categorical", "/categorical/x.yaml"])
-def test_a_failure_says_how_it_is_run_again(folder, called, given):
+@pytest.mark.parametrize("path", ["", "/categorical", "/categorical/x.yaml"])
+def test_a_failure_says_how_it_is_run_again(folder, called, path):
     folder.file.parents[1].rename(folder.pytester.path / called)
-    failed = folder.run("--cases", f"{called}{given}", losses="DropsSmoothing", cases=False)
+    failed = folder.run("--cases", f"{called}{path}", losses="DropsSmoothing", cases=False)
     failed.assert_outcomes(passed=1, failed=2)
     lines = re.findall(r"^ +again +pytest (.*)$", failed.stdout.str(), re.MULTILINE)
     assert len(set(lines)) == 2
@@ -391,7 +391,7 @@ def test_it_fails_with_the_message_and_no_traceback(folder):
             "miniature.DropsSmoothing * disagrees with the definition and with what it documents",
             "  case       categorical/x/smoothed (float32, none): Smoothing is asked.",
             "  file       mine/categorical/x.yaml:*",
-            "  how far    * x the allowed *",
+            "  how far    * x the tolerance *",
             "  because    off by * budgets*",
             "  reproduce  import conformance.power.mutants.*",
             '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 '

@@ -40,8 +40,8 @@ def row(function="torch.A", got="1.0", want="1.0", budget=0.1, status="agrees", 
         "ratio": 0.5,
         "ulps": 1.0,
     }
-    given = {"function": function, "got": got, "want": want, "budget": budget, "status": status, **rest}
-    return {name: {**said, **given}.get(name, "") for name in COLUMNS}
+    input_kind = {"function": function, "got": got, "want": want, "budget": budget, "status": status, **rest}
+    return {name: {**said, **input_kind}.get(name, "") for name in COLUMNS}
 
 
 def raised(function, status="disagrees", **rest):

@@ -66,17 +66,17 @@ CONVENTIONS = {
 
 def families(dtypes=NARROWER):
     for dtype in dtypes:
-        for given in ("logits", "probabilities"):
-            yield Family("binary", given, "binary", dtype)
+        for input_kind in ("logits", "probabilities"):
+            yield Family("binary", input_kind, "binary", dtype)
         for target in ("index", "one_hot"):
-            for given in CONVENTIONS:
-                yield Family("categorical", given, target, dtype)
+            for input_kind in CONVENTIONS:
+                yield Family("categorical", input_kind, target, dtype)
             yield Family("categorical", "logits", target, dtype, -16.0)
 
 
 def answers(dtypes=NARROWER):
     for family in families(dtypes):
-        for convention in CONVENTIONS[family.given]:
+        for convention in CONVENTIONS[family.input_kind]:
             if family.loss == "binary" and convention.renormalise != "no":
                 continue
             for sign in family.signs:
@@ -91,7 +91,7 @@ def answers(dtypes=NARROWER):
 def test_reference_values_match_oracle_within_certified_bound(dtype):
     compared = 0
     for family, convention, sign, label in answers((dtype,)):
-        chunk = Chunk(family, sparse_patterns(family.given, dtype, 40, family.shift))
+        chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 40, family.shift))
         want = chunk.exact_losses(sign, label, convention, convention).want
         assert len(want) > 20
         exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), semantic(convention))
@@ -110,11 +110,11 @@ def test_reference_values_match_oracle_within_certified_bound(dtype):
 def test_tolerances_equal_those_of_error_bound(dtype):
     for family, convention, sign, label in answers((dtype,)):
         for part in (DEFINITION, convention):
-            chunk = Chunk(family, sparse_patterns(family.given, dtype, 60, family.shift))
-            allowed = chunk.exact_losses(sign, label, part, convention).tolerance
-            problem = family.problem(chunk.x(sign), np.full(len(allowed), label))
-            want = error_bound.allowed(problem, computed(part, convention)).reshape(-1)
-            assert allowed == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
+            chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 60, family.shift))
+            tolerance = chunk.exact_losses(sign, label, part, convention).tolerance
+            problem = family.problem(chunk.x(sign), np.full(len(tolerance), label))
+            want = error_bound.tolerance(problem, computed(part, convention)).reshape(-1)
+            assert tolerance == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
 
 
 def test_float64_uses_ball_arithmetic():
@@ -136,7 +136,7 @@ def said(tallies):
 
 
 @pytest.mark.parametrize(
-    ("loss", "given", "dtype"),
+    ("loss", "input_kind", "dtype"),
     [
         (miniatures.Binary, "logits", "float16"),
         (miniatures.CancelsLogits, "logits", "float32"),
@@ -145,10 +145,10 @@ def said(tallies):
         (miniatures.LogOfSigmoid, "logits", "float16"),
     ],
 )
-def test_verdicts_equal_those_of_judge_input_by_input(loss, given, dtype):
-    family = Family("binary", given, "binary", dtype)
+def test_verdicts_equal_those_of_judge_input_by_input(loss, input_kind, dtype):
+    family = Family("binary", input_kind, "binary", dtype)
     subject = subject_of(loss, family)
-    chunk = Chunk(family, sparse_patterns(given, dtype, 60))
+    chunk = Chunk(family, sparse_patterns(input_kind, dtype, 60))
     counted = defaultdict(int)
     for sign in family.signs:
         for label in family.labels:
@@ -168,7 +168,7 @@ def test_verdicts_equal_those_of_judge_input_by_input(loss, given, dtype):
 def test_correctly_rounded_losses_have_the_counts_of_elementwise_comparison(dtype, monkeypatch):
     compared = 0
     for family in families((dtype,)):
-        chunk = Chunk(family, sparse_patterns(family.given, dtype, 300, family.shift))
+        chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 300, family.shift))
         subject = subject_of(miniatures.Binary if family.loss == "binary" else miniatures.Categorical, family)
         for label in family.labels:
             for sign in family.signs:
@@ -208,7 +208,7 @@ def test_error_near_tolerance_is_decided_by_oracle(monkeypatch):
     answer = chunk.exact_losses(1, 0, DEFINITION, DEFINITION)
     asked = []
     real = oracle.evaluate
-    monkeypatch.setattr(oracle, "evaluate", lambda *given: asked.append(1) or real(*given))
+    monkeypatch.setattr(oracle, "evaluate", lambda *input_kind: asked.append(1) or real(*input_kind))
     near = ((0.9, "agrees", 0), (1 - 1e-9, "agrees", 1), (1 + 1e-9, "disagrees", 1), (1.1, "disagrees", 0))
     for off, status, decided in near:
         tallies = defaultdict(RegionCounts)
@@ -248,15 +248,15 @@ def test_units_of_exhaustive_sweep_have_each_float32_once():
     assert sum(job.inputs(unit) for unit in range(job.units)) == 2 * (2**32 - 2**24)
 
 
-@pytest.mark.parametrize("given", ["logits", "probabilities"])
+@pytest.mark.parametrize("input_kind", ["logits", "probabilities"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_band_slices_begin_at_band_limits(given, dtype):
-    patterns = sampled_patterns(given, dtype)
-    pieces = band_slices(patterns, given, dtype)
+def test_band_slices_begin_at_band_limits(input_kind, dtype):
+    patterns = sampled_patterns(input_kind, dtype)
+    pieces = band_slices(patterns, input_kind, dtype)
     assert [where.start for _, where in pieces] == [0, *(where.stop for _, where in pieces[:-1])]
     assert pieces[-1][1].stop == len(patterns)
-    assert [name for name, _ in pieces] == [band.name for band in bands(given, dtype)]
-    for (name, where), band in zip(pieces, bands(given, dtype), strict=True):
+    assert [name for name, _ in pieces] == [band.name for band in bands(input_kind, dtype)]
+    for (name, where), band in zip(pieces, bands(input_kind, dtype), strict=True):
         assert patterns[where.start] == band.low, name
 
 
@@ -307,8 +307,8 @@ for found in (WrongSignBelowMinusTen, ClampsTheWrongEnd, RaisesAtSeven, RefusesN
     setattr(miniatures, found.__name__, found)  # where `path_of` looks for them
 
 
-def wrong(loss, given, dtype):
-    family = Family("binary", given, "binary", dtype)
+def wrong(loss, input_kind, dtype):
+    family = Family("binary", input_kind, "binary", dtype)
     job = Job(subject_of(loss, family))
     return {line["case"].rpartition("/")[2]: line for line in table.region_lines(job, job.run_unit(0), Ledger())}
 
@@ -390,10 +390,12 @@ def test_values_outside_unit_interval_are_recorded_by_kind():
 @pytest.mark.parametrize("loss", [miniatures.Categorical, miniatures.ClipsAndRenormalises])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_sweep_of_correct_function_finds_no_error(loss, dtype, monkeypatch):
-    monkeypatch.setattr(runner, "sampled_patterns", lambda given, dtype, shift: sparse_patterns(given, dtype, 600))
-    for given in ("logits", "probabilities", "log_probabilities"):
+    monkeypatch.setattr(
+        runner, "sampled_patterns", lambda input_kind, dtype, shift: sparse_patterns(input_kind, dtype, 600)
+    )
+    for input_kind in ("logits", "probabilities", "log_probabilities"):
         for target in ("index", "one_hot"):
-            family = Family("categorical", given, target, dtype)
+            family = Family("categorical", input_kind, target, dtype)
             job = Job(subject_of(loss, family))
             for line in table.region_lines(job, job.run_unit(0), Ledger()):
                 assert line["status"] != "disagrees", (line["case"], line["why"])

@@ -85,7 +85,7 @@ def test_it_agrees_with_the_rounded_answer(dtype, reduction):
     got = returned(exactly(PLAIN, dtype=dtype, reduction=reduction), dtype)
     verdict = judged(PLAIN, got, dtype=dtype, reduction=reduction)
     assert verdict.status == "agrees"
-    assert 0 < verdict.comparison.ratio < 1
+    assert 0 < verdict.comparison.error_ratio < 1
     assert verdict.comparison.ulps <= 0.5
     assert (verdict.convention, verdict.explanation) == ("", "")
 
@@ -94,17 +94,17 @@ def test_it_agrees_with_the_rounded_answer(dtype, reduction):
     ("budgets", "status"), [(0.98, "agrees"), (-0.98, "agrees"), (1.02, "disagrees"), (-3, "disagrees")]
 )
 def test_it_draws_the_line_at_one_budget(budgets, status):
-    allowed = float(error_bound.allowed(PLAIN.problem("float32", "sum"), DEFINITION))
+    tolerance = float(error_bound.tolerance(PLAIN.problem("float32", "sum"), DEFINITION))
     verdict = judged(
         PLAIN,
-        returned(evaluate(PLAIN.problem("float32", "sum")).hi + budgets * allowed, "float32"),
+        returned(evaluate(PLAIN.problem("float32", "sum")).hi + budgets * tolerance, "float32"),
         dtype="float32",
         reduction="sum",
     )
     assert verdict.status == status
-    assert verdict.comparison.ratio == pytest.approx(abs(budgets), rel=1e-3)
-    assert verdict.comparison.error == pytest.approx(abs(budgets) * allowed, rel=1e-3)
-    assert verdict.comparison.allowed == allowed
+    assert verdict.comparison.error_ratio == pytest.approx(abs(budgets), rel=1e-3)
+    assert verdict.comparison.error == pytest.approx(abs(budgets) * tolerance, rel=1e-3)
+    assert verdict.comparison.tolerance == tolerance
 
 
 SMALL, LARGE = [20.0, -0.5], [0.5, 0.0]
@@ -165,7 +165,7 @@ def test_it_says_where_and_how_far():
     verdict = judged(PLAIN, returned(got), reduction="none")
     assert verdict.comparison.where == (1,)
     assert verdict.comparison.error == pytest.approx(1e-3)
-    assert verdict.explanation.startswith(f"off by {verdict.comparison.ratio:.3g} budgets at [1]")
+    assert verdict.explanation.startswith(f"off by {verdict.comparison.error_ratio:.3g} budgets at [1]")
     assert verdict.comparison.ulps == pytest.approx(1e-3 / np.spacing(got[1]), rel=1e-2)
 
 
@@ -183,7 +183,7 @@ def test_it_says_where_and_how_far():
     ],
 )
 def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
-    certain = case([[0.0, 1.0]], labels, given="probabilities")
+    certain = case([[0.0, 1.0]], labels, input_kind="probabilities")
     verdict = judged(certain, returned(got), reduction="sum")
     assert verdict.status == ("agrees" if within else "disagrees")
     if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
@@ -228,7 +228,7 @@ def test_it_blames_a_call_that_changes_its_arguments():
 # Conventions
 
 EDGES = case(
-    [[0.0, 1.0], [0.25, 0.75], [0.5, 0.5]], [0, 0, -1], given="probabilities",
+    [[0.0, 1.0], [0.25, 0.75], [0.5, 0.5]], [0, 0, -1], input_kind="probabilities",
     options={"class_weights": [2.0, 1.0], "ignore_index": -1},
 )  # fmt: skip
 DOCUMENTED = Convention(mean_divides_by="kept", clip=1e-7, renormalise="before_clip", default_ignore_index=-100)
@@ -273,9 +273,9 @@ def test_it_finds_the_convention_that_would_explain_a_disagreement():
 def test_it_holds_a_convention_to_the_same_budget():
     documented = Convention(clip=1e-7)
     got = exactly(EDGES, documented, reduction="sum")
-    allowed = float(error_bound.allowed(EDGES.problem("float64", "sum"), documented))
-    assert judged(EDGES, returned(got + 0.9 * allowed), documented, reduction="sum").status == "diverges"
-    assert judged(EDGES, returned(got + 1.1 * allowed), documented, reduction="sum").status == "disagrees"
+    tolerance = float(error_bound.tolerance(EDGES.problem("float64", "sum"), documented))
+    assert judged(EDGES, returned(got + 0.9 * tolerance), documented, reduction="sum").status == "diverges"
+    assert judged(EDGES, returned(got + 1.1 * tolerance), documented, reduction="sum").status == "disagrees"
 
 
 def test_conversion_that_loses_digits_is_named_with_what_it_changes():
@@ -294,7 +294,7 @@ def test_conversion_that_loses_digits_is_named_with_what_it_changes():
 def test_choice_that_hides_what_a_conversion_lost_is_the_whole_cause():
     far = case([[0.0, 200.0]], [0])
     documented = Convention(clip=1e-7)
-    clipped = exactly(case([[0.0, 1.0]], [0], given="probabilities"), documented, dtype="float32")
+    clipped = exactly(case([[0.0, 1.0]], [0], input_kind="probabilities"), documented, dtype="float32")
     verdict = judged(far, returned(clipped, "float32"), documented, handed="probabilities", dtype="float32")
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "clip=1e-07", "")
     assert verdict.explanation == "as documented: clip=1e-07"
@@ -368,7 +368,7 @@ WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-@pytest.mark.parametrize("given", ["probabilities", "log_probabilities"])
+@pytest.mark.parametrize("input_kind", ["probabilities", "log_probabilities"])
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -378,8 +378,8 @@ WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
         ([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], {"target": "distribution", "options": {"label_smoothing": 0.25}}),
     ],
 )
-def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, given, reduction):
-    stated = case(HALVES if given == "probabilities" else np.log(HALVES), labels, given=given, **said)
+def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, input_kind, reduction):
+    stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), labels, input_kind=input_kind, **said)
     asked = stated.problem("float64", reduction)
     after = evaluate(convert(asked, "logits")[0])
     before = evaluate(asked)
@@ -387,7 +387,7 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, g
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "", "renormalised")
     sums = (
         "rows, of which the exponentials of one sum to"
-        if given == "log_probabilities"
+        if input_kind == "log_probabilities"
         else "rows, of which one sums to"
     )
     assert f"Softmax renormalises {sums} 0.5, which changes the definition's answer" in verdict.explanation
@@ -399,13 +399,13 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, g
 
 
 def test_softmax_divides_an_ignored_row_without_being_a_cause():
-    stated = case(HALVES[:2], [-1, 1], given="probabilities", options={"ignore_index": -1})
+    stated = case(HALVES[:2], [-1, 1], input_kind="probabilities", options={"ignore_index": -1})
     after = evaluate(convert(stated.problem("float64", "mean"), "logits")[0])
     assert judged(stated, returned(after.hi), handed="logits").status == "agrees"
 
 
 def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
-    stated = case([[-math.inf, -math.inf]], [0], given="log_probabilities")
+    stated = case([[-math.inf, -math.inf]], [0], input_kind="log_probabilities")
     verdict = judged(stated, returned(math.nan), handed="logits")
     assert (verdict.status, verdict.effects) == ("undefined", "renormalised")
     assert "leaves no answer where there is one" in verdict.explanation
@@ -413,7 +413,7 @@ def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
 
 
 def test_conversion_that_brings_what_is_refused_is_named():
-    stated = case([[0.0, 0.5]], [1], given="probabilities")
+    stated = case([[0.0, 0.5]], [1], input_kind="probabilities")
     documented = Convention(rejects=frozenset({"infinite_prediction"}))
     verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
     assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
@@ -422,7 +422,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "documented", "named"),
+    ("input_kind", "wanted", "documented", "named"),
     [
         (
             "probabilities",
@@ -440,8 +440,8 @@ def test_conversion_that_brings_what_is_refused_is_named():
         ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss here"),
     ],
 )
-def test_loss_is_recommended_only_if_it_has_the_right_answer(given, wanted, documented, named):
-    stated = case(HALVES if given == "probabilities" else np.log(HALVES), [0, 1, 1], given=given)
+def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, wanted, documented, named):
+    stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), [0, 1, 1], input_kind=input_kind)
     asked = stated.problem("float64", "mean")
     handed = convert(asked, "logits")[0]
     other = dataclasses.replace(FUNCTION, name="miniature.Other", takes={wanted: ""})
@@ -506,7 +506,7 @@ def test_divisor_is_named_beside_an_ignored_label_only_if_it_matters():
 
 def test_of_two_choices_that_suffice_the_one_that_is_needed_is_named():
     # A floor of log 1e-7 or a clip at 1e-7 gives the first loss; only the clip moves the second one.
-    stated = case([[0.0, 1.0], [1.0, 0.0]], [0, 0], given="probabilities")
+    stated = case([[0.0, 1.0], [1.0, 0.0]], [0, 0], input_kind="probabilities")
     documented = Convention(clip=1e-7, log_floor=math.log(1e-7))
     floored = exactly(stated, Convention(log_floor=math.log(1e-7)), reduction="none")
     assert judged(stated, returned(floored), documented, reduction="none").status == "disagrees"
@@ -541,8 +541,8 @@ def test_every_named_choice_is_needed_and_no_other_has_an_effect(stated):
             kept = [other for other in names if other != name]
             part = semantic(documented.restricted_to((*kept, "empty_mean")))
             answer = evaluate(problem, part)
-            allowed = error_bound.allowed(problem, computed(part, documented))
-            assert not (isinstance(answer, Exact) and compare(got.value, answer, allowed, problem.dtype).within), name
+            tolerance = error_bound.tolerance(problem, computed(part, documented))
+            assert not (isinstance(answer, Exact) and compare(got.value, answer, tolerance, problem.dtype).within), name
 
 
 # Exceptions, and cases without a right answer
@@ -567,7 +567,7 @@ def test_it_wants_an_exception_for_invalid_input(expect):
         (Convention(out_of_range="zero"), OUTSIDE),
         (Convention(out_of_range="nan"), OUTSIDE),
         (Convention(default_ignore_index=-1), case([[0.5, -1.5], [1.0, 2.0]], [-1, 0])),
-        (Convention(accepts=frozenset({"invalid_probability"})), case([[1.5, 0.5]], [1], given="probabilities")),
+        (Convention(accepts=frozenset({"invalid_probability"})), case([[1.5, 0.5]], [1], input_kind="probabilities")),
     ],
 )
 def test_it_takes_a_value_where_that_is_documented(documented, stated):
@@ -579,7 +579,7 @@ def test_it_takes_a_value_where_that_is_documented(documented, stated):
 
 def test_it_names_only_the_kind_of_input_that_was_accepted():
     documented = Convention(accepts=frozenset({"invalid_probability", "trailing_axis"}))
-    stated = case([[1.5, 0.5]], [1], given="probabilities")
+    stated = case([[1.5, 0.5]], [1], input_kind="probabilities")
     assert judged(stated, returned(math.log(2)), documented).convention == "accepts=invalid_probability"
 
 
@@ -599,10 +599,10 @@ def test_judge_expects_exception_for_weights_that_do_not_fit(labels, options, ha
     predictions = [[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]]
     stated = case(predictions, labels, loss="binary", target="binary", options=options)
     expect = MustRaise("shape_mismatch")
-    given = {"expect": expect, "documented": documented, "handed": handed, "reduction": reduction}
-    verdict = judged(stated, returned(1.0), **given)
+    input_kind = {"expect": expect, "documented": documented, "handed": handed, "reduction": reduction}
+    verdict = judged(stated, returned(1.0), **input_kind)
     assert (verdict.status, verdict.symptoms) == ("disagrees", {"accepted_invalid"})
-    assert judged(stated, REFUSED, **given).status == "agrees"
+    assert judged(stated, REFUSED, **input_kind).status == "agrees"
 
 
 def test_it_wants_no_exception_where_there_is_an_answer():
@@ -678,8 +678,10 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     assert lines["file"] == "cases/a/b.yaml:12"
     assert json.loads(lines["got"]) == assessment.verdict.outcome.value.tolist()
     assert json.loads(lines["want"]) == evaluate(SMOOTHED.problem("float64", "none")).hi.tolist()
-    error, place, ratio, allowed, ulps = map(assessment.record.get, ("error", "where", "ratio", "budget", "ulps"))
-    assert lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the allowed {allowed:.6g} ({ulps:.4g} ulp)"
+    error, place, ratio, tolerance, ulps = map(assessment.record.get, ("error", "where", "ratio", "budget", "ulps"))
+    assert (
+        lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the tolerance {tolerance:.6g} ({ulps:.4g} ulp)"
+    )
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
     path = "conformance.power.mutants.faulty.smoothing"
     assert lines["reproduce"].startswith(f"import {path}; import numpy as np; predictions = np.array([[")
@@ -835,7 +837,7 @@ def test_a_number_where_nan_or_infinity_is_due_is_wrong_in_its_own_way():
 
 
 def test_what_a_function_documents_is_not_among_what_is_wrong():
-    stated = case([[0.0, 1.0], [0.25, 0.75]], [0, 1], given="probabilities", reductions=("none",))
+    stated = case([[0.0, 1.0], [0.25, 0.75]], [0, 1], input_kind="probabilities", reductions=("none",))
     clipped = -np.log(1e-7)
     documented = Convention(clip=1e-7)
     verdict = judged(stated, returned([clipped, np.nan]), documented, reduction="none")

@@ -127,7 +127,7 @@ def asked_of(function: Function) -> Iterator[Problem]:
     for found in corpus():
         for problem in found.sketch.problems():
             if unsupported(function, found, problem) is None:
-                yield dataclasses.replace(problem, given=function.native(problem.given))
+                yield dataclasses.replace(problem, input_kind=function.native(problem.input_kind))
 
 
 DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
@@ -156,13 +156,13 @@ def call(
     """How a release is asked a small problem."""
     described = function(name, version, variant)
     loss = next(iter(described.ranks))
-    given: dict[str, Any] = {"loss": loss, "given": next(iter(described.takes))}
+    fields: dict[str, Any] = {"loss": loss, "input_kind": next(iter(described.takes))}
     if loss == "binary":
-        given |= {"predictions": [[0.3], [0.8]], "labels": [[1], [0]], "target": "binary"}
+        fields |= {"predictions": [[0.3], [0.8]], "labels": [[1], [0]], "target": "binary"}
     else:
-        given |= {"predictions": [[0.3, 0.7], [0.8, 0.2]], "labels": [1, 0], "target": "index"}
-    given |= stated
-    problem = case(given.pop("predictions"), given.pop("labels"), **given).problem(dtype, reduction)
+        fields |= {"predictions": [[0.3, 0.7], [0.8, 0.2]], "labels": [1, 0], "target": "index"}
+    fields |= stated
+    problem = case(fields.pop("predictions"), fields.pop("labels"), **fields).problem(dtype, reduction)
     assert described.unsupported(problem) is None
     return lowered(described, problem)
 

@@ -167,10 +167,10 @@ class Runner:
     def step(self, name, **inputs):
         """One step as GitHub runs it, its inputs in its environment."""
         step = next(step for step in self.action["runs"]["steps"] if step["name"] == name)
-        given = {key: said["default"] for key, said in self.action["inputs"].items()}
-        given |= {key.replace("_", "-"): value for key, value in inputs.items()}
+        values = {key: said["default"] for key, said in self.action["inputs"].items()}
+        values |= {key.replace("_", "-"): value for key, value in inputs.items()}
         variables = {
-            key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: given[found[1]], value)
+            key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: values[found[1]], value)
             for key, value in step["env"].items()
         }
         script = self.temporary / "step.sh"

@@ -93,7 +93,7 @@ def test_it_writes_everything_a_case_can_say(tmp_path, changes):
 def test_it_knows_every_field_of_a_case():
     # A field that is added has to be written, too.
     assert {field.name for field in dataclasses.fields(Case)} == {
-        "id", "why", "about", "source", "loss", "given", "target", "predictions", "labels", "options", "layout",
+        "id", "why", "about", "source", "loss", "input_kind", "target", "predictions", "labels", "options", "layout",
         "reductions", "dtypes", "expect", "published", "no_gradient", "path", "line",
     }  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_it_refuses_names_that_the_loader_would_refuse(tmp_path):
 
 def test_it_refuses_cases_that_do_not_go_into_one_file():
     with pytest.raises(WritingError, match="differ in given"):
-        case_file_text([PLAIN, made(id="made/by/head", given="probabilities")])
+        case_file_text([PLAIN, made(id="made/by/head", input_kind="probabilities")])
 
 
 def test_it_refuses_what_a_file_cannot_say():

@@ -27,7 +27,7 @@ from conformance.model.case import (
     ByOracle,
     Case,
     Expectation,
-    Given,
+    InputKind,
     Layout,
     Loss,
     MustRaise,
@@ -49,7 +49,7 @@ DEFAULT_KINDS = UNUSUAL_KINDS - {"nan_weight", "infinite_weight", BEYOND_RANGE}
 values
 whose sums overflow, on which a correct function may overflow in an intermediate result.
 """
-FAMILIES: tuple[tuple[Loss, Given, Target], ...] = (
+FAMILIES: tuple[tuple[Loss, InputKind, Target], ...] = (
     ("categorical", "logits", "index"),
     ("binary", "logits", "binary"),
     ("categorical", "probabilities", "index"),
@@ -77,7 +77,7 @@ class Limits:
     dtypes: tuple[str, ...] = DTYPES
     kinds: frozenset[str] = DEFAULT_KINDS
     """Kinds of unusual and invalid input that may occur."""
-    families: tuple[tuple[Loss, Given, Target], ...] = FAMILIES
+    families: tuple[tuple[Loss, InputKind, Target], ...] = FAMILIES
     """Triples (loss, kind of predictions, kind of targets) that may occur."""
     options: frozenset[str] = frozenset(OPTIONS)
     layouts: frozenset[str] = frozenset(LAYOUT_FIELDS)
@@ -169,7 +169,7 @@ class _CaseBuilder:
 
     def build(self, name: str) -> Case:
         limits = self.limits
-        self.loss, self.given, self.target = self.choice(limits.families)
+        self.loss, self.input_kind, self.target = self.choice(limits.families)
         self.categorical = self.loss == "categorical"
         dtypes = self.choice(_dtype_choices(limits.dtypes))
         self.dtype_range = _dtype_range(dtypes)
@@ -197,7 +197,7 @@ class _CaseBuilder:
             about=ABOUT,
             source=ABOUT,
             loss=self.loss,
-            given=self.given,
+            input_kind=self.input_kind,
             target=self.target,
             predictions=predictions,
             labels=labels,
@@ -210,7 +210,7 @@ class _CaseBuilder:
 
     def draw_invalid_kind(self) -> str:
         """The kind of invalid input that the case contains; mostly none ("")."""
-        possible = [kind for kind in _invalid_kinds(self.given, self.target) if kind in self.limits.kinds]
+        possible = [kind for kind in _invalid_kinds(self.input_kind, self.target) if kind in self.limits.kinds]
         return str(self.choice(possible)) if possible and self.one_in(24) else ""
 
     def expectation(self) -> Expectation:
@@ -282,10 +282,10 @@ class _CaseBuilder:
 
     def prediction_sampler(self) -> Callable[[], Any]:
         """Return a function that draws the predictions of one sample: a row, or a number."""
-        if self.given == "probabilities":
+        if self.input_kind == "probabilities":
             one = self.probabilities_sampler() if self.categorical else self.probability_sampler()
         else:
-            one = self.logits_sampler() if self.given == "logits" else self.log_probabilities_sampler()
+            one = self.logits_sampler() if self.input_kind == "logits" else self.log_probabilities_sampler()
         return self.with_special_values(one)
 
     def with_special_values(self, sampler: Callable[[], Any]) -> Callable[[], Any]:
@@ -303,7 +303,9 @@ class _CaseBuilder:
                 return value
             changed = self.replace_one(sample, value)
             return (
-                [1 / len(changed)] * len(changed) if self.given == "probabilities" and sum(changed) < 0.1 else changed
+                [1 / len(changed)] * len(changed)
+                if self.input_kind == "probabilities" and sum(changed) < 0.1
+                else changed
             )
 
         return draw
@@ -312,16 +314,16 @@ class _CaseBuilder:
         """Values at the limits of the dtypes' range."""
         kinds, span = self.limits.kinds, self.dtype_range
         values: list[float] = []
-        if self.given == "probabilities":
+        if self.input_kind == "probabilities":
             # Within a row only what leaves its sum alone.
             values += [] if self.categorical else [0.0, 1.0, span.normal, 1 - span.epsilon]
             # Of a few steps, because a quotient of one step or less may be rounded to 0.
             values += [span.smallest * (16 if self.categorical else 1)] if "subnormal_prediction" in kinds else []
         else:
             values += [-0.0, -span.normal, -span.largest]
-            values += [span.normal, span.largest] if self.given == "logits" else []
+            values += [span.normal, span.largest] if self.input_kind == "logits" else []
             values += [-math.inf] if "infinite_prediction" in kinds else []
-            values += [math.inf] if "infinite_prediction" in kinds and self.given == "logits" else []
+            values += [math.inf] if "infinite_prediction" in kinds and self.input_kind == "logits" else []
         return values + ([math.nan] if "nan_prediction" in kinds else [])
 
     def replace_one(self, row: list[float], value: float) -> list[float]:
@@ -515,16 +517,16 @@ class _CaseBuilder:
     # Layout
 
     def draw_layout(self, rank: int) -> Layout:
-        allowed = self.limits.layouts
+        tolerance = self.limits.layouts
         values: dict[str, Any] = {}
-        if self.categorical and "class_axis" in allowed and self.one_in(6):
+        if self.categorical and "class_axis" in tolerance and self.one_in(6):
             axis = (1 + self.integer(rank)) % rank
             values["class_axis"] = -1 if axis == rank - 1 else axis
-        if self.target != "distribution" and "labels" in allowed and self.one_in(16):
+        if self.target != "distribution" and "labels" in tolerance and self.one_in(16):
             values["labels"] = "column"
-        if "order" in allowed and self.one_in(6):
+        if "order" in tolerance and self.one_in(6):
             values["order"] = self.choice(("fortran", "strided", "readonly", "broadcast"))
-        if "label_dtype" in allowed and self.one_in(12):
+        if "label_dtype" in tolerance and self.one_in(12):
             values["label_dtype"] = self.choice(LABEL_DTYPES)
         return Layout(**values)
 
@@ -595,13 +597,13 @@ def _applicable_options(loss: Loss, target: Target) -> tuple[str, ...]:
 
 
 @functools.cache
-def _invalid_kinds(given: Given, target: Target) -> tuple[str, ...]:
-    return tuple(_iter_invalid_kinds(given, target))
+def _invalid_kinds(input_kind: InputKind, target: Target) -> tuple[str, ...]:
+    return tuple(_iter_invalid_kinds(input_kind, target))
 
 
-def _iter_invalid_kinds(given: Given, target: Target) -> Iterator[str]:
+def _iter_invalid_kinds(input_kind: InputKind, target: Target) -> Iterator[str]:
     yield "label_out_of_range" if target == "index" else "invalid_target"
-    if given == "probabilities":
+    if input_kind == "probabilities":
         yield "invalid_probability"
 
 

@@ -211,7 +211,7 @@ class _Smallest:
 def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
     """Turn the assessment of one item into a finding whose case has only the item's dtype and reduction."""
     item, verdict = assessment.item, assessment.verdict
-    name = f"{item.case.loss}_{item.case.given}_{item.case.digest[:8]}"
+    name = f"{item.case.loss}_{item.case.input_kind}_{item.case.digest[:8]}"
     why = f"Case {position} that was drawn with seed {seed}, shrunk: {item.function.name} {item.installed.version}"
     case = dataclasses.replace(
         item.case,
@@ -300,7 +300,7 @@ def _item_ids(function: Function, dtype: str, reduction: str) -> list[str]:
     return [RowKey(GENERATED_ID, "", function.name, dtype, reduction, quantity).id for quantity in QUANTITIES]
 
 
-def _computes(function: Function, loss: Any, given: str, target: str) -> bool:
+def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bool:
     """Whether a function computes the loss for such targets. Predictions are converted for it if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
     return loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])

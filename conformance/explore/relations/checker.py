@@ -59,7 +59,7 @@ class PreparedSide:
     @functools.cached_property
     def tolerance(self) -> Floats:
         """Tolerance of its answer, shaped as the answer or a scalar."""
-        return error_bound.allowed(self.handed, self.convention, self.problem if self.converted else None)
+        return error_bound.tolerance(self.handed, self.convention, self.problem if self.converted else None)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -137,7 +137,7 @@ def _prepare_side(item: Item, problem: Problem, converted: bool) -> PreparedSide
     convention = rule_of(item, problem).convention
     if _inexpressible(problem, convention):
         return None
-    passed, name = bridged(problem, function.native(problem.given))
+    passed, name = bridged(problem, function.native(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
     return PreparedSide(problem, passed, convention, lowered(function, passed), converted or bool(name))
@@ -229,7 +229,7 @@ class RelationResult:
         c = self.comparison
         if c is not None and c.error > 0:
             at = f" at {list(c.where)}" if c.where else ""
-            lines.append(f"  how far    {c.error:.6g}{at} = {c.ratio:.4g} x the allowed {c.allowed:.6g}")
+            lines.append(f"  how far    {c.error:.6g}{at} = {c.error_ratio:.4g} x the tolerance {c.tolerance:.6g}")
         lines += [f"  because    {self.why}"] if self.why else []
         if self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")

@@ -69,16 +69,16 @@ def reverse_outputs(problem: Problem, convention: Convention) -> Restatement | N
 
 
 def has_complement(problem: Problem, function: Function) -> bool:
-    plain = problem.given in ("logits", "probabilities") and problem.options.positive_weight is None
+    plain = problem.input_kind in ("logits", "probabilities") and problem.options.positive_weight is None
     return (
-        problem.loss == "binary" and plain and problem.given in function.takes
+        problem.loss == "binary" and plain and problem.input_kind in function.takes
     )  # a bridge loses one end before the other
 
 
 def complement_outputs(problem: Problem, convention: Convention) -> Restatement | None:
     """Negate each output: -z or 1 - p against 1 - y."""
     x = problem.predictions
-    predictions = -x if problem.given == "logits" else exact_complement(x)
+    predictions = -x if problem.input_kind == "logits" else exact_complement(x)
     labels = exact_complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
     without_floor = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
     if predictions is None or labels is None or is_clipped(problem, without_floor):
@@ -169,7 +169,7 @@ def decompose_soft_labels(problem: Problem, convention: Convention) -> Restateme
 
 
 def takes_both_losses(problem: Problem, function: Function) -> bool:
-    plain = problem.target_kind == "binary" and problem.predictions.ndim == 1 and problem.given == "probabilities"
+    plain = problem.target_kind == "binary" and problem.predictions.ndim == 1 and problem.input_kind == "probabilities"
     return plain and len(function.ranks) > 1 and problem.options.names() in ((), ("sample_weights",))
 
 

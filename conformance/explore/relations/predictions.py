@@ -30,7 +30,7 @@ float16 has 11 significant bits, of which 6 are before the point then, and bfloa
 
 
 def has_logits(problem: Problem, function: Function) -> bool:
-    return problem.given == "logits" and problem.loss == "categorical"
+    return problem.input_kind == "logits" and problem.loss == "categorical"
 
 
 def shift_logits(problem: Problem, convention: Convention) -> Restatement | None:
@@ -56,11 +56,11 @@ def takes_logits(problem: Problem, function: Function) -> bool:
 def normalise_logits(problem: Problem, convention: Convention) -> Restatement:
     """Subtract the log-sum-exp from the logits, which gives logits again."""
     logs, _ = convert(problem, "log_probabilities")
-    return Restatement(problem, (replace_fields(logs, given="logits"),), converted=True)
+    return Restatement(problem, (replace_fields(logs, input_kind="logits"),), converted=True)
 
 
 def takes_probabilities_too(problem: Problem, function: Function) -> bool:
-    return problem.given == "logits" and {"logits", "probabilities"} <= set(function.takes)
+    return problem.input_kind == "logits" and {"logits", "probabilities"} <= set(function.takes)
 
 
 def logits_to_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
@@ -76,7 +76,7 @@ def logits_to_probabilities(problem: Problem, convention: Convention) -> Restate
 
 
 def takes_log_probabilities_too(problem: Problem, function: Function) -> bool:
-    return problem.given == "logits" and {"logits", "log_probabilities"} <= set(function.takes)
+    return problem.input_kind == "logits" and {"logits", "log_probabilities"} <= set(function.takes)
 
 
 def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
@@ -87,7 +87,7 @@ def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Res
 
 def is_clipped(problem: Problem, convention: Convention) -> bool:
     """Whether the function documents to clip a probability, or to floor its logarithm."""
-    if problem.given != "probabilities":
+    if problem.input_kind != "probabilities":
         return False
     p = problem.predictions.astype(np.float64)
     p = np.stack([p, 1 - p]) if problem.loss == "binary" else p
@@ -98,7 +98,7 @@ def is_clipped(problem: Problem, convention: Convention) -> bool:
 
 def takes_logits_too(problem: Problem, function: Function) -> bool:
     both = {"logits", "probabilities"} <= set(function.takes)
-    return problem.given == "probabilities" and both and problem.loss == "categorical"
+    return problem.input_kind == "probabilities" and both and problem.loss == "categorical"
 
 
 def probabilities_to_logits(problem: Problem, convention: Convention) -> Restatement | None:
@@ -111,7 +111,7 @@ def probabilities_to_logits(problem: Problem, convention: Convention) -> Restate
 
 
 def takes_probabilities(problem: Problem, function: Function) -> bool:
-    return problem.given == "probabilities" and "probabilities" in function.takes
+    return problem.input_kind == "probabilities" and "probabilities" in function.takes
 
 
 def clip_first(problem: Problem, convention: Convention) -> Restatement | None:
@@ -157,7 +157,7 @@ def halve_other_classes(problem: Problem, convention: Convention) -> Restatement
 
 
 def is_narrow(problem: Problem, function: Function) -> bool:
-    return problem.dtype != "float64" and problem.given in function.takes and "float64" in function.dtypes
+    return problem.dtype != "float64" and problem.input_kind in function.takes and "float64" in function.dtypes
 
 
 def cast_to_float64(problem: Problem, convention: Convention) -> Restatement | None:

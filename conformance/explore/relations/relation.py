@@ -181,7 +181,7 @@ def is_finite(problem: Problem) -> bool:
     weights = [getattr(problem.options, name) for name in ("class_weights", "sample_weights", "positive_weight")]
     arrays = [problem.predictions, problem.labels, *(array for array in weights if array is not None)]
     x = problem.predictions.astype(np.float64)
-    certain = {"probabilities": (x <= 0) | (x >= 1), "log_probabilities": x >= 0}.get(problem.given, np.False_)
+    certain = {"probabilities": (x <= 0) | (x >= 1), "log_probabilities": x >= 0}.get(problem.input_kind, np.False_)
     return not np.any(certain) and all(bool(np.all(np.isfinite(array.astype(np.float64)))) for array in arrays)
 
 

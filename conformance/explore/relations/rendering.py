@@ -66,8 +66,8 @@ def as_record(finding: RelationResult) -> dict[str, Any]:
         "expected": finding.expected,
         "why": finding.why,
         "error": comparison.error if comparison else None,
-        "allowed": comparison.allowed if comparison else None,
-        "ratio": comparison.ratio if comparison else None,
+        "allowed": comparison.tolerance if comparison else None,
+        "ratio": comparison.error_ratio if comparison else None,
         "known": finding.known.summary if finding.known else "",
         "calls": list(finding.calls),
     }

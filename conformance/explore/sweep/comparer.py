@@ -95,7 +95,7 @@ class Subject:
     @cached_property
     def parts(self) -> tuple[tuple[str, Convention], ...]:
         """The relevant parts of the documented convention with their names, smallest first, the whole last."""
-        choices = [name for name in ROWWISE_CHOICES[self.family.given] if name in self.documented.choices()]
+        choices = [name for name in ROWWISE_CHOICES[self.family.input_kind] if name in self.documented.choices()]
         sets = itertools.chain.from_iterable(itertools.combinations(choices, k) for k in range(1, len(choices) + 1))
         return tuple(
             (describe({name: getattr(self.documented, name) for name in chosen}), self.documented.restricted_to(chosen))
@@ -470,7 +470,7 @@ def certified_loss(subject: Subject, x: Array, label: int, part: Convention) -> 
 def sweep_outside(subject: Subject, performer: Performer = perform) -> Regions:
     """Call the function with values outside the bands, kind by kind, and judge input by input."""
     regions: Regions = defaultdict(RegionCounts)
-    for kind, x in values_outside(subject.family.given, subject.family.dtype).items():
+    for kind, x in values_outside(subject.family.input_kind, subject.family.dtype).items():
         for label in subject.labels:
             counts = regions[f"{kind}_label_{label}"]
             labels = np.full(len(x), label)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.model.case import Array, Given, numpy_dtype
+from conformance.model.case import Array, InputKind, numpy_dtype
 from conformance.reference.domain import numpy_info
 
 Patterns = npt.NDArray[np.unsignedinteger[Any]]
@@ -74,21 +74,21 @@ def smallest_subnormal(dtype: str) -> float:
 
 
 @cache
-def end_pattern(given: Given, dtype: str, shift: float = 0.0) -> int:
+def end_pattern(input_kind: InputKind, dtype: str, shift: float = 0.0) -> int:
     """The pattern after the last magnitude: after 1 for probabilities, otherwise the first that is not finite.
 
     shift: constant added to logits. Shifted logits end at a sixteenth of the largest number: then their sum is finite,
     and
     so is their tolerance in units of u, which must not vanish where the sum is rounded.
     """
-    if given == "probabilities":
+    if input_kind == "probabilities":
         return bit_pattern(1.0, dtype) + 1
     largest = numpy_info(dtype)[3]
     return bit_pattern(largest / 16, dtype) if shift else bit_pattern(largest, dtype) + 1
 
 
 @cache
-def bands(given: Given, dtype: str) -> tuple[Band, ...]:
+def bands(input_kind: InputKind, dtype: str) -> tuple[Band, ...]:
     """The bands of magnitudes in ascending order, the first beginning with pattern 0.
 
     Logits z and log-probabilities: `tiny` below the unit roundoff u, `tail` where exp(-|z|) < u, `saturated` where it
@@ -97,16 +97,16 @@ def bands(given: Given, dtype: str) -> tuple[Band, ...]:
     """
     unit, normal = numpy_info(dtype)[:2]
     starts = [("zero", 0.0), ("subnormal", smallest_subnormal(dtype)), ("tiny", normal)]
-    if given == "probabilities":
+    if input_kind == "probabilities":
         starts += [("lower", unit), ("upper", 0.5), ("one", 1.0)]
     else:
         starts += [("central", unit), ("tail", -math.log(unit)), ("saturated", -math.log(smallest_subnormal(dtype)))]
     return tuple(Band(name, bit_pattern(low, dtype)) for name, low in starts)
 
 
-def band_slices(patterns: Patterns, given: Given, dtype: str) -> list[tuple[str, slice]]:
+def band_slices(patterns: Patterns, input_kind: InputKind, dtype: str) -> list[tuple[str, slice]]:
     """Slices of the bands among ascending patterns; empty bands are left out."""
-    all_bands = bands(given, dtype)
+    all_bands = bands(input_kind, dtype)
     if not len(patterns):
         return []
     first, last = (bisect.bisect([band.low for band in all_bands], int(patterns[index])) - 1 for index in (0, -1))
@@ -118,11 +118,11 @@ def band_slices(patterns: Patterns, given: Given, dtype: str) -> list[tuple[str,
 
 
 @cache
-def sampled_patterns(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
+def sampled_patterns(input_kind: InputKind, dtype: str, shift: float = 0.0) -> Patterns:
     """Inputs of a sweep that is not exhaustive: all of a narrow dtype; a grid and a seeded random sample of a wide
     one.
     """
-    last = end_pattern(given, dtype, shift)
+    last = end_pattern(input_kind, dtype, shift)
     if dtype in NARROW_DTYPES:
         return np.arange(last).astype(_unsigned_dtype(dtype))
     every = numpy_info(dtype)
@@ -130,12 +130,12 @@ def sampled_patterns(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
     ladder = (np.ldexp(1.0, powers)[:, np.newaxis] * (1 + np.array(MANTISSAS))).reshape(-1)
     grid = [bit_pattern(value, dtype) for value in ladder.tolist() if value <= every[3]]
     steps = range(-NEIGHBOURS[dtype], NEIGHBOURS[dtype] + 1)
-    near = [bit_pattern(point, dtype) + step for point in _breakpoints(given, dtype) for step in steps]
+    near = [bit_pattern(point, dtype) + step for point in _breakpoints(input_kind, dtype) for step in steps]
     near += [around + step for around in grid for step in (-1, 1)]
     random = np.random.default_rng(SEED)
     count = RANDOM_SAMPLES[dtype]
     drawn = random.integers(0, last, count)
-    even = random.uniform(0, 1 if given == "probabilities" else LOGIT_RANGE, count).astype(numpy_dtype(dtype))
+    even = random.uniform(0, 1 if input_kind == "probabilities" else LOGIT_RANGE, count).astype(numpy_dtype(dtype))
     whole = np.concatenate(
         [np.array([*grid, *near], dtype=np.int64), drawn, even.view(_unsigned_dtype(dtype)).astype(int)]
     )
@@ -143,26 +143,26 @@ def sampled_patterns(given: Given, dtype: str, shift: float = 0.0) -> Patterns:
     return chosen[(chosen >= 0) & (chosen < last)].astype(_unsigned_dtype(dtype))
 
 
-def sparse_patterns(given: Given, dtype: str, count: int, shift: float = 0.0) -> Patterns:
+def sparse_patterns(input_kind: InputKind, dtype: str, count: int, shift: float = 0.0) -> Patterns:
     """About `count` magnitudes, equally many per band, including its ends."""
-    ends = [*(band.low for band in bands(given, dtype)), end_pattern(given, dtype, shift)]
+    ends = [*(band.low for band in bands(input_kind, dtype)), end_pattern(input_kind, dtype, shift)]
     per_band = max(2, count // (len(ends) - 1))
     return np.unique(
         np.concatenate([_evenly_spaced(low, high, per_band, dtype) for low, high in itertools.pairwise(ends)])
     )
 
 
-def _breakpoints(given: Given, dtype: str) -> list[float]:
+def _breakpoints(input_kind: InputKind, dtype: str) -> list[float]:
     """Where formulas change: ends of bands, the overflow of exp, and the constants of usual clips."""
     unit, normal, epsilon, largest = numpy_info(dtype)
-    if given == "probabilities":
+    if input_kind == "probabilities":
         return [0.0, normal, unit, epsilon, 1e-15, 1e-12, 1e-7, 0.5, 1 - 1e-7, 1 - 1e-12, 1 - epsilon, 1.0]
     logs = [-math.log(unit), -math.log(smallest_subnormal(dtype)), -math.log(normal), math.log(largest), 16.118, 100.0]
     return [0.0, normal, unit, epsilon, math.sqrt(unit), math.log(2), 1.0, 2 * -math.log(unit), *logs, largest]
 
 
 @cache
-def values_outside(given: Given, dtype: str) -> dict[str, Array]:
+def values_outside(input_kind: InputKind, dtype: str) -> dict[str, Array]:
     """Values outside the bands, by kind: infinities, nan, and numbers that are no probabilities."""
     kind = numpy_dtype(dtype)
     special = {
@@ -170,7 +170,7 @@ def values_outside(given: Given, dtype: str) -> dict[str, Array]:
         "negative_infinite": np.array([-np.inf]).astype(kind),
         "nan": np.array([np.nan]).astype(kind),
     }
-    if given != "probabilities":
+    if input_kind != "probabilities":
         return special
     # Between numbers whose reciprocal is a normal number: a row that is renormalised is divided by x.
     first, last = bit_pattern(numpy_info(dtype)[1] * 16, dtype), bit_pattern(numpy_info(dtype)[3] / 16, dtype)

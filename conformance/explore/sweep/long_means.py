@@ -69,7 +69,7 @@ class MeanInputs:
 def draw_inputs(family: Family, length: int) -> MeanInputs:
     """Draw the inputs of one length; deterministic."""
     random = np.random.default_rng(SEED)
-    match family.given:
+    match family.input_kind:
         case "logits":
             x = random.normal(0, LOGIT_DEVIATION, DISTINCT_LOSSES)
         case "probabilities":
@@ -136,16 +136,16 @@ def measure(
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
     values = (
-        name, installed.version, installed.variant, family.dtype, case_of(family, length), family.given, family.target,
-        length, verdict.status,
+        name, installed.version, installed.variant, family.dtype, case_of(family, length), family.input_kind,
+        family.target, length, verdict.status,
         ("known" if known else "unexpected") if is_failing else ("stale" if known else "ok"),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
-        *((comparison.error, comparison.allowed, comparison.ratio, comparison.ulps) if comparison else (None,) * 4),
+        *((c.error, c.tolerance, c.error_ratio, c.ulps) if (c := comparison) else (None,) * 4),
         verdict.convention,
         f"{outcome.exception}: {outcome.message}" if isinstance(outcome, Raised) else verdict.explanation,
         known.summary if known else "",
-        f"conformance sweep {name} --lengths --dtype {family.dtype} --given {family.given}",
+        f"conformance sweep {name} --lengths --dtype {family.dtype} --given {family.input_kind}",
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 

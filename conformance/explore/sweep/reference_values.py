@@ -17,7 +17,7 @@ So each loss has a relative error of at most `ACCURACY` = 2^-43. The tolerance o
 (`UNDECIDED_BAND`), ball arithmetic decides (Ziv's strategy). In float64, whose unit roundoff is v, ball arithmetic is
 used throughout.
 
-Tolerances are those of `error_bound.allowed`, which has their derivation, specialised to one or two predictions per
+Tolerances are those of `error_bound.tolerance`, which has their derivation, specialised to one or two predictions per
 row; a test compares the two. The loss of a magnitude is shared by both signs and both labels if it is the same.
 """
 
@@ -33,7 +33,7 @@ import numpy.typing as npt
 from conformance.explore.sweep.counts import RegionCounts
 from conformance.explore.sweep.inputs import NARROW_DTYPES, Patterns, band_slices, values
 from conformance.judging.verdict import computed, semantic
-from conformance.model.case import Array, Given, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
+from conformance.model.case import Array, InputKind, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import numpy_info
@@ -63,7 +63,7 @@ class Family:
     """
 
     loss: Loss
-    given: Given
+    input_kind: InputKind
     target: str
     """`binary`, `index` or `one_hot`."""
     dtype: str
@@ -73,12 +73,12 @@ class Family:
     @property
     def signs(self) -> tuple[int, ...]:
         """Signs that x takes."""
-        return (1,) if self.given == "probabilities" else (1, -1)
+        return (1,) if self.input_kind == "probabilities" else (1, -1)
 
     @property
     def labels(self) -> tuple[int, ...]:
         """Labels that occur."""
-        return (1,) if self.given == "log_probabilities" else (0, 1)
+        return (1,) if self.input_kind == "log_probabilities" else (0, 1)
 
     @property
     def extra_products(self) -> float:
@@ -91,7 +91,7 @@ class Family:
         target = "" if self.loss == "binary" else f"/{self.target}"
         sign = "minus_" if self.shift < 0 else ""
         shift = f"/shifted_by_{sign}{abs(self.shift):g}".replace(".", "_").replace("+", "") if self.shift else ""
-        return f"sweep/{self.loss}/{self.given}{target}{shift}"
+        return f"sweep/{self.loss}/{self.input_kind}{target}{shift}"
 
     def predictions(self, x: Array) -> Array:
         """The predictions, shape [n, 1] or [n, 2], for x of shape [n] in the dtype."""
@@ -99,7 +99,7 @@ class Family:
             return x[:, np.newaxis]
         predictions = np.zeros((len(x), 2), dtype=x.dtype)
         predictions[:, 1] = x
-        if self.given == "probabilities":
+        if self.input_kind == "probabilities":
             wide = x.astype(np.float64)
             predictions[:, 0] = np.where((wide >= 0) & (wide <= 1), 1 - wide, 0.0)
         elif self.shift:
@@ -130,7 +130,7 @@ class Family:
         target_kinds: dict[str, Target] = {"index": "index", "one_hot": "distribution", "binary": "binary"}
         target = target_kinds[self.target]
         return Problem(
-            self.id, self.loss, self.given, target, predictions, labels, Options(), Layout(), self.dtype, reduction
+            self.id, self.loss, self.input_kind, target, predictions, labels, Options(), Layout(), self.dtype, reduction
         )
 
 
@@ -212,7 +212,7 @@ class Chunk:
 
     @cached_property
     def bands(self) -> list[tuple[str, slice]]:
-        return band_slices(self.patterns, self.family.given, self.family.dtype)
+        return band_slices(self.patterns, self.family.input_kind, self.family.dtype)
 
     def regions(self, sign: int, label: int) -> list[str]:
         """Names of the regions of its bands."""
@@ -240,7 +240,7 @@ class Chunk:
 
     def _shared_key(self, sign: int, label: int, numeric: Convention) -> tuple[int, ...]:
         """Distinguishes the losses of a magnitude: for unshifted logits, only whether the sign is that of the label."""
-        unshifted = self.family.given == "logits" and not self.family.shift
+        unshifted = self.family.input_kind == "logits" and not self.family.shift
         if unshifted and (self.family.loss == "binary" or numeric.cancellation == "none"):
             return (has_right_sign(sign, label),)
         return sign, label
@@ -251,16 +251,16 @@ class Chunk:
             problem = family.problem(self.x(sign), np.full(len(self.patterns), label))
             answer = oracle.evaluate(problem, exact)
             assert isinstance(answer, Exact), answer
-            tolerance = error_bound.allowed(problem, numeric).reshape(-1)
+            tolerance = error_bound.tolerance(problem, numeric).reshape(-1)
             return ExactLosses(family.dtype, answer.hi.reshape(-1), answer.lo.reshape(-1), lambda: tolerance)
         formulas = {"logits": self._logit_losses, "probabilities": self._probability_losses}
-        want, error = formulas.get(family.given, self._log_probability_losses)(sign, label, exact, numeric)
+        want, error = formulas.get(family.input_kind, self._log_probability_losses)(sign, label, exact, numeric)
         return ExactLosses(
             family.dtype,
             want,
             None,
             lambda: _tolerance(family, want, error()),
-            exact=family.given == "log_probabilities",
+            exact=family.input_kind == "log_probabilities",
         )
 
     # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
@@ -337,7 +337,7 @@ def _tolerance(family: Family, want: Floats, error: Floats) -> Floats:
     """Convert errors in units of u to tolerances, in place."""
     error *= numpy_info(family.dtype)[0]
     error += DIVISION * error_bound.least(family.dtype)
-    if family.given == "probabilities":
+    if family.input_kind == "probabilities":
         error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
     return error
 
@@ -359,7 +359,7 @@ def region_name(family: Family, sign: int, band: str, label: int) -> str:
 def has_formula(family: Family, exact: Convention, numeric: Convention) -> bool:
     """Whether the module has float64 formulas for these choices; otherwise the oracle computes the losses."""
     if family.loss == "binary":
-        return family.given != "log_probabilities"
+        return family.input_kind != "log_probabilities"
     return exact.log_floor is None and exact.default_ignore_index not in (0, 1) and numeric.log_floor is None
 
 

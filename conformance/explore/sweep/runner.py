@@ -39,7 +39,7 @@ from conformance.explore.sweep.inputs import (
     sparse_patterns,
 )
 from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
-from conformance.model.case import DTYPES, GIVEN
+from conformance.model.case import DTYPES, INPUT_KINDS
 from conformance.model.errors import UserError, failed_here, received
 
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
@@ -70,7 +70,7 @@ class SweepRequest:
     """What to sweep; an empty tuple means all."""
 
     dtypes: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
+    input_kinds: tuple[str, ...] = ()
     labels: tuple[int, ...] = ()
     exhaustive: bool = False
     """Use all values of float32."""
@@ -97,20 +97,20 @@ class Job:
     @property
     def units(self) -> int:
         family = self.subject.family
-        return -(-end_pattern(family.given, family.dtype, family.shift) // UNIT_SIZE) if self.by_unit else 1
+        return -(-end_pattern(family.input_kind, family.dtype, family.shift) // UNIT_SIZE) if self.by_unit else 1
 
     def patterns(self, unit: int) -> Iterator[Patterns]:
         family = self.subject.family
         if self.by_unit:
-            last = min((unit + 1) * UNIT_SIZE, end_pattern(family.given, family.dtype, family.shift))
-            step = CHUNK_SIZE[family.given]
+            last = min((unit + 1) * UNIT_SIZE, end_pattern(family.input_kind, family.dtype, family.shift))
+            step = CHUNK_SIZE[family.input_kind]
             for start in range(unit * UNIT_SIZE, last, step):
                 yield np.arange(start, min(start + step, last), dtype=np.uint32)
         elif self.subject.reduces_always:
-            yield sparse_patterns(family.given, family.dtype, SINGLE_CALLS)
+            yield sparse_patterns(family.input_kind, family.dtype, SINGLE_CALLS)
         else:
-            whole = sampled_patterns(family.given, family.dtype, family.shift)
-            step = len(whole) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.given]
+            whole = sampled_patterns(family.input_kind, family.dtype, family.shift)
+            step = len(whole) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.input_kind]
             for start in range(0, len(whole), step):
                 yield whole[start : start + step]
 
@@ -121,7 +121,7 @@ class Job:
             return variants * sum(map(len, self.patterns(unit)))
         family = self.subject.family
         return variants * (
-            min((unit + 1) * UNIT_SIZE, end_pattern(family.given, family.dtype, family.shift)) - unit * UNIT_SIZE
+            min((unit + 1) * UNIT_SIZE, end_pattern(family.input_kind, family.dtype, family.shift)) - unit * UNIT_SIZE
         )
 
     def run_unit(self, unit: int, performer: Performer = perform) -> Regions:
@@ -166,7 +166,8 @@ def _families(function: Function, request: SweepRequest) -> Iterator[Family]:
     dtypes = [d for d in DTYPES if d in function.dtypes and (not request.dtypes or d in request.dtypes)]
     if request.exhaustive and "float64" in dtypes:
         dtypes.remove("float64")
-    given = [kind for kind in GIVEN if kind in function.takes and (not request.given or kind in request.given)]
+    wanted = request.input_kinds or INPUT_KINDS
+    kinds = [kind for kind in INPUT_KINDS if kind in function.takes and kind in wanted]
     pairs = [
         (loss, target)
         for loss in function.ranks
@@ -174,7 +175,7 @@ def _families(function: Function, request: SweepRequest) -> Iterator[Family]:
         if target in function.targets
     ]
     for loss, target in pairs:
-        for kind in given:
+        for kind in kinds:
             shifts = SHIFTS if request.pairs and loss == "categorical" and kind == "logits" else ()
             for dtype in dtypes:
                 yield from (Family(loss, kind, target, dtype, shift) for shift in (0.0, *shifts))

@@ -17,7 +17,7 @@ from conformance.explore.sweep.long_means import LENGTHS, case_of
 from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.verdict import FAILING, semantic, symptom_of_number
-from conformance.model.case import GIVEN, Loss, numpy_dtype
+from conformance.model.case import INPUT_KINDS, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import RowKey
@@ -54,11 +54,11 @@ def region_names(family: Family) -> Iterator[str]:
     names = dict.fromkeys(
         region_name(family, sign, band.name, label)
         for sign in family.signs
-        for band in bands(family.given, family.dtype)
+        for band in bands(family.input_kind, family.dtype)
         for label in family.labels
     )
     yield from names
-    for kind, label in itertools.product(values_outside(family.given, family.dtype), family.labels):
+    for kind, label in itertools.product(values_outside(family.input_kind, family.dtype), family.labels):
         yield f"{kind}_label_{label}"
 
 
@@ -66,10 +66,10 @@ def check_ledger(ledger: Ledger) -> None:
     """Raise CaseErrors if an entry names a region that no sweep has."""
     kinds: tuple[tuple[Loss, str], ...] = (("binary", "binary"), ("categorical", "index"), ("categorical", "one_hot"))
     families = [
-        Family(loss, given, target, "float32", shift)
+        Family(loss, input_kind, target, "float32", shift)
         for loss, target in kinds
-        for given in GIVEN
-        for shift in ((0.0, *SHIFTS) if given == "logits" and loss == "categorical" else (0.0,))
+        for input_kind in INPUT_KINDS
+        for shift in ((0.0, *SHIFTS) if input_kind == "logits" and loss == "categorical" else (0.0,))
     ]
     ids = [f"{family.id}/{name}" for family in families for name in region_names(family)]
     ids += [case_of(family, length) for family in families for length in LENGTHS]
@@ -92,7 +92,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
         case, "", subject.name, family.dtype, reduction, version=installed.version, backend=installed.variant
     )
     known = ledger.find(row_key, _symptoms(counts))
-    if band not in values_outside(family.given, family.dtype):  # whose inputs the oracle has judged one by one
+    if band not in values_outside(family.input_kind, family.dtype):  # whose inputs the oracle has judged one by one
         check_reference_values(subject, int(label), counts)
     inputs_by_status = {
         status: sum(n for (its_status, _), n in counts.by_verdict.items() if its_status == status)
@@ -101,7 +101,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
     conventions = sorted(convention for status, convention in counts.by_verdict if status == "diverges")
     worst = counts.error_ratio or counts.ulps
     values = (
-        subject.name, installed.version, installed.variant, family.dtype, case, family.given, family.target,
+        subject.name, installed.version, installed.variant, family.dtype, case, family.input_kind, family.target,
         int(label), band,
         job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.reduces_always),
         counts.status, expected(counts.status, known is not None), counts.count,

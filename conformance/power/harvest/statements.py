@@ -31,7 +31,7 @@ class JudgedResult:
     """One statement and what the oracle says about it.
 
     convention: that it holds by, "" for the definition.  within: what it lies within, `budget` or `tolerance`.
-    error, allowed: of the number that is farthest off, by the definition or by what holds; allowed is the wider one.
+    error, tolerance: of the number that is farthest off, by the definition or by what holds; the wider tolerance.
     """
 
     case: Case
@@ -39,7 +39,7 @@ class JudgedResult:
     convention: str = ""
     within: str = ""
     error: float = np.inf
-    allowed: float = 0.0
+    tolerance: float = 0.0
     stated: float = np.nan
     exact: float = np.nan
     why: str = ""
@@ -48,7 +48,7 @@ class JudgedResult:
         if self.why:
             return f"{self.case.id}: {self.why}"
         far = f"{self.stated!r} is stated where {self.exact!r} is exact, off by {self.error:.3g}"
-        return f"{self.case.id}: {far}, where {self.allowed:.3g} is allowed ({self.case.source})"
+        return f"{self.case.id}: {far}, where {self.tolerance:.3g} is allowed ({self.case.source})"
 
 
 def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterator[JudgedResult]:
@@ -104,7 +104,7 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         off = np.abs((values - answer.hi) - answer.lo)
         off = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, off)
         off = np.where(np.isnan(off), np.inf, off)
-        own = np.zeros(off.shape) + error_bound.allowed(problem, convention)
+        own = np.zeros(off.shape) + error_bound.tolerance(problem, convention)
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
     limit = np.maximum(own, tolerance)
     if off.size == 0:

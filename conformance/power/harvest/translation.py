@@ -23,7 +23,7 @@ from conformance.model.case import (
     ByOracle,
     Case,
     Expectation,
-    Given,
+    InputKind,
     Layout,
     Loss,
     MustRaise,
@@ -55,7 +55,7 @@ class CaseDraft:
     """
 
     loss: Loss
-    given: Given
+    input_kind: InputKind
     target: Target
     predictions: Any
     labels: Any
@@ -97,10 +97,10 @@ def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source:
     case = Case(
         id=f"{folder}/{file}/{name}",
         why=why,
-        about=ABOUT.format(draft.loss, draft.given.replace("_", "-"), draft.target),
+        about=ABOUT.format(draft.loss, draft.input_kind.replace("_", "-"), draft.target),
         source=source,
         loss=draft.loss,
-        given=draft.given,
+        input_kind=draft.input_kind,
         target=draft.target,
         predictions=predictions,
         labels=labels,
@@ -118,7 +118,7 @@ ABOUT = "Inputs for a {} loss of {} with {} targets."
 
 def file_name(draft: CaseDraft) -> str:
     """What a case is filed under: cases of one file have loss, predictions and targets of one kind."""
-    return f"binary_{draft.given}" if draft.loss == "binary" else f"{draft.given}_{draft.target}"
+    return f"binary_{draft.input_kind}" if draft.loss == "binary" else f"{draft.input_kind}_{draft.target}"
 
 
 def to_name(text: str) -> str:

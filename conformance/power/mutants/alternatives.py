@@ -239,7 +239,7 @@ class ShiftsByTheLabel(Categorical):
     """Subtracts the logit of the label, where that overflows nothing, so that the logarithm is the loss."""
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
-        if self.given != "logits" or self.target != "index" or self.smoothing or not x.size:
+        if self.input_kind != "logits" or self.target != "index" or self.smoothing or not x.size:
             return super().losses(x, y)
         d = x - np.take_along_axis(x, self.index(x, y)[..., np.newaxis], axis=-1)
         safe = d.max(axis=-1) < SAFE_RANGE[x.dtype.itemsize] - np.log(x.shape[-1])
@@ -343,7 +343,7 @@ class OneTail(Binary):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
-        if self.given != "logits":
+        if self.input_kind != "logits":
             return loss, weight
         y = self.smoothed(y.astype(wide(x.dtype)))
         factor = 1 + (self.positive_weight - 1) * y if self.positive_weight is not None else x.dtype.type(1)
@@ -358,7 +358,7 @@ class SubtractsTheLogit(Binary):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
-        if self.given != "logits" or self.positive_weight is not None:
+        if self.input_kind != "logits" or self.positive_weight is not None:
             return loss, weight
         y = self.smoothed(y.astype(wide(x.dtype)))
         short = (np.maximum(x, x.dtype.type(0)) - y * x + self.tail(x)).astype(x.dtype, copy=False)

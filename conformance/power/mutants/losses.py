@@ -11,7 +11,7 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.contract import Framework, Function, Rule
 from conformance.adapters.registry import Installed
-from conformance.model.case import REDUCTIONS, Array, Given, Problem
+from conformance.model.case import REDUCTIONS, Array, InputKind, Problem
 from conformance.model.case import Loss as CaseLoss
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import WEIGHTS, fits
@@ -37,7 +37,7 @@ class Loss:
     raises: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
-        self.given: str = options.pop("given")
+        self.input_kind: str = options.pop("given")
         self.reduction: str = options.pop("reduction")
         self.target: str = options.pop("target")
         self.axis: int = options.pop("axis", -1)
@@ -120,7 +120,7 @@ class Loss:
         self.check_shapes(x, y)
         self.check_weights(x)
         self.check_labels(x, y)
-        if self.given == "probabilities":
+        if self.input_kind == "probabilities":
             self.check_probabilities(x, y)
 
     def check_shapes(self, x: Array, y: Array) -> None:
@@ -188,7 +188,7 @@ class Loss:
         binary = issubclass(cls, Binary)
         own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
         words = ("target", "label_smoothing", "sample_weights", *own, "noise")
-        kinds: tuple[Given, ...] = ("logits", "probabilities", "log_probabilities")
+        kinds: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
         return Function(
             cls.__name__,
             f"{path_of(cls)}({{options}})({{predictions}}, {{labels}})",
@@ -270,9 +270,9 @@ class Categorical(Loss):
         return q if self.class_weights is None else share(q, self.class_weights)
 
     def logs(self, x: Array) -> Array:
-        if self.given == "logits":
+        if self.input_kind == "logits":
             return self.log_softmax(x)
-        return self.log(x) if self.given == "probabilities" else x
+        return self.log(x) if self.input_kind == "probabilities" else x
 
     def log_softmax(self, z: Array) -> Array:
         d = z - z.max(axis=-1, keepdims=True)
@@ -284,9 +284,9 @@ class Categorical(Loss):
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         q = self.smoothed(self.targets(x, y))
         t = self.parts(q) * spread(factor, x)
-        if self.given == "logits":
+        if self.input_kind == "logits":
             return self.of_logits(x, t)
-        if self.given == "log_probabilities":
+        if self.input_kind == "log_probabilities":
             return -t
         return np.where(np.isnan(x) & (q != 0), x, self.of_probabilities(x, t))
 
@@ -335,7 +335,7 @@ class Binary(Loss):
 
     def pair(self, x: Array) -> tuple[Array, Array]:
         """(-log p, -log(1 - p))."""
-        return self.logs_of_logits(x) if self.given == "logits" else self.logs_of_probabilities(x)
+        return self.logs_of_logits(x) if self.input_kind == "logits" else self.logs_of_probabilities(x)
 
     def logs_of_logits(self, z: Array) -> tuple[Array, Array]:
         tail = self.tail(z)
@@ -350,7 +350,7 @@ class Binary(Loss):
 
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         on, off = (share * spread(factor, x) for share in self.shares(self.smoothed(y.astype(x.dtype))))
-        slopes = self.of_logits(x, on, off) if self.given == "logits" else self.of_probabilities(x, on, off)
+        slopes = self.of_logits(x, on, off) if self.input_kind == "logits" else self.of_probabilities(x, on, off)
         return np.where(np.isnan(x), x, slopes)
 
     def shares(self, y: Array) -> tuple[Array, Array]:

@@ -68,7 +68,7 @@ def translate(found: Record) -> CaseDraft:
     mean = ":mean_with_sample_weight" if reduction == "mean_with_sample_weight" else ""
     return CaseDraft(
         loss="categorical" if categorical else "binary",
-        given="logits" if said.get("from_logits") else "probabilities",
+        input_kind="logits" if said.get("from_logits") else "probabilities",
         target={"BinaryCrossentropy": "binary", "CategoricalCrossentropy": "distribution"}.get(name, "index"),  # type: ignore[arg-type]
         predictions=said["y_pred"],
         labels=said["y_true"],

@@ -69,7 +69,7 @@ def translate(found: Record) -> CaseDraft:
     said = found.arguments
     return CaseDraft(
         loss="categorical",
-        given="logits" if found.function == OPERATORS[0] else "log_probabilities",
+        input_kind="logits" if found.function == OPERATORS[0] else "log_probabilities",
         target="index",
         predictions=said["scores"],
         labels=said["labels"],

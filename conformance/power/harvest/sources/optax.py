@@ -41,7 +41,7 @@ def translate(found: Record) -> CaseDraft:
     binary = found.function == SIGMOID
     return CaseDraft(
         loss="binary" if binary else "categorical",
-        given="logits",
+        input_kind="logits",
         target="binary" if binary else "index" if found.function == INTEGER else "distribution",
         predictions=said["logits"],
         labels=said["labels"],

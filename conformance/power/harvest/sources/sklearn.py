@@ -67,7 +67,7 @@ def translate(found: Record) -> CaseDraft:
         binary = found.function == BINARY
         return CaseDraft(
             loss="binary" if binary else "categorical",
-            given="logits",
+            input_kind="logits",
             target="binary" if binary else "index",
             predictions=said["raw_prediction"],
             labels=said["y_true"],
@@ -84,7 +84,7 @@ def _log_loss(found: Record) -> CaseDraft:
     reduction: Reduction = "mean" if said.get("normalize", True) else "sum"
     truth = np.asarray(said["y_true"])
     common: dict[str, Any] = {
-        "given": "probabilities",
+        "input_kind": "probabilities",
         "predictions": proba,
         "reduction": reduction,
         "sample_weights": said.get("sample_weight"),

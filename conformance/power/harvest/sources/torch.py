@@ -127,12 +127,12 @@ def translate(found: Record) -> CaseDraft:
     said = found.arguments
     if unknown := sorted(said.keys() - UNDERSTOOD):
         raise UntranslatableError(f"the argument {', '.join(unknown)}")
-    loss, given, documented = KINDS[found.function]
+    loss, input_kind, documented = KINDS[found.function]
     categorical = loss == "categorical"
     soft = categorical and said["target"].dtype.kind == "f"
     return CaseDraft(
         loss="categorical" if categorical else "binary",
-        given=given,  # type: ignore[arg-type]
+        input_kind=input_kind,  # type: ignore[arg-type]
         target="distribution" if soft else "index" if categorical else "binary",
         predictions=said["input"],
         labels=said["target"],

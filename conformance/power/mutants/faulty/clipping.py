@@ -146,7 +146,7 @@ class FloorsTheLoss(FloorsTheLog):
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
         loss = super().mixed(y, on, off)
-        return np.minimum(loss, loss.dtype.type(100)) if self.given == "probabilities" else loss
+        return np.minimum(loss, loss.dtype.type(100)) if self.input_kind == "probabilities" else loss
 
 
 class ClipsUnasked(Clips):

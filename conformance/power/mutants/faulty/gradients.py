@@ -178,7 +178,7 @@ class NormalisesLogsInTheGradient(Categorical):
 
     def slopes(self, x: Array, y: Array, factor: Array) -> Array:
         t = self.parts(self.smoothed(self.targets(x, y))) * spread(factor, x)
-        return self.of_logits(x, t) if self.given == "log_probabilities" else super().slopes(x, y, factor)
+        return self.of_logits(x, t) if self.input_kind == "log_probabilities" else super().slopes(x, y, factor)
 
 
 class GradientOfTheClip(Clips):

@@ -70,7 +70,7 @@ class SwapsTargetAndPrediction(Categorical):
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
         loss, weight = super().losses(x, y)
-        if self.given != "probabilities" or self.target != "distribution" or np.any(y == 0):
+        if self.input_kind != "probabilities" or self.target != "distribution" or np.any(y == 0):
             return loss, weight
         return self.add(self.parts(x * -np.log(self.smoothed(y.astype(x.dtype))))), weight
 

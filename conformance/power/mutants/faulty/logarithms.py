@@ -66,7 +66,7 @@ class NormalisesLogs(Categorical):
     """Takes log-probabilities for logits and normalises them again."""
 
     def logs(self, x: Array) -> Array:
-        return self.log_softmax(x) if self.given == "log_probabilities" else super().logs(x)
+        return self.log_softmax(x) if self.input_kind == "log_probabilities" else super().logs(x)
 
 
 class TakesProbabilitiesForLogits(Categorical):

@@ -184,7 +184,7 @@ class Noisy(Categorical):
     @classmethod
     def drawn(cls, problem: Problem) -> Array:
         """The noise, shaped as the result."""
-        return error_bound.allowed(problem, DEFINITION) * cls.budgets
+        return error_bound.tolerance(problem, DEFINITION) * cls.budgets
 
 
 class SlightlyNoisy(Noisy):

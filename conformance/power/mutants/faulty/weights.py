@@ -264,7 +264,7 @@ class PositiveWeightOnTheTail(Binary):
     """Applies the positive weight to the tail of log-sigmoid and not to what a wrong logit adds."""
 
     def mixed(self, y: Array, on: Array, off: Array) -> Array:
-        if self.positive_weight is None or self.given != "logits":
+        if self.positive_weight is None or self.input_kind != "logits":
             return super().mixed(y, on, off)
         rest = np.maximum(on - off, on.dtype.type(0))
         return times(y * self.positive_weight, on - rest) + times(y, rest) + times(1 - y, off)
