@@ -23,9 +23,9 @@ from conformance.execution.marking import FOLDER
 from conformance.execution.running import NotExecuted
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.choice import installed_among, selected, wanted
+from conformance.judging.judge import Item, load_suite, plan
 from conformance.judging.row import Record
 from conformance.judging.selection import compiled, substring_of
-from conformance.judging.suite import Item, load_suite, plan
 from conformance.judging.unasked import unasked_rows
 from conformance.model.errors import UserError
 from conformance.power.harvest.case_set import load_harvest
@@ -261,11 +261,11 @@ def _planned(
     return recorded.plan(planned, items, made)
 
 
-def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.Asked:
+def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.RunScope:
     """What of a baseline the run speaks for."""
     chosen = compiled(request.keyword) if request.keyword else None
     names = {item.id for item in items}
-    return comparison.Asked(
+    return comparison.RunScope(
         frozenset(found.framework.name for found in calls.available),
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},

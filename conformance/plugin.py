@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from conformance.adapters.contract import Call, Framework
     from conformance.adapters.registry import Installed
     from conformance.explore.relations import Instance, RelationResult
+    from conformance.judging.judge import Assessment, Item, Judge
     from conformance.judging.row import Record
-    from conformance.judging.suite import Assessment, Item, Suite
     from conformance.model.case import Case
     from conformance.model.outcome import Outcome
     from conformance.power.harvest.pipeline import Harvests
@@ -281,19 +281,19 @@ def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
 
 
 @pytest.fixture(scope="session")
-def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
+def suite(request: pytest.FixtureRequest) -> Iterator[Judge]:
     """What asks and judges: the oracle with its cache, and the ledger."""
-    from conformance.judging.suite import Suite
+    from conformance.judging.judge import Judge
     from conformance.reference.oracle import Oracle, open_cache
 
     cache = open_cache()
-    yield Suite(Oracle(cache), _loaded(request.config)[1])
+    yield Judge(Oracle(cache), _loaded(request.config)[1])
     if cache is not None:
         cache.close()
 
 
 @pytest.fixture(scope="session")
-def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Item], Assessment]]:
+def assess(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Item], Assessment]]:
     """Puts an item to its function, here or in a worker, and judges what comes back."""
     if not request.config.getoption("isolate"):
         yield suite.assess
@@ -313,7 +313,7 @@ def assess(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[I
 
 
 @pytest.fixture(scope="session")
-def hold(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Callable[[Instance], RelationResult]]:
+def hold(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
     """Holds a relation against its function, here or in a worker."""
     from conformance.explore.relations import check
 
@@ -565,7 +565,7 @@ class Recorder:
 
     def _asks_nobody(self) -> bool:
         """Whether no function can take any of the cases; then there is a row for each that says why."""
-        from conformance.judging.suite import plan
+        from conformance.judging.judge import plan
 
         if not _asked(self.config) or _wanted(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
@@ -636,7 +636,7 @@ class Recorder:
         wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
         there = self._there()
-        asked = comparison.Asked(
+        asked = comparison.RunScope(
             frozenset(row["framework"] for row in self.rows),
             lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
             finished,
@@ -742,7 +742,7 @@ def _harvests(config: pytest.Config) -> Harvests:
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.judging.suite import load_suite
+        from conformance.judging.judge import load_suite
 
         try:
             if _harvested(config) is not None:
@@ -774,7 +774,7 @@ def _here() -> list[Installed]:
 
 
 def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
-    from conformance.judging.suite import plan
+    from conformance.judging.judge import plan
 
     here = _here()
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.judging.suite import Assessment, Item
+from conformance.judging.judge import Assessment, Item
 from conformance.model.errors import UserError
 from conformance.model.text import loggable
 

@@ -99,7 +99,7 @@ class Rule:
     """What a problem has to ask for beside (see `problem_features`)."""
     versions: str = ""
     """PEP 440 specifiers, "" for all; follows from the changes of the function."""
-    variants: frozenset[str] | None = None
+    backends: frozenset[str] | None = None
     """Variants of the framework, None for all; follows from the changes of the function."""
 
 
@@ -185,7 +185,7 @@ class Function:
     changes: tuple[Change, ...] = ()
     versions: str = ""
     """PEP 440 specifiers of the releases in which this description holds, "" for all; follows from the changes."""
-    variants: frozenset[str] | None = None
+    backends: frozenset[str] | None = None
     """Variants of the framework in which it holds, None for all; follows from the changes."""
 
     def since(
@@ -196,7 +196,7 @@ class Function:
         Parameters
         ----------
         version: the release.
-        on: variants of the framework, all if there is none.
+        on: backends of the framework, all if there is none.
         documented: where the rules without features are documented from then on.
         choices: fields of the convention of every rule.
         fields: fields of the function; tables are merged, and an entry of None is removed.
@@ -302,7 +302,7 @@ def problem_features(problem: Problem, target: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Backend:
     """One way to run a framework, such as a backend."""
 
     requirements: tuple[str, ...] = ()
@@ -335,7 +335,7 @@ class Framework:
     """Mode -> source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
     prepare: Callable[[], None] = lambda: None
     """Runs before each call, in the process that makes it, and before the first import."""
-    variants: Mapping[str, Variant] = field(default_factory=dict)
+    backends: Mapping[str, Backend] = field(default_factory=dict)
     """By the name that stands in brackets in a requirement: `keras[jax]`."""
     needs: tuple[tuple[str, str], ...] = ()
     """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
@@ -348,45 +348,45 @@ class Framework:
                 name=function.name if function.framework == self.name else f"{self.name}.{function.name}",
                 reductions=function.reductions or self.reductions,
             )
-            found += _descriptions(whole, tuple(self.variants))
+            found += _descriptions(whole, tuple(self.backends))
         object.__setattr__(self, "functions", tuple(found))
         for fault in _faults(self):
             raise DeclarationError(fault)
 
-    def variant(self, environment: Mapping[str, str]) -> str:
-        """The variant that runs where these variables are set; the first where none says; "" where there are none."""
-        for name, variant in self.variants.items():
-            chooses, value = next(iter(variant.environment.items()))
+    def backend(self, environment: Mapping[str, str]) -> str:
+        """The backend that runs where these variables are set; the first where none says; "" where there are none."""
+        for name, backend in self.backends.items():
+            chooses, value = next(iter(backend.environment.items()))
             if environment.get(chooses) == value:
                 return name
-        return next(iter(self.variants), "")
+        return next(iter(self.backends), "")
 
-    def bundle(self, variant: str) -> Arrays:
-        """The arrays of a variant."""
-        own = self.variants.get(variant)
+    def bundle(self, backend: str) -> Arrays:
+        """The arrays of a backend."""
+        own = self.backends.get(backend)
         return self.arrays if own is None or own.arrays is None else own.arrays
 
-    def differentiates(self, variant: str) -> bool:
-        """Whether gradients can be had in a variant."""
-        return "gradient" in self.bundle(variant).derivatives
+    def differentiates(self, backend: str) -> bool:
+        """Whether gradients can be had in a backend."""
+        return "gradient" in self.bundle(backend).derivatives
 
-    def settings(self, variant: str) -> str:
-        """Source text that sets the environment variables of a variant, for before any import; "" if there are none."""
-        environment = self.variants[variant].environment if variant in self.variants else {}
+    def settings(self, backend: str) -> str:
+        """Source text that sets the environment variables of a backend, for before any import; "" if there are none."""
+        environment = self.backends[backend].environment if backend in self.backends else {}
         lines = [f"os.environ[{json.dumps(name)}] = {json.dumps(value)}; " for name, value in environment.items()]
         return f"import os; {''.join(lines)}" if lines else ""
 
-    def preamble(self, variant: str) -> str:
+    def preamble(self, backend: str) -> str:
         """The imports that a call needs, on one line."""
-        return "; ".join(dict.fromkeys(filter(None, (self.bundle(variant).imports, self.imports))))
+        return "; ".join(dict.fromkeys(filter(None, (self.bundle(backend).imports, self.imports))))
 
     @cached_property
     def here(self) -> tuple[Arrays, dict[str, Any]]:
-        """(arrays, names that the imports bring) in the variant that runs in this process."""
-        variant = self.variant(os.environ)
+        """(arrays, names that the imports bring) in the backend that runs in this process."""
+        backend = self.backend(os.environ)
         names: dict[str, Any] = {"__name__": FILE}
-        exec(self.preamble(variant), names)  # noqa: S102 - the adapter's own source
-        return self.bundle(variant), names
+        exec(self.preamble(backend), names)  # noqa: S102 - the adapter's own source
+        return self.bundle(backend), names
 
 
 # Releases
@@ -400,11 +400,11 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _at(function: Function, version: str, variant: str) -> Function:
-    """A function as a release and variant have it."""
+def _at(function: Function, version: str, backend: str) -> Function:
+    """A function as a release and backend have it."""
     found = replace(function, changes=())
     for change in function.changes:
-        if _release(version) >= _release(change.since) and (not change.on or variant in change.on):
+        if _release(version) >= _release(change.since) and (not change.on or backend in change.on):
             found = _changed(found, change)
     return found
 
@@ -438,29 +438,29 @@ Span = tuple[str, str]
 """The first release of a range and the first one after it; "" where it is open."""
 
 
-def _descriptions(function: Function, variants: tuple[str, ...]) -> Iterator[Function]:
-    """A function described once for each range of releases and the variants that share it, the newest first."""
+def _descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Function]:
+    """A function described once for each range of releases and the backends that share it, the newest first."""
     if not (function.changes or function.first):
         yield function
         return
     for change in function.changes:
-        if unknown := sorted(change.on - set(variants)):
+        if unknown := sorted(change.on - set(backends)):
             where = f"functions[{function.name.partition('.')[2]}].since({change.since!r})"
-            raise DeclarationError(f"{where}: there is no variant {unknown[0]}")
+            raise DeclarationError(f"{where}: there is no backend {unknown[0]}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
-    among = variants or ("",)
-    states = {variant: [(start, _at(function, start, variant)) for start in starts] for variant in among}
-    rules = _ranges({variant: [(start, state.rules) for start, state in found] for variant, found in states.items()})
-    bare = {variant: [(start, replace(state, rules=())) for start, state in found] for variant, found in states.items()}
+    among = backends or ("",)
+    states = {backend: [(start, _at(function, start, backend)) for start in starts] for backend in among}
+    rules = _ranges({backend: [(start, state.rules) for start, state in found] for backend, found in states.items()})
+    bare = {backend: [(start, replace(state, rules=())) for start, state in found] for backend, found in states.items()}
     for span, on, state in _ranges(bare):
         kept = [
-            replace(rule, versions=_specifiers(within), variants=among)
+            replace(rule, versions=_specifiers(within), backends=among)
             for within, among, documented in rules
             if _overlap(span, within) and (on is None or among is None or on & among)
             for rule in documented
         ]
-        yield replace(state, rules=tuple(kept), versions=_specifiers(span), variants=on)
+        yield replace(state, rules=tuple(kept), versions=_specifiers(span), backends=on)
 
 
 def _overlap(one: Span, other: Span) -> bool:
@@ -468,9 +468,9 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, frozenset[str] | None, Any]]:
-    """Equal states of neighbouring releases as one range, with the variants that share it; the newest first."""
+    """Equal states of neighbouring releases as one range, with the backends that share it; the newest first."""
     found: list[tuple[Span, set[str], Any]] = []
-    for variant, history in states.items():
+    for backend, history in states.items():
         end = ""
         for number in reversed(range(len(history))):
             start, state = history[number]
@@ -478,9 +478,9 @@ def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, fro
                 continue
             same = next((on for span, on, other in found if span == (start, end) and other == state), None)
             if same is None:
-                found.append(((start, end), {variant}, state))
+                found.append(((start, end), {backend}, state))
             else:
-                same.add(variant)
+                same.add(backend)
             end = start
     found.sort(key=lambda one: _release(one[0][0]), reverse=True)
     return [(span, None if on == set(states) else frozenset(on), state) for span, on, state in found]
@@ -516,8 +516,8 @@ def _faults(framework: Framework) -> Iterator[str]:
         if not mode.isidentifier() or mode == EAGER:
             yield f"modes[{mode}]: a mode is one word, and not {EAGER}"
         yield from _source_faults(f"modes[{mode}]", text, ("loss",), needed=("loss",))
-    for variant in framework.variants or ("",):
-        for name, text in framework.bundle(variant).derivatives.items():
+    for backend in framework.backends or ("",):
+        for name, text in framework.bundle(backend).derivatives.items():
             yield from _source_faults(f"arrays.derivatives[{name}]", text, ("x", "result"), needed=("x", "result"))
     for function in framework.functions:
         for field_name, fault in _function_faults(framework, function):
@@ -684,14 +684,14 @@ def _text(
     return _joined(statements, reduce.replace("{result}", _atom(result)))
 
 
-def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, variant: str = "") -> Call:
+def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
     """A call in a mode, and of the derivative that a quantity is; the call itself for the loss as it stands.
 
     Raises LoweringError where the framework has no such mode or derivative.
     """
     if quantity == "loss" and mode == EAGER:
         return call
-    derivatives = framework.bundle(variant).derivatives
+    derivatives = framework.bundle(backend).derivatives
     if mode != EAGER and mode not in framework.modes:
         raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join([EAGER, *framework.modes])}")
     if quantity != "loss" and quantity not in derivatives:
@@ -929,25 +929,25 @@ def reproducer(
     function: Function,
     problem: Problem,
     call: Call | None = None,
-    variant: str = "",
+    backend: str = "",
     replay: Callable[[], str] | None = None,
 ) -> str:
     """The call that `perform` makes, to paste into Python; its last expression is the result.
 
     It is one line where the text of the call has no compound statement.
 
-    call: the problem lowered, where that is at hand.  variant: of the framework, that the call is made in.  replay:
+    call: the problem lowered, where that is at hand.  backend: of the framework, that the call is made in.  replay:
     gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
     is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
     """
     call = lowered(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
     if largest > LITERAL_LIMIT and replay is not None:
-        return f"{framework.settings(variant)}import conformance; {replay()}"
+        return f"{framework.settings(backend)}import conformance; {replay()}"
     if largest > LONGEST_LITERAL:
         return f"# too long to write out: an array of {largest} elements that is in no case"
-    preamble = framework.preamble(variant)
-    literal = framework.bundle(variant).literal
+    preamble = framework.preamble(backend)
+    literal = framework.bundle(backend).literal
     literals = [f"{name} = {literal(tensor)}" for name, tensor in call.arrays.items()]
     source = "\n".join([*literals, call.text])
     own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
@@ -955,7 +955,7 @@ def reproducer(
     lines = "; ".join(filter(None, [preamble, *needed]))
     text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
     separator = "" if text.startswith("\n") else "; "
-    return framework.settings(variant) + "; ".join(filter(None, [lines, *literals])) + separator + text
+    return framework.settings(backend) + "; ".join(filter(None, [lines, *literals])) + separator + text
 
 
 @lru_cache(maxsize=4096)

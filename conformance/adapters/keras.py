@@ -19,7 +19,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.arrays import Arrays, Tensor
-from conformance.adapters.contract import Framework, Function, Rule, Variant
+from conformance.adapters.contract import Backend, Framework, Function, Rule
 from conformance.model.case import DTYPES, Array, Loss
 from conformance.model.convention import Convention
 
@@ -213,22 +213,22 @@ FRAMEWORK = Framework(
     prepare=quiet,
     needs=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
     functions=(*LOSSES, *map(weighted, LOSSES)),
-    variants={
-        "tensorflow": Variant(
+    backends={
+        "tensorflow": Backend(
             ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
             {"KERAS_BACKEND": "tensorflow"},
             keras_arrays("import tensorflow as tf", arrays.tensorflow.derivatives["gradient"]),
         ),
-        "jax": Variant(
+        "jax": Backend(
             ("jax",),
             {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"},
             keras_arrays("import jax", "{x} = jax.numpy.asarray({x})", arrays.jax.derivatives["gradient"]),
         ),
-        "torch": Variant(
+        "torch": Backend(
             ("torch",),
             {"KERAS_BACKEND": "torch"},
             keras_arrays("{x} = keras.ops.convert_to_tensor({x})", arrays.torch.derivatives["gradient"]),
         ),
-        "numpy": Variant(("jax",), {"KERAS_BACKEND": "numpy"}),
+        "numpy": Backend(("jax",), {"KERAS_BACKEND": "numpy"}),
     },
 )

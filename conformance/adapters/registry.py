@@ -49,7 +49,7 @@ class Installed:
     """A framework somewhere, and what is there beside it.
 
     version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
-    variant: of the framework, that runs there.
+    backend: of the framework, that runs there.
     """
 
     framework: Framework
@@ -57,7 +57,7 @@ class Installed:
     environment: str = f"python{platform.python_version()}"
     python: str = platform.python_version()
     numpy: str = numpy.__version__
-    variant: str = ""
+    backend: str = ""
 
     @property
     def worker(self) -> str:
@@ -67,12 +67,12 @@ class Installed:
     @property
     def differentiates(self) -> bool:
         """Whether gradients can be had."""
-        return self.framework.differentiates(self.variant)
+        return self.framework.differentiates(self.backend)
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The framework's functions as this version and variant have them."""
-        return functions_in(self.framework, self.version, self.variant)
+        """The framework's functions as this version and backend have them."""
+        return functions_in(self.framework, self.version, self.backend)
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def functions() -> tuple[Function, ...]:
     return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
 
 
-def functions_in(framework: Framework, version: str, variant: str = "") -> tuple[Function, ...]:
-    """A framework's functions in one version and variant, the first unless told otherwise."""
-    variant = variant or framework.variant({})
+def functions_in(framework: Framework, version: str, backend: str = "") -> tuple[Function, ...]:
+    """A framework's functions in one version and backend, the first unless told otherwise."""
+    backend = backend or framework.backend({})
     return tuple(
         function
         for function in framework.functions
-        if within(version, function.versions) and (function.variants is None or variant in function.variants)
+        if within(version, function.versions) and (function.backends is None or backend in function.backends)
     )
 
 
@@ -163,7 +163,7 @@ def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installe
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)
         else:
-            here.append(Installed(framework, version, variant=framework.variant(os.environ)))
+            here.append(Installed(framework, version, backend=framework.backend(os.environ)))
     return here, missing
 
 
@@ -178,9 +178,9 @@ def version_of(framework: Framework) -> str | None:
 
 
 def rule_for(
-    function: Function, version: str, target: str, variant: str = "", features: frozenset[str] = frozenset()
+    function: Function, version: str, target: str, backend: str = "", features: frozenset[str] = frozenset()
 ) -> Rule:
-    """What a function documents in a version and variant for a kind of target; the definition where no rule fits.
+    """What a function documents in a version and backend for a kind of target; the definition where no rule fits.
 
     features: what the problem asks for.
     """
@@ -189,7 +189,7 @@ def rule_for(
             continue
         if rule.targets is not None and target not in rule.targets:
             continue
-        if rule.variants is not None and variant not in rule.variants:
+        if rule.backends is not None and backend not in rule.backends:
             continue
         if within(version, rule.versions):
             return rule

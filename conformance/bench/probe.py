@@ -28,7 +28,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.execution.places import place
 from conformance.execution.workers.crew import WorkerPool, WorkerSpec
 from conformance.judging.choice import selected
-from conformance.judging.suite import Item, Suite, ask, load_suite, plan
+from conformance.judging.judge import Item, Judge, ask, load_suite, plan
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -73,8 +73,8 @@ class Stopwatch:
                 native=lambda memory: self._entering(own.native, memory),
                 numpy=lambda result: self._leaving(own.numpy, result),
             )
-            variants = {name: dataclasses.replace(one, arrays=watched) for name, one in framework.variants.items()}
-            self._watched[framework.name] = dataclasses.replace(framework, arrays=watched, variants=variants)
+            backends = {name: dataclasses.replace(one, arrays=watched) for name, one in framework.backends.items()}
+            self._watched[framework.name] = dataclasses.replace(framework, arrays=watched, backends=backends)
         self.count += 1
         self._began = self._ended = 0.0
         outcome = perform(self._watched[framework.name], call, what, copied)
@@ -146,7 +146,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     imports = _import(here)
     cache = open_cache()
     watch = Stopwatch(time.thread_time)
-    suite = Suite(Oracle(cache), ledger, performer=watch)
+    suite = Judge(Oracle(cache), ledger, performer=watch)
     taken = []
     began = time.perf_counter()
     for item in _selected(keyword, here):
@@ -370,7 +370,7 @@ def row_memory(framework: str) -> Result:
     from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
-    row = Suite(Oracle(), load_suite()[1]).assess(item).record
+    row = Judge(Oracle(), load_suite()[1]).assess(item).record
     return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
 
 

@@ -19,8 +19,8 @@ from conformance.comparison import pages, upgrade
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.crew import TIMEOUT
 from conformance.judging.choice import selected
+from conformance.judging.judge import Judge, load_suite
 from conformance.judging.selection import SelectionError
-from conformance.judging.suite import Suite, load_suite
 from conformance.model.text import printable
 from conformance.reference.oracle import Oracle, open_cache
 
@@ -72,7 +72,7 @@ def audit(
         progress = _told(status)
         with upgrade.sides_of(old, new, progress, timeout) as sides:
             items = selected(found, sides.there, keyword)
-            answers.execute_both(sides, items, found, chosen, Suite(oracle, ledger), progress)
+            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), progress)
             try:
                 audited = upgrade.audited(sides, answers, folder)
             except KeyboardInterrupt:
@@ -144,7 +144,7 @@ def bisect(
         told = _told(status)
         told(f"asking the package index for releases of {distribution}")
         there = bisecting.between(good, bad, releases(distribution), distribution)
-        probe = bisecting.prober(wish, Suite(oracle, ledger), told, timeout)
+        probe = bisecting.prober(wish, Judge(oracle, ledger), told, timeout)
         try:
             boundary = bisecting.bisect(wish, there, probe, told)
         except bisecting.NothingToFindError as nothing:

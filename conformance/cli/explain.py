@@ -14,8 +14,8 @@ from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of
 from conformance.cli.terminal import out
+from conformance.judging.judge import DIFFERENTIATED, Judge, load_suite
 from conformance.judging.selection import SelectionError
-from conformance.judging.suite import DIFFERENTIATED, Suite, load_suite
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import Oracle, open_cache
@@ -48,7 +48,7 @@ def explain(
     _check_functions(function or [], here)
     cache = open_cache()
     try:
-        asker = Suite(Oracle(cache), ledger)
+        asker = Judge(Oracle(cache), ledger)
         explanation = explanations.explain(wanted, chosen, reduced, here, asker, asked_for, function or [])
     finally:
         if cache is not None:

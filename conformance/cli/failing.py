@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from conformance import comparison
 from conformance.cli import github
 from conformance.comparison.alignment import records
+from conformance.judging.judge import id_of
 from conformance.judging.row import COLUMNS, Record
-from conformance.judging.suite import id_of
 from conformance.model.case import Case
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
 

@@ -28,8 +28,8 @@ from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Li
 from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits, single_threaded
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.judging.choice import installed_among
+from conformance.judging.judge import Performer
 from conformance.judging.selection import compiled, substring_of
-from conformance.judging.suite import Performer
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome

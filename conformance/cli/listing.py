@@ -12,7 +12,7 @@ from conformance import report
 from conformance.adapters import registry
 from conformance.cli.shared import CasesOption, Json
 from conformance.cli.terminal import out
-from conformance.judging.suite import load_suite
+from conformance.judging.judge import load_suite
 from conformance.model.case import Case
 from conformance.model.text import counted
 

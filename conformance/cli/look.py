@@ -26,8 +26,8 @@ from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, 
 from conformance.cli.terminal import USAGE, out
 from conformance.explore.relations import check_names
 from conformance.judging.coverage import coverage
+from conformance.judging.judge import Item, Judge, load_suite, plan
 from conformance.judging.row import array_of
-from conformance.judging.suite import Item, Suite, load_suite, plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case, Reduction
@@ -53,7 +53,7 @@ def show(
     if dtype:
         one_of("--dtype", dtype, wanted.dtypes)
     here, _ = registry.installed()
-    asker = Suite(Oracle(), ledger)
+    asker = Judge(Oracle(), ledger)
     asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
     items = plan([wanted], here)
     unsupported = [row for row in unasked_rows([wanted], items, here) if dtype in ("", row["dtype"])]
@@ -145,7 +145,7 @@ def _array(values: Any) -> str:
     return escape(nested(values)) if values.size <= 60 else f"{values.dtype} of shape {values.shape}"
 
 
-def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> dict[str, Any]:
+def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Judge) -> dict[str, Any]:
     """The exact answer to 20 digits, and the row of every function, as builtin values."""
     exact = oracle.digits(case.problem(dtype, reduction), count=20)
     rows = [asker.assess(item).record for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
@@ -153,7 +153,7 @@ def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], as
     return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
 
 
-def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Suite) -> None:
+def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Judge) -> None:
     problem = case.problem(dtype, reduction)
     answer = oracle.digits(problem, count=20)
     if isinstance(answer, list):
@@ -171,13 +171,13 @@ def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Ite
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
         why = f"known: {row['known']}" if row["expected"] == "known" else why
-        bridged = f" (after {row['bridge']})" if row["bridge"] else ""
+        converted = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
             report.at_joints(row["function"]).strip(),
             row["status"],
             escape(_legible(row["got"] or row["exception"])),
             ratio,
-            escape(why + bridged),
+            escape(why + converted),
         )
     out.print(table)
 

@@ -17,7 +17,7 @@ from conformance.cli.shared import CasesOption, Json, progress
 from conformance.cli.terminal import out
 from conformance.comparison import AuditError, history
 from conformance.explore.sweep import rendering
-from conformance.judging.suite import Suite, load_suite
+from conformance.judging.judge import Judge, load_suite
 from conformance.model.case import Case
 from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import Oracle, open_cache
@@ -93,7 +93,7 @@ def _explanations(
     cache = open_cache()
     try:
         with progress(min(most, results["case"].nunique())) as advance:
-            asker = Suite(Oracle(cache), ledger)
+            asker = Judge(Oracle(cache), ledger)
             return explain.explain_report(results, {case.id: case for case in found}, here, asker, most, advance)
     finally:
         if cache is not None:

@@ -14,8 +14,8 @@ from conformance.execution.interruption import INTERRUPTED
 from conformance.explore import relations
 from conformance.explore.relations import RelationResult, rendering
 from conformance.judging.choice import installed_among
+from conformance.judging.judge import load_suite
 from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.judging.suite import load_suite
 
 BROKEN = 10
 """Broken relations that are shown one by one."""

@@ -23,8 +23,8 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.crew import TIMEOUT
+from conformance.judging.judge import id_of, reproducer_of
 from conformance.judging.row import Record
-from conformance.judging.suite import id_of, reproducer_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError

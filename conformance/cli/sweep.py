@@ -22,8 +22,8 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import long_means, rendering, runner, table
 from conformance.explore.sweep.runner import Job, ProgressCallback, SweepRequest
+from conformance.judging.judge import load_suite
 from conformance.judging.selection import SelectionError
-from conformance.judging.suite import load_suite
 from conformance.model.case import DTYPES, INPUT_KINDS
 
 

@@ -7,7 +7,7 @@ Two environments --sides_of--> sides --answers--> rows --audited--> Audit --page
 """
 
 from conformance.comparison.accepting import Proposal, accept, proposal
-from conformance.comparison.baseline import Asked, Check, against, check
+from conformance.comparison.baseline import Check, RunScope, against, check
 from conformance.comparison.changes import CAUSES, KINDS, LEVELS, SEVERITIES, changes, documented, everything, fails
 from conformance.comparison.comparing import (
     Difference,
@@ -28,13 +28,13 @@ __all__ = [
     "KINDS",
     "LEVELS",
     "SEVERITIES",
-    "Asked",
     "AuditError",
     "Check",
     "Difference",
     "Format",
     "Part",
     "Proposal",
+    "RunScope",
     "Side",
     "accept",
     "against",

@@ -49,11 +49,11 @@ def _everything(framework: str, item: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunScope:
     """What a run was asked for: what it was not asked for has not vanished from it.
 
     frameworks: names of those that were chosen and are there; None stands for all that the baseline has.
-    selects: whether an item is asked for, by its framework and its id as `suite.Item.id` has it (what
+    selects: whether an item is asked for, by its framework and its id as `judge.Item.id` has it (what
     -k and -m say; node ids).  finished: False for a run that ended early, whose missing rows are not lost.  suite:
     case, dtype and reduction of all that there is to ask; None: every case that a function was asked or could not take.
     """
@@ -104,7 +104,7 @@ class Check:
         return [f"  {mention}" for mention in self.mentions]
 
 
-def against(baseline: Path, results: pd.DataFrame, asked: Asked | None = None) -> Check:
+def against(baseline: Path, results: pd.DataFrame, asked: RunScope | None = None) -> Check:
     """A run's results frame held against an accepted report, a file or a folder.
 
     Raises ReportError or AuditError where the report cannot be read, is incomplete, or is of another suite.
@@ -113,7 +113,7 @@ def against(baseline: Path, results: pd.DataFrame, asked: Asked | None = None) -
 
 
 def check(
-    baseline: pd.DataFrame, results: pd.DataFrame, asked: Asked | None = None, name: str = "the baseline"
+    baseline: pd.DataFrame, results: pd.DataFrame, asked: RunScope | None = None, name: str = "the baseline"
 ) -> Check:
     """What got worse in `results` against the results frame of an accepted report.
 
@@ -130,7 +130,7 @@ def check(
     the same version, Python and numpy, or else the newest.  Raises AuditError where a question is asked
     twice, or the two have no case in common.
     """
-    asked = Asked() if asked is None else asked
+    asked = RunScope() if asked is None else asked
     there = _in_suite(asked, results)
     baseline, results = (rows[rows["status"] != "unsupported"] for rows in (baseline, results))
     for rows, which in ((baseline, name), (results, "the run")):
@@ -150,7 +150,7 @@ def check(
     return Check(failures, tuple(mentions))
 
 
-def _in_suite(asked: Asked, results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
+def _in_suite(asked: RunScope, results: pd.DataFrame) -> Callable[[pd.DataFrame], Flags]:
     """Which rows of a baseline the suite of the run still has."""
     if asked.suite is None:
         return has_case(results) if asked.finished and len(results) else everything
@@ -197,7 +197,7 @@ def _risen(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     ]
 
 
-def _asked_for(baseline: pd.DataFrame, asked: Asked, mentions: list[str]) -> pd.DataFrame:
+def _asked_for(baseline: pd.DataFrame, asked: RunScope, mentions: list[str]) -> pd.DataFrame:
     frameworks = set(baseline["framework"]) if asked.frameworks is None else asked.frameworks
     chosen = baseline["framework"].isin(frameworks)
     if left := set(baseline.loc[~chosen, "framework"]):
@@ -331,4 +331,4 @@ def _all_kinds(kinds: pd.Series) -> Iterable[str]:
     return kinds.map(listed_in).explode().unique().tolist()
 
 
-__all__ = ["REASONS", "SLACK", "Asked", "Check", "against", "check", "limit"]
+__all__ = ["REASONS", "SLACK", "Check", "RunScope", "against", "check", "limit"]

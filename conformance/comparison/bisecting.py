@@ -18,7 +18,7 @@ from conformance.execution import running
 from conformance.execution.places import places_of
 from conformance.execution.run import Run
 from conformance.execution.workers.crew import TIMEOUT
-from conformance.judging.suite import Item, Suite, plan
+from conformance.judging.judge import Item, Judge, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.text import one_line
@@ -239,7 +239,7 @@ def _said(line: dict[str, Any]) -> str:
     return f"{line['function']} {line['dtype']} {line['reduction']}: {one_line(answer(line, 'new'), LONG)}"
 
 
-def prober(wish: Wish, suite: Suite, told: Told, timeout: float = TIMEOUT) -> Probe:
+def prober(wish: Wish, suite: Judge, told: Told, timeout: float = TIMEOUT) -> Probe:
     """Asks releases, each in an environment made for it."""
 
     def probe(release: Version) -> pd.DataFrame:

@@ -369,7 +369,7 @@ def _since(values: Mapping[str, Any], new: Any) -> str:
 
 
 def described(name: str, version: str) -> Function | None:
-    """A function by its name, as an adapter describes it in a version, first of all variants; None where none does."""
+    """A function by its name, as an adapter describes it in a version, first of all backends; None where none does."""
     for framework in registry.frameworks():
         for function in framework.functions:
             if function.name == name and registry.within(version, function.versions):

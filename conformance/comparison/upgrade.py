@@ -19,8 +19,8 @@ from conformance.execution import running
 from conformance.execution.places import places_of
 from conformance.execution.run import Run
 from conformance.execution.workers.crew import TIMEOUT, WorkerPool
+from conformance.judging.judge import Item, Judge, id_of
 from conformance.judging.row import Record
-from conformance.judging.suite import Item, Suite, id_of
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.report import recording
@@ -118,7 +118,7 @@ class Answers(Run):
         items: Sequence[Item],
         cases: Sequence[Case],
         selected: str,
-        judge: Suite,
+        judge: Judge,
         progress: Progress,
     ) -> None:
         """Put items to both sides at once.

@@ -32,7 +32,7 @@ class Documented:
 
     since: str
     """The release from which it holds, up to the next that is named."""
-    variant: str
+    backend: str
     """The backend."""
     target: str
     """The kind of labels."""
@@ -82,18 +82,18 @@ def _iter_documented() -> tuple[tuple[Function, Documented, Rule], ...]:
         (function, place, rule)
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
-        for variant in framework.variants or ("",)
-        for function in registry.functions_in(framework, since, variant)
-        for place, rule in _places(function, since, variant)
+        for backend in framework.backends or ("",)
+        for function in registry.functions_in(framework, since, backend)
+        for place, rule in _places(function, since, backend)
     )
 
 
-def _places(function: Function, since: str, variant: str) -> Iterator[tuple[Documented, Rule]]:
+def _places(function: Function, since: str, backend: str) -> Iterator[tuple[Documented, Rule]]:
     for target in sorted(function.targets):
         for features in {frozenset[str](), *(rule.features for rule in function.rules)}:
-            rule = registry.rule_for(function, since, target, variant, features)
+            rule = registry.rule_for(function, since, target, backend, features)
             if rule.features == features:
-                yield Documented(since, variant, target, tuple(sorted(features))), rule
+                yield Documented(since, backend, target, tuple(sorted(features))), rule
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:
@@ -136,7 +136,7 @@ def _sentence(name: str, choice: Any) -> str:
 
 
 def _documented_by(name: str, choice: Any, made: list[DocumentedChoices]) -> str:
-    """The functions that make a choice, each with the releases, variants and labels where it does."""
+    """The functions that make a choice, each with the releases, backends and labels where it does."""
     found: dict[str, list[tuple[Documented, str]]] = {}
     for one, function, place, source in made:
         if one == choice and type(one) is type(choice):
@@ -148,8 +148,8 @@ def _function_entry(function: str, places: list[tuple[Documented, str]]) -> str:
     """A function, where it makes the choice, and where the newest of these releases documents it."""
     bounds = boundaries(function.partition(".")[0])
     newest = max(places, key=lambda place: (bounds.index(place[0].since), not place[0].features))[0]
-    here = (newest.since, newest.variant, newest.features)
-    links = dict.fromkeys(source for place, source in places if (place.since, place.variant, place.features) == here)
+    here = (newest.since, newest.backend, newest.features)
+    links = dict.fromkeys(source for place, source in places if (place.since, place.backend, place.features) == here)
     told = ", ".join(link("documented", source) for source in links)
     where = "; ".join(_locations_text(function, {place for place, _ in places}))
     return f"{code(function)}{f' ({plain(where)})' if where else ''}, {told}"
@@ -162,11 +162,11 @@ def _locations_text(function: str, places: set[Documented]) -> Iterator[str]:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
     for since, features in dict.fromkeys((place.since, place.features) for place in places):
-        here = frozenset((p.variant, p.target) for p in places if (p.since, p.features) == (since, features))
+        here = frozenset((p.backend, p.target) for p in places if (p.since, p.features) == (since, features))
         groups.setdefault((here, features), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
     for (here, features), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
-        there = {(p.variant, p.target) for p in everywhere if p.since in within and p.features == features}
+        there = {(p.backend, p.target) for p in everywhere if p.since in within and p.features == features}
         parts = [version_ranges(function.partition(".")[0], within, {place.since for place in everywhere})]
         for number, words in enumerate(("on {}", "{} labels")):
             named = {pair[number] for pair in here}

@@ -67,7 +67,7 @@ def option_tables() -> str:
 
 
 def earlier_releases() -> str:
-    """What was called otherwise in other releases, or is on other variants, as Markdown."""
+    """What was called otherwise in other releases, or is on other backends, as Markdown."""
     lines = []
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
@@ -113,8 +113,8 @@ def _line(framework: Framework, function: Function, columns: Iterable[str]) -> l
 def _place(framework: Framework, function: Function) -> str:
     bounds = boundaries(framework.name)
     since = [bound for bound in bounds if registry.within(bound, function.versions)]
-    variants = ", ".join(sorted(function.variants or ()))
-    return plain(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", variants])))
+    backends = ", ".join(sorted(function.backends or ()))
+    return plain(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", backends])))
 
 
 def _word(function: Function, concept: str) -> str:

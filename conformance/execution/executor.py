@@ -14,8 +14,8 @@ from conformance.execution.places import crew_here, failed_row, found_in, meant_
 from conformance.execution.processes import Assignment, Judges, RowOrError, first_workers
 from conformance.execution.resources import process_count
 from conformance.execution.running import Isolated, rows_of
+from conformance.judging.judge import Item, Judge
 from conformance.judging.row import Record
-from conformance.judging.suite import Item, Suite
 from conformance.model.case import Case
 from conformance.reference.oracle import Oracle, open_cache
 
@@ -137,4 +137,4 @@ def _judged(cases: CaseSet, items: list[Item], isolated: Isolated | None) -> Gen
     with contextlib.ExitStack() as stack:
         if (cache := open_cache()) is not None:
             stack.callback(cache.close)
-        yield from rows_of(items, Suite(Oracle(cache), cases.ledger), isolated)
+        yield from rows_of(items, Judge(Oracle(cache), cases.ledger), isolated)

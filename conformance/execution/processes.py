@@ -28,8 +28,8 @@ from conformance.execution.interruption import ignore_signals
 from conformance.execution.running import Isolated, NotExecuted, rows_of
 from conformance.execution.workers.crew import WorkerPool, WorkerSpec
 from conformance.execution.workers.loop import mount
+from conformance.judging.judge import Item, Judge, id_of, load_suite, plan
 from conformance.judging.row import Record
-from conformance.judging.suite import Item, Suite, id_of, load_suite, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError, failed_here, received
 from conformance.reference.oracle import Oracle, open_cache
@@ -225,7 +225,7 @@ class Judges:
 
 def facts_of(found: Installed) -> Facts:
     """What is known of a framework that is installed."""
-    return {name: getattr(found, name) for name in ("version", "python", "numpy", "variant")}
+    return {name: getattr(found, name) for name in ("version", "python", "numpy", "backend")}
 
 
 def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
@@ -275,7 +275,7 @@ def _serve(run: Connection, setup: _Setup) -> None:
             run.send({name: _facts(crew, name) for name in setup.first})
         if (cache := open_cache()) is not None:
             stack.callback(cache.close)
-        suite = Suite(Oracle(cache), ledger)
+        suite = Judge(Oracle(cache), ledger)
         items: dict[str, dict[str, Item]] = {}
         while (keys := run.recv()) is not None:
             for name in {name for name, _ in keys} - items.keys():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from conformance.execution.interruption import interruption, keep_handlers
 from conformance.execution.processes import RowOrError
 from conformance.execution.running import NotExecuted
+from conformance.judging.judge import Item
 from conformance.judging.row import Record, key_of
-from conformance.judging.suite import Item
 from conformance.model.errors import UserError
 
 FAILED = "the suite itself failed"

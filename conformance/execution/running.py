@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.adapters.contract import LoweringError
+from conformance.judging.judge import Item, Judge, PreparedCall, Problems, ask
 from conformance.judging.row import Record
-from conformance.judging.suite import Asked, Item, Problems, Suite, ask
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
@@ -33,7 +33,7 @@ class NotExecuted:
         return f"{self.id}: {self.why}"
 
 
-def rows_of(items: Sequence[Item], suite: Suite, isolated: Isolated | None = None) -> Generator[Record | NotExecuted]:
+def rows_of(items: Sequence[Item], suite: Judge, isolated: Isolated | None = None) -> Generator[Record | NotExecuted]:
     """The row of every item, in the order they are finished; for one that cannot be asked, why.
 
     isolated: makes the calls in processes of their own; without it they are made in this one.
@@ -60,7 +60,7 @@ class Isolated:
         for item in items:
             self._place[item] = len(self._place)
             self._later.setdefault(item.installed.worker, deque()).append(item)
-        self._asked: dict[str, dict[Item, tuple[Asked, Future] | Exception]] = {name: {} for name in self._later}
+        self._asked: dict[str, dict[Item, tuple[PreparedCall, Future] | Exception]] = {name: {} for name in self._later}
 
     def as_they_come(self) -> Iterator[Item]:
         """Every item, a worker's in their order, as outcomes come in; each must be taken by `outcome` at once."""
@@ -74,7 +74,7 @@ class Isolated:
                 tickets = [(item.installed.worker, asked[item]) for item, asked in waiting]
                 self._crew.wait_any([(name, found[1]) for name, found in tickets if isinstance(found, tuple)])
 
-    def outcome(self, item: Item) -> tuple[Asked, Outcome]:
+    def outcome(self, item: Item) -> tuple[PreparedCall, Outcome]:
         """An item as it was asked, and what came of it; raises what `WorkerPool.wait` raises."""
         name = item.installed.worker
         asked_here = self._asked.setdefault(name, {})
@@ -96,12 +96,12 @@ class Isolated:
             item = later.popleft()
             asked[item] = self._ask(item)
 
-    def _ask(self, item: Item) -> tuple[Asked, Future] | Exception:
+    def _ask(self, item: Item) -> tuple[PreparedCall, Future] | Exception:
         try:
             asked = ask(item, self._problems)
             return asked, self._crew.submit(item.installed.worker, asked.call, asked.what)
         except (LoweringError, CaseFileError) as error:
             return error
 
-    def _done(self, found: tuple[Asked, Future] | Exception) -> bool:
+    def _done(self, found: tuple[PreparedCall, Future] | Exception) -> bool:
         return isinstance(found, Exception) or self._crew.done(found[0].item.installed.worker, found[1])

@@ -34,7 +34,7 @@ from conformance.explain.number_format import (
     format_sum,
 )
 from conformance.explain.subproblems import negative_logs, to_balls
-from conformance.judging.suite import Assessment, rule_of
+from conformance.judging.judge import Assessment, rule_of
 from conformance.judging.verdict import OF_GRADIENT, UNJUDGED, answer_by, compare, computed, semantic
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
@@ -203,7 +203,7 @@ def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.
     rounded = computed(part, documented_convention(assessment))
     if asked.item.quantity == "gradient":
         return gradient_error_bound.tolerance(asked.handed, rounded)
-    return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.bridge else None)
+    return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.conversion else None)
 
 
 def _divisor_lines(assessment: Assessment, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:

@@ -22,8 +22,8 @@ from conformance.explain.explanation import (
 )
 from conformance.explain.number_format import format_element
 from conformance.explain.remedies import remedies
+from conformance.judging.judge import Assessment, Judge, not_differentiated, plan, rule_of, unsupported
 from conformance.judging.rendering import render_conversion
-from conformance.judging.suite import Assessment, Suite, not_differentiated, plan, rule_of, unsupported
 from conformance.judging.verdict import answer_by, change_of, conversion_of
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
@@ -42,7 +42,7 @@ def explain(
     dtype: str,
     reduction: Reduction,
     available: Sequence[Installed],
-    judge: Suite,
+    judge: Judge,
     quantity: Quantity = "loss",
     functions_wanted: Iterable[str] = (),
 ) -> Explanation:
@@ -143,7 +143,7 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
     )
 
 
-def function_result(assessment: Assessment, judge: Suite) -> FunctionResult:
+def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     """What one function returned, and the reasons for its difference from the definition, if there is one."""
     item, verdict = assessment.item, assessment.verdict
     differs = verdict.status != "agrees"
@@ -207,7 +207,7 @@ def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
     """
     asked, verdict = assessment.asked, assessment.verdict
     conversion = verdict.conversion
-    if not asked.bridge or (conversion is not None and verdict.status != "diverges"):
+    if not asked.conversion or (conversion is not None and verdict.status != "diverges"):
         return ""
     if conversion is None:
         change = change_of(asked.problem, asked.handed, DEFINITION, exact, tolerance_under(assessment, DEFINITION))

@@ -13,7 +13,7 @@ import pandas as pd
 from conformance.adapters.registry import Installed
 from conformance.explain.blocks import Block, Code, Formula, Heading, Prose, render_blocks
 from conformance.explain.explainer import explain
-from conformance.judging.suite import Suite
+from conformance.judging.judge import Judge
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError
 
@@ -26,7 +26,7 @@ def explain_report(
     results: pd.DataFrame,
     cases: Mapping[str, Case],
     available: Sequence[Installed],
-    judge: Suite,
+    judge: Judge,
     limit: int,
     progress: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[tuple[str, str, int]]]:

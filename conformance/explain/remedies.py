@@ -16,7 +16,7 @@ from conformance.explain.attribution import documented_convention, named_choices
 from conformance.explain.derivation import array_text, format_in_dtype
 from conformance.explain.explanation import Remedy
 from conformance.explain.number_format import format_number
-from conformance.judging.suite import Asked, Assessment, Item, Suite, bridged
+from conformance.judging.judge import Assessment, Item, Judge, PreparedCall, convert_for
 from conformance.model.case import Array, ByOracle, Digits, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
@@ -28,7 +28,7 @@ MAX_PREDICTIONS = 20_000
 """Number of predictions above which no remedy is tried."""
 
 
-def remedies(assessment: Assessment, judge: Suite) -> tuple[Remedy, ...]:
+def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
     """The remedies that were tried and work."""
     if assessment.verdict.status not in ("diverges", "disagrees"):
         return ()
@@ -48,7 +48,7 @@ def remedies(assessment: Assessment, judge: Suite) -> tuple[Remedy, ...]:
     )
 
 
-def retry(assessment: Assessment, judge: Suite, problem: Problem) -> Assessment | None:
+def retry(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment | None:
     """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
     input_kind = function.native(problem.input_kind)
@@ -56,11 +56,11 @@ def retry(assessment: Assessment, judge: Suite, problem: Problem) -> Assessment 
         return None
     if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
         return None
-    asked = Asked(_item_at(assessment.item, problem), problem, *bridged(problem, input_kind), of_case=False)
+    asked = PreparedCall(_item_at(assessment.item, problem), problem, *convert_for(problem, input_kind), of_case=False)
     return _call_and_judge(asked, judge)
 
 
-def _call_and_judge(asked: Asked, judge: Suite) -> Assessment | None:
+def _call_and_judge(asked: PreparedCall, judge: Judge) -> Assessment | None:
     try:
         return judge.judge(asked, judge.performer(asked.item.framework, asked.call, asked.what))
     except LoweringError:
@@ -89,7 +89,7 @@ def _value_text(assessment: Assessment) -> str:
     return array_text(_value(assessment))
 
 
-def _would_agree(assessment: Assessment, judge: Suite, value: Array) -> bool:
+def _would_agree(assessment: Assessment, judge: Judge, value: Array) -> bool:
     """Whether the function would agree if it had returned `value`."""
     outcome = assessment.verdict.outcome
     if not isinstance(outcome, Returned):
@@ -97,7 +97,7 @@ def _would_agree(assessment: Assessment, judge: Suite, value: Array) -> bool:
     return _agrees(judge.judge(assessment.asked, dataclasses.replace(outcome, value=np.asarray(value))))
 
 
-def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
+def _avoid_conversion(assessment: Assessment, judge: Judge) -> Iterator[Remedy]:
     """Call another loss of the framework that needs no lossy conversion, or normalise the rows first."""
     problem, item = assessment.asked.problem, assessment.item
     if not assessment.verdict.conversion:
@@ -109,7 +109,7 @@ def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
             if kind not in function.takes or function.unsupported(problem) is not None:
                 continue
             other = dataclasses.replace(_item_at(item, problem), function=function)
-            attempt = _call_and_judge(Asked(other, problem, handed, name, of_case=False), judge)
+            attempt = _call_and_judge(PreparedCall(other, problem, handed, name, of_case=False), judge)
             if attempt is not None and _agrees(attempt):
                 conversion_text = f", and hand it {HANDED[name]}" if name else ""
                 what = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion_text}"
@@ -131,7 +131,7 @@ def _avoid_conversion(assessment: Assessment, judge: Suite) -> Iterator[Remedy]:
 
 
 def _divide_sum(
-    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
+    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
 ) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "mean_divides_by" not in names or problem.reduction != "mean":
@@ -166,7 +166,7 @@ def _divided_call(summed: Assessment, due: Fraction) -> str:
     return f"{summed.call} / {float(due)!r}"
 
 
-def _separate_outputs(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _separate_outputs(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "binary_outputs" not in names or problem.predictions.ndim == 0:
         return
@@ -197,7 +197,7 @@ def _separate_outputs(assessment: Assessment, judge: Suite, names: tuple[str, ..
 
 
 def _pass_ignore_index(
-    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
+    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
 ) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "default_ignore_index" not in names or problem.options.ignore_index is not None:
@@ -210,7 +210,7 @@ def _pass_ignore_index(
         yield Remedy(what, _value_text(attempt), attempt.call)
 
 
-def _relabel(assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention) -> Iterator[Remedy]:
+def _relabel(assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention) -> Iterator[Remedy]:
     problem = assessment.asked.problem
     if "out_of_range" not in names or convention.out_of_range != "wrap":
         return
@@ -220,7 +220,7 @@ def _relabel(assessment: Assessment, judge: Suite, names: tuple[str, ...], conve
         yield Remedy(f"write the labels as the classes they stand for, {array_text(labels)}", _value_text(attempt))
 
 
-def _normalise_targets(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _normalise_targets(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
     """Normalise the targets: then they do not change the divisor, and the gradient treats them as a distribution."""
     problem = assessment.asked.problem
     if problem.target_kind != "distribution" or not {"gradient_total", "mean_divides_by"} & set(names):
@@ -238,7 +238,7 @@ def _normalise_targets(assessment: Assessment, judge: Suite, names: tuple[str, .
         )
 
 
-def _pass_logits(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _pass_logits(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
     """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = assessment.asked.problem, assessment.item
     if problem.input_kind != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
@@ -250,14 +250,14 @@ def _pass_logits(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -
     converted, name = convert(problem, "logits")
     if item.function.unsupported(converted) is not None:
         return
-    attempt = _call_and_judge(Asked(_item_at(item, problem), problem, converted, name, of_case=False), judge)
+    attempt = _call_and_judge(PreparedCall(_item_at(item, problem), problem, converted, name, of_case=False), judge)
     if attempt is not None and _agrees(attempt):
         what = {"log": "log p", "logit": "log p - log(1 - p)"}[name]
         yield Remedy(f"hand it {what} as logits", _value_text(attempt), attempt.call)
 
 
 def _preprocess_predictions(
-    assessment: Assessment, judge: Suite, names: tuple[str, ...], convention: Convention
+    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
 ) -> Iterator[Remedy]:
     """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
     problem = assessment.asked.problem
@@ -282,11 +282,11 @@ def _preprocess_predictions(
             return
 
 
-def _cast_to_float64(assessment: Assessment, judge: Suite, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _cast_to_float64(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
     """Repeat the call in float64, which recovers what rounding lost."""
     problem, status = assessment.asked.problem, assessment.verdict.status
     numeric = status == "disagrees" or set(names) <= {"cancellation", "gradient_cancellation"}
-    if problem.dtype == "float64" or not numeric or assessment.asked.bridge:
+    if problem.dtype == "float64" or not numeric or assessment.asked.conversion:
         return
     double = np.dtype(np.float64)
     labels = problem.labels.astype(double) if problem.labels.dtype.kind in "fV" else problem.labels

@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.registry import NEWEST, Installed
-from conformance.judging.suite import Asked, Item, Problems, Suite, ask, load_suite, plan, rule_of
+from conformance.judging.judge import Item, Judge, PreparedCall, Problems, ask, load_suite, plan, rule_of
 from conformance.judging.verdict import answer_by
 from conformance.model.case import numpy_dtype
 from conformance.model.outcome import Outcome, Raised, Returned
@@ -48,7 +48,7 @@ def computed() -> dict[str, bytes]:
     """The encoded answers by key, computed from nothing."""
     memory = Memory()
     cases, ledger = load_suite()
-    suite = Suite(Oracle(memory), ledger)
+    suite = Judge(Oracle(memory), ledger)
     for asked in _questions(plan(cases, _everywhere())):
         for outcome in _outcomes(asked, suite):
             suite.judge(asked, outcome)
@@ -57,10 +57,10 @@ def computed() -> dict[str, bytes]:
 
 def _everywhere() -> list[Installed]:
     """Every known framework in its newest release, as it runs where nothing else is said."""
-    return [Installed(framework, NEWEST, variant=framework.variant({})) for framework in registry.frameworks()]
+    return [Installed(framework, NEWEST, backend=framework.backend({})) for framework in registry.frameworks()]
 
 
-def _questions(items: Iterable[Item]) -> Iterator[Asked]:
+def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
     """Items ready to be judged, without those that look up nothing that an earlier one does not."""
     seen = set()
     problems = Problems()
@@ -70,13 +70,13 @@ def _questions(items: Iterable[Item]) -> Iterator[Asked]:
         asked = ask(item, problems)
         convention = rule_of(item, asked.problem).convention
         about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.input_kind, convention)
-        others = item.framework.name if asked.bridge else ""
+        others = item.framework.name if asked.conversion else ""
         if (*about, others) not in seen:
             seen.add((*about, others))
             yield asked
 
 
-def _outcomes(asked: Asked, suite: Suite) -> Iterator[Outcome]:
+def _outcomes(asked: PreparedCall, suite: Judge) -> Iterator[Outcome]:
     item = asked.item
     convention = rule_of(item, asked.problem).convention
     same = item.function.result_dtype == "same" or item.quantity == "gradient"

@@ -10,8 +10,8 @@ from typing import Any
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
+from conformance.judging.judge import Item, unsupported, unsupported_assessment
 from conformance.judging.row import Record
-from conformance.judging.suite import Item, unsupported, unsupported_assessment
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
 from conformance.reference.oracle import Oracle, open_cache

@@ -86,10 +86,10 @@ def tolerance(problem: Problem, convention: Convention, asked: Problem | None = 
     """
     if refused(problem, convention):
         return np.zeros(())
-    matters, bridged = relevant(problem, convention, ERROR_BOUND), asked is not None
-    key = ("error bound", matters, bridged)
+    matters, converted = relevant(problem, convention, ERROR_BOUND), asked is not None
+    key = ("error bound", matters, converted)
     if key not in problem.derived:
-        problem.derived[key] = _reduced(problem, matters, bridged)
+        problem.derived[key] = _reduced(problem, matters, converted)
     bound: Floats = problem.derived[key]
     return bound
 
@@ -103,11 +103,11 @@ class _Samples:
     error: Floats
 
 
-def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
+def _reduced(problem: Problem, convention: Convention, converted: bool) -> Floats:
     matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    derived, key = problem.unreduced.derived, ("error bound of samples", matters, bridged)
+    derived, key = problem.unreduced.derived, ("error bound of samples", matters, converted)
     if key not in derived:
-        derived[key] = _samples(problem, matters, bridged)
+        derived[key] = _samples(problem, matters, converted)
     flat, loss, error = derived[key].flat, derived[key].loss, derived[key].error
     unit = numpy_info(problem.dtype)[0]
     with np.errstate(all="ignore"):
@@ -125,10 +125,10 @@ def _reduced(problem: Problem, convention: Convention, bridged: bool) -> Floats:
     return _finite(np.asarray(total))
 
 
-def _samples(problem: Problem, convention: Convention, bridged: bool) -> _Samples:
+def _samples(problem: Problem, convention: Convention, converted: bool) -> _Samples:
     flat = flatten(problem, convention)
     unit = numpy_info(problem.dtype)[0]
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], bridged)
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], converted)
     with np.errstate(all="ignore"):
         pieces = [_losses(flat, convention, here, arithmetic) for here in _chunks(flat)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
@@ -175,7 +175,7 @@ class _Arithmetic:
 
     unit: float
     elementary: float
-    bridged: bool
+    converted: bool
 
 
 def _losses(flat: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
@@ -210,7 +210,7 @@ def _categorical(
     products = 1 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     part = _targets(flat, here, classes)
     with_bridge = error + unit * products * np.abs(minus_log)
-    if arithmetic.bridged:
+    if arithmetic.converted:
         with_bridge = with_bridge + unit * _bridge_categorical(flat, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
@@ -303,7 +303,7 @@ def _binary(
         on_error = (unit * g + products) * on
         off_error = (unit * g + products) * off + unit * (p > 0)
         sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
-    if arithmetic.bridged:
+    if arithmetic.converted:
         most = 1 / math.sqrt(unit)
         on_error = on_error + unit * np.minimum(sensitivity_on, most)
         off_error = off_error + unit * np.minimum(sensitivity_off, most)

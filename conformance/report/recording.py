@@ -19,8 +19,8 @@ from conformance.execution.interruption import let_end
 from conformance.execution.marking import MARK, marked, put_back
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.judging.coverage import coverage
+from conformance.judging.judge import Item
 from conformance.judging.row import Record, key_of
-from conformance.judging.suite import Item
 from conformance.model.case import Case
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
         entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
         found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
     for one in installed:
-        found[f"variant of {one.worker}"] = one.variant
+        found[f"variant of {one.worker}"] = one.backend
         found[f"adapter of {one.framework.name}"] = registry.source_digest(one.framework)
     return found
 

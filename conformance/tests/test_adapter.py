@@ -32,7 +32,7 @@ from conformance.adapters.contract import (
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import Item, plan
+from conformance.judging.judge import Item, plan
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.reference.conversion import convert
@@ -380,7 +380,7 @@ def check(item: Item) -> None:
     asked = item.case.problem(item.dtype, item.reduction)
     handed, _ = convert(asked, item.function.native(asked.input_kind))
     outcome = evaluate(item.framework, item.function, handed)
-    source = reproducer(item.framework, item.function, handed, variant=item.installed.variant)
+    source = reproducer(item.framework, item.function, handed, backend=item.installed.backend)
     assert ("\n" in source) == ("with tf.GradientTape" in source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

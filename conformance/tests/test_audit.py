@@ -19,7 +19,7 @@ from rich.console import Console
 from conformance import comparison, report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function, Rule
-from conformance.comparison import Asked, AuditError, Part, accepting
+from conformance.comparison import AuditError, Part, RunScope, accepting
 from conformance.comparison.baseline import SLACK, limit
 from conformance.comparison.changes import COLUMNS
 from conformance.comparison.distance import distances
@@ -654,7 +654,7 @@ def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):
 
 
 def checked(old, new, **asked):
-    return comparison.check(report.frame(old), report.frame(new), Asked(**asked))
+    return comparison.check(report.frame(old), report.frame(new), RunScope(**asked))
 
 
 def reasons(found):

@@ -248,16 +248,16 @@ HISTORY = (
     .since("1.10", on=("b",), choices={"empty_mean": "zero"})
     .since("2", arguments={"class_weights": None}, dtypes=frozenset({"float32"}))
 )
-BOTH = {"a": contract.Variant(environment={"X": "a"}), "b": contract.Variant(environment={"X": "b"})}
+BOTH = {"a": contract.Backend(environment={"X": "a"}), "b": contract.Backend(environment={"X": "b"})}
 
 
-def at(of: Framework, version: str, variant: str) -> Function:
-    (found,) = registry.functions_in(of, version, variant)
+def at(of: Framework, version: str, backend: str) -> Function:
+    (found,) = registry.functions_in(of, version, backend)
     return found
 
 
 @pytest.mark.parametrize(
-    ("version", "variant", "arguments", "dtypes", "empty", "documented"),
+    ("version", "backend", "arguments", "dtypes", "empty", "documented"),
     [
         ("1.0", "a", {"class_weights"}, 4, "nan", "1"),
         ("1.2.0", "a", {"class_weights", "label_smoothing"}, 4, "nan", "2"),
@@ -267,24 +267,24 @@ def at(of: Framework, version: str, variant: str) -> Function:
         ("2.0.1", "b", {"label_smoothing"}, 1, "zero", "2"),
     ],
 )
-def test_release_has_what_changed_until_then(version, variant, arguments, dtypes, empty, documented):
-    of = framework(HISTORY, variants=BOTH)
-    found = at(of, version, variant)
+def test_release_has_what_changed_until_then(version, backend, arguments, dtypes, empty, documented):
+    of = framework(HISTORY, backends=BOTH)
+    found = at(of, version, backend)
     assert (found.arguments.keys(), len(found.dtypes)) == (arguments, dtypes)
-    rule = registry.rule_for(found, version, "index", variant)
+    rule = registry.rule_for(found, version, "index", backend)
     assert (rule.convention.empty_mean, rule.source) == (empty, documented)
 
 
 def test_ranges_of_releases_follow_from_the_changes():
-    of = framework(HISTORY, variants=BOTH)
-    assert [(one.versions, one.variants) for one in of.functions] == [(">=2", None), (">=1.2,<2", None), ("<1.2", None)]
-    newest = {(rule.versions, rule.variants) for rule in of.functions[0].rules}
+    of = framework(HISTORY, backends=BOTH)
+    assert [(one.versions, one.backends) for one in of.functions] == [(">=2", None), (">=1.2,<2", None), ("<1.2", None)]
+    newest = {(rule.versions, rule.backends) for rule in of.functions[0].rules}
     assert newest == {(">=1.2", frozenset({"a"})), (">=1.10", frozenset({"b"}))}
 
 
 def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
     twin = HISTORY.like("twin", first="1.2", arguments={"class_weights": "weights"}, choices={"empty_mean": None})
-    of = framework(HISTORY, twin, variants=BOTH)
+    of = framework(HISTORY, twin, backends=BOTH)
     assert [one.name for one in registry.functions_in(of, "1.0", "a")] == ["mine.loss"]
     for version in ("1.2", "2.5"):
         _, found = registry.functions_in(of, version, "b")
@@ -353,8 +353,8 @@ def test_framework_that_contradicts_itself_is_refused_with_its_field(fields, mes
 def test_change_that_is_none_is_refused():
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): .*dtype"):
         framework(Function(**USUAL).since("2", dtype="float32"))
-    with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no variant c"):
-        framework(Function(**USUAL).since("2", on=("c",), dtypes=frozenset({"float32"})), variants=BOTH)
+    with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no backend c"):
+        framework(Function(**USUAL).since("2", on=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
 
 
 def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypatch, tmp_path):

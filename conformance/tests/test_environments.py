@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters import arrays, registry
-from conformance.adapters.contract import Framework, Variant
+from conformance.adapters.contract import Backend, Framework
 from conformance.execution.environments import (
     EnvironmentFailure,
     EnvironmentRequest,
@@ -55,10 +55,10 @@ BACKED = dataclasses.replace(
     MINI,
     name="backed",
     distributions=("backed",),
-    variants={
-        "fast": Variant(("fast-cpu; sys_platform != 'none'", "fast; sys_platform == 'none'"), {"BACKEND": "fast"}),
-        "slow": Variant(("slow>=1",), {"BACKEND": "slow"}),
-        "numpy": Variant((), {"BACKEND": "numpy"}),
+    backends={
+        "fast": Backend(("fast-cpu; sys_platform != 'none'", "fast; sys_platform == 'none'"), {"BACKEND": "fast"}),
+        "slow": Backend(("slow>=1",), {"BACKEND": "slow"}),
+        "numpy": Backend((), {"BACKEND": "numpy"}),
     },
 )
 HAS_UV = importlib.util.find_spec("uv") is not None or shutil.which("uv") is not None

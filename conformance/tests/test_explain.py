@@ -22,7 +22,7 @@ from conformance.explain import meanings
 from conformance.explain.blocks import Code, function_blocks, render_blocks
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import distinguishing_digits, format_number
-from conformance.judging.suite import Suite, plan
+from conformance.judging.judge import Judge, plan
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.reference import oracle
@@ -54,7 +54,7 @@ def case(
 
 def explained(of: Case, *losses, dtype="float32", quantity="loss", ledger=None) -> Explanation:
     here = [miniatures.installed(*losses, differentiates=True)] if losses else []
-    suite = Suite(Oracle(), ledger or Ledger())
+    suite = Judge(Oracle(), ledger or Ledger())
     return explain.explain(of, dtype, of.reductions[0], here, suite, quantity)
 
 
@@ -209,7 +209,7 @@ def test_gradient_closed_form_evaluates_to_its_element(input_kind):
 def test_each_documented_choice_is_explained_with_its_effect(loss):
     """Case after case, until every choice has been told that the miniature makes."""
     here = [miniatures.installed(loss)]
-    suite = Suite(Oracle(), Ledger())
+    suite = Judge(Oracle(), Ledger())
     left = set(loss.documented.choices())
     for item in plan(NARROW, here):
         if not left:
@@ -561,7 +561,7 @@ def test_explain_of_unknown_name_exits_with_status_2(conformance, arguments, sai
 def asked_of(of: Case, *losses):
     """(a report's frame of a case, the frameworks, a suite), of functions that stand in."""
     here = [miniatures.installed(*losses, differentiates=True)]
-    suite = Suite(Oracle(), Ledger())
+    suite = Judge(Oracle(), Ledger())
     return report.frame(suite.assess(item).record for item in plan([of], here)), here, suite
 
 

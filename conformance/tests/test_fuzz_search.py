@@ -25,7 +25,7 @@ from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import UNUSUAL_KINDS, Limits, random_case
 from conformance.explore.fuzz.search import Search, SearchState, mark, restrict_limits
 from conformance.explore.fuzz.strategies import cases
-from conformance.judging.suite import Asked, Item, Suite, ask, plan, unsupported
+from conformance.judging.judge import Item, Judge, PreparedCall, ask, plan, unsupported
 from conformance.judging.traits import TRAITS
 from conformance.model.case import Case, Layout, Options
 from conformance.model.errors import UserError
@@ -201,7 +201,7 @@ def test_shipped_known_issues_have_conditions_that_their_cases_meet():
         assert met >= set(entry.when), (str(entry), set(entry.when) - met)
 
 
-def _asked_anywhere(entry: KnownIssue, case: Case) -> list[Asked]:
+def _asked_anywhere(entry: KnownIssue, case: Case) -> list[PreparedCall]:
     """The entry's case as it would be put to the entry's functions, installed or not."""
     functions = [function for function in registry.functions() if entry.matches_function(function.name)]
     found = []
@@ -211,7 +211,7 @@ def _asked_anywhere(entry: KnownIssue, case: Case) -> list[Asked]:
             problem = case.problem(dtype, reduction)
             if unsupported(function, case, problem) is None:
                 item = Item(there, function, case, dtype, reduction)
-                found.append(Asked(item, problem, *convert(problem, function.native(problem.input_kind))))
+                found.append(PreparedCall(item, problem, *convert(problem, function.native(problem.input_kind))))
     return found
 
 
@@ -362,5 +362,5 @@ def test_mark_leaves_out_numbers():
     for smoothing in (0.5, 0.25):
         case = Case("a/b/c", "w", "a", "s", "categorical", "logits", "index", np.array([[0.0, 1.0]]), np.array([0]),
                     Options(label_smoothing=smoothing), dtypes=("float32",))  # fmt: skip
-        made[smoothing] = mark(Suite(Oracle(), Ledger()).assess(plan([case], [there])[0]))
+        made[smoothing] = mark(Judge(Oracle(), Ledger()).assess(plan([case], [there])[0]))
     assert set(made.values()) == {"disagrees: wrong_value"}

@@ -18,7 +18,7 @@ from conformance.adapters.contract import Call, Function, called, lowered, probl
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
-from conformance.judging.suite import Asked, Item, Suite, bridged
+from conformance.judging.judge import Item, Judge, PreparedCall, convert_for
 from conformance.model.case import DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
 from conformance.reference.oracle import Oracle
 
@@ -238,13 +238,13 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     """How a function answers rightly what it is declared unable to take; "" where it does not."""
     item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction)
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
-    asked = Asked(item, problem, *bridged(problem, function.native(problem.input_kind)))
+    asked = PreparedCall(item, problem, *convert_for(problem, function.native(problem.input_kind)))
     vars(asked)["call"] = attempt.call
     try:
         outcome = contract.perform(there.framework, attempt.call, attempt.what)
     except contract.LoweringError:  # no such argument
         return ""
-    found = Suite(Oracle(), Ledger()).judge(asked, outcome)
+    found = Judge(Oracle(), Ledger()).judge(asked, outcome)
     return f"{attempt.what}: {found.verdict.status}" if found.verdict.status in RIGHT else ""
 
 

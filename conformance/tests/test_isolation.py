@@ -69,16 +69,16 @@ KILLING = """
 import multiprocessing, os, signal
 
 if multiprocessing.parent_process() is not None:
-    from conformance.judging.suite import Suite
+    from conformance.judging.judge import Judge
 
-    judge = Suite.judge
+    judge = Judge.judge
 
     def killed(self, asked, outcome):
         if asked.item.case.id.endswith("smoothed"):
             os.kill(os.getpid(), signal.SIGSEGV)
         return judge(self, asked, outcome)
 
-    Suite.judge = killed
+    Judge.judge = killed
 """
 """An end of the adapter's module that has the process which judges the smoothed case die of it."""
 CASES = """\

@@ -63,16 +63,16 @@ FAULT = """
 import os
 
 if "FAULT" in os.environ:
-    from conformance.judging.suite import Suite
+    from conformance.judging.judge import Judge
 
-    judge = Suite.judge
+    judge = Judge.judge
 
     def faulty(self, asked, outcome):
         if asked.item.case.id.endswith(os.environ["FAULT"]):
             raise RuntimeError("something is broken\\nbadly")
         return judge(self, asked, outcome)
 
-    Suite.judge = faulty
+    Judge.judge = faulty
 """
 CASES = """\
 # yaml-language-server: $schema=../../conformance/case.schema.json

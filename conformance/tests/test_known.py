@@ -12,7 +12,7 @@ from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.judging.suite import Suite, load_suite, plan
+from conformance.judging.judge import Judge, load_suite, plan
 from conformance.judging.traits import traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors
@@ -240,7 +240,7 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
     items = plan(cases, here, lambda which, name: which.name == function and "gradient" not in name)
     if not items:
         pytest.skip(f"{function} is not installed")
-    return Suite(Oracle(), ledger, performer=performer).assess(items[0])
+    return Judge(Oracle(), ledger, performer=performer).assess(items[0])
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
     items = plan([stated], here, lambda which, name: which.name == function)
     (item,) = (item for item in items if item.quantity == quantity)
     ledger = known_issues.load(shipped_cases())
-    return Suite(Oracle(), ledger, performer=performer).assess(item)
+    return Judge(Oracle(), ledger, performer=performer).assess(item)
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])

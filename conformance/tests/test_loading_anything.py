@@ -16,7 +16,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import SCHEMA, read_file
 from conformance.casefiles.stated_values import expect_block, expectation_errors, published
-from conformance.judging.suite import Suite, ask, plan
+from conformance.judging.judge import Judge, ask, plan
 from conformance.judging.verdict import STATUSES
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseFileError
@@ -214,7 +214,7 @@ JUDGED: set[str] = set()
 
 def judged(case: Any) -> None:
     """Judge what functions might do with a case."""
-    suite = Suite(Oracle(), Ledger())
+    suite = Judge(Oracle(), Ledger())
     for item in plan([case], HERE)[:2]:
         asked = ask(item)
         assert asked.call

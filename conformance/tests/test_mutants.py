@@ -21,7 +21,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.cli import app
-from conformance.judging.suite import Item, Suite, ask, plan
+from conformance.judging.judge import Item, Judge, ask, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.outcome import Returned
@@ -132,8 +132,8 @@ def test_mutant_names_and_faults_are_unique():
 
 
 @pytest.fixture(scope="module")
-def suite() -> Suite:
-    return Suite(Oracle(), Ledger())
+def suite() -> Judge:
+    return Judge(Oracle(), Ledger())
 
 
 @pytest.mark.parametrize("loss", [Categorical, Binary], ids=lambda loss: loss.__name__)

@@ -16,7 +16,7 @@ from conformance.adapters.contract import Framework, Function, Rule, perform, re
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import Suite, ask, plan
+from conformance.judging.judge import Judge, ask, plan
 from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
@@ -81,7 +81,7 @@ def items() -> list[Any]:
 
 @pytest.mark.parametrize("mode", ["eager", "jit"])
 def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
-    suite = Suite(Oracle(), Ledger())
+    suite = Judge(Oracle(), Ledger())
     judged = set()
     for item in items():
         asked = ask(item)

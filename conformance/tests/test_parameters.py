@@ -15,7 +15,7 @@ from conformance.adapters.contract import Call, Framework, Function, called, low
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import bridged, unsupported
+from conformance.judging.judge import convert_for, unsupported
 from conformance.model.case import Problem
 
 HERE, _ = registry.installed()
@@ -29,7 +29,7 @@ def problems(name: str) -> tuple[Problem, ...]:
     [function] = [function for _, function in ASKED if function.name == name]
     cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
-        bridged(problem, function.native(problem.input_kind))[0]
+        convert_for(problem, function.native(problem.input_kind))[0]
         for case in cases
         for problem in case.problems()
         if unsupported(function, case, problem) is None

@@ -31,7 +31,7 @@ from conformance.execution.workers.on_ray import (
     connected,
     shipped,
 )
-from conformance.judging.suite import Suite, load_suite, plan
+from conformance.judging.judge import Judge, load_suite, plan
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
 from conformance.reference.oracle import Oracle
@@ -143,7 +143,7 @@ def test_the_rows_are_those_of_a_local_run(cluster):
     found, ledger = load_suite(None)
     items = plan(found, near.there)[::97]
     assert {item.installed.environment for item in items} == set(texts)
-    suite = Suite(Oracle(None), ledger)
+    suite = Judge(Oracle(None), ledger)
     with near.crew as crew:
         expected = list(running.rows_of(items, suite, running.Isolated(crew, items)))
     tool = uv.Uv(uv.find_program(), SETTINGS)

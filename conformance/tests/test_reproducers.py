@@ -20,7 +20,7 @@ import conformance
 from conformance.adapters import registry
 from conformance.adapters.contract import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import Assessment, ask, perform, plan, reproducer_of
+from conformance.judging.judge import Assessment, ask, perform, plan, reproducer_of
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Raised, Returned
 from conformance.model.text import whole
@@ -101,12 +101,12 @@ def mine(tmp_path_factory):
     return folder
 
 
-def asked(framework: str, variant: str, folder: str) -> list[tuple[str, str, Any]]:
+def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any]]:
     """(item, reproducer, outcome) of items of a framework in this process, whose variant is that one."""
     from conformance.tests.test_adapter import sampled
 
     (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
-    assert here.variant == variant
+    assert here.backend == backend
     items = sampled(here, COUNT)
     large = plan(load(Path(folder)), [here])
     assert large
@@ -146,30 +146,30 @@ def paste(file: str) -> None:
 
 
 BACKENDS = [
-    (framework.name, variant, other)
+    (framework.name, backend, other)
     for framework in registry.frameworks()
-    for variant, other in zip(
-        list(framework.variants) or [""],
-        [*list(framework.variants)[1:], *list(framework.variants)[:1]] or [""],
+    for backend, other in zip(
+        list(framework.backends) or [""],
+        [*list(framework.backends)[1:], *list(framework.backends)[:1]] or [""],
         strict=True,
     )
 ]
 
 
 @pytest.mark.parametrize(
-    ("framework", "variant", "other"), BACKENDS, ids=[f"{f}-{v}".strip("-") for f, v, _ in BACKENDS]
+    ("framework", "backend", "other"), BACKENDS, ids=[f"{f}-{v}".strip("-") for f, v, _ in BACKENDS]
 )
-def test_reproducer_returns_the_bits_of_the_row(framework, variant, other, mine, tmp_path):
+def test_reproducer_returns_the_bits_of_the_row(framework, backend, other, mine, tmp_path):
     """Asked in a process of that variant, pasted in one that would choose another, from another folder."""
     here = next(one for one in registry.frameworks() if one.name == framework)
     if importlib.util.find_spec(here.modules[0]) is None:
         pytest.skip(f"{framework} is not installed")
-    variables = {name for one in here.variants.values() for name in one.environment}
+    variables = {name for one in here.backends.values() for name in one.environment}
     plain = {name: value for name, value in os.environ.items() if name not in variables}
     plain["PYTHONPATH"] = str(Path(conformance.__file__).parents[1])
-    own = dict(here.variants[variant].environment) if variant else {}
-    chosen = dict(list(here.variants[other].environment.items())[:1]) if variant else {}
-    for program, arguments, environment in ((ASK, [framework, variant, str(mine)], own), (PASTE, [], chosen)):
+    own = dict(here.backends[backend].environment) if backend else {}
+    chosen = dict(list(here.backends[other].environment.items())[:1]) if backend else {}
+    for program, arguments, environment in ((ASK, [framework, backend, str(mine)], own), (PASTE, [], chosen)):
         done = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path / "calls"), *arguments],
             env={**plain, **environment},
@@ -182,9 +182,9 @@ def test_reproducer_returns_the_bits_of_the_row(framework, variant, other, mine,
     replayed = [source for _, source, _ in calls if "conformance.replay(" in source]
     assert any("cases=" in source for source in replayed)
     gradients = [source for name, source, _ in calls if name.endswith("-gradient")]
-    assert bool(gradients) == here.differentiates(variant)
+    assert bool(gradients) == here.differentiates(backend)
     assert all(
-        ('KERAS_BACKEND"] = ' + json.dumps(variant) in source) == (framework == "keras") for _, source, _ in calls
+        ('KERAS_BACKEND"] = ' + json.dumps(backend) in source) == (framework == "keras") for _, source, _ in calls
     )
 
 
@@ -259,7 +259,7 @@ def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("name", ["ValueError", "InvalidArgumentError", "UnicodeDecodeError"])
 def test_replay_raises_what_the_function_raised(monkeypatch, name):
-    monkeypatch.setattr("conformance.judging.suite.perform", lambda *_: Raised(name, "not so", ()))
+    monkeypatch.setattr("conformance.judging.judge.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda: ([here], []))
     item = plan(load(shipped_cases()), [here])[0]

@@ -37,7 +37,7 @@ from conformance.explore.sweep.inputs import (
 )
 from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, ulps_of
 from conformance.explore.sweep.runner import Job, SweepError, load_state, sweep
-from conformance.judging.suite import load_suite
+from conformance.judging.judge import load_suite
 from conformance.judging.verdict import computed, judge, semantic
 from conformance.model.case import ByOracle, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention

@@ -13,7 +13,7 @@ from conformance import comparison, report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
-from conformance.judging.suite import Suite, plan
+from conformance.judging.judge import Judge, plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
@@ -79,7 +79,7 @@ def test_only_what_is_selected_is_said():
 
 
 def frame_of(cases, here=HERE) -> pd.DataFrame:
-    suite_rows = [Suite(Oracle(), Ledger()).assess(item).record for item in plan(cases, here)]
+    suite_rows = [Judge(Oracle(), Ledger()).assess(item).record for item in plan(cases, here)]
     return report.frame([*suite_rows, *rows_of(cases, here)])
 
 

@@ -15,9 +15,9 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
+from conformance.judging.judge import Assessment, Judge, id_of, plan
 from conformance.judging.rendering import render_conversion
 from conformance.judging.row import COLUMNS
-from conformance.judging.suite import Assessment, Suite, id_of, plan
 from conformance.judging.verdict import (
     FAILING,
     STATUSES,
@@ -659,7 +659,7 @@ def assessed(
     (item,) = (
         i for i in plan([stated], [miniatures.installed(loss)]) if i.reduction == reduction and i.dtype == "float64"
     )
-    return Suite(Oracle(), ledger or Ledger()).assess(item)
+    return Judge(Oracle(), ledger or Ledger()).assess(item)
 
 
 SMOOTHED = case(
@@ -685,7 +685,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
     path = "conformance.power.mutants.faulty.smoothing"
     assert lines["reproduce"].startswith(f"import {path}; import numpy as np; predictions = np.array([[")
-    assert f"; {path}.DropsSmoothing(given='logits', " in lines["reproduce"]
+    assert f"; {path}.DropsSmoothing(input_kind='logits', " in lines["reproduce"]
     asked = "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"
     assert lines["again"] == f'pytest --cases cases -k "{asked}"'
 
@@ -775,7 +775,7 @@ def test_it_has_nothing_to_ask_again_by_a_wrong_name():
 def test_a_row_knows_the_id_of_its_item():
     items = plan([PLAIN], [found for found in installed()[0] if found.framework.name == "torch"])
     assert {item.quantity for item in items} == {"loss", "gradient"}
-    suite = Suite(Oracle(), Ledger([]))
+    suite = Judge(Oracle(), Ledger([]))
     assert [id_of(suite.assess(item).record) for item in items] == [item.id for item in items]
 
 
@@ -783,14 +783,14 @@ def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
     here = [found for found in installed()[0] if found.framework.name == "torch"]
     item = next(item for item in plan([PLAIN], here) if item.quantity == "gradient" and item.dtype == "float64")
     entry = KnownIssue(PLAIN.id, item.function.name)
-    asked = Suite(Oracle(), Ledger([entry])).assess(item)
+    asked = Judge(Oracle(), Ledger([entry])).assess(item)
     assert (asked.verdict.status, asked.expected) == ("agrees", "ok")
 
     def wrong(framework, call, what):
         return Returned(np.full(PLAIN.predictions.shape, 7.0), "float64")
 
-    assert Suite(Oracle(), Ledger([entry]), performer=wrong).assess(item).expected == "known"
-    assert Suite(Oracle(), Ledger(), performer=wrong).assess(item).expected == "unexpected"
+    assert Judge(Oracle(), Ledger([entry]), performer=wrong).assess(item).expected == "known"
+    assert Judge(Oracle(), Ledger(), performer=wrong).assess(item).expected == "unexpected"
 
 
 # In which way it is wrong
@@ -857,7 +857,7 @@ def wrong_by(value: Any, ledger: Ledger, stated: Case = SMOOTHED, reduction: str
     def performer(framework, call, what):
         return value if not isinstance(value, float) else Returned(np.array(value), "float64")
 
-    return Suite(Oracle(), ledger, performer=performer).assess(item)
+    return Judge(Oracle(), ledger, performer=performer).assess(item)
 
 
 OTHERS = Ledger(

@@ -20,7 +20,7 @@ from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, Framework, Function, called, lowered
 from conformance.adapters.registry import NEWEST, functions_in, rule_for
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.suite import unsupported
+from conformance.judging.judge import unsupported
 from conformance.model.case import Case, Layout, Problem
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import divisor
@@ -35,23 +35,23 @@ MINORS = {
         2.0.1 2.1.2 2.2.2 2.3.1 2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.13.0+cpu""",
 }
 RELEASES = {name: versions.split() for name, versions in MINORS.items()}
-VARIANTS = {name: tuple(framework.variants) or ("",) for name, framework in FRAMEWORKS.items()}
-RUN = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
-EVERY = [(name, version, variant) for name, variant in RUN for version in RELEASES[name]]
+VARIANTS = {name: tuple(framework.backends) or ("",) for name, framework in FRAMEWORKS.items()}
+RUN = [(name, backend) for name, backends in VARIANTS.items() for backend in backends]
+EVERY = [(name, version, backend) for name, backend in RUN for version in RELEASES[name]]
 
 
-def function(name: str, version: str, variant: str = "") -> Function:
+def function(name: str, version: str, backend: str = "") -> Function:
     """The one description of a function in a release and a variant, the first unless told otherwise."""
-    (found,) = [f for f in functions_in(FRAMEWORKS[name.split(".")[0]], version, variant) if f.name == name]
+    (found,) = [f for f in functions_in(FRAMEWORKS[name.split(".")[0]], version, backend) if f.name == name]
     return found
 
 
 def descriptions() -> Iterator[tuple[str, str, list[Function]]]:
     """Each function in each variant: its name, the variant, its descriptions."""
-    for framework, variant in RUN:
-        there = [f for f in FRAMEWORKS[framework].functions if f.variants is None or variant in f.variants]
+    for framework, backend in RUN:
+        there = [f for f in FRAMEWORKS[framework].functions if f.backends is None or backend in f.backends]
         for name in dict.fromkeys(f.name for f in there):
-            yield name, variant, [f for f in there if f.name == name]
+            yield name, backend, [f for f in there if f.name == name]
 
 
 # Ranges
@@ -61,55 +61,55 @@ def test_every_adapter_says_which_releases_it_was_tried_with():
     assert set(RELEASES) == set(FRAMEWORKS)
 
 
-@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
-def test_a_release_has_one_description_of_a_function(name, version, variant):
-    names = [function.name for function in functions_in(FRAMEWORKS[name], version, variant)]
+@pytest.mark.parametrize(("name", "version", "backend"), EVERY)
+def test_a_release_has_one_description_of_a_function(name, version, backend):
+    names = [function.name for function in functions_in(FRAMEWORKS[name], version, backend)]
     assert names
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
-def test_a_release_has_the_same_functions_in_every_variant(name, version, variant):
+@pytest.mark.parametrize(("name", "version", "backend"), EVERY)
+def test_a_release_has_the_same_functions_in_every_variant(name, version, backend):
     usual = {function.name for function in functions_in(FRAMEWORKS[name], version)}
-    assert {function.name for function in functions_in(FRAMEWORKS[name], version, variant)} == usual
+    assert {function.name for function in functions_in(FRAMEWORKS[name], version, backend)} == usual
 
 
 def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
     for name, framework in FRAMEWORKS.items():
         for described in framework.functions:
-            for said in (described.variants, *(rule.variants for rule in described.rules)):
+            for said in (described.backends, *(rule.backends for rule in described.rules)):
                 assert said is None or (said and said <= set(VARIANTS[name])), described.name
 
 
-@pytest.mark.parametrize(("name", "variant"), RUN)
-def test_a_function_that_came_stays(name, variant):
+@pytest.mark.parametrize(("name", "backend"), RUN)
+def test_a_function_that_came_stays(name, backend):
     seen: set[str] = set()
     for version in RELEASES[name]:
-        here = {function.name for function in functions_in(FRAMEWORKS[name], version, variant)}
+        here = {function.name for function in functions_in(FRAMEWORKS[name], version, backend)}
         assert seen <= here, version
         seen = here
 
 
-@pytest.mark.parametrize(("name", "variant", "described"), list(descriptions()))
-def test_the_newest_range_is_open(name, variant, described):
+@pytest.mark.parametrize(("name", "backend", "described"), list(descriptions()))
+def test_the_newest_range_is_open(name, backend, described):
     newest = [function for function in described if registry.within(NEWEST, function.versions)]
     assert len(newest) == 1
     assert all(specifier.operator == ">=" for specifier in SpecifierSet(newest[0].versions))
     assert newest[0] is described[0]
 
 
-@pytest.mark.parametrize(("name", "variant", "described"), list(descriptions()))
-def test_no_range_is_idle(name, variant, described):
+@pytest.mark.parametrize(("name", "backend", "described"), list(descriptions()))
+def test_no_range_is_idle(name, backend, described):
     framework = name.split(".")[0]
     for function in described:
         assert any(registry.within(version, function.versions) for version in RELEASES[framework]), function.versions
 
 
-@pytest.mark.parametrize(("name", "version", "variant"), EVERY)
-def test_a_release_has_a_convention_for_every_kind_of_target(name, version, variant):
-    for function in functions_in(FRAMEWORKS[name], version, variant):
+@pytest.mark.parametrize(("name", "version", "backend"), EVERY)
+def test_a_release_has_a_convention_for_every_kind_of_target(name, version, backend):
+    for function in functions_in(FRAMEWORKS[name], version, backend):
         for target in function.targets:
-            rule = rule_for(function, version, target, variant)
+            rule = rule_for(function, version, target, backend)
             assert rule in function.rules, (function.name, target)
             assert rule.source.startswith("https://"), (function.name, target)
 
@@ -134,7 +134,7 @@ DESCRIBED = [function for framework in FRAMEWORKS.values() for function in frame
 
 
 def described_as(function: Function) -> str:
-    return " ".join([f"{function.name}{function.versions}", *sorted(function.variants or ())])
+    return " ".join([f"{function.name}{function.versions}", *sorted(function.backends or ())])
 
 
 @pytest.mark.parametrize("function", DESCRIBED, ids=described_as)
@@ -151,10 +151,10 @@ def test_it_says_what_it_declares(function):
 
 
 def call(
-    name: str, version: str, variant: str = "", *, reduction: Any = "mean", dtype: str = "float32", **stated: Any
+    name: str, version: str, backend: str = "", *, reduction: Any = "mean", dtype: str = "float32", **stated: Any
 ) -> Call:
     """How a release is asked a small problem."""
-    described = function(name, version, variant)
+    described = function(name, version, backend)
     loss = next(iter(described.ranks))
     fields: dict[str, Any] = {"loss": loss, "input_kind": next(iter(described.takes))}
     if loss == "binary":
@@ -185,10 +185,10 @@ KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCros
 
 
 @pytest.mark.parametrize("loss", KERAS)
-@pytest.mark.parametrize("variant", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", VARIANTS["keras"])
 @pytest.mark.parametrize("version", RELEASES["keras"])
-def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, variant, loss):
-    made = call(f"keras.{loss}", version, variant, reduction="none")
+def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, backend, loss):
+    made = call(f"keras.{loss}", version, backend, reduction="none")
     assert said(made)["reduction"] == ("none" if version.startswith("2.") else None)
     assert ("dtype" in said(made)) == registry.within(version, ">=3.4")
 
@@ -237,17 +237,17 @@ def test_it_is_asked_from_the_release_on_that_can_say_it(name, first, before, st
         call(name, before, **stated)
 
 
-@pytest.mark.parametrize("variant", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", VARIANTS["keras"])
 @pytest.mark.parametrize("loss", [*KERAS, *(f"{name}:mean_with_sample_weight" for name in KERAS)])
-def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(variant, loss):
+def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(backend, loss):
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3.7")):
-        there = variant == "tensorflow" or registry.within(version, "<3.12")
-        assert ("float64" in function(f"keras.{loss}", version, variant).dtypes) == there, version
+        there = backend == "tensorflow" or registry.within(version, "<3.12")
+        assert ("float64" in function(f"keras.{loss}", version, backend).dtypes) == there, version
 
 
-@pytest.mark.parametrize("variant", VARIANTS["keras"])
-def test_the_weighted_mean_of_keras_came_with_3_7(variant):
-    names = {version: len(functions_in(FRAMEWORKS["keras"], version, variant)) for version in RELEASES["keras"]}
+@pytest.mark.parametrize("backend", VARIANTS["keras"])
+def test_the_weighted_mean_of_keras_came_with_3_7(backend):
+    names = {version: len(functions_in(FRAMEWORKS["keras"], version, backend)) for version in RELEASES["keras"]}
     assert {version for version, count in names.items() if count == 3} == {
         version for version in names if registry.within(version, "<3.7")
     }
@@ -277,8 +277,8 @@ def test_the_weighted_mean_of_keras_came_with_3_7(variant):
     ],
 )
 def test_a_release_documents_its_own_convention(name, version, target, choices):
-    variant = VARIANTS[name.split(".")[0]][0]
-    convention = rule_for(function(name, version, variant), version, target, variant).convention
+    backend = VARIANTS[name.split(".")[0]][0]
+    convention = rule_for(function(name, version, backend), version, target, backend).convention
     assert {field: getattr(convention, field) for field in choices} == choices
 
 
@@ -304,7 +304,7 @@ def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
 
 
 @pytest.mark.parametrize(
-    ("loss", "variant", "field", "documented"),
+    ("loss", "backend", "field", "documented"),
     [
         ("SparseCategoricalCrossentropy", "tensorflow", "renormalise", "after_clip"),
         ("SparseCategoricalCrossentropy", "jax", "renormalise", "before_clip"),
@@ -317,20 +317,20 @@ def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
         ("BinaryCrossentropy", "jax", "log_floor", None),
     ],
 )
-def test_a_backend_of_keras_documents_its_own_convention(loss, variant, field, documented):
+def test_a_backend_of_keras_documents_its_own_convention(loss, backend, field, documented):
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3")):
-        described = function(f"keras.{loss}", version, variant)
+        described = function(f"keras.{loss}", version, backend)
         for target in described.targets:
-            assert getattr(rule_for(described, version, target, variant).convention, field) == documented
+            assert getattr(rule_for(described, version, target, backend).convention, field) == documented
 
 
-@pytest.mark.parametrize("variant", VARIANTS["keras"])
-def test_keras_2_documents_the_same_whatever_backend_is_asked_for(variant):
+@pytest.mark.parametrize("backend", VARIANTS["keras"])
+def test_keras_2_documents_the_same_whatever_backend_is_asked_for(backend):
     for name in KERAS:
-        described = function(f"keras.{name}", "2.15.0", variant)
+        described = function(f"keras.{name}", "2.15.0", backend)
         for target in described.targets:
             first = rule_for(described, "2.15.0", target, "tensorflow")
-            assert rule_for(described, "2.15.0", target, variant).convention == first.convention
+            assert rule_for(described, "2.15.0", target, backend).convention == first.convention
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
@@ -354,10 +354,10 @@ def test_requirements_parse(framework: Framework):
     for versions, requirement in framework.needs:
         SpecifierSet(versions)
         Requirement(requirement)
-    for name, variant in framework.variants.items():
+    for name, backend in framework.backends.items():
         assert name == name.lower()
-        assert all(isinstance(value, str) for value in variant.environment.values())
-        for requirement in variant.requirements:
+        assert all(isinstance(value, str) for value in backend.environment.values())
+        for requirement in backend.requirements:
             Requirement(requirement)
 
 

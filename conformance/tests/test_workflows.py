@@ -238,7 +238,7 @@ def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
     there = runner()
     broken = "def judge(*_):\n    raise RuntimeError\n\n\nSuite.judge = judge\n"
     with (tmp_path / "tools" / "fakes.py").open("a", encoding="utf-8") as fakes:
-        fakes.write(f"\nfrom conformance.judging.suite import Suite\n\n\n{broken}")
+        fakes.write(f"\nfrom conformance.judging.judge import Judge\n\n\n{broken}")
     ended = there.step("Run the cases", cases="mine", fail_on=fail_on)
     assert ended.returncode == 3, ended.stderr
     assert there.said("GITHUB_OUTPUT") == "status=3\n"

@@ -56,8 +56,8 @@ def relevant_distributions() -> frozenset[NormalizedName]:
     backend_distributions = [
         name
         for framework in registry.frameworks()
-        for variant in framework.variants
-        for name in _backend_distributions(framework, variant)
+        for backend in framework.backends
+        for name in _backend_distributions(framework, backend)
     ]
     return frozenset(map(canonicalize_name, [*NUMERIC_COMPANIONS, *_distributions(), *backend_distributions]))
 
@@ -112,7 +112,7 @@ class _Backend:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        return self.framework.variants[self.name].requirements
+        return self.framework.backends[self.name].requirements
 
     def named_by(self, names: frozenset[NormalizedName]) -> bool:
         """Whether requirements name something that it needs. A backend that needs nothing must be named explicitly."""
@@ -129,7 +129,7 @@ def _make_request(text: str, asked: Sequence[Requirement], options: tuple[str, .
     requirements = [_normalised(one) for one in plain]
     variables: dict[str, str] = {}
     for backend in _backends(asked, names):
-        variables |= backend.framework.variants[backend.name].environment
+        variables |= backend.framework.backends[backend.name].environment
         if not backend.named_by(names):
             requirements += [_normalised(Requirement(one)) for one in backend.requirements]
     return EnvironmentRequest(text, tuple(sorted(set(requirements))), python, None, variables, options)
@@ -139,27 +139,27 @@ def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedNa
     """The backend of each framework: the one in brackets, otherwise the only one that is named, otherwise the first."""
     for framework in registry.frameworks():
         own = [one for one in requirements if _is_distribution_of(one, framework)]
-        if not own or not framework.variants:
+        if not own or not framework.backends:
             continue
         extras = sorted({extra for one in own for extra in one.extras})
-        if unknown := [extra for extra in extras if extra not in framework.variants]:
-            known = ", ".join(framework.variants)
+        if unknown := [extra for extra in extras if extra not in framework.backends]:
+            known = ", ".join(framework.backends)
             raise UserError(f"{own[0].name} has no backend {unknown[0]!r}; there are {known}")
         if len(extras) > 1:
             raise UserError(
                 f"{own[0].name} runs one backend at a time, not {' and '.join(extras)}; give --with for each"
             )
-        present = [one for name in framework.variants if (one := _Backend(framework, name)).named_by(names)]
+        present = [one for name in framework.backends if (one := _Backend(framework, name)).named_by(names)]
         if extras:
             yield _Backend(framework, extras[0])
         elif len(present) <= 1:
-            yield present[0] if present else _Backend(framework, next(iter(framework.variants)))
+            yield present[0] if present else _Backend(framework, next(iter(framework.backends)))
 
 
 def _without_backend(requirement: Requirement) -> Requirement:
     """Drop brackets that name a backend; other brackets are extras."""
     plain = Requirement(str(requirement))
-    if any(framework.variants and _is_distribution_of(requirement, framework) for framework in registry.frameworks()):
+    if any(framework.backends and _is_distribution_of(requirement, framework) for framework in registry.frameworks()):
         plain.extras = set()
     return plain
 
@@ -191,15 +191,15 @@ def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
     names = {canonicalize_name(one.name) for one in requirements}
     found = []
     for framework in registry.frameworks():
-        needed = {name for variant in framework.variants for name in _backend_distributions(framework, variant)}
+        needed = {name for backend in framework.backends for name in _backend_distributions(framework, backend)}
         if names & {*map(canonicalize_name, framework.distributions), *needed}:
             found.append(framework)
     return found
 
 
-def _backend_distributions(framework: Framework, variant: str) -> frozenset[NormalizedName]:
+def _backend_distributions(framework: Framework, backend: str) -> frozenset[NormalizedName]:
     """The distributions that a backend needs beside the framework, on any platform."""
-    requirements = framework.variants[variant].requirements
+    requirements = framework.backends[backend].requirements
     return frozenset(canonicalize_name(Requirement(one).name) for one in requirements)
 
 

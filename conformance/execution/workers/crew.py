@@ -68,12 +68,12 @@ class WorkerSpec:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker found where it runs: versions of the framework, of Python and of numpy; the variant that runs."""
+    """What a worker found where it runs: versions of the framework, of Python and of numpy; the backend that runs."""
 
     version: str
     python: str
     numpy: str
-    variant: str = ""
+    backend: str = ""
 
 
 class Future:

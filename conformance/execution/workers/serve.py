@@ -58,7 +58,7 @@ class Server:
             "version": _version(self._framework.distributions),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "variant": self._framework.variant(os.environ),
+            "backend": self._framework.backend(os.environ),
         }
         return wire.message({"ready": here})
 

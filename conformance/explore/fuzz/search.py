@@ -25,9 +25,9 @@ from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
+from conformance.judging.judge import Assessment, Item, Judge, Performer, plan
 from conformance.judging.rendering import render_brief
 from conformance.judging.row import Record
-from conformance.judging.suite import Assessment, Item, Performer, Suite, plan
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
@@ -145,9 +145,9 @@ class Search:
         state.seconds += time.perf_counter() - start
         return self.findings[before:]
 
-    def _suite(self) -> Suite:
+    def _suite(self) -> Judge:
         """Make a judge for one case. Its oracle is discarded with it, which bounds the memory of a long search."""
-        return Suite(Oracle(), self._ledger, self._performer)
+        return Judge(Oracle(), self._ledger, self._performer)
 
     def _record_failure(self, item: Item, error: Exception) -> None:
         if len(self.state.failures) < MAX_FAILURES:

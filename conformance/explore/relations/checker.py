@@ -25,9 +25,9 @@ from conformance.adapters.contract import Call, Function, described, lowered, re
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restatement
+from conformance.judging.judge import Item, Performer, convert_for, rule_of, unsupported
 from conformance.judging.reasons import NotDeterministic
 from conformance.judging.rendering import render
-from conformance.judging.suite import Item, Performer, bridged, rule_of, unsupported
 from conformance.judging.traits import traits
 from conformance.judging.verdict import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
@@ -137,7 +137,7 @@ def _prepare_side(item: Item, problem: Problem, converted: bool) -> PreparedSide
     convention = rule_of(item, problem).convention
     if _inexpressible(problem, convention):
         return None
-    passed, name = bridged(problem, function.native(problem.input_kind))
+    passed, name = convert_for(problem, function.native(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
     return PreparedSide(problem, passed, convention, lowered(function, passed), converted or bool(name))
@@ -213,7 +213,7 @@ class RelationResult:
         """A reproducer for each call, the whole first."""
         item = self.instance.item
         return tuple(
-            reproducer(item.framework, item.function, side.handed, side.call, item.installed.variant)
+            reproducer(item.framework, item.function, side.handed, side.call, item.installed.backend)
             for side in _distinct_sides(self.prepared)
         )
 

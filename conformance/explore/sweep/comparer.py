@@ -90,7 +90,7 @@ class Subject:
     @cached_property
     def rule(self) -> Rule:
         target = self.function.target_as(self.family.target) or self.family.target
-        return rule_for(self.function, self.installed.version, target, self.installed.variant)
+        return rule_for(self.function, self.installed.version, target, self.installed.backend)
 
     @cached_property
     def parts(self) -> tuple[tuple[str, Convention], ...]:

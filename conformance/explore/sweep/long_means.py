@@ -125,18 +125,18 @@ def measure(
     if family.loss == "binary" and 2 not in function.ranks["binary"]:
         problem = family.problem(means.x[means.order], means.label[means.order], "mean", flat=True)
     target = function.target_as(family.target) or family.target
-    rule = rule_for(function, installed.version, target, installed.variant)
+    rule = rule_for(function, installed.version, target, installed.backend)
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
     verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
     is_failing = verdict.status in FAILING
     row_key = RowKey(
-        case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.variant
+        case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.backend
     )
     known = ledger.find(row_key, verdict.symptoms if is_failing else None)
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
     values = (
-        name, installed.version, installed.variant, family.dtype, case_of(family, length), family.input_kind,
+        name, installed.version, installed.backend, family.dtype, case_of(family, length), family.input_kind,
         family.target, length, verdict.status,
         ("known" if known else "unexpected") if is_failing else ("stale" if known else "ok"),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,

@@ -233,7 +233,7 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
         "conformance": __version__,
         "numpy": np.__version__,
         "jobs": {
-            job.key: [job.subject.installed.version, job.subject.installed.variant, *job.subject.labels, job.by_unit]
+            job.key: [job.subject.installed.version, job.subject.installed.backend, *job.subject.labels, job.by_unit]
             for job in jobs
         },
     }

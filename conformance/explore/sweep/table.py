@@ -89,7 +89,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
     installed = subject.installed
     reduction = "sum" if subject.reduces_always else "none"
     row_key = RowKey(
-        case, "", subject.name, family.dtype, reduction, version=installed.version, backend=installed.variant
+        case, "", subject.name, family.dtype, reduction, version=installed.version, backend=installed.backend
     )
     known = ledger.find(row_key, _symptoms(counts))
     if band not in values_outside(family.input_kind, family.dtype):  # whose inputs the oracle has judged one by one
@@ -101,7 +101,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
     conventions = sorted(convention for status, convention in counts.by_verdict if status == "diverges")
     worst = counts.error_ratio or counts.ulps
     values = (
-        subject.name, installed.version, installed.variant, family.dtype, case, family.input_kind, family.target,
+        subject.name, installed.version, installed.backend, family.dtype, case, family.input_kind, family.target,
         int(label), band,
         job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.reduces_always),
         counts.status, expected(counts.status, known is not None), counts.count,
@@ -123,7 +123,7 @@ def _symptoms(counts: RegionCounts) -> frozenset[str] | None:
 
 
 def expected(status: str, known: bool) -> str:
-    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as `suite.Assessment.expected`.
+    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as `judge.Assessment.expected`.
 
     known: whether an entry of the ledger matches it.
     """
@@ -141,7 +141,7 @@ def _largest_error_cells(error: LargestError | None) -> tuple[Any, ...]:
 def _reproducer(subject: Subject, x: float, label: int) -> str:
     one = np.array([x]).astype(numpy_dtype(subject.family.dtype))
     problem = subject.problem(one, np.array([label]))
-    return reproducer(subject.framework, subject.function, problem, variant=subject.installed.variant)
+    return reproducer(subject.framework, subject.function, problem, backend=subject.installed.backend)
 
 
 def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -> None:

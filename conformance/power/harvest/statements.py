@@ -74,7 +74,7 @@ def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterato
     """The definition, and what the function that a statement is about documents in that version."""
     yield DEFINITION
     for framework in registry.frameworks():
-        backend = framework.variant({})
+        backend = framework.backend({})
         for function in registry.functions_in(framework, registry.NEWEST, backend):
             if function.name != statement.documented or problem.loss not in function.ranks:
                 continue

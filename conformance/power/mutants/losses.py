@@ -37,7 +37,7 @@ class Loss:
     raises: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
-        self.input_kind: str = options.pop("given")
+        self.input_kind: str = options.pop("input_kind")
         self.reduction: str = options.pop("reduction")
         self.target: str = options.pop("target")
         self.axis: int = options.pop("axis", -1)
@@ -193,7 +193,7 @@ class Loss:
             cls.__name__,
             f"{path_of(cls)}({{options}})({{predictions}}, {{labels}})",
             ranks={"binary": range(1, 9)} if binary else {"categorical": range(2, 9)},
-            takes={kind: f"given={kind!r}" for kind in (kinds[:2] if binary else kinds)},
+            takes={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
             targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},

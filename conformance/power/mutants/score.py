@@ -21,7 +21,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import random_case
-from conformance.judging.suite import Item, Suite, load_suite, plan
+from conformance.judging.judge import Item, Judge, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import select_by_name
@@ -136,7 +136,7 @@ def run_mutants(
 
     enough: cases that catch a mutant before it is asked no more.
     """
-    suite = Suite(oracle or Oracle(), Ledger())
+    suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
     remaining = {mutant.__name__: mutant for mutant in mutants}
     for case in shuffled(cases):
@@ -168,7 +168,7 @@ def _name_of(item: Item) -> str:
     return item.function.name.partition(".")[2]
 
 
-def _detect(suite: Suite, item: Item) -> Kill | None:
+def _detect(suite: Judge, item: Item) -> Kill | None:
     """What would fail a run; None where nothing does."""
     assessment = suite.assess(item)
     if assessment.expected == "ok":
@@ -195,7 +195,7 @@ def run_correct(
 
     in_turn: how many of those that have its loss a case is put to, after which it is the next ones' turn; 0 for all.
     """
-    suite = Suite(oracle or Oracle(), Ledger())
+    suite = Judge(oracle or Oracle(), Ledger())
     of = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
     rotation = {name: itertools.cycle(range(len(found))) for name, found in of.items() if found}
     all_correct = {name: installed(*found, differentiates=True) for name, found in of.items()}

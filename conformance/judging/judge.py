@@ -2,7 +2,7 @@
 
     Case -> Problem -> bridge -> evaluate -> Outcome -> judge -> Verdict -> Row
 
-Every step but `evaluate` is pure.  pytest, the command line and the tests all go through `Suite`.
+Every step but `evaluate` is pure.  pytest, the command line and the tests all go through `Judge`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Item:
             self.quantity,
             there.environment,
             there.version,
-            there.variant,
+            there.backend,
         )
 
 
@@ -128,7 +128,7 @@ class Problems:
         return known[reduction]
 
 
-def bridged(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
+def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
     if problem.input_kind == input_kind:
         return problem, ""
@@ -227,13 +227,13 @@ def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFil
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PreparedCall:
     """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
 
     item: Item
     problem: Problem
     handed: Problem
-    bridge: str
+    conversion: str
     of_case: bool = True
     """Whether the problem is the case's, and not one that something was changed in."""
 
@@ -241,7 +241,7 @@ class Asked:
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
         call = lowered(self.item.function, self.handed)
-        return transformed(self.item.framework, call, self.item.quantity, variant=self.item.installed.variant)
+        return transformed(self.item.framework, call, self.item.quantity, backend=self.item.installed.backend)
 
     @property
     def what(self) -> str:
@@ -255,16 +255,16 @@ class Asked:
         return traits(self.problem, self.handed, target)
 
 
-def ask(item: Item, problems: Problems | None = None) -> Asked:
+def ask(item: Item, problems: Problems | None = None) -> PreparedCall:
     """An item ready to be put to its function.  problems: those that are remembered, if any are."""
     problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
-    return Asked(item, problem, *bridged(problem, item.function.native(problem.input_kind)))
+    return PreparedCall(item, problem, *convert_for(problem, item.function.native(problem.input_kind)))
 
 
 Performer = Callable[[Framework, Call, str], Outcome]
 
 
-class Suite:
+class Judge:
     """Asks items and judges what comes back.
 
     oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
@@ -282,7 +282,7 @@ class Suite:
         asked = ask(item, self.problems)
         return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
 
-    def judge(self, asked: Asked, outcome: Outcome) -> Assessment:
+    def judge(self, asked: PreparedCall, outcome: Outcome) -> Assessment:
         """The verdict on what came of one item, held against the ledger."""
         item = asked.item
         outcome = _classes_last(asked, outcome)
@@ -300,7 +300,7 @@ class Suite:
         )
         return Assessment(asked, verdict, self._known(asked, verdict))
 
-    def _known(self, asked: Asked, verdict: Verdict) -> KnownIssue | None:
+    def _known(self, asked: PreparedCall, verdict: Verdict) -> KnownIssue | None:
         """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
         key = asked.item.key
         if verdict.status not in FAILING:
@@ -313,10 +313,10 @@ def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
     """What is said of an item that its function cannot take: nothing but the exact answer, and why."""
     problem = item.case.problem(item.dtype, item.reduction)
     verdict = judge(problem, problem, item.case.expect, item.function, DEFINITION, Unsupported(why), exact)
-    return Assessment(Asked(item, problem, problem, ""), verdict, None)
+    return Assessment(PreparedCall(item, problem, problem, ""), verdict, None)
 
 
-def _classes_last(asked: Asked, outcome: Outcome) -> Outcome:
+def _classes_last(asked: PreparedCall, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
     if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
         return outcome
@@ -405,7 +405,7 @@ def rule_of(item: Item, problem: Problem) -> Rule:
     """What the item's function documents for the kind of target it is handed."""
     target = item.function.target_as(problem.target_kind) or problem.target_kind
     features = problem_features(problem, target)
-    return registry.rule_for(item.function, item.installed.version, target, item.installed.variant, features)
+    return registry.rule_for(item.function, item.installed.version, target, item.installed.backend, features)
 
 
 def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
@@ -419,7 +419,7 @@ def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Conve
 class Assessment:
     """A verdict in its place: the item it is about, how it was asked, and what the ledger says."""
 
-    asked: Asked
+    asked: PreparedCall
     verdict: Verdict
     known: KnownIssue | None
 
@@ -443,7 +443,7 @@ class Assessment:
         name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity)
         again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
         try:
-            return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.variant, again)
+            return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.backend, again)
         except Exception as error:
             raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
 
@@ -474,7 +474,7 @@ class Assessment:
             where=comparison.where if comparison else (),
             convention=verdict.convention,
             candidate=describe(dict(candidate.choices)) if candidate is not None else "",
-            bridge=self.asked.bridge,
+            bridge=self.asked.conversion,
             conversion=verdict.conversion.effects if verdict.conversion is not None else (),
             exception=outcome if isinstance(outcome, Raised) else None,
             warnings=outcome.warnings if isinstance(outcome, Returned | NonNumeric | Raised) else (),
@@ -512,8 +512,8 @@ class Assessment:
             far = f"{c.error:.6g}{at} = {c.error_ratio:.4g} x the tolerance {c.tolerance:.6g}"
             lines.append(f"  how far    {far} ({c.ulps:.4g} ulp)")
         lines.append(f"  because    {row.explanation}")
-        if self.asked.bridge:
-            lines.append(f"  bridge     predictions were converted by {self.asked.bridge}")
+        if self.asked.conversion:
+            lines.append(f"  bridge     predictions were converted by {self.asked.conversion}")
         if row.warnings:
             lines.append(f"  warnings   {_short(self.record['warnings'])}")
         if self.expected == "known" and self.known is not None:
@@ -557,9 +557,9 @@ def _short(text: str, most: int = 400) -> str:
 __all__ = [
     "Assessment",
     "Item",
+    "Judge",
     "LoweringError",
     "Problems",
-    "Suite",
     "plan",
     "replay",
     "rule_of",
