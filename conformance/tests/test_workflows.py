@@ -236,7 +236,7 @@ def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
 @pytest.mark.parametrize("fail_on", ["unexpected", "never"])
 def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
     there = runner()
-    broken = "def judge(*_):\n    raise RuntimeError\n\n\nSuite.judge = judge\n"
+    broken = "def judge(*_):\n    raise RuntimeError\n\n\nJudge.judge = judge\n"
     with (tmp_path / "tools" / "fakes.py").open("a", encoding="utf-8") as fakes:
         fakes.write(f"\nfrom conformance.judging.judge import Judge\n\n\n{broken}")
     ended = there.step("Run the cases", cases="mine", fail_on=fail_on)
