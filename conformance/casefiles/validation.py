@@ -14,6 +14,7 @@ import numpy as np
 from conformance.casefiles.document import JsonPath, number_text
 from conformance.model.case import Array, Case, InputKind, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.model.convention import INVALID
+from conformance.model.floats import equal_with_nan
 from conformance.model.text import join_names
 from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
 
@@ -104,7 +105,7 @@ def layout_faults(layout: Layout, target: Target, predictions: Array, labels: Ar
         yield Fault(("layout", "labels"), "distributions cannot be a column", "remove it")
     if layout.order == "broadcast":
         first = predictions[:1]
-        same = (predictions == first) | (np.isnan(predictions) & np.isnan(first))
+        same = equal_with_nan(predictions, first)
         if not bool(np.all(same)):
             row = int(np.argwhere(~same)[0][0])
             message = f"row {row} differs from row 0, so one row cannot stand for all"

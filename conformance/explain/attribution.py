@@ -38,6 +38,7 @@ from conformance.judging.judge import Assessment, rule_of
 from conformance.judging.verdict import OF_GRADIENT, UNJUDGED, answer_by, compare, computed, semantic
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
+from conformance.model.floats import subtract
 from conformance.model.outcome import Returned
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.domain import examine
@@ -144,11 +145,7 @@ def _whole_text(exact_answer: Answer | None) -> str:
 
 def largest_difference(a: Exact, b: Exact) -> tuple[int, ...]:
     """Index of the largest difference between two answers of the same shape."""
-    with np.errstate(all="ignore"):
-        error = np.abs(a.hi - b.hi)
-    error = np.where(np.isnan(error), np.where(a.hi == b.hi, 0.0, np.inf), error)
-    same = (a.hi == b.hi) | (np.isnan(a.hi) & np.isnan(b.hi))
-    error = np.where(same, 0.0, error)
+    error = np.abs(subtract(a.hi, b.hi))
     return (
         tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape)) if error.ndim and error.size else ()
     )

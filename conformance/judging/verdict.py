@@ -51,6 +51,7 @@ from conformance.judging.reasons import (
 from conformance.judging.rendering import render
 from conformance.model.case import Expectation, InputKind, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
+from conformance.model.floats import equal_with_nan, subtract, ulp
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
@@ -662,10 +663,7 @@ def _move(before: Answer, after: Answer) -> Move:
         return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
     if before.hi.shape != after.hi.shape or not before.hi.size:
         return Move()
-    with np.errstate(all="ignore"):
-        off = np.abs(before.hi - after.hi)
-    off = np.where((before.hi == after.hi) | (np.isnan(before.hi) & np.isnan(after.hi)), 0.0, off)
-    off = np.where(np.isnan(off), np.inf, off)
+    off = np.abs(subtract(before.hi, after.hi))
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
     return Move(float(before.hi[where]), float(after.hi[where]), where)
 
@@ -758,7 +756,7 @@ def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple
         special = ~np.isfinite(got) | ~np.isfinite(hi)
         if np.any(special):
             overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
-            same = (np.isnan(got) & np.isnan(hi)) | (got == hi) | overflow
+            same = equal_with_nan(got, hi) | overflow
             error = np.where(special, np.where(same, 0.0, np.inf), error)
         if want.unconstrained is not None:
             error = np.where(want.unconstrained, 0.0, error)
@@ -795,7 +793,7 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
             reason = WrongValue(ratio=worst, where=where)
     with np.errstate(all="ignore"):
         near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
-        ulps = float(error[where]) / _spacing(near, dtype)
+        ulps = float(error[where]) / float(ulp(near, numpy_dtype(dtype)))
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
 
 
@@ -808,12 +806,7 @@ def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) ->
     ratio = 0.0 if error == 0 else error / limit if limit else math.inf
     reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
     with np.errstate(all="ignore"):
-        return Comparison(reason, (), error, limit, ratio, error / _spacing(hi, dtype))
-
-
-def _spacing(number: float, dtype: str) -> float:
-    """The unit in the last place of a number in a dtype."""
-    return abs(float(np.spacing(np.float64(number).astype(numpy_dtype(dtype)))))
+        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))))
 
 
 def _must_raise(expect: Expectation, want: Answer) -> str:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from conformance.judging.row import SHOWN, array_of, choices_of, spaced, thinned
+from conformance.model.floats import subtract, ulp
 from conformance.model.row_key import PLACE
 from conformance.model.row_key import PROBLEM as QUESTION
 from conformance.report.frames import failing, typed
@@ -344,13 +345,13 @@ def _compare_chunk(x: _Values, y: _Values, a: Integers, b: Integers) -> _Compari
     i, j = np.repeat(x.start[a], size) + within, np.repeat(y.start[b], size) + within
 
     allowed = _allowed(x.budget[i], y.budget[j])
-    difference = _minus(x.got[i], y.got[j])
-    semantic = _minus(x.reference[i], y.reference[j])
+    difference = subtract(x.got[i], y.got[j])
+    semantic = subtract(x.reference[i], y.reference[j])
     known = np.repeat(x.has_reference[a] & y.has_reference[b], size)
     semantic[~known] = np.nan
     error_x, over_x = _error(x, i, np.repeat(x.right[a], size))
     error_y, over_y = _error(y, j, np.repeat(y.right[b], size))
-    numeric = _minus(error_x, error_y)
+    numeric = subtract(error_x, error_y)
     numeric[~known] = np.nan
     # References are exact answers rounded to float64; that much of a part means nothing.
     rounding = (_half_ulp(x.reference[i]) + _half_ulp(y.reference[j])) * known
@@ -401,26 +402,16 @@ def _allowed(a: Floats, b: Floats) -> Floats:
     return np.nan_to_num(a + b, nan=0.0)
 
 
-def _minus(a: Floats, b: Floats) -> Floats:
-    """Subtract b from a, where a nan equals a nan and an infinity itself, and a nan is infinitely far from a number."""
-    with np.errstate(invalid="ignore"):
-        difference = a - b
-    difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    difference[np.isnan(difference)] = np.inf
-    return difference
-
-
 def _error(values: _Values, at: Integers, right: Flags) -> tuple[Floats, Flags]:
     """(got - reference, where it is infinite although the row is right: an overflow of its dtype)."""
-    error = _minus(values.got[at], values.reference[at])
+    error = subtract(values.got[at], values.reference[at])
     overflow = np.isinf(error) & right & np.isinf(values.got[at])
     error[overflow] = 0.0
     return error, overflow
 
 
 def _half_ulp(values: Floats) -> Floats:
-    result: Floats = np.spacing(np.abs(np.where(np.isfinite(values), values, 0.0))) / 2
-    return result
+    return ulp(np.where(np.isfinite(values), values, 0.0), np.dtype(np.float64)) / 2
 
 
 def _first_largest(values: Floats, size: Integers, filled: Integers, first: Integers) -> Integers:

@@ -28,6 +28,7 @@ from conformance.judging.rendering import render
 from conformance.judging.verdict import FAILING, Status, Verdict, judge, semantic
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
+from conformance.model.floats import equal_with_nan
 from conformance.model.outcome import Outcome, Returned
 from conformance.reference import oracle
 from conformance.reference.domain import numpy_info
@@ -443,7 +444,7 @@ class Comparer:
             special = ~np.isfinite(got) | ~np.isfinite(errors.want)
             largest = numpy_info(self.returned)[3]
             overflowed = np.isinf(got) & (np.abs(errors.want) + answer.tolerance[where] > largest)
-            same = (np.isnan(got) & np.isnan(errors.want)) | (got == errors.want)
+            same = equal_with_nan(got, errors.want)
             same |= overflowed & (np.sign(got) == np.sign(errors.want))
             for sizes in (errors.error_ratio, errors.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]

@@ -35,6 +35,7 @@ from conformance.explore.sweep.inputs import NARROW_DTYPES, Patterns, band_slice
 from conformance.judging.verdict import computed, semantic
 from conformance.model.case import Array, InputKind, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention
+from conformance.model.floats import ulp
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import numpy_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, summing
@@ -412,11 +413,10 @@ def ulps_of(want: Floats, dtype: str) -> Floats:
     """
     kind = numpy_dtype(dtype)
     if len(want) and dtype not in NARROW_DTYPES:
-        ends = np.abs(np.spacing(np.array([want.min(), want.max()]).astype(kind)).astype(np.float64))
+        ends = ulp([want.min(), want.max()], kind)
         if ends[0] == ends[1]:
             return np.asarray(ends[:1])
-    rounded = np.where(np.isfinite(want), want, 1.0).astype(kind)
-    return np.asarray(np.abs(np.spacing(rounded).astype(np.float64)))
+    return ulp(np.where(np.isfinite(want), want, 1.0), kind)
 
 
 @lru_cache(maxsize=24)

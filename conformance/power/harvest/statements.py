@@ -17,6 +17,7 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention, describe
+from conformance.model.floats import equal_with_nan
 from conformance.power.harvest.pipeline import StatedResult
 from conformance.reference import error_bound
 from conformance.reference.oracle import Exact, Oracle
@@ -102,7 +103,7 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         return JudgedResult(statement.case, "does not hold", by, why=why)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs((values - answer.hi) - answer.lo)
-        off = np.where((values == answer.hi) | (np.isnan(values) & np.isnan(answer.hi)), 0.0, off)
+        off = np.where(equal_with_nan(values, answer.hi), 0.0, off)
         off = np.where(np.isnan(off), np.inf, off)
         own = np.zeros(off.shape) + error_bound.tolerance(problem, convention)
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol

@@ -1,0 +1,30 @@
+"""Arithmetic on arrays of floats in which a NaN equals a NaN and an infinity itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def equal_with_nan(a: Any, b: Any) -> npt.NDArray[np.bool_]:
+    """Whether elements are equal, NaN counting as equal to NaN; broadcasts."""
+    same: npt.NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
+    return same
+
+
+def subtract(a: Any, b: Any) -> Floats:
+    """Subtract b from a: equal values, NaN pairs and equal infinities give 0, a NaN against a number gives inf."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference: Floats = np.where(equal_with_nan(a, b), 0.0, a - b)
+    return np.where(np.isnan(difference), np.inf, difference)
+
+
+def ulp(values: Any, dtype: np.dtype[Any]) -> Floats:
+    """Unit in the last place of each value, rounded to a dtype; inf or NaN for values that are not finite in it."""
+    with np.errstate(all="ignore"):
+        spacing: Floats = np.abs(np.spacing(np.asarray(values).astype(dtype)).astype(np.float64))
+    return spacing
