@@ -57,7 +57,8 @@ class Command(typer.core.TyperCommand):
     def __init__(self, name: str) -> None:
         module, _, self._attribute = COMMANDS[name].partition(":")
         self._module = f"{__name__}.{module}"
-        super().__init__(name, help=self._docstring())
+        super().__init__(name)
+        del self.help  # click sets it to None; the property reads it when `--help` prints it
 
     def make_context(self, *words: Any, **options: Any) -> Any:
         return self.imported.make_context(*words, **options)
@@ -75,8 +76,9 @@ class Command(typer.core.TyperCommand):
         alone.command(self.name)(found)
         return typer.main.get_command(alone)
 
-    def _docstring(self) -> str:
-        """What its function, or the module of a group, says in its source, which nothing is imported for."""
+    @functools.cached_property
+    def help(self) -> str:  # type: ignore[override]
+        """The docstring of its function, or of the module of a group, read from the source without importing it."""
         spec = importlib.util.find_spec(self._module)
         assert spec is not None
         assert spec.origin is not None

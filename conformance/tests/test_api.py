@@ -10,7 +10,7 @@ from conformance import api, report
 from conformance.adapters import registry
 from conformance.model.errors import UserError
 from conformance.tests import miniatures
-from conformance.tests.test_machines import CASES
+from conformance.tests.test_json_output import CASES
 
 
 class Listening(api.Observer):

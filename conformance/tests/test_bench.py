@@ -16,7 +16,7 @@ from conformance.model.case import Problem
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])
-def test_part_measures_in_its_short_form(part, tmp_path):
+def test_short_form_of_part_measures(part, tmp_path):
     pytest.importorskip("sklearn")
     command = [sys.executable, "-P", "-m", "conformance.bench", "--short", "--json", str(tmp_path / "figures"), part]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -38,19 +38,19 @@ def test_part_measures_in_its_short_form(part, tmp_path):
         ({"status": 0, "rows": 5}, {"count": 5, "items": 5, "calls": 0.0}),
     ],
 )
-def test_run_without_as_many_bare_calls_is_refused(tmp_path, run, alone):
+def test_whole_run_rejects_unequal_calls(tmp_path, run, alone):
     with pytest.raises(BenchError):
         measure._whole_run(run, alone)
 
 
-def test_probe_that_fails_is_said(tmp_path):
+def test_failed_probe_raises_bench_error(tmp_path):
     with pytest.raises(BenchError, match="not installed: nobody"):
         Bench(tmp_path, SHORT).run("imported", "nobody")
     with pytest.raises(BenchError, match="in _selected"):
         Bench(tmp_path, SHORT).run("called", "no_such_case", "sklearn")
 
 
-def test_stopwatch_refuses_a_call_that_it_did_not_see(monkeypatch):
+def test_stopwatch_rejects_unseen_call(monkeypatch):
     """As after a rename in `perform`: the framework that is performed is not the watched one."""
     pytest.importorskip("sklearn")
     here = [found for found in installed()[0] if found.framework.name == "sklearn"]

@@ -102,7 +102,7 @@ def soon(function):
 
 
 @pytest.mark.parametrize("name", SPECIAL)
-def test_a_file_that_cannot_be_read_is_reported_where_it_lies(folder, name):
+def test_read_reports_special_file(folder, name):
     make, said = SPECIAL[name]
     make(folder / "bad.yaml")
     cases, errors = soon(lambda: loading.read(folder))
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_reported_where_it_lies(folder, name):
 
 
 @pytest.mark.parametrize("name", SPECIAL)
-def test_so_is_one_that_is_given_itself(tmp_path, name):
+def test_read_reports_special_file_as_argument(tmp_path, name):
     make, said = SPECIAL[name]
     make(tmp_path / "bad.yaml")
     error = soon(lambda: load_suite(tmp_path / "bad.yaml"))
@@ -122,7 +122,7 @@ def test_so_is_one_that_is_given_itself(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", SPECIAL)
-def test_so_is_a_ledger(folder, name):
+def test_read_reports_special_ledger_file(folder, name):
     make, said = SPECIAL[name]
     (folder / "known").mkdir()
     (folder / "known" / "torch.yaml").write_text(LEDGER)
@@ -133,13 +133,13 @@ def test_so_is_a_ledger(folder, name):
     assert "known/bad.yaml" in str(error)
 
 
-def test_a_ledger_that_is_no_folder_is_reported(folder):
+def test_read_reports_ledger_that_is_no_folder(folder):
     (folder / "known").write_text("x")
     assert "known: cannot be read: Not a directory" in str(soon(lambda: load_suite(folder)))
 
 
 @pytest.mark.parametrize("target", [".", "..", "self", "/", "other"])
-def test_a_link_to_a_folder_that_it_is_inside_of_is_reported(folder, target):
+def test_read_reports_cyclic_link(folder, target):
     (folder / "inner").mkdir()
     (folder / "inner" / "self").symlink_to({"self": "self", "other": "../loop"}.get(target, target))
     if target == "other":
@@ -154,7 +154,7 @@ def test_a_link_to_a_folder_that_it_is_inside_of_is_reported(folder, target):
     assert said in " ".join(map(str, errors))
 
 
-def test_a_link_to_another_folder_is_followed(folder, tmp_path):
+def test_read_follows_link_to_folder(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "more.yaml").write_text(CASE)
@@ -164,19 +164,19 @@ def test_a_link_to_another_folder_is_followed(folder, tmp_path):
     assert errors == []
 
 
-def test_a_link_that_may_have_been_a_folder_is_reported(folder):
+def test_read_reports_dangling_link(folder):
     (folder / "moved").symlink_to("gone")
     (error,) = loading.read(folder)[1]
     assert "moved: cannot be read: a link to gone, where nothing is" in str(error)
 
 
-def test_a_folder_called_as_a_file_is_reported(folder):
+def test_read_reports_folder_named_as_file(folder):
     (folder / "x.yaml").mkdir()
     (error,) = loading.read(folder)[1]
     assert str(error).endswith("x.yaml: a folder with the name of a case file; give it another name")
 
 
-def test_a_folder_that_cannot_be_looked_into_is_reported(folder, monkeypatch):
+def test_read_reports_unreadable_folder(folder, monkeypatch):
     (folder / "closed").mkdir()
     listed = Path.iterdir
 
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_looked_into_is_reported(folder, monkeypatch):
     assert "closed: cannot be read: Permission denied; see who may read it" in str(error)
 
 
-def test_a_file_that_may_not_be_read_is_reported(folder, monkeypatch):
+def test_read_reports_unreadable_file(folder, monkeypatch):
     opened = os.open
 
     def refuse(path, *arguments, **keywords):
@@ -215,13 +215,13 @@ def changing(monkeypatch, change):
     monkeypatch.setattr(os, "open", change_first)
 
 
-def test_a_file_that_vanishes_is_reported(folder, monkeypatch):
+def test_read_reports_vanished_file(folder, monkeypatch):
     changing(monkeypatch, Path.unlink)
     (error,) = loading.read(folder)[1]
     assert "good.yaml: cannot be read: No such file or directory" in str(error)
 
 
-def test_a_file_that_becomes_a_fifo_is_not_waited_for(folder, monkeypatch):
+def test_read_does_not_wait_for_fifo(folder, monkeypatch):
     changing(monkeypatch, lambda path: (path.unlink(), fifo(path)))
     (error,) = soon(lambda: loading.read(folder))[1]
     assert "a FIFO and no file" in str(error)
@@ -262,7 +262,7 @@ def test_run_reports_link_that_leads_to_itself(folder, name, github, monkeypatch
     assert f"{name}: cannot be read: a link that leads to itself" in told
 
 
-def test_a_file_that_grows_while_it_is_read_is_reported(folder, monkeypatch):
+def test_read_reports_file_that_grows(folder, monkeypatch):
     status = os.fstat
     asked = []
 
@@ -278,21 +278,21 @@ def test_a_file_that_grows_while_it_is_read_is_reported(folder, monkeypatch):
     assert "good.yaml: it changed while it was read" in str(error)
 
 
-def test_no_more_is_read_than_may_be(tmp_path, monkeypatch):
+def test_read_stops_at_size_limit(tmp_path, monkeypatch):
     """The bound holds for what is read, and not only for what a file says its size is."""
     file = tmp_path / "x.yaml"
     file.write_bytes(b"#" * 100)
     assert len(document.read_regular_file(file, 10)) == 10
 
 
-def test_an_endless_tree_is_not_walked_through(folder, monkeypatch):
+def test_read_stops_at_file_limit(folder, monkeypatch):
     monkeypatch.setattr(loading, "MAX_FILES", 10)
     for number in range(20):
         (folder / f"{number}.txt").touch()
     assert "there are more than 10 files in it" in str(loading.read(folder)[1][-1])
 
 
-def test_names_that_are_no_text_are_reported(folder):
+def test_read_reports_undecodable_names(folder):
     name = os.fsencode(folder) + b"/\xff\n\x1b.yaml"
     try:
         with open(name, "w") as file:  # noqa: PTH123 - bytes
@@ -304,11 +304,11 @@ def test_names_that_are_no_text_are_reported(folder):
 
 
 @pytest.mark.parametrize("path", ["gone", "a\0b", "good.yaml/x", "x" * 5000])
-def test_a_path_that_cannot_be_is_a_message(folder, path):
+def test_read_reports_impossible_path(folder, path):
     assert isinstance(soon(lambda: load_suite(folder / path)), CaseErrors)
 
 
-def test_reading_takes_no_time_for_that(folder):
+def test_read_is_fast(folder):
     for number in range(200):
         (folder / f"f{number}.yaml").write_text(CASE)
     began = time.perf_counter()

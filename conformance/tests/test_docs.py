@@ -90,7 +90,7 @@ def site(checkout):
 
 
 @pytest.mark.parametrize("made", [markup.plain, markup.code, markup.prose])
-def test_it_shows_hostile_text_and_does_nothing_else(made):
+def test_markup_escapes_hostile_text(made):
     page = Shown(made(HOSTILE))
     assert not set(page.tags) - {"p", "code", "wbr"}
     assert not page.links
@@ -100,7 +100,7 @@ def test_it_shows_hostile_text_and_does_nothing_else(made):
     assert MARK.search(made(HOSTILE)) is None
 
 
-def test_it_shows_hostile_text_in_one_cell_of_a_table():
+def test_table_keeps_hostile_text_in_one_cell():
     page = Shown(markup.rows(("a", "b"), [[markup.plain(HOSTILE), markup.code(HOSTILE)]]))
     assert page.tags.count("td") == 2
     assert not set(page.tags) & {"script", "img", "a", "strong", "em", "h1", "ul", "li"}
@@ -109,21 +109,21 @@ def test_it_shows_hostile_text_in_one_cell_of_a_table():
 @pytest.mark.parametrize(
     "source", ["javascript:alert(1)", "https://a.example/) [x](y", "https://a.example/<b>", "/etc", "http:"]
 )
-def test_it_links_to_nothing_but_an_address(source):
+def test_link_rejects_other_schemes(source):
     assert Shown(markup.link("x", source)).links == []
 
 
-def test_it_links_to_an_address():
+def test_link_accepts_http_addresses():
     assert Shown(markup.link("x", "https://example.org/a?b=1#c")).links == ["https://example.org/a?b=1#c"]
 
 
 @pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
-def test_it_keeps_source_in_its_block(source):
+def test_block_fence_is_longer_than_any_in_source(source):
     page = Shown(markup.block(source, "python") + "\nafter\n")
     assert page.tags == ["pre", "code", "p"]
 
 
-def test_it_keeps_every_word_of_a_derivation():
+def test_paragraphs_keep_every_word():
     page = Shown(markup.paragraphs(error_bound.__doc__))
     assert {"strong", "p", "code"} <= set(page.tags) <= {"strong", "p", "code", "wbr"}
     said = " ".join(error_bound.__doc__.partition("\n\n")[2].split())
@@ -133,7 +133,7 @@ def test_it_keeps_every_word_of_a_derivation():
 # Conventions
 
 
-def test_it_has_a_section_for_every_choice_of_a_convention():
+def test_conventions_page_has_section_per_field():
     page = (PAGES / "conventions.md").read_text(encoding="utf-8")
     for name in conventions.FIELDS:
         assert f"\n## {name}\n" in page
@@ -153,7 +153,7 @@ def documented():
                         yield name, one, function.name
 
 
-def test_it_says_who_documents_each_choice():
+def test_choice_section_lists_documenting_functions():
     found = {
         (name, line[0], function)
         for name in conventions.FIELDS
@@ -169,7 +169,7 @@ def shown(choice):
     return f"{choice:.4g}" if isinstance(choice, float) else str(choice)
 
 
-def test_it_names_each_choice_of_a_field_and_the_definition():
+def test_choice_section_lists_every_choice():
     for name in conventions.FIELDS:
         [(_, lines)] = tables(conventions.choice_section(name))
         if name not in ("accepts", "rejects"):
@@ -177,7 +177,7 @@ def test_it_names_each_choice_of_a_field_and_the_definition():
             assert lines[0][0] == str(getattr(DEFINITION, name))
 
 
-def test_it_knows_releases_as_they_are_documented():
+def test_boundaries_are_releases_in_adapters():
     lines = {line[0]: line[2] for line in tables(conventions.choice_section("clip"))[0][1]}
     assert "sklearn.log_loss (from 1.2)" in lines["dtype"]
     assert "sklearn.log_loss (below 1.2)" in lines["1e-15"]
@@ -188,14 +188,14 @@ def test_it_knows_releases_as_they_are_documented():
     assert "keras.SparseCategoricalCrossentropy (below 3; from 3, on tensorflow)" in lines["after_clip"]
 
 
-def test_it_can_say_every_range_of_releases():
+def test_version_ranges_cover_every_range():
     """`boundaries` knows ranges from one release to below another."""
     for framework in registry.frameworks():
         for described in (*framework.functions, *(rule for one in framework.functions for rule in one.rules)):
             assert re.fullmatch(r"(?:(?:>=|<)[\d.]+,?)*", described.versions), described.versions
 
 
-def test_it_lists_every_kind_of_input():
+def test_kinds_table_lists_every_kind_of_input():
     [(_, lines)] = tables(conventions.kinds_table())
     assert {line[0] for line in lines} == INVALID | EDGE
 
@@ -203,7 +203,7 @@ def test_it_lists_every_kind_of_input():
 # Options across frameworks
 
 
-def test_it_has_every_function_in_every_table():
+def test_option_tables_have_every_function():
     names = [function.name for function in registry.functions()]
     found = tables(rosetta.option_tables())
     assert [header for header, _ in found] == [list(columns) for columns in rosetta.TABLES.values()]
@@ -213,7 +213,7 @@ def test_it_has_every_function_in_every_table():
 
 
 @pytest.mark.parametrize("function", registry.functions(), ids=lambda function: function.name)
-def test_it_says_how_each_option_is_called_that_a_function_has(function):
+def test_option_words_name_every_supported_option(function):
     [framework] = [one for one in registry.frameworks() if one.name == function.framework]
     words = rosetta.option_words(framework, function)
     assert {name for name in OPTIONS if words[name] != rosetta.NO_OPTION} == function.options
@@ -223,7 +223,7 @@ def test_it_says_how_each_option_is_called_that_a_function_has(function):
         assert " and ".join(sorted(group)) in legible(words["not together"])
 
 
-def test_it_says_what_things_are_called():
+def test_option_words_match_known_calls():
     words = {
         function.name: {name: legible(cell) for name, cell in rosetta.option_words(framework, function).items()}
         for framework in registry.frameworks()
@@ -241,7 +241,7 @@ def test_it_says_what_things_are_called():
     assert entropy["index"] == "[N], int64"
 
 
-def test_it_says_what_other_releases_and_backends_have():
+def test_earlier_releases_list_differences():
     [(_, lines)] = tables(rosetta.earlier_releases())
     newest = {id(function) for function in registry.functions()}
     others = [function for one in registry.frameworks() for function in one.functions if id(function) not in newest]
@@ -254,7 +254,7 @@ def test_it_says_what_other_releases_and_backends_have():
 # Findings
 
 
-def test_it_tells_every_entry_of_the_ledger(site):
+def test_findings_list_every_ledger_entry(site):
     page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
     shown, entries = Shown(page), findings.group_by_issue(known_issues.load(shipped_cases()).entries)
     assert len(entries) > 60
@@ -271,7 +271,7 @@ def test_it_tells_every_entry_of_the_ledger(site):
         assert all(one.case in shown.text for one in entry)
 
 
-def test_it_says_what_is_mended():
+def test_findings_mark_fixed_entries():
     entry = [KnownIssue("a/b", "sklearn.log_loss", versions="<1.2")]
     assert findings.fixed_in(entry, {"sklearn": "1.9.1"})
     assert not findings.fixed_in(entry, {"sklearn": "1.1.3"})
@@ -279,7 +279,7 @@ def test_it_says_what_is_mended():
     assert not findings.fixed_in(entry, {})
 
 
-def test_it_shows_a_hostile_ledger_as_it_is():
+def test_findings_escape_hostile_ledger():
     hostile = {
         "reason": HOSTILE,
         "reproducer": HOSTILE,
@@ -295,7 +295,7 @@ def test_it_shows_a_hostile_ledger_as_it_is():
 # Releases
 
 
-def test_it_tells_every_change_of_the_history(site):
+def test_releases_list_every_change_of_history(site):
     page = releases.releases(site.history)
     found = [line for header, lines in tables(page) for line in lines if header == list(releases.COLUMNS)]
     assert len(found) == len(site.history) > 100
@@ -308,7 +308,7 @@ def test_it_tells_every_change_of_the_history(site):
         assert f"### {framework} {release}, after" in page
 
 
-def test_it_shows_a_hostile_history_as_it_is(site):
+def test_releases_escape_hostile_history(site):
     row = dict.fromkeys(site.history.columns, HOSTILE)
     for documented, source in (
         ("yes", "javascript:alert(1)"),
@@ -323,7 +323,7 @@ def test_it_shows_a_hostile_history_as_it_is(site):
 # Accuracy
 
 
-def test_it_tells_the_largest_error_of_every_function_and_dtype(site):
+def test_accuracy_table_has_every_function_and_dtype(site):
     found = largest_ratios(site.baseline[0])
     page = accuracy.case_table(site.baseline[0])
     told = {
@@ -339,7 +339,7 @@ def test_it_tells_the_largest_error_of_every_function_and_dtype(site):
     }
 
 
-def test_it_puts_the_sweep_below_its_page(site):
+def test_sweep_table_lowers_headings(site):
     swept = (site.folder / "reports" / "accuracy" / "sweep.md").read_text(encoding="utf-8")
     page = accuracy.sweep_table(swept)
     assert not re.search(r"^##? ", page, re.MULTILINE)
@@ -365,7 +365,7 @@ def properties(part):
 
 
 @pytest.mark.parametrize("name", ["case.schema.json", known_issues.SCHEMA])
-def test_it_explains_every_property_of_a_schema(name):
+def test_schema_reference_has_every_property(name):
     described = schema_of(name)
     page = schema.reference(described, "x")
     told = [line[0].strip("[]").partition("]")[0] for _, lines in tables(page) for line in lines]
@@ -375,7 +375,7 @@ def test_it_explains_every_property_of_a_schema(name):
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors
 
 
-def test_it_tells_types_defaults_and_words():
+def test_schema_reference_shows_types_defaults_and_enums():
     lines = {
         line[0]: line for _, found in tables(schema.reference(schema_of("case.schema.json"), "x")) for line in found
     }
@@ -385,7 +385,7 @@ def test_it_tells_types_defaults_and_words():
     assert "At least 0, at most 1." in lines["label_smoothing"][2]
 
 
-def test_it_has_every_command_with_every_option():
+def test_command_reference_has_every_option():
     page = commands.reference()
     found = dict(commands.commands())
     assert ("run",) in found
@@ -403,12 +403,12 @@ def test_it_has_every_command_with_every_option():
 # The site
 
 
-def test_it_puts_every_generated_part_on_a_page(site):
+def test_every_generated_part_is_on_a_page(site):
     used = [name for file in PAGES.rglob("*.md") for name in MARK.findall(file.read_text(encoding="utf-8"))]
     assert sorted(used) == sorted(site.parts())
 
 
-def test_it_refuses_a_part_that_there_is_not(site):
+def test_fill_page_rejects_unknown_part(site):
     with pytest.raises(LookupError, match="no generated part called 'nothing'"):
         site.filled("# x\n\n<!-- generated: nothing -->\n")
 
@@ -426,18 +426,18 @@ def built(checkout, tmp_path_factory):
     return folder / "html"
 
 
-def test_it_builds_every_page_without_a_dead_link(built):
+def test_site_has_every_page_and_no_dead_link(built):
     written = {file.relative_to(built).with_suffix("") for file in built.rglob("*.html")}
     assert written >= {file.relative_to(PAGES).with_suffix("") for file in PAGES.rglob("*.md")}
     assert list(links.dead_links(built)) == []
 
 
-def test_it_leaves_no_part_unmade_on_the_site(built):
+def test_site_has_no_unfilled_part(built):
     for file in built.rglob("*.html"):
         assert "<!-- generated:" not in file.read_text(encoding="utf-8"), file
 
 
-def test_it_finds_a_page_by_what_is_on_it_without_a_server(built):
+def test_site_search_works_without_a_server(built):
     index = (built / "searchindex.js").read_text(encoding="utf-8")
     assert "renormalis" in index
     assert "bcewithlogitsloss" in index
@@ -458,7 +458,7 @@ def test_it_finds_a_page_by_what_is_on_it_without_a_server(built):
         ('<link rel="canonical" href="https://example.org/">', ""),
     ],
 )
-def test_it_finds_a_dead_link(tmp_path, page, why):
+def test_dead_links_finds_faulty_addresses(tmp_path, page, why):
     (tmp_path / "index.html").write_text(f'<p id="here">{page}', encoding="utf-8")
     found = list(links.dead_links(tmp_path))
     assert len(found) == bool(why)
@@ -485,13 +485,13 @@ def both(checkout):
     return [(checkout / name).read_text(encoding="utf-8") for name in readme.READMES]
 
 
-def test_both_readmes_have_the_same_sections(both):
+def test_readmes_have_the_same_sections(both):
     levels = [re.findall(r"^(#+) ", prose_of(page), re.MULTILINE) for page in both]
     assert levels[0] == levels[1]
     assert len(levels[0]) > 8
 
 
-def test_both_readmes_have_the_same_commands_in_the_same_sections(both):
+def test_readmes_have_the_same_commands_per_section(both):
     english, chinese = (re.split(r"^## ", page, flags=re.MULTILINE) for page in both)
     for one, other in zip(english, chinese, strict=True):
         assert [(mark, language, uncommented(body)) for mark, language, body in code_blocks(one)] == [
@@ -499,22 +499,22 @@ def test_both_readmes_have_the_same_commands_in_the_same_sections(both):
         ]
 
 
-def test_both_readmes_lead_to_the_same_places(both):
+def test_readmes_have_the_same_links(both):
     english, chinese = ({*re.findall(r"\]\(([^)]+)\)", page)} for page in both)
     assert english - {"README.zh-CN.md"} == chinese - {"README.md"}
 
 
-def test_both_readmes_speak_of_the_same_commands_and_files(both):
+def test_readmes_have_the_same_code_spans(both):
     english, chinese = ({*re.findall(r"`([^`]+)`", " ".join(prose_of(page).split()))} for page in both)
     assert english - chinese == set()
 
 
-def test_both_readmes_have_tables_of_the_same_shape(both):
+def test_readmes_have_tables_of_the_same_shape(both):
     english, chinese = ([(len(head), len(lines)) for head, lines in tables(page)] for page in both)
     assert english == chinese
 
 
-def test_both_readmes_have_the_same_numbers_in_what_is_generated(both, site):
+def test_readmes_have_the_same_generated_numbers(both, site):
     for page, words in zip(both, readme.READMES.values(), strict=True):
         assert readme.rendered(page, readme.blocks(site.baseline[0], words)) == page
     found = [re.search(r"<!-- findings -->(.*?)<!-- /findings -->", page, re.DOTALL)[1] for page in both]
@@ -523,7 +523,7 @@ def test_both_readmes_have_the_same_numbers_in_what_is_generated(both, site):
     assert len(numbers[0]) > 10
 
 
-def test_the_chinese_readme_works_the_article_s_example_out(both):
+def test_chinese_readme_works_the_example(both):
     """The four probabilities and losses that it prints are those of the case."""
     said = both[1]
     losses = [-math.log(p) for p in (0.9, 0.7, 0.6, 0.85)]
@@ -531,14 +531,14 @@ def test_the_chinese_readme_works_the_article_s_example_out(both):
     assert f"{sum(losses):.4f} / 4 = {sum(losses) / 4:.4f}" in said
 
 
-def test_a_readme_as_a_page_leads_to_pages_and_to_the_repository():
+def test_readme_page_rewrites_links():
     page = "[a](conformance/docs/pages/how-to/index.md) [b](README.zh-CN.md) [c](cases/known) [d](#x) [e](https://example.org)"
     assert readme_pages.to_page(page, "https://h/blob/main") == (
         "[a](how-to/index.md) [b](zh.md) [c](https://h/blob/main/cases/known) [d](#x) [e](https://example.org)"
     )
 
 
-def test_it_asks_for_no_word_in_english_where_it_speaks_chinese():
+def test_chinese_words_are_not_english():
     english, chinese = readme.READMES.values()
     assert len(chinese.questions) == len(english.questions) == len(readme.QUESTIONS)
     assert all(

@@ -152,7 +152,7 @@ def failure(text):
         ("miniature==1.0 miniature==1.0", ["miniature==1.0"]),
     ],
 )
-def test_requirements_in_one_line(plain, text, requirements):
+def test_parse_splits_requirements(plain, text, requirements):
     found = parse(text)
     if requirements is None:
         assert len(found.requirements) == (2 if "helper" in text else 1)
@@ -161,7 +161,7 @@ def test_requirements_in_one_line(plain, text, requirements):
     assert (found.python, found.interpreter, dict(found.variables)) == ("", None, {})
 
 
-def test_a_marker_ends_where_the_next_requirement_begins(plain):
+def test_parse_ends_marker_at_next_requirement(plain):
     found = parse("helper==2; python_version < '3.12' and os_name == 'posix' miniature==1.0")
     assert found.requirements == (
         'helper==2; python_version < "3.12" and os_name == "posix"',
@@ -169,14 +169,14 @@ def test_a_marker_ends_where_the_next_requirement_begins(plain):
     )
 
 
-def test_the_name_of_an_environment_is_what_the_user_wrote(plain):
+def test_request_name_is_the_text(plain):
     assert parse(" backed[slow]==1\t helper==2 ").name == "backed[slow]==1 helper==2"
 
 
 @pytest.mark.parametrize(
     ("text", "python"), [("miniature python==3.10", "3.10"), ("python==3.11.* miniature", "3.11"), ("miniature", "")]
 )
-def test_python_as_a_requirement_chooses_the_interpreter(plain, text, python):
+def test_parse_python_requirement_selects_interpreter(plain, text, python):
     found = parse(text)
     assert (found.python, found.requirements) == (python, ("miniature",))
 
@@ -195,7 +195,7 @@ def test_python_as_a_requirement_chooses_the_interpreter(plain, text, python):
         ("fast==2.8", ["fast==2.8"], None),
     ],
 )
-def test_a_backend_brings_what_it_needs_and_its_variables(plain, text, requirements, backend):
+def test_parse_adds_requirements_of_backend(plain, text, requirements, backend):
     found = parse(text)
     if requirements is None:
         assert {"backed==3.1", "numpy==2"} < set(found.requirements)
@@ -225,13 +225,13 @@ def test_a_backend_brings_what_it_needs_and_its_variables(plain, text, requireme
         ("nowhere.txt", "there is no such file"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(plain, text, message):
+def test_parse_error_is_one_sentence(plain, text, message):
     with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
         parse(text)
     assert message in str(caught.value)
 
 
-def test_a_folder_that_is_called_like_a_distribution_is_not_meant(plain, tmp_path, monkeypatch):
+def test_parse_prefers_distribution_to_folder(plain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "miniature").mkdir()
     assert parse("miniature").requirements == ("miniature",)
@@ -247,7 +247,7 @@ def file(folder, name, text, **formats):
     return str(path)
 
 
-def test_a_requirements_file_is_read_for_what_matters(plain, tmp_path):
+def test_requirements_file_keeps_relevant_lines(plain, tmp_path):
     file(tmp_path, "more/base.txt", "numpy==1.26.4 ; python_version < '3.13'\nleft-pad==1\n")
     file(tmp_path, "limits.txt", "miniature<9\nslow<5\n")
     text = """
@@ -279,12 +279,12 @@ def test_a_requirements_file_is_read_for_what_matters(plain, tmp_path):
     )
 
 
-def test_a_constraint_asks_for_nothing(plain, tmp_path):
+def test_constraint_adds_no_requirement(plain, tmp_path):
     file(tmp_path, "limits.txt", "slow<5\nminiature==1\n")
     assert parse(file(tmp_path, "a.txt", "-c limits.txt\nminiature\n")).requirements == ("miniature", "miniature==1")
 
 
-def test_a_file_in_utf_16_is_read(plain, tmp_path):
+def test_requirements_file_may_be_utf_16(plain, tmp_path):
     (tmp_path / "a.txt").write_text("miniature==1.0\n", encoding="utf-16")
     assert parse(str(tmp_path / "a.txt")).requirements == ("miniature==1.0",)
 
@@ -343,7 +343,7 @@ url = "https://example.org/simple"
 """
 
 
-def test_pylock_uv_lock_and_poetry_lock_are_read(plain, tmp_path):
+def test_lock_files_are_read(plain, tmp_path):
     found = parse(file(tmp_path, "pylock.toml", PYLOCK))
     assert (
         found.requirements
@@ -379,13 +379,13 @@ def test_pylock_uv_lock_and_poetry_lock_are_read(plain, tmp_path):
         ("a.toml", "package = [1]\n", "is no lock file that is known here"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_with_its_place(plain, tmp_path, name, text, message):
+def test_file_error_names_position(plain, tmp_path, name, text, message):
     with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
         parse(file(tmp_path, name, text))
     assert message in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_refused(plain, tmp_path):
+def test_binary_file_is_rejected(plain, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"miniature\n\xff\xfa\xfb")
     with pytest.raises(UserError, match="save it as UTF-8"):
         parse(str(tmp_path / "a.txt"))
@@ -401,7 +401,7 @@ def fake_python(folder, *lines):
     return str(path)
 
 
-def test_the_running_interpreter_and_its_environment_are_taken_by_path(monkeypatch):
+def test_parse_accepts_path_of_interpreter(monkeypatch):
     found = parse(sys.executable)
     assert found.interpreter == Path(sys.executable)
     assert not found.requirements
@@ -413,7 +413,7 @@ def test_the_running_interpreter_and_its_environment_are_taken_by_path(monkeypat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
-def test_what_is_no_interpreter_or_too_old_is_refused(plain, tmp_path):
+def test_parse_rejects_unusable_interpreter(plain, tmp_path):
     with pytest.raises(UserError, match=r"is Python 3\.8\.18, which is too old; the worker needs Python 3\.10"):
         parse(fake_python(tmp_path, """echo 'noise'; echo '["3.8.18", "cpython", {}]'"""))
     with pytest.raises(UserError, match="is no Python interpreter that runs: dead"):
@@ -427,7 +427,7 @@ def test_what_is_no_interpreter_or_too_old_is_refused(plain, tmp_path):
         parse(str(tmp_path))
 
 
-def test_a_real_old_interpreter_is_refused(plain):
+def test_parse_rejects_old_interpreter(plain):
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     old = [path for minor in (7, 8, 9) for path in versions.glob(f"3.{minor}.*/bin/python")]
     old += [Path(found) for minor in (7, 8, 9) if (found := shutil.which(f"python3.{minor}"))]
@@ -438,7 +438,7 @@ def test_a_real_old_interpreter_is_refused(plain):
         parse(str(usable[0]))
 
 
-def test_an_environment_without_numpy_or_framework_is_a_failure(plain, tmp_path, monkeypatch):
+def test_environment_without_numpy_or_framework_fails(plain, tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     wanted = parse(str(tmp_path / "venv"))
     with pytest.raises(EnvironmentFailure, match="none of miniature, backed is installed there"):
@@ -450,7 +450,7 @@ def test_an_environment_without_numpy_or_framework_is_a_failure(plain, tmp_path,
         build(wanted)
 
 
-def test_interpreters_are_preferred_by_nearness_to_the_running_one(monkeypatch):
+def test_interpreters_are_ordered_by_distance_to_running(monkeypatch):
     major, minor = sys.version_info[:2]
     names = [f"{major}.{minor + step}.{patch}" for step, patch in [(1, 3), (-1, 2), (-1, 10), (0, 0), (2, 0), (-2, 5)]]
     others = [Interpreter(Path(name), name) for name in names]
@@ -463,7 +463,7 @@ def test_interpreters_are_preferred_by_nearness_to_the_running_one(monkeypatch):
     assert find_matching("3.1", others) is None
 
 
-def test_what_uv_lists_is_read():
+def test_uv_python_list_is_parsed():
     listed = """
 cpython-3.13.0-linux-x86_64-gnu                 /opt/with blank/python3.13 -> python3
 cpython-3.13.0+freethreaded-linux-x86_64-gnu    /opt/python3.13t
@@ -482,7 +482,7 @@ cpython-3.10.13-linux-x86_64-gnu                /usr/bin/python3.10
 # Settings.
 
 
-def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
+def test_pip_settings_are_passed_to_uv(plain, monkeypatch, tmp_path):
     assert read_sources().indexes == ("https://pypi.org/simple",)
     text = """
         [global]
@@ -522,7 +522,7 @@ def test_what_pip_knows_is_said_to_uv(plain, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip is not installed")
-def test_pips_files_are_those_that_pip_reads():
+def test_pip_files_match_pip():
     from conformance.execution.environments.sources import pip_settings
 
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
@@ -541,7 +541,7 @@ def test_pips_files_are_those_that_pip_reads():
     }
 
 
-def test_uvs_own_settings_stand_alone(plain, monkeypatch, tmp_path):
+def test_uv_settings_replace_pip_settings(plain, monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://pip.example/extra")
     monkeypatch.setenv("UV_INDEX", "corp=https://corp.example/simple?a=b https://two.example/simple")
@@ -573,7 +573,7 @@ def test_uvs_own_settings_stand_alone(plain, monkeypatch, tmp_path):
     assert "UV_DEFAULT_INDEX" not in found.variables
 
 
-def test_the_projects_settings_of_uv_are_found_from_a_folder_within(plain, monkeypatch, tmp_path):
+def test_uv_settings_of_project_are_found_from_subfolder(plain, monkeypatch, tmp_path):
     monkeypatch.delenv("UV_NO_CONFIG")
     file(tmp_path, "pyproject.toml", "[tool.uv]\nindex-url = 'https://project.example/simple'\n")
     (tmp_path / "deep/er").mkdir(parents=True)
@@ -581,7 +581,7 @@ def test_the_projects_settings_of_uv_are_found_from_a_folder_within(plain, monke
     assert read_sources().indexes == ("https://project.example/simple",)
 
 
-def test_another_index_is_another_wish(plain, monkeypatch):
+def test_index_is_part_of_request_key(plain, monkeypatch):
     before = read_sources().stamp
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
     assert read_sources().stamp != before
@@ -593,7 +593,7 @@ def test_another_index_is_another_wish(plain, monkeypatch):
 
 
 @needs_uv
-def test_an_environment_holds_what_was_asked_for_and_numpy_and_nothing_of_ours(links):
+def test_environment_has_request_and_numpy_only(links):
     made, told = heard("miniature==1.0")
     assert dict(made.packages) == {"miniature": "1.0", "helper": "2.0", "numpy": "1.0"}
     assert made.name == "miniature==1.0"
@@ -605,7 +605,7 @@ def test_an_environment_holds_what_was_asked_for_and_numpy_and_nothing_of_ours(l
 
 
 @needs_uv
-def test_bfloat16_comes_along_where_it_resolves(links):
+def test_bfloat16_is_added_if_it_resolves(links):
     wheel(links, "ml_dtypes", "0.1", "numpy>=1")
     assert build(parse("miniature==1.0")).packages["ml-dtypes"] == "0.1"
     shutil.copy(links / "ml_dtypes-0.1-py3-none-any.whl", links / "keep.zip")
@@ -615,7 +615,7 @@ def test_bfloat16_comes_along_where_it_resolves(links):
 
 
 @needs_uv
-def test_what_a_release_forgets_to_need_is_added(links, monkeypatch):
+def test_undeclared_requirement_is_added(links, monkeypatch):
     forgetful = dataclasses.replace(MINI, needs=(("<2", "helper<2"),))
     use(monkeypatch, forgetful)
     assert build(parse("miniature==1.0")).packages["helper"] == "1.0"
@@ -627,7 +627,7 @@ def test_what_a_release_forgets_to_need_is_added(links, monkeypatch):
 
 
 @needs_uv
-def test_a_second_build_asks_uv_nothing_and_takes_no_time(links, monkeypatch):
+def test_second_build_does_not_call_uv(links, monkeypatch):
     first = build(parse("miniature==1.0"))
     monkeypatch.setattr(uv.Uv, "_run", lambda *words: pytest.fail("uv was asked"))
     began = time.perf_counter()
@@ -639,7 +639,7 @@ def test_a_second_build_asks_uv_nothing_and_takes_no_time(links, monkeypatch):
 
 
 @needs_uv
-def test_an_open_range_is_resolved_again_after_a_day_or_when_told(links, monkeypatch):
+def test_range_is_resolved_again_after_a_day(links, monkeypatch):
     assert build(parse("miniature>=1")).packages["miniature"] == "2.0"
     pinned = build(parse("miniature==2.0"))
     wheel(links, "miniature", "3.0")
@@ -655,7 +655,7 @@ def test_an_open_range_is_resolved_again_after_a_day_or_when_told(links, monkeyp
 
 
 @needs_uv
-def test_without_a_network_the_versions_resolved_before_are_used(links, monkeypatch):
+def test_stale_resolution_is_used_without_network(links, monkeypatch):
     first = build(parse("miniature>=1"))
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 24 * 3600 + 1)
@@ -709,7 +709,7 @@ def spoil(folder, how):
         ),
     ],
 )
-def test_a_spoilt_environment_is_made_again(links, how):
+def test_damaged_environment_is_rebuilt(links, how):
     first = build(parse("miniature==1.0"))
     folder = first.interpreter.parent.parent
     spoil(folder, how)
@@ -720,7 +720,7 @@ def test_a_spoilt_environment_is_made_again(links, how):
 
 
 @needs_uv
-def test_a_spoilt_index_costs_a_resolution_and_nothing_else(links, tmp_path):
+def test_damaged_index_is_resolved_again(links, tmp_path):
     first = build(parse("miniature==1.0"))
     for entry in (tmp_path / "cache/environments/index").iterdir():
         entry.write_text("{")
@@ -730,7 +730,7 @@ def test_a_spoilt_index_costs_a_resolution_and_nothing_else(links, tmp_path):
 
 
 @needs_uv
-def test_a_cache_that_cannot_be_written_is_done_without(links, monkeypatch, tmp_path):
+def test_read_only_cache_is_replaced_by_temporary_folder(links, monkeypatch, tmp_path):
     (tmp_path / "plain").touch()
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "plain/cache"))
     made, told = heard("miniature==1.0")
@@ -741,7 +741,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(links, monkeypatch, tmp_
 
 
 @needs_uv
-def test_without_a_cache_an_environment_lives_as_long_as_the_process(links):
+def test_temporary_environment_ends_with_process(links):
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -768,7 +768,7 @@ print(made.interpreter, sum(line.startswith("installing") for line in lines), ma
 
 
 @needs_uv
-def test_processes_that_want_the_same_make_it_once(links):
+def test_concurrent_builds_install_once(links):
     command = [sys.executable, "-c", RACER, str(Path(__file__).parent)]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = [racer.communicate(timeout=120)[0].split() for racer in racers]
@@ -778,7 +778,7 @@ def test_processes_that_want_the_same_make_it_once(links):
 
 
 @needs_uv
-def test_whoever_waits_says_so(links):
+def test_waiting_build_reports_progress(links):
     wanted = parse("miniature==1.0")
     folder = build(wanted).interpreter.parent.parent
     (folder / MARKER).unlink()
@@ -796,7 +796,7 @@ def test_whoever_waits_says_so(links):
 
 
 @needs_uv
-def test_a_wheel_from_find_links_with_a_local_version_beats_the_plain_one_of_an_index(links, monkeypatch, tmp_path):
+def test_local_version_from_find_links_wins(links, monkeypatch, tmp_path):
     index = tmp_path / "simple"
     plain = wheel(tmp_path, "miniature", "5.0")
     wheel(links, "miniature", "5.0+cpu")
@@ -808,7 +808,7 @@ def test_a_wheel_from_find_links_with_a_local_version_beats_the_plain_one_of_an_
 
 
 @needs_uv
-def test_a_requirements_file_is_built_with_its_own_find_links(links, monkeypatch, tmp_path):
+def test_requirements_file_uses_its_find_links(links, monkeypatch, tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()
     wheel(folder, "miniature", "9.0")
@@ -817,7 +817,7 @@ def test_a_requirements_file_is_built_with_its_own_find_links(links, monkeypatch
 
 
 @needs_uv
-def test_a_wheel_for_another_python_is_built_there(links, monkeypatch):
+def test_wheel_for_other_python_selects_it(links, monkeypatch):
     other = next((one for one in builder._other_interpreters(tool()) if one.minor != running_interpreter().minor), None)
     if other is None:
         pytest.skip("no other Python is installed")
@@ -847,20 +847,20 @@ def tool():
         ("miniature==1.0 python==3.99", "there is no Python 3.99 here, only"),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence_that_names_the_wish(links, text, message):
+def test_build_error_is_one_sentence(links, text, message):
     said = failure(text)
     assert said.startswith(f"{text}: ")
     assert message in said
 
 
 @needs_uv
-def test_only_wheels_are_installed(links):
+def test_source_distributions_are_rejected(links):
     (links / "miniature-8.0.tar.gz").write_bytes(b"no archive")
     assert "there is no wheel of miniature==8.0" in failure("miniature==8.0")
 
 
 @needs_uv
-def test_no_network_is_said_as_such(plain, monkeypatch):
+def test_network_failure_is_reported(plain, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     assert "the package index cannot be reached" in failure("miniature==1.0")
@@ -888,7 +888,7 @@ def broken(monkeypatch, status, stderr):
         (1, "", "uv failed with exit status 1: it said nothing"),
     ],
 )  # fmt: skip
-def test_whatever_uv_fails_with_is_one_sentence(plain, monkeypatch, status, stderr, message):
+def test_uv_error_is_one_sentence(plain, monkeypatch, status, stderr, message):
     broken(monkeypatch, status, stderr)
     said = failure("miniature==1.0")
     assert message in said
@@ -896,20 +896,20 @@ def test_whatever_uv_fails_with_is_one_sentence(plain, monkeypatch, status, stde
     assert len(said) < 700
 
 
-def test_without_uv_it_is_said_how_to_get_it(plain, monkeypatch):
+def test_missing_uv_error_says_how_to_install(plain, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert 'pip install "cross-entropy-conformance[audit]"' in failure("miniature==1.0")
 
 
-def test_uv_that_cannot_be_started_is_one_sentence(plain, monkeypatch, tmp_path):
+def test_unstartable_uv_error_is_one_sentence(plain, monkeypatch, tmp_path):
     (tmp_path / "uv").touch(0o755)
     monkeypatch.setattr(uv, "find_program", lambda: str(tmp_path / "uv"))
     assert "uv cannot be started" in failure("miniature==1.0")
 
 
 @needs_uv
-def test_a_failure_leaves_nothing_behind(links, monkeypatch, tmp_path):
+def test_failed_build_leaves_no_folder(links, monkeypatch, tmp_path):
     bad = wheel(links, "miniature", "8.0")
     with zipfile.ZipFile(bad, "a") as archive:
         archive.writestr("../outside", "x")
@@ -923,7 +923,7 @@ def test_a_failure_leaves_nothing_behind(links, monkeypatch, tmp_path):
     assert left == []
 
 
-def test_a_failure_crosses_a_process(plain):
+def test_failure_is_picklable(plain):
     error = EnvironmentFailure(EnvironmentRequest("a  b"), "c")
     copied = pickle.loads(pickle.dumps(error))
     assert str(copied) == "a b: c"
@@ -933,7 +933,7 @@ def test_a_failure_crosses_a_process(plain):
 # Releases.
 
 
-def test_releases_of_a_folder_and_a_file_index(plain, monkeypatch, tmp_path):
+def test_releases_from_folder_and_file_index(plain, monkeypatch, tmp_path):
     names = [
         "miniature-1.0-py3-none-any.whl",
         "miniature-1.10.tar.gz",
@@ -983,7 +983,7 @@ class Index(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_releases_of_an_index_that_answers_in_json(plain, monkeypatch):
+def test_releases_from_json_index(plain, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"127.0.0.1:{server.server_address[1]}"
@@ -1009,7 +1009,7 @@ def test_releases_of_an_index_that_answers_in_json(plain, monkeypatch):
 # The real thing.
 
 
-def test_the_index_lists_the_releases_of_scikit_learn(online):
+def test_releases_of_scikit_learn_on_the_index(online):
     listed = list(map(str, online))
     assert {"1.0.2", "1.1.3"} <= set(listed)
     assert listed.index("1.0.2") < listed.index("1.1.3")
@@ -1017,7 +1017,7 @@ def test_the_index_lists_the_releases_of_scikit_learn(online):
 
 
 @needs_uv
-def test_scikit_learn_1_1_3_is_built_with_the_numpy_that_it_forgot_to_ask_for(online, monkeypatch, tmp_path):
+def test_scikit_learn_1_1_3_is_built_with_numpy(online, monkeypatch, tmp_path):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
     learn = dataclasses.replace(MINI, distributions=("scikit-learn",), needs=(("<1.4.2", "numpy<2"),))
     use(monkeypatch, learn)

@@ -110,7 +110,7 @@ def run_page(page, folder, marks):
 @needs_bash
 @pytest.mark.skipif(bool(MISSING), reason=f"pages show every framework; not installed: {', '.join(MISSING)}")
 @pytest.mark.parametrize("name", having(""))
-def test_it_prints_what_the_page_shows(name, tmp_path):
+def test_page_commands_print_what_is_shown(name, tmp_path):
     run_page(page_called(name), Folder(tmp_path), {""})
 
 
@@ -118,21 +118,21 @@ def test_it_prints_what_the_page_shows(name, tmp_path):
 @needs_index
 @pytest.mark.skipif(not ALL, reason="takes minutes; CONFORMANCE_EXAMPLES=all runs it")
 @pytest.mark.parametrize("name", having("index", "long"))
-def test_it_prints_what_the_page_shows_of_what_takes_minutes(name, tmp_path):
+def test_long_page_commands_print_what_is_shown(name, tmp_path):
     run_page(page_called(name), Folder(tmp_path), {"", "index", "long"})
 
 
 @needs_bash
 @needs_index
 @pytest.mark.skipif(not ALL, reason="takes minutes; CONFORMANCE_EXAMPLES=all runs it")
-def test_it_runs_the_commands_of_the_readme(checkout, tmp_path):
+def test_readme_commands_run(checkout, tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "baseline").symlink_to(checkout / "reports" / "baseline")
     found_something = 1  # as `fuzz` does with its first seed
     run_page(pages(checkout)["README.md"], Folder(tmp_path, (0, found_something)), {"", "index", "long"})
 
 
-def test_it_counts_what_is_not_run(checkout):
+def test_count_of_unexecuted_blocks(checkout):
     found = collections.Counter(block.mark for page in pages(checkout).values() for block in blocks(page) if block.mark)
     assert dict(found) == NOT_RUN
     assert set(found) <= set(MARKS)
@@ -146,7 +146,7 @@ def every_command(checkout):
                 yield from ((name, block, step.command) for step in block.steps())
 
 
-def test_it_knows_every_command_and_option(checkout):
+def test_documented_commands_and_options_exist(checkout):
     known = dict(commands())
     seen = set()
     for name, block, line in every_command(checkout):
@@ -160,7 +160,7 @@ def test_it_knows_every_command_and_option(checkout):
     assert seen >= {("run",), ("show",), ("lint",), ("list", "functions"), ("audit",), ("merge",), ("accept",)}
 
 
-def test_it_refuses_an_option_that_there_is_not():
+def test_option_check_rejects_unknown_option():
     [command] = [command for words, command in commands() if words == ("run",)]
     with pytest.raises(Exception, match="--no-such-option"):
         command.make_context("run", ["--no-such-option"])
@@ -179,7 +179,7 @@ def simple_commands(line):
     return [one for one in found if one]
 
 
-def test_it_names_options_of_pytest_that_there_are(checkout):
+def test_documented_pytest_options_exist(checkout):
     told = {
         word.partition("=")[0]
         for _, _, line in every_command(checkout)
@@ -194,7 +194,7 @@ def test_it_names_options_of_pytest_that_there_are(checkout):
     assert told <= set(re.findall(r"--[a-z-]+", helped.stdout))
 
 
-def test_it_installs_extras_that_there_are(checkout):
+def test_documented_extras_exist(checkout):
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [line for _, _, line in every_command(checkout) if line.startswith("pip install")]
     extras = {extra for line in lines for found in re.findall(r"\[([\w,]+)\]", line) for extra in found.split(",")}
@@ -202,7 +202,7 @@ def test_it_installs_extras_that_there_are(checkout):
     assert extras <= set(project["optional-dependencies"])
 
 
-def test_it_tells_to_run_what_continuous_integration_runs(checkout):
+def test_documented_tox_environments_exist(checkout):
     script = (checkout / ".ci" / "run").read_text(encoding="utf-8")
     told = [line for _, block, line in every_command(checkout) if block.mark == "ci" and line.startswith("tox")]
     assert told
@@ -238,7 +238,7 @@ $ false
 
 
 @needs_bash
-def test_it_runs_a_page_from_top_to_bottom(tmp_path):
+def test_page_is_run_in_order_in_one_folder(tmp_path):
     run_page(PAGE, Folder(tmp_path), {""})
     assert (tmp_path / "made.txt").read_text() == "x"
     with pytest.raises(AssertionError, match="line 20"):
@@ -257,15 +257,15 @@ def test_it_runs_a_page_from_top_to_bottom(tmp_path):
         ("a.c\n", "abc\n", False),
     ],
 )
-def test_it_compares_what_is_shown(shown, printed, same):
+def test_matches_compares_output_with_wildcards(shown, printed, same):
     assert matches(shown, printed) is same
 
 
-def test_it_refuses_a_mark_that_there_is_not():
+def test_blocks_reject_unknown_mark():
     with pytest.raises(ValueError, match="there is no mark 'sometimes'"):
         blocks("<!-- example: sometimes -->\n```console\n$ true\n```\n")
 
 
-def test_it_refuses_output_without_a_command():
+def test_steps_reject_output_without_command():
     with pytest.raises(ValueError, match="begins with a command"):
         list(Block(1, "console", "hello\n$ true\n").steps())

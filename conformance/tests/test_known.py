@@ -47,7 +47,7 @@ def said(read) -> str:
 ROW = RowKey("categorical/x/y", "", "lib.Loss", "float32", "mean", version="1.5.0", backend="torch")
 
 
-def test_it_reads_an_entry(write):
+def test_ledger_entry_is_read(write):
     entries, errors = write(
         HEAD + ENTRY + "    versions: '<2'\n    dtypes: [float32]\n    see: https://example.org/1\n"
         "    reproducer: |\n      print(1)\n    shows: '1'\n"
@@ -69,7 +69,7 @@ def test_it_reads_an_entry(write):
     ]
 
 
-def test_it_is_empty_where_there_is_none(tmp_path):
+def test_missing_ledger_is_empty(tmp_path):
     assert known_issues.load(tmp_path).entries == ()
 
 
@@ -92,7 +92,7 @@ def test_it_is_empty_where_there_is_none(tmp_path):
         (KnownIssue("*", "lib.Loss", quantities=("gradient",)), False),
     ],
 )
-def test_it_knows_the_rows_that_an_entry_names(entry, knows):
+def test_ledger_finds_entry_of_row(entry, knows):
     assert Ledger([entry]).find(ROW) == (entry if knows else None)
 
 
@@ -106,16 +106,16 @@ def test_it_knows_the_rows_that_an_entry_names(entry, knows):
         ("<2", "unknown", False),
     ],
 )
-def test_it_compares_versions_as_packages_do(versions, version, has):
+def test_ledger_compares_versions_by_pep_440(versions, version, has):
     assert within(version, versions) is has
 
 
-def test_the_first_entry_that_matches_counts():
+def test_ledger_prefers_first_match():
     first, second = KnownIssue("*/y", "lib.Loss"), KnownIssue("*", "lib.Loss")
     assert Ledger([first, second]).find(ROW) is first
 
 
-def test_of_entries_that_match_by_traits_the_one_with_most_conditions_counts():
+def test_ledger_prefers_entry_with_most_traits():
     general, special = (KnownIssue("a", "lib.Loss", when=when, symptoms=("inf",)) for when in (("x",), ("x", "y")))
     other = KnownIssue("b", "lib.Loss", when=("x",), symptoms=("inf",))
     ledger = Ledger([general, other, special])
@@ -124,7 +124,7 @@ def test_of_entries_that_match_by_traits_the_one_with_most_conditions_counts():
     assert ledger.find_by_traits(lambda: frozenset({"x", "y"}), ROW, {"nan"}) is None
 
 
-def test_it_tells_entries_that_match_no_case_or_no_function():
+def test_ledger_lists_unmatched_entries():
     good, no_case, no_function = (
         KnownIssue("a/*", "lib.Loss"),
         KnownIssue("b/*", "lib.Loss"),
@@ -134,7 +134,7 @@ def test_it_tells_entries_that_match_no_case_or_no_function():
     assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [no_case, no_function]
 
 
-def test_it_tells_entries_that_no_row_used():
+def test_ledger_lists_unused_entries():
     used, unused = KnownIssue("*", "lib.Loss", versions="<2"), KnownIssue("*", "lib.Loss", versions=">=2")
     assert Ledger([used, unused]).unused([ROW]) == [unused]
 
@@ -154,15 +154,15 @@ def test_it_tells_entries_that_no_row_used():
         (HEAD, "the file is empty"),
     ],
 )
-def test_it_says_what_is_wrong(write, text, message):
+def test_read_reports_error(write, text, message):
     assert message in said(write(text))
 
 
-def test_it_refuses_a_ledger_in_a_folder_of_its_own(write):
+def test_ledger_in_subfolder_is_rejected(write):
     assert "move it to cases/known" in said(write(HEAD + ENTRY, "known/more/lib.yaml"))
 
 
-def test_loading_raises_everything(write):
+def test_ledger_load_raises_all_errors(write):
     write("", "known/a.yaml")
     write("", "known/b.yaml")
     with pytest.raises(CaseErrors) as caught:
@@ -205,7 +205,7 @@ def large(dtype: str, stated: Case) -> frozenset[str]:
         ("float32", case([0.5, 0.1], [1, 0], **BINARY), "column_beside_flat", False),
     ],
 )  # fmt: skip
-def test_a_trait_begins_where_it_says(dtype, stated, trait, has):
+def test_trait_begins_at_its_threshold(dtype, stated, trait, has):
     assert (trait in large(dtype, stated)) is has
 
 
@@ -252,21 +252,21 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
         ("keras.CategoricalCrossentropy", MASKED, "optax/issues/896"),
     ],
 )
-def test_a_case_of_a_users_that_shows_a_shipped_bug_is_known_with_reason_and_link(tmp_path, function, of, see):
+def test_shipped_ledger_explains_user_cases(tmp_path, function, of, see):
     assessment = assessed(tmp_path, function, of)
     assert assessment.expected == "known"
     assert see in assessment.record["known"]
 
 
 @pytest.mark.parametrize("value", [5.0, float("inf"), -1.0])
-def test_the_same_function_that_returns_something_else_than_the_ledger_says_is_unexpected(tmp_path, value):
+def test_ledger_does_not_explain_other_symptoms(tmp_path, value):
     def performer(framework, call, what):
         return Returned(np.array(value), "float32")
 
     assert assessed(tmp_path, "torch.BCEWithLogitsLoss", INFINITE, performer).expected == "unexpected"
 
 
-def test_near_misses_of_what_the_ledger_knows_are_not_known(tmp_path):
+def test_ledger_does_not_explain_near_misses(tmp_path):
     def nan(framework, call, what):
         return Returned(np.array(np.nan), "float32")
 

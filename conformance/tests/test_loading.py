@@ -57,7 +57,7 @@ def said(read: "tuple[list[Case], list[CaseFileError]]") -> str:
 # What it reads
 
 
-def test_it_reads_a_case(write):
+def test_read_returns_case(write):
     case = only(write(HEAD + CASE + "    options: {ignore_index: -100, class_weights: [1, 2, 0.5]}\n"))
     assert (case.id, case.path, case.line) == ("categorical/x/y", "cases/categorical/x.yaml", 8)
     assert case.predictions.dtype == np.float64
@@ -67,7 +67,7 @@ def test_it_reads_a_case(write):
     assert (case.reductions, case.dtypes) == (("mean",), ("float32", "float64"))
 
 
-def test_it_takes_defaults_from_the_file(write):
+def test_read_applies_defaults_of_file(write):
     case = only(write(HEAD + "reduction: [none, sum]\ndtypes: float64\n" + CASE + "    reduction: sum\n"))
     assert (case.reductions, case.dtypes) == (("sum",), ("float64",))
 
@@ -101,13 +101,13 @@ def test_it_takes_defaults_from_the_file(write):
     ],
 )
 @pytest.mark.parametrize("reader", [document._YAML_LOADER, yaml.SafeLoader])
-def test_it_reads_scalars_by_the_core_schema_of_yaml_1_2(monkeypatch, text, value, reader):
+def test_read_resolves_scalars_by_yaml_1_2_core_schema(monkeypatch, text, value, reader):
     monkeypatch.setattr(document, "_YAML_LOADER", reader)
     read = document._Composer("x").compose(f"a: {text}").value["a"]
     assert (read, type(read)) == (value, type(value))
 
 
-def test_it_reads_nan(write):
+def test_read_resolves_nan(write):
     case = only(write(HEAD + CASE.replace("2.0", ".nan").replace("4.0", "-.inf")))
     assert math.isnan(case.predictions[0, 1])
     assert case.predictions[1, 1] == -math.inf
@@ -123,17 +123,17 @@ def test_it_reads_nan(write):
         (BINARY, "[[true, false, true], [true, true, true]]", np.bool_),
     ],
 )
-def test_it_keeps_the_kind_of_labels(write, head, labels, dtype):
+def test_read_keeps_kind_of_labels(write, head, labels, dtype):
     assert only(write(head + CASE.replace("[0, 1]", labels))).labels.dtype == dtype
 
 
-def test_it_reads_empty_arrays_whose_shape_is_said(write):
+def test_read_accepts_empty_arrays_with_shape(write):
     empty = CASE.replace("[[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]", "[]\n    shape: [0, 3]").replace("[0, 1]", "[]")
     case = only(write(HEAD + empty))
     assert (case.predictions.shape, case.labels.shape) == ((0, 3), (0,))
 
 
-def test_it_reads_what_is_expected(write):
+def test_read_returns_expectation(write):
     value = "{value: {none: ['1', '2.5e-3'], mean: nan}}"
     case = only(write(HEAD + CASE + f"    reduction: [none, mean]\n    expect: {value}\n"))
     assert case.expect == Digits({"none": ["1", "2.5e-3"], "mean": "nan"})
@@ -142,7 +142,7 @@ def test_it_reads_what_is_expected(write):
     assert raising.expect == MustRaise("label_out_of_range")
 
 
-def test_it_counts_class_axes_from_the_end_only_for_the_last(write):
+def test_read_normalises_class_axis(write):
     cube = (
         HEAD + "cases:\n  y:\n    why: w\n    predictions: [[[1, 2, 3], [4, 5, 6]]]\n    labels: [[0, 1]]\n    layout: "
     )
@@ -150,40 +150,40 @@ def test_it_counts_class_axes_from_the_end_only_for_the_last(write):
     assert only(write(cube + "{class_axis: -2}\n")).layout.class_axis == 1
 
 
-def test_it_reads_a_byte_order_mark(write):
+def test_read_accepts_byte_order_mark(write):
     only(write(b"\xef\xbb\xbf" + (HEAD + CASE).encode()))
 
 
-def test_it_reads_a_schema_line_with_an_address(write):
+def test_read_accepts_schema_url(write):
     only(write(HEAD.replace("../../conformance/", "https://example.org/") + CASE))
 
 
-def test_it_returns_good_files_beside_broken_ones(write):
+def test_read_returns_valid_files_beside_broken_ones(write):
     write(HEAD + CASE, "categorical/good.yaml")
     cases, errors = write(HEAD + CASE.replace("why", "whi"), "categorical/bad.yaml")
     assert [case.id for case in cases] == ["categorical/good/y"]
     assert {error.path for error in errors} == {"cases/categorical/bad.yaml"}
 
 
-def test_it_leaves_the_ledger_alone(write):
+def test_read_skips_ledger(write):
     write("known: nothing", "known/framework.yaml")
     only(write(HEAD + CASE))
 
 
-def test_it_loads_a_single_file(write, tmp_path):
+def test_load_accepts_single_file(write, tmp_path):
     write(HEAD + CASE)
     assert [case.id for case in loading.load(Path("cases/categorical/x.yaml"))] == ["categorical/x/y"]
     (tmp_path / "mine.yaml").write_text(HEAD + CASE)
     assert [case.id for case in loading.load(tmp_path / "mine.yaml")] == ["mine/y"]
 
 
-def test_it_reads_the_same_without_libyaml(write, monkeypatch):
+def test_read_is_the_same_without_libyaml(write, monkeypatch):
     monkeypatch.setattr(document, "_YAML_LOADER", yaml.SafeLoader)
     assert only(write(HEAD + CASE)).id == "categorical/x/y"
     assert "broken YAML" in said(write(HEAD + "cases: [1"))
 
 
-def test_the_shipped_cases_load_and_their_generated_arrays_have_not_drifted():
+def test_shipped_cases_load_with_their_digests():
     cases, errors = loading.read(loading.shipped_cases(), generate=True)
     assert cases
     assert not errors, "\n".join(map(str, errors))
@@ -192,13 +192,13 @@ def test_the_shipped_cases_load_and_their_generated_arrays_have_not_drifted():
 # What it says
 
 
-def test_an_error_is_one_line_with_place_message_and_advice(write):
+def test_error_is_one_line_with_position_message_and_advice(write):
     read = write(HEAD + CASE + "    options: {label_smoothing: 1.5}\n")
     where = "cases/categorical/x.yaml:12:32: $.cases.y.options.label_smoothing"
     assert said(read) == f"{where}: 1.5 is not in [0, 1]; give a number from 0 to 1"
 
 
-def test_everything_wrong_in_all_files_is_said(write):
+def test_read_reports_errors_of_all_files(write):
     write(HEAD + CASE.replace("[0, 1]", "[0, 9]"), "categorical/a.yaml")
     write(HEAD + "cases: [", "categorical/b.yaml")
     write(HEAD + CASE + "    lables: 1\n    reduction: average\n", "categorical/c.yaml")
@@ -297,31 +297,31 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_it_says_what_is_wrong(write, message):
+def test_read_reports_error(write, message):
     assert message in said(write(WRONG[message], generate=True))
 
 
-def test_it_names_the_place_of_bytes_that_are_not_utf_8(write):
+def test_read_locates_bytes_that_are_not_utf_8(write):
     assert ":2:5: not UTF-8: byte 0xff at offset 71" in said(write(MODELINE.encode() + b"abou\xff"))
 
 
-def test_it_refuses_large_files(write):
+def test_read_rejects_large_files(write):
     assert "more than 4194304 bytes; split the file" in said(write(b"#" * (2**22 + 1)))
 
 
-def test_it_defuses_a_bomb_of_aliases(write):
+def test_read_rejects_alias_bomb(write):
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
     bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
     assert "more than 1000000 values once aliases are expanded" in said(write(HEAD + bomb))
 
 
-def test_it_stops_telling_at_some_point(write):
+def test_read_limits_number_of_errors(write):
     _, errors = write(HEAD + CASE + "".join(f"    key{i}: 1\n" for i in range(100_000)))
     assert len(errors) == 101
     assert "more than 100 things are wrong" in str(errors[-1])
 
 
-def test_a_tag_executes_nothing(write, tmp_path):
+def test_tags_execute_nothing(write, tmp_path):
     write(
         HEAD
         + f"cases:\n  y: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{tmp_path}/x]]\n"
@@ -329,37 +329,37 @@ def test_a_tag_executes_nothing(write, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_shapes_that_do_not_fit_are_taken_where_they_must_raise(write):
+def test_shape_mismatch_is_accepted_if_expected(write):
     text = HEAD + CASE.replace("[0, 1]", "[0, 1, 2]") + "    expect: {error: shape_mismatch}\n"
     assert only(write(text)).labels.shape == (3,)
     text = HEAD + CASE + "    options: {class_weights: [1, 2]}\n    expect: {error: shape_mismatch}\n"
     assert only(write(text)).options.class_weights.shape == (2,)
 
 
-def test_undefined_cases_may_hold_anything_but_unfit_shapes(write):
+def test_undefined_case_rejects_only_shape_mismatch(write):
     undefined = "    expect: {undefined: so}\n"
     only(write(HEAD + CASE.replace("[0, 1]", "[0, 7]") + undefined))
     assert "need [2]" in said(write(HEAD + CASE.replace("[0, 1]", "[0]") + undefined))
 
 
-def test_two_files_cannot_have_the_same_ids(write):
+def test_files_with_same_ids_are_rejected(write):
     write(HEAD + CASE)
     _, errors = write(HEAD + CASE, "categorical/x.yml")
     assert "its cases have the same ids as those of cases/categorical/x.yaml" in str(errors[0])
 
 
-def test_names_of_folders_are_names_too(write):
+def test_folder_names_are_validated(write):
     assert '"keras" in it' in said(write(HEAD + CASE, "my_keras/x.yaml"))
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "no such folder"), ("empty", "no case files in it")])
-def test_a_folder_without_cases_is_an_error(tmp_path, name, message):
+def test_folder_without_cases_is_an_error(tmp_path, name, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CaseErrors, match=message):
         loading.load(tmp_path / name)
 
 
-def test_it_imports_no_framework():
+def test_loading_imports_no_framework():
     frameworks = "{'torch', 'keras', 'sklearn', 'pandas'}"
     code = f"import sys, conformance.casefiles.loading; print(sorted({frameworks} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -369,7 +369,7 @@ def test_it_imports_no_framework():
 # The schema
 
 
-def test_every_property_of_the_schemas_is_described():
+def test_schema_properties_are_described():
     def walk(node, path=()):
         if isinstance(node, dict):
             for name, rule in node.get("properties", {}).items() if isinstance(node.get("properties"), dict) else ():
@@ -388,7 +388,7 @@ def test_every_property_of_the_schemas_is_described():
         assert schema["$id"].endswith(f"/conformance/{name}")
 
 
-def test_the_schema_knows_every_kind_of_input():
+def test_schema_lists_every_kind_of_input():
     value = document.schema_of("case.schema.json")["definitions"]["case"]["properties"]["expect"]
     assert set(value["else"]["properties"]["error"]["enum"]) == INVALID | EDGE
 
@@ -420,7 +420,7 @@ def test_generated_arrays_are_pinned(recipe, digest):
     assert recipe.generate().digest == digest
 
 
-def test_generated_arrays_are_these():
+def test_generated_arrays_have_known_values():
     arrays = make(sample_weights=True).generate()
     assert arrays.predictions.tolist() == [
         [-4.271312713623047, 1.6640968322753906, -1.3341293334960938, -3.733783721923828],
@@ -432,13 +432,13 @@ def test_generated_arrays_are_these():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_words_are_those_of_another_mersenne_twister(seed):
+def test_random_words_match_python_mersenne_twister(seed):
     other = random.Random(seed + (generated_arrays._LABELS << 32))
     words = generated_arrays._random_words(make(seed=seed), generated_arrays._LABELS, (5,))
     assert words.tolist() == [other.getrandbits(32) for _ in range(5)]
 
 
-def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch):
+def test_generated_arrays_do_not_depend_on_chunk(monkeypatch):
     recipe = make(shape=(50,), distribution="confident", input_kind="probabilities")
     whole = recipe.generate().digest
     monkeypatch.setattr(generated_arrays, "CHUNK", 7)
@@ -446,12 +446,12 @@ def test_generated_arrays_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypa
     assert recipe.generate().digest == whole
 
 
-def test_drawing_more_does_not_change_the_rest():
+def test_optional_arrays_do_not_change_the_others():
     plain, weighted = make().generate(), make(sample_weights=True, ignored=0.5).generate()
     assert plain.predictions.tolist() == weighted.predictions.tolist()
 
 
-def test_confident_is_right_and_wrong_is_not():
+def test_confident_and_wrong_distributions_predict_as_named():
     right, wrong = (make(shape=(200,), distribution=name).generate() for name in ("confident", "wrong"))
     assert np.mean(right.predictions.argmax(axis=-1) == right.labels) > 0.95
     assert np.mean(wrong.predictions.argmax(axis=-1) == wrong.labels) < 0.05
@@ -463,14 +463,14 @@ def test_generated_probabilities_sum_to_one():
     assert np.abs(arrays.labels.sum(axis=-1) - 1).max() < 1e-15
 
 
-def test_equal_rows_can_be_broadcast(write):
+def test_equal_rows_accept_broadcast_layout(write):
     text = HEAD + GENERATE % ", distribution: equal_rows, digest: X" + "    layout: {order: broadcast}\n"
     digest = make(distribution="equal_rows").generate().digest
     case = only(write(text.replace("X", f'"{digest}"'), generate=True))
     assert len(np.unique(case.predictions, axis=0)) == 1
 
 
-def test_collecting_generates_nothing_large(write, monkeypatch):
+def test_read_generates_no_large_arrays(write, monkeypatch):
     text = (HEAD + GENERATE % ", digest: 0123456789abcdef").replace("samples: 3", "shape: [300, 200]")
     monkeypatch.setattr(generated_arrays, "CHUNK", 0)  # one row at a time, so that drawing would take long
     case = only(write(text))
@@ -480,25 +480,25 @@ def test_collecting_generates_nothing_large(write, monkeypatch):
     assert pickle.loads(pickle.dumps(case)).digest == case.digest
 
 
-def test_generated_arrays_that_drifted_are_not_handed_out(write):
+def test_generated_case_rejects_wrong_digest(write):
     case = only(write(HEAD + GENERATE % ", digest: 0123456789abcdef"))
     with pytest.raises(CaseFileError, match="the file says 0123456789abcdef"):
         case.problems()
 
 
-def test_a_sketch_is_of_the_same_kind_as_its_case(write):
+def test_sketch_has_kind_of_its_case(write):
     text = HEAD + GENERATE % ", ignored: 0.01, digest: 0123456789abcdef" + "    options: {ignore_index: -100}\n"
     sketch = only(write(text.replace("samples: 3", "samples: 1000"))).sketch
     assert -100 in sketch.labels
     assert sketch.options.ignore_index == -100
 
 
-def test_an_ordinary_case_is_its_own_sketch(write):
+def test_sketch_of_literal_case_is_the_case(write):
     case = only(write(HEAD + CASE))
     assert case.sketch is case
 
 
-def test_the_option_that_finds_a_case_again(write, tmp_path, monkeypatch):
+def test_cases_option_selects_the_case(write, tmp_path, monkeypatch):
     (case,), _ = write(HEAD + CASE)
     assert loading.cases_option(case) == "--cases cases "
     assert loading.load(Path(shlex.split(loading.cases_option(case))[1]))[0].id == case.id

@@ -226,7 +226,7 @@ HERE = installed()[0]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_any_value_in_any_place_is_a_case_or_a_complaint(name, tmp_path):
+def test_any_value_is_a_case_or_an_error(name, tmp_path):
     whole = FILES[name]
     for at in places(whole):
         for value in VALUES:
@@ -234,14 +234,14 @@ def test_any_value_in_any_place_is_a_case_or_a_complaint(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_any_key_may_be_missing(name, tmp_path):
+def test_missing_key_is_a_case_or_an_error(name, tmp_path):
     for at in places(FILES[name]):
         if at and at[-1] != "more":
             ends(yaml(without(FILES[name], at)), tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize(("name", "at"), [("empty", ("shape",)), ("generated_outputs", ("generate", "shape"))])
-def test_any_shape_is_a_case_or_a_complaint(name, at, tmp_path):
+def test_any_shape_is_a_case_or_an_error(name, at, tmp_path):
     for shape in SHAPES:
         ends(yaml(changed(FILES[name], ("cases", "y", *at), shape)), tmp_path / "x.yaml")
 
@@ -261,6 +261,6 @@ def test_any_shape_is_a_case_or_a_complaint(name, at, tmp_path):
         ("generated", ("generate", "seed"), 10**320, "generate.seed: 1000"),
     ],
 )
-def test_it_says_what_is_wrong_and_where(name, at, value, said, tmp_path):
+def test_error_names_position(name, at, value, said, tmp_path):
     errors = ends(yaml(changed(FILES[name], ("cases", "y", *at), value)), tmp_path / "x.yaml")
     assert said in " ".join(map(str, errors))

@@ -91,7 +91,7 @@ def steps_of(workflow):
     return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
 
-def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
+def test_permissions_are_declared_per_job(workflows):
     assert {"audit.yml", "check.yml", "comment.yml", "conform.yml", "release.yml", "reusable.yml"} <= set(workflows)
     for name, workflow in workflows.items():
         assert workflow["permissions"] == {}, name
@@ -100,7 +100,7 @@ def test_a_workflow_may_do_nothing_and_a_job_what_it_says(workflows):
             assert "timeout-minutes" in job, name
 
 
-def test_what_is_used_is_pinned_by_its_hash_or_from_here(workflows, action):
+def test_actions_are_pinned_by_commit_sha_or_local(workflows, action):
     for step in [*action["runs"]["steps"], *(step for workflow in workflows.values() for step in steps_of(workflow))]:
         used = step.get("uses", "")
         assert not used or used.startswith("$/") or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used), used
@@ -108,7 +108,7 @@ def test_what_is_used_is_pinned_by_its_hash_or_from_here(workflows, action):
             assert step["with"]["persist-credentials"] == "false"
 
 
-def test_one_hash_for_each_action_and_its_version_beside_it(github, checkout):
+def test_each_action_is_pinned_to_one_commented_sha(github, checkout):
     found = {}
     templates = checkout.glob("conformance/docs/templates/*.yml")
     for file in [*github.glob("workflows/*.yml"), *github.glob("actions/*/action.yml"), *templates]:
@@ -119,12 +119,12 @@ def test_one_hash_for_each_action_and_its_version_beside_it(github, checkout):
     assert {name for name, pins in found.items() if len(pins) > 1} == set()
 
 
-def test_no_step_expands_text_in_its_shell(workflows, action):
+def test_run_steps_contain_no_expressions(workflows, action):
     for step in [*action["runs"]["steps"], *(step for workflow in workflows.values() for step in steps_of(workflow))]:
         assert "${{" not in step.get("run", "")
 
 
-def test_the_reusable_workflow_passes_every_input_on(workflows, action):
+def test_reusable_workflow_passes_all_inputs(workflows, action):
     reusable = workflows["reusable.yml"]
     inputs = reusable["on"]["workflow_call"]["inputs"]
     used = next(step for step in steps_of(reusable) if step.get("uses", "").startswith("$/"))
@@ -194,7 +194,7 @@ def runner(action, tmp_path):
 
 
 @needs_bash
-def test_the_action_runs_and_shows_the_summary(runner):
+def test_action_writes_the_summary(runner):
     there = runner()
     ended = there.step("Run the cases", cases="mine", report="reports/a b")
     assert ended.returncode == 0, ended.stderr
@@ -205,7 +205,7 @@ def test_the_action_runs_and_shows_the_summary(runner):
 
 
 @needs_bash
-def test_a_failure_stands_beside_its_case_and_still_has_its_summary(runner):
+def test_action_annotates_failure_at_case_line(runner):
     there = runner("DropsSmoothing")
     ended = there.step("Run the cases", cases="mine")
     assert ended.returncode == 1, ended.stderr
@@ -224,7 +224,7 @@ def test_a_failure_stands_beside_its_case_and_still_has_its_summary(runner):
 
 
 @needs_bash
-def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
+def test_fail_on_never_still_fails_on_usage_error(runner):
     there = runner("DropsSmoothing")
     assert there.step("Run the cases", cases="mine", fail_on="never").returncode == 0
     assert there.said("GITHUB_OUTPUT") == "status=1\n"
@@ -234,7 +234,7 @@ def test_what_fails_can_be_chosen_but_not_that_nothing_ran(runner):
 
 @needs_bash
 @pytest.mark.parametrize("fail_on", ["unexpected", "never"])
-def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
+def test_action_fails_on_internal_error(runner, tmp_path, fail_on):
     there = runner()
     broken = "def judge(*_):\n    raise RuntimeError\n\n\nJudge.judge = judge\n"
     with (tmp_path / "tools" / "fakes.py").open("a", encoding="utf-8") as fakes:
@@ -247,7 +247,7 @@ def test_action_fails_where_the_suite_itself_failed(runner, tmp_path, fail_on):
 
 
 @needs_bash
-def test_what_was_accepted_does_not_fail_and_is_not_shown(runner):
+def test_action_passes_with_baseline_of_same_failures(runner):
     there = runner("DropsSmoothing")
     there.step("Run the cases", cases="mine", report="accepted")
     ended = there.step("Run the cases", cases="mine", baseline="accepted")
@@ -257,7 +257,7 @@ def test_what_was_accepted_does_not_fail_and_is_not_shown(runner):
 
 @needs_bash
 @pytest.mark.parametrize("name", ["cases", "baseline", "frameworks", "with", "report"])
-def test_inputs_are_never_run(runner, name):
+def test_action_does_not_execute_input_text(runner, name):
     there = runner()
     there.step("Run the cases", **{"cases": "mine", name: "$(touch ran) `touch ran`; touch ran\n\"; touch ran '"})
     assert not list(there.workspace.rglob("ran"))
@@ -265,7 +265,7 @@ def test_inputs_are_never_run(runner, name):
 
 @needs_bash
 @pytest.mark.parametrize(("environments", "extra"), [("", ""), ("torch==2.0\n\ntorch==2.1", "[audit]")])
-def test_the_suite_is_installed_at_the_version_of_the_action(runner, tmp_path, environments, extra):
+def test_action_installs_its_own_version(runner, tmp_path, environments, extra):
     there = runner()
     assert (
         there.step("Install the suite", requirements="torch==2.13.0\nnumpy<3", **{"with": environments}).returncode == 0
@@ -276,7 +276,7 @@ def test_the_suite_is_installed_at_the_version_of_the_action(runner, tmp_path, e
     assert listed.read_text(encoding="utf-8") == "torch==2.13.0\nnumpy<3\n"
 
 
-def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
+def test_workflow_commands_escapes_message(tmp_path, monkeypatch):
     file = tmp_path / "a,b:c%" / "x.yaml"
     file.parent.mkdir()
     file.write_text(CASES, encoding="utf-8")
@@ -295,7 +295,7 @@ def test_what_an_annotation_says_cannot_end_it(tmp_path, monkeypatch):
     assert failing.workflow_commands(failed[:1], cases)[0].startswith("::error title=")
 
 
-def test_only_what_signs_publishes_or_tells_may_write(workflows):
+def test_write_permissions_are_limited_to_release_and_comment_jobs(workflows):
     may = {
         (name, key, what)
         for name, workflow in workflows.items()
@@ -312,7 +312,7 @@ def test_only_what_signs_publishes_or_tells_may_write(workflows):
     }
 
 
-def test_what_is_published_was_tested(workflows):
+def test_publish_job_needs_test_job(workflows):
     jobs = workflows["release.yml"]["jobs"]
     assert [jobs[name].get("needs") for name in ("build", "test", "attest", "publish")] == [
         None,
@@ -362,7 +362,7 @@ def scripts(github, tmp_path):
 
 @needs_bash
 @pytest.mark.parametrize(("releases", "least"), [("newest", "{}"), ("pre-releases", "{}.dev0")])
-def test_what_is_pinned_is_audited_against_what_is_newer(scripts, github, workflows, releases, least):
+def test_audit_script_compares_pins_with_newer_releases(scripts, github, workflows, releases, least):
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", (github / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
     scripts.tool("conformance", "# what was found\n", status=1)
     strategy = workflows["audit.yml"]["jobs"]["audit"]["strategy"]["matrix"]
@@ -379,7 +379,7 @@ def test_what_is_pinned_is_audited_against_what_is_newer(scripts, github, workfl
 
 
 @needs_bash
-def test_an_audit_that_could_not_be_made_fails_and_says_so(scripts):
+def test_audit_script_reports_failed_audit(scripts):
     scripts.tool("conformance", status=2)
     assert scripts.run("audit", "torch", "newest", scripts.folder / "torch").returncode == 2
     assert (scripts.folder / "torch" / "issue.md").read_text(encoding="utf-8").startswith("# torch, newest: no audit")
@@ -403,7 +403,7 @@ def test_an_audit_that_could_not_be_made_fails_and_says_so(scripts):
         ("03", "7\n", ["edit", "7"]),
     ],
 )
-def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, called):
+def test_audit_issue_creates_or_edits_one_issue(scripts, statuses, number, called):
     for place, status in enumerate(statuses):
         folder = scripts.folder / "audits" / f"audit-{place}"
         folder.mkdir(parents=True)
@@ -430,7 +430,7 @@ def test_one_issue_is_opened_or_brought_up_to_date(scripts, statuses, number, ca
         assert ("Nothing" in body) == (set(statuses) == {"0"})
 
 
-def test_what_may_comment_runs_nothing_of_the_pull_request(workflows):
+def test_comment_job_does_not_run_pull_request_code(workflows):
     (job,) = workflows["comment.yml"]["jobs"].values()
     assert job["permissions"] == {"pull-requests": "write"}
     assert "pull_request_target" not in str(workflows.values())
@@ -440,7 +440,7 @@ def test_what_may_comment_runs_nothing_of_the_pull_request(workflows):
 
 @needs_bash
 @pytest.mark.parametrize(("there", "method"), [("", "POST"), ("17\n18\n", "PATCH")])
-def test_one_comment_is_made_or_brought_up_to_date(scripts, workflows, there, method):
+def test_comment_job_creates_or_updates_one_comment(scripts, workflows, there, method):
     (scripts.folder / "report").mkdir()
     body = f"{report.marker('latest')}\n$(touch ran) `touch ran`\n"
     (scripts.folder / "report" / "comment.md").write_text(body, encoding="utf-8")
@@ -458,7 +458,7 @@ def test_one_comment_is_made_or_brought_up_to_date(scripts, workflows, there, me
 @pytest.mark.parametrize(
     "body", ["hello\n", f"{report.marker('x')}\n" + "a" * 70_000, f"x{report.marker('x')}\n", None]
 )
-def test_what_is_no_comment_of_ours_is_not_posted(scripts, workflows, tmp_path, body):
+def test_comment_job_rejects_body_without_marker(scripts, workflows, tmp_path, body):
     (scripts.folder / "report").mkdir()
     if body is None:
         (tmp_path / "secret").write_text(report.marker("x"), encoding="utf-8")
@@ -473,7 +473,7 @@ def test_what_is_no_comment_of_ours_is_not_posted(scripts, workflows, tmp_path, 
 OURS = "cross-entropy-conformance/cross-entropy-conformance/"
 
 
-def test_what_the_documentation_shows_uses_what_there_is(shown, checkout, github):
+def test_documented_workflows_use_existing_inputs_and_permissions(shown, checkout, github):
     assert len(shown) == 4
     for name, workflow in shown:
         for job in workflow["jobs"].values():
@@ -490,7 +490,7 @@ def test_what_the_documentation_shows_uses_what_there_is(shown, checkout, github
                 assert granted["security-events"] == "write"
 
 
-def test_the_template_may_only_read_and_expands_no_text(template):
+def test_template_only_reads_and_expands_no_text(template):
     assert template["permissions"] == {}
     assert [job["permissions"] for job in template["jobs"].values()] == [{"contents": "read"}]
     assert set(template["on"]) == {"pull_request"}
@@ -503,7 +503,7 @@ def test_the_template_may_only_read_and_expands_no_text(template):
 
 @needs_bash
 @pytest.mark.parametrize("status", [0, 1, 2, 3])
-def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scripts, template, status):
+def test_template_fails_with_status_of_audit(scripts, template, status):
     (step,) = [step for step in steps_of(template) if step.get("name") == "Audit the upgrade"]
     scripts.tool("conformance", status=status)
     if status < 2:
@@ -525,7 +525,7 @@ def test_the_template_audits_base_against_head_and_fails_as_the_audit_does(scrip
         assert (scripts.folder / "summary").read_text(encoding="utf-8") == "# From here to there\n"
 
 
-def test_the_tests_run_on_three_versions_of_python_and_three_systems(workflows):
+def test_ci_runs_on_three_pythons_and_three_systems(workflows):
     matrix = workflows["check.yml"]["jobs"]["tests"]["strategy"]["matrix"]
     jobs = [(system, python) for system in matrix["os"] for python in matrix["python"]]
     jobs += [(one["os"], one["python"]) for one in matrix["include"]]

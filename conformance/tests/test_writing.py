@@ -36,14 +36,14 @@ def facts(case):
     return {name: value for name, value in stated.items() if name not in arrays} | {"digest": case.digest}
 
 
-def test_it_writes_the_shipped_cases_so_that_they_read_back_equal(tmp_path):
+def test_shipped_cases_survive_round_trip(tmp_path):
     cases = load(shipped_cases())
     for _, of_file in itertools.groupby(cases, key=lambda case: case.path):
         save(list(of_file), tmp_path)
     assert [facts(case) for case in load(tmp_path)] == [facts(case) for case in cases]
 
 
-def test_it_writes_drawn_cases_so_that_they_read_back_equal(tmp_path):
+def test_random_cases_survive_round_trip(tmp_path):
     cases = [random_case(np.random.default_rng([7, index]), f"drawn/case_{index}/it") for index in range(500)]
     for case in cases:
         save([case], tmp_path)
@@ -51,7 +51,7 @@ def test_it_writes_drawn_cases_so_that_they_read_back_equal(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_it_keeps_every_bit(tmp_path, dtype):
+def test_round_trip_keeps_every_bit(tmp_path, dtype):
     bits = np.random.default_rng(1).integers(1 << 64, size=(20, 5), dtype=np.uint64)
     with np.errstate(all="ignore"):
         rounded = bits.view(np.float64).astype(np.float32).astype(numpy_dtype(dtype)).astype(np.float64)
@@ -85,12 +85,12 @@ def test_it_keeps_every_bit(tmp_path, dtype):
     ],
     ids=str,
 )
-def test_it_writes_everything_a_case_can_say(tmp_path, changes):
+def test_round_trip_keeps_every_field(tmp_path, changes):
     case = made(**changes)
     assert facts(again(case, tmp_path)) == facts(case)
 
 
-def test_it_knows_every_field_of_a_case():
+def test_round_trip_covers_every_field_of_case():
     # A field that is added has to be written, too.
     assert {field.name for field in dataclasses.fields(Case)} == {
         "id", "why", "about", "source", "loss", "input_kind", "target", "predictions", "labels", "options", "layout",
@@ -98,12 +98,12 @@ def test_it_knows_every_field_of_a_case():
     }  # fmt: skip
 
 
-def test_it_writes_the_fewest_digits():
+def test_numbers_are_written_in_fewest_digits():
     text = case_file_text([made(predictions=np.array([[0.1, 1e22]]))])
     assert "predictions: [[0.1, 1e22]]" in text
 
 
-def test_it_does_not_touch_a_file_that_says_something_else(tmp_path):
+def test_save_keeps_existing_file(tmp_path):
     path = save([PLAIN], tmp_path)
     assert save([PLAIN], tmp_path) == path
     before = path.read_bytes()
@@ -113,23 +113,23 @@ def test_it_does_not_touch_a_file_that_says_something_else(tmp_path):
     assert os.listdir(path.parent) == ["by.yaml"]  # noqa: PTH208
 
 
-def test_it_leaves_nothing_where_it_cannot_write(tmp_path):
+def test_failed_save_leaves_no_file(tmp_path):
     (tmp_path / "made").write_text("a file where a folder should be")
     with pytest.raises(WritingError, match="cannot be written"):
         save([PLAIN], tmp_path)
 
 
-def test_it_refuses_names_that_the_loader_would_refuse(tmp_path):
+def test_save_rejects_invalid_names(tmp_path):
     with pytest.raises(WritingError, match="the name of a framework"):
         save([made(id="made/by/torch")], tmp_path)
 
 
-def test_it_refuses_cases_that_do_not_go_into_one_file():
+def test_save_rejects_cases_of_different_files():
     with pytest.raises(WritingError, match="differ in given"):
         case_file_text([PLAIN, made(id="made/by/head", input_kind="probabilities")])
 
 
-def test_it_refuses_what_a_file_cannot_say():
+def test_save_rejects_inexpressible_case():
     empty = made(predictions=np.zeros((0, 3, 2)), labels=np.zeros((0, 3), dtype=np.int64))
     with pytest.raises(WritingError, match="an empty list shows one axis"):
         case_file_text([dataclasses.replace(empty, options=Options(sample_weights=np.zeros((0, 3))))])

@@ -80,7 +80,7 @@ ELSEWHERE = {
 """Commands that need more around them, and the tests that do the same with them."""
 
 
-def test_every_command_has_it():
+def test_every_command_has_json_option():
     found = {" ".join(words): {option for parameter in command.params for option in parameter.opts}
              for words, command in commands()}  # fmt: skip
     assert [name for name, options in found.items() if "--json" not in options] == []
@@ -88,7 +88,7 @@ def test_every_command_has_it():
 
 
 @pytest.mark.parametrize("command", ASKED)
-def test_a_command_prints_one_strict_object_and_nothing_else(conformance, tmp_path, monkeypatch, command):
+def test_json_output_is_one_strict_object(conformance, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     at = {"case": "categorical/x/plain", "framework": "torch"}
     nowhere = {"error": float("nan"), "budget": float("nan"), "ratio": float("inf"), "ulps": float("inf")}
@@ -104,11 +104,11 @@ def test_a_command_prints_one_strict_object_and_nothing_else(conformance, tmp_pa
 
 
 @pytest.mark.parametrize(("words", "of"), [("--list", "list"), ("--right -k SumsBackwards --generated 2", "right")])
-def test_what_has_other_keys_has_another_schema(conformance, words, of):
+def test_mutants_json_schema_names_the_output_variant(conformance, words, of):
     assert strict(conformance("mutants", *words.split(), "--json")[1])["schema"] == f"conformance.mutants.{of}/1"
 
 
-def test_a_report_is_accepted_for_machines_only_where_that_is_said(conformance, tmp_path):
+def test_accept_json_requires_yes(conformance, tmp_path):
     report.write(tmp_path / "r", report.frame([row()]), RunInfo(1))
     words = ("accept", tmp_path / "r", "--baseline", tmp_path / "b", "--json")
     status, out = conformance(*words)
@@ -120,12 +120,12 @@ def test_a_report_is_accepted_for_machines_only_where_that_is_said(conformance, 
     assert (status, said["same"], said["accepted"], said["rows"]) == (0, True, False, 1)
 
 
-def test_of_what_is_wrong_nothing_is_said_where_json_is_read(conformance, tmp_path):
+def test_json_stdout_is_empty_on_usage_error(conformance, tmp_path):
     for words in (("show", "none/such"), ("merge", tmp_path, "--report", tmp_path / "m"), ("diff", "a", "b")):
         assert conformance(*words, "--json") == (2, "")
 
 
-def test_a_run(conformance, tmp_path):
+def test_run_json_counts_and_statuses(conformance, tmp_path):
     words = ("run", "--in-process", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
     plain = conformance(*words)
     status, out = conformance(*words, "--json")
@@ -139,7 +139,7 @@ def test_a_run(conformance, tmp_path):
     assert (accepted[0], facts(accepted[1], "run")["baseline"]["ok"]) == (0, True)
 
 
-def test_what_the_cases_cover_is_worked_out_once_in_a_run(conformance, tmp_path, monkeypatch):
+def test_run_computes_coverage_once(conformance, tmp_path, monkeypatch):
     asked = []
     coverage = recording.coverage
     monkeypatch.setattr(recording, "coverage", lambda *of: asked.append(of) or coverage(*of))
@@ -149,7 +149,7 @@ def test_what_the_cases_cover_is_worked_out_once_in_a_run(conformance, tmp_path,
     assert said.split(";")[0] in " ".join(out.split())
 
 
-def test_a_case(conformance, tmp_path):
+def test_show_json_lists_answers_per_reduction(conformance, tmp_path):
     status, out = conformance("show", "categorical/x/smoothed", "--cases", tmp_path / "cases", "--json")
     assert status == 0
     strict(out)
@@ -159,7 +159,7 @@ def test_a_case(conformance, tmp_path):
     assert said["answers"][1]["functions"][1]["status"] == "disagrees"
 
 
-def test_what_is_wrong_with_files(conformance, tmp_path):
+def test_lint_json_reports_line_and_path(conformance, tmp_path):
     file = tmp_path / "cases" / "categorical" / "x.yaml"
     assert facts(conformance("lint", tmp_path / "cases", "--json")[1], "lint")["problems"] == []
     file.write_text(CASES.replace("label_smoothing: 0.5", "label_smoothing: 1.5"), encoding="utf-8")
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_files(conformance, tmp_path):
     assert (problem["line"], problem["where"]) == (17, "$.cases.smoothed.options.label_smoothing")
 
 
-def test_a_history(conformance, tmp_path):
+def test_history_json_lists_regressions(conformance, tmp_path):
     at = {"framework": "torch", "function": "torch.A"}
     rows = [
         row(version="1", environment="torch==1", **at),
@@ -183,7 +183,7 @@ def test_a_history(conformance, tmp_path):
     assert said["failed"] == []
 
 
-def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_path, monkeypatch):
+def test_text_output_fits_80_columns_without_ansi_codes(conformance, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     file = tmp_path / "cases" / "categorical" / "x.yaml"
     file.write_text(CASES.replace("Nothing is asked.", f"{'Nothing is asked. ' * 20}Truly."), encoding="utf-8")
@@ -210,19 +210,19 @@ def test_text_for_people_fits_80_columns_and_needs_no_colour(conformance, tmp_pa
     ],
 )
 @pytest.mark.usefixtures("conformance")
-def test_show_refuses_a_dtype_or_case_that_there_is_not(tmp_path, capsys, monkeypatch, words, said):
+def test_show_rejects_unknown_dtype_or_case(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.setattr(sys, "argv", ["conformance", *words.format(cases=tmp_path / "cases").split()])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert (ended.value.code, capsys.readouterr().err.count(said)) == (2, 1)
 
 
-def test_unknown_case_of_the_shipped_ones_is_answered_with_the_option_for_others():
+def test_find_case_suggests_cases_option():
     with pytest.raises(SelectionError, match=r"there is no case none/such; .*; --cases DIR looks for it in a folder"):
         case_named([], "none/such")
 
 
-def test_help_tells_the_exit_statuses(conformance):
+def test_help_lists_exit_statuses(conformance):
     status, out = conformance("--help")
     told = " ".join(out.split()).partition("Exit status: ")[2]
     assert status == 0
