@@ -677,7 +677,7 @@ def _alternative_of(name: str) -> str:
     return "generate" if name != "generate" else "predictions"
 
 
-def stem_errors(schema: Any, stem: str) -> Iterator[tuple[str, str]]:
+def id_prefix_errors(schema: Any, stem: str) -> Iterator[tuple[str, str]]:
     """Yield (message, advice) for invalid names in `folder/file`; see `name_errors`.
 
     A folder may have exactly the name of a framework: its cases come from there, and `-k folder/` selects them.

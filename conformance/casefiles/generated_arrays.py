@@ -70,7 +70,7 @@ class Recipe:
     """Fraction of the samples with the label `ignore_index`."""
     ignore_index: int = -100
 
-    def reduced(self) -> Recipe:
+    def shrunk(self) -> Recipe:
         """The same recipe with at most two elements along each axis except the classes."""
         return dataclasses.replace(self, shape=tuple(min(length, 2) for length in self.shape))
 
@@ -80,34 +80,36 @@ class Recipe:
 
 
 class GeneratedCase(Case):
-    """A case whose arrays are made when they are first needed, and then held against their digest.
+    """A case whose arrays are generated and compared with their digest when they are first needed.
 
-    Asking for anything but `predictions`, `labels`, `options` and problems makes nothing.
+    Only `predictions`, `labels`, `options` and problems generate them.
     """
 
     recipe: Recipe
-    asked: Options
-    declared: str
-    place: tuple[str, int, int, str]
+    explicit_options: Options
+    """The options that the file states, without generated weights."""
+    expected_digest: str
+    """The digest that the file states; "" if it states none."""
+    digest_location: tuple[str, int, int, str]
+    """File, line, column and JSON path of the digest, for errors."""
 
-    def __init__(
-        self, *, recipe: Recipe, asked: Options, declared: str, place: tuple[str, int, int, str], **stated: Any
-    ):
-        defaults = {
-            field.name: field.default for field in dataclasses.fields(Case) if field.name not in _LAST_GENERATED
-        }
-        own = {"recipe": recipe, "asked": asked, "declared": declared, "place": place}
-        for name, value in {**defaults, **stated, **own}.items():
+    def __init__(self, **fields: Any) -> None:
+        """fields: those above, and the fields of `Case` that are not generated."""
+        for name, value in {**{field.name: field.default for field in _STATED_FIELDS}, **fields}.items():
             object.__setattr__(self, name, value)
 
     @property
     def arrays(self) -> GeneratedArrays:
         """The arrays. Raises CaseFileError if their digest is not the declared one."""
         arrays = self.recipe.generate()
-        if arrays.digest != self.declared:
-            said = f"the file says {self.declared}" if self.declared else "the file says none"
-            advice = f"the generator drifted, or the recipe changed: then write digest: {digits(arrays.digest)}"
-            raise CaseFileError(*self.place, f"generated arrays have digest {arrays.digest}; {said}", advice)
+        if arrays.digest != self.expected_digest:
+            stated = f"the file says {self.expected_digest or 'none'}"
+            advice = (
+                f"the generator drifted, or the recipe changed: then write digest: {yaml_quoted_digest(arrays.digest)}"
+            )
+            raise CaseFileError(
+                *self.digest_location, f"generated arrays have digest {arrays.digest}; {stated}", advice
+            )
         return arrays
 
     @property
@@ -120,7 +122,7 @@ class GeneratedCase(Case):
 
     @property
     def options(self) -> Options:
-        return _with_weights(self.asked, self.arrays)
+        return _with_weights(self.explicit_options, self.arrays)
 
     @cached_property
     def digest(self) -> str:
@@ -128,8 +130,8 @@ class GeneratedCase(Case):
         recipe["given"] = recipe.pop("input_kind")  # as case files spell it: a digest outlives names in the code
         content = {
             "recipe": recipe,
-            "arrays": self.declared,
-            "options": {name: getattr(self.asked, name) for name in self.asked.names()},
+            "arrays": self.expected_digest,
+            "options": {name: getattr(self.explicit_options, name) for name in self.explicit_options.names()},
             "layout": dataclasses.asdict(self.layout),
             "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
         }
@@ -141,29 +143,25 @@ class GeneratedCase(Case):
 
     @cached_property
     def sketch(self) -> Case:
-        arrays = self.recipe.reduced().generate()
-        stated = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(Case)
-            if field.name not in _LAST_GENERATED
-        }
-        options = _with_weights(self.asked, arrays)
-        return Case(predictions=arrays.predictions, labels=arrays.labels, options=options, **stated)
+        arrays = self.recipe.shrunk().generate()
+        options = _with_weights(self.explicit_options, arrays)
+        fields = {field.name: getattr(self, field.name) for field in _STATED_FIELDS}
+        return Case(predictions=arrays.predictions, labels=arrays.labels, options=options, **fields)
 
 
-_LAST_GENERATED = ("predictions", "labels", "options")
+_STATED_FIELDS = [field for field in dataclasses.fields(Case) if field.name not in ("predictions", "labels", "options")]
+"""The fields of a case that are not generated."""
 
 
-def digits(digest: str) -> str:
-    """A digest as YAML reads it as a string: 16 digits of which none is a letter need quotes."""
+def yaml_quoted_digest(digest: str) -> str:
+    """A digest in YAML: in quotes if it would be read as a number."""
     return digest if digest.strip("0123456789e") else f'"{digest}"'
 
 
 def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
-    made = {
-        name: weights for name in ("sample_weights", "class_weights") if (weights := getattr(arrays, name)) is not None
-    }
-    return dataclasses.replace(options, **made)
+    names = ("sample_weights", "class_weights")
+    return dataclasses.replace(options, **{name: getattr(arrays, name) for name in names
+                                           if getattr(arrays, name) is not None})  # fmt: skip
 
 
 @lru_cache(maxsize=1)

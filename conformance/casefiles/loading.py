@@ -1,6 +1,6 @@
 """Loads case files; all errors in a file are reported together.
 
-The id of a case is the path of its file below the folder without suffix, and its name:
+The id of a case is `<file path without suffix>/<case name>`, relative to the case folder:
 `categorical/ignore_index/with_class_weights`. The folder `known/` has the ledger and no cases.
 """
 
@@ -22,14 +22,14 @@ from conformance.casefiles.document import (
     Document,
     JsonPath,
     display_path,
+    id_prefix_errors,
     number_text,
     read_document,
     read_error_text,
     schema_of,
-    stem_errors,
 )
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, digits
-from conformance.casefiles.validation import Fault
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.validation import ValidationError
 from conformance.model.case import (
     DEFAULT_DTYPES,
     Array,
@@ -51,6 +51,10 @@ __all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped_
 SCHEMA = "case.schema.json"
 SUFFIXES = (".yaml", ".yml")
 LEDGER_FOLDER = "known"
+MAX_FILES = 200_000
+"""Maximum number of directory entries in a case folder and its subfolders."""
+MAX_GENERATED = 100_000_000
+"""Maximum number of predictions that a case may generate."""
 
 Shape: TypeAlias = "tuple[int, ...]"
 
@@ -89,17 +93,17 @@ def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[Case
     else:
         files = [(folder, resolve_links(folder).relative_to(id_root(folder)).with_suffix("").as_posix())]
     cases: list[Case] = []
-    files_by_stem: dict[str, Path] = {}
-    for file, stem in files:
-        if stem in files_by_stem:
+    files_by_prefix: dict[str, Path] = {}
+    for file, id_prefix in files:
+        if id_prefix in files_by_prefix:
             advice = "rename one of the two files"
             errors.append(
                 _path_error(
-                    file, f"its cases have the same ids as those of {display_path(files_by_stem[stem])}", advice
+                    file, f"its cases have the same ids as those of {display_path(files_by_prefix[id_prefix])}", advice
                 )
             )
-        files_by_stem[stem] = file
-        cases_of_file, errors_of_file = read_file(file, stem, generate=generate)
+        files_by_prefix[id_prefix] = file
+        cases_of_file, errors_of_file = read_file(file, id_prefix, generate=generate)
         errors += errors_of_file
         cases += [] if errors_of_file else cases_of_file
     return sorted(cases, key=lambda case: case.id), errors
@@ -139,29 +143,25 @@ def files_below(folder: Path, skip: str = "") -> tuple[list[Path], list[CaseFile
             if name.startswith(".") or (current == folder and name == skip):
                 continue
             errors += _name_errors(path)
-            if is_folder(path) or _is_broken_link(path):
+            if is_folder(path) or _is_dangling_link(path):
                 pending.append((path, path_of_folders))
-            elif _is_case_file(name):
+            elif name.endswith(SUFFIXES):
                 files.append(path)
     return sorted(files), errors
 
 
 def _name_errors(path: Path) -> Iterator[CaseFileError]:
-    """Complaints about the name of an entry of a case folder."""
+    """Errors in the name of an entry of a case folder."""
     if is_folder(path):
-        if _is_case_file(path.name):
+        if path.name.endswith(SUFFIXES):
             yield _path_error(path, "a folder with the name of a case file", "give it another name")
-    elif path.name.lower().endswith(SUFFIXES) and not _is_case_file(path.name):
+    elif path.name.lower().endswith(SUFFIXES) and not path.name.endswith(SUFFIXES):
         yield _path_error(path, f"ends in {path.suffix}", f"rename it to {path.suffix.lower()}")
 
 
-def _is_broken_link(path: Path) -> bool:
-    """Whether an entry that is no case file by its name may have been a folder, and cannot be looked into."""
-    return not path.name.lower().endswith(SUFFIXES) and path.is_symlink() and not _has_target(path)
-
-
-MAX_FILES = 200_000
-"""Names in a case folder and below it."""
+def _is_dangling_link(path: Path) -> bool:
+    """Whether an entry is a symbolic link without a target and not named like a case file: it was a folder."""
+    return not path.name.lower().endswith(SUFFIXES) and path.is_symlink() and not os.path.exists(path)  # noqa: PTH110
 
 
 def is_folder(path: Path) -> bool:
@@ -170,18 +170,6 @@ def is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError):
         return False
-
-
-def _has_target(link: Path) -> bool:
-    try:
-        link.stat()
-    except OSError:
-        return False
-    return True
-
-
-def _is_case_file(name: str) -> bool:
-    return name.endswith(SUFFIXES)
 
 
 def resolve_links(path: Path) -> Path:
@@ -201,36 +189,36 @@ def id_root(file: Path) -> Path:
 
 
 def cases_option(case: Case) -> str:
-    """The option `--cases ...` with a trailing blank that finds the case again; empty for shipped cases and those in
-    no file.
+    """`--cases PATH ` (with a trailing space), with which a command finds the case; "" for shipped cases and those
+    in no file.
     """
     return "" if (found := cases_argument(case)) is None else f"--cases {shlex.quote(str(found))} "
 
 
 def cases_argument(case: Case) -> PurePosixPath | None:
-    """The folder or file that `--cases` needs, as the user would type it; None for shipped cases and those in no
+    """The value of the command line's `--cases` with which the case is found; None for shipped cases and those in no
     file.
 
-    It is a folder of cases, or a single file whose ids start elsewhere.
+    A case folder; the file itself if the ids do not follow from its path in a folder.
     """
     if not case.path or resolve_links(Path(case.path)).is_relative_to(resolve_links(shipped_cases())):
         return None
     file = PurePosixPath(case.path)
-    stem = PurePosixPath(case.id).parent.parts
-    below = file.with_suffix("").parts[-len(stem) :] == stem
-    return PurePosixPath(*file.parts[: -len(stem)]) if below else file
+    folders = PurePosixPath(case.id).parent.parts
+    below = file.with_suffix("").parts[-len(folders) :] == folders
+    return PurePosixPath(*file.parts[: -len(folders)]) if below else file
 
 
 def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
     return CaseFileError(display_path(path), 0, 0, "", message, advice)
 
 
-def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
-    """Read the cases of one file, and its errors. stem: what their ids start with."""
+def read_file(file: Path, id_prefix: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+    """Read the cases of one file, and its errors. id_prefix: of their ids, without the slash and the name."""
     document, errors = read_document(file, SCHEMA)
     errors += [
         CaseFileError(display_path(file), 1, 1, "", message, advice)
-        for message, advice in stem_errors(schema_of(SCHEMA), stem)
+        for message, advice in id_prefix_errors(schema_of(SCHEMA), id_prefix)
     ]
     if document is None:
         return [], errors
@@ -247,20 +235,20 @@ def read_file(file: Path, stem: str, *, generate: bool = False) -> tuple[list[Ca
         path = f"$.cases.{name}"
         if any(where == path or where.startswith((path + ".", path + "[")) for where in refused):
             continue
-        builder = _CaseParser(document, name, f"{stem}/{name}")
+        parser = _CaseParser(document, name, f"{id_prefix}/{name}")
         try:
-            cases.append(builder.parse(generate))
+            cases.append(parser.parse(generate))
         except CaseFileError as error:
             errors.append(error)
-        errors += builder.errors
+        errors += parser.errors
     return cases, sorted(errors, key=lambda error: (error.line, error.column))
 
 
 def _check_family(document: Document, errors: list[CaseFileError]) -> bool:
     content = document.value
-    faults = list(validation.family_faults(content["loss"], content["given"], content["target"]))
-    errors += [document.error(fault.path, fault.message, fault.advice) for fault in faults]
-    return not faults
+    found = list(validation.family_errors(content["loss"], content["given"], content["target"]))
+    errors += [document.error(error.path, error.message, error.advice) for error in found]
+    return not found
 
 
 @dataclass(eq=False)
@@ -278,22 +266,22 @@ class _CaseParser:
         self.categorical = self.file["loss"] == "categorical"
         self.target = self.file["target"]
 
-    def error(self, path: JsonPath, message: str, advice: str = "") -> CaseFileError:
+    def make_error(self, path: JsonPath, message: str, advice: str = "") -> CaseFileError:
         return self.document.error(("cases", self.name, *path), message, advice)
 
     def add_error(self, path: JsonPath, message: str, advice: str = "") -> None:
-        self.errors.append(self.error(path, message, advice))
+        self.errors.append(self.make_error(path, message, advice))
 
-    def add_faults(self, found: Iterable[Fault]) -> None:
-        for fault in found:
-            self.add_error(fault.path, fault.message, fault.advice)
+    def add_errors(self, found: Iterable[ValidationError]) -> None:
+        for error in found:
+            self.add_error(error.path, error.message, error.advice)
 
     def parse(self, generate: bool) -> Case:
         """Parse the case. Raises the first error after which parsing cannot continue."""
         self.check_integers()
         self.reductions = tuple(self.list_of("reduction", ("mean",)))
         self.dtypes = tuple(self.list_of("dtypes", DEFAULT_DTYPES))
-        stated: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "id": self.id,
             "why": self.content["why"],
             "about": self.file["about"],
@@ -308,7 +296,7 @@ class _CaseParser:
             "line": self.document.position(("cases", self.name), at_key=True)[0],
         }
         if "generate" in self.content:
-            return self.parse_generated(stated, generate)
+            return self.parse_generated(fields, generate)
         predictions = self.parse_predictions()
         labels = self.parse_labels(predictions.shape)
         expect = self.parse_expectation(self.sample_shape(predictions.shape))
@@ -319,10 +307,10 @@ class _CaseParser:
             layout=self.parse_layout(predictions, labels),
             expect=expect,
             published=self.parse_published(),
-            **stated,
+            **fields,
         )
         if not self.errors:
-            self.add_faults(validation.content_faults(case))
+            self.add_errors(validation.content_errors(case))
         return case
 
     def list_of(self, key: str, default: Sequence[str]) -> Sequence[str]:
@@ -340,10 +328,10 @@ class _CaseParser:
         for path, value in found:
             for at, leaf in _leaves(value):
                 if not isinstance(leaf, int):
-                    raise self.error((*path, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
+                    raise self.make_error((*path, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
         for name in ("scale", "ignored"):
             if not math.isfinite(number := generate.get(name, 0)):
-                raise self.error(("generate", name), f"{number_text(number)} is not finite", "give a number")
+                raise self.make_error(("generate", name), f"{number_text(number)} is not finite", "give a number")
 
     # Arrays
 
@@ -353,17 +341,15 @@ class _CaseParser:
         try:
             return np.array(value, dtype=np.float64)
         except OverflowError:
-            at, number = next(
-                (at, leaf) for at, leaf in _leaves(value) if isinstance(leaf, int) and abs(leaf) > 2**1023
-            )
-            raise self.error((*path, *at), f"{str(number)[:20]}... overflows float64", "write .inf") from None
+            at, number = next((at, leaf) for at, leaf in _leaves(value) if not _fits_float64(leaf))
+            raise self.make_error((*path, *at), f"{str(number)[:20]}... overflows float64", "write .inf") from None
 
     def check_rectangular(self, path: JsonPath, value: Any) -> None:
         """Raise if sibling lists differ in length, or lists and numbers are siblings."""
         uneven = _find_uneven(value)
         if uneven is not None:
             at, message = uneven
-            raise self.error((*path, *at), message, "give every row the same length")
+            raise self.make_error((*path, *at), message, "give every row the same length")
 
     def parse_predictions(self) -> Array:
         value, shape = self.content["predictions"], self.content.get("shape")
@@ -371,42 +357,41 @@ class _CaseParser:
         if shape is not None:
             if value != [] or 0 not in shape:
                 message = "shape is for predictions that are an empty list, and has a 0 in it"
-                raise self.error(("shape",), message, "remove it")
-            if (many := math.prod(filter(None, shape))) > MAX_GENERATED:
-                message = f"{many} numbers along the axes that are not 0 are more than {MAX_GENERATED}"
-                raise self.error(("shape",), message, "give a smaller shape")
+                raise self.make_error(("shape",), message, "remove it")
+            if (count := math.prod(filter(None, shape))) > MAX_GENERATED:
+                message = f"{count} numbers along the axes that are not 0 are more than {MAX_GENERATED}"
+                raise self.make_error(("shape",), message, "give a smaller shape")
             array = array.reshape(shape)
         elif array.size == 0:
             advice = f"add shape: {[0, 3] if self.categorical else [0]}" if value == [] else "write [] and a shape"
-            raise self.error(("predictions",), "an empty list does not show its shape", advice)
-        least = 2 if self.categorical else 1
-        if array.ndim < least:
+            raise self.make_error(("predictions",), "an empty list does not show its shape", advice)
+        if array.ndim < (2 if self.categorical else 1):
             message = f"categorical predictions of rank {array.ndim}"
-            raise self.error(("predictions",), message, "give a list of rows, classes on the last axis")
+            raise self.make_error(("predictions",), message, "give a list of rows, classes on the last axis")
         if self.categorical and array.shape[-1] == 0:
-            raise self.error(("shape",), "no classes on the last axis", "give at least one")
+            raise self.make_error(("shape",), "no classes on the last axis", "give at least one")
         return array
 
     def parse_labels(self, shape: Shape) -> Array:
         value, path = self.content["labels"], ("labels",)
         if value == []:
-            whole = self.sample_shape(shape) if self.target == "index" else shape
-            kind = np.int64 if self.target == "index" else np.float64
-            return np.zeros(whole if 0 in whole else (0,), dtype=kind)
+            label_shape = self.sample_shape(shape) if self.target == "index" else shape
+            dtype = np.int64 if self.target == "index" else np.float64
+            return np.zeros(label_shape if 0 in label_shape else (0,), dtype=dtype)
         self.check_rectangular(path, value)
         leaves = list(_leaves(value))
         kinds = {type(leaf) for _, leaf in leaves}
         if bool in kinds and len(kinds) > 1:
             at = next(at for at, leaf in leaves if not isinstance(leaf, bool))
-            raise self.error((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
+            raise self.make_error((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
         if self.target == "index" and float in kinds:
             at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
             message = f"labels of the wrong kind: {number_text(leaf)} is no index"
-            raise self.error((*path, *at), message, "write whole numbers, or say target: distribution")
+            raise self.make_error((*path, *at), message, "write whole numbers, or say target: distribution")
         if kinds <= {int}:
             for at, leaf in leaves:
                 if not -(2**63) <= leaf < 2**63:
-                    raise self.error((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
+                    raise self.make_error((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
             return np.array(value, dtype=np.int64)
         return np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
 
@@ -414,13 +399,12 @@ class _CaseParser:
 
     def parse_options(self, shape: Shape | None, expect: Expectation) -> Options:
         """Parse the options. shape: that of the predictions."""
-        asked = self.content.get("options", {})
         values: dict[str, Any] = {}
-        loose = expect == MustRaise("shape_mismatch")
-        for name, value in asked.items():
+        shapes_may_differ = expect == MustRaise("shape_mismatch")
+        for name, value in self.content.get("options", {}).items():
             path: JsonPath = ("options", name)
-            if (fault := validation.option_fault(name, self.file["loss"], self.target)) is not None:
-                self.add_faults([fault])
+            if (error := validation.option_error(name, self.file["loss"], self.target)) is not None:
+                self.add_errors([error])
                 continue
             if name == "ignore_index":
                 if not isinstance(value, int):
@@ -432,50 +416,50 @@ class _CaseParser:
                 values[name] = float(value)
             else:
                 array = self.parse_numbers(path, value)
-                if not loose and shape is not None:
+                if not shapes_may_differ and shape is not None:
                     self.check_option_shape(name, array, shape)
                 values[name] = array
         return Options(**values)
 
     def check_option_shape(self, option: str, array: Array, predictions: Shape) -> None:
-        fault = validation.shape_fault(option, array.shape, predictions, self.file["loss"])
-        self.add_faults([] if fault is None else [fault])
+        error = validation.shape_error(option, array.shape, predictions, self.file["loss"])
+        self.add_errors([] if error is None else [error])
 
     def parse_layout(self, predictions: Array, labels: Array) -> Layout:
         """Parse the layout; the last axis becomes class axis -1, any other is counted from 0."""
-        said = dict(self.content.get("layout", {}))
+        fields = dict(self.content.get("layout", {}))
         rank = predictions.ndim
-        if (axis := said.get("class_axis")) is not None:
-            wrong = list(validation.axis_faults(self.file["loss"], rank, axis))
-            self.add_faults(wrong)
-            said["class_axis"] = -1 if wrong or axis % rank == rank - 1 else axis % rank
-        layout = Layout(**said)
-        self.add_faults(validation.layout_faults(layout, self.target, predictions, labels))
+        if (axis := fields.get("class_axis")) is not None:
+            errors = list(validation.axis_errors(self.file["loss"], rank, axis))
+            self.add_errors(errors)
+            fields["class_axis"] = -1 if errors or axis % rank == rank - 1 else axis % rank
+        layout = Layout(**fields)
+        self.add_errors(validation.layout_errors(layout, self.target, predictions, labels))
         return layout
 
     def parse_expectation(self, samples: Shape) -> Expectation:
-        said = self.content.get("expect", "oracle")
-        if said == "oracle":
+        node = self.content.get("expect", "oracle")
+        if node == "oracle":
             return ByOracle()
-        if "error" in said:
-            return MustRaise(said["error"])
-        if "undefined" in said:
-            return NoRightAnswer(said["undefined"])
+        if "error" in node:
+            return MustRaise(node["error"])
+        if "undefined" in node:
+            return NoRightAnswer(node["undefined"])
         path: JsonPath = ("expect", "value")
-        value = said["value"]
+        value = node["value"]
         if not isinstance(value, dict):
             if len(self.reductions) > 1:
                 advice = f"write a mapping with {join_names(self.reductions)}"
-                raise self.error(path, "one value for several reductions", advice)
+                raise self.make_error(path, "one value for several reductions", advice)
             value = {self.reductions[0]: value}
         else:
             for reduction in value:
                 if reduction not in self.reductions:
                     advice = f"this case has {join_names(self.reductions)}"
                     self.add_error((*path, reduction), f"the case is not asked for {reduction}", advice)
-        for reduction, digits_ in value.items():
-            at = (*path, reduction) if isinstance(said["value"], dict) else path
-            self.check_shape(at, digits_, samples if reduction == "none" else ())
+        for reduction, expected in value.items():
+            at = (*path, reduction) if isinstance(node["value"], dict) else path
+            self.check_shape(at, expected, samples if reduction == "none" else ())
         return Digits(value)
 
     def check_shape(self, path: JsonPath, value: Any, want: Shape) -> None:
@@ -488,78 +472,78 @@ class _CaseParser:
 
     def parse_published(self) -> tuple[Published, ...]:
         found = []
-        for index, said in enumerate(self.content.get("published", ())):
+        for index, node in enumerate(self.content.get("published", ())):
             only = self.reductions[0] if len(self.reductions) == 1 else "mean"
-            reduction = said.get("reduction", only)
+            reduction = node.get("reduction", only)
             if reduction not in self.reductions:
                 advice = f"say reduction: with one of {join_names(self.reductions)}"
                 self.add_error(("published", index), f"the case is not asked for {reduction}", advice)
-            found.append(Published(said["value"], said["source"], said.get("note", ""), reduction))
+            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction))
         return tuple(found)
 
     # Generated arrays
 
-    def parse_generated(self, stated: dict[str, Any], generate: bool) -> Case:
+    def parse_generated(self, fields: dict[str, Any], generate: bool) -> Case:
         recipe = self.parse_recipe()
-        asked = self.parse_options(None, ByOracle())
-        said = self.content["generate"]
+        options = self.parse_options(None, ByOracle())
+        node = self.content["generate"]
         for name in ("sample_weights", "class_weights"):
-            if getattr(asked, name) is not None and said.get(name):
+            if getattr(options, name) is not None and node.get(name):
                 self.add_error(("generate", name), f"{name} are given and generated", "remove one of the two")
-        if recipe.ignored and asked.ignore_index is None:
+        if recipe.ignored and options.ignore_index is None:
             self.add_error(("generate", "ignored"), "no ignore_index is asked for", "add it to options")
         shape = recipe.shape if not self.categorical else (*recipe.shape, recipe.classes)
         for name in ("sample_weights", "class_weights", "positive_weight"):
-            weights = getattr(asked, name)
+            weights = getattr(options, name)
             if weights is not None:
                 self.check_option_shape(name, weights, shape)
         if self.errors:
             raise self.errors.pop()
-        small = recipe.reduced().generate()
+        small = recipe.shrunk().generate()
         layout = self.parse_layout(small.predictions, small.labels)
         path: JsonPath = ("cases", self.name, "generate", "digest")
-        spot = self.document.position(path) if "digest" in said else self.document.position(path[:-1])
+        position = self.document.position(path if "digest" in node else path[:-1])
         case = GeneratedCase(
             recipe=recipe,
-            asked=asked,
-            declared=said.get("digest", ""),
-            place=(self.document.path, *spot, "$." + ".".join(map(str, path))),
+            explicit_options=options,
+            expected_digest=node.get("digest", ""),
+            digest_location=(self.document.path, *position, "$." + ".".join(map(str, path))),
             layout=layout,
             expect=self.parse_expectation(recipe.shape),
             published=self.parse_published(),
-            **stated,
+            **fields,
         )
-        if "digest" not in said:
-            advice = f"add digest: {digits(recipe.generate().digest)}"
-            raise self.error(("generate",), "digest is missing", advice)
+        if "digest" not in node:
+            advice = f"add digest: {yaml_quoted_digest(recipe.generate().digest)}"
+            raise self.make_error(("generate",), "digest is missing", advice)
         if isinstance(case.expect, MustRaise):
             self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be refused")
         if generate and not self.errors:
-            self.add_faults(validation.content_faults(case))
+            self.add_errors(validation.content_errors(case))
         return case
 
     def parse_recipe(self) -> Recipe:
-        said = {name: value for name, value in self.content["generate"].items() if name != "digest"}
+        node = {name: value for name, value in self.content["generate"].items() if name != "digest"}
         path: JsonPath = ("generate",)
-        samples, shape, classes = said.pop("samples", None), said.pop("shape", None), said.get("classes")
+        samples, shape, classes = node.pop("samples", None), node.pop("shape", None), node.get("classes")
         if (samples is None) == (shape is None):
-            raise self.error(path, "samples or shape, one of the two, says how much", "write the one")
+            raise self.make_error(path, "give either samples or shape", "it is the number of samples")
         if self.categorical and classes is None:
-            raise self.error(path, "classes is missing", "say how many")
+            raise self.make_error(path, "classes is missing", "give the number of classes")
         input_kind = self.file["given"]
-        refused = {
+        requirements = {
             "classes": ("a categorical loss", self.categorical),
             "class_weights": ("a categorical loss", self.categorical),
             "scale": ("logits", input_kind == "logits"),
             "soft": ("targets other than index", self.target != "index"),
             "ignored": ("index targets", self.target == "index"),
         }
-        for name, (needs, met) in refused.items():
-            if name in said and not met:
-                raise self.error((*path, name), f"{name} is for {needs} only", "remove it")
+        for name, (needs, met) in requirements.items():
+            if name in node and not met:
+                raise self.make_error((*path, name), f"{name} is for {needs} only", "remove it")
         if input_kind == "log_probabilities":
             message = "logarithms are not the same bits on every platform"
-            raise self.error(path, message, "generate logits or probabilities")
+            raise self.make_error(path, message, "generate logits or probabilities")
         ignore_index = self.content.get("options", {}).get("ignore_index", -100)
         recipe = Recipe(
             loss=self.file["loss"],
@@ -567,15 +551,12 @@ class _CaseParser:
             target=self.target,
             shape=(samples,) if shape is None else tuple(shape),
             ignore_index=int(ignore_index),
-            **{"soft": self.target == "distribution", **said, "classes": classes or 1},
+            **{"soft": self.target == "distribution", **node, "classes": classes or 1},
         )
-        many = recipe.classes * math.prod(recipe.shape)
-        if many > MAX_GENERATED:
-            raise self.error(path, f"{many} numbers are more than {MAX_GENERATED}", "ask for fewer")
+        count = recipe.classes * math.prod(recipe.shape)
+        if count > MAX_GENERATED:
+            raise self.make_error(path, f"{count} numbers are more than {MAX_GENERATED}", "ask for fewer")
         return recipe
-
-
-MAX_GENERATED = 100_000_000
 
 
 def _leaves(value: Any, at: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:
@@ -584,6 +565,18 @@ def _leaves(value: Any, at: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:
         return
     for index, item in enumerate(value):
         yield from _leaves(item, (*at, index))
+
+
+def _fits_float64(number: Any) -> bool:
+    try:
+        float(number)
+    except OverflowError:
+        return False
+    return True
+
+
+def _length_text(shape: Shape) -> str:
+    return f"has {shape[0]} element{'' if shape[0] == 1 else 's'}" if shape else "is a single value"
 
 
 def _shape_of(value: Any) -> Shape:
@@ -605,8 +598,8 @@ def _find_uneven(value: Any, at: JsonPath = ()) -> tuple[JsonPath, str] | None:
             return inside
         have = _shape_of(item)
         if have != want:
-            what = f"has {have[0]}" if have else "is a single value"
-            first = f"has {want[0]}" if want else "is a single value"
+            what = _length_text(have)
+            first = _length_text(want)
             if len(have) == len(want) and have[:1] == want[:1]:
                 what, first = f"has shape {list(have)}", f"has shape {list(want)}"
             return (*at, index), f"ragged: row {index} {what}, row 0 {first}"

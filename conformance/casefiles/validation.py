@@ -20,7 +20,7 @@ from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
 
 
 @dataclass(frozen=True)
-class Fault:
+class ValidationError:
     """One error in a case: where, what, and what to do."""
 
     path: JsonPath
@@ -29,35 +29,37 @@ class Fault:
     advice: str = ""
 
 
-def find_faults(case: Case) -> list[Fault]:
+def find_errors(case: Case) -> list[ValidationError]:
     """All faults of a case, empty for a valid one. What a schema checks is not checked again."""
-    faults = list(family_faults(case.loss, case.input_kind, case.target))
+    faults = list(family_errors(case.loss, case.input_kind, case.target))
     if faults:
         return faults
     shape = case.predictions.shape
     shapes_may_differ = case.expect == MustRaise("shape_mismatch")
     for name in case.options.names():
-        if (fault := option_fault(name, case.loss, case.target)) is not None:
+        if (fault := option_error(name, case.loss, case.target)) is not None:
             faults.append(fault)
         elif name in WEIGHTS and not shapes_may_differ:
-            wrong = shape_fault(name, getattr(case.options, name).shape, shape, case.loss)
+            wrong = shape_error(name, getattr(case.options, name).shape, shape, case.loss)
             faults += [] if wrong is None else [wrong]
     if case.layout.class_axis != -1:
-        faults += axis_faults(case.loss, len(shape), case.layout.class_axis)
-    faults += layout_faults(case.layout, case.target, case.predictions, case.labels)
-    return faults or list(content_faults(case))
+        faults += axis_errors(case.loss, len(shape), case.layout.class_axis)
+    faults += layout_errors(case.layout, case.target, case.predictions, case.labels)
+    return faults or list(content_errors(case))
 
 
-def family_faults(loss: Loss, input_kind: InputKind, target: Target) -> Iterator[Fault]:
+def family_errors(loss: Loss, input_kind: InputKind, target: Target) -> Iterator[ValidationError]:
     """Check that the loss, the kind of predictions and the kind of targets are compatible."""
     if (loss == "binary") != (target == "binary"):
         expected = "binary" if loss == "binary" else "index or distribution"
-        yield Fault(("target",), f"a {loss} loss has no {target} target", f"write {expected}")
+        yield ValidationError(("target",), f"a {loss} loss has no {target} target", f"write {expected}")
     elif loss == "binary" and input_kind == "log_probabilities":
-        yield Fault(("given",), "one log-probability does not give a binary loss", "write logits or probabilities")
+        yield ValidationError(
+            ("given",), "one log-probability does not give a binary loss", "write logits or probabilities"
+        )
 
 
-def option_fault(option: str, loss: Loss, target: Target) -> Fault | None:
+def option_error(option: str, loss: Loss, target: Target) -> ValidationError | None:
     """The fault of an option that has no meaning for the loss or the targets; None otherwise."""
     belongs = {
         "class_weights": ("categorical losses", loss == "categorical"),
@@ -65,10 +67,10 @@ def option_fault(option: str, loss: Loss, target: Target) -> Fault | None:
         "ignore_index": ("index targets", target == "index"),
     }
     needs, met = belongs.get(option, ("", True))
-    return None if met else Fault(("options", option), f"{option} is for {needs} only", "remove it")
+    return None if met else ValidationError(("options", option), f"{option} is for {needs} only", "remove it")
 
 
-def shape_fault(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fault | None:
+def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> ValidationError | None:
     """The fault of an option whose shape does not fit; None if it fits."""
     if fits(option, shape, predictions, loss):
         return None
@@ -76,40 +78,40 @@ def shape_fault(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Fa
     samples = predictions[:-1] if loss == "categorical" else predictions
     if option == "class_weights":
         classes = predictions[-1]
-        return Fault(path, f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights")
+        return ValidationError(path, f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights")
     if option == "sample_weights":
-        return Fault(
+        return ValidationError(
             path,
             f"shape {list(shape)} does not fit samples of shape {list(samples)}",
             f"give weights of shape {list(samples)}, or of its leading axes",
         )
-    return Fault(
+    return ValidationError(
         path,
         f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
         "give one number, or one per output of the last axis",
     )
 
 
-def axis_faults(loss: Loss, rank: int, axis: object) -> Iterator[Fault]:
+def axis_errors(loss: Loss, rank: int, axis: object) -> Iterator[ValidationError]:
     """Check that predictions of this rank have the class axis."""
     path: JsonPath = ("layout", "class_axis")
     if loss != "categorical":
-        yield Fault(path, "a binary loss has no axis of classes", "remove it")
+        yield ValidationError(path, "a binary loss has no axis of classes", "remove it")
     elif not isinstance(axis, int) or not -rank <= axis < rank:
-        yield Fault(path, f"there is no axis {axis} in predictions of rank {rank}", f"give 0 to {rank - 1}")
+        yield ValidationError(path, f"there is no axis {axis} in predictions of rank {rank}", f"give 0 to {rank - 1}")
 
 
-def layout_faults(layout: Layout, target: Target, predictions: Array, labels: Array) -> Iterator[Fault]:
+def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Array) -> Iterator[ValidationError]:
     """Check that the arrays can be passed in the layout."""
     if layout.labels == "column" and target == "distribution":
-        yield Fault(("layout", "labels"), "distributions cannot be a column", "remove it")
+        yield ValidationError(("layout", "labels"), "distributions cannot be a column", "remove it")
     if layout.order == "broadcast":
         first = predictions[:1]
         same = equal_with_nan(predictions, first)
         if not bool(np.all(same)):
             row = int(np.argwhere(~same)[0][0])
             message = f"row {row} differs from row 0, so one row cannot stand for all"
-            yield Fault(("layout", "order"), message, "repeat row 0, or choose another order")
+            yield ValidationError(("layout", "order"), message, "repeat row 0, or choose another order")
     if layout.label_dtype is not None:
         with np.errstate(invalid="ignore", over="ignore"):
             handed = labels.astype(layout.label_dtype)
@@ -117,10 +119,10 @@ def layout_faults(layout: Layout, target: Target, predictions: Array, labels: Ar
         if not bool(np.all(kept)):
             at = tuple(int(index) for index in np.argwhere(~kept)[0])
             message = f"{number_text(labels[at].item())} does not fit into {layout.label_dtype}"
-            yield Fault(("labels", *at), message, "choose another label_dtype")
+            yield ValidationError(("labels", *at), message, "choose another label_dtype")
 
 
-def content_faults(case: Case) -> Iterator[Fault]:
+def content_errors(case: Case) -> Iterator[ValidationError]:
     """Check the content of a case against its declared dtypes and expectation."""
     kinds: set[str] = set()
     gone = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
@@ -129,7 +131,7 @@ def content_faults(case: Case) -> Iterator[Fault]:
         if loss is not None:
             path, number, what = loss
             advice = f"give dtypes: [{join_names(fitting)}]" if fitting else "give another number"
-            yield Fault(path, f"{number_text(number)} {what} {dtype}", advice)
+            yield ValidationError(path, f"{number_text(number)} {what} {dtype}", advice)
         else:
             kinds |= examine(case.problem(dtype, case.reductions[0]))
     if len(fitting) < len(gone):
@@ -140,12 +142,14 @@ def content_faults(case: Case) -> Iterator[Fault]:
     if isinstance(expect, NoRightAnswer):
         invalid &= {"shape_mismatch"}
     for kind in sorted(invalid - {said}):
-        path, message = _invalid_kind_fault(case, kind)
+        path, message = _invalid_kind_error(case, kind)
         taken = said is not None
-        yield Fault(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
+        yield ValidationError(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
     if said is not None and said not in kinds:
         here = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
-        yield Fault(("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other")
+        yield ValidationError(
+            ("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other"
+        )
 
 
 def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
@@ -169,12 +173,12 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
     return None
 
 
-def _invalid_kind_fault(case: Case, kind: str) -> tuple[JsonPath, str]:
+def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
     """Position and description of the first input of an invalid kind."""
     predictions, labels = case.predictions, case.labels
     if kind == "shape_mismatch":
         for name in misfits(case.options, predictions.shape, case.loss):
-            wrong = shape_fault(name, getattr(case.options, name).shape, predictions.shape, case.loss)
+            wrong = shape_error(name, getattr(case.options, name).shape, predictions.shape, case.loss)
             assert wrong is not None
             return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape

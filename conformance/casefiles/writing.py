@@ -20,14 +20,14 @@ import numpy as np
 from conformance.casefiles.document import (
     MAX_BYTES,
     display_path,
+    id_prefix_errors,
     is_plain_text,
     name_errors,
     number_text,
     schema_line,
     schema_of,
-    stem_errors,
 )
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, digits
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
 from conformance.casefiles.loading import SCHEMA
 from conformance.model.case import (
     DEFAULT_DTYPES,
@@ -81,7 +81,7 @@ def save(cases: Sequence[Case], folder: Path) -> Path:
     stem = stems.pop()
     schema = schema_of(SCHEMA)
     for message, advice in (
-        *stem_errors(schema, stem),
+        *id_prefix_errors(schema, stem),
         *(bad for case in cases for bad in name_errors(schema, case_name(case))),
     ):
         raise WritingError(f"{stem}: {message}; {advice}")
@@ -133,8 +133,8 @@ def _create_file(path: Path, content: bytes) -> None:
 def _input(case: Case) -> Iterator[str]:
     """Predictions, labels and options, or the recipe that generates them."""
     if isinstance(case, GeneratedCase):
-        yield f"generate: {_flow(_recipe(case.recipe, case.declared))}"
-        yield from _options(case.asked)
+        yield f"generate: {_flow(_recipe(case.recipe, case.expected_digest))}"
+        yield from _options(case.explicit_options)
         return
     if case.predictions.size:
         yield from _array("predictions", case.predictions)
@@ -224,7 +224,7 @@ def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:
     for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored"):
         if (value := getattr(recipe, name)) != getattr(Recipe, name):
             said[name] = value
-    return said | {"digest": _Verbatim(digits(digest))}
+    return said | {"digest": _Verbatim(yaml_quoted_digest(digest))}
 
 
 # Values

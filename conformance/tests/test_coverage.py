@@ -152,5 +152,5 @@ def test_large_generated_arrays_are_not_made(monkeypatch):
     recipe = Recipe("categorical", "logits", "index", 1, (1000,), 3)
     place = ("cases/a.yaml", 1, 1, "$")
     stated = {name: getattr(CASE, name) for name in ("id", "why", "about", "source", "loss", "input_kind", "target")}
-    case = GeneratedCase(recipe=recipe, asked=Options(), declared="", place=place, **stated)
+    case = GeneratedCase(recipe=recipe, explicit_options=Options(), expected_digest="", digest_location=place, **stated)
     assert ("index", "logits") in covered(case)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from conformance.casefiles.validation import find_faults
+from conformance.casefiles.validation import find_errors
 from conformance.explore.fuzz.generation import (
     BEYOND_RANGE,
     DEFAULT_KINDS,
@@ -28,7 +28,7 @@ def cases():
 
 
 def test_random_cases_are_valid(cases):
-    assert [fault for case in cases for fault in find_faults(case)] == []
+    assert [fault for case in cases for fault in find_errors(case)] == []
 
 
 def test_random_case_is_determined_by_seed(cases):

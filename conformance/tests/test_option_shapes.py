@@ -49,12 +49,12 @@ def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, prediction
     refusing = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
     problem = usual.problem("float64", "none")
     if fits(option, shape, predictions, loss):
-        assert validation.find_faults(usual) == []
+        assert validation.find_errors(usual) == []
         assert flatten(problem, Convention()).shape == problem.sample_shape
-        assert [fault.path for fault in validation.find_faults(refusing)] == [("expect", "error")]
+        assert [fault.path for fault in validation.find_errors(refusing)] == [("expect", "error")]
     else:
-        assert [fault.path for fault in validation.find_faults(usual)] == [("options", option)]
-        assert validation.find_faults(refusing) == []
+        assert [fault.path for fault in validation.find_errors(usual)] == [("options", option)]
+        assert validation.find_errors(refusing) == []
         assert examine(problem) == {"shape_mismatch"}
         assert evaluate(problem) == Invalid(("shape_mismatch",))
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conformance.casefiles.validation import find_faults
+from conformance.casefiles.validation import find_errors
 from conformance.model.case import (
     DTYPES,
     LABEL_DTYPES,
@@ -137,7 +137,7 @@ def build_case(source: ChoiceSource, name: str, limits: Limits) -> Case:
 
 def is_admissible(case: Case, limits: Limits) -> bool:
     """Whether a case is valid and, unless the limits allow otherwise, within the range of its dtypes."""
-    return not find_faults(case) and (BEYOND_RANGE in limits.kinds or not may_be_beyond_range(case))
+    return not find_errors(case) and (BEYOND_RANGE in limits.kinds or not may_be_beyond_range(case))
 
 
 class _CaseBuilder:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from conformance.casefiles.validation import find_faults
+from conformance.casefiles.validation import find_errors
 from conformance.model.case import Array, Case
 
 
@@ -19,7 +19,7 @@ def drop_samples_and_classes(case: Case, reproduces: Callable[[Case], bool]) -> 
     """Remove each sample and class without which `reproduces` still holds."""
     while True:
         for smaller in _smaller_cases(case):
-            if not find_faults(smaller) and reproduces(smaller):
+            if not find_errors(smaller) and reproduces(smaller):
                 case = smaller
                 break
         else:

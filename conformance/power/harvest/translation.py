@@ -244,6 +244,6 @@ def _with_valid_dtypes(case: Case, narrow: str) -> Case:
         raise UntranslatableError("more than one thing that is wrong at once")
     expect: Expectation = MustRaise(next(iter(kinds))) if kinds else ByOracle()
     case = replace(case, dtypes=dtypes, expect=expect)
-    for fault in validation.find_faults(case):
+    for fault in validation.find_errors(case):
         raise UntranslatableError(fault.message)
     return case
