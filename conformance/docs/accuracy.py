@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.docs.markup import code, rows
+from conformance.docs.markup import code_html, table
 from conformance.model.case import DTYPES, QUANTITIES
 from conformance.report.frames import largest_ratios
 
@@ -17,28 +17,28 @@ def case_table(results: pd.DataFrame) -> str:
     found = largest_ratios(results)
     parts = []
     for quantity in QUANTITIES:
-        of = found[found["quantity"] == quantity]
+        errors = found[found["quantity"] == quantity]
         lines = [
-            [code(name), *(_accuracy_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
-            for name, own in of.groupby("function", sort=True)
+            [code_html(name), *(_accuracy_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
+            for name, own in errors.groupby("function", sort=True)
         ]
-        parts.append(f"### The {quantity}\n\n{rows(('function', *DTYPES), lines)}")
+        parts.append(f"### The {quantity}\n\n{table(('function', *DTYPES), lines)}")
     return "\n".join(parts)
 
 
 def _accuracy_cell(rows: Sequence[Any]) -> str:
-    """The row that attains it, in units of its budget, and how many rows were compared."""
+    """The largest error divided by its budget, and the number of rows that were compared."""
     return f"{rows[0]['ratio']:.3g} ({rows[0]['rows']})" if rows else ""
 
 
 def sweep_table(page: str) -> str:
-    """What `conformance sweep` wrote as Markdown, with its headings below those of the page it goes into."""
+    """The Markdown of `conformance sweep`, with its headings one level lower."""
     lines = page.splitlines()
     return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines if line != "# Sweep") + "\n"
 
 
 def summary(page: str) -> str:
-    """The table with which such a page begins: one line per function and kind of input."""
+    """The first table of such Markdown: one line per function and kind of input."""
     return sweep_table(page.partition("\n## ")[0])
 
 

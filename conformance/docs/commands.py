@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.cli import COMMANDS, Command
-from conformance.docs.markup import block, code, plain, prose, rows, slug
+from conformance.docs.markup import code_html, escaped, fenced_block, prose_html, slug, table
 
 NAME = "conformance"
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(words, click's command) of every command that does something, in the order in which help lists them."""
+    """(words, click command) of every command that is not a group, in the order of `--help`."""
     for name in COMMANDS:
         command = Command(name).imported
         for inner in getattr(command, "commands", {}).values():
@@ -30,13 +30,13 @@ def _command_section(words: tuple[str, ...], command: Any) -> str:
     name = " ".join((NAME, *words))
     context = command.make_context(name, [], resilient_parsing=True)
     records = [parameter.get_help_record(context) for parameter in command.params]
-    lines = [[code(names), plain(told)] for names, told in filter(None, records)]
+    lines = [[code_html(names), escaped(text)] for names, text in filter(None, records)]
     return "\n".join(
         [
-            f"{{#{slug(name)}}}\n## {code(' '.join(words))}\n",
-            f"{prose(command.help or '')}\n",
-            block(f"{name} {' '.join(command.collect_usage_pieces(context))}", "text"),
-            rows(("argument or option", "what it does"), lines),
+            f"{{#{slug(name)}}}\n## {code_html(' '.join(words))}\n",
+            f"{prose_html(command.help or '')}\n",
+            fenced_block(f"{name} {' '.join(command.collect_usage_pieces(context))}", "text"),
+            table(("argument or option", "what it does"), lines),
         ]
     )
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Function, Rule
-from conformance.docs.markup import code, link, plain, prose, rows
+from conformance.docs.markup import code_html, escaped, link, prose_html, table
 from conformance.explain.meanings import KIND_MEANINGS, meaning
 from conformance.model import convention
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
@@ -27,13 +27,12 @@ BEFORE_RELEASES = "0"
 
 
 @dataclass(frozen=True)
-class Documented:
-    """Where a choice is documented."""
+class Scope:
+    """Where a choice is documented to hold."""
 
     since: str
-    """The release from which it holds, up to the next that is named."""
+    """First release, up to the next that an adapter names."""
     backend: str
-    """The backend."""
     target: str
     """The kind of labels."""
     features: tuple[str, ...]
@@ -52,14 +51,14 @@ def field_description(name: str) -> str:
 
 
 def choice_section(name: str) -> str:
-    """A field of a convention: what it says, its choices, and who makes them, as Markdown."""
+    """The meaning of a field of a convention, its choices and the functions that document them, as Markdown."""
     made = list(_choices_of(name))
     lines = []
     for choice in _choices(name, (choice for choice, *_ in made)):
         functions = _documented_by(name, choice, made)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
         lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
-    return f"{prose(field_description(name))}\n\n{rows(('choice', 'a function with it', 'documented by'), lines)}"
+    return f"{prose_html(field_description(name))}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
 
 
 def kinds_table() -> str:
@@ -67,56 +66,56 @@ def kinds_table() -> str:
     lines = []
     for name in sorted(INVALID | EDGE, key=lambda name: (name in EDGE, name)):
         domain = "inside, at the edge" if name in EDGE else "outside"
-        lines.append([code(name), plain(KIND_MEANINGS[name]), domain])
-    return rows(("kind of input", "what it is", "the definition's domain"), lines)
+        lines.append([code_html(name), escaped(KIND_MEANINGS[name]), domain])
+    return table(("kind of input", "what it is", "the definition's domain"), lines)
 
 
-DocumentedChoices = tuple[Any, Function, Documented, str]
-"""(choice, function, where, the link to where it is documented)."""
+DocumentedChoices = tuple[Any, Function, Scope, str]
+"""(choice, function, scope, address of the documentation)."""
 
 
 @functools.cache
-def _iter_documented() -> tuple[tuple[Function, Documented, Rule], ...]:
-    """Every function in every place where it is described, and the rule that holds there."""
+def _iter_documented() -> tuple[tuple[Function, Scope, Rule], ...]:
+    """Every function in every scope in which an adapter describes it, and the rule for it."""
     return tuple(
-        (function, place, rule)
+        (function, scope, rule)
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
         for backend in framework.backends or ("",)
         for function in registry.functions_in(framework, since, backend)
-        for place, rule in _places(function, since, backend)
+        for scope, rule in _scopes(function, since, backend)
     )
 
 
-def _places(function: Function, since: str, backend: str) -> Iterator[tuple[Documented, Rule]]:
+def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, Rule]]:
     for target in sorted(function.targets):
         for features in {frozenset[str](), *(rule.features for rule in function.rules)}:
             rule = registry.rule_for(function, since, target, backend, features)
             if rule.features == features:
-                yield Documented(since, backend, target, tuple(sorted(features))), rule
+                yield Scope(since, backend, target, tuple(sorted(features))), rule
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:
     """Every choice of a field that is not the definition's."""
-    for function, place, rule in _iter_documented():
+    for function, scope, rule in _iter_documented():
         value = getattr(rule.convention, name)
         for choice in sorted(value) if isinstance(value, frozenset) else [value]:
             if choice != getattr(DEFINITION, name):
-                yield choice, function, place, rule.source or function.source
+                yield choice, function, scope, rule.source or function.source
 
 
 @functools.cache
 def boundaries(name: str) -> tuple[str, ...]:
-    """The releases at which a description of a framework begins or ends, ascending, the first older than all."""
+    """The releases at which a description of a framework begins or ends, ascending, after `BEFORE_RELEASES`."""
     [functions] = [framework.functions for framework in registry.frameworks() if framework.name == name]
-    said = [function.versions for function in functions]
-    said += [rule.versions for function in functions for rule in function.rules]
-    named = {found for text in said for found in re.findall(r"[\d.]+", text)}
+    specifiers = [function.versions for function in functions]
+    specifiers += [rule.versions for function in functions for rule in function.rules]
+    named = {found for text in specifiers for found in re.findall(r"[\d.]+", text)}
     return (BEFORE_RELEASES, *sorted(named, key=Version))
 
 
 def _choices(name: str, made: Iterable[Any]) -> list[Any]:
-    """Every choice that a field has: those of its type, those that are described, and those that are made."""
+    """Every value of a field: those of its type, and those that functions have."""
     hint = typing.get_type_hints(Convention)[name]
     if hint == frozenset[str]:
         return sorted(set(made), key=lambda kind: (kind in EDGE, kind))
@@ -126,51 +125,50 @@ def _choices(name: str, made: Iterable[Any]) -> list[Any]:
 
 
 def _shown(choice: Any) -> str:
-    return code(f"{choice:.4g}" if isinstance(choice, float) else choice)
+    return code_html(f"{choice:.4g}" if isinstance(choice, float) else choice)
 
 
 def _sentence(name: str, choice: Any) -> str:
     if name in ("accepts", "rejects"):
-        return plain(f"{name} {KIND_MEANINGS[choice]}")
-    return plain(meaning(name, choice))
+        return escaped(f"{name} {KIND_MEANINGS[choice]}")
+    return escaped(meaning(name, choice))
 
 
 def _documented_by(name: str, choice: Any, made: list[DocumentedChoices]) -> str:
-    """The functions that make a choice, each with the releases, backends and labels where it does."""
-    found: dict[str, list[tuple[Documented, str]]] = {}
-    for one, function, place, source in made:
-        if one == choice and type(one) is type(choice):
-            found.setdefault(function.name, []).append((place, source))
-    return "<br>".join(_function_entry(function, places) for function, places in sorted(found.items()))
+    """The functions that document a choice, each with the releases, backends and labels for which they do."""
+    found: dict[str, list[tuple[Scope, str]]] = {}
+    for other, function, scope, source in made:
+        if other == choice and type(other) is type(choice):
+            found.setdefault(function.name, []).append((scope, source))
+    return "<br>".join(_function_entry(function, scopes) for function, scopes in sorted(found.items()))
 
 
-def _function_entry(function: str, places: list[tuple[Documented, str]]) -> str:
-    """A function, where it makes the choice, and where the newest of these releases documents it."""
+def _function_entry(function: str, scopes: list[tuple[Scope, str]]) -> str:
+    """A function, the scopes of its choice, and the documentation of the newest of these releases."""
     bounds = boundaries(function.partition(".")[0])
-    newest = max(places, key=lambda place: (bounds.index(place[0].since), not place[0].features))[0]
-    here = (newest.since, newest.backend, newest.features)
-    links = dict.fromkeys(source for place, source in places if (place.since, place.backend, place.features) == here)
-    told = ", ".join(link("documented", source) for source in links)
-    where = "; ".join(_locations_text(function, {place for place, _ in places}))
-    return f"{code(function)}{f' ({plain(where)})' if where else ''}, {told}"
+    newest = max(scopes, key=lambda scope: (bounds.index(scope[0].since), not scope[0].features))[0]
+    sources = [source for scope, source in scopes if dataclasses.replace(scope, target=newest.target) == newest]
+    links = ", ".join(link("documented", source) for source in dict.fromkeys(sources))
+    where = "; ".join(_scope_text(function, {scope for scope, _ in scopes}))
+    return f"{code_html(function)}{f' ({escaped(where)})' if where else ''}, {links}"
 
 
-def _locations_text(function: str, places: set[Documented]) -> Iterator[str]:
-    """In words, where a choice is made: nothing for everywhere that the function is."""
-    everywhere = {place for one, place, _ in _iter_documented() if one.name == function}
-    if places == everywhere:
+def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
+    """The scopes of a choice in words; nothing if the function has it in all of its scopes."""
+    every = {scope for described, scope, _ in _iter_documented() if described.name == function}
+    if scopes == every:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
-    for since, features in dict.fromkeys((place.since, place.features) for place in places):
-        here = frozenset((p.backend, p.target) for p in places if (p.since, p.features) == (since, features))
-        groups.setdefault((here, features), []).append(since)
+    for since, features in dict.fromkeys((scope.since, scope.features) for scope in scopes):
+        pairs = frozenset((s.backend, s.target) for s in scopes if (s.since, s.features) == (since, features))
+        groups.setdefault((pairs, features), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
-    for (here, features), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
-        there = {(p.backend, p.target) for p in everywhere if p.since in within and p.features == features}
-        parts = [version_ranges(function.partition(".")[0], within, {place.since for place in everywhere})]
+    for (pairs, features), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
+        possible = {(s.backend, s.target) for s in every if s.since in within and s.features == features}
+        parts = [version_ranges(function.partition(".")[0], within, {scope.since for scope in every})]
         for number, words in enumerate(("on {}", "{} labels")):
-            named = {pair[number] for pair in here}
-            if named != {pair[number] for pair in there}:
+            named = {pair[number] for pair in pairs}
+            if named != {pair[number] for pair in possible}:
                 parts.append(words.format(", ".join(sorted(named))))
         if features:
             parts.append(f"asked for {', '.join(features)}")
@@ -181,14 +179,14 @@ def version_ranges(framework: str, since: Iterable[str], among: Iterable[str]) -
     """Releases of a framework as a range, or several: "from 1.2 to below 1.5"; nothing for all of `among`."""
     bounds = boundaries(framework)
     chosen = sorted(map(bounds.index, since))
-    if {bounds[place] for place in chosen} >= set(among):
+    if {bounds[index] for index in chosen} >= set(among):
         return ""
     runs: list[list[int]] = []
-    for place in chosen:
-        if runs and runs[-1][-1] == place - 1:
-            runs[-1].append(place)
+    for index in chosen:
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
         else:
-            runs.append([place])
+            runs.append([index])
     return ", ".join(_range_text(bounds, run[0], run[-1]) for run in runs)
 
 

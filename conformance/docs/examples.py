@@ -9,14 +9,14 @@ from pathlib import Path
 
 PAGES = Path(__file__).parent / "pages"
 RUN = ("console", "sh", "python")
-"""Languages of blocks that are run."""
+"""Languages of blocks that are executed."""
 MARKS = {
     "index": "environments are made for it, with packages from an index",
     "long": "it takes more than seconds",
     "ci": "continuous integration is what runs it",
     "names": "its names stand for yours",
 }
-"""Why a block is not run with the others."""
+"""Marks of blocks that are not executed with the others, and the reason."""
 _BLOCK = re.compile(
     r"(?:^<!-- example: (?P<mark>\w+) -->\n+)?(?:^`(?P<file>[^`\n]+)`:\n\n)?"
     r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence)$",
@@ -26,7 +26,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what it prints; nothing where that is not shown."""
+    """A command and its output; "" if the page does not show it."""
 
     command: str
     printed: str
@@ -34,29 +34,31 @@ class Step:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block.  file: the path it is written to, "" for what is run.  mark: one of `MARKS`, or ""."""
+    """A fenced block."""
 
     line: int
     language: str
     body: str
     file: str = ""
+    """Path to write the body to; "" if it is executed."""
     mark: str = ""
+    """One of `MARKS`, or ""."""
 
     def steps(self) -> Iterator[Step]:
         """The commands of a `console` or `sh` block, in order."""
         if self.language == "sh":
             yield from (Step(line, "") for line in self.body.splitlines() if line.strip())
             return
-        before, *said = re.split(r"^\$ ", self.body, flags=re.MULTILINE)
+        before, *entries = re.split(r"^\$ ", self.body, flags=re.MULTILINE)
         if before.strip():
             raise ValueError(f"line {self.line}: a console block begins with a command, after `$ `")
-        for one in said:
-            command, _, printed = one.partition("\n")
+        for entry in entries:
+            command, _, printed = entry.partition("\n")
             yield Step(command, printed)
 
 
 def blocks(page: str) -> list[Block]:
-    """The blocks of a page that are files, or are run; raises ValueError for a mark that there is not."""
+    """The blocks of a page that are written to files or executed. Raises ValueError for an unknown mark."""
     found = []
     for match in _BLOCK.finditer(page):
         line = page.count("\n", 0, match.start("fence")) + 1
@@ -69,15 +71,15 @@ def blocks(page: str) -> list[Block]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether what a page shows is what is printed, blanks at the ends of lines and empty lines aside."""
-    there = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
+    """Whether output matches what a page shows, except for trailing spaces and empty lines; `...` is a wildcard."""
+    output = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
     pattern = ""
     for line in shown.splitlines():
         if line.strip() == "...":
             pattern += r"(?:.*\n)*?"
         elif line.strip():
             pattern += ".*".join(map(re.escape, line.rstrip().split("..."))) + r"\n"
-    return re.fullmatch(pattern, there) is not None
+    return re.fullmatch(pattern, output) is not None
 
 
 __all__ = ["MARKS", "PAGES", "RUN", "Block", "Step", "blocks", "matches"]

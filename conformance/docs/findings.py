@@ -7,34 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
-from conformance.docs.markup import block, code, link, plain, prose, rows, slug
+from conformance.docs.markup import code_html, escaped, fenced_block, link, prose_html, slug, table
 
 MAX_REASON = 100
 """Characters of a reason in an overview."""
 Entry = Sequence[KnownIssue]
-"""What stands as one entry in a ledger: as many `Known` as it names cases."""
+"""One entry of a ledger file: a `KnownIssue` for each case that it names."""
 
 
 def findings(known: Iterable[KnownIssue], versions: Mapping[str, str], source: str) -> str:
     """Every entry of a ledger, by framework, as Markdown.
 
-    versions: what the committed report was made with, by framework: what does not hold there is mended.  source: the
-    address that paths of the repository follow.
+    versions: of the frameworks in the committed report, by name; entries that do not apply to them are fixed.
+    source: URL prefix of the repository's files.
     """
     entries = group_by_issue(known)
     anchors = anchors_of(entries)
-    parts = [rows(("framework", "known", "of these, mended since"), _summary_table(entries, versions))]
+    parts = [table(("framework", "known", "of these, mended since"), _summary_table(entries, versions))]
     for framework in dict.fromkeys(framework_of(entry) for entry in entries):
         own = [pair for pair in zip(entries, anchors, strict=True) if framework_of(pair[0]) == framework]
-        parts.append(f"## {plain(framework)}\n")
+        parts.append(f"## {escaped(framework)}\n")
         head = ("function", "releases", "what is wrong", f"in {framework} {versions.get(framework, '')}".strip())
-        parts.append(rows(head, [_overview_line(*pair, versions) for pair in own]))
+        parts.append(table(head, [_overview_line(*pair, versions) for pair in own]))
         parts += [_entry_section(*pair, source) for pair in own]
     return "\n".join(parts)
 
 
 def group_by_issue(known: Iterable[KnownIssue]) -> list[Entry]:
-    """What stands in files as one entry, together; in the order of the files."""
+    """Entries as the files have them, in their order."""
     return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
 
 
@@ -54,17 +54,17 @@ def framework_of(entry: Entry) -> str:
 
 
 def fixed_in(entry: Entry, versions: Mapping[str, str]) -> bool:
-    """Whether the release of the committed report has it no more."""
+    """Whether the release in the committed report no longer has the issue."""
     version = versions.get(framework_of(entry), "")
     return bool(version) and not within(version, entry[0].versions)
 
 
 def _summary_table(entries: Sequence[Entry], versions: Mapping[str, str]) -> list[list[object]]:
     names = list(dict.fromkeys(map(framework_of, entries)))
-    of = {name: [entry for entry in entries if framework_of(entry) == name] for name in names}
+    by_framework = {name: [entry for entry in entries if framework_of(entry) == name] for name in names}
     return [
-        [f"[{plain(name)}](#{slug(name)})", len(own), sum(fixed_in(entry, versions) for entry in own)]
-        for name, own in of.items()
+        [f"[{escaped(name)}](#{slug(name)})", len(own), sum(fixed_in(entry, versions) for entry in own)]
+        for name, own in by_framework.items()
     ]
 
 
@@ -72,8 +72,8 @@ def _overview_line(entry: Entry, anchor: str, versions: Mapping[str, str]) -> li
     first = entry[0]
     reason = " ".join(first.reason.split())
     reason = reason if len(reason) <= MAX_REASON else f"{reason[: reason.rfind(' ', 0, MAX_REASON)]} ..."
-    there = "mended" if fixed_in(entry, versions) else "there"
-    return [code(first.function), plain(first.versions or "all"), f"[{prose(reason)}](#{anchor})", there]
+    status = "mended" if fixed_in(entry, versions) else "there"
+    return [code_html(first.function), escaped(first.versions or "all"), f"[{prose_html(reason)}](#{anchor})", status]
 
 
 def _entry_section(entry: Entry, anchor: str, source: str) -> str:
@@ -91,23 +91,23 @@ def _entry_section(entry: Entry, anchor: str, source: str) -> str:
     ]
     cases = "".join(f"- {_case(one.case, source)}\n" for one in entry)
     upstream = link("upstream", first.see) if first.see else ""
-    place = f"{source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
+    address = f"{source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
     lines = [
-        f"{{#{anchor}}}\n### {code(first.function)}, {plain(first.versions or 'all releases')}\n",
-        prose(" ".join(first.reason.split())) + "\n",
-        f"{plain('; '.join(also))}.\n".capitalize() if also else "",
+        f"{{#{anchor}}}\n### {code_html(first.function)}, {escaped(first.versions or 'all releases')}\n",
+        prose_html(" ".join(first.reason.split())) + "\n",
+        f"{escaped('; '.join(also))}.\n".capitalize() if also else "",
         f"{cases}",
-        f"{block(first.reproducer, 'python')}" if first.reproducer else "",
-        f"It prints {code(first.shows)}.\n" if first.shows else "",
-        " &middot; ".join(filter(None, [upstream, f"[ledger]({place})"])) + "\n",
+        f"{fenced_block(first.reproducer, 'python')}" if first.reproducer else "",
+        f"It prints {code_html(first.shows)}.\n" if first.shows else "",
+        " &middot; ".join(filter(None, [upstream, f"[ledger]({address})"])) + "\n",
     ]
     return "\n".join(line for line in lines if line)
 
 
 def _case(case: str, source: str) -> str:
     if "*" in case or case.startswith((SWEEP_PREFIX, HARVEST_PREFIX, RELATION_PREFIX)):
-        return code(case)
-    return f"[{code(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
+        return code_html(case)
+    return f"[{code_html(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
 
 
 __all__ = ["anchors_of", "findings", "fixed_in", "framework_of", "group_by_issue"]

@@ -15,7 +15,7 @@ import tomllib
 from conformance import report
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
-from conformance.docs import accuracy, commands, conventions, findings, markup, readme_pages, releases, rosetta, schema
+from conformance.docs import accuracy, commands, conventions, findings, markup, option_names, readme, releases, schema
 from conformance.judging.row import SCHEMA
 from conformance.reference import error_bound
 
@@ -25,24 +25,25 @@ MARK = re.compile(r"^<!-- generated: ([a-z0-9_ ]+) -->$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Checkout:
-    """The repository that the documentation is of.  folder: where it lies."""
+    """The repository that is documented."""
 
     folder: Path
+    """Its root."""
 
     @functools.cached_property
     def address(self) -> str:
-        """Where the repository is on the web."""
+        """URL of the repository."""
         settings = tomllib.loads((self.folder / "pyproject.toml").read_text(encoding="utf-8"))
         return str(settings["project"]["urls"]["Source"])
 
     @property
     def source(self) -> str:
-        """What an address begins with at which a file of the repository is read."""
+        """URL prefix of the repository's files."""
         return f"{self.address}/blob/main"
 
     @functools.cached_property
     def baseline(self) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """The committed report: its rows, and what is said of the run."""
+        """Rows and run metadata of the committed report."""
         return report.read(self.folder / "reports" / "baseline")
 
     @functools.cached_property
@@ -52,56 +53,56 @@ class Checkout:
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
-        """The committed history, every cell a text."""
+        """The committed history; all cells are text."""
         return pd.read_csv(self.folder / "reports" / "history" / "history.csv", dtype=str, keep_default_na=False)
 
     def readme(self, name: str) -> str:
         """A README as a page."""
-        return readme_pages.to_page((self.folder / name).read_text(encoding="utf-8"), self.source)
+        return readme.to_page((self.folder / name).read_text(encoding="utf-8"), self.source)
 
     def parts(self) -> dict[str, Callable[[], str]]:
-        """What makes each generated part."""
-        swept = self.folder / "reports" / "accuracy"
+        """The renderer of each generated part, by name."""
+        sweeps = self.folder / "reports" / "accuracy"
         return {
             **{
                 f"convention {name}": functools.partial(conventions.choice_section, name) for name in conventions.FIELDS
             },
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
-            "budget": lambda: markup.paragraphs(error_bound.__doc__ or ""),
-            "kinds": conventions.kinds_table,
-            "rosetta": rosetta.option_tables,
-            "earlier": rosetta.earlier_releases,
-            "gaps": rosetta.undescribed_parameters,
+            "error bound": lambda: markup.paragraphs(error_bound.__doc__ or ""),
+            "input kinds": conventions.kinds_table,
+            "option names": option_names.option_tables,
+            "earlier releases": option_names.earlier_releases,
+            "undescribed parameters": option_names.undescribed_parameters,
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
             "releases": lambda: releases.releases(self.history),
             "accuracy": lambda: accuracy.case_table(self.baseline[0]),
-            "sweep": lambda: accuracy.sweep_table((swept / "sweep.md").read_text(encoding="utf-8")),
-            "every float32": lambda: accuracy.summary((swept / "float32" / "sweep.md").read_text(encoding="utf-8")),
+            "sweep": lambda: accuracy.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
+            "every float32": lambda: accuracy.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
-            "report columns": _columns,
+            "report columns": _report_columns,
             "commands": commands.reference,
-            "template audit upgrade": lambda: markup.block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
+            "template audit upgrade": lambda: markup.fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
-    def filled(self, page: str) -> str:
-        """A page with its generated parts in their places; raises LookupError for one that there is not."""
-        there = self.parts()
+    def fill_page(self, page: str) -> str:
+        """A page with its generated parts inserted. Raises LookupError for an unknown part."""
+        parts = self.parts()
 
-        def made(found: re.Match[str]) -> str:
-            if found[1] not in there:
+        def render(found: re.Match[str]) -> str:
+            if found[1] not in parts:
                 raise LookupError(f"there is no generated part called {found[1]!r}")
-            return there[found[1]]()
+            return parts[found[1]]()
 
-        return MARK.sub(made, page)
+        return MARK.sub(render, page)
 
 
-def _columns() -> str:
-    """A table of the columns of a report: name, type, meaning, and what a report means that lacks the column."""
+def _report_columns() -> str:
+    """The columns of a report: name, type, meaning, and the default for reports without the column."""
     lines = []
     for column in SCHEMA:
         kind = "number" if column.number else "text"
-        lacking = markup.code(column.default) if column.default else "" if column.default is None else "empty"
-        lines.append([markup.code(column.name), kind, column.meaning.replace("|", "\\|"), lacking])
-    return markup.rows(("column", "type", "what it is", "where it is missing"), lines)
+        default = markup.code_html(column.default) if column.default else "" if column.default is None else "empty"
+        lines.append([markup.code_html(column.name), kind, column.meaning.replace("|", "\\|"), default])
+    return markup.table(("column", "type", "meaning", "default for reports without it"), lines)

@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 
 def dead_links(folder: Path) -> Iterator[str]:
-    """What is wrong with each link that is, as `page: link: why`."""
+    """The faulty links below a folder, as `page: link: reason`."""
 
     @functools.cache
     def page(file: Path) -> Page:
@@ -45,7 +45,7 @@ def dead_links(folder: Path) -> Iterator[str]:
     for file in sorted(folder.rglob("*.html")):
         where = file.relative_to(folder)
         if where.parts[0] == "_static":
-            continue  # what a theme makes pages from
+            continue  # templates of the theme
         for address in page(file).resources:
             if urlsplit(address).scheme not in ("", "data") or urlsplit(address).netloc:
                 yield f"{where}: {address}: a page loads from elsewhere"
@@ -56,11 +56,11 @@ def dead_links(folder: Path) -> Iterator[str]:
 
 
 def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
-    """What is wrong with an address that a page leads to; empty if nothing is."""
+    """What is wrong with an address on a page; "" if nothing is."""
     found = urlsplit(address)
     if found.scheme in ("http", "https"):
-        odd = "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`")
-        return "not a well-formed address" if odd else ""
+        malformed = "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`")
+        return "not a well-formed address" if malformed else ""
     if found.scheme == "data":
         return ""
     if found.scheme or found.netloc:

@@ -43,14 +43,14 @@ DTYPE = "float32"
 
 @dataclass(frozen=True)
 class Words:
-    """What the generated parts say in a language.
-
-    questions: in the order of `QUESTIONS`.  findings, functions: the headers of the two tables.
-    """
+    """The texts of the generated parts in a language."""
 
     questions: tuple[str, ...]
+    """In the order of `QUESTIONS`."""
     findings: tuple[str, str, str]
+    """Header of the table of findings."""
     functions: tuple[str, ...]
+    """Header of the table of functions."""
     exception: str
 
 
@@ -76,6 +76,20 @@ CHINESE = Words(
     "异常",
 )
 READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
+PAGES = {"README.md": "index.md", "README.zh-CN.md": "zh.md"}
+"""The page of the site for each README."""
+_LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+
+
+def to_page(text: str, source: str) -> str:
+    """A README as a page of the site, with links to pages, or to files below the URL `source`."""
+
+    def target(found: re.Match[str]) -> str:
+        path = found[1].removeprefix("conformance/docs/pages/")
+        path = PAGES.get(path, path if path != found[1] else f"{source}/{path}")
+        return f"{path}{found[2] or ''}"
+
+    return _LINK.sub(target, text)
 
 
 def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
@@ -94,8 +108,8 @@ def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
             same = answers.setdefault(_answer(str(got), str(status), words), [])
             if code(str(function).partition(":")[0]) not in same:  # else: another way to say mean, the same number
                 same.append(code(function))
-        said = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
-        lines.append([question, _number(str(rows["want"].iloc[0])), said])
+        returned = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
+        lines.append([question, _number(str(rows["want"].iloc[0])), returned])
     return table(words.findings, lines)
 
 

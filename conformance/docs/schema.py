@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from conformance.docs.markup import code, plain, prose, rows, slug
+from conformance.docs.markup import code_html, escaped, prose_html, slug, table
 
 Schema = Mapping[str, Any]
 COLUMNS = ("property", "type", "what it is")
@@ -14,19 +14,19 @@ COLUMNS = ("property", "type", "what it is")
 
 def reference(schema: Schema, prefix: str) -> str:
     """Every object of a schema that has properties, outermost first, as Markdown.  prefix: begins every anchor."""
-    parts = [f"{prose(schema.get('description', ''))}\n"]
+    parts = [f"{prose_html(schema.get('description', ''))}\n"]
     for path, part in objects(schema, schema, ()):
         if path:
             title = ".".join(path)
-            parts.append(f"{{#{prefix}-{slug(title)}}}\n## {code(title)}\n")
-            parts.append(f"{prose(part.get('description', ''))}\n")
+            parts.append(f"{{#{prefix}-{slug(title)}}}\n## {code_html(title)}\n")
+            parts.append(f"{prose_html(part.get('description', ''))}\n")
         lines = [_line(schema, part, path, name, prefix) for name in part["properties"]]
-        parts.append(rows(COLUMNS, lines))
+        parts.append(table(COLUMNS, lines))
     return "\n".join(parts)
 
 
 def objects(root: Schema, part: Schema, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Schema]]:
-    """(path, schema) of everything that has properties, from the outside in; `*` stands for any name."""
+    """(path, schema) of all objects with properties, outermost first; `*` stands for any name."""
     part = resolved(root, part)
     if "properties" in part:
         yield path, part
@@ -37,7 +37,7 @@ def objects(root: Schema, part: Schema, path: tuple[str, ...]) -> Iterator[tuple
 
 
 def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
-    """What may stand in the place of a value without being a property of it."""
+    """(schema, further path) of values, items and branches of a conditional, which are not properties."""
     if isinstance(part.get("additionalProperties"), Mapping):
         yield part["additionalProperties"], ("*",)
     if isinstance(part.get("items"), Mapping) and "properties" in part["items"]:
@@ -48,7 +48,7 @@ def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
 
 
 def resolved(root: Schema, part: Schema) -> Schema:
-    """A part of a schema with what it refers to filled in; what it says itself goes first."""
+    """A part of a schema with its references resolved; its own keys have precedence."""
     merged: dict[str, Any] = {}
     for reference in (part, *part.get("allOf", ())):
         if "$ref" in reference:
@@ -60,19 +60,19 @@ def resolved(root: Schema, part: Schema) -> Schema:
 def _line(root: Schema, part: Schema, path: tuple[str, ...], name: str, prefix: str) -> list[str]:
     inner = resolved(root, part["properties"][name])
     required = ", required" if name in part.get("required", ()) else ""
-    label = code(name)
-    deeper = [where for where, _ in objects(root, inner, (*path, name))]
+    label = code_html(name)
+    deeper = [inner_path for inner_path, _ in objects(root, inner, (*path, name))]
     if deeper:
         label = f"[{label}](#{prefix}-{slug('.'.join(deeper[0]))})"
-    told = [prose(inner.get("description", ""))]
+    texts = [prose_html(inner.get("description", ""))]
     if values := _values(inner):
-        told.append(f"One of {', '.join(map(code, values))}.")
+        texts.append(f"One of {', '.join(map(code_html, values))}.")
     if "default" in inner and inner["default"] != "":
-        told.append(f"Default: {code(json.dumps(inner['default']))}.")
-    told += [f"Example: {code(json.dumps(example))}." for example in inner.get("examples", ())[:1]]
+        texts.append(f"Default: {code_html(json.dumps(inner['default']))}.")
+    texts += [f"Example: {code_html(json.dumps(example))}." for example in inner.get("examples", ())[:1]]
     limits = [f"{words} {inner[key]}" for key, words in _LIMITS.items() if key in inner]
-    told += [f"{plain(', '.join(limits)).capitalize()}."] if limits else []
-    return [label, plain(_kind(inner)) + required, " ".join(filter(None, told))]
+    texts += [f"{escaped(', '.join(limits)).capitalize()}."] if limits else []
+    return [label, escaped(_kind(inner)) + required, " ".join(filter(None, texts))]
 
 
 _LIMITS = {
@@ -89,10 +89,10 @@ def _kind(part: Schema) -> str:
 
 
 def _values(part: Schema) -> list[str]:
-    """The words that a value, or each value of a list, is one of."""
-    for where in (part, part.get("then", {}), part.get("items", {})):
-        if isinstance(where, Mapping) and "enum" in where:
-            return list(map(str, where["enum"]))
+    """The values of an enumeration, also of the items of a list."""
+    for schema in (part, part.get("then", {}), part.get("items", {})):
+        if isinstance(schema, Mapping) and "enum" in schema:
+            return list(map(str, schema["enum"]))
     return []
 
 

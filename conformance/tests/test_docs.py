@@ -27,10 +27,9 @@ from conformance.docs import (
     findings,
     links,
     markup,
+    option_names,
     readme,
-    readme_pages,
     releases,
-    rosetta,
     schema,
 )
 from conformance.docs.examples import PAGES
@@ -89,7 +88,7 @@ def site(checkout):
 # Text that others wrote
 
 
-@pytest.mark.parametrize("made", [markup.plain, markup.code, markup.prose])
+@pytest.mark.parametrize("made", [markup.escaped, markup.code_html, markup.prose_html])
 def test_markup_escapes_hostile_text(made):
     page = Shown(made(HOSTILE))
     assert not set(page.tags) - {"p", "code", "wbr"}
@@ -101,7 +100,7 @@ def test_markup_escapes_hostile_text(made):
 
 
 def test_table_keeps_hostile_text_in_one_cell():
-    page = Shown(markup.rows(("a", "b"), [[markup.plain(HOSTILE), markup.code(HOSTILE)]]))
+    page = Shown(markup.table(("a", "b"), [[markup.escaped(HOSTILE), markup.code_html(HOSTILE)]]))
     assert page.tags.count("td") == 2
     assert not set(page.tags) & {"script", "img", "a", "strong", "em", "h1", "ul", "li"}
 
@@ -119,7 +118,7 @@ def test_link_accepts_http_addresses():
 
 @pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
 def test_block_fence_is_longer_than_any_in_source(source):
-    page = Shown(markup.block(source, "python") + "\nafter\n")
+    page = Shown(markup.fenced_block(source, "python") + "\nafter\n")
     assert page.tags == ["pre", "code", "p"]
 
 
@@ -205,8 +204,8 @@ def test_kinds_table_lists_every_kind_of_input():
 
 def test_option_tables_have_every_function():
     names = [function.name for function in registry.functions()]
-    found = tables(rosetta.option_tables())
-    assert [header for header, _ in found] == [list(columns) for columns in rosetta.TABLES.values()]
+    found = tables(option_names.option_tables())
+    assert [header for header, _ in found] == [list(columns) for columns in option_names.TABLES.values()]
     for header, lines in found:
         assert [line[0] for line in lines] == names
         assert all(len(line) == len(header) for line in lines)
@@ -215,9 +214,9 @@ def test_option_tables_have_every_function():
 @pytest.mark.parametrize("function", registry.functions(), ids=lambda function: function.name)
 def test_option_words_name_every_supported_option(function):
     [framework] = [one for one in registry.frameworks() if one.name == function.framework]
-    words = rosetta.option_words(framework, function)
-    assert {name for name in OPTIONS if words[name] != rosetta.NO_OPTION} == function.options
-    assert {name for name in REDUCTIONS if words[name] != rosetta.NO_OPTION} == function.reductions.keys()
+    words = option_names.option_words(framework, function)
+    assert {name for name in OPTIONS if words[name] != option_names.NO_OPTION} == function.options
+    assert {name for name in REDUCTIONS if words[name] != option_names.NO_OPTION} == function.reductions.keys()
     assert all("=" in words[name] for name in function.options)
     for group in function.excludes:
         assert " and ".join(sorted(group)) in legible(words["not together"])
@@ -225,7 +224,7 @@ def test_option_words_name_every_supported_option(function):
 
 def test_option_words_match_known_calls():
     words = {
-        function.name: {name: legible(cell) for name, cell in rosetta.option_words(framework, function).items()}
+        function.name: {name: legible(cell) for name, cell in option_names.option_words(framework, function).items()}
         for framework in registry.frameworks()
         for function in registry.functions_in(framework, registry.NEWEST)
     }
@@ -242,7 +241,7 @@ def test_option_words_match_known_calls():
 
 
 def test_earlier_releases_list_differences():
-    [(_, lines)] = tables(rosetta.earlier_releases())
+    [(_, lines)] = tables(option_names.earlier_releases())
     newest = {id(function) for function in registry.functions()}
     others = [function for one in registry.frameworks() for function in one.functions if id(function) not in newest]
     assert sorted(line[0] for line in lines) == sorted(function.name for function in others)
@@ -410,7 +409,7 @@ def test_every_generated_part_is_on_a_page(site):
 
 def test_fill_page_rejects_unknown_part(site):
     with pytest.raises(LookupError, match="no generated part called 'nothing'"):
-        site.filled("# x\n\n<!-- generated: nothing -->\n")
+        site.fill_page("# x\n\n<!-- generated: nothing -->\n")
 
 
 @pytest.fixture(scope="module")
@@ -533,7 +532,7 @@ def test_chinese_readme_works_the_example(both):
 
 def test_readme_page_rewrites_links():
     page = "[a](conformance/docs/pages/how-to/index.md) [b](README.zh-CN.md) [c](cases/known) [d](#x) [e](https://example.org)"
-    assert readme_pages.to_page(page, "https://h/blob/main") == (
+    assert readme.to_page(page, "https://h/blob/main") == (
         "[a](how-to/index.md) [b](zh.md) [c](https://h/blob/main/cases/known) [d](#x) [e](https://example.org)"
     )
 

@@ -41,11 +41,11 @@ html_theme_options: dict[str, Any] = {
 }
 
 
-def fill(_: Any, __: str, source: list[str]) -> None:
+def insert_generated_parts(_: Any, __: str, source: list[str]) -> None:
     """Put the generated parts into a page as it is read."""
-    source[0] = CHECKOUT.filled(source[0])
+    source[0] = CHECKOUT.fill_page(source[0])
 
 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", fill)
+    app.connect("source-read", insert_generated_parts)

@@ -1,7 +1,8 @@
 """What each option is called in each framework, derived from the calls that the adapters make.
 
-For each concept, a function lowers a small problem with it and one without; the difference between the two calls is how
-the function expresses it. A table of names would be a second description of each call, and could differ from what runs.
+For each concept, the adapter makes a call for a small problem with it and one without; the difference between the two
+calls is how the function expresses it. A table of names would be a second description of each call, and could differ
+from what is executed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.adapters.contract import Call, Framework, Function, called, lowered
 from conformance.docs.conventions import boundaries, version_ranges
-from conformance.docs.markup import code, plain, rows
+from conformance.docs.markup import code_html, escaped, table
 from conformance.judging.coverage import TARGET_KINDS
 from conformance.model.case import (
     DTYPES,
@@ -61,13 +62,13 @@ def option_tables() -> str:
     newest = [(framework, function) for framework in registry.frameworks() for function in _newest(framework)]
     parts = []
     for title, columns in TABLES.items():
-        said = [(code(function.name), *_line(framework, function, columns)) for framework, function in newest]
-        parts.append(f"## {title}\n\n{rows(columns, said)}")
+        lines = [(code_html(function.name), *_line(framework, function, columns)) for framework, function in newest]
+        parts.append(f"## {title}\n\n{table(columns, lines)}")
     return "\n".join(parts)
 
 
 def earlier_releases() -> str:
-    """What was called otherwise in other releases, or is on other backends, as Markdown."""
+    """Descriptions for earlier releases and other backends, with the differences from the newest, as Markdown."""
     lines = []
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
@@ -76,28 +77,28 @@ def earlier_releases() -> str:
                 continue
             cells = option_words(framework, function)
             newest = option_words(framework, now[function.name]) if function.name in now else {}
-            told = [f"{plain(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
-            lines.append([code(function.name), _place(framework, function), "<br>".join(told) or "the same"])
-    return rows(("function", "releases", "what is otherwise than in the newest"), lines)
+            changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
+            lines.append([code_html(function.name), _releases(framework, function), "<br>".join(changes) or "the same"])
+    return table(("function", "releases", "what is otherwise than in the newest"), lines)
 
 
 def undescribed_parameters() -> str:
-    """What the parameters of functions in their newest releases can say and no case asks for, as Markdown."""
+    """Parameters of the newest releases that no case uses, as Markdown."""
     lines = [
-        (code(function.name), code(argument), plain(what))
+        (code_html(function.name), code_html(argument), escaped(what))
         for framework in registry.frameworks()
         for function in _newest(framework)
         for argument, what in function.gaps.items()
     ]
-    return rows(("function", "argument", "what it asks for"), lines)
+    return table(("function", "argument", "what it asks for"), lines)
 
 
 def option_words(framework: Framework, function: Function) -> dict[str, str]:
-    """By concept: how a function is told it, as Markdown; `NO_OPTION` where it cannot be."""
+    """How a function expresses each concept, as Markdown; `NO_OPTION` if it cannot."""
     found = {column: _word(function, column) for column in CONCEPTS}
     groups = [" and ".join(sorted(group)) for group in function.excludes]
-    found["not together"] = plain("; ".join(groups))
-    found["dtypes"] = plain(", ".join(name for name in DTYPES if name in function.dtypes))
+    found["not together"] = escaped("; ".join(groups))
+    found["dtypes"] = escaped(", ".join(name for name in DTYPES if name in function.dtypes))
     return found
 
 
@@ -110,19 +111,19 @@ def _line(framework: Framework, function: Function, columns: Iterable[str]) -> l
     return [found[column] for column in columns if column in found]
 
 
-def _place(framework: Framework, function: Function) -> str:
+def _releases(framework: Framework, function: Function) -> str:
     bounds = boundaries(framework.name)
     since = [bound for bound in bounds if registry.within(bound, function.versions)]
     backends = ", ".join(sorted(function.backends or ()))
-    return plain(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", backends])))
+    return escaped(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", backends])))
 
 
 def _word(function: Function, concept: str) -> str:
     if concept == "call":
-        return code(_call_template(function))
+        return code_html(_call_template(function))
     if concept in ("predictions", "labels"):
         name = function.positional.get(concept)
-        return code(name) if name else UNCHANGED
+        return code_html(name) if name else UNCHANGED
     if concept in INPUT_KINDS:
         return _predictions(function, concept)
     if concept in KINDS:
@@ -135,7 +136,7 @@ def _word(function: Function, concept: str) -> str:
 
 
 def _call_template(function: Function) -> str:
-    """A plain call, with the names of what it is handed by position."""
+    """A call without options, with the names of its positional parameters."""
     text = lowered(function, _problem(function)).text
     for word, name in function.positional.items():
         text = re.sub(rf"\b{word}\b", name, text)
@@ -153,25 +154,25 @@ def _predictions(function: Function, input_kind: InputKind) -> str:
 
 
 def _labels(function: Function, kind: str) -> str:
-    handed = function.target_as(kind)
+    accepted = function.target_as(kind)
     [loss] = [loss for loss in TARGET_KINDS if kind in TARGET_KINDS[loss]]
-    if handed is None or loss not in function.ranks:
+    if accepted is None or loss not in function.ranks:
         return NO_OPTION
     problem = _problem(function, loss=loss, kind=kind)
     tensor = lowered(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
     label_type = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
-    said = "of the predictions' type" if label_type == problem.dtype else label_type
-    return plain(f"[{shape}], {said}" + ("" if handed == kind else f", as {handed.replace('_', '-')}"))
+    dtype = "of the predictions' type" if label_type == problem.dtype else label_type
+    return escaped(f"[{shape}], {dtype}" + ("" if accepted == kind else f", as {accepted.replace('_', '-')}"))
 
 
 def _option(function: Function, name: str) -> str:
     for loss in function.ranks:
         for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):
-            asked = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
-            if function.unsupported(asked) is None:
+            problem = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
+            if function.unsupported(problem) is None:
                 return _call_difference(
-                    lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, asked)
+                    lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, problem)
                 )
     return NO_OPTION
 
@@ -179,12 +180,12 @@ def _option(function: Function, name: str) -> str:
 def _reduction(function: Function, reduction: Reduction) -> str:
     if reduction not in function.reductions:
         return NO_OPTION
-    said = function.reductions[reduction]
-    if "{result}" in said:
-        return UNCHANGED if said == "{result}" else code(said.replace("{result}", "..."))
-    plainly = dataclasses.replace(function, reductions={reduction: ""})
+    template = function.reductions[reduction]
+    if "{result}" in template:
+        return UNCHANGED if template == "{result}" else code_html(template.replace("{result}", "..."))
+    without = dataclasses.replace(function, reductions={reduction: ""})
     problem = dataclasses.replace(_problem(function), reduction=reduction)
-    return _call_difference(lowered(plainly, problem), lowered(function, problem))
+    return _call_difference(lowered(without, problem), lowered(function, problem))
 
 
 def _class_axis(function: Function) -> str:
@@ -203,10 +204,10 @@ def _class_axis(function: Function) -> str:
 
 
 def _dtype(function: Function) -> str:
-    """How the dtype of the computation is said, where that is an argument."""
+    """How the dtype of the computation is selected."""
     narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
-    said = _call_difference(lowered(function, narrow), lowered(function, wide))
-    return "that of the predictions" if said == UNCHANGED else said
+    argument = _call_difference(lowered(function, narrow), lowered(function, wide))
+    return "that of the predictions" if argument == UNCHANGED else argument
 
 
 def _problem(
@@ -245,20 +246,20 @@ def _problem(
     )
 
 
-def _call_difference(without: Call, asked: Call) -> str:
+def _call_difference(without: Call, call: Call) -> str:
     """The part of a call that another lacks, as Markdown; `UNCHANGED` if only arrays differ."""
-    before, now = called(without.text), called(asked.text)
-    if [ast.unparse(call.func) for call in before[:1]] != [ast.unparse(call.func) for call in now[:1]]:
-        return code(asked.text)
+    before, now = called(without.text), called(call.text)
+    if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
+        return code_html(call.text)
     parts = []
-    for place, one, other in zip(("constructor", "call")[-len(now) :], before, now, strict=True):
+    for step, one, other in zip(("constructor", "call")[-len(now) :], before, now, strict=True):
         known = {ast.unparse(keyword) for keyword in one.keywords}
-        told = [text for keyword in other.keywords if (text := ast.unparse(keyword)) not in known]
+        added = [text for keyword in other.keywords if (text := ast.unparse(keyword)) not in known]
         shown = [
-            code(f"{name}=" if value in asked.arrays else f"{name}={value}")
-            for name, _, value in (text.partition("=") for text in told)
+            code_html(f"{name}=" if value in call.arrays else f"{name}={value}")
+            for name, _, value in (text.partition("=") for text in added)
         ]
-        parts += [f"{text} ({place})" if len(now) > 1 else text for text in shown]
+        parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
     return ", ".join(parts) or UNCHANGED
 
 
