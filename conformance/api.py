@@ -18,10 +18,10 @@ import pandas as pd
 from conformance import comparison
 from conformance.comparison.comparing import opened
 from conformance.execution import executor
+from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
-from conformance.execution.running import NotExecuted
-from conformance.execution.workers.crew import TIMEOUT
+from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.judge import Item, load_suite, plan
 from conformance.judging.row import Record
@@ -180,7 +180,7 @@ def run(
         len(recorded.items),
         () if found is None else tuple(found.cases),
         found is not None and found.harvested,
-        tuple(recorded.not_asked),
+        tuple(recorded.not_executed),
         recorded.stopped,
         recorded.failure,
         check,

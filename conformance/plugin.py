@@ -27,13 +27,11 @@ from conformance.model.text import counted, loggable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from conformance.adapters.contract import Call, Framework
     from conformance.adapters.registry import Installed
     from conformance.explore.relations import Instance, RelationResult
     from conformance.judging.judge import Assessment, Item, Judge
     from conformance.judging.row import Record
     from conformance.model.case import Case
-    from conformance.model.outcome import Outcome
     from conformance.power.harvest.pipeline import Harvests
     from conformance.report.recording import RecordedRun
 
@@ -299,17 +297,17 @@ def assess(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[I
         yield suite.assess
         return
     from conformance.adapters import registry
-    from conformance.execution.places import crew_here
-    from conformance.execution.running import Isolated
+    from conformance.execution.assessing import PipelinedCalls
+    from conformance.execution.targets import local_pool
 
     # Under xdist each process is given its tests bit by bit, so nothing is known of what comes next.
     alone = not hasattr(request.config, "workerinput")
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
     here = [found for found in registry.installed()[0] if found.framework.name in frameworks or not alone]
-    with crew_here(here, request.config.getoption("call_timeout")) as crew:
-        isolated = Isolated(crew, items)
-        yield lambda item: suite.judge(*isolated.outcome(item))
+    with local_pool(here, request.config.getoption("call_timeout")) as pool:
+        calls = PipelinedCalls(pool, items)
+        yield lambda item: suite.judge(*calls.outcome(item))
 
 
 @pytest.fixture(scope="session")
@@ -321,16 +319,12 @@ def hold(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Ins
         yield lambda instance: check(instance, suite.performer, suite.ledger)
         return
     from conformance.adapters import registry
-    from conformance.execution.places import crew_here
+    from conformance.execution.targets import local_pool, performer
 
-    workers = {found.framework.name: found for found in registry.installed()[0]}
-    with crew_here(workers.values(), request.config.getoption("call_timeout")) as crew:
-
-        def performer(framework: Framework, call: Call, what: str) -> Outcome:
-            worker = workers[framework.name].worker
-            return crew.wait(worker, crew.submit(worker, call, what))
-
-        yield lambda instance: check(instance, performer, suite.ledger)
+    here, _ = registry.installed()
+    with local_pool(here, request.config.getoption("call_timeout")) as pool:
+        calls = performer(pool, here)
+        yield lambda instance: check(instance, calls, suite.ledger)
 
 
 @pytest.fixture
@@ -362,7 +356,7 @@ def strict_known(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def options_again(request: pytest.FixtureRequest) -> str:
     """The options given that an answer, or what counts as a failure, depends on; each with a blank after it."""
-    from conformance.execution.workers.crew import TIMEOUT
+    from conformance.execution.workers.pool import TIMEOUT
 
     config = request.config
     words = [f"--{name}" for name in ("isolate", "strict-known") if config.getoption(name.replace("-", "_"))]
@@ -452,7 +446,7 @@ class Recorder:
         except UserError as error:
             raise pytest.UsageError(loggable(str(error))) from None
         if (folder := self.config.getoption("report")) is not None:
-            from conformance.execution.interruption import ENDING, interruptible
+            from conformance.execution.interruption import TERMINATION_SIGNALS, interruptible
             from conformance.report import ReportError
             from conformance.report.recording import RecordedRun
 
@@ -461,7 +455,7 @@ class Recorder:
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
             self.rows = self.run.rows
-            self.signals.enter_context(interruptible(ENDING[1:]))  # Ctrl-C is pytest's
+            self.signals.enter_context(interruptible(TERMINATION_SIGNALS[1:]))  # Ctrl-C is pytest's
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.stopped = "interrupted"

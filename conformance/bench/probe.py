@@ -25,8 +25,8 @@ from conformance.adapters.contract import Call, Framework, Function, lowered, pe
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.execution.places import place
-from conformance.execution.workers.crew import WorkerPool, WorkerSpec
+from conformance.execution.targets import worker_spec
+from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.choice import selected
 from conformance.judging.judge import Item, Judge, ask, load_suite, plan
 from conformance.model.case import Case, numpy_dtype
@@ -219,17 +219,13 @@ def round_trip() -> Result:
     calls = [asked.call for asked in map(ask, _small_items("sklearn")[:: 50 if SHORT else 1])]
     calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
     empty = [dataclasses.replace(call, text=f"{ECHO}({', '.join(call.arrays)})") for call in calls]
-    python = Path(sys.executable)
-    places = {
-        "sklearn": place("sklearn", framework, python),
-        "echo": WorkerSpec("echo", python, "conformance.bench.echo:FRAMEWORK"),
-    }
-    with WorkerPool(places) as crew:
+    specs = [worker_spec("sklearn", framework), WorkerSpec("echo", "conformance.bench.echo:FRAMEWORK")]
+    with LocalWorkerPool(specs) as pool:
 
         def beside(framework: Framework, call: Call) -> tuple[float, float]:
             """By turns, so that both are made while the machine does the same."""
             name = framework.name
-            there = _each(lambda call: crew.wait(name, crew.submit(name, call, "")), [call])
+            there = _each(lambda call: pool.wait(pool.submit(name, call, "")), [call])
             return there[0], _each(lambda call: perform(framework, call, ""), [call])[0]
 
         nothing = [beside(echo.FRAMEWORK, call) for call in empty]

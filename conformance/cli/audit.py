@@ -17,7 +17,7 @@ from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Leve
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import pages, upgrade
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.workers.crew import TIMEOUT
+from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.choice import selected
 from conformance.judging.judge import Judge, load_suite
 from conformance.judging.selection import SelectionError

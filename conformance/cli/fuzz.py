@@ -14,25 +14,22 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from conformance import __version__
-from conformance.adapters.contract import Call, Framework, perform
+from conformance.adapters.contract import perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.loading import shipped_cases
 from conformance.cli.shared import Json, shortened
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.places import crew_here
-from conformance.execution.workers.crew import TIMEOUT
+from conformance.execution.targets import local_pool, performer
 from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
 from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits, single_threaded
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.judging.choice import installed_among
-from conformance.judging.judge import Performer
 from conformance.judging.selection import compiled, substring_of
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
-from conformance.model.outcome import Outcome
 
 SECONDS = 60.0
 """How long a search lasts where nothing says it."""
@@ -90,8 +87,8 @@ def fuzz(
         err.print(f"left out, not installed: {left_out}")
     stopped = False
     with contextlib.ExitStack() as stack:
-        performer = stack.enter_context(_isolated(here)) if isolate else perform
-        search = Search(here, ledger, limits, seed, wanted, performer, tally, findings)
+        calls = performer(stack.enter_context(local_pool(here)), here) if isolate else perform
+        search = Search(here, ledger, limits, seed, wanted, calls, tally, findings)
         keep = _keeper(kept, asked, search)
         stack.callback(keep)
         for finding in findings:
@@ -137,19 +134,6 @@ def _asked(seed: int, here: list[Installed], limits: Limits, keyword: str) -> st
         "dtypes": list(limits.dtypes),
         "kinds": sorted(limits.kinds),
     }
-
-
-@contextlib.contextmanager
-def _isolated(here: list[Installed]) -> Iterator[Performer]:
-    """Calls in a process for each framework."""
-    workers = {there.framework.name: there.worker for there in here}
-    with crew_here(here, TIMEOUT) as crew:
-
-        def made(framework: Framework, call: Call, what: str) -> Outcome:
-            name = workers[framework.name]
-            return crew.wait(name, crew.submit(name, call, what))
-
-        yield made
 
 
 def _keeper(path: Path | None, asked: state.Request, search: Search) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from conformance.cli.shared import FAILURES, CasesOption, Json, progress, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
-from conformance.execution.workers.crew import TIMEOUT
+from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.judge import id_of, reproducer_of
 from conformance.judging.row import Record
 from conformance.judging.unasked import unasked, unasked_lines

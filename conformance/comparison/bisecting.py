@@ -14,10 +14,10 @@ from conformance.adapters.registry import Installed
 from conformance.comparison.alignment import records
 from conformance.comparison.causes import Cause, answer, causes, same_answer
 from conformance.comparison.words import LONG
-from conformance.execution import running
-from conformance.execution.places import places_of
+from conformance.execution.assessing import rows_of
 from conformance.execution.run import Run
-from conformance.execution.workers.crew import TIMEOUT
+from conformance.execution.targets import start_workers
+from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.judge import Item, Judge, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
@@ -244,16 +244,15 @@ def prober(wish: Wish, suite: Judge, told: Told, timeout: float = TIMEOUT) -> Pr
 
     def probe(release: Version) -> pd.DataFrame:
         text = wish.requirements(release)
-        places = places_of([text], told, timeout=timeout)
-        assert places.crew is not None
-        with places.crew as crew:
-            items = [item for item in plan([wish.case], places.there) if wish.takes(item)]
+        workers = start_workers([text], told, timeout=timeout)
+        with workers.pool as pool:
+            items = [item for item in plan([wish.case], workers.available) if wish.takes(item)]
             if not items:
-                raise UserError(f"{text}: {_nothing(wish, places.there)}")
+                raise UserError(f"{text}: {_nothing(wish, workers.available)}")
             run = Run()
-            run.execute(running.rows_of(items, suite, running.Isolated(crew, items)))
-            if run.not_asked:
-                raise UserError(f"{text}: {run.not_asked[0]}")
+            run.execute(rows_of(items, suite, pool))
+            if run.not_executed:
+                raise UserError(f"{text}: {run.not_executed[0]}")
         return report.frame(run.rows)
 
     return probe

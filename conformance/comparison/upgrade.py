@@ -15,10 +15,10 @@ from conformance.adapters.registry import Installed
 from conformance.comparison import Difference, Side, signatures
 from conformance.comparison.causes import Cause, causes, sections
 from conformance.comparison.signatures import SignatureChange
-from conformance.execution import running
-from conformance.execution.places import places_of
+from conformance.execution import assessing
 from conformance.execution.run import Run
-from conformance.execution.workers.crew import TIMEOUT, WorkerPool
+from conformance.execution.targets import start_workers
+from conformance.execution.workers.pool import TIMEOUT, WorkerPool
 from conformance.judging.judge import Item, Judge, id_of
 from conformance.judging.row import Record
 from conformance.model.case import Case
@@ -38,7 +38,7 @@ class Sides:
     names: of both environments.  left_out: a sentence for each framework that is not audited.
     """
 
-    crew: WorkerPool
+    pool: WorkerPool
     names: tuple[str, str]
     old: tuple[Installed, ...]
     new: tuple[Installed, ...]
@@ -61,18 +61,18 @@ def sides_of(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -
     before, after = (parse(text).name for text in (old, new))
     if before == after:
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
-    places = places_of([old, new], progress, timeout=timeout)
-    assert places.crew is not None
-    with places.crew as crew:
-        gone = {row["environment"] for row in places.failed if not row["framework"]}
+    workers = start_workers([old, new], progress, timeout=timeout)
+    with workers.pool as pool:
+        gone = {row["environment"] for row in workers.failed if not row["framework"]}
         if gone:
-            raise UserError("\n".join(row["explanation"] for row in places.failed))
+            raise UserError("\n".join(row["explanation"] for row in workers.failed))
         left, right = (
-            {one.framework.name: one for one in places.there if one.environment == name} for name in (before, after)
+            {one.framework.name: one for one in workers.available if one.environment == name}
+            for name in (before, after)
         )
         common = sorted(left.keys() & right.keys())
-        notes = [f"{row['framework']} is not audited: {row['explanation']}" for row in places.failed]
-        broken = {row["framework"] for row in places.failed}
+        notes = [f"{row['framework']} is not audited: {row['explanation']}" for row in workers.failed]
+        broken = {row["framework"] for row in workers.failed}
         for here, where, there in ((left, after, right), (right, before, left)):
             lacking = sorted(here.keys() - there.keys() - broken)
             notes += [f"{name} is not audited: it is not in {where}" for name in lacking]
@@ -80,7 +80,7 @@ def sides_of(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -
             what = "; ".join(notes) or "they have no framework in common"
             raise UserError(f"{before} and {after} cannot be compared: {what}")
         yield Sides(
-            crew, (before, after), tuple(left[n] for n in common), tuple(right[n] for n in common), tuple(notes)
+            pool, (before, after), tuple(left[n] for n in common), tuple(right[n] for n in common), tuple(notes)
         )
 
 
@@ -133,17 +133,17 @@ class Answers(Run):
             side.plan(recording.planned(cases, len(mine), side.started, selected=selected), mine)
         count = itertools.count(1)
         with self.ending():
-            made = running.rows_of(items, judge, running.Isolated(sides.crew, items))
+            made = assessing.rows_of(items, judge, sides.pool)
             self.execute(made, lambda _: progress(f"{next(count)} of {len(items)} rows"))
 
     @property
     def failures(self) -> list[str]:
         """Why items could not be asked, which are then in neither report."""
-        return list(map(str, self.not_asked))
+        return list(map(str, self.not_executed))
 
     def write(self) -> None:
         """Write both reports."""
-        lost = {one.id for one in self.not_asked}
+        lost = {one.id for one in self.not_executed}
         for side in self.sides:
             side.stopped = self.stopped
             side.rows = [row for row in side.rows if id_of(row) not in lost]
@@ -233,8 +233,8 @@ def _signatures(sides: Sides, paths: dict[str, tuple[str, str]], asked: set[str]
     for a, b in zip(sides.old, sides.new, strict=True):
         own = {name: both for name, both in paths.items() if name.partition(".")[0] == a.framework.name}
         pairs = dict.fromkeys(own.values())
-        olds = sides.crew.signatures(a.worker, [old for old, _ in pairs])
-        news = sides.crew.signatures(b.worker, [new for _, new in pairs])
+        olds = sides.pool.signatures(a.worker, [old for old, _ in pairs])
+        news = sides.pool.signatures(b.worker, [new for _, new in pairs])
         for old, new in pairs:
             if old in olds and new in news:
                 users = [name for name, both in own.items() if both == (old, new)]

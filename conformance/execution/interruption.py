@@ -1,4 +1,4 @@
-"""Signals that end a command: the first has it keep what it has done, a second ends it at once."""
+"""Signals that end a command: the first asks it to stop and keep its results, a second ends it at once."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+TERMINATION_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, what `kill` and schedulers send, and what the end of a terminal sends."""
-SAME = 0.5
+DEBOUNCE_SECONDS = 0.5
 """Seconds in which further signals count as the first: `timeout` sends its signal to a process and to its group."""
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 
 _received: tuple[str, float] | None = None
-_ending = False
+_finishing = False
 _installed: dict[int, Callable[[int, FrameType | None], None]] = {}
 
 
 @contextlib.contextmanager
-def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
+def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS) -> Iterator[None]:
     """Within the context, raise KeyboardInterrupt at the first of some signals, and exit at a second one.
 
     The second one ends the process with status `INTERRUPTED`, also where a call does not return to Python. A signal
-    that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Outside
-    of the main thread, which alone may set handlers, and within another such context nothing happens.
+    that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Does
+    nothing outside the main thread, which alone may set handlers, or when nested.
     """
-    global _received, _ending
+    global _received, _finishing
     if threading.current_thread() is not threading.main_thread() or _installed:
         yield
         return
-    _received, _ending = None, False
+    _received, _finishing = None, False
     handled = [number for number in signals if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
@@ -45,8 +45,8 @@ def interruptible(signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
             _exit_if_again(_received[1])
             return
         _received = (signal.Signals(number).name, time.monotonic())
-        _leave(terminals)
-        if not _ending:
+        _redirect_to_devnull_if_hung_up(terminals)
+        if not _finishing:
             raise KeyboardInterrupt
 
     reader, writer = socket.socketpair()
@@ -74,14 +74,14 @@ def interruption() -> str:
     return "" if _received is None else _received[0]
 
 
-def let_end() -> None:
-    """Have a first signal change nothing from now on, because everything is done and the command is about to end."""
-    global _ending
-    _ending = True
+def ignore_first_signal() -> None:
+    """Ignore the first signal from now on: the work is done, and the command is about to end."""
+    global _finishing
+    _finishing = True
 
 
-def keep_handlers() -> None:
-    """Set the handlers of `interruptible` again where a library that was imported has set its own, as Ray does."""
+def reinstall_handlers() -> None:
+    """Set the handlers of `interruptible` again if an imported library has set its own, as Ray does."""
     for number, handle in _installed.items():
         if signal.getsignal(number) is not handle:
             signal.signal(number, handle)
@@ -89,7 +89,7 @@ def keep_handlers() -> None:
 
 def ignore_signals() -> None:
     """Leave signals to the parent process, for a worker: they may be sent to a whole group of processes."""
-    for number in ENDING:
+    for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -98,14 +98,14 @@ def _watch(reader: socket.socket, handled: frozenset[int]) -> None:
     first = None
     while received := reader.recv(1):
         if received[0] in handled:
-            if first is not None:
-                _exit_if_again(first)
+            _exit_if_again(first)
             first = first or time.monotonic()
     reader.close()
 
 
-def _exit_if_again(first: float) -> None:
-    if time.monotonic() - first > SAME:
+def _exit_if_again(first: float | None) -> None:
+    """Exit at a second signal.  first: when the first one came, None if this is it."""
+    if first is not None and time.monotonic() - first > DEBOUNCE_SECONDS:
         os._exit(INTERRUPTED)
 
 
@@ -116,8 +116,8 @@ def _is_terminal(descriptor: int) -> bool:
         return False
 
 
-def _leave(terminals: Sequence[int]) -> None:
-    """Send what is still printed nowhere where the terminal is gone, so that printing raises no OSError."""
+def _redirect_to_devnull_if_hung_up(terminals: Sequence[int]) -> None:
+    """Redirect output to devnull if its terminal is gone, so that printing raises no OSError."""
     for descriptor in terminals:
         if not _is_terminal(descriptor):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -125,4 +125,12 @@ def _leave(terminals: Sequence[int]) -> None:
             os.close(nowhere)
 
 
-__all__ = ["ENDING", "INTERRUPTED", "ignore_signals", "interruptible", "interruption", "keep_handlers", "let_end"]
+__all__ = [
+    "INTERRUPTED",
+    "TERMINATION_SIGNALS",
+    "ignore_first_signal",
+    "ignore_signals",
+    "interruptible",
+    "interruption",
+    "reinstall_handlers",
+]

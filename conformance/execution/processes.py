@@ -1,6 +1,6 @@
-"""Rows made in several processes beside this one, which hands out the items and collects the rows.
+"""Processes beside this one that execute and judge items; this one hands out the items and collects the rows.
 
-Each process judges what its workers answer, and sends each row when it is judged.  A call that kills its worker, or
+Each process judges the outcomes of its workers, and sends each row when it is judged.  A call that kills its worker, or
 takes too long, is a row.  A judging process that dies takes with it only the items it was at: these are not executed,
 and the others go on.  An exception in a process is raised here.  A process whose run is gone ends itself.
 """
@@ -8,30 +8,21 @@ and the others go on.  An exception in a process is raised here.  A process whos
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
-import multiprocessing
-import signal
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Framework
-from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.ending import end_now
-from conformance.execution.interruption import ignore_signals
-from conformance.execution.running import Isolated, NotExecuted, rows_of
-from conformance.execution.workers.crew import WorkerPool, WorkerSpec
-from conformance.execution.workers.loop import mount
+from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
+from conformance.execution.child import ChildProcess, wait_for
+from conformance.execution.targets import Assignment
+from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
 from conformance.judging.judge import Item, Judge, id_of, load_suite, plan
-from conformance.judging.row import Record
 from conformance.model.case import Case
-from conformance.model.errors import UserError, failed_here, received
 from conformance.reference.oracle import Oracle, open_cache
 
 CHUNK = 64
@@ -41,74 +32,48 @@ AHEAD = 2
 HELP = 2000
 """Items of a framework that must be left for another process to import it, too."""
 
-RowOrError = Record | NotExecuted
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may be asked."""
-Facts = dict[str, str]
-"""What an `Installed` says of a framework beside its adapter and its environment, by name."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A framework in an environment, and the worker that makes its calls."""
-
-    environment: str
-    worker: WorkerSpec
-
-    @property
-    def framework(self) -> Framework:
-        """The framework's adapter."""
-        module, _, attribute = self.worker.adapter.partition(":")
-        top = module.partition(".")[0]
-        if self.worker.file and importlib.util.find_spec(top) is None:
-            mount(top, self.worker.file)
-        found: Framework = getattr(importlib.import_module(module), attribute)
-        return found
 
 
 @dataclass(frozen=True)
 class _Setup:
-    """What a judging process is told at its start.
-
-    assignments: by worker.  first: names of the workers that it starts at once.  folder, loaded, timeout: see
-    `Judges`.
-    """
+    """What a judging process needs from its start."""
 
     assignments: Mapping[str, Assignment]
+    """By name of the worker."""
     first: tuple[str, ...]
+    """Names of the workers that it starts at once."""
     folder: Path | None
     loaded: tuple[list[Case], Ledger] | None
     timeout: float
 
 
-@dataclass(eq=False)
-class _Process:
-    """A judging process.
+class _JudgingProcess(ChildProcess):
+    """A judging process, and which items it has."""
 
-    first: names of the workers that it started at once.  current: the worker whose items it takes.  out: items that
-    it was handed, whose rows it still owes.  chunks: how many of them it has not finished.
-    """
+    def __init__(self, setup: _Setup) -> None:
+        super().__init__(_serve, setup)
+        self.first = setup.first
+        self.current = ""
+        """Name of the worker whose items it takes."""
+        self.pending: set[Key] = set()
+        """Items that it was handed, whose rows it has not sent."""
+        self.chunks = 0
+        """Number of chunks that it has not finished."""
 
-    process: BaseProcess
-    first: tuple[str, ...]
-    current: str = ""
-    out: set[Key] = field(default_factory=set)
-    chunks: int = 0
-
-    def how(self) -> str:
-        """How it ended, as a reason."""
-        self.process.join()
-        status = self.process.exitcode or 0
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        return f"the process that was to judge it {how}"
+    @property
+    def failure(self) -> str:
+        """Why its items are not executed."""
+        return f"the process that was to judge it {self.exit_reason}"
 
 
-class Judges:
-    """Processes that make rows; they are started at once, and end with the context.
+class JudgingProcesses:
+    """Processes that execute and judge items; they are started at once, and end with the context.
 
-    assignments: what can be asked; a process starts a worker when it is handed the first of its items.  first: of each
-    process, the names of the workers that it starts at once.  folder: of the cases.  timeout: seconds that a call may
-    take.  loaded: the cases and their ledger, where they are not what lies in the folder.
+    assignments: workers that may be used; a process starts one when it is handed the first of its items.  first: for
+    each process, the names of the workers that it starts at once.  folder: of the cases.  timeout: seconds that a call
+    may take.  loaded: the cases and their ledger, if they are not those of the folder.
     """
 
     def __init__(
@@ -119,90 +84,80 @@ class Judges:
         timeout: float,
         loaded: tuple[list[Case], Ledger] | None = None,
     ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._assignments = {assignment.worker.name: assignment for assignment in assignments}
-        self._processes: dict[Connection, _Process] = {}
+        by_name = {assignment.worker.name: assignment for assignment in assignments}
+        self._processes = [_JudgingProcess(_Setup(by_name, tuple(names), folder, loaded, timeout)) for names in first]
+        self._started = list(self._processes)
         self._queues: dict[str, deque[Key]] = {}
-        for names in first:
-            here, there = context.Pipe()
-            setup = _Setup(self._assignments, tuple(names), folder, loaded, timeout)
-            process = context.Process(target=_work, args=(there, setup), daemon=True)
-            process.start()
-            there.close()
-            self._processes[here] = _Process(process, tuple(names))
 
-    def __enter__(self) -> Judges:
+    def __enter__(self) -> JudgingProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for found in self._processes.values():
-            found.process.kill()
+        for process in self._started:
+            process.kill()
 
-    def facts(self) -> dict[str, Facts | str]:
-        """What the workers that were started at once found, by name; for those that cannot be had, why."""
-        found: dict[str, Facts | str] = {}
-        for connection, process in self._processes.items():
+    def versions(self) -> dict[str, Versions | WorkerError]:
+        """The versions that the workers started at once have found, by name; for the others, why they cannot be had."""
+        found: dict[str, Versions | WorkerError] = {}
+        for process in self._processes:
             try:
-                connection.send(None)
-                found |= received(connection)
+                process.send(None)
+                found |= process.receive()
             except (EOFError, OSError):
-                found |= dict.fromkeys(process.first, process.how())
+                found |= dict.fromkeys(process.first, WorkerError(process.failure))
         return found
 
     def rows(self, items: Sequence[Item]) -> Generator[RowOrError]:
-        """The rows of items, in the order they are finished; once."""
-        known: dict[str, Facts] = {}
+        """The rows of items, in the order in which they are judged; can be called once."""
+        versions: dict[str, Versions] = {}
         for item in items:
-            name = item.installed.worker
-            known.setdefault(name, facts_of(item.installed))
-            self._queues.setdefault(name, deque()).append(_key(item))
-        for connection in list(self._processes):
+            found = item.installed
+            versions.setdefault(found.worker, Versions(found.version, found.python, found.numpy, found.backend))
+            self._queues.setdefault(found.worker, deque()).append(_key(item))
+        for process in list(self._processes):
             try:
-                connection.send(known)
+                process.send(versions)
             except OSError:
-                yield from self._lost(connection)
+                yield from self._lost(process)
             else:
-                yield from self._hand_out(connection)
+                yield from self._hand_out(process)
         while self._processes:
-            for ready in wait(list(self._processes)):
-                assert isinstance(ready, Connection)
-                yield from self._hear(ready)
+            for process in wait_for(self._processes):
+                yield from self._receive(process)
 
-    def _hear(self, connection: Connection) -> Iterator[RowOrError]:
-        """Take what a process has to say: a row, or that it has finished a chunk."""
+    def _receive(self, process: _JudgingProcess) -> Iterator[RowOrError]:
+        """Receive a row, or that the process has finished a chunk."""
         try:
-            made: RowOrError | None = received(connection)
+            result: RowOrError | None = process.receive()
         except (EOFError, OSError):
-            yield from self._lost(connection)
+            yield from self._lost(process)
             return
-        process = self._processes[connection]
-        if made is None:
+        if result is None:
             process.chunks -= 1
-            yield from self._hand_out(connection)
+            yield from self._hand_out(process)
         else:
-            process.out.discard(_key_of(made))
-            yield made
+            process.pending.discard(_key_of(result))
+            yield result
 
-    def _hand_out(self, connection: Connection) -> Iterator[RowOrError]:
-        """Give a process its next items, or let it end where there are none for it."""
-        process = self._processes[connection]
+    def _hand_out(self, process: _JudgingProcess) -> Iterator[RowOrError]:
+        """Send a process its next items, or have it end if there are none for it."""
         try:
             while process.chunks < AHEAD and (queue := self._next(process)):
                 keys = [queue.popleft() for _ in range(min(CHUNK, len(queue)))]
-                process.out.update(keys)
+                process.pending.update(keys)
                 process.chunks += 1
-                connection.send(keys)
+                process.send(keys)
             if not process.chunks:
-                connection.send(None)
-                del self._processes[connection]
+                process.send(None)
+                self._processes.remove(process)
         except OSError:
-            yield from self._lost(connection)
+            yield from self._lost(process)
 
-    def _next(self, process: _Process) -> deque[Key] | None:
-        """The items that a process takes from next: of its worker, of one that it has started, or of the longest."""
+    def _next(self, process: _JudgingProcess) -> deque[Key] | None:
+        """The queue that a process continues with: of its worker, of one that it has started, or the longest."""
         if process.current and self._queues[process.current]:
             return self._queues[process.current]
-        taken = Counter(other.current for other in self._processes.values() if other is not process)
+        taken = Counter(other.current for other in self._processes if other is not process)
         left = {name: len(queue) for name, queue in self._queues.items() if queue}
         mine = {name: count for name, count in left.items() if name in process.first}
         worth = {name: count for name, count in left.items() if not taken[name] or count >= HELP}
@@ -212,20 +167,15 @@ class Judges:
                 return self._queues[process.current]
         return None
 
-    def _lost(self, connection: Connection) -> Iterator[NotExecuted]:
+    def _lost(self, process: _JudgingProcess) -> Iterator[NotExecuted]:
         """Why the items of a process that died are not executed, and all that are left if it was the last."""
-        process = self._processes.pop(connection)
-        why = process.how()
-        left = sorted(process.out)
+        self._processes.remove(process)
+        why = process.failure
+        left = sorted(process.pending)
         if not self._processes:
             left += itertools.chain(*self._queues.values())
             self._queues.clear()
         return (NotExecuted(worker, name, why) for worker, name in left)
-
-
-def facts_of(found: Installed) -> Facts:
-    """What is known of a framework that is installed."""
-    return {name: getattr(found, name) for name in ("version", "python", "numpy", "backend")}
 
 
 def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
@@ -242,56 +192,32 @@ def _key(item: Item) -> Key:
     return item.installed.worker, item.id
 
 
-def _key_of(made: RowOrError) -> Key:
-    """The key of the item that a row is of, or that could not be executed."""
-    if isinstance(made, NotExecuted):
-        return made.worker, made.id
-    return registry.worker(made["framework"], made["environment"]), id_of(made)
-
-
-# In a judging process
-
-
-def _work(run: Connection, setup: _Setup) -> None:
-    """Make rows until the run has no more items to hand out, or is gone."""
-    ignore_signals()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            _serve(run, setup)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception as error:
-            run.send(failed_here(error))
-    end_now()
+def _key_of(result: RowOrError) -> Key:
+    """The key of the item that a result is of."""
+    if isinstance(result, NotExecuted):
+        return result.worker, result.id
+    return registry.worker(result["framework"], result["environment"]), id_of(result)
 
 
 def _serve(run: Connection, setup: _Setup) -> None:
+    """Make rows, in a judging process, until the run has no more items to hand out."""
     with contextlib.ExitStack() as stack:
-        crew = stack.enter_context(
-            WorkerPool({name: setup.assignments[name].worker for name in setup.first}, setup.timeout)
+        pool = stack.enter_context(
+            LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeout)
         )
         cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
-        while (known := run.recv()) is None:
-            run.send({name: _facts(crew, name) for name in setup.first})
+        while (versions := run.recv()) is None:
+            run.send(pool.all_versions())
         if (cache := open_cache()) is not None:
             stack.callback(cache.close)
-        suite = Judge(Oracle(cache), ledger)
+        judge = Judge(Oracle(cache), ledger)
         items: dict[str, dict[str, Item]] = {}
         while (keys := run.recv()) is not None:
             for name in {name for name, _ in keys} - items.keys():
                 assignment = setup.assignments[name]
-                found = Installed(assignment.framework, environment=assignment.environment, **known[name])
-                items[name] = {item.id: item for item in plan(cases, [found])}
-                crew.start(assignment.worker)
-            chosen = [items[name][key] for name, key in keys]
-            for made in rows_of(chosen, suite, Isolated(crew, chosen)):
-                run.send(made)
-            suite.oracle.flush()
+                items[name] = {item.id: item for item in plan(cases, [assignment.installed(versions[name])])}
+                pool.start(assignment.worker)
+            for result in rows_of([items[name][key] for name, key in keys], judge, pool):
+                run.send(result)
+            judge.oracle.flush()
             run.send(None)
-
-
-def _facts(crew: WorkerPool, name: str) -> Facts | str:
-    try:
-        return asdict(crew.facts(name))
-    except UserError as error:
-        return str(error)

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from conformance.execution.interruption import interruption, keep_handlers
-from conformance.execution.processes import RowOrError
-from conformance.execution.running import NotExecuted
+from conformance.execution.assessing import E, NotExecuted, RowOrError, results_of
+from conformance.execution.interruption import interruption, reinstall_handlers
 from conformance.judging.judge import Item
 from conformance.judging.row import Record, key_of
 from conformance.model.errors import UserError
 
 FAILED = "the suite itself failed"
 INTERRUPTED = "interrupted"
+T = TypeVar("T")
 
 
 class Run:
-    """Items, their rows, and how the run ended.
+    """Items that are executed, their rows, and how that ended.
 
-    record: called with each row as soon as it is there.  items: those that are planned.  rows: in the order in which
-    they came; see `sort`.  not_asked: items that could not be executed.  stopped: why it ended early, empty if it did
-    not.  failure: the exception that it ended with, if that is not the user's.
+    record: called with each row as soon as it is judged.
     """
 
     def __init__(self, record: Callable[[Record], None] = lambda row: None) -> None:
         self.record = record
         self.items: Sequence[Item] = ()
+        """Those that are planned."""
         self.rows: list[Record] = []
-        self.not_asked: list[NotExecuted] = []
+        """In the order in which they were judged; see `sort`."""
+        self.not_executed: list[NotExecuted] = []
         self.stopped = ""
+        """Why it ended early; empty if it did not."""
         self.failure: Exception | None = None
+        """The exception that it ended with, if it is not a mistake of the user."""
 
     @contextlib.contextmanager
-    def ending(self, planned: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Note how what is done in the context ends, and go on after it.
+    def ending(self, is_planned: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Catch whatever ends the context early, and note why.
 
-        Raises UserError if that happens while nothing is `planned`: there is no run yet.
+        Raises UserError if one is raised before the run `is_planned`: then there is no run yet.
         """
         try:
             yield
@@ -45,33 +48,46 @@ class Run:
         except Exception as error:
             if interruption():  # an exception that was raised instead of the interruption
                 self.stopped = INTERRUPTED
-            elif isinstance(error, UserError) and not planned():
+            elif isinstance(error, UserError) and not is_planned():
                 raise
             else:
                 self.failure = error
                 self.stopped = str(error) if isinstance(error, UserError) else f"{FAILED}: {type(error).__name__}"
 
     def accept(self, row: Record) -> None:
-        """Take in a row."""
+        """Add a row."""
         self.record(row)
         self.rows.append(row)
 
-    def execute(self, made: Generator[RowOrError], progress: Callable[[str], None] = lambda what: None) -> None:
-        """Take in rows as they are made; progress: gets the framework of each, "" for what could not be executed."""
-        keep_handlers()
-        with contextlib.closing(made):
-            for one in made:
-                keep_handlers()
-                if interruption():  # the exception was swallowed by whatever was being called
-                    raise KeyboardInterrupt
-                if isinstance(one, NotExecuted):
-                    self.not_asked.append(one)
-                    progress("")
-                else:
-                    self.accept(one)
-                    progress(one["framework"])
+    def execute(self, rows: Generator[RowOrError], progress: Callable[[str], None] = lambda framework: None) -> None:
+        """Add rows as they are made.  progress: called for each with its framework, "" if it was not executed."""
+        with contextlib.closing(rows):
+            for row in self._executed(rows, lambda: progress("")):
+                self.accept(row)
+                progress(row["framework"])
+
+    def each(self, items: Iterable[E], function: Callable[[E], T]) -> Iterator[T]:
+        """What a function that makes calls in this process returns for each item that can be executed."""
+        return self._executed(results_of(items, function))
+
+    def require_all(self) -> None:
+        """Raise UserError if an item could not be executed."""
+        if self.not_executed:
+            raise UserError(str(self.not_executed[0]))
 
     def sort(self) -> None:
-        """Put rows into the order of the items; those of no item come first."""
-        order = {item.key.across_versions(): place for place, item in enumerate(self.items)}
+        """Put rows into the order of the items; rows without an item come first."""
+        order = {item.key.across_versions(): position for position, item in enumerate(self.items)}
         self.rows.sort(key=lambda row: order.get(key_of(row), -1))
+
+    def _executed(self, results: Iterable[T | NotExecuted], failed: Callable[[], None] = lambda: None) -> Iterator[T]:
+        reinstall_handlers()
+        for result in results:
+            reinstall_handlers()
+            if interruption():  # the exception was swallowed by the function that was called
+                raise KeyboardInterrupt
+            if isinstance(result, NotExecuted):
+                self.not_executed.append(result)
+                failed()
+            else:
+                yield result

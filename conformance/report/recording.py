@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.adapters import registry
 from conformance.casefiles.stated_values import PublishedVerdict, published
-from conformance.execution.interruption import let_end
+from conformance.execution.interruption import ignore_first_signal
 from conformance.execution.marking import MARK, marked, put_back
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.judging.coverage import coverage
@@ -155,7 +155,7 @@ class RecordedRun(Run):
                 self.stopped = INTERRUPTED
                 record = self._write(plan)
             if record["complete"]:
-                let_end()
+                ignore_first_signal()
         finally:
             self.close(whole=record["complete"])
         return record

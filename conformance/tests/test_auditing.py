@@ -23,8 +23,8 @@ from conformance.comparison.causes import sections
 from conformance.comparison.moves import moved
 from conformance.comparison.signatures import Parameter, compared
 from conformance.execution import environments
+from conformance.execution.assessing import NotExecuted
 from conformance.execution.environments import Environment, EnvironmentFailure
-from conformance.execution.running import NotExecuted
 from conformance.model.convention import Convention
 from conformance.model.errors import UserError
 from conformance.report import RunInfo
@@ -265,13 +265,13 @@ def test_what_cannot_be_audited_is_one_message(library, corpus, tmp_path, old, n
 
 
 def test_an_item_that_cannot_be_asked_is_left_out_on_both_sides(library, corpus, tmp_path, monkeypatch):
-    def rows_of(items, suite, isolated):
-        for made in real(items, suite, isolated):
+    def rows_of(items, judge, pool):
+        for made in real(items, judge, pool):
             lost = made["case"].endswith("plain") and made["version"] == "1.0"
             yield NotExecuted("", f"fake.log_loss-{made['case']}-float64-mean", "no") if lost else made
 
-    real = upgrade.running.rows_of
-    monkeypatch.setattr(upgrade.running, "rows_of", rows_of)
+    real = upgrade.assessing.rows_of
+    monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == 2
     assert "not asked, and left out on both sides" in result.output
@@ -289,7 +289,7 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
     _, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert report.read(folder / "old")[1]["complete"]
     assert not list(folder.glob("*/journal.jsonl"))
-    real = upgrade.running.rows_of
+    real = upgrade.assessing.rows_of
 
     def rows_of(*arguments):
         for count, made in enumerate(real(*arguments)):
@@ -297,7 +297,7 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
                 raise error
             yield made
 
-    monkeypatch.setattr(upgrade.running, "rows_of", rows_of)
+    monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == status  # in this test there is no `main`, which makes 3 of an exception
     rows = 0

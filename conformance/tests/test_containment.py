@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.workers.crew import WorkerPool, WorkerSpec
+from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.judge import Judge, ask, plan
 from conformance.model.case import ByOracle, MustRaise
 from conformance.model.outcome import NonNumeric, Raised, Returned
@@ -43,11 +42,9 @@ def here(name, x=ONES):
 
 
 @pytest.fixture(scope="module")
-def crew():
-    with WorkerPool(
-        {"hostile": WorkerSpec("hostile", Path(sys.executable), f"{hostile.__name__}:FRAMEWORK")}, 60
-    ) as crew:
-        yield crew
+def pool():
+    with LocalWorkerPool([WorkerSpec("hostile", f"{hostile.__name__}:FRAMEWORK")], 60) as pool:
+        yield pool
 
 
 def said(outcome):
@@ -62,17 +59,17 @@ def said(outcome):
 
 
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)
-def test_a_function_can_end_no_run(name, crew):
+def test_a_function_can_end_no_run(name, pool):
     """In this process and in a worker: one outcome, which is judged, and makes a row that can be written."""
     kind, words = hostile.SAID[name]
-    isolated = crew.wait("hostile", crew.submit("hostile", call(name), name))
+    isolated = pool.wait(pool.submit("hostile", call(name), name))
     for outcome in (here(name), isolated):
         assert type(outcome).__name__ == kind
         assert words in said(outcome)
         assert len(said(outcome)) < 700
         assert sum(map(len, getattr(outcome, "warnings", ()))) < 3e6
     assert said(perform(hostile.FRAMEWORK, call("argument"), "x")) == "float64"
-    assert said(crew.wait("hostile", crew.submit("hostile", call("argument"), "x"))) == "float64"
+    assert said(pool.wait(pool.submit("hostile", call("argument"), "x"))) == "float64"
 
 
 def test_what_is_returned_is_as_it_was_returned():

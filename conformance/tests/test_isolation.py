@@ -14,8 +14,8 @@ import pytest
 
 from conformance import report
 from conformance.adapters import registry
-from conformance.execution import environments, places
-from conformance.execution.workers.crew import WorkerPool, WorkerSpec
+from conformance.execution import environments, targets
+from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
 from conformance.tests import fragile, signals
@@ -329,11 +329,11 @@ def fakes(monkeypatch):
 
 def test_environments_that_cannot_be_had_are_rows(fakes):
     said = []
-    found = places.places_of(["numpy==1", "numpy==99", "numpy =="], said.append)
-    with found.crew as crew:
-        (there,) = found.there
+    found = targets.start_workers(["numpy==1", "numpy==99", "numpy =="], said.append)
+    with found.pool as pool:
+        (there,) = found.available
         assert (there.framework.name, there.environment) == ("fragile", "numpy==1")
-        assert crew.facts(there.worker).python == there.python
+        assert pool.versions(there.worker).python == there.python
     assert said[0] == "making numpy==1"
     assert [row["environment"] for row in found.failed] == ["numpy==99", "numpy =="]
     assert "there is no such release" in found.failed[0]["explanation"]
@@ -344,15 +344,15 @@ def test_environments_that_cannot_be_had_are_rows(fakes):
 
 def test_no_environment_at_all_is_an_error(fakes):
     with pytest.raises(UserError, match="there is no such release"):
-        places.places_of(["numpy==99"], lambda line: None)
+        targets.start_workers(["numpy==99"], lambda line: None)
 
 
 def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path):
     source = Path(fragile.__file__).read_text().replace('name="fragile"', 'name="carried"')
     (tmp_path / "carried_adapter.py").write_text(source)
     file = str(tmp_path / "carried_adapter.py")
-    with WorkerPool({"it": WorkerSpec("it", Path(sys.executable), "carried_adapter:FRAMEWORK", file)}) as crew:
-        assert crew.facts("it").python
+    with LocalWorkerPool([WorkerSpec("it", "carried_adapter:FRAMEWORK", file)]) as pool:
+        assert pool.versions("it").python
 
 
 def test_what_reports_have_in_several_environments_is_told_apart():

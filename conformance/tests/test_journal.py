@@ -16,7 +16,7 @@ import pytest
 
 from conformance import __main__, cli, report
 from conformance.execution import marking
-from conformance.execution.interruption import ENDING
+from conformance.execution.interruption import TERMINATION_SIGNALS
 from conformance.execution.marking import MARK
 from conformance.execution.marking import RUN as RUN_JSON
 from conformance.model.errors import ISSUES
@@ -107,7 +107,7 @@ BEFORE = 3
 
 def with_signals():
     """Ignore none of the signals that end a run, as a process in the background does that is started by a script."""
-    for number in ENDING:
+    for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -336,7 +336,7 @@ def test_run_in_processes_raises_exception_of_work():
 
 
 def test_run_in_processes_reports_lost_process():
-    with pytest.raises(ProcessLostError, match="a process of -n 2 ended with status 3"):
+    with pytest.raises(ProcessLostError, match="a process of -n 2 exited with status 3"):
         list(run_in_processes(killed, [(1, 2), (3, 4)]))
 
 

@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 
 from conformance.adapters.contract import LoweringError
-from conformance.execution import running
+from conformance.execution.assessing import rows_of
 from conformance.execution.environments import builder, interpreters, parse, uv
-from conformance.execution.places import places_of
+from conformance.execution.targets import start_workers
 from conformance.execution.workers import on_ray
-from conformance.execution.workers.crew import AHEAD, WorkerError, WorkerPool
 from conformance.execution.workers.on_ray import (
     CPUS,
     DEATHS,
@@ -31,13 +30,14 @@ from conformance.execution.workers.on_ray import (
     connected,
     shipped,
 )
+from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError
 from conformance.judging.judge import Judge, load_suite, plan
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
 from conformance.reference.oracle import Oracle
 from conformance.tests import fragile
 from conformance.tests.indexes import SETTINGS, needs_index
-from conformance.tests.test_workers import ask, call, place
+from conformance.tests.test_workers import ask, call, spec
 
 if not Path("/proc").exists():
     pytest.skip("which process is whose is read from /proc", allow_module_level=True)
@@ -109,15 +109,15 @@ def family(process):
 
 def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **variables):
     return RayWorkerSpec(
-        name, adapter, file, variables, requirements, SETTINGS.indexes, SETTINGS.links, SETTINGS.first_index,
-        SETTINGS.flags, SETTINGS.variables,
+        name, adapter, file, variables, requirements=requirements, indexes=SETTINGS.indexes, links=SETTINGS.links,
+        first_index=SETTINGS.first_index, options=SETTINGS.flags, connection=SETTINGS.variables,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def crew(cluster):
-    with RayWorkerPool({"fragile": wanted()}, timeout=60) as crew:
-        yield crew
+def pool(cluster):
+    with RayWorkerPool([wanted()], timeout=60) as pool:
+        yield pool
 
 
 def parent(process):
@@ -139,25 +139,25 @@ def gone(process, seconds=20.0):
 @needs_index
 def test_the_rows_are_those_of_a_local_run(cluster):
     texts = ["scikit-learn==1.9.1", "scikit-learn==1.6.1"]
-    near = places_of(texts, print)
+    near = start_workers(texts, print)
     found, ledger = load_suite(None)
-    items = plan(found, near.there)[::97]
+    items = plan(found, near.available)[::97]
     assert {item.installed.environment for item in items} == set(texts)
     suite = Judge(Oracle(None), ledger)
-    with near.crew as crew:
-        expected = list(running.rows_of(items, suite, running.Isolated(crew, items)))
+    with near.pool as pool:
+        expected = list(rows_of(items, suite, pool))
     tool = uv.Uv(uv.find_program(), SETTINGS)
-    places = {}
+    specs = []
     for text in texts:
         asked = parse(text)
         lock = builder._lock(asked, interpreters.running_interpreter(), tool).splitlines()
         name = f"sklearn in {text}"
-        places[name] = wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK")
-    with RayWorkerPool(places) as crew:
-        for there in near.there:
-            facts = crew.facts(there.worker)
+        specs.append(wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK"))
+    with RayWorkerPool(specs) as pool:
+        for there in near.available:
+            facts = pool.versions(there.worker)
             assert (facts.version, facts.python, facts.numpy) == (there.version, there.python, there.numpy)
-        rows = list(running.rows_of(items, suite, running.Isolated(crew, items)))
+        rows = list(rows_of(items, suite, pool))
     assert len(rows) == len(items) > 10
     key = lambda row: (row["environment"], row["function"], row["case"], row["dtype"], row["reduction"])  # noqa: E731
     assert sorted(map(repr, sorted(rows, key=key))) == sorted(map(repr, sorted(expected, key=key)))
@@ -168,9 +168,9 @@ def test_the_rows_are_those_of_a_local_run(cluster):
 
 @needs_index
 @pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble", "segfault", "abort", "vanish"])
-def test_it_says_what_a_local_worker_says(crew, name):
-    with WorkerPool({"fragile": place()}) as near:
-        expected, outcome = ask(near, name), ask(crew, name)
+def test_it_says_what_a_local_worker_says(pool, name):
+    with LocalWorkerPool([spec()]) as near:
+        expected, outcome = ask(near, name), ask(pool, name)
     assert type(outcome) is type(expected)
     if isinstance(expected, Returned):
         np.testing.assert_array_equal(outcome.value, expected.value)
@@ -185,27 +185,27 @@ def test_it_says_what_a_local_worker_says(crew, name):
 
 
 @needs_index
-def test_large_arrays_go_both_ways(crew):
+def test_large_arrays_go_both_ways(pool):
     large = np.random.default_rng(0).random((1000, 1000))
-    tickets = [crew.submit("fragile", call("echo", large), "x") for _ in range(AHEAD + 2)]
-    for ticket in tickets:
-        assert crew.wait("fragile", ticket).value.tobytes() == large.tobytes()
+    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(AHEAD + 2)]
+    for future in futures:
+        assert pool.wait(future).value.tobytes() == large.tobytes()
 
 
 @needs_index
-def test_a_bug_of_an_adapter_is_no_outcome(crew):
+def test_a_bug_of_an_adapter_is_no_outcome(pool):
     with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
-        ask(crew, "nobody")
-    assert ask(crew, "fail") == Raised("ValueError", "no such thing")
-    assert crew.signatures("fragile", [f"{fragile.__name__}.echo"])
+        ask(pool, "nobody")
+    assert ask(pool, "fail") == Raised("ValueError", "no such thing")
+    assert pool.signatures("fragile", [f"{fragile.__name__}.echo"])
 
 
 @needs_index
 def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
-    with RayWorkerPool({"fragile": wanted()}, timeout=2.0) as crew:
-        crew.facts("fragile")
-        tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
-        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+    with RayWorkerPool([wanted()], timeout=2.0) as pool:
+        pool.versions("fragile")
+        futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
+        outcomes = [pool.wait(future) for future in futures]
     assert [type(outcome) for outcome in outcomes] == [Returned, TimedOut, Returned]
     assert outcomes[1].seconds == 2.0
 
@@ -214,31 +214,31 @@ def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
 
 
 @needs_index
-def test_work_that_is_lost_with_an_actor_is_done_again(crew):
-    worker = int(ask(crew, "whoami").value)
-    tickets = [crew.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
-    crew.wait("fragile", tickets[0])
+def test_work_that_is_lost_with_an_actor_is_done_again(pool):
+    worker = int(ask(pool, "whoami").value)
+    futures = [pool.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
+    pool.wait(futures[0])
     os.kill(parent(worker), signal.SIGKILL)
-    outcomes = [crew.wait("fragile", ticket) for ticket in tickets[1:]]
+    outcomes = [pool.wait(future) for future in futures[1:]]
     assert [float(outcome.value) for outcome in outcomes] == [3.0 * n for n in range(1, 40)]
-    assert int(ask(crew, "whoami").value) != worker
+    assert int(ask(pool, "whoami").value) != worker
     assert gone(worker)
 
 
 @needs_index
 def test_work_that_is_lost_with_a_node_is_done_again_on_another(node):
     process, give_free = node
-    with RayWorkerPool({"fragile": wanted()}, timeout=60) as crew:
-        worker = int(ask(crew, "whoami").value)
+    with RayWorkerPool([wanted()], timeout=60) as pool:
+        worker = int(ask(pool, "whoami").value)
         assert worker in family(process.pid)
-        tickets = [crew.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
-        crew.wait("fragile", tickets[0])
+        futures = [pool.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
+        pool.wait(futures[0])
         for one in family(process.pid):
             os.kill(one, signal.SIGKILL)
         give_free()
-        outcomes = [crew.wait("fragile", ticket) for ticket in tickets[1:]]
+        outcomes = [pool.wait(future) for future in futures[1:]]
         assert [float(outcome.value) for outcome in outcomes] == [3.0 * n for n in range(1, 40)]
-        assert int(ask(crew, "whoami").value) not in family(process.pid)
+        assert int(ask(pool, "whoami").value) not in family(process.pid)
 
 
 @needs_index
@@ -266,12 +266,12 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
         """)
     )
     names = ["echo", "orphan", "echo"]
-    with RayWorkerPool({"it": wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))}) as crew:
+    with RayWorkerPool([wanted("it", adapter="elsewhere:FRAMEWORK", file=str(other))]) as pool:
         calls = [call(name) for name in names]
         for one, name in zip(calls, names, strict=True):
             object.__setattr__(one, "text", f"elsewhere.{name}(x)")
-        tickets = [crew.submit("it", one, one.text) for one in calls]
-        outcomes = [crew.wait("it", ticket) for ticket in tickets]
+        futures = [pool.submit("it", one, one.text) for one in calls]
+        outcomes = [pool.wait(future) for future in futures]
     assert [type(outcome) for outcome in outcomes] == [Returned, Crashed, Returned]
     assert outcomes[1].how == f"died with its Ray actor, {DEATHS} times"
 
@@ -282,10 +282,10 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
 @needs_index
 def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
     names = ["one", "two", "three"]
-    with RayWorkerPool({name: wanted(name, NUMBER=name) for name in names}) as crew:
-        assert [crew.facts(name).numpy for name in names] == [np.__version__] * 3
-        tickets = [(name, crew.submit(name, call("whoami"), "x")) for _ in range(20) for name in names]
-        processes = {(name, int(crew.wait(name, ticket).value)) for name, ticket in tickets}
+    with RayWorkerPool([wanted(name, NUMBER=name) for name in names]) as pool:
+        assert [pool.versions(name).numpy for name in names] == [np.__version__] * 3
+        futures = [(name, pool.submit(name, call("whoami"), "x")) for _ in range(20) for name in names]
+        processes = {(name, int(pool.wait(future).value)) for name, future in futures}
         actors = {parent(process) for _, process in processes if Path(f"/proc/{process}").exists()}
         assert {name for name, _ in processes} == set(names)
     assert all(map(gone, actors | {process for _, process in processes}))
@@ -297,16 +297,16 @@ def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
 
 @needs_index
 def test_an_environment_that_cannot_be_made_is_one_message(cluster):
-    places = {"bad": wanted("bad", ("numpy==99.0",)), "none": wanted("none", adapter=f"{fragile.__name__}:NOBODY")}
-    with RayWorkerPool({**places, "fragile": wanted()}) as crew:
-        ticket = crew.submit("bad", call("echo"), "x")
+    specs = [wanted("bad", ("numpy==99.0",)), wanted("none", adapter=f"{fragile.__name__}:NOBODY"), wanted()]
+    with RayWorkerPool(specs) as pool:
+        future = pool.submit("bad", call("echo"), "x")
         with pytest.raises(WorkerError, match=r"^bad: Ray cannot make its environment: No solution .*numpy==99\.0"):
-            crew.facts("bad")
+            pool.versions("bad")
         with pytest.raises(WorkerError, match=r"^bad: "):
-            crew.wait("bad", ticket)
+            pool.wait(future)
         with pytest.raises(WorkerError, match=r"^none: the framework cannot be imported: AttributeError"):
-            crew.facts("none")
-        assert isinstance(ask(crew, "echo"), Returned)
+            pool.versions("none")
+        assert isinstance(ask(pool, "echo"), Returned)
 
 
 def test_an_address_where_nobody_listens_is_one_message():
@@ -350,11 +350,12 @@ def test_a_package_of_somebody_else_is_sent_whole(tmp_path):
 
 
 def test_paths_of_this_machine_are_for_nodes_on_it():
-    place = RayWorkerSpec(
-        "x", ADAPTER, "", {"A": "1"}, ("numpy==1.0",), ("file:///simple", "https://index/simple"), ("/wheels",),
+    spec = RayWorkerSpec(
+        "x", ADAPTER, "", {"A": "1"}, requirements=("numpy==1.0",),
+        indexes=("file:///simple", "https://index/simple"), links=("/wheels",),
         connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
     )  # fmt: skip
-    here, away = (place.runtime_env(here=here) for here in (True, False))
+    here, away = (spec.runtime_env(here=here) for here in (True, False))
     assert here["uv"] == away["uv"]
     assert "--no-deps" in here["uv"]["uv_pip_install_options"]
     assert here["env_vars"]["UV_INDEX"] == "file:///simple"
@@ -367,9 +368,9 @@ OWN = """
     from conformance.tests.test_ray import call, wanted
     from conformance.execution.workers.on_ray import RayWorkerPool
 
-    with RayWorkerPool({"fragile": wanted()}, told=print) as crew:
-        process = int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value)
-        print(crew.facts("fragile").numpy, process, flush=True)
+    with RayWorkerPool([wanted()], progress=print) as pool:
+        process = int(pool.wait(pool.submit("fragile", call("whoami"), "x")).value)
+        print(pool.versions("fragile").numpy, process, flush=True)
         END
 """
 

@@ -15,7 +15,7 @@ from conformance import cli, comparison, report
 from conformance.adapters import registry
 from conformance.casefiles.loading import load
 from conformance.cli.failing import failures, places
-from conformance.execution.places import failed_row
+from conformance.execution.targets import failed_row
 from conformance.report.sarif import MOST, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD

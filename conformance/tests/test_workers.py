@@ -15,7 +15,7 @@ import pytest
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, LoweringError, perform
 from conformance.execution.workers import wire
-from conformance.execution.workers.crew import AHEAD, WorkerError, WorkerPool, WorkerSpec
+from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError, WorkerSpec
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
 from conformance.tests import fragile
 
@@ -25,8 +25,8 @@ ONES = np.ones(3)
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals, nor shell scripts")
 
 
-def place(attribute="FRAMEWORK", interpreter=HERE, **variables):
-    return WorkerSpec(attribute.lower(), interpreter, f"{fragile.__name__}:{attribute}", "", variables)
+def spec(name="fragile", attribute="FRAMEWORK", interpreter=HERE, **variables):
+    return WorkerSpec(name, f"{fragile.__name__}:{attribute}", "", variables, interpreter)
 
 
 def call(name, x=ONES, **keywords):
@@ -35,13 +35,13 @@ def call(name, x=ONES, **keywords):
 
 
 @pytest.fixture(scope="module")
-def crew():
-    with WorkerPool({"fragile": place()}, timeout=60) as crew:
-        yield crew
+def pool():
+    with LocalWorkerPool([spec()], timeout=60) as pool:
+        yield pool
 
 
-def ask(crew, name, *arguments, **keywords):
-    return crew.wait("fragile", crew.submit("fragile", call(name, *arguments, **keywords), f"{name} on x"))
+def ask(pool, name, *arguments, **keywords):
+    return pool.wait(pool.submit("fragile", call(name, *arguments, **keywords), f"{name} on x"))
 
 
 # What goes over the wire
@@ -125,9 +125,9 @@ def test_a_call_arrives_as_it_was(order):
 
 
 @pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble"])
-def test_it_says_what_this_process_would_say(crew, name):
+def test_it_says_what_this_process_would_say(pool, name):
     here = perform(fragile.FRAMEWORK, call(name), "x")
-    there = ask(crew, name)
+    there = ask(pool, name)
     if isinstance(here, Returned):
         np.testing.assert_array_equal(there.value, here.value)
         assert (there.dtype, there.warnings, there.mutated) == (here.dtype, here.warnings, here.mutated)
@@ -135,10 +135,10 @@ def test_it_says_what_this_process_would_say(crew, name):
         assert there == here
 
 
-def test_a_framework_that_exits_has_raised(crew):
-    before = ask(crew, "whoami").value
-    assert ask(crew, "leave") == Raised("SystemExit", "enough")
-    assert ask(crew, "whoami").value == before
+def test_a_framework_that_exits_has_raised(pool):
+    before = ask(pool, "whoami").value
+    assert ask(pool, "leave") == Raised("SystemExit", "enough")
+    assert ask(pool, "whoami").value == before
 
 
 @needs_signals
@@ -151,21 +151,21 @@ def test_a_framework_that_exits_has_raised(crew):
         ("vanish", "exited with status 3", ""),
     ],
 )
-def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(crew, name, how, said):
-    before = ask(crew, "whoami").value
-    outcome = ask(crew, name)
+def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(pool, name, how, said):
+    before = ask(pool, "whoami").value
+    outcome = ask(pool, name)
     assert isinstance(outcome, Crashed)
     assert outcome.how == how
     assert said in outcome.stderr
-    assert ask(crew, "whoami").value != before
+    assert ask(pool, "whoami").value != before
 
 
 @needs_signals
 def test_only_the_call_that_died_is_lost():
-    with WorkerPool({"fragile": place()}) as crew:
+    with LocalWorkerPool([spec()]) as pool:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
-        tickets = [crew.submit("fragile", call(name), name) for name in names]
-        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+        futures = [pool.submit("fragile", call(name), name) for name in names]
+        outcomes = [pool.wait(future) for future in futures]
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [Returned, Returned, Crashed, Returned, Crashed, Crashed, *[Returned] * 20]
     assert len({float(outcome.value) for outcome in outcomes[6:]}) == 1
@@ -173,51 +173,51 @@ def test_only_the_call_that_died_is_lost():
 
 
 def test_a_call_that_hangs_is_given_up_and_the_others_go_on():
-    with WorkerPool({"fragile": place()}, timeout=1.0) as crew:
-        crew.facts("fragile")
-        tickets = [crew.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
+    with LocalWorkerPool([spec()], timeout=1.0) as pool:
+        pool.versions("fragile")
+        futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
         began = time.monotonic()
-        outcomes = [crew.wait("fragile", ticket) for ticket in tickets]
+        outcomes = [pool.wait(future) for future in futures]
     assert [type(outcome) for outcome in outcomes] == [Returned, TimedOut, Returned]
     assert outcomes[1].seconds == 1.0
     assert 1.0 <= time.monotonic() - began < 30
 
 
-def test_what_a_framework_prints_does_not_mix_with_the_answers(crew):
+def test_what_a_framework_prints_does_not_mix_with_the_answers(pool):
     for _ in range(30):
-        np.testing.assert_array_equal(ask(crew, "shout").value, ONES)
-    assert float(ask(crew, "listen").value) == 0.0
+        np.testing.assert_array_equal(ask(pool, "shout").value, ONES)
+    assert float(ask(pool, "listen").value) == 0.0
 
 
-def test_large_arrays_go_both_ways_while_both_sides_send(crew):
+def test_large_arrays_go_both_ways_while_both_sides_send(pool):
     large = np.random.default_rng(0).random((1000, 2000))
-    tickets = [crew.submit("fragile", call("echo", large), "x") for _ in range(2 * AHEAD)]
-    for ticket in tickets:
-        assert crew.wait("fragile", ticket).value.tobytes() == large.tobytes()
+    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(2 * AHEAD)]
+    for future in futures:
+        assert pool.wait(future).value.tobytes() == large.tobytes()
 
 
-def test_a_bug_of_an_adapter_is_no_outcome(crew):
+def test_a_bug_of_an_adapter_is_no_outcome(pool):
     with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
-        ask(crew, "nobody")
-    assert isinstance(ask(crew, "echo"), Returned)
+        ask(pool, "nobody")
+    assert isinstance(ask(pool, "echo"), Returned)
 
 
-def test_it_says_what_is_there(crew):
-    facts = crew.facts("fragile")
+def test_it_says_what_is_there(pool):
+    facts = pool.versions("fragile")
     assert (facts.version, facts.numpy) == (np.__version__, np.__version__)
     assert facts.python == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_it_gives_signatures(crew):
+def test_it_gives_signatures(pool):
     paths = [f"{fragile.__name__}.{name}" for name in ("total", "nobody")]
-    total, nobody = crew.signatures("fragile", paths).values()
+    total, nobody = pool.signatures("fragile", paths).values()
     assert [(name, default) for name, _, default in total] == [("x", ""), ("scale", "1.0")]
     assert nobody is None
 
 
 def test_variables_reach_it():
-    with WorkerPool({"fragile": place(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")}) as crew:
-        assert crew.facts("fragile")
+    with LocalWorkerPool([spec(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")]) as pool:
+        assert pool.versions("fragile")
 
 
 # What cannot be had
@@ -232,16 +232,16 @@ def test_variables_reach_it():
     ],
 )
 def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, why):
-    with WorkerPool({"it": place(attribute), "fragile": place()}) as crew:
-        ticket = crew.submit("it", call("echo"), "x")
+    with LocalWorkerPool([spec("it", attribute), spec()]) as pool:
+        future = pool.submit("it", call("echo"), "x")
         for _ in range(2):
-            with pytest.raises(WorkerError, match=f"^{attribute.lower()}: {why}"):
-                crew.facts("it")
+            with pytest.raises(WorkerError, match=f"^it: {why}"):
+                pool.versions("it")
         with pytest.raises(WorkerError, match=why):
-            crew.wait("it", ticket)
+            pool.wait(future)
         with pytest.raises(WorkerError, match=why):
-            crew.wait("it", crew.submit("it", call("echo"), "x"))
-        assert isinstance(ask(crew, "echo"), Returned)
+            pool.wait(pool.submit("it", call("echo"), "x"))
+        assert isinstance(ask(pool, "echo"), Returned)
 
 
 @needs_signals
@@ -250,23 +250,22 @@ def test_an_interpreter_that_is_none_is_one_message(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho cannot find libpython >&2\nexit 4\n")
     broken.chmod(0o755)
-    places = {"nothing": place(interpreter=nothing), "broken": place(interpreter=broken)}
-    with WorkerPool(places) as crew:
+    with LocalWorkerPool([spec("nothing", interpreter=nothing), spec("broken", interpreter=broken)]) as pool:
         with pytest.raises(WorkerError, match="cannot be run"):
-            crew.facts("nothing")
+            pool.versions("nothing")
         with pytest.raises(WorkerError, match="exited with status 4; it said: cannot find libpython"):
-            crew.facts("broken")
+            pool.versions("broken")
 
 
 # Deaths from outside
 
 
 @needs_signals
-def test_a_worker_that_somebody_kills_is_started_again(crew):
-    process = int(ask(crew, "whoami").value)
+def test_a_worker_that_somebody_kills_is_started_again(pool):
+    process = int(ask(pool, "whoami").value)
     os.kill(process, signal.SIGKILL)
     time.sleep(0.2)
-    outcomes = [ask(crew, "whoami") for _ in range(2)]
+    outcomes = [ask(pool, "whoami") for _ in range(2)]
     assert isinstance(outcomes[-1], Returned)
     assert int(outcomes[-1].value) != process
 
@@ -276,11 +275,11 @@ def test_a_worker_that_somebody_kills_is_started_again(crew):
 def test_workers_do_not_outlive_a_run_that_is_killed(last):
     source = f"""
 import time, numpy as np
-from conformance.tests.test_workers import call, place
-from conformance.execution.workers.crew import WorkerPool
-crew = WorkerPool({{"fragile": place()}})
-print(int(crew.wait("fragile", crew.submit("fragile", call("whoami"), "x")).value), flush=True)
-crew.submit("fragile", call("{last}"), "x")
+from conformance.tests.test_workers import call, spec
+from conformance.execution.workers.pool import LocalWorkerPool
+pool = LocalWorkerPool([spec()])
+print(int(pool.wait(pool.submit("fragile", call("whoami"), "x")).value), flush=True)
+pool.submit("fragile", call("{last}"), "x")
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as run:
@@ -304,8 +303,8 @@ def alive(process):
 
 @needs_signals
 def test_closing_ends_what_hangs():
-    crew = WorkerPool({"fragile": place()})
-    process = int(ask(crew, "whoami").value)
-    crew.submit("fragile", call("hang"), "x")
-    crew.close()
+    pool = LocalWorkerPool([spec()])
+    process = int(ask(pool, "whoami").value)
+    pool.submit("fragile", call("hang"), "x")
+    pool.close()
     assert not alive(process)

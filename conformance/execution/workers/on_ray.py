@@ -26,18 +26,18 @@ import time
 import venv
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from conformance.execution.workers import wire
-from conformance.execution.workers.crew import (
+from conformance.execution.workers.pool import (
     AHEAD,
     START_TIMEOUT,
     TIMEOUT,
-    Facts,
     Future,
+    LocalWorkerPool,
     Worker,
     WorkerError,
     WorkerPool,
@@ -55,7 +55,7 @@ STARTS = 3
 """Deaths of an actor in a row, before it had started, after which no other is tried."""
 GRACE = 60.0
 """Seconds that an answer may take longer than its call and a start of the framework, before its actor is given up."""
-LOOK = 1.0
+POLL_SECONDS = 1.0
 """Seconds between looks at what does not tell by itself; idle actors make room for others after as long."""
 PATIENCE = 15.0
 """Seconds of waiting for an actor after which the user is told."""
@@ -66,7 +66,7 @@ FILES = (
     "__init__",
     *(f"adapters/{name}" for name in ("__init__", "arrays", "containment", "contract")),
     "execution/__init__",
-    *(f"execution/workers/{name}" for name in ("__init__", "crew", "loop", "on_ray", "serve", "wire")),
+    *(f"execution/workers/{name}" for name in ("__init__", "pool", "loop", "on_ray", "serve", "wire")),
     *(f"model/{name}" for name in ("__init__", "case", "convention", "errors", "outcome", "text")),
 )
 """What runs on a node, beside the adapters."""
@@ -86,30 +86,28 @@ SETTINGS = {
 SET_BY_RAY = "OMP_NUM_THREADS"
 """Ray sets it for its workers, a local run does not; numbers depend on it."""
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class RayWorkerSpec:
-    """A worker that is wanted.
+@dataclass(frozen=True, kw_only=True)
+class RayWorkerSpec(WorkerSpec):
+    """What a worker in an actor runs, by the interpreter of its node.
 
-    name, adapter, file, variables: as in `WorkerSpec`.  requirements: lines of a requirements file that pin
-    everything that is to be installed.  indexes, links: where it lies, the default index last;
-    first_index: the first index that has a package hides the others.  options: more words for `uv pip install`.
-    connection: the same and how it is reached, in uv's variables.
-    Paths, and the connection, are for nodes on this machine.
+    Paths and the connection are for nodes on this machine.
     """
 
-    name: str
-    adapter: str
-    file: str = ""
-    variables: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
+    """Lines of a requirements file that pin everything that is to be installed."""
     indexes: tuple[str, ...] = ()
+    """Package indexes, the default one last."""
     links: tuple[str, ...] = ()
+    """Further places to find packages in."""
     first_index: bool = False
+    """Whether the first index that has a package hides the others."""
     options: tuple[str, ...] = ()
+    """More words for `uv pip install`."""
     connection: Mapping[str, str] = field(default_factory=dict)
+    """How the indexes are reached, in uv's variables."""
 
     def runtime_env(self, *, here: bool) -> dict[str, Any]:
         """Ray's description of the environment; here: whether its nodes are this machine."""
@@ -173,67 +171,62 @@ class Actor:
         self._folder.cleanup()
 
 
-class Relay(WorkerPool):
-    """A crew of one that is asked and answers in messages."""
+class Relay(LocalWorkerPool):
+    """A pool of one worker that takes calls and returns answers as messages."""
 
     def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeout: float) -> None:
         if SET_BY_RAY not in variables:
             os.environ.pop(SET_BY_RAY, None)
-        super().__init__({name: WorkerSpec(name, Path(sys.executable), adapter, file, variables)}, timeout)
+        super().__init__([WorkerSpec(name, adapter, file, variables)], timeout)
         self._name = name
 
     def started(self) -> bytes:
-        """What is there, or why it cannot be had."""
+        """The versions there, or why the worker cannot be had."""
         try:
-            facts = self.facts(self._name)
+            return _message({"ready": asdict(self.versions(self._name))})
         except WorkerError as error:
             return _message({"failed": str(error)})
-        return _message({"ready": asdict(facts)})
 
     def answer(self, message: bytes) -> bytes:
-        """The worker's own answer to a message, or what came instead of one."""
-        worker = self._workers[self._name]
-        ticket = worker.submit([memoryview(message)])
-        self.wait_any([(self._name, ticket)])
-        if ticket.ended is not None:
-            return b"".join(wire.outcome_message(ticket.ended))
-        if ticket.head is None:
-            return _message({"failed": worker.broken})
-        text = json.dumps(ticket.head).encode()
-        return wire.LENGTHS.pack(wire.MAGIC, len(text), len(ticket.body)) + text + ticket.body
+        """The worker's own answer to a message, or the outcome of a call that it could not answer."""
+        future = self._workers[self._name].submit([memoryview(message)])
+        self.wait_any([future])
+        if future.ended is not None:
+            return b"".join(wire.outcome_message(future.ended))
+        if future.head is None:
+            return _message({"failed": future.worker.broken})
+        text = json.dumps(future.head).encode()
+        return wire.LENGTHS.pack(wire.MAGIC, len(text), len(future.body)) + text + future.body
 
 
 def _message(head: Head) -> bytes:
     return b"".join(wire.message(head))
 
 
-# Here: the crew.
+# Here: the pool.
 
 
 class RayWorkerPool(WorkerPool):
-    """Workers by name, as a `WorkerPool` has them, each in an actor.
+    """Workers by name, each in an actor.
 
-    address: of the cluster, as Ray takes it; "" for the one that RAY_ADDRESS names, and where it names none for
-    a Ray on this machine that ends with the crew.  told: gets a line where something takes time.  Raises
-    UserError where Ray cannot be had.  Actors that have nothing to do make room where the cluster has none left.
+    address: of the cluster, as Ray takes it; "" for the one that RAY_ADDRESS names or, if it is not set, for a Ray on
+    this machine that ends with the pool.  progress: called with a line before something that takes time.  Raises
+    UserError if there is no Ray.  Idle actors leave if the cluster has no room for others.
     """
 
     def __init__(
         self,
-        places: Mapping[str, RayWorkerSpec],
+        specs: Iterable[RayWorkerSpec],
         timeout: float = TIMEOUT,
         address: str = "",
-        told: Told = lambda line: None,
+        progress: Progress = lambda line: None,
     ) -> None:
-        self._actors: dict[str, RayWorker] = {}
-        with contextlib.ExitStack() as held:
-            self._ray = held.enter_context(connected(address, told))
-            here = _on_this_machine(self._ray)
-            self._actors |= {name: RayWorker(place, timeout, self._ray, here, told) for name, place in places.items()}
-            for worker in self._actors.values():
-                worker.ensure()
-            self._held = held.pop_all()
-        self._workers = cast("dict[str, Worker]", self._actors)  # a crew asks them nothing else
+        with contextlib.ExitStack() as stack:
+            self._ray = stack.enter_context(connected(address, progress))
+            on_this_machine = _on_this_machine(self._ray)
+            self._actors = {spec.name: RayWorker(spec, timeout, self._ray, on_this_machine, progress) for spec in specs}
+            super().__init__(self._actors)
+            self._held = stack.pop_all()
 
     def close(self) -> None:
         """Give every actor back, whatever it is doing, and end what was started for them."""
@@ -241,8 +234,7 @@ class RayWorkerPool(WorkerPool):
             leaving = [ref for worker in self._actors.values() if (ref := worker.leave()) is not None]
             if leaving:
                 self._ray.wait(leaving, num_returns=len(leaving), timeout=5.0)
-        for worker in self._actors.values():
-            worker.end()
+        super().close()
         self._held.close()
 
     def _step(self, workers: Sequence[Worker]) -> None:
@@ -250,7 +242,7 @@ class RayWorkerPool(WorkerPool):
             worker.ensure()
         first = {worker.first: worker for worker in self._actors.values() if worker.first is not None}
         if first:
-            ready, _ = self._ray.wait(list(first), num_returns=1, timeout=LOOK)
+            ready, _ = self._ray.wait(list(first), num_returns=1, timeout=POLL_SECONDS)
             if ready:
                 ready, _ = self._ray.wait(list(first), num_returns=len(first), timeout=0)
             for ref in ready:
@@ -260,9 +252,9 @@ class RayWorkerPool(WorkerPool):
         self._make_room()
 
     def _make_room(self) -> None:
-        """Have the actor that was idle longest leave, where another one waits and no CPU is free."""
-        idle = [worker for worker in self._actors.values() if worker.idle() > LOOK]
-        if not idle or not any(worker.pending() > LOOK for worker in self._actors.values()):
+        """End the actor that was idle longest if another one waits and no CPU is free."""
+        idle = [worker for worker in self._actors.values() if worker.idle() > POLL_SECONDS]
+        if not idle or not any(worker.pending() > POLL_SECONDS for worker in self._actors.values()):
             return
         if self._ray.available_resources().get("CPU", 0.0) < CPUS:
             longest = max(idle, key=RayWorker.idle)
@@ -270,70 +262,51 @@ class RayWorkerPool(WorkerPool):
             longest.end()
 
 
-class RayWorker:
-    """One actor that makes calls for one framework, and the next one where that is lost; as `Worker` does it."""
+class RayWorker(Worker):
+    """An actor, and the next one if that is lost."""
 
-    def __init__(self, place: RayWorkerSpec, timeout: float, ray: Any, here: bool, told: Told) -> None:
-        self.place = place
-        self.broken = ""
-        """Why no call can be made here at all."""
-        self.started = Future((), START_TIMEOUT)
-        self._timeout = timeout
+    def __init__(
+        self, spec: RayWorkerSpec, timeout: float, ray: Any, on_this_machine: bool, progress: Progress
+    ) -> None:
+        super().__init__(spec, timeout)
         self._ray = ray
-        self._told = told
-        self._environment = place.runtime_env(here=here)
+        self._progress = progress
+        self._environment = spec.runtime_env(here=on_this_machine)
         self._actor: Any = None
-        self._waiting: deque[Future] = deque()
-        """Not answered yet, in order."""
         self._refs: deque[Any] = deque()
-        """What Ray calls the answers to the first of them."""
+        """Ray's references to the answers to the first of the waiting calls."""
         self._deaths: Counter[int] = Counter()
-        """How many actors died, by the `id` of the call that they were at."""
+        """Number of actors that died, keyed by the `id` of the call that they were at."""
         self._starts = 0
-        self._since = 0.0
-        self._said = False
+        """Number of actors in a row that died before they had started."""
+        self._announced = False
+        """Whether the user was told that the actor takes long."""
 
     @property
     def first(self) -> Any:
-        """What Ray calls the next answer."""
+        """Ray's reference to the next answer."""
         return self._refs[0] if self._refs else None
 
     def idle(self) -> float:
-        """Seconds since an actor that is there has had nothing to do."""
+        """Seconds since the actor has had nothing to do."""
         return time.monotonic() - self._since if self._actor is not None and not self._waiting else 0.0
 
     def pending(self) -> float:
-        """Seconds since an actor is waited for."""
+        """Seconds since the actor was requested, until it has started."""
         return time.monotonic() - self._since if self._actor is not None and not self.started.done else 0.0
 
-    def submit(self, pieces: Sequence[memoryview]) -> Future:
-        ticket = Future(pieces, self._timeout)
-        if not self._waiting:
-            self._since = time.monotonic()
-        self._waiting.append(ticket)
-        self._feed()
-        return ticket
-
-    def facts(self) -> Facts:
-        if self.broken:
-            raise WorkerError(self.broken)
-        assert self.started.head is not None
-        return Facts(**self.started.head["ready"])
-
     def ensure(self) -> None:
-        """See that there is an actor, unless none can be had or nothing is wanted of it."""
         if self._actor is None and not self.broken and (self._waiting or not self.started.done):
             self._hire()
 
     def check(self) -> None:
-        """Tell the user what takes long; give up on an actor that says nothing at all."""
-        if self.pending() > PATIENCE and not self._said:
-            self._said = True
-            self._told(f"{self.place.name} is being installed, or waits for a free CPU of the Ray cluster ...")
-        silence = self._timeout + START_TIMEOUT + GRACE
+        if self.pending() > PATIENCE and not self._announced:
+            self._announced = True
+            self._progress(f"{self.spec.name} is being installed, or waits for a free CPU of the Ray cluster ...")
+        silence = self.timeout + START_TIMEOUT + GRACE
         if self._refs and self.started.done and time.monotonic() - self._since > silence:
-            self._dismiss()
-            self._waiting.popleft().ended = TimedOut(self._timeout)
+            self.end()
+            self._waiting.popleft().ended = TimedOut(self.timeout)
 
     def take(self) -> None:
         """Take in what was answered, in order."""
@@ -355,27 +328,22 @@ class RayWorker:
         """Have the actor clean up; None where there is none, or it is busy and must be ended as it is."""
         return self._actor.close.remote() if self._actor is not None and not self._refs else None
 
-    def end(self) -> None:
-        """Give the actor back."""
-        self._dismiss()
-
     def _hire(self) -> None:
-        self.started = Future((), START_TIMEOUT)
+        self.started = Future(self, (), START_TIMEOUT)
         self._waiting.appendleft(self.started)
         self._since = time.monotonic()
-        self._said = False
-        files, file = shipped(self.place.adapter, self.place.file)
-        variables = dict(self.place.variables)
+        self._announced = False
+        files, file = shipped(self.spec.adapter, self.spec.file)
+        variables = dict(self.spec.variables)
         if SET_BY_RAY in os.environ:
             variables.setdefault(SET_BY_RAY, os.environ[SET_BY_RAY])
         with _by_value(self._ray):
             kind = self._ray.remote(num_cpus=CPUS, max_restarts=0, runtime_env=self._environment)(Actor)
             self._actor = kind.remote(files, "uv" in self._environment)
-        start = self._actor.start.remote(self.place.name, self.place.adapter, file, variables, self._timeout)
+        start = self._actor.start.remote(self.spec.name, self.spec.adapter, file, variables, self.timeout)
         self._refs.append(start)
 
     def _feed(self) -> None:
-        """Put the next calls on their way, up to `AHEAD`, once the framework is there."""
         if self._actor is None or not self.started.done:
             return
         while len(self._refs) < min(AHEAD, len(self._waiting)):
@@ -384,38 +352,34 @@ class RayWorker:
 
     def _answered(self, head: Head, body: bytes | bytearray) -> None:
         self._refs.popleft()
-        ticket = self._waiting.popleft()
+        future = self._waiting.popleft()
         self._since = time.monotonic()
-        self._deaths.pop(id(ticket), None)
+        self._deaths.pop(id(future), None)
         if "failed" in head:
             self.broken = head["failed"]
-            return self._dismiss()
-        if ticket is self.started:
+            return self.end()
+        if future is self.started:
             self._starts = 0
-        ticket.head, ticket.body = head, body
+        future.head, future.body = head, body
         return None
 
     def _lost(self, error: Exception) -> None:
         """The actor is gone, or its node: the first call in the queue is what it was at; all are made again."""
-        self._dismiss()
-        ticket = self._waiting[0]
-        self._deaths[id(ticket)] += 1
-        if ticket is self.started:
+        self.end()
+        future = self._waiting[0]
+        self._deaths[id(future)] += 1
+        if future is self.started:
             self._waiting.popleft()
             self._starts += 1
             if self._starts == STARTS:
                 self._break(f"its Ray actor died {STARTS} times before it had started: {_reason(str(error))}")
-        elif self._deaths[id(ticket)] == DEATHS:
+        elif self._deaths[id(future)] == DEATHS:
             self._waiting.popleft()
-            del self._deaths[id(ticket)]
-            ticket.ended = Crashed(f"died with its Ray actor, {DEATHS} times", _reason(str(error)))
+            del self._deaths[id(future)]
+            future.ended = Crashed(f"died with its Ray actor, {DEATHS} times", _reason(str(error)))
 
-    def _break(self, why: str) -> None:
-        self.broken = f"{self.place.name}: {why}"
-        self._dismiss()
-
-    def _dismiss(self) -> None:
-        """Kill the actor; the calls that it was sent are left for the next one."""
+    def end(self) -> None:
+        # The calls that it was sent are left for the next one.
         self._refs.clear()
         if self._actor is not None:
             with contextlib.suppress(Exception):  # it may be gone already, or the cluster
@@ -482,7 +446,7 @@ def _reason(text: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(address: str, told: Told) -> Iterator[Any]:
+def connected(address: str, progress: Progress) -> Iterator[Any]:
     """The module `ray`, connected, where it was not, to a cluster or to a Ray of its own; raises UserError."""
     with contextlib.ExitStack() as held:
         address = address or os.environ.get("RAY_ADDRESS", "")
@@ -491,7 +455,7 @@ def connected(address: str, told: Told) -> Iterator[Any]:
             yield ray
             return
         if not address:
-            told("starting Ray on this machine ...")
+            progress("starting Ray on this machine ...")
             address = held.enter_context(LocalRay()).address
         ray = imported()
         _reachable(address)
@@ -552,7 +516,7 @@ class LocalRay:
             self.python = bare_environment(self._folder)
             """What nodes on this machine run in."""
             self._process = self._start(self.python, cpus)
-            self.address = self._told()
+            self.address = self._read_address()
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -575,15 +539,15 @@ class LocalRay:
                 start_new_session=True,  # Ctrl-C is the run's to handle
             )  # fmt: skip
 
-    def _told(self) -> str:
-        """The address, once it is there."""
+    def _read_address(self) -> str:
+        """Wait for the address."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(ADDRESS):
                 return line.removeprefix(ADDRESS).strip()
         self._process.wait()
-        said = _reason((self._folder / "log").read_text(errors="replace"))
-        raise UserError(f"Ray cannot be started on this machine: {said}")
+        reason = _reason((self._folder / "log").read_text(errors="replace"))
+        raise UserError(f"Ray cannot be started on this machine: {reason}")
 
 
 ADDRESS = "address: "

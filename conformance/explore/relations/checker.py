@@ -22,6 +22,7 @@ import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Call, Function, described, lowered, reproducer
+from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restatement
@@ -88,6 +89,10 @@ class Instance:
     relation: Relation
     item: Item
     problem: Problem
+
+    @property
+    def installed(self) -> Installed:
+        return self.item.installed
 
     @property
     def function(self) -> Function:

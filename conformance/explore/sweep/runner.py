@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,7 @@ from conformance import __version__
 from conformance.adapters import registry
 from conformance.adapters.contract import THREADS, Function, LoweringError, perform
 from conformance.adapters.registry import Installed
-from conformance.execution.ending import end_now
-from conformance.execution.interruption import ignore_signals
+from conformance.execution.child import ChildProcess, wait_for
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import RegionCounts, add_counts
 from conformance.explore.sweep.inputs import (
@@ -40,7 +37,7 @@ from conformance.explore.sweep.inputs import (
 )
 from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
 from conformance.model.case import DTYPES, INPUT_KINDS
-from conformance.model.errors import UserError, failed_here, received
+from conformance.model.errors import UserError
 
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes per call, each with all signs and labels.
@@ -319,40 +316,31 @@ def in_processes(pending: deque[tuple[Job, int]], processes: int) -> Results:
     """Execute units in several processes, one at a time each. A process that dies is reported as the failure of its
     unit.
     """
-    context = multiprocessing.get_context("spawn")
-    processes_by_connection: dict[Connection, tuple[BaseProcess, tuple[Job, int] | None]] = {}
+    assignments: dict[ChildProcess, tuple[Job, int] | None] = {}
     try:
         with _one_thread():
             for _ in range(min(processes, len(pending))):
-                parent_end, child_end = context.Pipe()
-                started = context.Process(target=_worker_main, args=(child_end,), daemon=True)
-                started.start()
-                child_end.close()
-                processes_by_connection[parent_end] = (started, None)
-        while processes_by_connection:
-            for connection in wait(list(processes_by_connection)):
-                assert isinstance(connection, Connection)
-                process, assignment = processes_by_connection[connection]
+                assignments[ChildProcess(_serve)] = None
+        while assignments:
+            for process in wait_for(assignments):
+                assignment = assignments.pop(process)
                 try:
-                    result = received(connection)
+                    result = process.receive()
                     if assignment is not None:
                         yield *assignment, result
+                    assignment = None
                     if not pending:
-                        connection.send(None)
-                        del processes_by_connection[connection]
-                        process.join()
+                        process.send(None)
                         continue
-                    job, unit = pending.popleft()
-                    processes_by_connection[connection] = (process, (job, unit))
-                    subject = job.subject
-                    connection.send((subject.name, subject.family, subject.labels, job.exhaustive, unit))
+                    assignments[process] = assignment = pending.popleft()
+                    subject, unit = assignment[0].subject, assignment[1]
+                    process.send((subject.name, subject.family, subject.labels, assignment[0].exhaustive, unit))
                 except (EOFError, OSError):
-                    del processes_by_connection[connection]
-                    process.join()
+                    assignments.pop(process, None)
                     if assignment is not None:
-                        yield *assignment, f"the process that asked it died with status {process.exitcode}"
+                        yield *assignment, f"the process that asked it {process.exit_reason}"
     finally:
-        for process, _ in processes_by_connection.values():
+        for process in assignments:
             process.kill()
 
 
@@ -371,23 +359,15 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _worker_main(connection: Connection) -> None:
-    """Execute units until there are none left, or the parent process is gone."""
-    ignore_signals()
+def _serve(run: Connection) -> None:
+    """Execute units until there are none left."""
     keep_memory()
     available = registry.installed()[0]
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        connection.send(None)
-        while (assignment := connection.recv()) is not None:
-            name, family, labels, exhaustive, unit = assignment
-            installed = next(found for found in available if any(f.name == name for f in found.functions))
-            try:
-                found = _run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit)
-            except Exception as error:
-                connection.send(failed_here(error))
-                break
-            connection.send(found)
-    end_now()
+    run.send(None)
+    while (assignment := run.recv()) is not None:
+        name, family, labels, exhaustive, unit = assignment
+        installed = next(found for found in available if any(f.name == name for f in found.functions))
+        run.send(_run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit))
 
 
 __all__ = ["Job", "ProgressCallback", "State", "SweepError", "SweepRequest", "load_state", "plan", "sweep"]

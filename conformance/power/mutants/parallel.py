@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from conformance.execution.interruption import ignore_signals
-from conformance.model.errors import UserError, failed_here, received
+from conformance.execution.child import ChildProcess, wait_for
+from conformance.model.errors import UserError
 
 T = TypeVar("T")
 Work = Callable[..., Iterator[T]]
@@ -27,44 +26,29 @@ def run_in_processes(work: Work[T], parts: Sequence[tuple[object, ...]]) -> Gene
     if len(parts) == 1:
         yield from work(*parts[0])
         return
-    context = multiprocessing.get_context("spawn")
-    processes = {}
+    processes = []
     try:
-        for part in parts:
-            parent_end, child_end = context.Pipe(duplex=False)
-            process = context.Process(target=_worker_main, args=(child_end, work, part), daemon=True)
-            process.start()
-            child_end.close()
-            processes[parent_end] = process
-        while processes:
-            for connection in wait(list(processes)):
-                assert isinstance(connection, Connection)
+        processes += [ChildProcess(_serve, work, part) for part in parts]
+        running = list(processes)
+        while running:
+            for process in wait_for(running):
                 try:
-                    found = received(connection)
+                    found = process.receive()
                 except EOFError:
-                    process = processes.pop(connection)
-                    process.join()
                     raise ProcessLostError(
-                        f"a process of -n {len(parts)} ended with status {process.exitcode} before its part was done; "
+                        f"a process of -n {len(parts)} {process.exit_reason} before its part was done; "
                         "run with -n 1 to see why"
                     ) from None
                 if found is None:
-                    del processes[connection]
+                    running.remove(process)
                 else:
                     yield found
     finally:
-        for process in processes.values():
+        for process in processes:
             process.kill()
 
 
-def _worker_main(run: Connection, work: Work[object], part: tuple[object, ...]) -> None:
-    ignore_signals()
-    try:
-        for found in work(*part):
-            run.send(found)
-    except BrokenPipeError:
-        return  # the run is gone
-    except Exception as error:
-        run.send(failed_here(error))
-    else:
-        run.send(None)
+def _serve(run: Connection, work: Work[object], part: tuple[object, ...]) -> None:
+    for found in work(*part):
+        run.send(found)
+    run.send(None)

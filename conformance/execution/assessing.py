@@ -1,0 +1,131 @@
+"""Items to rows, one after another: calls are made in this process, or in workers that are sent calls ahead."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from conformance.adapters.contract import LoweringError
+from conformance.adapters.registry import Installed
+from conformance.execution.workers.pool import Future, WorkerPool
+from conformance.judging.judge import Item, Judge, PreparedCall, Problems, ask
+from conformance.judging.row import Record
+from conformance.model.errors import CaseFileError, UserError
+from conformance.model.outcome import Outcome
+
+AHEAD = 16
+"""Calls that a worker is sent before the first of them is judged."""
+
+
+@dataclass(frozen=True)
+class NotExecuted:
+    """An item that could not be executed."""
+
+    worker: str
+    """Name of its worker."""
+    id: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.why}"
+
+
+RowOrError = Record | NotExecuted
+
+
+class Executable(Protocol):
+    """An item, or something else with calls of an installed framework."""
+
+    @property
+    def id(self) -> str:
+        """Its id, in messages."""
+
+    @property
+    def installed(self) -> Installed:
+        """The framework."""
+
+
+E = TypeVar("E", bound=Executable)
+T = TypeVar("T")
+
+
+def results_of(items: Iterable[E], function: Callable[[E], T]) -> Generator[T | NotExecuted]:
+    """What a function returns for each item, or why the item could not be executed."""
+    for item in items:
+        try:
+            yield function(item)
+        except (LoweringError, UserError) as error:
+            yield NotExecuted(item.installed.worker, item.id, str(error))
+
+
+def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None) -> Generator[RowOrError]:
+    """The row of each item, in the order in which they are judged, or why it could not be executed.
+
+    pool: workers that make the calls; they are made in this process if None.
+    """
+    gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
+    if pool is None:
+        yield from results_of(items, lambda item: judge.assess(item).record)
+        return
+    calls = PipelinedCalls(pool, items)
+    yield from results_of(calls.as_completed(), lambda item: judge.judge(*calls.outcome(item)).record)
+
+
+class PipelinedCalls:
+    """Calls in the workers of a pool, each of which is sent calls before its earlier ones are judged.
+
+    items: those that `outcome` will be called with; any other is sent when `outcome` is called.
+    """
+
+    def __init__(self, pool: WorkerPool, items: Iterable[Item] = ()) -> None:
+        self._pool = pool
+        self._problems = Problems()
+        self._position: dict[Item, int] = {}
+        self._unsent: dict[str, deque[Item]] = {}
+        for item in items:
+            self._position[item] = len(self._position)
+            self._unsent.setdefault(item.installed.worker, deque()).append(item)
+        self._sent: dict[str, dict[Item, tuple[PreparedCall, Future] | Exception]] = {name: {} for name in self._unsent}
+
+    def as_completed(self) -> Iterator[Item]:
+        """Each item when its outcome is there, in order for each worker; `outcome` must be called with it at once."""
+        for name in self._unsent:
+            self._send_ahead(name)
+        while first := [next(iter(sent.items())) for sent in self._sent.values() if sent]:
+            done = [item for item, sent in first if isinstance(sent, Exception) or sent[1].done]
+            if done:
+                yield min(done, key=self._position.__getitem__)
+            else:
+                self._pool.wait_any([sent[1] for _, sent in first if isinstance(sent, tuple)])
+
+    def outcome(self, item: Item) -> tuple[PreparedCall, Outcome]:
+        """The call of an item and its outcome; raises what `WorkerPool.wait` raises."""
+        name = item.installed.worker
+        sent_items = self._sent.setdefault(name, {})
+        self._send_ahead(name)
+        if item not in sent_items:
+            sent_items[item] = self._send(item)
+        sent = sent_items.pop(item)
+        self._send_ahead(name)
+        if isinstance(sent, Exception):
+            raise sent
+        prepared, future = sent
+        return prepared, self._pool.wait(future)
+
+    def _send_ahead(self, name: str) -> None:
+        unsent, sent = self._unsent.get(name, ()), self._sent[name]
+        if len(sent) > AHEAD // 2:
+            return  # a worker that is sent many calls at one time is woken once for all of them
+        while unsent and len(sent) < AHEAD:
+            item = unsent.popleft()
+            sent[item] = self._send(item)
+
+    def _send(self, item: Item) -> tuple[PreparedCall, Future] | Exception:
+        try:
+            prepared = ask(item, self._problems)
+            return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.what)
+        except (LoweringError, CaseFileError) as error:
+            return error

@@ -1,0 +1,68 @@
+"""Processes of this package beside this one, which are sent pickled messages."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from conformance.execution.ending import end_now
+from conformance.execution.interruption import ignore_signals
+from conformance.model.errors import failed_here, received
+
+
+class ChildProcess:
+    """A process that calls `target(connection, *arguments)` and ends when that returns, or when this process is gone.
+
+    target: a function at the top of a module; arguments must be picklable.
+    """
+
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, child_end = context.Pipe()
+        self._process = context.Process(target=_main, args=(target, child_end, *arguments), daemon=True)
+        self._process.start()
+        child_end.close()
+
+    def send(self, message: object) -> None:
+        """Send a message; raises OSError if the process is gone."""
+        self.connection.send(message)
+
+    def receive(self) -> Any:
+        """Wait for the next message.  Raises EOFError or OSError if the process is gone, and what `received` raises."""
+        return received(self.connection)
+
+    @property
+    def exit_reason(self) -> str:
+        """How the process ended, for messages; waits for its end."""
+        self._process.join()
+        status = self._process.exitcode or 0
+        return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+
+
+C = TypeVar("C", bound=ChildProcess)
+
+
+def wait_for(processes: Iterable[C]) -> list[C]:
+    """Wait until some processes have sent a message or have ended; return these."""
+    by_connection = {process.connection: process for process in processes}
+    return [by_connection[found] for found in wait(list(by_connection)) if isinstance(found, Connection)]
+
+
+def _main(target: Callable[..., None], connection: Connection, *arguments: object) -> None:
+    ignore_signals()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            target(connection, *arguments)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            connection.send(failed_here(error))
+    end_now()

@@ -1,0 +1,229 @@
+"""Frameworks that can be called, and workers for them: installed here, or in environments made for them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from conformance.adapters import registry
+from conformance.adapters.contract import Call, Framework
+from conformance.adapters.registry import Installed
+from conformance.execution.workers.loop import mount
+from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Versions, WorkerError, WorkerPool, WorkerSpec
+from conformance.judging.reasons import Unavailable
+from conformance.judging.rendering import render
+from conformance.judging.row import Record, Row, record
+from conformance.model.errors import UserError
+from conformance.model.outcome import Outcome
+from conformance.model.row_key import RowKey
+
+if TYPE_CHECKING:
+    from conformance.execution.environments import EnvironmentRequest
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A framework in an environment, and the worker that makes its calls; it can be sent to another process."""
+
+    environment: str
+    worker: WorkerSpec
+
+    @property
+    def framework(self) -> Framework:
+        """The framework's adapter."""
+        module, _, attribute = self.worker.adapter.partition(":")
+        top = module.partition(".")[0]
+        if self.worker.file and importlib.util.find_spec(top) is None:
+            mount(top, self.worker.file)
+        found: Framework = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def installed(self, versions: Versions) -> Installed:
+        """The framework with the versions that its worker found."""
+        return Installed(self.framework, environment=self.environment, **asdict(versions))
+
+
+def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
+    """A worker for each framework that is installed here."""
+    found = {one.worker: one for one in available}
+    return [Assignment(one.environment, worker_spec(name, one.framework)) for name, one in found.items()]
+
+
+def worker_spec(
+    name: str,
+    framework: Framework,
+    interpreter: Path = Path(sys.executable),
+    variables: Mapping[str, str] | None = None,
+) -> WorkerSpec:
+    """The worker of a framework."""
+    origin = registry.origin(framework)
+    return WorkerSpec(name, origin.adapter, origin.file, variables or {}, interpreter)
+
+
+def local_pool(available: Iterable[Installed], timeout: float = TIMEOUT) -> LocalWorkerPool:
+    """Workers for frameworks that are installed here.  timeout: seconds that a call may take."""
+    return LocalWorkerPool([one.worker for one in local_assignments(available)], timeout)
+
+
+def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
+    """A `judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
+    workers = {one.framework.name: one.worker for one in available}
+    return lambda framework, call, what: pool.wait(pool.submit(workers[framework.name], call, what))
+
+
+@dataclass(frozen=True)
+class EnvironmentWorkers:
+    """Workers that have started in environments."""
+
+    pool: WorkerPool
+    available: list[Installed]
+    failed: list[Record] = field(default_factory=list)
+    """A row for each environment that cannot be had."""
+
+
+def start_workers(
+    texts: Sequence[str],
+    progress: Progress,
+    names: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    ray: str | None = None,
+) -> EnvironmentWorkers:
+    """Start a worker for each framework in the environments that are requested, as after `--with`.
+
+    names: of frameworks; all if empty.  progress: called with a line for each step.  timeout: seconds that a call may
+    take.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this machine without
+    Ray.  An environment that cannot be made, or whose framework cannot be imported, becomes a row.  Raises UserError if
+    there is no other.
+    """
+    assignments, failed = resolve(texts, progress, names, ray)
+    pool = _start_pool([one.worker for one in assignments], progress, timeout, ray)
+    try:
+        return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
+    except UserError:
+        pool.close()
+        raise
+
+
+def resolve(
+    texts: Sequence[str], progress: Progress, names: Sequence[str] = (), ray: str | None = None
+) -> tuple[list[Assignment], list[Record]]:
+    """Make environments; return the workers to start in them, and a row for each that cannot be made.
+
+    Parameters as of `start_workers`.
+    """
+    from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
+
+    find = _find_on_ray if ray is not None else _find_here
+    failed: list[Record] = []
+    assignments: dict[str, Assignment] = {}
+    for text in texts:
+        try:
+            request = parse(text)
+            packages, spec_of = find(request, progress)
+            for framework in _frameworks_in(request, packages):
+                if framework.name in names or not names:
+                    name = registry.worker(framework.name, request.name)
+                    assignments[name] = Assignment(request.name, spec_of(name, framework))
+        except UserError as error:
+            failed.append(failed_row(text, "", str(error)))
+    return list(assignments.values()), failed
+
+
+def find_available(
+    assignments: Iterable[Assignment], versions: Mapping[str, Versions | WorkerError], failed: list[Record]
+) -> list[Installed]:
+    """The frameworks whose workers have started; a row for each other one is added to `failed`.
+
+    versions: by name of the worker.  Raises UserError if none has started.
+    """
+    available = []
+    for one in assignments:
+        found = versions[one.worker.name]
+        if isinstance(found, Versions):
+            available.append(one.installed(found))
+        else:
+            failed.append(failed_row(one.environment, one.framework.name, str(found)))
+    if not available:
+        raise UserError("\n".join(row["explanation"] for row in failed))
+    return available
+
+
+Found = tuple[Mapping[str, str], Callable[[str, Framework], WorkerSpec]]
+"""Versions by distribution, and what makes the worker of a name and framework."""
+
+
+def _find_here(request: EnvironmentRequest, progress: Progress) -> Found:
+    from conformance.execution.environments import build
+
+    made = build(request, progress)
+    return made.packages, lambda name, framework: worker_spec(name, framework, made.interpreter, made.variables)
+
+
+def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
+    from conformance.execution.environments import read_sources, resolve_pins
+    from conformance.execution.workers.on_ray import RayWorkerSpec
+
+    pins, index = resolve_pins(request, progress), read_sources()
+
+    def spec_of(name: str, framework: Framework) -> RayWorkerSpec:
+        origin = registry.origin(framework)
+        return RayWorkerSpec(
+            name,
+            origin.adapter,
+            origin.file,
+            request.variables,
+            requirements=pins.lines,
+            indexes=index.indexes,
+            links=index.links,
+            first_index=index.first_index,
+            options=index.flags,
+            connection=index.variables,
+        )
+
+    return pins.packages, spec_of
+
+
+def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeout: float, ray: str | None) -> WorkerPool:
+    if ray is None:
+        return LocalWorkerPool(specs, timeout)
+    from conformance.execution.workers.on_ray import RayWorkerPool, RayWorkerSpec
+
+    return RayWorkerPool([spec for spec in specs if isinstance(spec, RayWorkerSpec)], timeout, ray, progress)
+
+
+def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str]) -> list[Framework]:
+    """The frameworks that an environment is for: those named outside brackets, or else all that are in it."""
+    named = {
+        str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", request.text))
+    }
+    found = [f for f in registry.frameworks() if set(packages) & set(f.distributions)]
+    if not found:
+        known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
+        raise UserError(f"{request.name}: none of {known} is in it, so there is nothing to run; name one of them")
+    return [f for f in found if named & set(f.distributions)] or found
+
+
+def failed_row(environment: str, framework: str, why: str) -> Record:
+    """The row that stands for all items of an environment that cannot be had."""
+    reason = Unavailable(why)
+    key = RowKey("", "", environment, "", "", "", environment)
+    return record(
+        Row(
+            key=key,
+            framework=framework,
+            status="crashed",
+            expected="unexpected",
+            reason_code=reason.code,
+            explanation=render(reason),
+        )
+    )

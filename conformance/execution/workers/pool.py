@@ -1,0 +1,588 @@
+"""Pool of worker processes: starts them, sends calls ahead of the answers, and starts them again when they die.
+
+One thread serves all local workers: messages wait in the buffers of the sockets, so that a worker has its next call
+while this process judges the last answer.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import os
+import re
+import secrets
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from conformance.adapters.contract import SHARING, Call, LoweringError
+from conformance.execution.workers import loop, wire
+from conformance.execution.workers.wire import Head
+from conformance.model.errors import UserError
+from conformance.model.outcome import Crashed, Outcome, TimedOut
+
+if TYPE_CHECKING:
+    from typing import Self
+
+TIMEOUT = 120.0
+"""Seconds that a call may take."""
+START_TIMEOUT = 300.0
+"""Seconds that the start of an interpreter and the import of a framework may take."""
+AHEAD = 8
+"""Calls that a worker has before it has answered the first of them."""
+OUTPUT_LINES = 8
+"""Last lines of a worker's output that the message about a crash has."""
+MAX_OUTPUT = 1 << 24
+"""Size in bytes at which a worker's output is truncated."""
+CHECK_INTERVAL = 64
+"""Number of answers between two checks of that size."""
+POLL_SECONDS = 0.1
+"""Seconds between two checks whether a process that has not connected yet is still running."""
+READ_BYTES = 1 << 20
+
+
+class WorkerError(UserError):
+    """A worker cannot be had: for what, and why."""
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker runs."""
+
+    name: str
+    """In messages and reports."""
+    adapter: str
+    """`module:attribute` of the `Framework`."""
+    file: str = ""
+    """Of the adapter's top-level package, if that is not installed where the worker runs."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment."""
+    interpreter: Path = Path(sys.executable)
+    """The worker's Python."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions of a framework, Python and numpy where a worker runs, and the framework's backend."""
+
+    version: str
+    python: str
+    numpy: str
+    backend: str = ""
+
+
+class Future:
+    """The outcome of a call that a worker has not answered yet.
+
+    pieces: of the message.  seconds: that the answer may take.
+    """
+
+    def __init__(self, worker: Worker, pieces: Sequence[memoryview], seconds: float) -> None:
+        self.worker = worker
+        self.pieces = pieces
+        self.seconds = seconds
+        self.head: Head | None = None
+        self.body: bytes | bytearray = b""
+        self.ended: Outcome | None = None
+        """Why there will be no answer: the worker died of it, or it took too long."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is there, or never will be."""
+        return self.head is not None or self.ended is not None or bool(self.worker.broken)
+
+
+class Worker(abc.ABC):
+    """Makes calls for one framework in another process, in the order in which they are submitted.
+
+    A process that dies ends the call that it was at; the calls behind it are made in the next process.
+    timeout: seconds that a call may take.
+    """
+
+    def __init__(self, spec: WorkerSpec, timeout: float) -> None:
+        self.spec = spec
+        self.timeout = timeout
+        self.broken = ""
+        """Why no call can be made here at all."""
+        self.started = Future(self, (), START_TIMEOUT)
+        """The import of the framework."""
+        self._waiting: deque[Future] = deque()
+        """Calls that are not answered yet, in order."""
+        self._since = 0.0
+        """When the last answer arrived, or when the first of these calls was submitted."""
+
+    @property
+    def unanswered(self) -> int:
+        """Number of calls that are not answered yet."""
+        return len(self._waiting)
+
+    def submit(self, pieces: Sequence[memoryview]) -> Future:
+        """Have a message answered."""
+        future = Future(self, pieces, self.timeout)
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting.append(future)
+        self._feed()
+        return future
+
+    def versions(self) -> Versions:
+        """The versions there, once it has started; raises WorkerError if it could not."""
+        if self.broken:
+            raise WorkerError(self.broken)
+        assert self.started.head is not None
+        return Versions(**self.started.head["ready"])
+
+    def _break(self, why: str) -> None:
+        """Give up for good."""
+        self.broken = f"{self.spec.name}: {why}"
+        self.end()
+
+    @abc.abstractmethod
+    def ensure(self) -> None:
+        """Start a process if there is none and one is needed, unless none can be had."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Give up on the first call in the queue if it has taken too long."""
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """Kill the process."""
+
+    @abc.abstractmethod
+    def _feed(self) -> None:
+        """Send the next calls, up to `AHEAD`, if the process can take them."""
+
+
+class WorkerPool(abc.ABC):
+    """Workers by name: submit calls, then wait for their outcomes in any order.
+
+    As a context, it ends the workers, whatever they are doing.
+    """
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        self._workers = dict(workers)
+        for worker in self._workers.values():
+            worker.ensure()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def versions(self, name: str) -> Versions:
+        """The versions where a worker runs; raises WorkerError if it cannot start or import the framework."""
+        worker = self._workers[name]
+        while not worker.started.done:
+            self._step([worker])
+        return worker.versions()
+
+    def all_versions(self) -> dict[str, Versions | WorkerError]:
+        """The versions of each worker by name, or why it cannot be had."""
+        found: dict[str, Versions | WorkerError] = {}
+        for name in self._workers:
+            try:
+                found[name] = self.versions(name)
+            except WorkerError as error:
+                found[name] = error
+        return found
+
+    def signatures(self, name: str, paths: Sequence[str]) -> dict[str, Any]:
+        """Signatures of the objects at dotted paths; see `serve.signature`."""
+        future = self._workers[name].submit(wire.message({"do": "signatures", "paths": list(paths)}))
+        self.wait_any([future])
+        return {} if future.head is None else dict(future.head["signatures"])
+
+    def submit(self, name: str, call: Call, what: str) -> Future:
+        """Have a worker make a call.  what: names the call in messages."""
+        return self._workers[name].submit(wire.call_message(call, what))
+
+    def wait(self, future: Future) -> Outcome:
+        """The outcome of a call.
+
+        Raises LoweringError if the call could not be made, and WorkerError if the worker can make none.
+        """
+        self.wait_any([future])
+        if future.ended is not None:
+            return future.ended
+        if future.head is None:
+            raise WorkerError(future.worker.broken)
+        if "harness" in future.head:
+            raise LoweringError(future.head["harness"])
+        return wire.outcome_of(future.head, wire.arrays_of(future.head, future.body))
+
+    def wait_any(self, futures: Sequence[Future]) -> None:
+        """Wait until one of some futures is done."""
+        workers = [future.worker for future in futures]
+        while not any(future.done for future in futures):
+            self._step(workers)
+
+    def close(self) -> None:
+        """End every worker, whatever it is doing."""
+        for worker in self._workers.values():
+            worker.end()
+
+    @abc.abstractmethod
+    def _step(self, workers: Sequence[Worker]) -> None:
+        """Wait for something to happen, at most until a call of these workers has taken too long."""
+
+
+class LocalWorkerPool(WorkerPool):
+    """Workers on this machine, served by one thread."""
+
+    def __init__(self, specs: Iterable[WorkerSpec], timeout: float = TIMEOUT) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timeout = timeout
+        super().__init__({spec.name: LocalWorker(spec, timeout, self._selector) for spec in specs})
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker, unless there is one of its name."""
+        if spec.name not in self._workers:
+            self._workers[spec.name] = LocalWorker(spec, self._timeout, self._selector)
+
+    def close(self) -> None:
+        """End every worker, whatever it is doing."""
+        super().close()
+        self._selector.close()
+
+    def _step(self, workers: Sequence[Worker]) -> None:
+        local = cast("Sequence[LocalWorker]", workers)
+        for worker in local:
+            worker.ensure()
+        patience = [worker.patience() for worker in local if not worker.broken]
+        for key, mask in self._ready(min(patience, default=0.0)):
+            key.data.transfer(mask)
+        for worker in local:
+            worker.check()
+
+    def _ready(self, patience: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """Connections that can be read or written.
+
+        If one answer is all that is due, this process stays awake for a moment, as workers do.
+        """
+        is_single = sum(worker.unanswered for worker in self._workers.values()) == 1
+        until = time.monotonic() + (min(loop.AWAKE, patience) if is_single else 0.0)
+        while not (ready := self._selector.select(0)) and time.monotonic() < until:
+            loop.give_way()
+        return ready or self._selector.select(patience)
+
+
+class LocalWorker(Worker):
+    """A process on this machine, reached over a socket; it is started again if it dies."""
+
+    def __init__(self, spec: WorkerSpec, timeout: float, selector: selectors.BaseSelector) -> None:
+        super().__init__(spec, timeout)
+        self._selector = selector
+        self._sent = 0
+        """How many of the waiting calls are on their way."""
+        self._out: deque[memoryview] = deque()
+        self._in = bytearray()
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+        """File with what the process prints."""
+        self._answered = 0
+        self._spawn()
+
+    def ensure(self) -> None:
+        if self._process is None and not self.broken:
+            self._spawn()
+        if self._socket is None and not self.broken:
+            self._connect()
+
+    def patience(self) -> float:
+        """Seconds until the first call in the queue has taken too long."""
+        if not self._waiting:
+            return 0.0
+        return max(0.0, self._since + self._waiting[0].seconds - time.monotonic())
+
+    def check(self) -> None:
+        if self._waiting and not self.broken and self.patience() == 0.0:
+            self._fail(TimedOut(self._waiting[0].seconds))
+
+    def transfer(self, mask: int) -> None:
+        """Send and receive what can be without waiting."""
+        if mask & selectors.EVENT_WRITE:
+            self._send()
+        if mask & selectors.EVENT_READ:
+            self._receive()
+
+    def end(self) -> None:
+        self._disconnect()
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+    # The process
+
+    def _spawn(self) -> None:
+        self._endpoint = _SocketPair() if hasattr(socket, "AF_UNIX") else _LocalPort()
+        self._token = secrets.token_bytes(32)
+        self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process
+        own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
+        variables = {**SHARING, **os.environ, **self.spec.variables, **own}
+        command = [str(self.spec.interpreter), loop.__file__, self._endpoint.address]
+        self.started = Future(
+            self, wire.message({"do": "start", "adapter": self.spec.adapter, "file": self.spec.file}), START_TIMEOUT
+        )
+        self._waiting.appendleft(self.started)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, env=variables, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
+                pass_fds=self._endpoint.inherited,
+            )  # fmt: skip
+        except OSError as error:
+            self._break(f"{self.spec.interpreter} cannot be run ({error.strerror})")
+        self._endpoint.detach()
+
+    def _connect(self) -> None:
+        """Wait for the process to connect; only it knows the token."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.broken and time.monotonic() < deadline:
+            assert self._process is not None
+            connection = self._endpoint.accept()
+            if connection is None:
+                if self._process.poll() is not None:
+                    self._break(f"it could not be started: {self._exit_reason()}{_output_text(self._last_output())}")
+                continue
+            connection.settimeout(5.0)
+            with contextlib.suppress(OSError):
+                if secrets.compare_digest(_exactly(connection, len(self._token)), self._token):
+                    return self._connected(connection)
+            connection.close()
+        if not self.broken:
+            self._break(f"it did not connect within {START_TIMEOUT:g} s{_output_text(self._last_output())}")
+        return None
+
+    def _connected(self, connection: socket.socket) -> None:
+        self._endpoint.close()
+        connection.setblocking(False)
+        loop.without_delay(connection)
+        self._socket = connection
+        self._sent = 0
+        self._in.clear()
+        self._out.clear()
+        self._selector.register(connection, selectors.EVENT_READ, self)
+        self._since = time.monotonic()
+        self._feed()
+
+    def _disconnect(self) -> None:
+        self._endpoint.close()
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    # Messages
+
+    def _feed(self) -> None:
+        if self._socket is None:
+            return
+        if not self._sent:
+            self._since = time.monotonic()
+        while self._sent < min(AHEAD, len(self._waiting)):
+            self._out.extend(self._waiting[self._sent].pieces)
+            self._sent += 1
+        self._send()
+
+    def _send(self) -> None:
+        assert self._socket is not None
+        while self._out:
+            try:
+                count = self._socket.send(self._out[0])
+            except BlockingIOError:
+                break
+            except OSError:
+                self._out.clear()  # it is gone; its last answers are still to be read
+                break
+            if count == len(self._out[0]):
+                self._out.popleft()
+            else:
+                self._out[0] = self._out[0][count:]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if self._selector.get_key(self._socket).events != wanted:
+            self._selector.modify(self._socket, wanted, self)
+
+    def _receive(self) -> None:
+        gone = self._read()
+        try:
+            while (answer := self._next()) is not None:
+                future = self._waiting.popleft()
+                future.head, future.body = answer
+                self._sent -= 1
+                self._since = time.monotonic()
+                if future is self.started and "failed" in future.head:
+                    return self._break(f"the framework cannot be imported: {future.head['failed']}")
+        except wire.WireError as error:
+            return self._fail(Crashed(f"was out of step: {error}", "\n".join(self._last_output())))
+        if gone:
+            return self._died()
+        self._truncate_output()
+        return self._feed()
+
+    def _read(self) -> bool:
+        """Read what has arrived; return whether the connection is closed."""
+        assert self._socket is not None
+        try:
+            while chunk := self._socket.recv(READ_BYTES):
+                self._in += chunk
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _next(self) -> tuple[Head, bytes | bytearray] | None:
+        """(head, body) of the first complete message; None if there is none."""
+        start = wire.LENGTHS.size
+        if len(self._in) < start:
+            return None
+        head, arrays = wire.lengths(bytes(self._in[:start]))
+        if len(self._in) < start + head + arrays:
+            return None
+        message = bytes(self._in[start : start + head + arrays])
+        del self._in[: start + head + arrays]
+        return wire.received(_reader(message, head))
+
+    # The end of the process
+
+    def _died(self) -> None:
+        """End the first call in the queue, which the process died of."""
+        assert self._process is not None
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._fail(Crashed(self._exit_reason(), "\n".join(self._last_output())))
+
+    def _fail(self, outcome: Crashed | TimedOut) -> None:
+        """End the process and the first call in the queue; the others are left for the next process."""
+        output = _output_text(self._last_output())
+        self.end()
+        if not self._waiting:
+            return
+        future = self._waiting.popleft()
+        future.ended = outcome
+        self._sent = 0
+        if future is self.started:
+            how = f"it {outcome.how}" if isinstance(outcome, Crashed) else f"it took more than {outcome.seconds:g} s"
+            self._break(f"the framework cannot be imported: {how}{output}")
+
+    def _exit_reason(self) -> str:
+        """How the process ended, for messages."""
+        assert self._process is not None
+        status = self._process.wait()
+        if status >= 0:
+            return f"exited with status {status}"
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        return f"was killed by {name}"
+
+    def _last_output(self) -> list[str]:
+        """The last lines that the process printed."""
+        if self._output is None or self._output.closed:
+            return []
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - 8192))
+        # Addresses would make two runs of the same calls differ.
+        lines = re.sub(r"0x[0-9a-f]{6,}", "0x...", self._output.read().decode(errors="replace")).splitlines()
+        return [line.rstrip() for line in lines if line.strip()][-OUTPUT_LINES:]
+
+    def _truncate_output(self) -> None:
+        """Truncate what a framework prints, from time to time, so that it does not fill the disk."""
+        self._answered += 1
+        if self._answered % CHECK_INTERVAL:
+            return
+        if self._output is not None and os.fstat(self._output.fileno()).st_size > MAX_OUTPUT:
+            self._output.truncate(0)
+
+
+class _SocketPair:
+    """Endpoint for a process that inherits the other end: nothing is on disk, and nobody else can connect."""
+
+    def __init__(self) -> None:
+        self._ours: socket.socket | None
+        self._ours, self._theirs = socket.socketpair()
+        self.inherited = (self._theirs.fileno(),)
+        self.address = f"descriptor:{self._theirs.fileno()}"
+
+    def detach(self) -> None:
+        """Close the end that the process has inherited, so that the end of the process is noticed."""
+        self._theirs.close()
+
+    def accept(self) -> socket.socket | None:
+        """Wait until the connection is readable or closed; None if it is neither in time."""
+        if self._ours is None:
+            time.sleep(POLL_SECONDS)
+            return None
+        if not select.select([self._ours], [], [], POLL_SECONDS)[0]:
+            return None
+        found, self._ours = self._ours, None
+        return found
+
+    def close(self) -> None:
+        """Close both ends, unless the connection was accepted."""
+        self._theirs.close()
+        if self._ours is not None:
+            self._ours.close()
+
+
+class _LocalPort:
+    """Endpoint at a local port, for systems without socket pairs; a tenth slower, and anybody can connect."""
+
+    inherited = ()
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(POLL_SECONDS)
+        self.address = f"port:{self._listener.getsockname()[1]}"
+
+    def detach(self) -> None:
+        """Do nothing: the process has inherited nothing."""
+
+    def accept(self) -> socket.socket | None:
+        """The next connection, whoever made it; None if there is none in time."""
+        try:
+            return self._listener.accept()[0]
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (chunk := connection.recv(count - len(data))):
+        data += chunk
+    return data
+
+
+def _reader(data: bytes, head: int) -> Any:
+    """Return a `read` of a message whose lengths were read before."""
+    parts = iter((wire.LENGTHS.pack(wire.MAGIC, head, len(data) - head), data[:head], data[head:]))
+    return lambda _: next(parts)
+
+
+def _output_text(lines: Sequence[str]) -> str:
+    return f"; it said: {' | '.join(lines[-3:])}" if lines else ""
