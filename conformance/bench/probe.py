@@ -428,7 +428,7 @@ def _peak() -> int:
 
 def scored() -> Result:
     """The mutation score of the shipped cases, in this thread's processor time."""
-    from conformance.power.mutants.faulty import FAULTY
+    from conformance.power.mutants.catalogue import FAULTY
     from conformance.power.mutants.score import CaseRun, MutantResult, run_mutants_in_folder
 
     mutants = FAULTY[:2] if SHORT else FAULTY

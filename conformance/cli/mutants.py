@@ -17,8 +17,7 @@ from conformance.execution.interruption import INTERRUPTED
 from conformance.judging.judge import load_suite
 from conformance.model.errors import UserError
 from conformance.model.text import counted
-from conformance.power.mutants.catalogue import CORRECT, select
-from conformance.power.mutants.faulty import FAULTY, family_of
+from conformance.power.mutants.catalogue import CORRECT, FAULTY, select
 from conformance.power.mutants.losses import Loss
 from conformance.power.mutants.parallel import run_in_processes
 from conformance.power.mutants.score import (
@@ -105,7 +104,7 @@ def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generato
 
 
 def _list(found: list[type[Loss]], as_json: bool) -> None:
-    facts = [{"name": loss.__name__, "family": family_of(loss), "what": fault_of(loss)} for loss in found]
+    facts = [{"name": loss.__name__, "family": loss.family, "what": fault_of(loss)} for loss in found]
     if as_json:
         out.facts("mutants.list", {"mutants": facts})
         return

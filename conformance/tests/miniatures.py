@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from conformance.power.mutants.documented import *  # noqa: F403
-from conformance.power.mutants.documented import DOCUMENTED
-from conformance.power.mutants.faulty import FAULTY
+from conformance.power.mutants.catalogue import BY_NAME, DOCUMENTED
 from conformance.power.mutants.losses import *  # noqa: F403
 from conformance.power.mutants.losses import Binary, Categorical, Loss
 
 RIGHT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED)
 
-globals().update({mutant.__name__: mutant for mutant in FAULTY})
+globals().update(BY_NAME)

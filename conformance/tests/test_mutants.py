@@ -25,12 +25,18 @@ from conformance.judging.judge import Item, Judge, ask, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.outcome import Returned
-from conformance.power.mutants.catalogue import BY_NAME, CORRECT
-from conformance.power.mutants.documented import DOCUMENTED
-from conformance.power.mutants.faulty import FAMILIES, FAULTY, GRADIENTS, family_of
-from conformance.power.mutants.faulty.errors import RaisesOnThreeAxes
-from conformance.power.mutants.faulty.labels import CountsLabelsFromOne
-from conformance.power.mutants.faulty.smoothing import DropsSmoothing
+from conformance.power.mutants import tables
+from conformance.power.mutants.catalogue import (
+    BY_NAME,
+    CORRECT,
+    DOCUMENTED,
+    FAMILIES,
+    FAULTY,
+    GRADIENTS,
+    CountsLabelsFromOne,
+    DropsSmoothing,
+    RaisesOnThreeAxes,
+)
 from conformance.power.mutants.losses import Binary, Categorical, Loss, installed
 from conformance.power.mutants.parallel import ProcessLostError, run_in_processes
 from conformance.power.mutants.score import (
@@ -79,7 +85,7 @@ def score(cases) -> dict[str, MutantResult]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cases_detect_each_mutant_of_a_family(score, family):
-    found = [score[mutant.__name__] for mutant in FAULTY if family_of(mutant) == family]
+    found = [score[mutant.__name__] for mutant in FAULTY if mutant.family == family]
     assert len(found) >= 10
     assert [f"{fate.name}: {fate.fault}" for fate in found if fate.survived] == []
 
@@ -126,6 +132,31 @@ def test_mutant_names_and_faults_are_unique():
     names = [mutant.__name__ for mutant in (*CORRECT, *FAULTY)]
     assert len(set(names)) == len(names)
     assert all(mutant.__doc__ and mutant.__doc__.strip().endswith(".") for mutant in (*CORRECT, *FAULTY))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("divsor = 'original - 1'", "there is no step or attribute divsor"),
+        ("divisor = 'original -'", "invalid syntax"),
+        ("of = 'Nothing'", "name 'Nothing' is not defined"),
+    ],
+)
+def test_table_refuses_invalid_change(tmp_path, monkeypatch, change, message):
+    (tmp_path / "means.toml").write_text(f"[Wrong]\nfault = 'None.'\n{change}\n")
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=rf"means\.toml: Wrong: .*{message}"):
+        tables.read("means", {"Categorical": Categorical})
+
+
+def test_change_replaces_one_step(tmp_path, monkeypatch):
+    (tmp_path / "means.toml").write_text("[Half]\nfault = 'Halves.'\nmean = 'original / 2'\n")
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    (half,) = tables.read("means", {"Categorical": Categorical})
+    assert (half.__name__, half.family, half.__doc__, half.__bases__) == ("Half", "means", "Halves.", (Categorical,))
+    x, y = np.array([[0.5, -1.0, 2.0], [0.0, 0.25, -0.75]]), np.array([2, 0])
+    losses = [made(input_kind="logits", target="index", reduction="mean")(x, y) for made in (half, Categorical)]
+    assert losses[0] == losses[1] / 2
 
 
 # What is right.
@@ -219,7 +250,7 @@ def test_detected_mutant_is_not_run_again():
 
 
 def test_gradients_are_run_for_gradient_mutants_only():
-    wrong = [mutant for mutant in FAULTY if family_of(mutant) == GRADIENTS]
+    wrong = [mutant for mutant in FAULTY if mutant.family == GRADIENTS]
     found = scored([PLAIN], *wrong)
     assert 0 < found.killed < len(wrong)
     assert all(kill.item.endswith("-gradient") for fate in found.results for kill in fate.kills)
@@ -250,7 +281,7 @@ def folder(tmp_path: Path) -> str:
 def test_mutants_command_with_survivor_exits_with_1(folder):
     done = run("--cases", folder, "--family", "smoothing", "--family", "labels")
     assert done.exit_code == 1
-    assert "smoothing.DropsSmoothing  Takes label smoothing and does not use it." in done.stdout
+    assert "smoothing.DropsSmoothing  Accepts label smoothing and does not use it." in done.stdout
     assert "labels.CountsLabelsFromOne" not in done.stdout
     assert "\nall " in done.stdout
 
@@ -265,7 +296,7 @@ def test_mutants_command_without_survivor_exits_with_0(folder):
 def test_mutants_command_prints_json(folder):
     facts = json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout)
     assert (facts["killed"], facts["of"], facts["undecided"]) == (0, 20, 0)
-    assert facts["mutants"][0]["fault"] == "Takes label smoothing and does not use it."
+    assert facts["mutants"][0]["fault"] == "Accepts label smoothing and does not use it."
     assert "DropsSmoothing" in facts["survivors"]
 
 

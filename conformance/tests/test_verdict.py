@@ -683,7 +683,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
         lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the tolerance {tolerance:.6g} ({ulps:.4g} ulp)"
     )
     assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
-    path = "conformance.power.mutants.faulty.smoothing"
+    path = "conformance.power.mutants.catalogue"
     assert lines["reproduce"].startswith(f"import {path}; import numpy as np; predictions = np.array([[")
     assert f"; {path}.DropsSmoothing(input_kind='logits', " in lines["reproduce"]
     asked = "miniature.DropsSmoothing and a/b/c and float64 and none and not gradient"

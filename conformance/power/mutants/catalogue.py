@@ -1,28 +1,55 @@
-"""Every miniature by name: the faulty ones in families, and the right ones."""
+"""Every fake framework function by name: the faulty ones in families, and the correct ones.
+
+The fault of a mutant is one that some case can show.  These are none: the sign of a zero (-0.0 equals 0.0 here), a
+documented choice that is not made (the definition is always right, as where a gradient passes a documented clip), and
+the mean over nothing (it is undefined).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.power.mutants.alternatives import ALTERNATIVES
-from conformance.power.mutants.documented import DOCUMENTED
-from conformance.power.mutants.faulty import FAMILIES, FAULTY, family_of
+from conformance.power.mutants import arithmetic, losses, tables
 from conformance.power.mutants.losses import Binary, Categorical, Loss
+from conformance.reference import error_bound
 
+GRADIENTS = "gradients"
+"""The family whose losses are right."""
+FAMILIES = (
+    "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "state",
+    "returned", "errors", GRADIENTS,
+)  # fmt: skip
+
+_namespace: dict[str, Any] = {**vars(losses), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
+
+DOCUMENTED = tables.read("documented", _namespace)
+"""Correct implementations that depart from the definition by a choice that they document."""
+ALTERNATIVES = tables.read("alternatives", _namespace)
+"""Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
 CORRECT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
+FAULTY = tuple(mutant for family in FAMILIES for mutant in tables.read(family, _namespace))
 BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 
 
+def __getattr__(name: str) -> type[Loss]:
+    """A class by its name, so that the source of a call can be `{module}.{name}(...)`."""
+    try:
+        return BY_NAME[name]
+    except KeyError:
+        raise AttributeError(name) from None
+
+
 def select_by_name(names: Iterable[str]) -> list[type[Loss]]:
-    """The miniatures of these names."""
+    """The implementations of these names."""
     return [BY_NAME[name] for name in names]
 
 
 def select(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: str = "") -> list[type[Loss]]:
     """Those of some families (all, if none is named) whose `family.Name` a -k expression matches.
 
-    Raises SelectionError where there is no such family, or nothing is left.
+    Raises SelectionError if there is no such family, or nothing is left.
     """
     families = tuple(families)
     for family in families:
@@ -32,8 +59,8 @@ def select(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: s
     found = [
         loss
         for loss in among
-        if (not families or family_of(loss) in families)
-        and (matches is None or matches(substring_of(f"{family_of(loss)}.{loss.__name__}")))
+        if (not families or loss.family in families)
+        and (matches is None or matches(substring_of(f"{loss.family}.{loss.__name__}")))
     ]
     if not found:
         raise SelectionError(

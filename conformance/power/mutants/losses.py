@@ -28,13 +28,17 @@ class Loss:
     """What every miniature shares: options, weights per sample, reduction.  Sums of narrow floats are kept wide.
 
     documented: the convention that it declares.  dtypes, excludes: see `contract.Function`.
-    raises: whether the fault is an exception.
+    raises: whether the fault is an exception.  family: the table that it stands in.  memory: what calls of a class
+    leave to later ones.  backward: whether it is the gradient that is being computed.
     """
 
     documented: ClassVar[Convention] = DEFINITION
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
     raises: ClassVar[bool] = False
+    family: ClassVar[str] = ""
+    memory: ClassVar[dict[Any, Any]] = {}
+    backward = False
 
     def __init__(self, **options: Any) -> None:
         self.input_kind: str = options.pop("input_kind")
@@ -75,6 +79,7 @@ class Loss:
 
     def gradient(self, predictions: Array, labels: Array) -> Array:
         """The gradient of the sum of the reduced loss, shaped as the predictions."""
+        self.backward = True
         x, y = self.arranged(predictions, labels)
         self.check(x, y)
         kept = self.kept(x, y)
@@ -179,8 +184,14 @@ class Loss:
 
     @classmethod
     def lower(cls, problem: Problem) -> dict[str, Any]:
-        """What it is handed beside or instead of what follows from the problem, by word."""
-        return {}
+        """Arguments that do not follow from the problem alone."""
+        noise = cls.drawn_noise(problem)
+        return {} if noise is None else {"noise": arrays.Tensor(noise)}
+
+    @classmethod
+    def drawn_noise(cls, problem: Problem) -> Array | None:
+        """An argument `noise`, shaped as the result; None if it takes none."""
+        return None
 
     @classmethod
     def function(cls) -> Function:
@@ -198,7 +209,7 @@ class Loss:
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
             label_column=True,
-            dtypes=cls.dtypes,
+            dtypes=frozenset(cls.dtypes),
             excludes=cls.excludes,
             rules=(Rule(cls.documented),),
             lower=cls.lower,

@@ -24,8 +24,7 @@ from conformance.explore.fuzz.generation import random_case
 from conformance.judging.judge import Item, Judge, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
-from conformance.power.mutants.catalogue import select_by_name
-from conformance.power.mutants.faulty import GRADIENTS, family_of
+from conformance.power.mutants.catalogue import GRADIENTS, select_by_name
 from conformance.power.mutants.losses import Loss, installed
 from conformance.reference.oracle import Oracle, open_cache
 
@@ -121,7 +120,7 @@ class Score:
 
 def describe_mutant(mutant: type[Loss], kills: Sequence[Kill] = ()) -> MutantResult:
     """The fate of a mutant."""
-    return MutantResult(mutant.__name__, family_of(mutant), fault_of(mutant), tuple(kills))
+    return MutantResult(mutant.__name__, mutant.family, fault_of(mutant), tuple(kills))
 
 
 def fault_of(mutant: type[Loss]) -> str:
@@ -160,7 +159,7 @@ def _installed_by_kind(mutants: Iterable[type[Loss]]) -> list[Installed]:
     """Mutants as frameworks; only of those whose gradients are wrong is the gradient asked for."""
     split: dict[bool, list[type[Loss]]] = {False: [], True: []}
     for mutant in mutants:
-        split[family_of(mutant) == GRADIENTS].append(mutant)
+        split[mutant.family == GRADIENTS].append(mutant)
     return [installed(*found, differentiates=wrong) for wrong, found in split.items() if found]
 
 

@@ -1,0 +1,181 @@
+"""Arithmetic that several changes of the tables share: sums in other orders, clips, wider and flushed dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from conformance.model.case import Array, numpy_dtype
+from conformance.power.mutants.losses import Categorical, Loss, wide
+
+BLOCK_SIZE = 4
+"""Number of terms that `sum_in_blocks` adds up before it adds the blocks."""
+SAFE_RANGE = {2: 10.0, 4: 80.0, 8: 700.0, 16: 11000.0}
+"""Itemsize of a dtype -> an argument at which `exp` does not overflow in it."""
+FLUSHED = frozenset({"bfloat16", "float32", "float64"})
+"""Dtypes whose subnormal numbers some hardware replaces by 0."""
+EXTENDED = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
+"""Whether this platform has a dtype wider than float64."""
+WIDENED = frozenset({"float16", "bfloat16", "float32", *(["float64"] if EXTENDED else [])})
+"""Dtypes for which there is a wider one."""
+
+
+# Sums over the last axis.
+
+
+def sum_in_order(values: Array) -> Array:
+    """Add one term after another, in the dtype or the narrowest one that such a loop accumulates in."""
+    if not values.shape[-1]:
+        return np.zeros(values.shape[:-1], dtype=values.dtype)
+    sums = np.add.accumulate(values, axis=-1, dtype=wide(values.dtype))
+    return np.asarray(sums[..., -1]).astype(values.dtype, copy=False)
+
+
+def sum_smallest_first(values: Array) -> Array:
+    return sum_in_order(np.take_along_axis(values, np.argsort(np.abs(values.astype(np.float64)), axis=-1), axis=-1))
+
+
+def sum_in_blocks(values: Array) -> Array:
+    starts = range(0, values.shape[-1], BLOCK_SIZE)
+    blocks = [sum_in_order(values[..., start : start + BLOCK_SIZE]) for start in starts]
+    return sum_in_order(np.stack(blocks, axis=-1) if blocks else values)
+
+
+def sum_pairwise(values: Array) -> Array:
+    """Add neighbours, then their sums, and so on, all in the dtype."""
+    while values.shape[-1] > 1:
+        paired = values[..., 0 : values.shape[-1] // 2 * 2]
+        values = np.concatenate([paired[..., 0::2] + paired[..., 1::2], values[..., paired.shape[-1] :]], axis=-1)
+    return sum_in_order(values)
+
+
+def sum_compensated(values: Array) -> Array:
+    """Kahan summation."""
+    total = lost = np.zeros(values.shape[:-1], dtype=values.dtype)
+    for term in np.moveaxis(values, -1, 0):
+        corrected = term - lost
+        now = total + corrected
+        lost = np.where(np.isfinite(now), (now - total) - corrected, lost * 0)
+        total = now
+    return np.asarray(total)
+
+
+# Log-softmax.
+
+
+def log_softmax_shifted(loss: Categorical, z: Array, shift: Array) -> Array:
+    """Log-softmax by a log-sum-exp that subtracts `shift` instead of the largest logit."""
+    d = z - shift
+    return np.asarray(d - np.log(loss.add(np.exp(d)))[..., np.newaxis])
+
+
+def log_softmax_shifted_if_safe(loss: Categorical, z: Array, shift: Array) -> Array:
+    """Log-softmax with another shift in rows where that loses few digits, and with the largest logit in others."""
+    safe = np.all((np.abs(z - shift) < SAFE_RANGE[2]) & np.isfinite(z), axis=-1, keepdims=True)
+    logs = log_softmax_shifted(loss, z, shift)
+    return np.where(safe & keeps_digits(logs), logs, Categorical.log_softmax(loss, z))
+
+
+def keeps_digits(logs: Array) -> Array:
+    """Rows whose log-probabilities a dtype of twice the digits holds to the precision of the dtype."""
+    return np.asarray(np.all((logs > -SAFE_RANGE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True))
+
+
+def through_row_sum(loss: Categorical, p: Array, slopes: Array, counted: Array) -> Array:
+    """Derivatives by p / sum(p) as derivatives by p.  counted: the targets whose derivatives are not 0."""
+    total = loss.add(p)[..., np.newaxis]
+    return np.where(total == 0, np.nan, (slopes + loss.add(counted)[..., np.newaxis]) / total).astype(p.dtype)
+
+
+# Other dtypes.
+
+
+def widened(dtype: Any) -> Any:
+    """The next wider dtype that arithmetic is done in."""
+    return {2: np.float32, 4: np.float64}.get(dtype.itemsize, np.longdouble)
+
+
+def flushed(values: Array) -> Array:
+    """The values with subnormal ones replaced by 0."""
+    dtype = values.dtype
+    smallest = np.finfo(np.float32).tiny if dtype.itemsize < 8 else np.finfo(np.float64).tiny
+    return np.where(np.abs(values) < dtype.type(smallest), dtype.type(0), values)
+
+
+class WidenedArithmetic(Loss):
+    """Computes in the next wider dtype and rounds once, at the end."""
+
+    dtypes = WIDENED
+
+    def loss(self, predictions: Array, labels: Array) -> Any:
+        result = super().loss(predictions.astype(widened(predictions.dtype)), labels)
+        return self.rounded(np.asarray(result), predictions.dtype)
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        result = super().gradient(predictions.astype(widened(predictions.dtype)), labels)
+        return self.rounded(result, predictions.dtype)
+
+    def rounded(self, result: Array, dtype: Any) -> Array:
+        """The result in the dtype of the predictions."""
+        return result.astype(np.float32).astype(dtype) if dtype == numpy_dtype("bfloat16") else result.astype(dtype)
+
+
+class ChoppedArithmetic(WidenedArithmetic):
+    """Rounds towards 0 at the end, which is off by up to a unit in the last place."""
+
+    def rounded(self, result: Array, dtype: Any) -> Array:
+        near = super().rounded(result, dtype)
+        beyond = np.isfinite(near) & (np.abs(near.astype(result.dtype)) > np.abs(result))
+        return np.where(beyond, np.nextafter(near, dtype.type(0)), near)
+
+
+class FlushedArithmetic(Loss):
+    """Replaces subnormal intermediate values and results by 0."""
+
+    dtypes = FLUSHED
+
+    def add(self, values: Array) -> Array:
+        return flushed(super().add(flushed(values)))
+
+    def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
+        return flushed(np.asarray(super().reduced(flushed(loss), weight, kept)))
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        return flushed(super().gradient(predictions, labels))
+
+
+class ClippedProbabilities(Loss):
+    """Clips at bounds that are rounded to the dtype of the predictions, also if it computes in a wider one."""
+
+    def epsilon(self) -> float:
+        return 1e-7
+
+    def clipped(self, p: Array, epsilon: float = 0.0) -> Array:
+        """Probabilities within [epsilon, 1 - epsilon]; without an argument, the documented one."""
+        epsilon = epsilon or self.epsilon()
+        low, high = (np.asarray(end).astype(self.dtype).astype(p.dtype) for end in (epsilon, 1 - epsilon))
+        return np.asarray(np.minimum(np.maximum(p, low), high))
+
+
+# Shapes.
+
+
+def broadcast_from_last_axis(
+    weights: Array | None, kept: Array, otherwise: Callable[..., Array | None]
+) -> Array | None:
+    """Weights broadcast to the losses by numpy's rule; the result of `otherwise` if the shapes do not permit it."""
+    if weights is None or weights.ndim >= kept.ndim or weights.shape != kept.shape[kept.ndim - weights.ndim :]:
+        return otherwise(weights, kept)
+    return np.broadcast_to(weights, kept.shape)
+
+
+def is_square(values: Array) -> bool:
+    return values.ndim == 2 and values.shape[0] == values.shape[1]
+
+
+def smoothed_towards(q: Array, smoothing: float, classes: int) -> Array:
+    """Targets with the smoothing distributed over so many classes."""
+    e = q.dtype.type(smoothing)
+    return (1 - e) * q + e / q.dtype.type(classes) if smoothing else q
