@@ -147,6 +147,8 @@ def _samples(problem: Problem, convention: Convention, converted: bool) -> _Samp
             weights = flat.sample_weights
             if weights.shape == flat.kept.shape:
                 weights = np.where(flat.kept, weights, 0.0)  # infinity and nan count nothing there either
+            # Without weight nothing is added, nor may be, where a conversion made the loss infinite, too.
+            error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
             product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights

@@ -462,6 +462,28 @@ def test_it_does_not_name_a_conversion_that_changes_nothing():
     assert (verdict.status, verdict.convention) == ("diverges", "mean_divides_by=kept")
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_sample_without_weight_leaves_the_budget_of_the_others_where_its_conversion_is_infinite(reduction):
+    stated = case(
+        [20.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]}
+    )  # sigmoid(20) is 1 in float32
+    clamped = Convention(log_floor=-100.0)
+    right = exactly(stated, dtype="float32", reduction=reduction)
+    assert (
+        judged(
+            stated, returned(right, "float32"), clamped, dtype="float32", handed="probabilities", reduction=reduction
+        ).status
+        == "agrees"
+    )
+    wrong = np.asarray(right) * 1.0001
+    assert (
+        judged(
+            stated, returned(wrong, "float32"), clamped, dtype="float32", handed="probabilities", reduction=reduction
+        ).status
+        == "disagrees"
+    )
+
+
 # Which part of a convention is the cause
 
 IGNORED = Convention(
