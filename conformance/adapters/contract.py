@@ -139,7 +139,11 @@ class Function:
     takes: Mapping[InputKind, str]
     """Kind of predictions -> argument that says so, "" where none does; others are converted to the first."""
     targets: Table
-    """Kind of target (`Problem.target_kind`) -> dtype of the labels: "" as in the case, `same` as the predictions."""
+    """Kind of target (`Problem.target_kind`) -> dtypes of the labels, separated by blanks.
+
+    Labels are cast to the first, unless the layout of the case names another one of them.  `same` is the dtype of the
+    predictions; "" takes labels of any dtype as they are.
+    """
     arguments: Table = field(default_factory=dict)
     """An option, `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
     reductions: Table = field(default_factory=dict)
@@ -162,7 +166,7 @@ class Function:
     rules: tuple[Rule, ...] = (Rule(DEFINITION),)
     """What it documents; the first that fits counts."""
     result_dtype: str = "same"
-    """`same` as the predictions, or the name of the dtype that it always returns."""
+    """`same` as the predictions, `promoted` from them and float labels, or the dtype that it always returns."""
     source: str = ""
     """Where it is documented."""
     differentiates: bool = True
@@ -226,9 +230,33 @@ class Function:
             "class_axis": named or self.class_axis == 1,
             "class_axis_not_1": named,
             "labels_column": self.label_column,
-            "label_dtype": "" in self.targets.values(),
+            "label_dtype": any(len(names.split()) != 1 for names in self.targets.values()),
         }
         return self.orders | {name for name, has in found.items() if has}
+
+    def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
+        """Dtypes of labels that it takes as they are, the usual one first; () for any.
+
+        target: the kind that it is handed, see `target_as`.  dtype: of the predictions.
+        """
+        declared = self.targets.get(target, self.targets.get("distribution", ""))
+        return tuple(dtype if name == "same" else name for name in declared.split())
+
+    def returns(self, problem: Problem, quantity: str = "loss") -> str:
+        """The dtype of a right result."""
+        if self.result_dtype == "same" or quantity == "gradient":
+            return problem.dtype
+        if self.result_dtype != "promoted":
+            return self.result_dtype
+        labels = self.labels_as(problem) or problem.labels.dtype.name
+        whole = numpy_dtype(labels).kind in "biu"
+        return problem.dtype if whole else np.promote_types(numpy_dtype(problem.dtype), numpy_dtype(labels)).name
+
+    def labels_as(self, problem: Problem) -> str | None:
+        """The dtype in which it is handed the labels of a problem; None for the one that they have."""
+        kind = self.target_as(problem.target_kind) or problem.target_kind
+        taken, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
+        return stated if stated in taken else next(iter(taken), None)
 
     @cached_property
     def path(self) -> str:
@@ -262,10 +290,13 @@ class Function:
             ("option", set(problem.options.names()), self.options),
             ("reduction", {problem.reduction}, self.reductions.keys()),
             ("dtype", {problem.dtype}, self.dtypes),
-            ("layout", set(problem.layout.names()), self.layouts),
+            ("layout", set(problem.layout.names()), self.layouts | {"label_dtype"}),
         ):
             if missing := names - have:
                 return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(sorted(missing))}"
+        labels = self.label_dtypes(handed, problem.dtype)
+        if labels and problem.layout.label_dtype not in (None, *labels):
+            return f"it takes no {problem.layout.label_dtype} labels"
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
@@ -291,6 +322,8 @@ class Function:
 def problem_features(problem: Problem, target: str) -> frozenset[str]:
     """What a problem asks of a function, as names: options, layout, reduction, target, prediction."""
     found = {*problem.options.names(), *problem.layout.names()}
+    if problem.layout.label_dtype is not None:
+        found.add(f"{problem.layout.label_dtype}_labels")
     found |= {problem.reduction, problem.input_kind, target, problem.dtype}
     rank = problem.predictions.ndim
     if rank != 2:
@@ -1068,8 +1101,7 @@ def predictions(problem: Problem, axis: int = -1) -> Tensor:
 def _labels(function: Function, problem: Problem) -> Tensor:
     """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
     kind = function.target_as(problem.target_kind) or problem.target_kind
-    declared = function.targets.get(kind, function.targets.get("distribution", ""))
-    dtype = problem.dtype if declared == "same" else declared or None
+    dtype = function.labels_as(problem)
     if kind == "index":
         return index_labels(problem, dtype)
     encode = one_hot_labels if problem.target == "index" and kind == "one_hot" else labels
@@ -1102,7 +1134,7 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
         return labels(problem, dtype)
     values = np.argmax(problem.labels.astype(np.float64), axis=-1)
     narrow = problem.layout.label_dtype
-    if narrow is not None and dtype is None and not _holds(narrow, problem.predictions.shape[-1] - 1):
+    if narrow is not None and dtype in (None, narrow) and not _holds(narrow, problem.predictions.shape[-1] - 1):
         dtype = values.dtype.name  # what holds 0 and 1 need not hold the index of a class
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
 

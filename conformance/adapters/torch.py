@@ -30,6 +30,12 @@ WEIGHTS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 ARGUMENTS = {"predictions": "input", "labels": "target"}
 ALIASES: dict[str, Neutral] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
 NOT_IGNORED = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
+INDICES = "int64 uint8"
+NO_BYTES = (frozenset({"uint8_labels", "higher_rank"}),)
+"""Bytes are taken as labels of two axes only: https://github.com/pytorch/pytorch/pull/60308."""
+GATHERED = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
+"""The mean gathers the weights of the labels, which takes no bytes."""
+PROMOTED = "same float32 float64"
 FLOOR = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 
@@ -78,24 +84,30 @@ CROSS_ENTROPY = (
     )
     .since(
         "1.10",
-        targets={"one_hot": "same", "distribution": "same"},
+        targets={"index": INDICES, "one_hot": PROMOTED, "distribution": PROMOTED},
         arguments={"label_smoothing": "label_smoothing"},
+        excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED),
+        result_dtype="promoted",
         rules=(SMOOTHED_INDEX, SOFT),
     )
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
-    .since("2.2", dtypes=EVERY, excludes=(*NOT_IGNORED, frozenset({"float16", "index"})))
-    .since("2.4", excludes=NOT_IGNORED)
+    .since("2.2", dtypes=EVERY, excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED, frozenset({"float16", "index"})))
+    .since("2.4", excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED))
 )
-NLL = function(
-    "NLLLoss",
-    ranks=CATEGORICAL,
-    takes={"log_probabilities": ""},
-    targets={"index": "int64"},
-    arguments=WEIGHTS,
-    class_axis=1,
-    dtypes=NO_HALF,
-    rules=(INDEX,),
-).since("2.4", dtypes=EVERY)
+NLL = (
+    function(
+        "NLLLoss",
+        ranks=CATEGORICAL,
+        takes={"log_probabilities": ""},
+        targets={"index": "int64"},
+        arguments=WEIGHTS,
+        class_axis=1,
+        dtypes=NO_HALF,
+        rules=(INDEX,),
+    )
+    .since("1.10", targets={"index": INDICES}, excludes=NO_BYTES)
+    .since("2.4", dtypes=EVERY)
+)
 # The classes document weights of size nbatch, the functions that they call repeat them by numpy's rule, along the last
 # axis; the former is a mistake of the documentation: https://github.com/pytorch/pytorch/issues/68780.
 BCE = (
@@ -132,7 +144,8 @@ WITH_LOGITS = function(
     "BCEWithLogitsLoss",
     ranks=BINARY,
     takes={"logits": ""},
-    targets=OUTPUTS,
+    targets=dict.fromkeys(OUTPUTS, PROMOTED),
+    result_dtype="promoted",
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     weights_handed_over="per_loss",
     dtypes=NO_HALF,

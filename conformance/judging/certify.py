@@ -79,8 +79,7 @@ def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
 def _outcomes(asked: PreparedCall, suite: Judge) -> Iterator[Outcome]:
     item = asked.item
     convention = rule_of(item, asked.problem).convention
-    same = item.function.result_dtype == "same" or item.quantity == "gradient"
-    dtype = item.dtype if same else item.function.result_dtype
+    dtype = item.function.returns(asked.handed, item.quantity)
     due = answer_by(asked.handed, convention, item.quantity, suite.oracle)
     if not isinstance(due, Exact):
         yield Raised("ValueError", "")

@@ -11,7 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from conformance.adapters.contract import problem_features
-from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, OPTIONS, ORDERS, REDUCTIONS, Array, Problem, numpy_dtype
+from conformance.model.case import (
+    DTYPES,
+    INPUT_KINDS,
+    LABEL_DTYPES,
+    LOSSES,
+    OPTIONS,
+    ORDERS,
+    REDUCTIONS,
+    Array,
+    Problem,
+    numpy_dtype,
+)
 from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import examine, numpy_info
 from conformance.reference.dtype_range import beyond_range
@@ -31,6 +42,7 @@ NEAR = 1e-3
 SMALL = frozenset({"one_sample", "rank_1"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES}
 
 
 def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:

@@ -227,8 +227,7 @@ def _judge_returned(
     problem = bench.handed
     if outcome.mutated:
         return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
-    same = function.result_dtype == "same" or bench.quantity == "gradient"
-    dtype = problem.dtype if same else function.result_dtype
+    dtype = function.returns(problem, bench.quantity)
     if outcome.dtype != dtype:
         return Verdict("disagrees", outcome, want, WrongDtype(outcome.dtype, dtype))
     if isinstance(expect, NoRightAnswer):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
-from conformance.model.case import DTYPES, LOSSES, OPTIONS, REDUCTIONS
+from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCTIONS
 from conformance.report.markdown import code, table
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
@@ -80,6 +80,7 @@ def _labels(function: Function) -> str:
 
 def _options(function: Function) -> str:
     able = frozenset().union(*(declared(function, loss) for loss in function.ranks))
+    able |= {"higher_rank", *(f"{name}_labels" for name in LABEL_DTYPES), *REDUCTIONS}
     groups = [group for group in function.excludes if group <= able]
     apart = [f"not {' with '.join(sorted(group, key=lambda name: (name not in OPTIONS, name)))}" for group in groups]
     return "; ".join([_listed(function.options, OPTIONS), *apart])

@@ -23,7 +23,7 @@ from conformance.adapters.contract import (
     reproducer,
     transformed,
 )  # fmt: skip
-from conformance.model.case import DTYPES
+from conformance.model.case import DTYPES, LABEL_DTYPES, Layout
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.tests.stated import case
@@ -122,6 +122,39 @@ def test_label_that_does_not_fit_is_refused_and_not_wrapped():
     with pytest.raises(LoweringError, match="labels do not fit int8"):
         lowered(of, far)
     assert lowered(of, PROBLEM).arrays["labels"].values.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    ("label_dtype", "predictions", "handed", "result"),
+    [(None, "float32", "float32", "float32"), ("float64", "float32", "float64", "float64"),
+     ("float32", "float64", "float32", "float64"), ("float32", "bfloat16", "float32", "float32")],
+)  # fmt: skip
+def test_labels_of_a_declared_dtype_are_handed_over_as_they_are(label_dtype, predictions, handed, result):
+    of = function(targets={"distribution": "same float32 float64"}, result_dtype="promoted")
+    layout = Layout(label_dtype=label_dtype)
+    asked = case([[0.5, -1.0]], [[0.25, 0.75]], target="distribution", layout=layout).problem(predictions, "mean")
+    assert of.unsupported(asked) is None
+    assert lowered(of, asked).arrays["labels"].values.dtype.name == handed
+    assert of.returns(asked) == result
+    assert of.returns(asked, "gradient") == predictions
+
+
+def test_labels_of_another_dtype_are_unsupported_and_whole_numbers_promote_nothing():
+    of = function(targets={"index": "int64 uint8"}, result_dtype="promoted")
+    found = {}
+    for name in (None, *LABEL_DTYPES):
+        asked = case([[0.5, -1.0]], [1], layout=Layout(label_dtype=name)).problem("float32", "mean")
+        found[name] = of.unsupported(asked)
+    taken = (None, "int64", "uint8")
+    assert found == {name: None if name in taken else f"it takes no {name} labels" for name in found}
+    assert of.returns(asked) == "float32"
+
+
+def test_index_that_a_byte_cannot_hold_is_decoded_into_the_usual_dtype():
+    of = function(targets={"index": "int64 uint8"})
+    rows = np.eye(300)[[299, 3]]
+    asked = case(rows, rows, target="distribution", layout=Layout(label_dtype="uint8")).problem("float32", "mean")
+    assert lowered(of, asked).arrays["labels"].values.tolist() == [299, 3]
 
 
 def test_reductions_of_the_framework_are_those_of_a_function_without_any():

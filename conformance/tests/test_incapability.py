@@ -19,7 +19,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
 from conformance.judging.judge import Item, Judge, PreparedCall, convert_for
-from conformance.model.case import DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
+from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
 from conformance.reference.oracle import Oracle
 
 HERE, _ = registry.installed()
@@ -165,6 +165,7 @@ def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
             case = small(function, loss, kind)
             yield Attempt(other, case, dtype, other, plain(function, case, dtype, other))
     yield from of_layouts(function, loss)
+    yield from of_label_dtypes(function, loss)
     for group in function.excludes:
         yield from of_group(function, loss, group)
 
@@ -175,7 +176,7 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
     reduction = sorted(function.reductions)[0]
     for name in LAYOUTS:
         senseless = name in FOREIGN[loss] or frozenset({name, kind}) in SENSELESS  # type: ignore[index]
-        if name in function.layouts or senseless:
+        if name in function.layouts or name == "label_dtype" or senseless:
             continue
         shape = (2, 4, 3) if loss == "categorical" and 3 in function.ranks["categorical"] else ()
         if name == "class_axis_not_1" or not shape:
@@ -184,22 +185,35 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
             "class_axis": Layout(class_axis=1 if len(shape) > 2 else 0),
             "class_axis_not_1": Layout(class_axis=0),
             "labels_column": Layout(labels="column"),
-            "label_dtype": Layout(label_dtype="int32"),
         }.get(name) or Layout(order=name)  # type: ignore[arg-type]
         if name in ("class_axis", "class_axis_not_1") and layout.class_axis == len(shape) - 1:
             continue
         case = small(function, loss, kind, shape, layout=layout)
-        if name == "label_dtype" and kind != "index":
-            case = dataclasses.replace(case, labels=np.round(case.labels), layout=layout)
         call = plain(function, case, dtype, reduction)
-        if name == "label_dtype":
-            call = instead(call, "labels", case.labels.astype(np.int32))
-        elif name == "labels_column":
+        if name == "labels_column":
             call = instead(call, "labels", case.labels[..., np.newaxis])
         elif name.startswith("class_axis"):
             moved = np.moveaxis(case.predictions.astype(numpy_dtype(dtype)), -1, layout.class_axis)
             call = instead(call, "predictions", moved)
         yield Attempt(name, case, dtype, reduction, call)
+
+
+def of_label_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
+    """Labels of every dtype that is not declared, for each kind of target and dtype of predictions."""
+    reduction = sorted(function.reductions)[0]
+    for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):  # type: ignore[index]
+        for dtype in sorted(function.dtypes):
+            declared = function.label_dtypes(kind, dtype)
+            case = small(function, loss, kind)
+            for other in LABEL_DTYPES:
+                labels = case.labels.astype(other)
+                if not declared or other in declared or not np.array_equal(labels, case.labels):
+                    continue
+                if any(group <= {kind, dtype} for group in function.excludes):
+                    continue
+                said = dataclasses.replace(case, layout=Layout(label_dtype=other))
+                call = instead(plain(function, case, dtype, reduction), "labels", labels)
+                yield Attempt(f"{kind} as {other} beside {dtype}", said, dtype, reduction, call)
 
 
 def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[Attempt]:
@@ -208,16 +222,18 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     dtype = next((name for name in DTYPES if name in group), usual(function, loss)[1])
     reduction = next((name for name in REDUCTIONS if name in group), sorted(function.reductions)[0])
     shape: tuple[int, ...] = ()
-    options: dict[str, Any] = {"ignore_index": 1} if "ignore_index" in group else {}
+    values = {"ignore_index": 1, "label_smoothing": 0.25, "class_weights": np.array([0.5, 2.0, 1.25])}
+    options: dict[str, Any] = {name: value for name, value in values.items() if name in group}
     if "output_weights" in group:
         shape = (2, 3) if loss == "binary" else ()
         options["sample_weights"] = np.array([[0.5, 2.0, 1.25], [3.0, 0.75, 1.5]])
         if loss != "binary":
             return  # only a binary loss has outputs
     axis = 1 if "class_axis" in group else 0 if "class_axis_not_1" in group else -1
-    if axis == 1:
+    if axis == 1 or "higher_rank" in group:
         shape = (2, 4, 3)
-    layout = Layout(class_axis=axis, labels="column" if "labels_column" in group else "flat")
+    labels = next((name for name in LABEL_DTYPES if f"{name}_labels" in group), None)
+    layout = Layout(axis, "column" if "labels_column" in group else "flat", label_dtype=labels)
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
     assert group <= problem_features(problem, function.target_as(kind) or kind), "the problem shows the group"

@@ -517,16 +517,16 @@ class _CaseBuilder:
     # Layout
 
     def draw_layout(self, rank: int) -> Layout:
-        tolerance = self.limits.layouts
+        layouts = self.limits.layouts
         values: dict[str, Any] = {}
-        if self.categorical and "class_axis" in tolerance and self.one_in(6):
+        if self.categorical and "class_axis" in layouts and self.one_in(6):
             axis = (1 + self.integer(rank)) % rank
             values["class_axis"] = -1 if axis == rank - 1 else axis
-        if self.target != "distribution" and "labels" in tolerance and self.one_in(16):
+        if self.target != "distribution" and "labels" in layouts and self.one_in(16):
             values["labels"] = "column"
-        if "order" in tolerance and self.one_in(6):
+        if "order" in layouts and self.one_in(6):
             values["order"] = self.choice(("fortran", "strided", "readonly", "broadcast"))
-        if "label_dtype" in tolerance and self.one_in(12):
+        if "label_dtype" in layouts and self.one_in(12):
             values["label_dtype"] = self.choice(LABEL_DTYPES)
         return Layout(**values)
 

@@ -63,8 +63,10 @@ def labels_as_column(problem: Problem, convention: Convention) -> Restatement:
 
 
 def supports_label_dtypes(problem: Problem, function: Function) -> bool:
-    hard = problem.target_kind in ("index", "one_hot", "binary")
-    return hard and problem.layout.label_dtype is None and "label_dtype" in function.layouts
+    if problem.target_kind not in ("index", "one_hot", "binary") or problem.layout.label_dtype is not None:
+        return False
+    taken = function.label_dtypes(function.target_as(problem.target_kind) or "", problem.dtype)
+    return not taken or {"int8", "int32"} <= set(taken)
 
 
 def narrow_labels(problem: Problem, convention: Convention) -> Restatement:

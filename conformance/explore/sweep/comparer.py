@@ -187,7 +187,7 @@ def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> L
     if not isinstance(outcome, Returned):
         verdict = subject.judge_one(x[:1], label[:1], outcome)
         return NoLosses(verdict.status, verdict.convention, verdict.explanation)
-    expected_dtype = subject.family.dtype if subject.function.result_dtype == "same" else subject.function.result_dtype
+    expected_dtype = subject.function.returns(subject.problem(x[:1], label[:1]))
     shape = subject.loss_shape(len(x))
     if outcome.mutated:
         return NoLosses("disagrees", "", render(MutatedArgument(outcome.mutated)))
