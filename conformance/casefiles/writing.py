@@ -7,9 +7,7 @@ every nan is `.nan`.  What a case leaves at its default is left out.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +40,7 @@ from conformance.model.case import (
     Published,
 )
 from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
 
 WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z](?:[\w .,;()/=<>+*^|'`-]|:(?=\S)|(?<=\S)#)*(?<! )")
@@ -98,7 +97,7 @@ def save_text(text: str, path: Path) -> Path:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _create_file(path, content)
+        write_atomically(path, content, overwrite=False)
     except OSError as error:
         if isinstance(error, FileExistsError) and path.is_file():
             if path.read_bytes() == content:
@@ -111,20 +110,6 @@ def save_text(text: str, path: Path) -> Path:
 def case_name(case: Case) -> str:
     """The last part of a case's id."""
     return case.id.rpartition("/")[2]
-
-
-def _create_file(path: Path, content: bytes) -> None:
-    """Create a file atomically with all of its content. Raises FileExistsError."""
-    handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).chmod(0o644)
-        os.link(name, path)
-    finally:
-        Path(name).unlink()
 
 
 # One case, line by line

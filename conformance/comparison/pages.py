@@ -22,6 +22,7 @@ from conformance.comparison.causes import CHANGED, Announced, Cause, Section
 from conformance.comparison.moves import Move, farthest
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import NAMES, Audit
+from conformance.model.files import write_atomically
 from conformance.model.text import join_names, one_line
 from conformance.report import ReportError
 from conformance.report.markdown import code, plain, table
@@ -263,9 +264,7 @@ def put(texts: dict[str, str], folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            temporary.replace(folder / name)
+            write_atomically(folder / name, text.encode())
     except OSError as error:
         what = f"cannot be written ({error.strerror or type(error).__name__})"
         raise ReportError(folder, what, "choose another folder, or make this one writable") from error

@@ -9,7 +9,6 @@ that a spreadsheet would take for a formula has an apostrophe in front (see `gua
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ import pandas as pd
 from conformance.execution.marking import RUN, marked, record
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
@@ -69,7 +69,7 @@ def check_writable(folder: Path) -> None:
     advice = "choose another folder for the report, or make this one writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        put(folder, ".writable", b"")
+        write_atomically(folder / ".writable", b"")
         (folder / ".writable").unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
@@ -125,7 +125,7 @@ def _write(
     digests: dict[str, str] = {}
 
     def keep(name: str, content: bytes) -> None:
-        put(folder, name, content)
+        write_atomically(folder / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
 
     # The rows first: whatever goes wrong with what is made of them, they are kept.
@@ -142,7 +142,7 @@ def _write(
         keep("badge.json", badge(results, run).encode())
         keep("index.html", shown.result().encode())
     record = run.record(results, pairs, digests)
-    put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
 
 
@@ -153,21 +153,10 @@ def rewrite_page(folder: Path, text: str) -> None:
     record["files"]["index.html"] = hashlib.sha256(content).hexdigest()
     try:
         (folder / RUN).unlink()
-        put(folder, "index.html", content)
-        put(folder, RUN, (json.dumps(record, indent=2) + "\n").encode())
+        write_atomically(folder / "index.html", content)
+        write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     except OSError as error:
         raise ReportError(folder, f"cannot be written ({_reason(error)})", "name a file with --output") from error
-
-
-def put(folder: Path, name: str, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
-    finally:
-        with contextlib.suppress(OSError):  # What made the write fail is what is worth reporting.
-            temporary.unlink(missing_ok=True)
 
 
 def _csv(table: pd.DataFrame) -> bytes:
@@ -355,4 +344,4 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-__all__ = ["ReportError", "check_writable", "guarded", "put", "read", "rewrite_page", "unguarded", "write"]
+__all__ = ["ReportError", "check_writable", "guarded", "read", "rewrite_page", "unguarded", "write"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -18,10 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from conformance.execution.environments.interpreters import executable_in, query, site_packages
 from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
 from conformance.reference.cache import default_folder
 
 LAYOUT_VERSION = 1
@@ -73,7 +74,7 @@ class Store:
         with contextlib.suppress(OSError):
             path = self.root / "index" / f"{request_key}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, {"folder": digest, "exact": exact, "resolved": time.time()})
+            write_atomically(path, json.dumps({"folder": digest, "exact": exact, "resolved": time.time()}).encode())
 
     def read(self, digest: str) -> InstalledEnvironment | None:
         """The environment in a folder; None if it is absent, incomplete, or does not match its marker."""
@@ -112,18 +113,20 @@ class Store:
             "packages": interpreter.packages,
             "installed": _site_packages_entries(folder),
         }
-        _write(folder / MARKER, marker)
+        write_atomically(folder / MARKER, json.dumps(marker).encode())
         return InstalledEnvironment(executable, interpreter.version, interpreter.packages)
 
     @contextlib.contextmanager
     def lock(self, digest: str, progress: Callable[[str], None]) -> Iterator[None]:
-        """Nobody else makes this folder meanwhile; raises OSError where the store cannot be written."""
+        """Hold a folder for this process alone. Raises OSError if the store cannot be written."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f"{digest}.lock").open("a+b") as file:
-            if not _acquired(file, wait=False):
-                progress("waiting for another process that makes the same environment ...")
-                while not _acquired(file, wait=True):
-                    pass
+        lock = FileLock(self.root / f"{digest}.lock")
+        try:
+            held = lock.acquire(blocking=False)
+        except Timeout:
+            progress("waiting for another process that makes the same environment ...")
+            held = lock.acquire()
+        with held:
             yield
 
 
@@ -157,33 +160,3 @@ def _fingerprint(executable: Path) -> list[int]:
     """Size and time of the interpreter: one that ran before and is unchanged is not started again."""
     status = executable.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    temporary_file = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary_file.write_text(json.dumps(content), encoding="utf-8")
-        temporary_file.replace(path)
-    finally:
-        temporary_file.unlink(missing_ok=True)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _acquired(file: IO[bytes], *, wait: bool) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _acquired(file: IO[bytes], *, wait: bool) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        return True

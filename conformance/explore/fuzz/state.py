@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from conformance.casefiles.document import display_path
 from conformance.explore.fuzz.search import Finding, SearchState
 from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
 
 FORMAT = 1
 Request = dict[str, Any]
@@ -41,16 +40,7 @@ def write(path: Path, request: Request, state: SearchState, findings: Iterable[F
     text = json.dumps(content, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomically(path, text.encode())
     except OSError as error:
         raise StateError(
             path, f"cannot be written ({error.strerror})", "name a file in a folder that is there"

@@ -22,7 +22,8 @@ from conformance.explore.sweep import long_means
 from conformance.explore.sweep.table import COLUMNS, EDGES, RegionRow
 from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
-from conformance.report.files import guarded, put
+from conformance.model.files import write_atomically
+from conformance.report.files import guarded
 from conformance.report.markdown import table as markdown_table
 from conformance.report.run import host
 
@@ -52,9 +53,9 @@ def write(folder: Path, lines: Sequence[RegionRow], means: Sequence[RegionRow], 
         markdown(lines, means),
     )
     for name, text in zip(FILES, texts, strict=True):
-        put(folder, name, text.encode())
+        write_atomically(folder / name, text.encode())
     if means and lines:
-        put(folder, "sweep-means.csv", as_csv(means, long_means.COLUMNS).encode())
+        write_atomically(folder / "sweep-means.csv", as_csv(means, long_means.COLUMNS).encode())
 
 
 class SweepFileError(UserError):

@@ -38,6 +38,7 @@ from conformance.explore.sweep.inputs import (
 from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
 from conformance.model.case import DTYPES, INPUT_KINDS
 from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
 
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes per call, each with all signs and labels.
@@ -213,13 +214,9 @@ class State:
         }
         done = {key: sorted(units) for key, units in self.done.items()}
         text = json.dumps({"format": FORMAT, "of": self.description, "done": done, "tallies": records})
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.path)
+            write_atomically(self.path, text.encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise SweepError(f"--state {self.path}: cannot be written ({error.strerror}); name another file") from error
         self._saved = time.monotonic()
 
