@@ -139,23 +139,21 @@ def rows(keyword: str, *frameworks: str) -> Result:
 
     What a row takes is its thread's processor time, so that whatever else the machine does counts less.
     """
-    from conformance.reference.oracle import Oracle, open_cache
+    from conformance.reference.oracle import cached_oracle
 
     ledger = load_suite()[1]
     here = _here(frameworks)
     imports = _import(here)
-    cache = open_cache()
     watch = Stopwatch(time.thread_time)
-    suite = Judge(Oracle(cache), ledger, performer=watch)
     taken = []
     began = time.perf_counter()
-    for item in _selected(keyword, here):
-        before, start = watch.calls, time.thread_time()
-        suite.assess(item).record  # noqa: B018
-        spent = time.thread_time() - start
-        taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
-    if cache is not None:
-        cache.close()
+    with cached_oracle() as oracle:
+        judge = Judge(oracle, ledger, performer=watch)
+        for item in _selected(keyword, here):
+            before, start = watch.calls, time.thread_time()
+            judge.assess(item).record  # noqa: B018
+            spent = time.thread_time() - start
+            taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
     return {"rows": taken, "seconds": time.perf_counter() - began, "conversions": watch.conversions, "imports": imports}
 

@@ -22,7 +22,7 @@ from conformance.judging.choice import selected
 from conformance.judging.judge import Judge, load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.text import printable
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 Requirements = Annotated[
     str,
@@ -67,7 +67,7 @@ def audit(
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(as_machine(form, as_json))
     chosen = f"-k {keyword}" if keyword else ""
-    with upgrade.Answers(folder, say) as answers, Oracles() as oracle, err.status("") as status:
+    with upgrade.Answers(folder, say) as answers, cached_oracle() as oracle, err.status("") as status:
         found, ledger = load_suite(cases)
         progress = _told(status)
         with upgrade.sides_of(old, new, progress, timeout) as sides:
@@ -86,18 +86,6 @@ def audit(
     if answers.failures:
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
-
-
-class Oracles:
-    """The oracle of a command, with the user's cache, closed at its end."""
-
-    def __enter__(self) -> Oracle:
-        self._cache = open_cache()
-        return Oracle(self._cache)
-
-    def __exit__(self, *_: object) -> None:
-        if self._cache is not None:
-            self._cache.close()
 
 
 def _told(status: Status) -> Callable[[str], None]:
@@ -140,7 +128,7 @@ def bisect(
     wanted = case_named(found, case, cases)
     _check_function(function)
     wish = bisecting.Wish(distribution, wanted, function, dtype, reduction, beside)
-    with Oracles() as oracle, err.status("") as status:
+    with cached_oracle() as oracle, err.status("") as status:
         told = _told(status)
         told(f"asking the package index for releases of {distribution}")
         there = bisecting.between(good, bad, releases(distribution), distribution)

@@ -18,7 +18,7 @@ from conformance.judging.judge import DIFFERENTIATED, Judge, load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.power.harvest.case_set import load_harvest
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 
 def explain(
@@ -46,13 +46,9 @@ def explain(
     asked_for = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
     here, _ = registry.installed()
     _check_functions(function or [], here)
-    cache = open_cache()
-    try:
-        asker = Judge(Oracle(cache), ledger)
-        explanation = explanations.explain(wanted, chosen, reduced, here, asker, asked_for, function or [])
-    finally:
-        if cache is not None:
-            cache.close()
+    with cached_oracle() as oracle:
+        judge = Judge(oracle, ledger)
+        explanation = explanations.explain(wanted, chosen, reduced, here, judge, asked_for, function or [])
     if as_json:
         out.facts("explain", explanations.as_data(explanation))
     elif as_markdown:

@@ -16,7 +16,7 @@ from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvest, Harvests, save
 from conformance.power.harvest.pipeline import harvest as harvest_of
 from conformance.power.harvest.statements import JudgedResult, judge_results
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 DOES_NOT_HOLD = "does not hold"
 
@@ -55,13 +55,8 @@ def harvest(
 
 
 def _stated(made: Harvests) -> dict[str, list[JudgedResult]]:
-    cache = open_cache()
-    try:
-        oracle = Oracle(cache)
+    with cached_oracle() as oracle:
         return {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
-    finally:
-        if cache is not None:
-            cache.close()
 
 
 def _facts(found: Harvest, stated: list[JudgedResult]) -> dict[str, object]:

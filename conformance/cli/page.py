@@ -20,7 +20,7 @@ from conformance.explore.sweep import rendering
 from conformance.judging.judge import Judge, load_suite
 from conformance.model.case import Case
 from conformance.power.harvest.case_set import load_harvest
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 
 def page(
@@ -90,11 +90,6 @@ def _explanations(
     results: pd.DataFrame, found: list[Case], ledger: Ledger, most: int
 ) -> dict[str, list[tuple[str, str, int]]]:
     here, _ = registry.installed()
-    cache = open_cache()
-    try:
-        with progress(min(most, results["case"].nunique())) as advance:
-            asker = Judge(Oracle(cache), ledger)
-            return explain.explain_report(results, {case.id: case for case in found}, here, asker, most, advance)
-    finally:
-        if cache is not None:
-            cache.close()
+    with cached_oracle() as oracle, progress(min(most, results["case"].nunique())) as advance:
+        judge = Judge(oracle, ledger)
+        return explain.explain_report(results, {case.id: case for case in found}, here, judge, most, advance)

@@ -11,6 +11,7 @@ so is one that divides by averages of class weights where the targets of a row s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import struct
@@ -667,6 +668,17 @@ def decode(stored: bytes) -> Answer:
         return Exact(hi, lo, rad)
     bits = np.frombuffer(body, np.uint8, offset=start + 24 * size)
     return Exact(hi, lo, rad, np.unpackbits(bits, count=size).astype(bool).reshape(shape))
+
+
+@contextlib.contextmanager
+def cached_oracle() -> Iterator[Oracle]:
+    """An oracle with the user's cache, which is closed at the end."""
+    cache = open_cache()
+    try:
+        yield Oracle(cache)
+    finally:
+        if cache is not None:
+            cache.close()
 
 
 def open_cache() -> Cache | None:
