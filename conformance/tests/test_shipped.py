@@ -64,7 +64,7 @@ def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues
     there = HERE.get(name)
     if there is None or not registry.within(there.version, entry.versions):
         pytest.skip(f"{name} {entry.versions} is not installed")
-    if entry.backends and there.backend not in entry.backends:
+    if entry.variants and there.backend not in entry.variants:
         said = elsewhere(there.framework, entry)
     else:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -75,7 +75,7 @@ def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues
 
 def elsewhere(framework: Framework, entry: known_issues.KnownIssue) -> str:
     """What a reproducer prints that chooses another variant than runs here: one process has one."""
-    for needed in map(Requirement, framework.backends[entry.backends[0]].requirements):
+    for needed in map(Requirement, framework.backends[entry.variants[0]].requirements):
         if needed.marker is not None and not needed.marker.evaluate():
             continue
         try:

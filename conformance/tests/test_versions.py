@@ -35,8 +35,8 @@ MINORS = {
         2.0.1 2.1.2 2.2.2 2.3.1 2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.13.0+cpu""",
 }
 RELEASES = {name: versions.split() for name, versions in MINORS.items()}
-VARIANTS = {name: tuple(framework.backends) or ("",) for name, framework in FRAMEWORKS.items()}
-RUN = [(name, backend) for name, backends in VARIANTS.items() for backend in backends]
+BACKENDS = {name: tuple(framework.backends) or ("",) for name, framework in FRAMEWORKS.items()}
+RUN = [(name, backend) for name, backends in BACKENDS.items() for backend in backends]
 EVERY = [(name, version, backend) for name, backend in RUN for version in RELEASES[name]]
 
 
@@ -78,7 +78,7 @@ def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
     for name, framework in FRAMEWORKS.items():
         for described in framework.functions:
             for said in (described.backends, *(rule.backends for rule in described.rules)):
-                assert said is None or (said and said <= set(VARIANTS[name])), described.name
+                assert said is None or (said and said <= set(BACKENDS[name])), described.name
 
 
 @pytest.mark.parametrize(("name", "backend"), RUN)
@@ -185,7 +185,7 @@ KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCros
 
 
 @pytest.mark.parametrize("loss", KERAS)
-@pytest.mark.parametrize("backend", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", BACKENDS["keras"])
 @pytest.mark.parametrize("version", RELEASES["keras"])
 def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, backend, loss):
     made = call(f"keras.{loss}", version, backend, reduction="none")
@@ -237,7 +237,7 @@ def test_it_is_asked_from_the_release_on_that_can_say_it(name, first, before, st
         call(name, before, **stated)
 
 
-@pytest.mark.parametrize("backend", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", BACKENDS["keras"])
 @pytest.mark.parametrize("loss", [*KERAS, *(f"{name}:mean_with_sample_weight" for name in KERAS)])
 def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(backend, loss):
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3.7")):
@@ -245,7 +245,7 @@ def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(bac
         assert ("float64" in function(f"keras.{loss}", version, backend).dtypes) == there, version
 
 
-@pytest.mark.parametrize("backend", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", BACKENDS["keras"])
 def test_the_weighted_mean_of_keras_came_with_3_7(backend):
     names = {version: len(functions_in(FRAMEWORKS["keras"], version, backend)) for version in RELEASES["keras"]}
     assert {version for version, count in names.items() if count == 3} == {
@@ -277,7 +277,7 @@ def test_the_weighted_mean_of_keras_came_with_3_7(backend):
     ],
 )
 def test_a_release_documents_its_own_convention(name, version, target, choices):
-    backend = VARIANTS[name.split(".")[0]][0]
+    backend = BACKENDS[name.split(".")[0]][0]
     convention = rule_for(function(name, version, backend), version, target, backend).convention
     assert {field: getattr(convention, field) for field in choices} == choices
 
@@ -324,7 +324,7 @@ def test_a_backend_of_keras_documents_its_own_convention(loss, backend, field, d
             assert getattr(rule_for(described, version, target, backend).convention, field) == documented
 
 
-@pytest.mark.parametrize("backend", VARIANTS["keras"])
+@pytest.mark.parametrize("backend", BACKENDS["keras"])
 def test_keras_2_documents_the_same_whatever_backend_is_asked_for(backend):
     for name in KERAS:
         described = function(f"keras.{name}", "2.15.0", backend)
