@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.power.mutants.catalogue import BY_NAME, DOCUMENTED
+from conformance.power.mutants.catalogue import BY_NAME, DOCUMENTED, FAULTY  # noqa: F401
 from conformance.power.mutants.losses import *  # noqa: F403
 from conformance.power.mutants.losses import Binary, Categorical, Loss
 

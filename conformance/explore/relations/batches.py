@@ -6,12 +6,12 @@ import numpy as np
 
 from conformance.adapters.contract import Function
 from conformance.explore.relations.relation import (
-    Relation,
     Restatement,
-    always,
     flatten_samples,
     has_batch_axis,
     ignored_mask,
+    relation,
+    relations_in,
     replace_options,
     sample_axes,
     scatter,
@@ -23,8 +23,12 @@ from conformance.model.convention import Convention
 COPIES = 3
 
 
+@relation("permuted_samples")
 def reverse_samples(problem: Problem, convention: Convention) -> Restatement | None:
-    """Reverse the order of samples along each sample axis."""
+    """Reversing the order of the samples reverses their losses.
+
+    Reverse the order of samples along each sample axis.
+    """
     other = problem
     axes = sample_axes(problem)
     for axis in axes:
@@ -36,8 +40,12 @@ def reverse_samples(problem: Problem, convention: Convention) -> Restatement | N
     )
 
 
+@relation("concatenated")
 def split_batch(problem: Problem, convention: Convention) -> Restatement | None:
-    """Split the batch into its first half and the rest."""
+    """The losses of a batch are those of its two halves.
+
+    Split the batch into its first half and the rest.
+    """
     count = problem.predictions.shape[0]
     if count < 2 or not has_batch_axis(problem, convention):
         return None
@@ -45,8 +53,12 @@ def split_batch(problem: Problem, convention: Convention) -> Restatement | None:
     return Restatement(problem, tuple(take_samples(problem, part) for part in parts), np.concatenate)
 
 
+@relation("repeated_row")
 def repeat_row(problem: Problem, convention: Convention) -> Restatement | None:
-    """Repeat one row several times."""
+    """A row repeated k times has k times its loss, and the same mean.
+
+    Repeat one row several times.
+    """
     if not has_batch_axis(problem, convention):
         return None
     is_counted = ~ignored_mask(problem, convention).reshape(problem.labels.shape[0], -1).all(axis=1)
@@ -54,40 +66,36 @@ def repeat_row(problem: Problem, convention: Convention) -> Restatement | None:
     return Restatement(take_samples(row, [0] * COPIES), (row,) * COPIES, np.concatenate)
 
 
-def has_several_sample_axes(problem: Problem, function: Function) -> bool:
-    return len(sample_axes(problem)) > 1
-
-
+@relation("one_axis", lambda problem, function: len(sample_axes(problem)) > 1)
 def flatten_sample_axes(problem: Problem, convention: Convention) -> Restatement:
-    """Put samples of several axes on one axis."""
+    """Flattening the sample axes does not change the losses.
+
+    Put samples of several axes on one axis.
+    """
     samples = problem.predictions.shape[: len(sample_axes(problem))]
     return Restatement(
         problem, (flatten_samples(problem),), lambda answers: answers[0].reshape(samples + answers[0].shape[1:])
     )
 
 
-def is_sum_and_has_mean(problem: Problem, function: Function) -> bool:
-    return problem.reduction == "sum" and "mean" in function.reductions
-
-
+@relation("sum_of_mean", lambda problem, function: problem.reduction == "sum" and "mean" in function.reductions)
 def use_mean(problem: Problem, convention: Convention) -> Restatement:
+    """The sum is the mean times its documented divisor."""
     return Restatement(problem, (problem.reduced("mean"),))
 
 
-def is_reduced_and_has_none(problem: Problem, function: Function) -> bool:
-    return problem.reduction != "none" and "none" in function.reductions
-
-
+@relation("sum_of_losses", lambda problem, function: problem.reduction != "none" and "none" in function.reductions)
 def use_unreduced_losses(problem: Problem, convention: Convention) -> Restatement:
+    """The sum is that of the unreduced losses, and the mean is the sum over its documented divisor."""
     return Restatement(problem, (problem.reduced("none"),))
 
 
-def has_index_labels(problem: Problem, function: Function) -> bool:
-    return problem.target == "index"
-
-
+@relation("left_out_ignored", lambda problem, function: problem.target == "index")
 def drop_ignored(problem: Problem, convention: Convention) -> Restatement | None:
-    """Drop the samples whose label is ignored, after flattening. Their weights must be finite."""
+    """An ignored sample has no effect.
+
+    Drop the samples whose label is ignored, after flattening. Their weights must be finite.
+    """
     mask = ignored_mask(problem, convention)
     weights = flatten_samples(problem).options.sample_weights
     if not mask.any() or mask.all() or (weights is not None and not np.all(np.isfinite(weights[mask.reshape(-1)]))):
@@ -100,41 +108,16 @@ def supports_new_ignore_index(problem: Problem, function: Function) -> bool:
     return problem.target == "index" and options.ignore_index is None and "ignore_index" in function.options
 
 
+@relation("left_out_label", supports_new_ignore_index)
 def ignore_one_class(problem: Problem, convention: Convention) -> Restatement | None:
-    """Ignore the lowest label, which may be 0, and compare with the batch without its samples."""
+    """Any class can be ignored, also class 0.
+
+    Ignore the lowest label, which may be 0, and compare with the batch without its samples.
+    """
     labels = problem.labels[~ignored_mask(problem, convention)]
-    return drop_ignored(replace_options(problem, ignore_index=int(labels.min())), convention) if labels.size else None
+    if not labels.size:
+        return None
+    return drop_ignored.restate(replace_options(problem, ignore_index=int(labels.min())), convention)
 
 
-RELATIONS = (
-    Relation("permuted_samples", "No sample is different for where it stands in the batch.", always, reverse_samples),
-    Relation(
-        "concatenated",
-        "Two batches put one after the other have the losses of both, and of the mean what its divisor says.",
-        always,
-        split_batch,
-    ),
-    Relation("repeated_row", "One row k times has k times its loss, and the same mean.", always, repeat_row),
-    Relation(
-        "one_axis",
-        "It makes no difference on how many axes the samples stand.",
-        has_several_sample_axes,
-        flatten_sample_axes,
-    ),
-    Relation(
-        "sum_of_mean",
-        "The sum is the mean times what it documents to divide by.",
-        is_sum_and_has_mean,
-        use_mean,
-    ),
-    Relation(
-        "sum_of_losses",
-        "The sum is that of the unreduced losses, and the mean is it by what it documents to divide by.",
-        is_reduced_and_has_none,
-        use_unreduced_losses,
-    ),
-    Relation("left_out_ignored", "An ignored sample is as good as left out.", has_index_labels, drop_ignored),
-    Relation(
-        "left_out_label", "Any class can be ignored, the first as well.", supports_new_ignore_index, ignore_one_class
-    ),
-)
+RELATIONS = relations_in(globals())

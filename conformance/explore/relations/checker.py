@@ -280,7 +280,8 @@ sets of symptoms, as `Verdict.symptoms`, since a relation does not tell which si
 """
 
 
-_MISFITS = tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype"))
+METADATA_SYMPTOMS = tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype"))
+"""Symptoms of an answer whose shape, dtype or arguments are wrong: any of these."""
 
 
 def _distinct_sides(prepared: PreparedRelation) -> tuple[PreparedSide, ...]:
@@ -301,12 +302,7 @@ def _compare_sides(
         return f"one side {problem_text}", None, None, failure_symptoms
     answers = {side: outcome for side, outcome in outcomes.items() if isinstance(outcome, Returned)}
     if problem_text := _metadata_error(instance, prepared, answers):
-        return (
-            problem_text,
-            None,
-            None,
-            tuple(frozenset({symptom}) for symptom in ("mutated_argument", "wrong_shape", "wrong_dtype")),
-        )
+        return problem_text, None, None, METADATA_SYMPTOMS
     whole = answers[prepared.whole]
     parts = [answers[part].value for part in prepared.parts]
     implied = _combine(prepared, parts)

@@ -12,11 +12,12 @@ import numpy as np
 from conformance.adapters.contract import Function
 from conformance.explore.relations.predictions import is_clipped
 from conformance.explore.relations.relation import (
-    Relation,
     Restatement,
     exact_cast,
     exact_complement,
     labels_are_valid,
+    relation,
+    relations_in,
     replace_fields,
     replace_layout,
     replace_options,
@@ -31,12 +32,12 @@ MAX_CLASSES_DECOMPOSED = 8
 """Number of classes up to which a soft label is decomposed."""
 
 
-def is_categorical(problem: Problem, function: Function) -> bool:
-    return problem.loss == "categorical"
-
-
+@relation("permuted_classes", lambda problem, function: problem.loss == "categorical")
 def reverse_classes(problem: Problem, convention: Convention) -> Restatement | None:
-    """Reverse the order of classes in predictions, labels, weights and the ignored class."""
+    """Reversing the order of the classes does not change the loss.
+
+    Reverse the order of classes in predictions, labels, weights and the ignored class.
+    """
     classes = problem.predictions.shape[-1]
     if classes < 2 or not labels_are_valid(problem, convention):
         return None
@@ -54,12 +55,12 @@ def reverse_classes(problem: Problem, convention: Convention) -> Restatement | N
     return Restatement(problem, (other,))
 
 
-def is_binary(problem: Problem, function: Function) -> bool:
-    return problem.loss == "binary"
-
-
+@relation("permuted_outputs", lambda problem, function: problem.loss == "binary")
 def reverse_outputs(problem: Problem, convention: Convention) -> Restatement | None:
-    """Reverse the order of outputs."""
+    """Reversing the order of the outputs reverses their losses.
+
+    Reverse the order of outputs.
+    """
     axis = problem.predictions.ndim - 1
     if axis == 0:
         return None
@@ -75,8 +76,12 @@ def has_complement(problem: Problem, function: Function) -> bool:
     )  # a bridge loses one end before the other
 
 
+@relation("opposite_outputs", has_complement)
 def complement_outputs(problem: Problem, convention: Convention) -> Restatement | None:
-    """Negate each output: -z or 1 - p against 1 - y."""
+    """The opposite prediction with the opposite label has the same loss.
+
+    Negate each output: -z or 1 - p against 1 - y.
+    """
     x = problem.predictions
     predictions = -x if problem.input_kind == "logits" else exact_complement(x)
     labels = exact_complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
@@ -92,8 +97,12 @@ def takes_both_encodings(problem: Problem, function: Function) -> bool:
     return plain and {"index"} < function.targets.keys() and function.target_as("one_hot") == "one_hot"
 
 
+@relation("other_encoding", takes_both_encodings)
 def change_encoding(problem: Problem, convention: Convention) -> Restatement | None:
-    """Encode index labels as one-hot rows, and one-hot rows as index labels."""
+    """An index label and its one-hot row have the same loss.
+
+    Encode index labels as one-hot rows, and one-hot rows as index labels.
+    """
     classes = problem.predictions.shape[-1]
     if problem.target == "distribution":
         indices = np.argmax(problem.labels.astype(np.float64), axis=-1)
@@ -114,7 +123,9 @@ def is_unsmoothed(problem: Problem, function: Function) -> bool:
     return problem.options.label_smoothing is None and "label_smoothing" in function.options
 
 
+@relation("no_smoothing", is_unsmoothed)
 def add_zero_smoothing(problem: Problem, convention: Convention) -> Restatement:
+    """Label smoothing of 0 does not change the loss."""
     return Restatement(problem, (replace_options(problem, label_smoothing=0.0),))
 
 
@@ -123,8 +134,12 @@ def takes_soft_labels(problem: Problem, function: Function) -> bool:
     return "label_smoothing" in function.options and soft in function.targets and problem.options.ignore_index is None
 
 
+@relation("smoothed_labels", takes_soft_labels)
 def smooth_labels_first(problem: Problem, convention: Convention) -> Restatement | None:
-    """Smooth labels by one half in the function, and before the call."""
+    """Smoothing labels before the call has the same effect as smoothing them in the function.
+
+    Smooth labels by one half in the function, and before the call.
+    """
     classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
     whole = replace_options(problem, label_smoothing=SMOOTHING)
     if problem.target == "index":
@@ -149,8 +164,12 @@ def supports_decomposed_labels(problem: Problem, function: Function) -> bool:
     return soft and "none" in function.reductions and problem.reduction != "mean"
 
 
+@relation("mixed_labels", supports_decomposed_labels)
 def decompose_soft_labels(problem: Problem, convention: Convention) -> Restatement | None:
-    """Write the loss of a soft label as the weighted sum of the losses of hard labels."""
+    """The loss of a soft label is the weighted sum of the losses of hard labels.
+
+    Write the loss of a soft label as the weighted sum of the losses of hard labels.
+    """
     shares = problem.labels.astype(np.float64)
     if problem.loss == "binary":
         rest = exact_complement(problem.labels)
@@ -173,8 +192,12 @@ def takes_both_losses(problem: Problem, function: Function) -> bool:
     return plain and len(function.ranks) > 1 and problem.options.names() in ((), ("sample_weights",))
 
 
+@relation("two_classes", takes_both_losses)
 def as_two_classes(problem: Problem, convention: Convention) -> Restatement | None:
-    """Write one probability as the probabilities of two classes."""
+    """A binary output has the loss of two classes.
+
+    Write one probability as the probabilities of two classes.
+    """
     if (rest := exact_complement(problem.predictions)) is None:
         return None
     pairs = np.stack([rest, problem.predictions], axis=-1)
@@ -184,28 +207,4 @@ def as_two_classes(problem: Problem, convention: Convention) -> Restatement | No
     return Restatement(problem, (replace_layout(other, label_dtype=None),))
 
 
-RELATIONS = (
-    Relation("permuted_classes", "No class is different for its number.", is_categorical, reverse_classes),
-    Relation("permuted_outputs", "No output is different for where it stands.", is_binary, reverse_outputs),
-    Relation("opposite_outputs", "To say no to the opposite is to say yes.", has_complement, complement_outputs),
-    Relation(
-        "other_encoding",
-        "An index label and its one-hot row say the same.",
-        takes_both_encodings,
-        change_encoding,
-    ),
-    Relation("no_smoothing", "Smoothing by 0 smooths nothing.", is_unsmoothed, add_zero_smoothing),
-    Relation(
-        "smoothed_labels",
-        "Smoothing is a mix of the label with the same share of every class.",
-        takes_soft_labels,
-        smooth_labels_first,
-    ),
-    Relation(
-        "mixed_labels",
-        "A soft label has the mixture of the losses it is a mixture of.",
-        supports_decomposed_labels,
-        decompose_soft_labels,
-    ),
-    Relation("two_classes", "One output is two classes.", takes_both_losses, as_two_classes),
-)
+RELATIONS = relations_in(globals())

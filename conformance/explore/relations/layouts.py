@@ -12,7 +12,8 @@ from conformance.adapters.contract import Function
 from conformance.explore.relations.relation import (
     Relation,
     Restatement,
-    always,
+    relation,
+    relations_in,
     replace_fields,
     replace_layout,
     take_samples,
@@ -21,25 +22,29 @@ from conformance.model.case import Order, Problem
 from conformance.model.convention import Convention
 
 
-def memory_order_relation(order: Order, why: str) -> Relation:
+def memory_order_relation(order: Order) -> Relation:
     """A relation between C order and another memory order."""
 
     def applies(problem: Problem, function: Function) -> bool:
         return problem.layout.order == "c" and order in function.layouts
 
-    def restate(problem: Problem, convention: Convention) -> Restatement:
+    @relation(f"{order}_arrays", applies)
+    def reordered(problem: Problem, convention: Convention) -> Restatement:
+        """Arrays with another memory layout have the same loss."""
         if order == "broadcast":  # which is a layout of its own only where rows are the same
             problem = take_samples(problem, np.zeros(problem.predictions.shape[0], dtype=int))
         return Restatement(problem, (replace_layout(problem, order=order),))
 
-    return Relation(f"{order}_arrays", why, applies, restate)
+    return reordered
 
 
 def supports_any_class_axis(problem: Problem, function: Function) -> bool:
     return problem.loss == "categorical" and problem.layout.class_axis == -1 and "class_axis_not_1" in function.layouts
 
 
+@relation("classes_first", supports_any_class_axis)
 def classes_on_axis_0(problem: Problem, convention: Convention) -> Restatement:
+    """Classes on axis 0 have the same loss, if the axis is an argument."""
     return Restatement(problem, (replace_layout(problem, class_axis=0),))
 
 
@@ -48,7 +53,9 @@ def supports_class_axis_1(problem: Problem, function: Function) -> bool:
     return higher and problem.layout.class_axis == -1 and "class_axis" in function.layouts
 
 
+@relation("classes_second", supports_class_axis_1)
 def classes_on_axis_1(problem: Problem, convention: Convention) -> Restatement:
+    """Classes on axis 1 have the same loss, if the axis is an argument."""
     return Restatement(problem, (replace_layout(problem, class_axis=1),))
 
 
@@ -58,7 +65,9 @@ def supports_label_columns(problem: Problem, function: Function) -> bool:
     return flat and problem.layout.labels == "flat" and "labels_column" in function.layouts
 
 
+@relation("labels_in_a_column", supports_label_columns)
 def labels_as_column(problem: Problem, convention: Convention) -> Restatement:
+    """Labels of shape (N, 1) have the same losses as labels of shape (N,)."""
     return Restatement(problem, (replace_layout(problem, labels="column"),))
 
 
@@ -69,44 +78,30 @@ def supports_label_dtypes(problem: Problem, function: Function) -> bool:
     return not taken or {"int8", "int32"} <= set(taken)
 
 
+@relation("narrow_labels", supports_label_dtypes)
 def narrow_labels(problem: Problem, convention: Convention) -> Restatement:
-    """Cast labels to int8 if they fit, otherwise to int32."""
+    """Labels of another integer dtype have the same loss.
+
+    Cast labels to int8 if they fit, otherwise to int32.
+    """
     wide = bool(np.any(np.abs(problem.labels.astype(np.int64)) > np.iinfo(np.int8).max))
     return Restatement(problem, (replace_layout(problem, label_dtype="int32" if wide else "int8"),))
 
 
+@relation("asked_again", repeats_call=True)
 def call_twice(problem: Problem, convention: Convention) -> Restatement:
-    """Repeat a call after a call with other arguments whose answer has the factor 0."""
+    """A repeated call returns the same result to the last bit.
+
+    Repeat a call after a call with other arguments whose answer has the factor 0.
+    """
     other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
     return Restatement(problem, (other, replace_fields(problem)), factors=(0.0, 1.0))
 
 
 RELATIONS = (
-    memory_order_relation("fortran", "Columns may lie one after another where rows usually do."),
-    memory_order_relation("strided", "Arrays may be views that leave out every other number."),
-    memory_order_relation("broadcast", "Rows that are all the same may be one row in memory."),
-    memory_order_relation("readonly", "Arrays may be in memory that nobody may write to."),
-    Relation(
-        "classes_first",
-        "Classes may be on the first axis, where that is said.",
-        supports_any_class_axis,
-        classes_on_axis_0,
-    ),
-    Relation(
-        "classes_second", "Classes may be on axis 1, where that is said.", supports_class_axis_1, classes_on_axis_1
-    ),
-    Relation(
-        "labels_in_a_column",
-        "Labels of shape (N, 1) are those of shape (N,), and broadcast against nothing.",
-        supports_label_columns,
-        labels_as_column,
-    ),
-    Relation("narrow_labels", "Labels are the same numbers in any integer type.", supports_label_dtypes, narrow_labels),
-    Relation(
-        "asked_again",
-        "A call leaves nothing behind for the next, which returns the same to the last bit.",
-        always,
-        call_twice,
-        repeats_call=True,
-    ),
+    memory_order_relation("fortran"),
+    memory_order_relation("strided"),
+    memory_order_relation("broadcast"),
+    memory_order_relation("readonly"),
+    *relations_in(globals()),
 )

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from conformance.adapters.contract import Function
-from conformance.explore.relations.relation import Relation, Restatement, is_finite, replace_fields, replace_options
-from conformance.model.case import Problem, numpy_dtype
+from conformance.explore.relations.relation import (
+    Restatement,
+    is_finite,
+    relation,
+    relations_in,
+    replace_fields,
+    replace_options,
+)
+from conformance.model.case import InputKind, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.conversion import convert
 from conformance.reference.domain import numpy_info
@@ -29,12 +37,21 @@ float16 has 11 significant bits, of which 6 are before the point then, and bfloa
 """
 
 
+def accepts_both(kind: InputKind, other: InputKind) -> Callable[[Problem, Function], bool]:
+    """A test for problems of one kind of predictions, and functions that accept this one and another."""
+    return lambda problem, function: problem.input_kind == kind and {kind, other} <= set(function.takes)
+
+
 def has_logits(problem: Problem, function: Function) -> bool:
     return problem.input_kind == "logits" and problem.loss == "categorical"
 
 
+@relation("shifted_logits", has_logits)
 def shift_logits(problem: Problem, convention: Convention) -> Restatement | None:
-    """Shift rows alternately up and down by the same power of two."""
+    """Adding a constant to all logits of a row does not change the loss.
+
+    Shift rows alternately up and down by the same power of two.
+    """
     dtype = numpy_dtype(problem.dtype)
     shift = 2.0 ** SHIFTS[problem.dtype]
     # Numbers up to twice the shift are multiples of their unit in the last place there.
@@ -49,22 +66,22 @@ def shift_logits(problem: Problem, convention: Convention) -> Restatement | None
     return Restatement(source, (replace_fields(problem, predictions=shifted),))
 
 
-def takes_logits(problem: Problem, function: Function) -> bool:
-    return has_logits(problem, function) and "logits" in function.takes
-
-
+@relation("normalised_logits", lambda problem, function: has_logits(problem, function) and "logits" in function.takes)
 def normalise_logits(problem: Problem, convention: Convention) -> Restatement:
-    """Subtract the log-sum-exp from the logits, which gives logits again."""
+    """Log-probabilities are logits of the same probabilities.
+
+    Subtract the log-sum-exp from the logits, which gives logits again.
+    """
     logs, _ = convert(problem, "log_probabilities")
     return Restatement(problem, (replace_fields(logs, input_kind="logits"),), converted=True)
 
 
-def takes_probabilities_too(problem: Problem, function: Function) -> bool:
-    return problem.input_kind == "logits" and {"logits", "probabilities"} <= set(function.takes)
-
-
+@relation("as_probabilities", accepts_both("logits", "probabilities"))
 def logits_to_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
-    """Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost."""
+    """Logits and their softmax or sigmoid have the same loss.
+
+    Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost.
+    """
     other, _ = convert(problem, "probabilities")
     p = other.predictions.astype(np.float64)
     unit, smallest = numpy_info(problem.dtype)[:2]
@@ -75,12 +92,12 @@ def logits_to_probabilities(problem: Problem, convention: Convention) -> Restate
     return Restatement(problem, (other,), converted=True)
 
 
-def takes_log_probabilities_too(problem: Problem, function: Function) -> bool:
-    return problem.input_kind == "logits" and {"logits", "log_probabilities"} <= set(function.takes)
-
-
+@relation("as_log_probabilities", accepts_both("logits", "log_probabilities"))
 def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
-    """Log-softmax of the logits."""
+    """Logits and their log-softmax have the same loss.
+
+    Log-softmax of the logits.
+    """
     other, _ = convert(problem, "log_probabilities")
     return None if problem.loss == "binary" else Restatement(problem, (other,), converted=True)
 
@@ -97,12 +114,15 @@ def is_clipped(problem: Problem, convention: Convention) -> bool:
 
 
 def takes_logits_too(problem: Problem, function: Function) -> bool:
-    both = {"logits", "probabilities"} <= set(function.takes)
-    return problem.input_kind == "probabilities" and both and problem.loss == "categorical"
+    return problem.loss == "categorical" and accepts_both("probabilities", "logits")(problem, function)
 
 
+@relation("as_logits", takes_logits_too)
 def probabilities_to_logits(problem: Problem, convention: Convention) -> Restatement | None:
-    """Logarithms of probabilities that sum to 1 exactly."""
+    """Logarithms of probabilities are logits of the same probabilities.
+
+    Logarithms of probabilities that sum to 1 exactly.
+    """
     p = problem.predictions.astype(np.float64)
     sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
     if any(total != 1 for total in sums) or is_clipped(problem, convention):
@@ -114,8 +134,12 @@ def takes_probabilities(problem: Problem, function: Function) -> bool:
     return problem.input_kind == "probabilities" and "probabilities" in function.takes
 
 
+@relation("clipped_beforehand", takes_probabilities)
 def clip_first(problem: Problem, convention: Convention) -> Restatement | None:
-    """Clip probabilities to the limits that the function documents."""
+    """Clipping probabilities as documented before the call does not change the loss.
+
+    Clip probabilities to the limits that the function documents.
+    """
     ends = flatten(problem, convention).clip
     if ends is None or convention.renormalise == "before_clip":
         return None
@@ -130,8 +154,12 @@ def takes_rows(problem: Problem, function: Function) -> bool:
     return takes_probabilities(problem, function) and problem.loss == "categorical"
 
 
+@relation("halved_rows", takes_rows)
 def halve_rows(problem: Problem, convention: Convention) -> Restatement | None:
-    """Halve each row, for a function that divides rows by their sum."""
+    """If rows are divided by their sum, halving one does not change the loss.
+
+    Halve each row, for a function that divides rows by their sum.
+    """
     half = problem.predictions * problem.predictions.dtype.type(0.5)
     exact = np.array_equal(half.astype(np.float64) * 2, problem.predictions.astype(np.float64), equal_nan=True)
     other = replace_fields(problem, predictions=half)
@@ -145,8 +173,12 @@ def takes_rows_with_hard_labels(problem: Problem, function: Function) -> bool:
     return hard and takes_rows(problem, function)
 
 
+@relation("other_probabilities", takes_rows_with_hard_labels)
 def halve_other_classes(problem: Problem, convention: Convention) -> Restatement | None:
-    """Halve the probabilities of the classes that are not the label, for a function that does not normalise rows."""
+    """If rows are not normalised, only the probability of the label affects the loss.
+
+    Halve the probabilities of the classes that are not the label, for a function that does not normalise rows.
+    """
     classes = problem.predictions.shape[-1]
     index = problem.target == "index"
     label = problem.labels[..., np.newaxis] == np.arange(classes) if index else problem.labels != 0
@@ -160,8 +192,12 @@ def is_narrow(problem: Problem, function: Function) -> bool:
     return problem.dtype != "float64" and problem.input_kind in function.takes and "float64" in function.dtypes
 
 
+@relation("in_float64", is_narrow)
 def cast_to_float64(problem: Problem, convention: Convention) -> Restatement | None:
-    """Cast to float64."""
+    """The same numbers in float64 have the same loss.
+
+    Cast to float64.
+    """
     wide = np.dtype(np.float64)
     other = dataclasses.replace(replace_fields(problem, predictions=problem.predictions.astype(wide)), dtype="float64")
     weights = {
@@ -175,41 +211,4 @@ def cast_to_float64(problem: Problem, convention: Convention) -> Restatement | N
     return None if is_clipped(problem, convention) or is_clipped(other, convention) else Restatement(problem, (other,))
 
 
-RELATIONS = (
-    Relation(
-        "shifted_logits", "What is added to all logits of a row changes no probability.", has_logits, shift_logits
-    ),
-    Relation(
-        "normalised_logits",
-        "Logarithms of probabilities are logits of the same probabilities.",
-        takes_logits,
-        normalise_logits,
-    ),
-    Relation(
-        "as_probabilities",
-        "Logits and the probabilities they stand for have the same loss.",
-        takes_probabilities_too,
-        logits_to_probabilities,
-    ),
-    Relation(
-        "as_log_probabilities",
-        "Logits and the log-probabilities they stand for have the same loss.",
-        takes_log_probabilities_too,
-        logits_to_log_probabilities,
-    ),
-    Relation("as_logits", "Logarithms of probabilities are logits of them.", takes_logits_too, probabilities_to_logits),
-    Relation(
-        "clipped_beforehand",
-        "A probability has the loss of the one that it is documented to be clipped to.",
-        takes_probabilities,
-        clip_first,
-    ),
-    Relation("halved_rows", "Rows that are divided by their sum may have any.", takes_rows, halve_rows),
-    Relation(
-        "other_probabilities",
-        "Of a row that is taken as it is only the probability of the label counts.",
-        takes_rows_with_hard_labels,
-        halve_other_classes,
-    ),
-    Relation("in_float64", "The same numbers in a wider dtype have the same loss.", is_narrow, cast_to_float64),
-)
+RELATIONS = relations_in(globals())

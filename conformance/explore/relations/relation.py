@@ -76,9 +76,22 @@ class Relation:
     """Whether both sides are intentionally the same call."""
 
 
-def always(problem: Problem, function: Function) -> bool:
-    """For relations of which each function can express both sides for each problem."""
-    return True
+def relation(
+    name: str,
+    applies: Callable[[Problem, Function], bool] = lambda problem, function: True,
+    repeats_call: bool = False,
+) -> Callable[[Callable[[Problem, Convention], Restatement | None]], Relation]:
+    """Make a `Relation` of a function that restates a problem; the first line of its docstring says what must hold."""
+
+    def decorate(restate: Callable[[Problem, Convention], Restatement | None]) -> Relation:
+        return Relation(name, (restate.__doc__ or "").partition("\n")[0], applies, restate, repeats_call)
+
+    return decorate
+
+
+def relations_in(module: dict[str, Any]) -> tuple[Relation, ...]:
+    """The relations among the names of a module, in the order of their definitions."""
+    return tuple(value for value in module.values() if isinstance(value, Relation))
 
 
 # What restating is made of.

@@ -14,6 +14,8 @@ from conformance.explore.relations.relation import (
     ignored_mask,
     is_finite,
     labels_are_valid,
+    relation,
+    relations_in,
     replace_options,
     scatter,
     take_samples,
@@ -26,14 +28,15 @@ Weights = Literal["class_weights", "sample_weights", "positive_weight"]
 SCALE = 4.0
 
 
-def unit_weights_relation(name: Weights, why: str) -> Relation:
-    """Weights of one are equivalent to no weights."""
+def unit_weights_relation(name: Weights) -> Relation:
 
     def applies(problem: Problem, function: Function) -> bool:
         fits = problem.loss == {"class_weights": "categorical", "positive_weight": "binary"}.get(name, problem.loss)
         return fits and name in function.options and getattr(problem.options, name) is None
 
-    def restate(problem: Problem, convention: Convention) -> Restatement | None:
+    @relation(f"unit_{name}", applies)
+    def unit_weights(problem: Problem, convention: Convention) -> Restatement | None:
+        """Weights of one have the same effect as no weights."""
         if name == "sample_weights" and not has_batch_axis(problem, convention):
             return None
         shape = {
@@ -43,16 +46,14 @@ def unit_weights_relation(name: Weights, why: str) -> Relation:
         }[name]
         return Restatement(problem, (replace_options(problem, **{name: np.ones(shape, numpy_dtype(problem.dtype))}),))
 
-    return Relation(f"unit_{name}", why, applies, restate)
+    return unit_weights
 
 
-def scaled_weights_relation(name: Weights, why: str) -> Relation:
-    """Weights scaled by four, which is exact, scale the loss by four."""
+def scaled_weights_relation(name: Weights) -> Relation:
 
-    def applies(problem: Problem, function: Function) -> bool:
-        return getattr(problem.options, name) is not None
-
-    def restate(problem: Problem, convention: Convention) -> Restatement | None:
+    @relation(f"scaled_{name}", lambda problem, function: getattr(problem.options, name) is not None)
+    def scaled_weights(problem: Problem, convention: Convention) -> Restatement | None:
+        """Multiplying the weights by four multiplies the losses by four."""
         weights: Array = getattr(problem.options, name)
         larger = weights * weights.dtype.type(SCALE)
         wide = weights.astype(np.float64)
@@ -61,15 +62,15 @@ def scaled_weights_relation(name: Weights, why: str) -> Relation:
             return None
         return Restatement(problem, (replace_options(problem, **{name: larger}),), factors=(1 / SCALE,))
 
-    return Relation(f"scaled_{name}", why, applies, restate)
+    return scaled_weights
 
 
-def takes_sample_weights(problem: Problem, function: Function) -> bool:
-    return "sample_weights" in function.options
-
-
+@relation("left_out_sample", lambda problem, function: "sample_weights" in function.options)
 def drop_zero_weight_sample(problem: Problem, convention: Convention) -> Restatement | None:
-    """Give a sample the weight 0, and compare with the batch without it."""
+    """A sample of weight 0 has no effect.
+
+    Give a sample the weight 0, and compare with the batch without it.
+    """
     count = problem.predictions.shape[0]
     first = take_samples(problem, [0])
     if count < 2 or not has_batch_axis(problem, convention) or not is_finite(first):
@@ -89,8 +90,12 @@ def takes_class_weights(problem: Problem, function: Function) -> bool:
     return plain and problem.labels.ndim == 1 and "class_weights" in function.options
 
 
+@relation("left_out_class", takes_class_weights)
 def drop_zero_weight_class(problem: Problem, convention: Convention) -> Restatement | None:
-    """Give a class the weight 0, and compare with the batch without its samples."""
+    """Samples of a class of weight 0 have no effect.
+
+    Give a class the weight 0, and compare with the batch without its samples.
+    """
     counted_positions = np.flatnonzero(~ignored_mask(problem, convention))
     if not counted_positions.size or not labels_are_valid(problem, convention):
         return None
@@ -114,8 +119,12 @@ def supports_class_weights_as_sample_weights(problem: Problem, function: Functio
     return plain and problem.target == "index" and "sample_weights" in function.options
 
 
+@relation("weighted_classes", supports_class_weights_as_sample_weights)
 def class_weights_as_sample_weights(problem: Problem, convention: Convention) -> Restatement | None:
-    """Pass the weight of its class as the weight of each sample."""
+    """Class weights have the same effect as sample weights that are those of the labels.
+
+    Pass the weight of its class as the weight of each sample.
+    """
     weights = problem.options.class_weights
     assert weights is not None
     if not labels_are_valid(problem, convention):
@@ -130,8 +139,12 @@ def supports_positive_weight_as_sample_weights(problem: Problem, function: Funct
     return plain and problem.target_kind == "binary" and "sample_weights" in function.options
 
 
+@relation("weighted_positives", supports_positive_weight_as_sample_weights)
 def positive_weight_as_sample_weights(problem: Problem, convention: Convention) -> Restatement | None:
-    """Pass the positive weight as the weight of each output with label 1."""
+    """A positive weight has the same effect as weights of the outputs with label 1.
+
+    Pass the positive weight as the weight of each output with label 1.
+    """
     weights = problem.options.positive_weight
     assert weights is not None
     if convention.binary_outputs != "each":
@@ -141,27 +154,10 @@ def positive_weight_as_sample_weights(problem: Problem, convention: Convention) 
 
 
 RELATIONS = (
-    unit_weights_relation("class_weights", "Classes that weigh 1 weigh as those that nobody weighs."),
-    unit_weights_relation("sample_weights", "Samples that weigh 1 weigh as those that nobody weighs."),
-    unit_weights_relation("positive_weight", "Positive labels that weigh 1 weigh as the others."),
-    scaled_weights_relation("class_weights", "Four times the class weights are four times the losses."),
-    scaled_weights_relation("sample_weights", "Four times the sample weights are four times the losses."),
-    Relation(
-        "left_out_sample", "A sample of weight 0 is as good as left out.", takes_sample_weights, drop_zero_weight_sample
-    ),
-    Relation(
-        "left_out_class", "A class of weight 0 is as good as left out.", takes_class_weights, drop_zero_weight_class
-    ),
-    Relation(
-        "weighted_classes",
-        "A class weighs what each of its samples then weighs.",
-        supports_class_weights_as_sample_weights,
-        class_weights_as_sample_weights,
-    ),
-    Relation(
-        "weighted_positives",
-        "Positive labels weigh what each of their outputs then weighs.",
-        supports_positive_weight_as_sample_weights,
-        positive_weight_as_sample_weights,
-    ),
+    unit_weights_relation("class_weights"),
+    unit_weights_relation("sample_weights"),
+    unit_weights_relation("positive_weight"),
+    scaled_weights_relation("class_weights"),
+    scaled_weights_relation("sample_weights"),
+    *relations_in(globals()),
 )
