@@ -251,8 +251,7 @@ def prober(wish: Wish, suite: Judge, told: Told, timeout: float = TIMEOUT) -> Pr
                 raise UserError(f"{text}: {_nothing(wish, workers.available)}")
             run = Run()
             run.execute(rows_of(items, suite, pool))
-            if run.not_executed:
-                raise UserError(f"{text}: {run.not_executed[0]}")
+            run.require_all(text)
         return report.frame(run.rows)
 
     return probe

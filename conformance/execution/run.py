@@ -70,10 +70,10 @@ class Run:
         """What a function that makes calls in this process returns for each item that can be executed."""
         return self._executed(results_of(items, function))
 
-    def require_all(self) -> None:
-        """Raise UserError if an item could not be executed."""
+    def require_all(self, what: str) -> None:
+        """Raise UserError if an item could not be executed.  what: begins the message."""
         if self.not_executed:
-            raise UserError(str(self.not_executed[0]))
+            raise UserError(f"{what}: {self.not_executed[0]}")
 
     def sort(self) -> None:
         """Put rows into the order of the items; rows without an item come first."""

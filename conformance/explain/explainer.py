@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from conformance.adapters.arrays import nested
-from conformance.adapters.contract import Function, LoweringError
+from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.casefiles.stated_values import published
+from conformance.execution.run import Run
 from conformance.explain import gradient_derivation
 from conformance.explain.attribution import decompose, differences, tolerance_under
 from conformance.explain.derivation import array_text, derive
@@ -60,12 +61,10 @@ def explain(
         and (not names or item.function.name in names)
     ]
     derivation = _derivation(case, problem, quantity, judge.oracle)
-    functions, failed = [], []
-    for item in items:
-        try:
-            functions.append(function_result(judge.assess(item), judge))
-        except LoweringError as error:
-            failed.append((item.function.name, f"the harness could not say it: {error}"))
+    run = Run()
+    functions = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))
+    function_of = {item.id: item.function.name for item in items}
+    failed = [(function_of[one.id], f"the harness could not say it: {one.why}") for one in run.not_executed]
     names_asked = {item.function.name for item in items}
     skipped = [
         (function.name, why)
@@ -84,7 +83,7 @@ def explain(
         quantity,
         facts(problem),
         derivation,
-        tuple(functions),
+        functions,
         (*failed, *skipped),
         () if quantity == "gradient" else _published(case, reduction),
     )

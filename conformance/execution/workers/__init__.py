@@ -1,5 +1,5 @@
-"""`evaluate` in another process, interpreter or environment: a call goes out, an outcome comes back.
+"""Calls in other processes, interpreters and environments.
 
-`wire`, `serve` and `loop` run over there, where only numpy and a framework are installed; `crew` runs here, and
-`on_ray` has crews on other machines.
+`wire`, `serve` and `loop` run in the worker, where only numpy and a framework are installed; `pool` runs in the run's
+process, and `on_ray` has workers on other machines.
 """

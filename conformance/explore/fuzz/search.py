@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapters.contract import THREADS, Function, LoweringError, perform
+from conformance.adapters.contract import THREADS, Function, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
+from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
-from conformance.judging.judge import Assessment, Item, Judge, Performer, plan
+from conformance.judging.judge import Assessment, Judge, Performer, plan
 from conformance.judging.rendering import render_brief
 from conformance.judging.row import Record
 from conformance.judging.traits import PLAIN, SMALL
@@ -127,31 +128,24 @@ class Search:
         rng = np.random.default_rng([self.seed, self.state.position])
         case, choices = random_case_and_choices(rng, GENERATED_ID, self.limits)
         items = plan([case], self.available, self._item_filter)
-        suite = self._suite()
-        for item in items:
-            try:
-                assessment = suite.assess(item)
-            except (LoweringError, UserError) as error:
-                self._record_failure(item, error)
-                continue
+        run = Run()
+        for assessment in run.each(items, self._judge().assess):
             if assessment.expected == "known" and (entry := assessment.known) is not None:
                 self.state.known[f"{entry.path}:{entry.line}: {entry.summary}"] += 1
             elif assessment.expected == "unexpected":
                 self._record_discrepancy(assessment, choices)
         state = self.state
+        room = MAX_FAILURES - len(state.failures)
+        state.failures += [f"case {state.position}, {failure}" for failure in run.not_executed[:room]]
         state.position += 1
         state.cases += bool(items)
         state.rows += len(items)
         state.seconds += time.perf_counter() - start
         return self.findings[before:]
 
-    def _suite(self) -> Judge:
+    def _judge(self) -> Judge:
         """Make a judge for one case. Its oracle is discarded with it, which bounds the memory of a long search."""
         return Judge(Oracle(), self._ledger, self._performer)
-
-    def _record_failure(self, item: Item, error: Exception) -> None:
-        if len(self.state.failures) < MAX_FAILURES:
-            self.state.failures.append(f"case {self.state.position}, {item.id}: {error}")
 
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
         traits = assessment.asked.traits
@@ -174,11 +168,8 @@ class Search:
         def reproduces(case: Case) -> bool:
             if time.monotonic() > deadline:
                 raise _OutOfTime
-            for item in plan([case], [installed], lambda function, _: function.name == name):
-                try:
-                    attempt = self._suite().assess(item)
-                except (LoweringError, UserError):
-                    continue
+            items = plan([case], [installed], lambda function, _: function.name == name)
+            for attempt in Run().each(items, self._judge().assess):
                 if attempt.expected == "unexpected" and mark(attempt) == way:
                     smallest_assessment.assessment = attempt
                     return True

@@ -20,8 +20,9 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
+from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import random_case
-from conformance.judging.judge import Item, Judge, load_suite, plan
+from conformance.judging.judge import Assessment, Item, Judge, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import GRADIENTS, select_by_name
@@ -141,10 +142,10 @@ def run_mutants(
     for case in shuffled(cases):
         kills_in_case: dict[str, Kill] = {}
         items = plan([case], _installed_by_kind(remaining.values()))
-        for item in items:
-            name = _name_of(item)
-            if name not in kills_in_case and (kill := _detect(suite, item)) is not None:
-                kills_in_case[name] = kill
+        undetected = (item for item in items if _name_of(item) not in kills_in_case)
+        for assessment in assess(undetected, suite):
+            if assessment.expected != "ok":
+                kills_in_case[_name_of(assessment.item)] = _kill(assessment)
         for name, kill in kills_in_case.items():
             kills[name].append(kill)
             if len(kills[name]) == enough:
@@ -167,12 +168,15 @@ def _name_of(item: Item) -> str:
     return item.function.name.partition(".")[2]
 
 
-def _detect(suite: Judge, item: Item) -> Kill | None:
-    """What would fail a run; None where nothing does."""
-    assessment = suite.assess(item)
-    if assessment.expected == "ok":
-        return None
-    verdict = assessment.verdict
+def assess(items: Iterable[Item], judge: Judge) -> Iterator[Assessment]:
+    """The assessments of items; raises UserError if one of them could not be executed."""
+    run = Run()
+    yield from run.each(items, judge.assess)
+    run.require_all("a mutant could not be called")
+
+
+def _kill(assessment: Assessment) -> Kill:
+    item, verdict = assessment.item, assessment.verdict
     return Kill(item.case.id, item.id.partition("-")[2], verdict.explanation, isinstance(verdict.outcome, Raised))
 
 
@@ -204,10 +208,9 @@ def run_correct(
             places = [next(rotation[case.loss]) for _ in range(per_case)]
             installed_frameworks = installed(*(of[case.loss][place] for place in places), differentiates=True)
         items = plan([case], [installed_frameworks])
-        for item in items:
-            assessment = suite.assess(item)
+        for assessment in assess(items, suite):
             if assessment.expected != "ok":
-                drawn = "" if case.path else case_file_text([case])
+                drawn, item = "" if case.path else case_file_text([case]), assessment.item
                 yield FalseAlarm(_name_of(item), item.id.partition("-")[2], str(assessment), drawn)
         yield CaseRun(case.id, len(items))
 
