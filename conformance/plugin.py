@@ -282,12 +282,10 @@ def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
 def suite(request: pytest.FixtureRequest) -> Iterator[Judge]:
     """What asks and judges: the oracle with its cache, and the ledger."""
     from conformance.judging.judge import Judge
-    from conformance.reference.oracle import Oracle, open_cache
+    from conformance.reference.oracle import cached_oracle
 
-    cache = open_cache()
-    yield Judge(Oracle(cache), _loaded(request.config)[1])
-    if cache is not None:
-        cache.close()
+    with cached_oracle() as oracle:
+        yield Judge(oracle, _loaded(request.config)[1])
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.status import Status
 
 from conformance.adapters import registry
-from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, case_named, say
+from conformance.api.cases import find_case
+from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import pages, upgrade
 from conformance.execution.interruption import INTERRUPTED
@@ -125,7 +126,7 @@ def bisect(
     from conformance.execution.environments import releases
 
     found, ledger = load_suite(cases)
-    wanted = case_named(found, case, cases)
+    wanted = find_case(found, case, cases)
     _check_function(function)
     wish = bisecting.Wish(distribution, wanted, function, dtype, reduction, beside)
     with cached_oracle() as oracle, err.status("") as status:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from conformance import report
 from conformance.adapters import registry
+from conformance.api.cases import case_facts
 from conformance.cli.shared import CasesOption, Json
 from conformance.cli.terminal import out
 from conformance.judging.judge import load_suite
-from conformance.model.case import Case
 from conformance.model.text import counted
 
 listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -54,20 +54,3 @@ def list_functions(as_json: Json = False) -> None:
         for heading, value in fact.items():
             for line in value if isinstance(value, list) else [value]:
                 out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4)))
-
-
-def case_facts(case: Case) -> dict[str, Any]:
-    return {
-        "case": case.id,
-        "digest": case.digest,
-        "why": case.why,
-        "loss": case.loss,
-        "given": case.input_kind,
-        "target": case.target,
-        "options": list(case.options.names()),
-        "layout": list(case.layout.names()),
-        "dtypes": list(case.dtypes),
-        "reductions": list(case.reductions),
-        "path": case.path,
-        "line": case.line,
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,29 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from conformance import report
-from conformance.adapters import registry
+from conformance import api, report
 from conformance.adapters.arrays import nested
-from conformance.casefiles import stated_values
-from conformance.casefiles.known_issues import HARVEST_PREFIX
-from conformance.casefiles.loading import read as read_cases
-from conformance.casefiles.loading import shipped_cases
+from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.listing import case_facts
-from conformance.cli.shared import CaseArgument, CasesOption, Json, case_named, one_of, shortened
-from conformance.cli.terminal import USAGE, out
-from conformance.explore.relations import check_names
-from conformance.judging.coverage import coverage
-from conformance.judging.judge import Item, Judge, load_suite, plan
+from conformance.cli.shared import CaseArgument, CasesOption, Json, shortened
+from conformance.cli.terminal import USAGE, err, out
 from conformance.judging.row import array_of
-from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
-from conformance.model.case import Case, Reduction
-from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.case import Case
 from conformance.model.text import counted
-from conformance.power.harvest.case_set import load_harvest
-from conformance.reference import oracle
-from conformance.reference.oracle import Oracle
 
 
 def show(
@@ -45,33 +32,15 @@ def show(
     as_json: Json = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
-    if cases is None and case.startswith(HARVEST_PREFIX):
-        found, ledger, _ = load_harvest([case.split("/")[1]])
-    else:
-        found, ledger = load_suite(cases)
-    wanted = case_named(found, case, cases)
-    if dtype:
-        one_of("--dtype", dtype, wanted.dtypes)
-    here, _ = registry.installed()
-    asker = Judge(Oracle(), ledger)
-    asked = [(chosen, reduced) for chosen in wanted.dtypes if dtype in ("", chosen) for reduced in wanted.reductions]
-    items = plan([wanted], here)
-    unsupported = [row for row in unasked_rows([wanted], items, here) if dtype in ("", row["dtype"])]
+    shown = api.show(case, cases, dtype)
     if as_json:
-        answers = [_answers(wanted, chosen, reduced, items, asker) for chosen, reduced in asked]
-        numbers = [{**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
-                   for number in stated_values.published(wanted)]  # fmt: skip
-        facts = {**case_facts(wanted), "answers": answers, "published": numbers, "unsupported": unsupported}
-        out.facts("show", facts)
-        return
-    _printcase_named(wanted)
-    for chosen, reduced in asked:
-        _print_answers(wanted, chosen, reduced, items, asker)
-    for line in unasked_lines(unasked([*({"case": item.case.id, "status": ""} for item in items[:1]), *unsupported])):
-        out.print(Text(line), soft_wrap=True)
-    for number in stated_values.published(wanted):
-        verdict = "holds" if number.holds else f"does not hold: {number.exact}"
-        out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
+        out.facts("show", shown.facts())
+    else:
+        _print(shown)
+    for failure in shown.not_executed:
+        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
+    if shown.not_executed:
+        raise typer.Exit(USAGE)
 
 
 def expect(
@@ -81,8 +50,7 @@ def expect(
     as_json: Json = False,
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
-    found, _ = read_cases(shipped_cases() if cases is None else cases)
-    block = stated_values.expect_block(case_named(found, case, cases), count)
+    block = api.expect(case, count, cases)
     if as_json:
         out.facts("expect", {"case": case, "digits": count, "expect": block})
         return
@@ -104,31 +72,33 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
-    where = shipped_cases() if folder is None else folder
-    problems: list[CaseFileError] = []
-    try:
-        check_names(load_suite(where)[1])
-    except CaseErrors as error:
-        problems += error.errors
-    checked, wrong = read_cases(where, generate=True)
-    wrong += [error for case in checked for error in stated_values.expectation_errors(case)]
-    problems += [error for error in wrong if str(error) not in set(map(str, problems))]
-    covered = coverage(checked, registry.functions())
+    checked = api.lint(folder)
+    problems = checked.problems
     github.tell(github.complaints(problems), aside=as_json)
     if as_json:
-        names = ("path", "line", "column", "where", "message", "advice")
-        told = [{name: getattr(problem, name) for name in names} for problem in problems]
-        out.facts("lint", {"folder": str(where), "cases": len(checked), "problems": told, "coverage": str(covered)})
+        out.facts("lint", checked.facts())
         raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
-    out.print(f"{counted(len(checked), 'case')} in {where}: {counted(len(problems) or 'no', 'problem')}")
+    out.print(f"{counted(checked.cases, 'case')} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
     if not problems:
-        out.print(Text(str(covered)))
+        out.print(Text(str(checked.coverage)))
     raise typer.Exit(USAGE if problems else 0)
 
 
-def _printcase_named(case: Case) -> None:
+def _print(shown: ShowResult) -> None:
+    _print_case(shown.case)
+    for answers in shown.answers:
+        _print_answers(answers)
+    called = [{"case": row["case"], "status": ""} for answers in shown.answers for row in answers.rows[:1]]
+    for line in unasked_lines(unasked([*called, *shown.unsupported])):
+        out.print(Text(line), soft_wrap=True)
+    for number in shown.published:
+        verdict = "holds" if number.holds else f"does not hold: {number.exact}"
+        out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
+
+
+def _print_case(case: Case) -> None:
     out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
     out.print(Text(case.why))
     out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets; {case.source}"))
@@ -145,29 +115,17 @@ def _array(values: Any) -> str:
     return escape(nested(values)) if values.size <= 60 else f"{values.dtype} of shape {values.shape}"
 
 
-def _answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Judge) -> dict[str, Any]:
-    """The exact answer to 20 digits, and the row of every function, as builtin values."""
-    exact = oracle.digits(case.problem(dtype, reduction), count=20)
-    rows = [asker.assess(item).record for item in items if (item.dtype, item.reduction) == (dtype, reduction)]
-    said = exact if isinstance(exact, str | list) else want_of(exact)
-    return {"dtype": dtype, "reduction": reduction, "exact": said, "functions": rows}
-
-
-def _print_answers(case: Case, dtype: str, reduction: Reduction, items: list[Item], asker: Judge) -> None:
-    problem = case.problem(dtype, reduction)
-    answer = oracle.digits(problem, count=20)
+def _print_answers(answers: CaseAnswers) -> None:
+    answer = answers.exact
     if isinstance(answer, list):
         exact = _digits(np.array(answer, dtype=float).tolist())
     else:
         exact = answer if isinstance(answer, str) else want_of(answer)
-    table = Table(title=f"{dtype}, {reduction}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{answers.dtype}, {answers.reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
     table.add_row("exact", "", escape(shortened(exact)), "", "")
-    for item in items:
-        if (item.dtype, item.reduction) != (dtype, reduction):
-            continue
-        row = asker.assess(item).record
+    for row in answers.rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
         why = f"known: {row['known']}" if row["expected"] == "known" else why

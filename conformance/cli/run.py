@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ from rich.text import Text
 from conformance import api, report
 from conformance.cli import github
 from conformance.cli.failing import failures, places, workflow_commands
-from conformance.cli.shared import FAILURES, CasesOption, Json, progress, say
+from conformance.cli.shared import FAILURES, CasesOption, Json, Printer, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
@@ -133,7 +132,7 @@ def run(
     if isolate and in_process:
         raise UserError("--isolate and --in-process do not go together")
     files = _Files(sarif_file, comment_file, folder.name)
-    ended = api.run(request, baseline, Progress(), files.begin)
+    ended = api.run(request, baseline, Printer(), files.begin)
     found = list(failures(ended.rows, ended.check, strict_known))
     if as_json:
         out.facts("run", ended.facts())
@@ -155,24 +154,6 @@ def run(
         say("no function that is asked can take any of the cases; the report says why")
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if found else 0)
-
-
-class Progress(api.Observer):
-    """Prints what a run has to say to stderr, and shows a bar while rows are made."""
-
-    def note(self, line: str) -> None:
-        """Print a line."""
-        say(line)
-
-    @contextlib.contextmanager
-    def status(self) -> Iterator[Callable[[str], None]]:
-        """Show the step that is being done."""
-        with err.status("") as status:
-            yield lambda line: status.update(escape(line))
-
-    def rows(self, count: int) -> contextlib.AbstractContextManager[Callable[[str], None]]:
-        """Show how many rows are made."""
-        return progress(count)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +12,9 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from conformance.api.observing import Observer
 from conformance.cli.terminal import err
 from conformance.judging.selection import SelectionError
-from conformance.model.case import Case
 
 FAILURES = 5
 """Items that could not be asked are shown up to this number."""
@@ -27,13 +26,6 @@ CaseArgument = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
-
-
-def one_of(option: str, value: str, there: Sequence[str]) -> str:
-    """The value of an option that has a few; raises SelectionError for another."""
-    if value not in there:
-        raise SelectionError(f"{option} {value}: there is {', '.join(there)}")
-    return value
 
 
 def as_machine(form: str, as_json: bool) -> str:
@@ -67,17 +59,22 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
         yield lambda what: bar.update(task, advance=1, description=f"{what:<8}")
 
 
-def case_named(cases: list[Case], wanted: str, folder: Path | None = None) -> Case:
-    """The case with this id; raises SelectionError if there is none.  folder: what --cases names, None without it."""
-    for case in cases:
-        if case.id == wanted:
-            return case
-    near = [case.id for case in cases if wanted.lower() in case.id]
-    near = near or difflib.get_close_matches(wanted, [case.id for case in cases], n=3)
-    hint = f"; did you mean {', '.join(near[:5])}?" if near else "; `conformance list cases` prints them"
-    if folder is not None:
-        raise SelectionError(f"there is no case {wanted} in {folder}{hint}")
-    raise SelectionError(f"there is no case {wanted}{hint}; --cases DIR looks for it in a folder of yours")
+class Printer(Observer):
+    """Prints notes to stderr, and shows a bar while rows are made."""
+
+    def note(self, line: str) -> None:
+        """Print a line."""
+        say(line)
+
+    @contextlib.contextmanager
+    def status(self) -> Iterator[Callable[[str], None]]:
+        """Show the step that is being done."""
+        with err.status("") as status:
+            yield lambda line: status.update(escape(line))
+
+    def rows(self, count: int) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        """Show how many rows are made."""
+        return progress(count)
 
 
 def shortened(text: str) -> str:

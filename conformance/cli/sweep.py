@@ -17,11 +17,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from conformance import report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.cli.shared import FAILURES, CasesOption, Json, one_of
+from conformance.cli.shared import FAILURES, CasesOption, Json
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import long_means, rendering, runner, table
 from conformance.explore.sweep.runner import Job, ProgressCallback, SweepRequest
+from conformance.judging.choice import one_of
 from conformance.judging.judge import load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS

@@ -24,7 +24,7 @@ from conformance.execution.workers.pool import WorkerPool
 from conformance.judging.judge import Item, Judge
 from conformance.judging.row import Record
 from conformance.model.case import Case
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 SHARE = 2000
 """Number of items for which another judging process is worth its start."""
@@ -117,7 +117,5 @@ def on_ray(
 
 def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -> Generator[RowOrError]:
     """The rows of items that are judged in this process."""
-    with contextlib.ExitStack() as stack:
-        if (cache := open_cache()) is not None:
-            stack.callback(cache.close)
-        yield from rows_of(items, Judge(Oracle(cache), cases.ledger), pool)
+    with cached_oracle() as oracle:
+        yield from rows_of(items, Judge(oracle, cases.ledger), pool)

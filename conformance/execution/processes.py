@@ -23,7 +23,7 @@ from conformance.execution.targets import Assignment
 from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
 from conformance.judging.judge import Item, Judge, id_of, load_suite, plan
 from conformance.model.case import Case
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import cached_oracle
 
 CHUNK = 64
 """Items that a process is handed at one time."""
@@ -208,9 +208,7 @@ def _serve(run: Connection, setup: _Setup) -> None:
         cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
         while (versions := run.recv()) is None:
             run.send(pool.all_versions())
-        if (cache := open_cache()) is not None:
-            stack.callback(cache.close)
-        judge = Judge(Oracle(cache), ledger)
+        judge = Judge(stack.enter_context(cached_oracle()), ledger)
         items: dict[str, dict[str, Item]] = {}
         while (keys := run.recv()) is not None:
             for name in {name for name, _ in keys} - items.keys():

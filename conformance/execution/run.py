@@ -66,9 +66,21 @@ class Run:
                 self.accept(row)
                 progress(row["framework"])
 
-    def each(self, items: Iterable[E], function: Callable[[E], T]) -> Iterator[T]:
-        """What a function that makes calls in this process returns for each item that can be executed."""
-        return self._executed(results_of(items, function))
+    def each(
+        self, items: Iterable[E], function: Callable[[E], T], progress: Callable[[str], None] = lambda framework: None
+    ) -> Iterator[T]:
+        """What a function that makes calls in this process returns for each item that can be executed.
+
+        progress: called for each item with its framework.
+        """
+
+        def call(item: E) -> T:
+            try:
+                return function(item)
+            finally:
+                progress(item.installed.framework.name)
+
+        return self._executed(results_of(items, call))
 
     def require_all(self, what: str) -> None:
         """Raise UserError if an item could not be executed.  what: begins the message."""

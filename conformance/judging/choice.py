@@ -34,6 +34,13 @@ def installed_among(names: Sequence[str]) -> tuple[list[Installed], list[str]]:
     return here, [framework.name for framework in missing]
 
 
+def one_of(option: str, value: str, choices: Sequence[str]) -> str:
+    """The value of an option that has a few; raises SelectionError for another."""
+    if value not in choices:
+        raise SelectionError(f"{option} {value}: there is {', '.join(choices)}")
+    return value
+
+
 def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
     """The items that -k selects; raises SelectionError where there is none."""
     items = plan(cases, here, wanted(keyword))
@@ -53,4 +60,4 @@ def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
     return lambda _, name: chosen(substring_of(name))
 
 
-__all__ = ["installed_among", "selected", "wanted"]
+__all__ = ["installed_among", "one_of", "selected", "wanted"]

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import cli, report
 from conformance.adapters import registry
-from conformance.cli.shared import case_named
+from conformance.api.cases import find_case
 from conformance.docs.commands import commands
 from conformance.judging.selection import SelectionError
 from conformance.report import RunInfo, recording
@@ -219,7 +219,7 @@ def test_show_rejects_unknown_dtype_or_case(tmp_path, capsys, monkeypatch, words
 
 def test_find_case_suggests_cases_option():
     with pytest.raises(SelectionError, match=r"there is no case none/such; .*; --cases DIR looks for it in a folder"):
-        case_named([], "none/such")
+        find_case([], "none/such")
 
 
 def test_help_lists_exit_statuses(conformance):

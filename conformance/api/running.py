@@ -1,14 +1,10 @@
-"""What the commands do, as functions that return values.
-
-`run` puts cases to functions and writes a report; what it returns says how that ended.  Nothing here prints.
-"""
+"""Runs: cases are put to functions, and the report is written."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import comparison
+from conformance.api.observing import SILENT, Observer
 from conformance.comparison.comparing import opened
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
@@ -73,24 +70,6 @@ class RunRequest:
             raise UserError("--on runs environments that are made there: say with --with what they are to hold")
         if self.engine and self.engine != "ray" and not self.engine.startswith("ray://"):
             raise UserError(f"--on {self.engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
-
-
-class Observer:
-    """Hears what a run has to say while it lasts; this one ignores it."""
-
-    def note(self, line: str) -> None:
-        """A sentence that the user should know."""
-
-    def status(self) -> AbstractContextManager[Callable[[str], None]]:
-        """A context in which steps are said, one replacing the other."""
-        return contextlib.nullcontext(lambda line: None)
-
-    def rows(self, count: int) -> AbstractContextManager[Callable[[str], None]]:
-        """A context in which as many rows are made; called with the framework of each."""
-        return contextlib.nullcontext(lambda framework: None)
-
-
-SILENT = Observer()
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +130,25 @@ def run(
 ) -> RunResult:
     """Put cases to functions, and write the report.
 
-    baseline: an accepted report to hold the rows against.  begun: called once the folder of the report is held.
-    Raises UserError if there is nothing to run, an option is wrong, or the report cannot be written.  Whatever else
-    ends the run early, an interruption included, is in the result, and the report has the rows until then.
+    Parameters
+    ----------
+    request : RunRequest
+    baseline : Path, optional
+        Folder of an accepted report with which the rows are compared.
+    observer : Observer
+        Hears of each step, and of each row.
+    begun : callable
+        Called once the folder of the report is locked.
+
+    Returns
+    -------
+    RunResult
+        Also if something ends the run early, such as an interruption; the report has the rows until then.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to run, an option is wrong, or the report cannot be written.
     """
     request.check()
     accepted = None if baseline is None else opened(baseline)[0]
@@ -272,4 +267,4 @@ def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> 
     )
 
 
-__all__ = ["Observer", "RunRequest", "RunResult", "run"]
+__all__ = ["RunRequest", "RunResult", "run"]

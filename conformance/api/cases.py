@@ -1,0 +1,286 @@
+"""Cases and their answers without a run: shown, explained, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from conformance.adapters import registry
+from conformance.adapters.registry import Installed
+from conformance.casefiles import stated_values
+from conformance.casefiles.document import suggest
+from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
+from conformance.casefiles.loading import read, shipped_cases
+from conformance.casefiles.stated_values import PublishedVerdict
+from conformance.execution.assessing import NotExecuted, rows_of
+from conformance.execution.run import Run
+from conformance.explain import Explanation
+from conformance.explain import explain as explain_case
+from conformance.explore.relations import check_names
+from conformance.judging.choice import one_of
+from conformance.judging.coverage import Coverage, coverage
+from conformance.judging.judge import Judge, load_suite, plan
+from conformance.judging.row import Record
+from conformance.judging.selection import SelectionError
+from conformance.judging.unasked import unasked_rows
+from conformance.judging.verdict import want_of
+from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
+from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.power.harvest.case_set import load_harvest
+from conformance.reference.oracle import Oracle, cached_oracle, digits
+
+EXACT_DIGITS = 20
+"""Significant digits of the exact answers that are shown."""
+
+
+def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
+    """Load a case and the ledger that holds for it.
+
+    Parameters
+    ----------
+    case_id : str
+        A harvested case is read from the tests of the project that its id names.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such case.
+    CaseErrors
+        If something is wrong in the files.
+    """
+    if cases is None and case_id.startswith(HARVEST_PREFIX):
+        found, ledger, _ = load_harvest([case_id.split("/")[1]])
+    else:
+        found, ledger = load_suite(cases)
+    return find_case(found, case_id, cases), ledger
+
+
+def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Case:
+    """The case with an id; raises SelectionError if there is none.  folder: of the cases, None for the shipped ones."""
+    for case in cases:
+        if case.id == case_id:
+            return case
+    near = [case.id for case in cases if case_id.lower() in case.id]
+    near = near or difflib.get_close_matches(case_id, [case.id for case in cases], n=3)
+    hint = f"; did you mean {', '.join(near[:5])}?" if near else "; `conformance list cases` prints them"
+    if folder is not None:
+        raise SelectionError(f"there is no case {case_id} in {folder}{hint}")
+    raise SelectionError(f"there is no case {case_id}{hint}; --cases DIR looks for it in a folder of yours")
+
+
+@dataclass(frozen=True, eq=False)
+class CaseAnswers:
+    """The exact answer to a case at one dtype and reduction, and what every installed function returned."""
+
+    dtype: str
+    reduction: Reduction
+    exact: Any
+    """Decimal digits as a string, in nested lists if the answer has axes; `Undefined` or `Invalid` if it is none."""
+    rows: list[Record]
+    """A row of a report for each function and quantity."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same as builtin values."""
+        exact = self.exact if isinstance(self.exact, str | list) else want_of(self.exact)
+        return {"dtype": self.dtype, "reduction": self.reduction, "exact": exact, "functions": self.rows}
+
+
+@dataclass(frozen=True, eq=False)
+class ShowResult:
+    """A case, its exact answers, and what every installed function returned."""
+
+    case: Case
+    answers: tuple[CaseAnswers, ...]
+    published: tuple[PublishedVerdict, ...]
+    """Numbers from publications, and whether they hold."""
+    unsupported: list[Record]
+    """A row for each dtype and reduction at which no installed function takes the case."""
+    not_executed: tuple[NotExecuted, ...]
+    """Calls that could not be made, each with the reason."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same as builtin values."""
+        published = [
+            {**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
+            for number in self.published
+        ]
+        return {
+            **case_facts(self.case),
+            "answers": [answer.facts() for answer in self.answers],
+            "published": published,
+            "unsupported": self.unsupported,
+        }
+
+
+def case_facts(case: Case) -> dict[str, Any]:
+    """What `list cases` says of a case, as builtin values."""
+    return {
+        "case": case.id,
+        "digest": case.digest,
+        "why": case.why,
+        "loss": case.loss,
+        "given": case.input_kind,
+        "target": case.target,
+        "options": list(case.options.names()),
+        "layout": list(case.layout.names()),
+        "dtypes": list(case.dtypes),
+        "reductions": list(case.reductions),
+        "path": case.path,
+        "line": case.line,
+    }
+
+
+def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult:
+    """Call every installed function with a case, and compare the results with its exact answers.
+
+    Parameters
+    ----------
+    case_id, cases
+        As of `load_case`.
+    dtype : str, optional
+        One of the dtypes of the case; all if empty.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such case or dtype.
+    """
+    case, ledger = load_case(case_id, cases)
+    dtypes = (one_of("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
+    available, _ = registry.installed()
+    planned = plan([case], available)
+    run = Run()
+    run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger)))
+    answers = [
+        CaseAnswers(
+            chosen,
+            reduction,
+            digits(case.problem(chosen, reduction), count=EXACT_DIGITS),
+            [row for row in run.rows if (row["dtype"], row["reduction"]) == (chosen, reduction)],
+        )
+        for chosen in dtypes
+        for reduction in case.reductions
+    ]
+    unsupported = [row for row in unasked_rows([case], planned, available) if row["dtype"] in dtypes]
+    published = tuple(stated_values.published(case))
+    return ShowResult(case, tuple(answers), published, unsupported, tuple(run.not_executed))
+
+
+def explain(
+    case_id: str,
+    cases: Path | None = None,
+    functions: Sequence[str] = (),
+    dtype: str = "",
+    reduction: str = "",
+    quantity: str = "loss",
+) -> tuple[Case, Explanation]:
+    """Explain how the answer to a case comes about, and why each installed function returns another one.
+
+    Parameters
+    ----------
+    case_id, cases
+        As of `load_case`.
+    functions : sequence of str
+        Names of functions; all that are installed if empty.
+    dtype, reduction : str, optional
+        Of the case; float32 and mean, or the first ones of the case, if empty.
+    quantity : {"loss", "gradient"}
+
+    Returns
+    -------
+    case : Case
+    explanation : Explanation
+
+    Raises
+    ------
+    SelectionError
+        If the case, or a function, dtype, reduction or quantity does not exist.
+    """
+    case, ledger = load_case(case_id, cases)
+    mean = "mean" if "mean" in case.reductions else case.reductions[0]
+    narrow = "float32" if "float32" in case.dtypes else case.dtypes[0]
+    chosen = one_of("--dtype", dtype or narrow, case.dtypes)
+    reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
+    wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
+    available, _ = registry.installed()
+    _check_functions(functions, available)
+    with cached_oracle() as oracle:
+        judge = Judge(oracle, ledger)
+        return case, explain_case(case, chosen, reduced, available, judge, wanted, functions)
+
+
+def _check_functions(names: Sequence[str], available: Sequence[Installed]) -> None:
+    installed = [function.name for found in available for function in found.functions]
+    known = [function.name for function in registry.functions()]
+    for name in names:
+        if name in installed:
+            continue
+        if name in known:
+            raise SelectionError(f"--function {name}: {name.partition('.')[0]} is not installed")
+        hint = suggest(name, dict.fromkeys([*installed, *known]))
+        raise SelectionError(f"--function {name}: there is no such function; {hint}")
+
+
+def expect(case_id: str, count: int = 25, cases: Path | None = None) -> dict[str, Any]:
+    """The exact answers to a case, as its `expect` states them: a reduction's `value`, or the `error`.
+
+    Parameters
+    ----------
+    case_id, cases
+        As of `load_case`; the case may be one that does not pass `lint`.
+    count : int
+        Number of significant digits.
+    """
+    found, _ = read(shipped_cases() if cases is None else cases)
+    return stated_values.expect_block(find_case(found, case_id, cases), count)
+
+
+@dataclass(frozen=True, eq=False)
+class LintResult:
+    """What is wrong with case files and their ledger, and what the cases cover."""
+
+    folder: Path
+    cases: int
+    """Number of cases that could be read."""
+    problems: list[CaseFileError]
+    coverage: Coverage
+
+    def facts(self) -> dict[str, Any]:
+        """The same as builtin values."""
+        names = ("path", "line", "column", "where", "message", "advice")
+        problems = [{name: getattr(problem, name) for name in names} for problem in self.problems]
+        return {
+            "folder": str(self.folder),
+            "cases": self.cases,
+            "problems": problems,
+            "coverage": str(self.coverage),
+        }
+
+
+def lint(folder: Path | None = None) -> LintResult:
+    """Check case files and their ledger: schema, ids, labels, digits, generated arrays, unused entries.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    """
+    where = shipped_cases() if folder is None else folder
+    problems: list[CaseFileError] = []
+    try:
+        check_names(load_suite(where)[1])
+    except CaseErrors as error:
+        problems += error.errors
+    cases, wrong = read(where, generate=True)
+    wrong += [error for case in cases for error in stated_values.expectation_errors(case)]
+    problems += [error for error in wrong if str(error) not in set(map(str, problems))]
+    return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))
+
+
+__all__ = ["CaseAnswers", "LintResult", "ShowResult", "expect", "explain", "find_case", "lint", "load_case", "show"]
