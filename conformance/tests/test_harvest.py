@@ -257,14 +257,16 @@ def test_record_round_trips():
     sent = Record(
         "t.py::test", "name", "loss", arguments, StatedAnswer(np.array([1.0, np.nan]), "float64", 1e-7, 0.0), "E", 7
     )
-    content = b"".join(encode(sent))
+    content = b"".join(encode(CollectedRecords((sent,), ("a note",))))
     place = [0]
 
     def take(count):
         place[0] += count
         return content[place[0] - count : place[0]]
 
-    got = decode(*wire.received(take))
+    collected = decode(*wire.received(take))
+    (got,), (note,) = collected.records, collected.notes
+    assert note == "a note"
     assert (got.test, got.name, got.function, got.raised, got.line) == ("t.py::test", "name", "loss", "E", 7)
     assert got.arguments["array"].dtype == np.float32
     assert np.signbit(got.arguments["array"][0, 1])
@@ -481,7 +483,7 @@ def test_untranslated_records_are_counted_by_reason(quarry):
 
 def test_parse_refuses_truncated_message(quarry):
     with pytest.raises(wire.WireError):
-        collection.parse(quarry.source("data"), b"".join(encode(Record("t", "n", "f", {}))))
+        collection.parse(quarry.source("data"), b"".join(encode(CollectedRecords(())))[:-1])
 
 
 # Runs of pytest

@@ -552,8 +552,8 @@ def test_memory_is_bounded_in_number_of_inputs(short_units):
 def test_mean_oracle_equals_oracle():
     family = Family("categorical", "logits", "index", "float64")
     means = long_means.draw_inputs(family, 300)
-    exact = oracle.evaluate(means.problem)
-    mine = long_means.MeanOracle(means).answer(means.problem)
+    exact = oracle.evaluate(means.problem())
+    mine = long_means.MeanOracle(means).answer(means.problem())
     assert abs((mine.hi - exact.hi) + (mine.lo - exact.lo)) <= mine.rad + exact.rad
     assert mine.rad <= abs(mine.hi) * 2.0**-70
 

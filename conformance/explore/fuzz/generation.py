@@ -610,15 +610,3 @@ def _iter_invalid_kinds(input_kind: InputKind, target: Target) -> Iterator[str]:
 ROUND_LOGITS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 5.0, -5.0, 10.0, -10.0, 0.25, -0.25, 20.0, -20.0)
 ROUND_PROBABILITIES = (0.5, 0.25, 0.75, 0.125, 0.875, 0.1, 0.9, 0.0, 1.0)
 ROUND_WEIGHTS = (1.0, 2.0, 0.5, 3.0, 0.25, 10.0, 0.1)
-
-__all__ = [
-    "DEFAULT_KINDS",
-    "FAMILIES",
-    "UNUSUAL_KINDS",
-    "ChoiceSource",
-    "Limits",
-    "RandomSource",
-    "build_case",
-    "random_case",
-    "random_case_and_choices",
-]

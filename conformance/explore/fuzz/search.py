@@ -295,15 +295,3 @@ def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bo
     """Whether a function computes the loss for such targets. Predictions are converted for it if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
     return loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])
-
-
-__all__ = [
-    "GENERATED_ID",
-    "Finding",
-    "Search",
-    "SearchState",
-    "make_finding",
-    "mark",
-    "restrict_limits",
-    "single_threaded",
-]

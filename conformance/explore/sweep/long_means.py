@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import described, lowered, perform
-from conformance.adapters.registry import Installed, rule_for
+from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.explore.sweep.comparer import Performer
+from conformance.explore.sweep.comparer import Performer, Subject
+from conformance.explore.sweep.counts import expected
 from conformance.explore.sweep.reference_values import Family
 from conformance.judging.verdict import FAILING, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
@@ -57,9 +58,9 @@ class MeanInputs:
     label: npt.NDArray[np.int64]
     order: npt.NDArray[np.int64]
 
-    @property
-    def problem(self) -> Problem:
-        return self.family.problem(self.x[self.order], self.label[self.order], "mean")
+    def problem(self, flat: bool = False) -> Problem:
+        """The problem of the mean.  flat: give binary predictions the shape [length]."""
+        return self.family.problem(self.x[self.order], self.label[self.order], "mean", flat)
 
     @property
     def counts(self) -> list[int]:
@@ -119,26 +120,21 @@ def measure(
     installed: Installed, name: str, family: Family, length: int, ledger: Ledger, performer: Performer = perform
 ) -> MeanRow:
     """The row of one function on one mean. Raises LoweringError."""
-    function = next(function for function in installed.functions if function.name == name)
-    means = draw_inputs(family, length)
-    problem = means.problem
-    if family.loss == "binary" and 2 not in function.ranks["binary"]:
-        problem = family.problem(means.x[means.order], means.label[means.order], "mean", flat=True)
-    target = function.target_as(family.target) or family.target
-    rule = rule_for(function, installed.version, target, installed.backend)
+    subject = Subject(installed, name, family, family.labels)
+    function, means = subject.function, draw_inputs(family, length)
+    problem = means.problem(subject.takes_flat_outputs)
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
-    verdict = judge(problem, problem, ByOracle(), function, rule.convention, outcome, MeanOracle(means))
-    is_failing = verdict.status in FAILING
+    verdict = judge(problem, problem, ByOracle(), function, subject.rule.convention, outcome, MeanOracle(means))
     row_key = RowKey(
         case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.backend
     )
-    known = ledger.find(row_key, verdict.symptoms if is_failing else None)
+    known = ledger.find(row_key, verdict.symptoms if verdict.status in FAILING else None)
     comparison = verdict.comparison
     want = MeanOracle(means).answer(problem)
     values = (
         name, installed.version, installed.backend, family.dtype, case_of(family, length), family.input_kind,
         family.target, length, verdict.status,
-        ("known" if known else "unexpected") if is_failing else ("stale" if known else "ok"),
+        expected(verdict.status, known is not None),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
         *((c.error, c.tolerance, c.error_ratio, c.ulps) if (c := comparison) else (None,) * 4),

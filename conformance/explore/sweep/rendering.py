@@ -106,8 +106,7 @@ def as_csv(lines: Sequence[RegionRow], columns: Sequence[str]) -> str:
 
 def terminal(lines: Sequence[RegionRow], means: Sequence[RegionRow]) -> Iterator[Any]:
     """Yield a title and a table of at most 80 columns for each function, dtype and kind of input."""
-    for title, rows in (*_region_tables(lines), *_mean_tables(means)):
-        columns = REGION_COLUMNS if len(rows[0]) == len(REGION_COLUMNS) else MEAN_COLUMNS
+    for title, columns, rows in _tables(lines, means):
         page = Table(*columns, box=None, pad_edge=False, title=f"[bold]{escape(title)}[/]", title_justify="left")
         for place, column in enumerate(page.columns):
             column.justify = "right" if 0 < place < len(columns) - 1 and columns[place] != "at" else "left"
@@ -121,8 +120,7 @@ def terminal(lines: Sequence[RegionRow], means: Sequence[RegionRow]) -> Iterator
 def markdown(lines: Sequence[RegionRow], means: Sequence[RegionRow] = ()) -> str:
     """The same as Markdown, with a table of the largest errors first."""
     pieces = ["# Sweep", "", *_overview(lines)]
-    for title, rows in (*_region_tables(lines), *_mean_tables(means)):
-        columns = REGION_COLUMNS if len(rows[0]) == len(REGION_COLUMNS) else MEAN_COLUMNS
+    for title, columns, rows in _tables(lines, means):
         pieces += [f"## {title}", "", markdown_table(columns, rows), ""]
     return "\n".join(pieces)
 
@@ -161,12 +159,17 @@ def _input_name(line: RegionRow) -> str:
     return "/".join(line["case"].split("/")[1:-1])
 
 
-def _region_tables(lines: Sequence[RegionRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    for key, group in groupby(
-        lines, key=lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
-    ):
-        function, version, dtype, said = key
-        yield f"{function} {version}, {dtype}, {said}", [_region_row(line) for line in group]
+def _tables(
+    lines: Sequence[RegionRow], means: Sequence[RegionRow]
+) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Yield (title, columns, rows) for each function, dtype and kind of input."""
+    kinds = ((lines, "", REGION_COLUMNS, _region_row), (means, " mean,", MEAN_COLUMNS, _mean_row))
+    for rows, what, columns, row in kinds:
+        for key, group in groupby(
+            rows, lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
+        ):
+            function, version, dtype, input_name = key
+            yield f"{function} {version},{what} {dtype}, {input_name}", columns, [row(line) for line in group]
 
 
 def _region_row(line: RegionRow) -> tuple[str, ...]:
@@ -190,18 +193,8 @@ def fields(conventions: str) -> str:
     return ", ".join(dict.fromkeys(name for one in conventions.split(" | ") for name in choices_of(one)))
 
 
-def _mean_tables(means: Sequence[RegionRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    for key, group in groupby(
-        means, key=lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
-    ):
-        function, version, dtype, said = key
-        yield (
-            f"{function} {version}, mean, {dtype}, {said}",
-            [
-                (f"{line['length']}", _format_number(line["ulps"]), _format_number(line["ratio"]), _mean_verdict(line))
-                for line in group
-            ],
-        )
+def _mean_row(line: RegionRow) -> tuple[str, ...]:
+    return f"{line['length']}", _format_number(line["ulps"]), _format_number(line["ratio"]), _mean_verdict(line)
 
 
 def _mean_verdict(line: RegionRow) -> str:

@@ -365,6 +365,3 @@ def _serve(run: Connection) -> None:
         name, family, labels, exhaustive, unit = assignment
         installed = next(found for found in available if any(f.name == name for f in found.functions))
         run.send(_run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit))
-
-
-__all__ = ["Job", "ProgressCallback", "State", "SweepError", "SweepRequest", "load_state", "plan", "sweep"]

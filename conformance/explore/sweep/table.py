@@ -11,7 +11,7 @@ import numpy as np
 from conformance.adapters.contract import reproducer
 from conformance.casefiles.known_issues import SWEEP_PREFIX, Ledger
 from conformance.explore.sweep.comparer import Regions, Subject
-from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
+from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts, expected
 from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
 from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
@@ -120,16 +120,6 @@ def _symptoms(counts: RegionCounts) -> frozenset[str] | None:
         return None
     worst = counts.error_ratio
     return frozenset({symptom_of_number(worst.got, worst.want)} if worst else ())
-
-
-def expected(status: str, known: bool) -> str:
-    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as `judge.Assessment.expected`.
-
-    known: whether an entry of the ledger matches it.
-    """
-    if status in FAILING:
-        return "known" if known else "unexpected"
-    return "stale" if known else "ok"
 
 
 def _largest_error_cells(error: LargestError | None) -> tuple[Any, ...]:

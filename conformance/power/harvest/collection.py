@@ -16,16 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from conformance.execution.workers import wire
+from conformance.model.files import write_atomically
 from conformance.power.harvest import collector
-from conformance.power.harvest.records import CollectedRecords, Record, decode
+from conformance.power.harvest.records import CollectedRecords, decode
 from conformance.power.harvest.source import HarvestError, Source
 from conformance.reference.cache import default_folder
 
@@ -69,7 +69,9 @@ def _collect_or_load(
     content = _run_collector(source, timeout, running)
     collected = parse(source, content)
     if cached is not None:
-        _write_cache(cached, content)
+        with contextlib.suppress(OSError):
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(cached, content)
     return collected
 
 
@@ -145,23 +147,14 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
             raise wire.WireError("what was read ends early")
         return part
 
-    records: list[Record] = []
-    for head, body in _messages(exactly):
-        if "failed" in head:
-            advice = "if it is a newer release than this package knows, take a newer one of this package"
-            raise _source_error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
-        if "notes" in head:
-            return CollectedRecords(tuple(records), tuple(head["notes"]))
-        records.append(decode(head, body))
-    raise wire.WireError("what was read has no end")
+    head, body = wire.received(exactly)
+    if "failed" in head:
+        advice = "if it is a newer release than this package knows, take a newer one of this package"
+        raise _source_error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
+    return decode(head, body)
 
 
-def _messages(exactly: Callable[[int], bytes]) -> Iterator[tuple[wire.Head, bytes | bytearray]]:
-    while True:
-        yield wire.received(exactly)
-
-
-# What is kept
+# The cache
 
 
 def _cache_file(source: Source) -> Path | None:
@@ -191,12 +184,3 @@ def _own_digest() -> str:
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         sha.update(file.read_bytes())
     return sha.hexdigest()
-
-
-def _write_cache(place: Path, content: bytes) -> None:
-    """Write it whole or not at all; a cache that cannot be written is none."""
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}")
-        temporary.write_bytes(content)
-        temporary.replace(place)

@@ -184,7 +184,7 @@ def translate_source(source: Source, collected: CollectedRecords) -> Harvest:
         duplicates,
         dict(untranslated.most_common()),
         tuple(statements),
-        collected.notes,
+        tuple(collected.notes),
     )
 
 

@@ -1,4 +1,4 @@
-"""Records of a source, and their serialisation between the process that reads the source and this one.
+"""Records of a source, that is an upstream test suite, and their serialisation between processes.
 
 Arguments are builtin values and arrays by parameter name, copied at the time of the call. Other values, such as a
 callable or a traced array, become `Opaque`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from conformance.model.case import Array
 
 @dataclass(frozen=True)
 class Opaque:
-    """A value that cannot be read; `what` is its type, such as `Tracer`."""
+    """A value that cannot be read."""
 
-    what: str
+    type_name: str
+    """Its type, such as `Tracer`."""
 
 
 @dataclass(frozen=True, eq=False)
 class StatedAnswer:
-    """An answer that the source states."""
+    """A result that a test of the upstream suite expects."""
 
     values: Array
     """Float64, shaped as the result."""
@@ -59,20 +60,20 @@ class Record:
 class CollectedRecords:
     """All records of a source, in its order."""
 
-    records: tuple[Record, ...]
-    notes: tuple[str, ...] = field(default=())
+    records: Sequence[Record]
+    notes: Sequence[str] = ()
     """Remarks for the reader of the table."""
 
 
 def first_line(function: Any) -> int:
-    """First line of a function; 1 if it is unknown."""
+    """Line number of a function, also of a partial one; 1 if it is unknown."""
     while hasattr(function, "func"):
         function = function.func
     return int(getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", 1))
 
 
 def to_plain(value: Any) -> Any:
-    """Convert a value: numbers become arrays of their own, text and None are kept, anything else becomes `Opaque`."""
+    """Convert a value: sequences of numbers become arrays; numbers, text and None are kept; the rest is `Opaque`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Opaque):
@@ -94,7 +95,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _array(value: Any) -> Array | None:
-    """A copy as an array of numbers or truth values; None if it is no such array."""
+    """A copy as a numeric or boolean array; None if it is neither."""
     array = _to_array(value)
     if array is None:
         return None
@@ -119,65 +120,49 @@ def _to_array(value: Any) -> Array | None:
             return None
 
 
-# What travels
+# Serialisation
+
+CLASSES = {kind.__name__: kind for kind in (CollectedRecords, Record, StatedAnswer, Opaque)}
 
 
-def encode(record: Record) -> wire.Buffers:
-    """Serialise one record."""
+def encode(collected: CollectedRecords) -> wire.Buffers:
+    """Serialise the records of a source."""
     arrays: list[Array] = []
 
     def describe(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             arrays.append(value)
             return {"array": len(arrays) - 1}
-        if isinstance(value, Opaque):
-            return {"opaque": value.what}
+        if isinstance(value, list | tuple):
+            return [describe(element) for element in value]
         if isinstance(value, Mapping):
-            return {"mapping": {name: describe(one) for name, one in value.items()}}
-        if isinstance(value, list):
-            return {"list": [describe(one) for one in value]}
-        return {"value": value}
+            return {"mapping": {name: describe(element) for name, element in value.items()}}
+        if type(value) in CLASSES.values():
+            return {type(value).__name__: describe(vars(value))["mapping"]}
+        return value
 
-    stated = record.stated
-    head = {
-        "found": [record.test, record.name, record.function, record.raised, record.line],
-        "arguments": describe(dict(record.arguments)),
-        "stated": None if stated is None else [describe(stated.values), stated.dtype, stated.rtol, stated.atol],
-    }
-    return wire.message(head, arrays)
+    return wire.message({"collected": describe(collected)}, arrays)
 
 
-def decode(head: wire.Head, body: bytes | bytearray) -> Record:
-    """Deserialise one record."""
-    arrays: Sequence[Array] = wire.arrays_of(head, body)
+def decode(head: wire.Head, body: bytes | bytearray) -> CollectedRecords:
+    """Deserialise the records of a source."""
+    arrays = wire.arrays_of(head, body)
 
     def read(description: Any) -> Any:
+        if isinstance(description, list):
+            return [read(element) for element in description]
+        if not isinstance(description, dict):
+            return description
         ((kind, value),) = description.items()
-        match kind:
-            case "array":
-                return arrays[value]
-            case "opaque":
-                return Opaque(value)
-            case "mapping":
-                return {name: read(one) for name, one in value.items()}
-            case "list":
-                return [read(one) for one in value]
-            case _:
-                return value
+        if kind == "array":
+            return arrays[value]
+        fields = {name: read(element) for name, element in value.items()}
+        return CLASSES[kind](**fields) if kind in CLASSES else fields
 
-    test, name, function, raised, line = head["found"]
-    stated = None
-    if head["stated"] is not None:
-        values, dtype, rtol, atol = head["stated"]
-        stated = StatedAnswer(read(values), dtype, rtol, atol)
-    return Record(test, name, function, read(head["arguments"]), stated, raised, line)
-
-
-def encode_end(notes: Sequence[str]) -> wire.Buffers:
-    """The message after the last record."""
-    return wire.message({"notes": list(notes)})
+    collected: CollectedRecords = read(head["collected"])
+    return collected
 
 
 def encode_failure(why: str) -> wire.Buffers:
-    """The message instead of it, if the source cannot be read."""
+    """The message that is sent instead if the source cannot be read."""
     return wire.message({"failed": why})

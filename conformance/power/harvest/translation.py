@@ -136,9 +136,9 @@ def to_name(text: str) -> str:
 
 def _to_numbers(value: Any, what: str) -> Array:
     if isinstance(value, Opaque):
-        traced = "Tracer" in value.what
+        traced = "Tracer" in value.type_name
         raise UntranslatableError(
-            "traced by a transformation, without values" if traced else f"{what} that are {value.what}"
+            "traced by a transformation, without values" if traced else f"{what} that are {value.type_name}"
         )
     if isinstance(value, bool | int | float):
         value = np.asarray(value)

@@ -12,12 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from conformance.model.case import InputKind, Loss
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, first_line, to_plain
 from conformance.power.harvest.source import Source, SourceMovedError
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 
-MODULES = ("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss")
-OPERATORS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+MODULES: dict[str, tuple[str, Loss, InputKind]] = {
+    "CrossEntropyLoss": ("cross_entropy_loss", "categorical", "logits"),
+    "NLLLoss": ("nll_loss", "categorical", "log_probabilities"),
+    "BCELoss": ("bce_loss", "binary", "probabilities"),
+    "BCEWithLogitsLoss": ("bce_with_logits_loss", "binary", "logits"),
+}
+"""Module -> (words for names of cases, loss, kind of predictions)."""
+OPERATORS = {
+    "cross_entropy": "CrossEntropyLoss",
+    "nll_loss": "NLLLoss",
+    "binary_cross_entropy": "BCELoss",
+    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
+}
+"""Operator -> module that computes the same loss."""
 MODULES_FILE = "testing/_internal/common_modules.py"
 OPERATORS_FILE = "testing/_internal/common_methods_invocations.py"
 SEED = 0
@@ -69,7 +82,7 @@ def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator
             answer = one.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
             stated = StatedAnswer(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
         test = f"torch/{MODULES_FILE}::module_inputs_torch_nn_{name}[{number}]"
-        yield Record(test, f"{_words(name)}_{one.desc}", name, arguments, stated, line=line)
+        yield Record(test, f"{MODULES[name][0]}_{one.desc}", name, arguments, stated, line=line)
 
 
 def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Record]:
@@ -102,23 +115,6 @@ def _bound(args: Iterable[Any], kwargs: Mapping[str, Any], names: tuple[str, ...
     return {name: kept(value) for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items()}
 
 
-def _words(name: str) -> str:
-    return {
-        "CrossEntropyLoss": "cross_entropy_loss",
-        "NLLLoss": "nll_loss",
-        "BCELoss": "bce_loss",
-        "BCEWithLogitsLoss": "bce_with_logits_loss",
-    }[name]
-
-
-KINDS = {
-    **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), ("categorical", "logits", "torch.CrossEntropyLoss")),
-    **dict.fromkeys(("NLLLoss", "nll_loss"), ("categorical", "log_probabilities", "torch.NLLLoss")),
-    **dict.fromkeys(("BCELoss", "binary_cross_entropy"), ("binary", "probabilities", "torch.BCELoss")),
-    **dict.fromkeys(
-        ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"), ("binary", "logits", "torch.BCEWithLogitsLoss")
-    ),
-}
 UNDERSTOOD = frozenset({"input", "target", "weight", "reduction", "ignore_index", "label_smoothing", "pos_weight"})
 
 
@@ -127,12 +123,13 @@ def translate(found: Record) -> CaseDraft:
     said = found.arguments
     if unknown := sorted(said.keys() - UNDERSTOOD):
         raise UntranslatableError(f"the argument {', '.join(unknown)}")
-    loss, input_kind, documented = KINDS[found.function]
+    module = OPERATORS.get(found.function, found.function)
+    _, loss, input_kind = MODULES[module]
     categorical = loss == "categorical"
     soft = categorical and said["target"].dtype.kind == "f"
     return CaseDraft(
-        loss="categorical" if categorical else "binary",
-        input_kind=input_kind,  # type: ignore[arg-type]
+        loss=loss,
+        input_kind=input_kind,
         target="distribution" if soft else "index" if categorical else "binary",
         predictions=said["input"],
         labels=said["target"],
@@ -143,7 +140,7 @@ def translate(found: Record) -> CaseDraft:
         positive_weight=said.get("pos_weight"),
         label_smoothing=said.get("label_smoothing"),
         ignore_index=said.get("ignore_index"),
-        documented=documented,
+        documented=f"torch.{module}",
     )
 
 
