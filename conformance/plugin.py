@@ -699,9 +699,9 @@ def _is_ours(nodeid: str) -> bool:
 def _baseline(config: pytest.Config) -> pd.DataFrame | None:
     """The rows of the accepted report, read once per session; None where none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
-        from conformance.comparison.comparing import opened
+        from conformance.comparison import read_complete
 
-        config.stash[_BASELINE] = opened(Path(path))[0]
+        config.stash[_BASELINE] = read_complete(Path(path))[0]
     return config.stash.get(_BASELINE, None)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from conformance import comparison
 from conformance.api.observing import SILENT, Observer
-from conformance.comparison.comparing import opened
+from conformance.comparison import read_complete
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
@@ -151,7 +151,7 @@ def run(
         If there is nothing to run, an option is wrong, or the report cannot be written.
     """
     request.check()
-    accepted = None if baseline is None else opened(baseline)[0]
+    accepted = None if baseline is None else read_complete(baseline)[0]
     recorded = RecordedRun(request.report, observer.note, resume=request.resume)
     prepared = _Prepared()
     try:

@@ -16,7 +16,7 @@ from conformance.adapters import registry
 from conformance.api.cases import find_case
 from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, say
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
-from conformance.comparison import pages, upgrade
+from conformance.comparison import audit_rendering, upgrade
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.choice import selected
@@ -71,15 +71,15 @@ def audit(
     with upgrade.Answers(folder, say) as answers, cached_oracle() as oracle, err.status("") as status:
         found, ledger = load_suite(cases)
         progress = _told(status)
-        with upgrade.sides_of(old, new, progress, timeout) as sides:
-            items = selected(found, sides.there, keyword)
+        with upgrade.open_sides(old, new, progress, timeout) as sides:
+            items = selected(found, sides.available, keyword)
             answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), progress)
             try:
-                audited = upgrade.audited(sides, answers, folder)
+                audited = upgrade.audit(sides, answers, folder)
             except KeyboardInterrupt:
                 err.print(f"interrupted; what there was is in {escape(str(folder))}")
                 raise typer.Exit(INTERRUPTED) from None
-    pages.write(audited, folder)
+    audit_rendering.write(audited, folder)
     _print(audited, form)
     err.print(f"audit: {escape(str(folder))}", soft_wrap=True)
     for failure in answers.failures[:FAILURES]:
@@ -96,12 +96,12 @@ def _told(status: Status) -> Callable[[str], None]:
 def _print(audited: upgrade.Audit, form: Format) -> None:
     match form:
         case Format.terminal:
-            for piece in pages.terminal(audited):
+            for piece in audit_rendering.terminal(audited):
                 out.print(piece)
         case Format.markdown:
-            sys.stdout.write(pages.markdown(audited))
+            sys.stdout.write(audit_rendering.markdown(audited))
         case Format.json:
-            sys.stdout.write(pages.as_json(audited))
+            sys.stdout.write(audit_rendering.as_json(audited))
 
 
 def bisect(
@@ -122,33 +122,33 @@ def bisect(
     as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
-    from conformance.comparison import bisecting
+    from conformance.comparison import bisection
     from conformance.execution.environments import releases
 
     found, ledger = load_suite(cases)
     wanted = find_case(found, case, cases)
     _check_function(function)
-    wish = bisecting.Wish(distribution, wanted, function, dtype, reduction, beside)
+    wish = bisection.Query(distribution, wanted, function, dtype, reduction, beside)
     with cached_oracle() as oracle, err.status("") as status:
         told = _told(status)
         told(f"asking the package index for releases of {distribution}")
-        there = bisecting.between(good, bad, releases(distribution), distribution)
-        probe = bisecting.prober(wish, Judge(oracle, ledger), told, timeout)
+        there = bisection.releases_between(good, bad, releases(distribution), distribution)
+        probe = bisection.make_probe(wish, Judge(oracle, ledger), told, timeout)
         try:
-            boundary = bisecting.bisect(wish, there, probe, told)
-        except bisecting.NothingToFindError as nothing:
+            boundary = bisection.bisect(wish, there, probe, told)
+        except bisection.NothingToFindError as nothing:
             if as_json:
                 out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
-                                     "tried": bisecting.tried_facts(nothing.tried)})  # fmt: skip
+                                     "tried": bisection.attempts_as_data(nothing.attempts)})  # fmt: skip
                 raise typer.Exit(UNEXPECTED) from None
-            for line in bisecting.trail(nothing.tried):
+            for line in bisection.attempt_lines(nothing.attempts):
                 out.print(escape(printable(line)), soft_wrap=True)
             err.print(escape(str(nothing)), soft_wrap=True)
             raise typer.Exit(UNEXPECTED) from None
     if as_json:
-        out.facts("bisect", {"distribution": distribution, "case": case, **bisecting.facts(boundary)})
+        out.facts("bisect", {"distribution": distribution, "case": case, **bisection.as_data(boundary)})
         return
-    for line in bisecting.lines(boundary):
+    for line in bisection.lines(boundary):
         out.print(escape(printable(line)), soft_wrap=True)
 
 
@@ -174,7 +174,7 @@ def history(
     found = told.history(path)
     home = folder or (path if path.is_dir() else path.parent)
     text = told.markdown(found)
-    pages.put({"history.md": text, "history.csv": told.as_csv(found)}, home)
+    audit_rendering.put({"history.md": text, "history.csv": told.as_csv(found)}, home)
     if as_json:
         out.facts("history", {"changes": told.read(home), "failed": found.failed})
     else:

@@ -121,7 +121,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
-    record = comparison.joined(paths, folder)
+    record = comparison.merge_reports(paths, folder)
     if as_json:
         out.facts("merge", {"report": str(folder), "parts": list(map(str, paths)), **record})
         return
@@ -166,7 +166,7 @@ def _text(found: Difference, form: Format) -> str:
         case Format.json:
             return comparison.as_json(found)
         case Format.html:
-            changes, said = comparison.paged(found)
+            changes, said = comparison.for_page(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, run.published, report.Beside(changes=changes, against=said))

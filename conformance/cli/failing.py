@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 
 from conformance import comparison
 from conformance.cli import github
-from conformance.comparison.alignment import records
 from conformance.judging.judge import id_of
 from conformance.judging.row import COLUMNS, Record
 from conformance.model.case import Case
+from conformance.report.frames import records
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}

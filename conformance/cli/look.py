@@ -131,7 +131,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         why = f"known: {row['known']}" if row["expected"] == "known" else why
         converted = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
-            report.at_joints(row["function"]).strip(),
+            report.break_name(row["function"]).strip(),
             row["status"],
             escape(_legible(row["got"] or row["exception"])),
             ratio,

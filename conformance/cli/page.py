@@ -58,7 +58,7 @@ def page(
     if told is not None or (folder / "history.csv").is_file():
         beside = replace(beside, history=history.read(told or folder))
     if against is not None:
-        changes, said = comparison.paged(comparison.difference(against, path))
+        changes, said = comparison.for_page(comparison.difference(against, path))
         beside = replace(beside, changes=changes, against=said)
     if most:
         beside = replace(beside, explanations=_explanations(results, found, ledger, most))

@@ -1,15 +1,27 @@
-"""Reports and environments held against each other: what changed, what got worse than accepted, what an upgrade does.
+"""Comparison of reports and environments: what changed, what got worse than accepted, what an upgrade does.
 
-Two reports --difference--> changes --markdown, as_csv, as_json, terminal--> people and machines.
+Two reports --difference--> changes --markdown, as_csv, as_json, terminal--> people and programs.
 A run's results --against(baseline)--> Check.  A report --proposal--> --accept--> the baseline.
-Reports --joined--> one report.
-Two environments --sides_of--> sides --answers--> rows --audited--> Audit --pages--> people and machines.
+Reports --merge_reports--> one report.
+Two environments --open_sides--> sides --Answers--> rows --audit--> Audit --audit_rendering--> people and programs.
 """
 
-from conformance.comparison.accepting import Proposal, accept, proposal
+from conformance.comparison.acceptance import Proposal, accept, proposal
 from conformance.comparison.baseline import Check, RunScope, against, check
-from conformance.comparison.changes import CAUSES, KINDS, LEVELS, SEVERITIES, changes, documented, everything, fails
-from conformance.comparison.comparing import (
+from conformance.comparison.changes import (
+    CAUSES,
+    KINDS,
+    LEVELS,
+    SAME_QUESTIONS,
+    SEVERITIES,
+    changes,
+    documented,
+    fails,
+)
+from conformance.comparison.difference_rendering import Format, as_csv, as_json, for_page, headline, markdown, terminal
+from conformance.comparison.errors import AuditError
+from conformance.comparison.merging import Part, merge, merge_reports
+from conformance.comparison.reports import (
     Difference,
     Side,
     by_cause,
@@ -18,15 +30,14 @@ from conformance.comparison.comparing import (
     by_severity,
     difference,
     groups,
+    read_complete,
 )
-from conformance.comparison.joining import Part, join, joined
-from conformance.comparison.refusal import AuditError
-from conformance.comparison.shown import Format, as_csv, as_json, headline, markdown, paged, terminal
 
 __all__ = [
     "CAUSES",
     "KINDS",
     "LEVELS",
+    "SAME_QUESTIONS",
     "SEVERITIES",
     "AuditError",
     "Check",
@@ -48,14 +59,14 @@ __all__ = [
     "check",
     "difference",
     "documented",
-    "everything",
     "fails",
+    "for_page",
     "groups",
     "headline",
-    "join",
-    "joined",
     "markdown",
-    "paged",
+    "merge",
+    "merge_reports",
     "proposal",
+    "read_complete",
     "terminal",
 ]

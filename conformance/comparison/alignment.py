@@ -1,107 +1,86 @@
-"""Which row of one report is the same question as which row of another.
+"""Which row of one report answers the same question as which row of another.
 
-A row is identified by case, digest, dtype, reduction and function.  Where it was asked, `place`, belongs
-to that only as far as it must: see `placed`.
+Rows are matched by the question and by the column `place`, which holds as much of where a row ran as is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from conformance.comparison.refusal import AuditError
-from conformance.model.row_key import QUESTION
+from conformance.comparison.errors import AuditError
+from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted, join_names
 
-IDENTITY = list(QUESTION)
-"""What a question is, without the place where it is put."""
-PLACES = ("environment", "backend", "mode", "device")
+IDENTITY = [*QUESTION, "place"]
+"""Columns by which rows are matched."""
 NAMES = ("the old report", "the new report")
-SHOWN = 3
+MAX_NAMES = 3
 """Names that an error lists."""
-Integers = npt.NDArray[np.int64]
 
 
-def placed(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both frames with a column `place`, so that equal rows of IDENTITY and `place` are one question.
+def add_places(
+    old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both frames with a column `place`, so that rows which are equal in IDENTITY answer the same question.
 
-    A function that each side ran in one environment is aligned without it, because that the environments
-    differ is what is audited; so with backend, mode and device.  Where a side has several, they have to match, and
-    where that still leaves several rows, so does the version.  Raises AuditError where a function has
-    none of its several environments in common with the other side, or where a question is asked twice.
+    A function that each side ran in one environment is matched without it, since a difference between environments
+    is what is examined; the same holds for backend, mode and device.  If a side has several, they have to match; if
+    that still leaves several rows for a question, so does the version.
+
+    Raises AuditError if none of a function's several environments is on the other side, or a question is repeated.
     """
     sides = [side.assign(place="") for side in (old, new)]
-    for column in PLACES:
-        if any(len(side) and not (side[column] != "").any() for side in sides):
-            continue  # a report of an earlier version, which does not say
-        several = {name for side in sides for name in _several(side, column)}
-        sides = [_told_apart(side, several, column) for side in sides]
+    for column in PLACE:
+        if column == "version" or any(len(side) and not (side[column] != "").any() for side in sides):
+            continue  # reports of an earlier version lack the column
+        several = {name for side in sides for name in _with_several(side, column)}
+        sides = [_extend_place(side, several, column) for side in sides]
         _check_common(sides, several, column, names)
-    again = {name for side in sides for name in side.loc[side.duplicated([*IDENTITY, "place"]), "function"]}
-    sides = [_told_apart(side, again, "version") for side in sides]
+    repeated = {name for side in sides for name in side.loc[side.duplicated(IDENTITY), "function"]}
+    sides = [_extend_place(side, repeated, "version") for side in sides]
     for side, name in zip(sides, names, strict=True):
-        check_unique(side, [*IDENTITY, "place"], name)
+        check_unique(side, IDENTITY, name)
     return sides[0], sides[1]
 
 
-def check_unique(rows: pd.DataFrame, key: list[str], which: str) -> None:
-    """Raise AuditError, which names rows, where `key` does not tell all rows apart."""
-    twice = rows[rows.duplicated(key)]
-    if not twice.empty:
-        why = f"it repeats {counted(len(twice), 'row')}, {named(twice)}"
-        raise AuditError(which, why, "make it again, or merge it again from reports that do not overlap")
+def check_unique(rows: pd.DataFrame, key: list[str], report_name: str) -> None:
+    """Raise AuditError, which names rows, if `key` does not distinguish all rows."""
+    repeated = rows[rows.duplicated(key)]
+    if not repeated.empty:
+        why = f"it repeats {counted(len(repeated), 'row')}, {row_names(repeated)}"
+        raise AuditError(report_name, why, "make it again, or merge it again from reports that do not overlap")
 
 
-def named(rows: pd.DataFrame) -> str:
-    """The first rows, as one says them in a sentence."""
+def row_names(rows: pd.DataFrame) -> str:
+    """Name the first rows by function, case, dtype, reduction, quantity and environment."""
     columns = ["function", "case", "dtype", "reduction", "quantity", "environment"]
-    told = [" ".join(map(str, row)) for row in rows[columns].head(SHOWN).to_numpy(dtype=object)]
-    return "; ".join(told) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    names = [" ".join(map(str, row)) for row in rows[columns].head(MAX_NAMES).to_numpy(dtype=object)]
+    return "; ".join(names) + (f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else "")
 
 
-def listed(names: Iterable[str]) -> str:
-    """Some names, sorted, as one says them in a sentence."""
-    return join_names(sorted(set(names)), SHOWN)
+def first_names(names: Iterable[str]) -> str:
+    """List the first of some names in alphabetical order."""
+    return join_names(sorted(set(names)), MAX_NAMES)
 
 
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries by column."""
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+def _with_several(rows: pd.DataFrame, column: str) -> list[str]:
+    """Functions with several values in a column."""
+    counts = rows.groupby("function")[column].nunique()
+    return list(counts[counts > 1].index)
 
 
-def positions(old: pd.DataFrame, new: pd.DataFrame) -> tuple[Integers, Integers]:
-    """Of every question in either frame the position of its row in each, -1 where it has none."""
-    key = [*IDENTITY, "place"]
-    left = old[key].assign(old=np.arange(len(old)))
-    right = new[key].assign(new=np.arange(len(new)))
-    both = left.merge(right, on=key, how="outer", validate="one_to_one")
-    i, j = (both[side].fillna(-1).to_numpy(dtype=np.int64) for side in ("old", "new"))
-    return i, j
+def _extend_place(rows: pd.DataFrame, functions: Collection[str], column: str) -> pd.DataFrame:
+    """Append a column to the place of some functions."""
+    longer = (rows["place"] + " " + rows[column]).str.strip()
+    return rows.assign(place=rows["place"].where(~rows["function"].isin(functions), longer))
 
 
-def _several(rows: pd.DataFrame, column: str) -> list[Any]:
-    found = rows.groupby("function")[column].nunique()
-    return found[found > 1].index.tolist()
-
-
-def _told_apart(rows: pd.DataFrame, functions: set[Any], column: str) -> pd.DataFrame:
-    if not functions:
-        return rows
-    longer = rows["place"] + " " + rows[column]
-    return rows.assign(place=rows["place"].where(~rows["function"].isin(functions), longer.str.strip()))
-
-
-def _check_common(sides: list[pd.DataFrame], several: set[Any], column: str, names: tuple[str, str]) -> None:
-    for function in sorted(several):
+def _check_common(sides: list[pd.DataFrame], functions: Collection[str], column: str, names: tuple[str, str]) -> None:
+    for function in sorted(functions):
         a, b = (set(side.loc[side["function"] == function, column]) for side in sides)
         if a and b and not a & b:
-            one, other = (f"in {name} {listed(found)}" for name, found in zip(names, (a, b), strict=True))
+            one, other = (f"in {name} {first_names(found)}" for name, found in zip(names, (a, b), strict=True))
             why = f"it has several rows for a question, told apart by {column}, and none matches: {one}; {other}"
             raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")
-
-
-__all__ = ["IDENTITY", "NAMES", "check_unique", "listed", "named", "placed", "positions", "records"]

@@ -1,148 +1,127 @@
-"""Changes told by cause: which documented choice moved, since which release and where that is written, or none.
+"""Groups the changes of an audit by cause: the documented choice that changed, its first release and its link, if any.
 
-Rows are grouped by what a person would say of them; `comparison.groups` has them finer.
+One cause may cover several groups of `comparison.groups`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
 
-from conformance.adapters import registry
-from conformance.adapters.contract import Function, Rule
-from conformance.comparison import SEVERITIES
-from conformance.comparison.alignment import records
-from conformance.comparison.moves import Move, farthest, moved
-from conformance.comparison.words import arrow
+from conformance.comparison.changes import SEVERITIES
+from conformance.comparison.distance import Drift, drift, largest
+from conformance.comparison.documentation import RESULT_DTYPE, ConventionChange, DocumentedChange, convention_changes
+from conformance.comparison.sentences import arrow, status_text
 from conformance.judging.row import choices_of, exception_type, listed_in, members_of, reason_in, warnings_in
 from conformance.judging.verdict import FAILING
-from conformance.model.convention import DEFINITION, value_text
+from conformance.report.frames import records
 
 Section = Literal["documented", "undocumented", "support", "wording", "rounding", "judgement", "unchanged"]
-CHANGED: tuple[Section, ...] = ("documented", "undocumented", "support", "wording")
-"""Sections whose rows did something else, in the order in which they are told."""
-RETURNS_DTYPE = "result_dtype"
-"""What a function declares beside its convention."""
-
-
-@dataclass(frozen=True)
-class Announced:
-    """A documented choice that moved between two versions of a function.
-
-    field: of the convention, or `result_dtype`.  old, new: as text; of a set the member that went or came.
-    since: the first of the versions that an adapter names from which the new choice holds.  versions, source: the
-    range and the link of the rule that held then.
-    """
-
-    field: str
-    old: str
-    new: str
-    since: str
-    versions: str
-    source: str
-
-    def __str__(self) -> str:
-        if self.old and self.new:
-            told = f"{self.field} {self.old} -> {self.new}"
-        else:
-            told = f"{self.field} {self.new}" if self.new else f"no longer {self.field} {self.old}"
-        return told + (f" (since {self.since})" if self.since else "")
+"""Part of an audit; see `sections`."""
+REPORTED_SECTIONS: tuple[Section, ...] = ("documented", "undocumented", "support", "wording")
+"""Sections whose causes are listed, in this order."""
+MAX_READABLE = 60
+"""Characters of an answer that a person can take in: a scalar, or few numbers."""
+Row = Mapping[str, Any]
+"""A row of `comparison.changes` by column."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cause:
-    """Rows that changed for one reason.
-
-    what: in words.  announced: the documented choices that moved, empty where none did.  rows, cases: how many.
-    move: the farthest that a number moved, None where none did.  farthest: the row of `comparison.changes` that has it.
-    worst: the row that shows the change best.
-    """
+    """Rows that changed for one reason."""
 
     section: Section
     severity: str
     function: str
-    what: str
-    announced: tuple[Announced, ...]
+    description: str
+    """What happened, in words."""
+    documented: tuple[DocumentedChange, ...]
+    """The documented choices that changed; empty if none did."""
     rows: int
     cases: int
-    move: Move | None
-    farthest: Mapping[str, Any]
-    worst: Mapping[str, Any]
+    drift: Drift | None
+    """The largest drift of a number; None if no number drifted."""
+    drift_row: Row
+    """The row of `comparison.changes` that has it."""
+    example_row: Row
+    """The row that shows the change best."""
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Links to where the change is documented."""
-        return tuple(dict.fromkeys(one.source for one in self.announced if one.source))
+        return tuple(dict.fromkeys(change.source for change in self.documented if change.source))
 
     @property
-    def known(self) -> str:
-        """What the ledger says of it: the reason, and a link in parentheses."""
-        return _known(self.worst)[0]
+    def known_issue(self) -> str:
+        """What the ledger says about it: the reason, and a link in parentheses."""
+        return _known_issue(self.example_row)[0]
 
     @property
-    def bug(self) -> tuple[str, str]:
-        """The same apart: (reason, link)."""
-        known, source = _known(self.worst)
-        return reason_in(known, source), source
+    def known_reason_and_link(self) -> tuple[str, str]:
+        """Reason and link of the known issue."""
+        text, link = _known_issue(self.example_row)
+        return reason_in(text, link), link
 
     @property
     def example(self) -> str:
-        """The case that shows it, with its dtype and reduction, and `gradient` where it is about that."""
-        return _named(self.worst)
+        """Case, dtype and reduction of the example, with `gradient` if it is about that."""
+        return _row_label(self.example_row)
 
     @property
-    def moved_in(self) -> str:
-        """The case in which a number moved the farthest, in the same words."""
-        return _named(self.farthest)
+    def drift_label(self) -> str:
+        """The row with the largest drift, formatted like `example`."""
+        return _row_label(self.drift_row)
 
     @property
     def before(self) -> str:
-        return answer(self.worst, "old")
+        """The earlier answer of the example."""
+        return answer_text(self.example_row, "old")
 
     @property
     def after(self) -> str:
-        return answer(self.worst, "new")
+        """The later answer of the example."""
+        return answer_text(self.example_row, "new")
 
 
-def _named(line: Mapping[str, Any]) -> str:
-    names = [str(line[name]) for name in ("case", "dtype", "reduction")]
-    return " ".join(names + (["gradient"] if line["quantity"] == "gradient" else []))
+def _row_label(row: Row) -> str:
+    names = [str(row[name]) for name in ("case", "dtype", "reduction")]
+    return " ".join(names + (["gradient"] if row["quantity"] == "gradient" else []))
 
 
-def answer(line: Mapping[str, Any], side: str) -> str:
-    """What one side of a changed row did: what it returned, or raised, or how it ended."""
-    got, exception = str(line[f"{side}_got"]), str(line[f"{side}_exception"])
-    return got or exception or str(line[f"{side}_status"]).replace("_", " ") or "not asked"
+def answer_text(row: Row, side: str) -> str:
+    """What one side of a changed row returned, or raised, or how it ended."""
+    got, exception = str(row[f"{side}_got"]), str(row[f"{side}_exception"])
+    return got or exception or status_text(str(row[f"{side}_status"])) or "not asked"
 
 
 def sections(table: pd.DataFrame) -> pd.Series:
-    """Of every row of `comparison.changes` the section in which an audit tells it.
+    """The audit section of each row of `comparison.changes`.
 
-    support: a function, or what it can be asked, came or went.  wording: it raises or warns otherwise, and answers as
-    it did where it answered.  documented: a documented choice moved, and the answer with it.  rounding: it drifted
-    by no more than counts as a note.  judgement: it did the same, and is judged otherwise.  undocumented: the rest.
+    support: the function, or the question to it, is on one side only.
+    wording: only its exceptions or warnings changed.
+    documented: a documented choice changed, and the answer with it.
+    rounding: it drifted by no more than counts as a note.
+    judgement: it did the same, and is judged otherwise.
+    undocumented: everything else that changed.
     """
     kinds = table["kinds"].map(listed_in)
-    sided = kinds.map(lambda found: bool({"added", "removed"} & set(found))).astype(bool)
-    only_said = kinds.map(lambda found: set(found) <= {"exception", "message", "warning"}).astype(bool)
+    one_sided = kinds.map(lambda found: bool({"added", "removed"} & set(found))).astype(bool)
+    only_messages = kinds.map(lambda found: set(found) <= {"exception", "message", "warning"}).astype(bool)
     no_answer = (table["old_got"] == "") == (table["new_got"] == "")
     minor = table["severity"].isin(["note", "change"])
     conditions = [
         table["severity"] == "unchanged",
-        sided,
+        one_sided,
         table["cause"] == "judgement",
         same_answer(table),
         table["cause"] == "documented",
         table["cause"] == "rounding",
-        (table["severity"] == "note") | (only_said & no_answer & minor),
+        (table["severity"] == "note") | (only_messages & no_answer & minor),
     ]
     names = ["unchanged", "support", "judgement", "wording", "documented", "rounding", "wording"]
     return pd.Series(np.select(conditions, names, "undocumented").astype(object), index=table.index)
@@ -156,269 +135,159 @@ def same_answer(table: pd.DataFrame) -> pd.Series:
     return returned & (raised[0] == raised[1]) & (table["old_result_dtype"] == table["new_result_dtype"]) & ended
 
 
-_SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
-"""What is told of a section's causes as one, however bad its rows."""
-_Key = tuple[Section, str, str, str, tuple[Announced, ...]]
-"""What rows of one cause share: the first fields of `Cause`, for wording by the categories of warnings."""
+_SECTION_SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
+"""Severity that every cause of a section gets, whatever its rows have."""
+_Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
+"""Grouping key: the first fields of `Cause`; for wording, warning categories stand for messages."""
 
 
 def causes(table: pd.DataFrame) -> list[Cause]:
-    """What changed, by cause: by section, then worst and most frequent first.
+    """Group the changes of the reported sections by cause: by section, then worst and most frequent first.
 
-    table: of `comparison.changes`.  Told are the sections in CHANGED.
+    table: of `comparison.changes`.
     """
-    section = sections(table)
-    known: dict[tuple[str, str, str], tuple[_Moved, ...]] = {}
-    groups: dict[tuple[_Key, str], list[dict[str, Any]]] = {}
-    for line, where in zip(records(table), section.tolist(), strict=True):
-        if where in CHANGED:
-            announced, what = _told(line, where, known)
-            severity = _SEVERITY.get(where, line["severity"])
-            key = (where, severity, line["function"], what, announced)
-            groups.setdefault((key, _known(line)[0]), []).append(line)
-    found = [_cause(key, lines) for (key, _), lines in groups.items()]
+    changes_by_versions: dict[tuple[str, str, str], list[ConventionChange]] = {}
+    groups: dict[tuple[_Key, str], list[Row]] = {}
+    for row, section in zip(records(table), sections(table).tolist(), strict=True):
+        if section not in REPORTED_SECTIONS:
+            continue
+        documented: tuple[DocumentedChange, ...] = ()
+        if section == "documented":
+            versions = (row["function"], row["old_version"], row["new_version"])
+            if versions not in changes_by_versions:
+                changes_by_versions[versions] = list(convention_changes(*versions))
+            documented = _changes_shown(row, changes_by_versions[versions])
+        severity = _SECTION_SEVERITY.get(section, row["severity"])
+        key = (section, severity, row["function"], _describe(row, section, documented), documented)
+        groups.setdefault((key, _known_issue(row)[0]), []).append(row)
 
     def order(cause: Cause) -> tuple[Any, ...]:
-        badness = SEVERITIES.index(cause.severity)
-        return (CHANGED.index(cause.section), badness, -cause.rows, cause.function, cause.what)
+        severity = SEVERITIES.index(cause.severity)
+        return REPORTED_SECTIONS.index(cause.section), severity, -cause.rows, cause.function, cause.description
 
-    return sorted(found, key=order)
-
-
-def _known(line: Mapping[str, Any]) -> tuple[str, str]:
-    side = "old" if line["old_known"] else "new"
-    return str(line[f"{side}_known"]), str(line[f"{side}_known_source"])
+    return sorted((_cause(key, rows) for (key, _), rows in groups.items()), key=order)
 
 
-def _cause(key: _Key, lines: list[dict[str, Any]]) -> Cause:
-    moves = [moved(line["old_got"], line["new_got"]) for line in lines]
-    far = [-1.0 if move is None or math.isinf(move.distance) else move.distance for move in moves]
-    worst = max(range(len(lines)), key=lambda at: (_tellable(lines[at]), far[at], -at))
-    cases = len({line["case"] for line in lines})
-    move = farthest([found for found in moves if found is not None])
-    where = lines[moves.index(move)] if move is not None else lines[worst]
-    section, severity, function, what, announced = key
-    what = _wording(lines[worst], told=str) if section == "wording" else what
-    return Cause(section, severity, function, what, announced, len(lines), cases, move, where, lines[worst])
+def _known_issue(row: Row) -> tuple[str, str]:
+    """The cells `known` and `known_source` of the earlier row if the ledger knows it, else of the later one."""
+    side = "old" if row["old_known"] else "new"
+    return str(row[f"{side}_known"]), str(row[f"{side}_known_source"])
 
 
-def _tellable(line: Mapping[str, Any]) -> bool:
-    """Whether a person can take a row's answers in: two scalars, or few numbers."""
-    return all(len(str(line[f"{side}_got"])) <= 60 for side in ("old", "new"))
-
-
-# In words.
-
-
-def _told(
-    line: Mapping[str, Any], section: Section, known: dict[tuple[str, str, str], tuple[_Moved, ...]]
-) -> tuple[tuple[Announced, ...], str]:
-    """(the documented choices that moved, what happened) of one row."""
-    if section == "documented":
-        key = (line["function"], line["old_version"], line["new_version"])
-        if key not in known:
-            known[key] = tuple(_moved(*key))
-        announced = _announced(line, known[key])
-        return announced, "; ".join(map(str, announced)) or _explained(line)
-    if section == "support":
-        return (), _support(line)
+def _cause(key: _Key, rows: list[Row]) -> Cause:
+    drifts = [drift(row["old_got"], row["new_got"]) for row in rows]
+    sizes = [-1.0 if one is None or math.isinf(one.size) else one.size for one in drifts]
+    example = rows[max(range(len(rows)), key=lambda i: (_readable(rows[i]), sizes[i], -i))]
+    far = largest(one for one in drifts if one is not None)
+    drift_row = example if far is None else rows[drifts.index(far)]
+    section, severity, function, description, documented = key
     if section == "wording":
-        return (), _wording(line)
-    was, now = (_behaviour(line, side) for side in ("old", "new"))
-    return (), (f"{was} -> {now}" if was != now else f"{now} as before, but another one") + _typed(line)
+        description = _describe_messages(example, format_warning=str)
+    cases = len({row["case"] for row in rows})
+    return Cause(section, severity, function, description, documented, len(rows), cases, far, drift_row, example)
 
 
-def _explained(line: Mapping[str, Any]) -> str:
-    """What explains a row on both sides, where no adapter describes its function."""
-    named = {"convention": "convention", "dtype": "result_dtype"}
-    pairs = [(word, line[f"old_{column}"], line[f"new_{column}"]) for word, column in named.items()]
-    return "; ".join(f"{word} {arrow(was, now)}" for word, was, now in pairs if was != now)
+def _readable(row: Row) -> bool:
+    return all(len(str(row[f"{side}_got"])) <= MAX_READABLE for side in ("old", "new"))
 
 
-def _support(line: Mapping[str, Any]) -> str:
-    """What can be asked on one side only.  Both sides of an audit are asked the same cases, so a case is never lost."""
-    kind = listed_in(line["kinds"])[0]
-    gained = kind in ("function gained", "support gained", "case added")
-    if kind in ("function gained", "function lost"):
-        return "the function is new" if gained else "the function is gone"
-    if not gained:
-        return f"cannot be asked any more, {line['dtype']}"
-    failing = line["new_status"] in FAILING
-    return f"can be asked now, {line['dtype']}" + (f", and {line['new_status'].replace('_', ' ')}" if failing else "")
+# Descriptions of rows
 
 
-def _wording(line: Mapping[str, Any], told: Callable[[str], str] = exception_type) -> str:
-    """What it raises or warns of otherwise.
+def _describe(row: Row, section: Section, documented: Sequence[DocumentedChange]) -> str:
+    match section:
+        case "documented":
+            return "; ".join(map(str, documented)) or _convention_diff(row)
+        case "support":
+            return _describe_support(row)
+        case "wording":
+            return _describe_messages(row)
+        case _:
+            before, after = (_behaviour(row, side) for side in ("old", "new"))
+            text = f"{before} -> {after}" if before != after else f"{after}, different value"
+            dtypes = f", {row['old_result_dtype']} -> {row['new_result_dtype']}"
+            return text + (dtypes if "dtype" in listed_in(row["kinds"]) else "")
 
-    told: what is said of a warning; its category, for a message may name what only one case has.
+
+def _convention_diff(row: Row) -> str:
+    """How the conventions and result dtypes of both sides differ, for a function that no adapter describes."""
+    columns = {"convention": "convention", "dtype": "result_dtype"}
+    pairs = [(word, row[f"old_{column}"], row[f"new_{column}"]) for word, column in columns.items()]
+    return "; ".join(f"{word} {arrow(old, new)}" for word, old, new in pairs if old != new)
+
+
+_SUPPORT_TEXT = {
+    "function gained": "the function is new",
+    "function lost": "the function is gone",
+    "case added": "the case is new, {dtype}",
+    "case removed": "the case is gone, {dtype}",
+    "case changed": "the case changed, {dtype}",
+    "newly asked": "was not asked before, {dtype}",
+    "no longer asked": "is not asked any more, {dtype}",
+    "support gained": "can be asked now, {dtype}",
+    "support lost": "cannot be asked any more, {dtype}",
+}
+
+
+def _describe_support(row: Row) -> str:
+    """Describe a row that is on one side only; a new one that fails says so, unless the whole function is new."""
+    kinds = listed_in(row["kinds"])
+    text = _SUPPORT_TEXT[kinds[0]].format(dtype=row["dtype"])
+    fails = "added" in kinds and kinds[0] != "function gained" and row["new_status"] in FAILING
+    return text + (f", and {status_text(row['new_status'])}" if fails else "")
+
+
+def _describe_messages(row: Row, format_warning: Callable[[str], str] = exception_type) -> str:
+    """Describe changed exceptions or warnings.
+
+    format_warning: formats a warning; by default as its category, because messages can be specific to a case.
     """
-    names = [exception_type(line[f"{side}_exception"]) for side in ("old", "new")]
-    if names[0] != names[1]:
-        return f"raises {names[1] or 'nothing'}, and raised {names[0] or 'nothing'}"
-    was, now = ({exception_type(one): one for one in warnings_in(line[f"{side}_warnings"])} for side in ("old", "new"))
-    said = [f"no longer warns: {told(was[name])}" for name in sorted(was.keys() - now.keys())]
-    said += [f"warns: {told(now[name])}" for name in sorted(now.keys() - was.keys())]
-    return "; ".join(said) or f"words its {' and '.join(filter(None, [names[0], *sorted(now)]))} otherwise"
+    types = [exception_type(row[f"{side}_exception"]) for side in ("old", "new")]
+    if types[0] != types[1]:
+        return f"raises {types[1] or 'nothing'}, and raised {types[0] or 'nothing'}"
+    old, new = ({exception_type(one): one for one in warnings_in(row[f"{side}_warnings"])} for side in ("old", "new"))
+    texts = [f"no longer warns: {format_warning(old[name])}" for name in sorted(old.keys() - new.keys())]
+    texts += [f"warns: {format_warning(new[name])}" for name in sorted(new.keys() - old.keys())]
+    return "; ".join(texts) or f"words its {' and '.join(filter(None, [types[0], *sorted(new)]))} otherwise"
 
 
-def _behaviour(line: Mapping[str, Any], side: str) -> str:
-    status = str(line[f"{side}_status"])
-    right = {"agrees": "right", "diverges": "right", "disagrees": "wrong", "undefined": "no right answer"}
-    return ", ".join(filter(None, (right.get(status, status.replace("_", " ")), _did(line, side))))
+_STATUS_JUDGEMENT = {"agrees": "right", "diverges": "right", "disagrees": "wrong", "undefined": "no right answer"}
 
 
-def _did(line: Mapping[str, Any], side: str) -> str:
-    got, exception = str(line[f"{side}_got"]), str(line[f"{side}_exception"])
+def _behaviour(row: Row, side: str) -> str:
+    """Whether a side is right, and what it did: `wrong, returns nan`."""
+    status = str(row[f"{side}_status"])
+    return ", ".join(filter(None, (_STATUS_JUDGEMENT.get(status, status_text(status)), _outcome_text(row, side))))
+
+
+def _outcome_text(row: Row, side: str) -> str:
+    got, exception = str(row[f"{side}_got"]), str(row[f"{side}_exception"])
     if exception:
         return f"raises {exception_type(exception)}"
     special = [name for name in ("nan", "inf") if name in got.lower()]
     return f"returns {' and '.join(special) or 'a number'}" if got else ""
 
 
-def _typed(line: Mapping[str, Any]) -> str:
-    return f", {line['old_result_dtype']} -> {line['new_result_dtype']}" if "dtype" in listed_in(line["kinds"]) else ""
+# Documented changes that a row shows
 
 
-# What is documented.
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """A choice that two versions of a function declare differently, for one kind of target.
-
-    old, new: what a row's convention says where it names the choice.  member: of a choice that is a set, the one that
-    came or went.
-    """
-
-    old: str
-    new: str
-    told: Announced
-    member: str = ""
-
-
-def _announced(line: Mapping[str, Any], moved: Iterable[_Moved]) -> tuple[Announced, ...]:
-    """Those of the moved choices that a row shows: named on one side and not, or otherwise, on the other."""
-    named = [choices_of(line[f"{side}_convention"]) for side in ("old", "new")]
-    shown: dict[tuple[str, str], list[_Moved]] = {}
-    for one in moved:
-        was, now = (side.get(one.told.field, "") for side in named)
+def _changes_shown(row: Row, changes: Sequence[ConventionChange]) -> tuple[DocumentedChange, ...]:
+    """The changes that a row shows: its sides name the field, or the member of a set, with different values."""
+    choices = [choices_of(row[f"{side}_convention"]) for side in ("old", "new")]
+    shown: dict[tuple[str, str], list[ConventionChange]] = {}
+    for one in changes:
+        field = one.change.field
+        old, new = (side.get(field, "") for side in choices)
         if one.member:
-            seen = (one.member in members_of(was)) != (one.member in members_of(now))
+            differs = (one.member in members_of(old)) != (one.member in members_of(new))
         else:
-            seen = was != now or (one.told.field == RETURNS_DTYPE and "dtype" in listed_in(line["kinds"]))
-        if seen:
-            shown.setdefault((one.told.field, one.member), []).append(one)
-    return tuple(_best(found, named).told for found in shown.values())
+            differs = old != new or (field == RESULT_DTYPE and "dtype" in listed_in(row["kinds"]))
+        if differs:
+            shown.setdefault((field, one.member), []).append(one)
 
+    def matches(one: ConventionChange) -> int:
+        values = zip(choices, (one.old, one.new), strict=True)
+        return sum(side.get(one.change.field, value) == value for side, value in values)
 
-def _best(found: list[_Moved], named: list[Mapping[str, str]]) -> _Moved:
-    """The one whose values stand in the row, where a function documents several by kind of target."""
-
-    def fits(one: _Moved) -> int:
-        values = zip(named, (one.old, one.new), strict=True)
-        return sum(side.get(one.told.field, value) == value for side, value in values)
-
-    return max(found, key=fits)
-
-
-def _moved(name: str, before: str, after: str) -> Iterator[_Moved]:
-    """The choices that a function declares otherwise in one version than in another."""
-    was, now = described(name, before), described(name, after)
-    if was is None or now is None:
-        return
-    steps = {step: found for step in _steps(name, before, after) if (found := described(name, step)) is not None}
-    if was.result_dtype != now.result_dtype:
-        since = _since({step: found.result_dtype for step, found in steps.items()}, now.result_dtype)
-        told = Announced(RETURNS_DTYPE, was.result_dtype, now.result_dtype, since, now.versions, now.source)
-        yield _Moved(was.result_dtype, now.result_dtype, told)
-    for rule in _rules(now, after):
-        old = _like(rule, _rules(was, before))
-        if old is not None:
-            then = {step: _like(rule, _rules(found, step)) for step, found in steps.items()}
-            yield from _choices_moved(old, rule, {step: found for step, found in then.items() if found is not None})
-
-
-def _choices_moved(old: Rule, new: Rule, then: Mapping[str, Rule]) -> Iterator[_Moved]:
-    """What two rules choose differently.  then: the rules that held from each version between them."""
-    for field in dict.fromkeys([*old.convention.choices(), *new.convention.choices()]):
-        a, b = getattr(old.convention, field), getattr(new.convention, field)
-        chosen = {step: getattr(rule.convention, field) for step, rule in then.items()}
-        if isinstance(a, frozenset) and isinstance(b, frozenset):
-            for member in sorted(a ^ b):
-                since = _since({step: member in value for step, value in chosen.items()}, member in b)
-                went, came = (member, "") if member in a else ("", member)
-                yield _Moved(_text(a), _text(b), _by(field, went, came, since, then.get(since, new)), member)
-        elif a != b:
-            since = _since(chosen, b)
-            yield _Moved(_text(a), _text(b), _by(field, _text(a), _text(b), since, then.get(since, new)))
-
-
-def _by(field: str, old: str, new: str, since: str, rule: Rule) -> Announced:
-    return Announced(field, old, new, since, rule.versions, rule.source)
-
-
-def _since(values: Mapping[str, Any], new: Any) -> str:
-    """The first version from which a choice is what it is in the last one; "" where that is not known."""
-    since = ""
-    for version, value in values.items():
-        if value != new:
-            since = ""
-        elif not since:
-            since = version
-    return since
-
-
-def described(name: str, version: str) -> Function | None:
-    """A function by its name, as an adapter describes it in a version, first of all backends; None where none does."""
-    for framework in registry.frameworks():
-        for function in framework.functions:
-            if function.name == name and registry.within(version, function.versions):
-                return function
-    return None
-
-
-def _rules(function: Function, version: str) -> list[Rule]:
-    return [rule for rule in function.rules if registry.within(version, rule.versions)]
-
-
-def _like(rule: Rule, rules: list[Rule]) -> Rule | None:
-    """The first rule for the same kinds of target and the like, or else for all."""
-    same = [one for one in rules if _scope(one) == _scope(rule)] or [one for one in rules if one.targets is None]
-    return same[0] if same else None
-
-
-def _scope(rule: Rule) -> Rule:
-    """What a rule is for, its versions apart."""
-    return dataclasses.replace(rule, convention=DEFINITION, versions="", source="")
-
-
-def _steps(name: str, before: str, after: str) -> list[str]:
-    """The versions after one, up to another, at which an adapter says that something about a function changed."""
-    try:
-        low, high = sorted((Version(Version(before).public), Version(Version(after).public)))
-    except InvalidVersion:
-        return [after]
-    found: set[Version] = set()
-    for framework in registry.frameworks():
-        for function in framework.functions:
-            if function.name == name:
-                for text in (function.versions, *(rule.versions for rule in function.rules)):
-                    found |= {Version(one.version.removesuffix(".*")) for one in SpecifierSet(text)}
-    return [str(version) for version in sorted(found | {high}) if low < version <= high]
-
-
-def _text(value: Any) -> str:
-    return value_text(value) or "none"
-
-
-__all__ = [
-    "CHANGED",
-    "Announced",
-    "Cause",
-    "Section",
-    "answer",
-    "causes",
-    "described",
-    "same_answer",
-    "sections",
-]
+    # A function may document one change for each kind of target: the one that matches the values of the row.
+    return tuple(max(found, key=matches).change for found in shown.values())

@@ -1,126 +1,140 @@
-"""How far two returned values lie apart: in units in the last place, and in budgets."""
+"""How far two returned values lie apart: in ulps and budgets, and as the element that drifted the farthest."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from conformance.judging.row import array_of
 from conformance.model.case import numpy_dtype
+from conformance.model.floats import Floats, equal_with_nan, subtract, ulp
 
-Floats = npt.NDArray[np.float64]
+MIN_DIGITS, MAX_DIGITS = 4, 17
+"""Significant digits of a printed number: the first, or as many more as distinguish it from the other number."""
 
 
-@dataclass(frozen=True, eq=False)
-class Distances:
-    """Of pairs of rows.  ulps, budgets: those of the worst element, each for itself; nan where not compared.
+@dataclass(frozen=True)
+class Drift:
+    """One number of an answer before and after a change."""
 
-    shapes: text of both shapes where they differ, else empty.
+    before: float
+    after: float
+    index: tuple[int, ...] = ()
+    """Its index in the answer; () for a scalar."""
+
+    @property
+    def size(self) -> float:
+        """What drifts are ranked by: |after - before| / max(1, |before|, |after|); inf if one of them is not finite.
+
+        A loss below 1 is measured against 1, so that one that is nearly 0 on both sides does not count as far.
+        """
+        if not (math.isfinite(self.before) and math.isfinite(self.after)):
+            return math.inf
+        scale = max(1.0, abs(self.before), abs(self.after))
+        return abs(self.after / scale - self.before / scale)
+
+    @property
+    def factor(self) -> float:
+        """After / before; NaN if that is not a finite number."""
+        if not math.isfinite(self.before) or self.before == 0:
+            return math.nan
+        factor = self.after / self.before
+        return factor if math.isfinite(factor) else math.nan
+
+    def __str__(self) -> str:
+        before, after = distinct_texts(self.before, self.after)
+        factor = "" if math.isnan(self.factor) else f" (x {distinct_texts(1.0, self.factor)[1]})"
+        return f"{before} -> {after}{factor}{f' at {list(self.index)}' if self.index else ''}"
+
+
+def distinct_texts(a: float, b: float) -> tuple[str, str]:
+    """Format two numbers with as few significant digits as distinguish them."""
+    for digits in range(MIN_DIGITS, MAX_DIGITS + 1):
+        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def drift(old: str, new: str) -> Drift | None:
+    """The largest drift between two answers of a report; None if they are equal or cannot be compared.
+
+    Drifts between finite numbers come before those to or from a number that is not finite.
     """
+    a, b = _array(old), _array(new)
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    changed = np.argwhere(~equal_with_nan(a, b)).tolist()
+    return largest(Drift(float(a[tuple(index)]), float(b[tuple(index)]), tuple(index)) for index in changed)
 
-    ulps: Floats
-    budgets: Floats
-    shapes: list[str]
+
+def largest(drifts: Iterable[Drift]) -> Drift | None:
+    """The largest of some drifts, finite ones first; the first of equal ones, None of none."""
+    return max(drifts, key=lambda one: (math.isfinite(one.size), one.size), default=None)
 
 
-def distances(old: pd.DataFrame, new: pd.DataFrame) -> Distances:
-    """Rows of `old` held against the rows of `new` at the same positions, elementwise.
+def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Compare rows of two frames by position; each needs the columns got, dtype, budget and budgets.
 
-    ulps: |new - old| / spacing of the row's dtype at the old value.  budgets: |new - old| / budget, the
-    larger of both sides', nan where neither has one.  A nan equals a nan and an infinity itself; either
-    is infinitely far from anything else.  A text that holds no numbers is not compared.
+    A NaN equals a NaN and an infinity itself; either is infinitely far from anything else.
+
+    Returns a frame with a row for each pair of rows:
+        ulps: |new - old| / ulp of the row's dtype at the old value, of the worst element; NaN if not compared.
+        budgets: |new - old| / budget, the larger of both sides', of the worst element; NaN if not compared.
+        shapes: `old -> new` if the shapes differ, else "".
     """
-    count = len(old)
-    found = Distances(np.full(count, np.nan), np.full(count, np.nan), [""] * count)
-    values = [(_numbers(a), _numbers(b)) for a, b in zip(old["got"].tolist(), new["got"].tolist(), strict=True)]
-    compared = []
-    for row, (a, b) in enumerate(values):
-        if a is None or b is None:
-            continue
-        if a.shape != b.shape:
-            found.shapes[row] = f"{a.shape} -> {b.shape}"
-        elif a.size:
-            compared.append(row)
-    dtypes = old["dtype"].tolist()
-    budgets = [_budgets(side) for side in (old, new)]
-    for dtype in sorted({dtypes[row] for row in compared}):
-        rows = [row for row in compared if dtypes[row] == dtype]
-        _measure(found, rows, values, budgets, dtype)
-    return found
+    columns = ["got", "dtype", "budget", "budgets"]
+    sides = [side[columns].itertuples(index=False) for side in (old, new)]
+    return pd.DataFrame([_distance(a, b) for a, b in zip(*sides, strict=True)], columns=["ulps", "budgets", "shapes"])
 
 
-def _measure(
-    found: Distances,
-    rows: list[int],
-    values: Sequence[tuple[Any, Any]],
-    budgets: Sequence[Sequence[tuple[str, float]]],
-    dtype: str,
-) -> None:
-    before = np.concatenate([values[row][0].reshape(-1) for row in rows])
-    after = np.concatenate([values[row][1].reshape(-1) for row in rows])
-    size = np.array([values[row][0].size for row in rows])
-    first = np.cumsum(size) - size
-    tolerance = np.fmax(*(np.concatenate([_spread(side[row], values[row][0]) for row in rows]) for side in budgets))
-    apart = _apart(before, after)
+def _distance(old: Any, new: Any) -> tuple[float, float, str]:
+    a, b = _array(old.got), _array(new.got)
+    if a is None or b is None:
+        return math.nan, math.nan, ""
+    if a.shape != b.shape:
+        return math.nan, math.nan, f"{a.shape} -> {b.shape}"
+    if not a.size:
+        return math.nan, math.nan, ""
+    budget = np.fmax(_budget(old, a.shape), _budget(new, a.shape))
+    apart = np.abs(subtract(a, b))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ulps = apart / _spacing(before, dtype)
-        share = np.where(apart == 0, np.where(np.isnan(tolerance), np.nan, 0.0), apart / tolerance)
-    found.ulps[rows] = np.maximum.reduceat(ulps, first)
-    found.budgets[rows] = np.maximum.reduceat(share, first)
+        ulps = apart / _finite_ulp(a, old.dtype)
+        shares = np.where(apart == 0, np.where(np.isnan(budget), np.nan, 0.0), apart / budget)
+    return float(np.max(ulps)), float(np.max(shares)), ""
 
 
-def _apart(before: Floats, after: Floats) -> Floats:
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(after - before)
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+def _budget(row: Any, shape: tuple[int, ...]) -> Any:
+    """The budgets of a row by element, or that of the whole row."""
+    each = _array(row.budgets) if row.budgets else None
+    return each if each is not None and each.shape == shape else row.budget
 
 
-def _spacing(values: Floats, dtype: str) -> Floats:
-    """Of `dtype` at these values; at its largest number for what lies beyond."""
+def _finite_ulp(values: Floats, dtype: str) -> Floats:
+    """`ulp`, that of 1 for NaN and that of the dtype's largest number beyond it; NaN for an unknown dtype."""
     try:
         kind = numpy_dtype(dtype)
     except TypeError:
         return np.full(values.shape, np.nan)
-    near = np.nan_to_num(np.abs(values), nan=1.0, posinf=np.inf)
-    with np.errstate(all="ignore"):
-        unit = np.spacing(near.astype(kind)).astype(np.float64)
-        top = np.spacing(_largest(kind)).astype(np.float64)
-    spacing: Floats = np.where(np.isfinite(unit), unit, top)
-    return spacing
-
-
-def _largest(kind: np.dtype[Any]) -> Any:
-    """The largest number below which spacing is finite."""
-    import ml_dtypes
-
-    return kind.type(ml_dtypes.finfo(kind).max) / kind.type(2)
-
-
-def _budgets(rows: pd.DataFrame) -> list[tuple[str, float]]:
-    return list(zip(rows["budgets"].tolist(), rows["budget"].tolist(), strict=True))
-
-
-def _spread(budget: tuple[str, float], value: Floats) -> Floats:
-    """A budget for each element of a value: its own, or that of the row."""
-    text, whole = budget
-    each = _numbers(text) if text else None
-    return each.reshape(-1) if each is not None and each.shape == value.shape else np.full(value.size, whole)
+    units = ulp(values, kind)
+    if np.all(np.isfinite(units)):
+        return units
+    # Half of the largest number, because the spacing at the largest is infinite in some versions of numpy.
+    beyond = ulp(kind.type(ml_dtypes.finfo(kind).max) / kind.type(2), kind)
+    return np.where(np.isnan(values), ulp(1.0, kind), np.where(np.isfinite(units), units, beyond))
 
 
 @functools.lru_cache(maxsize=512)
-def _numbers(text: str) -> Floats | None:
-    """A scalar or a JSON array, as a report has them; None for anything else."""
+def _array(text: str) -> Floats | None:
+    """The number or array in a cell; None if it holds neither."""
     try:
         return array_of(text)
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-__all__ = ["Distances", "distances"]

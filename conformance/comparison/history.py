@@ -1,4 +1,4 @@
-"""A history: which release of a framework changed what, from one report of many releases."""
+"""Tells which release of a framework changed what, from one report of many releases."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 from packaging.version import InvalidVersion, Version
 
-from conformance import comparison
-from conformance.comparison import AuditError
+from conformance.comparison.audit_rendering import drift_text, known_issue_link, source_link
 from conformance.comparison.causes import Cause, causes
-from conformance.comparison.comparing import opened
-from conformance.comparison.pages import amount, known, source
+from conformance.comparison.changes import SAME_QUESTIONS, changes
+from conformance.comparison.errors import AuditError
+from conformance.comparison.reports import read_complete
 from conformance.model.text import one_line
 from conformance.report.files import guarded, unguarded
 from conformance.report.markdown import code, plain, table
@@ -27,77 +27,68 @@ HEADER = (
     "documented", "source",
 )  # fmt: skip
 """Columns of `history.csv`."""
-LONG = 48
+MAX_ANSWER = 48
 """Characters of an answer."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """From one release to the next of those that were run.  causes: what changed."""
+    """From one release to the next one in the report."""
 
     framework: str
     place: str
+    """What its environments have in common, if one release was run in several; else ""."""
     before: str
     after: str
     causes: tuple[Cause, ...]
+    """What changed."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What changed over the releases of a report.
-
-    steps: by framework and place, ascending.  failed: a sentence for each environment that could not be had.
-    """
+    """What changed over the releases of a report."""
 
     steps: tuple[Step, ...]
+    """By framework and place, ascending."""
     failed: tuple[str, ...] = ()
+    """A sentence for each environment that could not be made."""
 
 
 def history(path: Path) -> History:
-    """What changed from release to release in a report; raises ReportError, or AuditError where it has only one."""
-    results, _ = opened(path)
-    failed = results[results["case"] == ""]
+    """What changed from release to release of a report.
+
+    Raises ReportError if it cannot be read, AuditError if it has one release of each framework only.
+    """
+    results, _ = read_complete(path)
+    failed = results[results["case"] == ""].sort_values("environment")
     results = results[results["case"] != ""]
     steps = [step for name, rows in results.groupby("framework", sort=True) for step in _steps(str(name), rows)]
     if not steps:
         advice = "make one with `conformance run --with`, given once for each release"
         raise AuditError(path, "has one release of each framework, so there is no history in it", advice)
-    told = [f"{row.environment}: {row.explanation}" for row in failed.sort_values("environment").itertuples()]
-    return History(tuple(steps), tuple(told))
+    return History(tuple(steps), tuple(f"{row.environment}: {row.explanation}" for row in failed.itertuples()))
 
 
 def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
     for place, series in _series(framework, rows):
-        versions = sorted(series["version"].unique(), key=_order)
-        for before, after in pairwise(versions):
+        for before, after in pairwise(sorted(series["version"].unique(), key=_order)):
             old, new = (series[series["version"] == version] for version in (before, after))
-            table = comparison.changes(
-                old,
-                new,
-                (f"{framework} {before}", f"{framework} {after}"),
-                asked=comparison.everything,
-                asked_before=comparison.everything,
-            )
-            found = [cause for cause in causes(table) if _matters(cause)]
+            table = changes(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
+            found = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
             yield Step(framework, place, before, after, tuple(found))
 
 
-def _matters(cause: Cause) -> bool:
-    """Whether a change is one of behaviour; another wording is none."""
-    return str(cause.worst["kinds"]) != "message"
-
-
 def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Environments that differ in releases only: by backend where releases are there more than once, else all."""
-    there = rows[["environment", "version"]].drop_duplicates()
+    """Group environments that differ in releases only: by backend if a release occurs more than once, else all."""
+    environments = rows[["environment", "version"]].drop_duplicates()
     for naming in (lambda text: "", _backend, _unversioned):
-        place = there["environment"].map(naming)
-        if not there.assign(place=place).duplicated(["place", "version"]).any():
-            names = rows["environment"].map(dict(zip(there["environment"], place, strict=True)))
+        place = environments["environment"].map(naming)
+        if not environments.assign(place=place).duplicated(["place", "version"]).any():
+            names = rows["environment"].map(dict(zip(environments["environment"], place, strict=True)))
             yield from ((str(name), series) for name, series in rows.groupby(names, sort=True))
             return
-    twice = there[there.duplicated("version", keep=False)]["environment"]
-    why = f"it ran one release in environments that cannot be told apart: {', '.join(sorted(twice)[:3])}"
+    repeated = environments[environments.duplicated("version", keep=False)]["environment"]
+    why = f"it ran one release in environments that cannot be told apart: {', '.join(sorted(repeated)[:3])}"
     raise AuditError(framework, why, "run each release once")
 
 
@@ -117,7 +108,7 @@ def _order(version: str) -> tuple[int, Version, str]:
 
 
 def markdown(found: History) -> str:
-    """A history in Markdown: a table for each framework, without times or places of this machine."""
+    """Render as Markdown: a table for each framework, without times or paths, so that it stays the same."""
     parts = ["# What changed, release by release\n"]
     parts.append(
         "Each line is one change of behaviour between two releases that were run one after the other: how many rows it"
@@ -127,17 +118,17 @@ def markdown(found: History) -> str:
     )
     for framework, place in dict.fromkeys((step.framework, step.place) for step in found.steps):
         steps = [step for step in found.steps if (step.framework, step.place) == (framework, place)]
-        parts.append(f"## {plain(f'{framework} {place}'.strip())}\n\n{_told(steps)}\n{_table(steps)}")
+        parts.append(f"## {plain(f'{framework} {place}'.strip())}\n\n{_releases(steps)}\n{_table(steps)}")
     if found.failed:
         parts.append("## Not run\n\n" + "".join(f"- {plain(why, 400)}\n" for why in found.failed))
     return "\n".join(parts)
 
 
-def _told(steps: list[Step]) -> str:
+def _releases(steps: list[Step]) -> str:
     releases = [steps[0].before, *(step.after for step in steps)]
-    quiet = [step.after for step in steps if not step.causes]
-    told = f"Run were {', '.join(map(plain, releases))}."
-    return told + (f" Nothing changed in {', '.join(map(plain, quiet))}.\n" if quiet else "\n")
+    unchanged = [step.after for step in steps if not step.causes]
+    text = f"Run were {', '.join(map(plain, releases))}."
+    return text + (f" Nothing changed in {', '.join(map(plain, unchanged))}.\n" if unchanged else "\n")
 
 
 def _table(steps: list[Step]) -> str:
@@ -146,13 +137,13 @@ def _table(steps: list[Step]) -> str:
             plain(step.after) if number == 0 else "",
             code(cause.function),
             plain(_kind(cause)),
-            plain(cause.what, 200),
+            plain(cause.description, 200),
             cause.rows,
-            amount(cause.move),
+            drift_text(cause.drift),
             code(cause.example),
-            code(cause.before, LONG),
-            code(cause.after, LONG),
-            ", ".join(dict.fromkeys(map(source, cause.announced))) or known(cause) or "no",
+            code(cause.before, MAX_ANSWER),
+            code(cause.after, MAX_ANSWER),
+            ", ".join(dict.fromkeys(map(source_link, cause.documented))) or known_issue_link(cause) or "no",
         ]
         for step in steps
         for number, cause in enumerate(step.causes)
@@ -162,29 +153,41 @@ def _table(steps: list[Step]) -> str:
 
 
 def _kind(cause: Cause) -> str:
-    said = "exception" if "exception" in cause.worst["kinds"] else "warning"
-    kinds = {"documented": "convention", "undocumented": cause.severity, "support": "support", "wording": said}
+    messages = "exception" if "exception" in cause.example_row["kinds"] else "warning"
+    kinds = {"documented": "convention", "undocumented": cause.severity, "support": "support", "wording": messages}
     return kinds[cause.section]
 
 
 def as_csv(found: History) -> str:
-    """A history as CSV: one line per change, columns HEADER."""
+    """Render as CSV: one line per change, with the columns HEADER."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for step in found.steps:
+        name = f"{step.framework} {step.place}".strip()
         for cause in step.causes:
-            name = f"{step.framework} {step.place}".strip()
-            said = [name, step.after, step.before, cause.function, _kind(cause), cause.what]
-            numbers = [str(cause.rows), str(cause.cases), amount(cause.move)]
-            shown = [cause.example, one_line(cause.before, LONG), one_line(cause.after, LONG)]
-            by = ["yes" if cause.announced else "no", " ".join(cause.sources) or cause.known]
-            writer.writerow([guarded(cell) for cell in (*said, *numbers, *shown, *by)])
+            cells = [
+                name,
+                step.after,
+                step.before,
+                cause.function,
+                _kind(cause),
+                cause.description,
+                str(cause.rows),
+                str(cause.cases),
+                drift_text(cause.drift),
+                cause.example,
+                one_line(cause.before, MAX_ANSWER),
+                one_line(cause.after, MAX_ANSWER),
+                "yes" if cause.documented else "no",
+                " ".join(cause.sources) or cause.known_issue,
+            ]
+            writer.writerow(map(guarded, cells))
     return text.getvalue()
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """The lines of a folder's `history.csv`; raises AuditError."""
+    """Read the lines of a folder's `history.csv`.  Raises AuditError."""
     file = folder / "history.csv"
     try:
         with file.open(encoding="utf-8", newline="") as text:
@@ -194,6 +197,3 @@ def read(folder: Path) -> list[dict[str, str]]:
     if not all(set(HEADER) <= {name for name, cell in line.items() if isinstance(cell, str)} for line in lines):
         raise AuditError(file, f"lacks one of the columns {', '.join(HEADER)}", "make one with `conformance history`")
     return [{name: unguarded(line[name]) for name in HEADER} for line in lines]
-
-
-__all__ = ["History", "Step", "as_csv", "history", "markdown", "read"]

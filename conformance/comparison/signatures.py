@@ -1,4 +1,4 @@
-"""Signatures of functions, compared: what a caller has to write otherwise, and what is about to go."""
+"""Compares signatures of functions: how calls have to change, and what is deprecated."""
 
 from __future__ import annotations
 
@@ -18,27 +18,31 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of change, worst first."""
 BREAKING = frozenset({"function lost", "removed", "renamed", "kind", "place"})
-"""Kinds for which a call that was right may no longer be."""
+"""Kinds by which a correct call may become invalid."""
 DEPRECATIONS = ("FutureWarning", "DeprecationWarning", "PendingDeprecationWarning")
 SENTINELS = frozenset({"'deprecated'", "'warn'", '"deprecated"', '"warn"'})
-"""Defaults that stand for a parameter nobody should pass any more."""
+"""Defaults of deprecated parameters."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a function.  kind: as `inspect` describes it.  default: its source text, "" for none."""
+    """A parameter of a function."""
 
     name: str
     kind: str
+    """As `inspect` describes it."""
     default: str
+    """Source text; "" for none."""
 
     @property
     def positional(self) -> bool:
+        """Whether it can be passed by position."""
         return "keyword-only" not in self.kind and "variadic" not in self.kind
 
     @property
     def deprecated(self) -> bool:
+        """Whether its default says that nobody should pass it."""
         return self.default in SENTINELS
 
     def __str__(self) -> str:
@@ -56,27 +60,25 @@ _SENTENCES = {
     "added": "parameter {new} is new",
     "deprecated": "deprecated: {new}",
 }
-"""What is said of a change of each kind."""
 
 
 @dataclass(frozen=True)
 class SignatureChange:
-    """One difference between two signatures.
-
-    path: of the function.  functions: the audited functions that are called by it.  name: the parameter, or the
-    warning's category.  old, new: what stands on either side, empty where nothing does.
-    """
+    """One difference between two signatures."""
 
     path: str
+    """Of the function."""
     functions: tuple[str, ...]
+    """The audited functions that call it."""
     kind: Kind
     name: str = ""
+    """The parameter, or the category of the warning."""
     old: str = ""
     new: str = ""
 
     @property
     def breaking(self) -> bool:
-        """Whether a call that was right may no longer be."""
+        """Whether a correct call may become invalid."""
         return self.kind in BREAKING
 
     def __str__(self) -> str:
@@ -86,44 +88,47 @@ class SignatureChange:
         return _SENTENCES[self.kind].format(name=self.name, old=old, new=self.new)
 
 
-def parameters(told: Sequence[Sequence[str]] | None) -> list[Parameter] | None:
-    """A signature as a worker tells it, see `serve.signature`; addresses in defaults are left out."""
-    if told is None:
+def parameters(signature: Sequence[Sequence[str]] | None) -> list[Parameter] | None:
+    """A signature as a worker sends it (see `serve.signature`), without memory addresses in defaults."""
+    if signature is None:
         return None
-    return [Parameter(name, kind, _ADDRESS.sub("", default)) for name, kind, default in told]
+    return [Parameter(name, kind, _ADDRESS.sub("", default)) for name, kind, default in signature]
 
 
-def compared(
+def compare_signatures(
     path: str, functions: Sequence[str], old: Sequence[Parameter] | None, new: Sequence[Parameter] | None
 ) -> list[SignatureChange]:
-    """What differs between two signatures of what stands at a path, worst first; None: nothing stands there.
+    """Compare two signatures of the function at a path, worst difference first; None: there is no such function.
 
-    *Renamed* is a parameter where another name stands at its place between the same neighbours, with its
+    A parameter counts as renamed if another name stands at its place between the same neighbours, with its
     kind, and either with its default or while the old name lives on as deprecated.  Otherwise one is
-    gone and another is new.
+    removed and another added.
     """
     if old is None or new is None:
         lost = old is not None
         kind: Kind = "function lost" if lost else "function gained"
         return [SignatureChange(path, tuple(functions), kind)] if (old is None) != (new is None) else []
-    found = [SignatureChange(path, tuple(functions), *said) for said in _differences(list(old), list(new))]
+    found = [SignatureChange(path, tuple(functions), *difference) for difference in _differences(list(old), list(new))]
     return sorted(found, key=lambda change: KINDS.index(change.kind))
 
 
-Said = tuple[Kind, str, str, str]
+_Difference = tuple[Kind, str, str, str]
+"""Kind, name, old and new of a `SignatureChange`."""
 
 
-def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[Said]:
+def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
     before, after = ({one.name: one for one in side} for side in (old, new))
     renamed = dict(_renamed(old, new, before, after))
-    for was, now in renamed.items():
-        yield "renamed", was, was, now
-        yield from _altered(now, before[was], after[now], ("default",))
+    for old_name, new_name in renamed.items():
+        yield "renamed", old_name, old_name, new_name
+        yield from _changed_default(new_name, before[old_name], after[new_name])
     for name, one in before.items():
         if name in after and after[name].deprecated and not one.deprecated:
             yield "deprecated", name, str(one), f"parameter {name}"
         elif name in after:
-            yield from _altered(name, one, after[name], ("kind", "default"))
+            if one.kind != after[name].kind:
+                yield "kind", name, one.kind, after[name].kind
+            yield from _changed_default(name, one, after[name])
         elif name not in renamed:
             yield "removed", name, str(one), ""
     yield from _moved(old, new)
@@ -135,44 +140,44 @@ def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[Said]:
 def _renamed(
     old: list[Parameter], new: list[Parameter], before: Mapping[str, Parameter], after: Mapping[str, Parameter]
 ) -> Iterator[tuple[str, str]]:
-    """(old name, new name), where one stands for the other between the same neighbours."""
+    """Yield (old name, new name) of parameters that stand for each other between the same neighbours."""
     new = [one for one in new if not one.deprecated]
     matcher = SequenceMatcher(None, [one.name for one in old], [one.name for one in new], autojunk=False)
     for what, a, b, c, d in matcher.get_opcodes():
         if what != "replace":
             continue
-        for was, now in zip(old[a:b], new[c:d], strict=False):
-            fresh = now.name not in before and was.kind == now.kind
-            goes = was.name not in after or after[was.name].deprecated
-            same = was.default == now.default or was.name in after
-            if fresh and goes and same:
-                yield was.name, now.name
+        for earlier, later in zip(old[a:b], new[c:d], strict=False):
+            is_new = later.name not in before and earlier.kind == later.kind
+            goes = earlier.name not in after or after[earlier.name].deprecated
+            fits = earlier.default == later.default or earlier.name in after
+            if is_new and goes and fits:
+                yield earlier.name, later.name
 
 
-def _altered(name: str, was: Parameter, now: Parameter, what: tuple[str, ...]) -> Iterator[Said]:
-    if "kind" in what and was.kind != now.kind:
-        yield "kind", name, was.kind, now.kind
-    if "default" in what and was.default != now.default and not now.deprecated:
-        yield "default", name, was.default, now.default
+def _changed_default(name: str, old: Parameter, new: Parameter) -> Iterator[_Difference]:
+    if old.default != new.default and not new.deprecated:
+        yield "default", name, old.default, new.default
 
 
-def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[Said]:
-    """Parameters that can be passed by position, have their name still, and stand elsewhere."""
-    places = [{one.name: place for place, one in enumerate(side, 1) if one.positional} for side in (old, new)]
-    for name, place in places[0].items():
-        if places[1].get(name, place) != place:
-            yield "place", name, str(place), str(places[1][name])
+def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
+    """Positional parameters that keep their name and stand at another position."""
+    before, after = (
+        {one.name: position for position, one in enumerate(side, 1) if one.positional} for side in (old, new)
+    )
+    for name, position in before.items():
+        if after.get(name, position) != position:
+            yield "place", name, str(position), str(after[name])
 
 
 def deprecations(table: pd.DataFrame, paths: Mapping[str, str]) -> list[SignatureChange]:
-    """Deprecations that calls warn of now and did not before, from a table of changes.
+    """Deprecations of which calls warn now and did not before, from a table of changes.
 
-    paths: by function.
+    paths: of the functions, by name.
     """
     found: dict[tuple[str, str], set[str]] = {}
     columns = (table[name].tolist() for name in ("function", "old_warnings", "new_warnings"))
-    for function, was, now in zip(*columns, strict=True):
-        for text in _deprecations(now) - _deprecations(was):
+    for function, old, new in zip(*columns, strict=True):
+        for text in _deprecations(new) - _deprecations(old):
             found.setdefault((paths.get(function, function), text), set()).add(function)
     return [
         SignatureChange(path, tuple(sorted(functions)), "deprecated", exception_type(text), "", text)
@@ -182,6 +187,3 @@ def deprecations(table: pd.DataFrame, paths: Mapping[str, str]) -> list[Signatur
 
 def _deprecations(warnings: str) -> set[str]:
     return {text for text in warnings_in(warnings) if exception_type(text) in DEPRECATIONS}
-
-
-__all__ = ["BREAKING", "KINDS", "Parameter", "SignatureChange", "compared", "deprecations", "parameters"]

@@ -1,4 +1,4 @@
-"""An upgrade, audited: both sides are run at once, and what changed is told by cause."""
+"""Audits an upgrade: runs both sides at once, and groups what changed by cause."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from conformance import comparison, report
+from conformance import report
 from conformance.adapters.registry import Installed
-from conformance.comparison import Difference, Side, signatures
+from conformance.comparison import signatures
 from conformance.comparison.causes import Cause, causes, sections
+from conformance.comparison.changes import SAME_QUESTIONS, changes, fails
+from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
 from conformance.execution.run import Run
@@ -33,28 +35,31 @@ NAMES = ("old", "new")
 
 @dataclass(frozen=True)
 class Sides:
-    """Both ends of an upgrade, ready to be asked.
-
-    names: of both environments.  left_out: a sentence for each framework that is not audited.
-    """
+    """Both ends of an upgrade, with workers that run in them."""
 
     pool: WorkerPool
     names: tuple[str, str]
+    """Of the environments."""
     old: tuple[Installed, ...]
+    """The frameworks that both environments have, as the old one has them."""
     new: tuple[Installed, ...]
+    """The same frameworks, in the same order, as the new one has them."""
     left_out: tuple[str, ...] = ()
+    """A sentence for each framework that is not audited."""
 
     @property
-    def there(self) -> list[Installed]:
+    def available(self) -> list[Installed]:
+        """The frameworks of both sides."""
         return [*self.old, *self.new]
 
 
 @contextmanager
-def sides_of(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -> Iterator[Sides]:
-    """Both environments, as after `--with`, made at need; workers start in them and end with the context.
+def open_sides(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -> Iterator[Sides]:
+    """Make both environments if needed and start workers in them, which end with the context.
 
-    progress: gets a line for each step.  timeout: seconds that a call may take.  Raises UserError where one of
-    them cannot be had, both are the same, or no framework is in both.
+    old, new: as after `--with`.  progress: gets a line for each step.  timeout: seconds that a call may take.
+
+    Raises UserError if one of them cannot be made, both are the same, or no framework is in both.
     """
     from conformance.execution.environments import parse
 
@@ -63,31 +68,28 @@ def sides_of(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
     workers = start_workers([old, new], progress, timeout=timeout)
     with workers.pool as pool:
-        gone = {row["environment"] for row in workers.failed if not row["framework"]}
-        if gone:
+        if any(not row["framework"] for row in workers.failed):
             raise UserError("\n".join(row["explanation"] for row in workers.failed))
         left, right = (
-            {one.framework.name: one for one in workers.available if one.environment == name}
-            for name in (before, after)
+            {one.framework.name: one for one in workers.available if one.environment == name} for name in (before, after)
         )
-        common = sorted(left.keys() & right.keys())
         notes = [f"{row['framework']} is not audited: {row['explanation']}" for row in workers.failed]
-        broken = {row["framework"] for row in workers.failed}
-        for here, where, there in ((left, after, right), (right, before, left)):
-            lacking = sorted(here.keys() - there.keys() - broken)
-            notes += [f"{name} is not audited: it is not in {where}" for name in lacking]
+        failed = {row["framework"] for row in workers.failed}
+        for side, other_name, other in ((left, after, right), (right, before, left)):
+            missing = sorted(side.keys() - other.keys() - failed)
+            notes += [f"{name} is not audited: it is not in {other_name}" for name in missing]
+        common = sorted(left.keys() & right.keys())
         if not common:
-            what = "; ".join(notes) or "they have no framework in common"
-            raise UserError(f"{before} and {after} cannot be compared: {what}")
-        yield Sides(
-            pool, (before, after), tuple(left[n] for n in common), tuple(right[n] for n in common), tuple(notes)
-        )
+            why = "; ".join(notes) or "they have no framework in common"
+            raise UserError(f"{before} and {after} cannot be compared: {why}")
+        installed = [tuple(side[name] for name in common) for side in (left, right)]
+        yield Sides(pool, (before, after), installed[0], installed[1], tuple(notes))
 
 
 class Answers(Run):
-    """What came of the items of both sides, each into a report of its own.
+    """Runs the items of both sides and records each side in a report of its own.
 
-    As a context, it gives the folders of the reports back: as they were if a UserError ends it before there is a plan,
+    As a context, it releases the folders of the reports: as they were if a UserError ends it before there is a plan,
     and with their journals if anything ends it later.  Raises ReportError as `RecordedRun` does.
     """
 
@@ -121,10 +123,10 @@ class Answers(Run):
         judge: Judge,
         progress: Progress,
     ) -> None:
-        """Put items to both sides at once.
+        """Execute the items of both sides at once.
 
-        cases: those that there were to choose from.  selected: the option that left items out.  progress: gets a line
-        for each row that is made.
+        cases: those that items were selected from.  selected: the option that left items out.  progress: gets a line
+        for each finished row.
         """
         self.items = items
         self._new = sides.names[1]
@@ -138,7 +140,7 @@ class Answers(Run):
 
     @property
     def failures(self) -> list[str]:
-        """Why items could not be asked, which are then in neither report."""
+        """Why items could not be executed; such an item is in neither report."""
         return list(map(str, self.not_executed))
 
     def write(self) -> None:
@@ -159,85 +161,83 @@ class Answers(Run):
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What an upgrade changes.
-
-    versions: of each audited framework, (old, new).  sections: of every row of the difference, see
-    `causes.sections`.  left_out: sentences about what was not audited.
-    """
+    """What an upgrade changes."""
 
     difference: Difference
     versions: dict[str, tuple[str, str]]
+    """Old and new version of each audited framework."""
     sections: pd.Series
+    """Section of each row of the difference; see `causes.sections`."""
     causes: list[Cause]
     signatures: list[SignatureChange]
     left_out: tuple[str, ...] = ()
+    """Sentences about frameworks that were not audited."""
 
     def of(self, section: str) -> list[Cause]:
         """The causes of one section."""
         return [cause for cause in self.causes if cause.section == section]
 
     def fails(self, level: str) -> bool:
-        """Whether something is as bad as a level of `comparison.LEVELS`.
+        """Whether something is at or above one of `comparison.LEVELS`.
 
-        What is documented counts at `any` only; from `change` on a parameter that is gone, renamed or stands
-        elsewhere counts, too.
+        Documented changes count at `any` only; from `change` on, changes of signatures that break calls count, too.
         """
         table = self.difference.changes
         if level == "any":
-            return comparison.fails(table, level) or bool(self.signatures)
-        broken = level not in ("never", "regression") and any(change.breaking for change in self.signatures)
-        return broken or comparison.fails(table[table["cause"] != "documented"], level)
+            return fails(table, level) or bool(self.signatures)
+        breaking = level not in ("never", "regression") and any(change.breaking for change in self.signatures)
+        return breaking or fails(table[table["cause"] != "documented"], level)
 
 
-def audited(sides: Sides, found: Answers, folder: Path) -> Audit:
-    """Write both sides' reports below a folder and say what differs between them.
+def audit(sides: Sides, answers: Answers, folder: Path) -> Audit:
+    """Write both sides' reports below a folder and compare them.
 
-    Raises ReportError where they cannot be written, AuditError where they have nothing in common, and what ended the
-    run.
+    Raises ReportError if they cannot be written, AuditError if they have nothing in common, and what ended the run.
     """
-    found.write()
-    if found.failure is not None:
-        raise found.failure
-    if found.stopped:
+    answers.write()
+    if answers.failure is not None:
+        raise answers.failure
+    if answers.stopped:
         raise KeyboardInterrupt
-    halves = [report.read(folder / name) for name in NAMES]
-    (before, old), (after, new) = halves
-    table = comparison.changes(
-        before, after, sides.names, asked=comparison.everything, asked_before=comparison.everything
-    )
+    (before, old), (after, new) = (report.read(folder / name) for name in NAMES)
+    table = changes(before, after, sides.names, SAME_QUESTIONS)
     paths = _paths(sides, set(table["function"]))
     both = table[(table["old_status"] != "") & (table["new_status"] != "")]
-    told = _signatures(sides, paths, set(both["function"]))
-    said = [*told, *signatures.deprecations(table, {name: new for name, (_, new) in paths.items()})]
+    found = [
+        *_signature_changes(sides, paths, set(both["function"])),
+        *signatures.deprecations(table, {name: new_path for name, (_, new_path) in paths.items()}),
+    ]
     return Audit(
         Difference(Side(sides.names[0], old), Side(sides.names[1], new), table),
         {a.framework.name: (a.version, b.version) for a, b in zip(sides.old, sides.new, strict=True)},
         sections(table),
         causes(table),
-        sorted(said, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
+        sorted(found, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
         sides.left_out,
     )
 
 
 def _paths(sides: Sides, names: set[str]) -> dict[str, tuple[str, str]]:
-    """Where the audited functions stand on either side; where one side has none, it is looked for in the same place."""
-    was, now = (
+    """The import path of each audited function on either side; a side without the function gets the other's path."""
+    old, new = (
         {function.name: function.path for installed in side for function in installed.functions}
         for side in (sides.old, sides.new)
     )
-    return {name: (was.get(name) or now[name], now.get(name) or was[name]) for name in sorted(names & {*was, *now})}
+    return {name: (old.get(name) or new[name], new.get(name) or old[name]) for name in sorted(names & {*old, *new})}
 
 
-def _signatures(sides: Sides, paths: dict[str, tuple[str, str]], asked: set[str]) -> Iterator[SignatureChange]:
-    """asked: functions that both sides were asked, so that they are there even if their signature cannot be read."""
+def _signature_changes(
+    sides: Sides, paths: dict[str, tuple[str, str]], answered: set[str]
+) -> Iterator[SignatureChange]:
+    """answered: functions that both sides have, even if their signature cannot be read."""
     for a, b in zip(sides.old, sides.new, strict=True):
         own = {name: both for name, both in paths.items() if name.partition(".")[0] == a.framework.name}
         pairs = dict.fromkeys(own.values())
         olds = sides.pool.signatures(a.worker, [old for old, _ in pairs])
         news = sides.pool.signatures(b.worker, [new for _, new in pairs])
-        for old, new in pairs:
-            if old in olds and new in news:
-                users = [name for name, both in own.items() if both == (old, new)]
-                was, now = signatures.parameters(olds[old]), signatures.parameters(news[new])
-                if (was is not None and now is not None) or not asked & set(users):
-                    yield from signatures.compared(new, users, was, now)
+        for old_path, new_path in pairs:
+            if old_path in olds and new_path in news:
+                users = [name for name, both in own.items() if both == (old_path, new_path)]
+                old, new = signatures.parameters(olds[old_path]), signatures.parameters(news[new_path])
+                if (old is not None and new is not None) or not answered & set(users):
+                    yield from signatures.compare_signatures(new_path, users, old, new)

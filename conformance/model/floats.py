@@ -26,5 +26,6 @@ def subtract(a: Any, b: Any) -> Floats:
 def ulp(values: Any, dtype: np.dtype[Any]) -> Floats:
     """Unit in the last place of each value, rounded to a dtype; inf or NaN for values that are not finite in it."""
     with np.errstate(all="ignore"):
-        spacing: Floats = np.abs(np.spacing(np.asarray(values).astype(dtype)).astype(np.float64))
+        # Of absolute values: numpy has half the spacing at a negative power of two in float16.
+        spacing: Floats = np.spacing(np.abs(values).astype(dtype)).astype(np.float64)
     return spacing

@@ -8,7 +8,7 @@ from conformance.report.comment import comment, marker
 from conformance.report.files import JOURNAL, PREVIOUS, ReportError, check_writable, read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
 from conformance.report.journal import Journal, Plan, Recorded, read_journal
-from conformance.report.markdown import at_joints, status_table, summary
+from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.run import RunInfo, fingerprint, host
 from conformance.report.sarif import sarif
@@ -25,7 +25,7 @@ __all__ = [
     "ReportError",
     "RunInfo",
     "agreement_matrix",
-    "at_joints",
+    "break_name",
     "check_writable",
     "comment",
     "conventions_table",

@@ -45,6 +45,12 @@ def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     return table.astype(dtypes).reset_index(drop=True)
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries by column."""
+    names = list(map(str, rows.columns))
+    return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]
+
+
 def _column(name: str, values: list[Any]) -> list[Any]:
     if name in FLOATS:
         return [float("nan") if value is None else float(value) for value in values]

@@ -1,10 +1,8 @@
-"""Markdown and terminal tables of a report, for people; text that others wrote cannot break out of its cell."""
+"""Markdown and terminal tables of a report; text of others cannot break out of its cell."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,35 +13,38 @@ from rich.table import Table
 
 from conformance.judging.unasked import unasked
 from conformance.judging.verdict import STATUSES
-from conformance.model.text import counted, one_line
+from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
-from conformance.report.frames import counts, labelled, largest_ratios
+from conformance.report.frames import counts, labelled, largest_ratios, records
 from conformance.report.run import RunInfo
 
 LIMIT = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""
-ROWS = 30
-"""Lines of a table in a summary; the files beside it have the rest."""
-MATRIX = 40
+MAX_ROWS = 30
+"""Rows of a table in a summary; the files beside it have the rest."""
+MAX_MATRIX = 40
 """Functions of an agreement matrix in a summary."""
-FUNCTIONS = 80
+MAX_FUNCTIONS = 80
 """Functions of the other tables in a summary."""
-CELL = 160
+MAX_FUNCTIONS_IN_CELL = 6
+MAX_CELL = 160
 """Characters of a cell in a summary."""
-NAME = 27
-"""Width of a function's name in a terminal."""
-WORDS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
-"""What rows of a status do."""
+NAME_WIDTH = 27
+"""Columns of a function's name in a terminal."""
+STATUS_VERBS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
 _SPECIAL = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
+_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
+
+# Markdown
 
 
-def plain(text: Any, most: int = CELL) -> str:
-    """Text that Markdown shows as it is, on one line, shortened to `most` characters."""
+def plain(text: Any, most: int = MAX_CELL) -> str:
+    """Text on one line, shortened to `most` characters, with every character that could be markup escaped."""
     return _SPECIAL.sub(r"\\\1", one_line(text, most))
 
 
-def code(text: Any, most: int = CELL) -> str:
-    """Text as a code span, in tables and elsewhere; nothing where there is none."""
+def code(text: Any, most: int = MAX_CELL) -> str:
+    """Text as a code span, in tables and elsewhere; "" for empty text."""
     line = one_line(text, most)
     if not line:
         return ""
@@ -52,10 +53,49 @@ def code(text: Any, most: int = CELL) -> str:
     return f"{fence}{pad}{line}{pad}{fence}".replace("|", r"\|")
 
 
+def fenced_block(source: str, language: str = "") -> str:
+    """A fenced code block, with a fence longer than any in the source."""
+    longest = max(map(len, re.findall("`+", source)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{printable(source.rstrip())}\n{fence}\n"
+
+
+def is_linkable(address: str) -> bool:
+    """Whether a link to an address cannot break out of its markup and leads to the web."""
+    return _ADDRESS.fullmatch(address) is not None
+
+
+def link(text: str, address: str) -> str:
+    """A link to an http(s) address; only the text if the address is anything else."""
+    return f"[{plain(text)}]({address})" if is_linkable(address) else plain(text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def remaining(total: int, shown: int) -> str:
+    """A line that says how many rows a table does not show; "" if it shows all."""
+    return f"\n*... and {total - shown} more.*\n" if total > shown else ""
+
+
+def format_number(value: float) -> str:
+    """Three significant digits; "" for NaN."""
+    return "" if pd.isna(value) else f"{value:.3g}"
+
+
+def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
+    """Text cut to stay under `LIMIT` bytes, with a note that says where the rest is."""
+    if len(text.encode()) < LIMIT:
+        return text
+    note = f"\n*Cut here: {rest}.*\n"
+    kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
+    return kept[: kept.rfind("\n") + 1] + note
+
+
+# The summary
 
 
 def summary(
@@ -66,8 +106,8 @@ def summary(
 ) -> str:
     """A report in Markdown, under `LIMIT` bytes whatever is in it; without times, so that equal rows give equal text.
 
-    published: numbers that somebody printed, each with value, exact (the oracle's answer), holds, source
-    and case; those of cases without a row are left out.
+    published: published numbers, each with value, exact (the oracle's answer), holds, source and case; those of cases
+    without a row are left out.
     """
     cases = set(results["case"])
     head = _head(results, run)
@@ -76,7 +116,7 @@ def summary(
         head,
         _environments(results),
         _functions(results),
-        _surprises(results),
+        _unexpected(results),
         _section("Known", known_table(results)),
         _unsupported(results),
         _divergences(results),
@@ -85,18 +125,19 @@ def summary(
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),
-        _coverage(run),
+        _section("Coverage", f"{plain(run.coverage, 1000)}\n" if run.coverage else ""),
     ]
     return bounded("\n".join(filter(None, sections)))
 
 
-def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
-    """Text cut to stay under `LIMIT` bytes, and where the rest is."""
-    if len(text.encode()) < LIMIT:
-        return text
-    note = f"\n*Cut here: {rest}.*\n"
-    kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
-    return kept[: kept.rfind("\n") + 1] + note
+def _section(title: str, body: str, intro: str = "") -> str:
+    """A section; "" if its body is empty."""
+    return f"## {title}\n\n{f'{intro}{chr(10)}{chr(10)}' if intro else ''}{body}" if body else ""
+
+
+def _bounded_table(header: Sequence[str], rows: Sequence[Sequence[Any]], total: int) -> str:
+    """A table that says how many of `total` rows it does not show; "" without rows."""
+    return f"{table(header, rows)}{remaining(total, len(rows))}" if rows else ""
 
 
 def _head(results: pd.DataFrame, run: RunInfo) -> str:
@@ -107,19 +148,20 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
         of = f" of {run.planned}" if run.planned > len(results) else ""
         lines.append(f"**Incomplete**: {len(results)}{of} rows were finished{why}.\n")
     statuses = results["status"].value_counts()
-    told = ", ".join(f"{statuses[name]} {WORDS.get(name, name)}" for name in STATUSES if name in statuses)
-    surprising = int(results["expected"].isin(["unexpected", "stale"]).sum())
+    judged = ", ".join(f"{statuses[name]} {STATUS_VERBS.get(name, name)}" for name in STATUSES if name in statuses)
+    unexpected = int(results["expected"].isin(["unexpected", "stale"]).sum())
     known = int(results["expected"].eq("known").sum())
     asked = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     lines.append(
         f"{counted(asked['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
         f"({counted(asked['case'].nunique(), 'case')}): {counted(len(results), 'row')}, "
-        f"of which {told or 'none is judged'}. **{surprising or 'None'} {'is' if surprising in (0, 1) else 'are'} "
+        f"of which {judged or 'none is judged'}. **{unexpected or 'None'} {'is' if unexpected in (0, 1) else 'are'} "
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )
-    versions = [f"{plain(name)} {plain(version)}" for name, version in sorted(run.versions.items())]
-    versions += [f"{plain(name)} {plain(version)}" for name, version in run.host.items()]
+    versions = [
+        f"{plain(name)} {plain(version)}" for name, version in [*sorted(run.versions.items()), *run.host.items()]
+    ]
     lines.append(f"Run with {', '.join(versions)}.\n")
     if run.missing:
         lines.append(f"Not installed, so not asked: {', '.join(map(plain, run.missing))}.\n")
@@ -127,132 +169,115 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
 
 
 def _environments(results: pd.DataFrame) -> str:
-    """Where what ran, if that is more than one place; and what could not be had."""
-    lost = results[results["case"] == ""]
-    text = "".join(f"* {code(row.environment)}: {plain(row.explanation, 400)}\n" for row in lost.itertuples())
-    text = f"## Environments that could not be had\n\n{text}" if text else ""
+    """The environments if there are several, and those that could not be made."""
+    failed = results[results["case"] == ""]
+    failures = "".join(f"* {code(row.environment)}: {plain(row.explanation, 400)}\n" for row in failed.itertuples())
+    sections = [_section("Environments that could not be had", failures)]
     columns = ["environment", "framework", "version", "python", "numpy"]
-    there = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
-    if there["environment"].nunique() > 1:
-        rows = [[code(cells[0]), *map(plain, cells[1:])] for cells in there.itertuples(index=False)]
-        text = f"## Environments\n\n{table(columns, rows)}\n{text}"
-    return text
+    used = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
+    if used["environment"].nunique() > 1:
+        rows = [[code(cells[0]), *map(plain, cells[1:])] for cells in used.itertuples(index=False)]
+        sections.insert(0, _section("Environments", table(columns, rows)))
+    return "\n".join(filter(None, sections))
 
 
 def _functions(results: pd.DataFrame) -> str:
     found = counts(results)
-    names = [name for name in STATUSES if found[name].any() or name in ("agrees", "diverges", "disagrees")]
+    statuses = [name for name in STATUSES if found[name].any() or name in ("agrees", "diverges", "disagrees")]
+    names = [*statuses, "unexpected"]
     versions = results.groupby("function")["version"].unique().map(", ".join)
     rows = [
-        [code(function), plain(version), *(line[name] or "" for name in [*names, "unexpected"])]
-        for (function, line), version in zip(found.iterrows(), versions, strict=True)
-    ][:FUNCTIONS]
-    header = ["function", "version", *names, "unexpected"]
-    return f"## Functions\n\n{table(header, rows)}{_more(len(found), len(rows))}"
+        [code(function), plain(versions[str(function)]), *(line[name] or "" for name in names)]
+        for function, line in found.head(MAX_FUNCTIONS).iterrows()
+    ]
+    header = ["function", "version", *names]
+    return f"## Functions\n\n{table(header, rows)}{remaining(len(found), len(rows))}"
 
 
-def _surprises(results: pd.DataFrame) -> str:
+def _unexpected(results: pd.DataFrame) -> str:
     found = results[results["expected"].isin(["unexpected", "stale"])]
-    if found.empty:
-        return ""
     worst = found.sort_values("ratio", ascending=False, kind="stable", na_position="first")
     groups = worst.groupby(["function", "case", "status"], sort=False)
-    rows = []
-    for _, group in itertools.islice(groups, ROWS):
-        row = group.iloc[0]
-        rows.append(
-            [
-                code(row["function"]),
-                code(row["case"]),
-                len(group),
-                "stale: the ledger has it, and it is gone" if row["expected"] == "stale" else row["status"],
-                f"{row['dtype']}, {row['reduction']}",
-                code(row["got"] or row["exception"], 60),
-                code(row["want"], 60),
-                plain(row["explanation"]),
-            ]
-        )
+    sizes = groups["function"].transform("size")
+    firsts = worst.assign(rows=sizes).groupby(["function", "case", "status"], sort=False).head(1)
+    rows = [
+        [
+            code(row["function"]),
+            code(row["case"]),
+            row["rows"],
+            "stale: the ledger has it, and it is gone" if row["expected"] == "stale" else row["status"],
+            f"{row['dtype']}, {row['reduction']}",
+            code(row["got"] or row["exception"], 60),
+            code(row["want"], 60),
+            plain(row["explanation"]),
+        ]
+        for row in records(firsts.head(MAX_ROWS))
+    ]
     header = ["function", "case", "rows", "status", "worst in", "got", "want", "because"]
-    return f"## Unexpected\n\n{table(header, rows)}{_more(groups.ngroups, len(rows))}"
-
-
-def _section(title: str, body: str) -> str:
-    return f"## {title}\n\n{body}" if body else ""
+    return _section("Unexpected", _bounded_table(header, rows, len(firsts)))
 
 
 def known_table(results: pd.DataFrame) -> str:
-    """Known discrepancies, with reason and link, as Markdown; empty if there are none."""
-    found = results[results["expected"] == "known"]
-    if found.empty:
-        return ""
-    groups = found.groupby(["function", "known"], sort=True)
+    """Known discrepancies, with reason and link, as Markdown; "" if there are none."""
+    groups = results[results["expected"] == "known"].groupby(["function", "known"], sort=True)
+    found = groups.agg(rows=("case", "size"), case=("case", "first"), status=("status", "first"))
     rows = [
-        [code(function), len(group), plain(reason, 400), code(group["case"].iloc[0]), group["status"].iloc[0]]
-        for (function, reason), group in itertools.islice(groups, ROWS)
+        [code(function), line["rows"], plain(reason, 400), code(line["case"]), line["status"]]
+        for (function, reason), line in zip(found.index, records(found.head(MAX_ROWS)), strict=False)
     ]
-    header = ["function", "rows", "reason", "for example", "status"]
-    return f"{table(header, rows)}{_more(groups.ngroups, len(rows))}"
+    return _bounded_table(["function", "rows", "reason", "for example", "status"], rows, len(found))
 
 
 def _unsupported(results: pd.DataFrame) -> str:
-    columns = ["case", "dtype", "reduction", "function", "status", "explanation"]
-    found = unasked({str(name): value for name, value in row.items()} for row in results[columns].to_dict("records"))
-    if not found:
-        return ""
-    rows = [
-        [code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in itertools.islice(found, ROWS)
-    ]
-    intro = "No function that is asked can take these; nothing is known about them but the exact answer.\n"
-    return f"## Asked of nobody\n\n{intro}\n{table(['case', 'as', 'why'], rows)}{_more(len(found), len(rows))}"
+    found = unasked(records(results[["case", "dtype", "reduction", "function", "status", "explanation"]]))
+    rows = [[code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
+    intro = "No function that is asked can take these; nothing is known about them but the exact answer."
+    return _section("Asked of nobody", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
 
 
 def _divergences(results: pd.DataFrame) -> str:
     found = results[(results["status"] == "diverges") & (results["convention"] != "")]
-    if found.empty:
-        return ""
-    groups, causes = _largest_first(found, "convention", ROWS)
+    groups, total = _largest_groups(found, ["convention"], MAX_ROWS)
     rows = []
-    for convention, group in groups:
+    for (convention,), group in groups:
         example = group.iloc[int(group["got"].str.len().argmin())]
-        functions = sorted(group["function"].unique())
-        rows.append(
-            [
-                code(convention),
-                len(group),
-                " ".join(map(code, functions[:6])) + (" ..." if len(functions) > 6 else ""),
-                code(f"{example['case']} {example['dtype']} {example['reduction']}"),
-                code(example["got"] or example["exception"], 60),
-                code(example["want"], 60),
-            ]
-        )
+        got = code(example["got"] or example["exception"], 60)
+        rows.append([code(convention), *_group_cells(group, example), got, code(example["want"], 60)])
     header = ["convention", "rows", "functions", "for example", "got", "the definition says"]
-    intro = "Within budget of what the function documents, which is not the definition.\n"
-    return f"## Divergences, by documented choice\n\n{intro}\n{table(header, rows)}{_more(causes, len(rows))}"
+    intro = "Within budget of what the function documents, which is not the definition."
+    return _section("Divergences, by documented choice", _bounded_table(header, rows, total), intro)
 
 
 def _conversions(results: pd.DataFrame) -> str:
-    """Rows whose predictions were converted for a function that takes another kind, where that changed the answer."""
-    found = results[results["conversion"] != ""]
-    if found.empty:
-        return ""
-    groups = sorted(found.groupby(["bridge", "conversion"]), key=lambda group: -len(group[1]))
+    """Rows in which converting the predictions to the kind that the function takes changed the answer."""
+    groups, total = _largest_groups(results[results["conversion"] != ""], ["bridge", "conversion"], MAX_ROWS)
     rows = []
-    for (bridge, conversion), group in groups[:ROWS]:
+    for (bridge, conversion), group in groups:
         example = group.iloc[int(group["explanation"].str.len().argmin())]
-        functions = sorted(group["function"].unique())
-        rows.append(
-            [
-                code(bridge),
-                code(conversion),
-                len(group),
-                " ".join(map(code, functions[:6])) + (" ..." if len(functions) > 6 else ""),
-                code(f"{example['case']} {example['dtype']} {example['reduction']}"),
-                plain(example["explanation"], 500),
-            ]
-        )
+        why = plain(example["explanation"], 500)
+        rows.append([code(bridge), code(conversion), *_group_cells(group, example), why])
     header = ["converted by", "what that changed", "rows", "functions", "for example", "because"]
-    intro = "The function takes another kind of prediction than the case has, and the conversion is not exact.\n"
-    return f"## Conversions that change the answer\n\n{intro}\n{table(header, rows)}{_more(len(groups), len(rows))}"
+    intro = "The function takes another kind of prediction than the case has, and the conversion is not exact."
+    return _section("Conversions that change the answer", _bounded_table(header, rows, total), intro)
+
+
+def _group_cells(group: pd.DataFrame, example: pd.Series) -> list[Any]:
+    """Cells for a group's size, its functions and the problem of its example."""
+    names = sorted(group["function"].unique())
+    functions = " ".join(map(code, names[:MAX_FUNCTIONS_IN_CELL]))
+    return [len(group), functions + (" ..." if len(names) > MAX_FUNCTIONS_IN_CELL else ""), _problem(example)]
+
+
+def _problem(row: pd.Series) -> str:
+    return code(f"{row['case']} {row['dtype']} {row['reduction']}")
+
+
+def _largest_groups(
+    rows: pd.DataFrame, columns: list[str], most: int
+) -> tuple[list[tuple[tuple[Any, ...], pd.DataFrame]], int]:
+    """Group rows; return the `most` largest groups with their keys, largest first, and how many groups there are."""
+    groups = list(rows.groupby(columns, sort=True))
+    return sorted(groups, key=lambda group: -len(group[1]))[:most], len(groups)
 
 
 def _published(numbers: list[Mapping[str, Any]]) -> str:
@@ -261,50 +286,43 @@ def _published(numbers: list[Mapping[str, Any]]) -> str:
     wrong = [number for number in numbers if not number["holds"]]
     rows = [
         [code(number["value"], 40), code(number["exact"], 40), code(number["case"]), plain(number["source"])]
-        for number in wrong[:ROWS]
+        for number in wrong[:MAX_ROWS]
     ]
-    told = f"{len(numbers) - len(wrong)} of {len(numbers)} published numbers hold to their printed digits.\n"
+    text = f"{len(numbers) - len(wrong)} of {len(numbers)} published numbers hold to their printed digits.\n"
     if wrong:
-        shown = table(["printed", "exact", "case", "source"], rows)
-        told += f"\nThese do not:\n\n{shown}{_more(len(wrong), len(rows))}"
-    return f"## Published numbers\n\n{told}"
+        text += f"\nThese do not:\n\n{_bounded_table(['printed', 'exact', 'case', 'source'], rows, len(wrong))}"
+    return _section("Published numbers", text)
 
 
 def _relations(pairs: pd.DataFrame) -> str:
     if pairs.empty:
         return ""
     found = pairs["relation"].value_counts()
-    told = table(RELATIONS, [[int(found.get(name, 0)) for name in RELATIONS]])
-    apart = pairs[pairs["relation"] == "explained"]
-    groups, causes = _largest_first(apart, "conventions", ROWS // 2)
-    text = f"## Functions against each other\n\n{len(pairs)} pairs of functions on the same problem.\n\n{told}"
-    if groups:
-        rows = []
-        for conventions, group in groups:
-            example = group.iloc[int(group["difference"].abs().fillna(-1.0).argmax())]
-            shown = f"{example['case']} {example['dtype']} {example['reduction']}"
-            rows.append([code(conventions, 200), len(group), code(shown), _number(example["difference"])])
-        header = ["what explains it", "pairs", "largest in", "difference"]
-        text += f"\n{table(header, rows)}{_more(causes, len(rows))}"
-    return text
+    text = table(RELATIONS, [[int(found.get(name, 0)) for name in RELATIONS]])
+    groups, total = _largest_groups(pairs[pairs["relation"] == "explained"], ["conventions"], MAX_ROWS // 2)
+    rows = []
+    for (conventions,), group in groups:
+        example = group.iloc[int(group["difference"].abs().fillna(-1.0).argmax())]
+        rows.append([code(conventions, 200), len(group), _problem(example), format_number(example["difference"])])
+    if rows:
+        text += f"\n{_bounded_table(['what explains it', 'pairs', 'largest in', 'difference'], rows, total)}"
+    return _section("Functions against each other", text, f"{len(pairs)} pairs of functions on the same problem.")
 
 
 def _matrix(pairs: pd.DataFrame) -> str:
     matrix = agreement_matrix(pairs)
-    if matrix.empty:
-        return ""
-    names = list(matrix.index)[:MATRIX]
-    rows = []
-    for number, name in enumerate(names, start=1):
-        shares = ["" if pd.isna(share) else f"{_percent(float(share))}" for share in matrix.loc[name, names]]
-        rows.append([number, code(name), *shares])
+    names = list(matrix.index)[:MAX_MATRIX]
+    rows = [
+        [number, code(name), *("" if pd.isna(share) else _percent(float(share)) for share in matrix.loc[name, names])]
+        for number, name in enumerate(names, start=1)
+    ]
     header = ["", "function", *map(str, range(1, len(names) + 1))]
-    intro = "On how many of their common problems, in percent, two functions agree within the sum of their budgets.\n"
-    return f"## Agreement\n\n{intro}\n{table(header, rows)}{_more(len(matrix), len(names))}"
+    intro = "On how many of their common problems, in percent, two functions agree within the sum of their budgets."
+    return _section("Agreement", _bounded_table(header, rows, len(matrix)), intro)
 
 
 def _percent(share: float) -> int:
-    """Rounded, but 100 and 0 only where they are exact."""
+    """Rounded, but 100 and 0 only if they are exact."""
     return round(share * 100) if share in (0.0, 1.0) else min(99, max(1, round(share * 100)))
 
 
@@ -312,75 +330,62 @@ def _ratios(results: pd.DataFrame) -> str:
     found = largest_ratios(results)
     if found.empty:
         return ""
+    key = ["quantity", "function"]
     dtypes = sorted(found["dtype"].unique())
-    wide = found.pivot_table(index=["quantity", "function"], columns="dtype", values="ratio")
-    worst = found.loc[found.groupby(["quantity", "function"])["ratio"].idxmax()]
-    attained = worst["case"] + " " + worst["dtype"]
+    by_dtype = found.pivot_table(index=key, columns="dtype", values="ratio")
+    worst = found.loc[found.groupby(key)["ratio"].idxmax()].set_index(key)
+    lines = by_dtype.assign(where=worst["case"] + " " + worst["dtype"]).sort_index(
+        key=lambda level: level != "loss" if level.name == "quantity" else level
+    )
     rows = [
-        [code(name), quantity, *(_number(line[dtype]) for dtype in dtypes), code(where)]
-        for (quantity, name), (_, line), where in zip(wide.index.tolist(), wide.iterrows(), attained, strict=True)
+        [code(name), quantity, *(format_number(line[dtype]) for dtype in dtypes), code(line["where"])]
+        for (quantity, name), line in zip(lines.index, records(lines.head(MAX_FUNCTIONS)), strict=False)
     ]
-    rows = sorted(rows, key=lambda row: (row[1] != "loss", row[0]))[:FUNCTIONS]
-    intro = "The largest error of a row that is right, in units of what is allowed there.\n"
-    left = _more(len(wide), len(rows))
-    return f"## Largest error / budget\n\n{intro}\n{table(['function', 'of', *dtypes, 'attained by'], rows)}{left}"
+    intro = "The largest error of a row that is right, in units of what is allowed there."
+    header = ["function", "of", *dtypes, "attained by"]
+    return _section("Largest error / budget", _bounded_table(header, rows, len(lines)), intro)
 
 
-def _coverage(run: RunInfo) -> str:
-    return f"## Coverage\n\n{plain(run.coverage, 1000)}\n" if run.coverage else ""
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3g}"
-
-
-def _largest_first(found: pd.DataFrame, by: str, most: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
-    """(the `most` largest groups of rows by the text in a column, how many groups there are)."""
-    sizes = Counter(found[by].tolist())
-    largest = sorted(sizes, key=lambda text: (-sizes[text], text))[:most]
-    groups = dict(iter(found[found[by].isin(largest)].groupby(by)))
-    return [(text, groups[text]) for text in largest], len(sizes)
-
-
-def _more(there: int, shown: int) -> str:
-    return f"\n*... and {there - shown} more.*\n" if there > shown else ""
+# Terminal
 
 
 def status_table(results: pd.DataFrame) -> Table:
-    """Functions x statuses for the end of a run: fits 80 columns and says everything without colour."""
+    """Functions x statuses for the end of a run: fits 80 columns and is readable without colour."""
     found = counts(results)
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    shown.add_column("function", overflow="fold")
-    for name in names:
-        shown.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    shown = terminal_table(["function", *(name.replace("_", " ") for name in names)])
     several = dict(results.groupby("framework")["environment"].nunique() > 1)
     for (framework, environment), rows in results.groupby(["framework", "environment"]):
         version = ", ".join(rows["version"].unique())
         place = f" in {environment}" if several[framework] and not str(environment).endswith(f"=={version}") else ""
         shown.add_row(escape(f"{framework} {version}{place}") if version else "not to be had")
         for function, line in counts(rows).iterrows():
-            own = str(function).partition(".")[2] if version else str(function)
-            shown.add_row(at_joints(own), *_cells(line, names))
+            name = str(function).partition(".")[2] if version else str(function)
+            shown.add_row(break_name(name), *_count_cells(line, names))
     shown.add_section()
-    shown.add_row("all", *_cells(found.sum(), names))
+    shown.add_row("all", *_count_cells(found.sum(), names))
     return shown
 
 
-def at_joints(name: str) -> str:
-    """A long name broken where one sees that it goes on: before a capital or a colon."""
+def terminal_table(header: Sequence[str]) -> Table:
+    """An empty table for a terminal: a column of names, then columns of counts."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, name in enumerate(header):
+        shown.add_column(name, justify="right" if number else "left", overflow="fold")
+    return shown
+
+
+def break_name(name: str) -> str:
+    """Break a long name before capitals or colons, so that it is seen to go on."""
     lines = [" "]
     for piece in re.findall(r"[:A-Z]?[^:A-Z]+|.", name):
-        if len(lines[-1] + piece) > NAME or piece.startswith(":"):
+        if len(lines[-1] + piece) > NAME_WIDTH or piece.startswith(":"):
             lines.append("   ")
         lines[-1] += piece
     return "\n".join(lines)
 
 
-def _cells(line: pd.Series, names: list[str]) -> list[str]:
-    """Counts as text, nothing for 0; what is unexpected stands out without colour, too."""
-    cells = [str(line[name]) if line[name] else "" for name in names]
+def _count_cells(line: pd.Series, names: list[str]) -> list[str]:
+    """Counts as text, "" for 0; the last one, of unexpected rows, stands out without colour, too."""
+    cells = [str(line[name] or "") for name in names]
     return [*cells[:-1], f"[bold red]{cells[-1]} ![/]" if cells[-1] else ""]
-
-
-__all__ = ["bounded", "code", "known_table", "plain", "status_table", "summary", "table"]

@@ -19,7 +19,7 @@ from rich.console import Console
 from conformance import comparison, report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function, Rule
-from conformance.comparison import AuditError, Part, RunScope, accepting
+from conformance.comparison import AuditError, Part, RunScope, acceptance, difference_rendering
 from conformance.comparison.baseline import SLACK, limit
 from conformance.comparison.changes import COLUMNS
 from conformance.comparison.distance import distances
@@ -442,13 +442,7 @@ def miniature(monkeypatch):
         arrays=arrays.numpy,
     )
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    caches = (comparison.changes.__globals__["declared"], comparison.changes.__globals__["_described"])
-    caches += (comparison.changes.__globals__["_support_moved"],)
-    for cache in caches:
-        cache.cache_clear()
-    yield framework
-    for cache in caches:
-        cache.cache_clear()
+    return framework
 
 
 def cause_of(old, new, before="1.0", after="2.0"):
@@ -570,7 +564,7 @@ def test_the_json_is_strict_and_says_the_same(sides):
 
 def test_a_report_of_a_selection_or_another_program_is_said_to_be_one(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
-    told = comparison.shown.moved(comparison.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
+    told = difference_rendering.context(comparison.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
     assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
@@ -950,7 +944,7 @@ def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count
         paths.append(written(tmp_path / str(part), mine, **about(mine)))
     for attempt in range(2):
         chance.shuffle(paths)
-        comparison.joined(paths, tmp_path / f"joined{attempt}")
+        comparison.merge_reports(paths, tmp_path / f"joined{attempt}")
         assert content(tmp_path / f"joined{attempt}") == content(tmp_path / "whole")
 
 
@@ -972,7 +966,7 @@ def test_what_differs_between_parts_is_joined_in_any_order():
         (rows[n::3], {"host": host, "started": start, "duration": 0.1, **end})
         for n, (host, end, start) in enumerate(zip(hosts, ends, starts, strict=True))
     ]
-    wholes = [comparison.join(order)[1] for order in itertools.permutations(parts(*told))]
+    wholes = [comparison.merge(order)[1] for order in itertools.permutations(parts(*told))]
     assert all(whole == wholes[0] for whole in wholes)
     whole = wholes[0]
     assert whole.host["python"] == "3.9.1, 3.10.2"
@@ -986,27 +980,27 @@ def test_what_differs_between_parts_is_joined_in_any_order():
 def test_a_merged_report_can_be_merged_again(tmp_path):
     rows = many()
     three = [written(tmp_path / str(n), rows[n::3], **about(rows[n::3])) for n in range(3)]
-    comparison.joined(three, tmp_path / "at once")
-    comparison.joined(three[1:], tmp_path / "two")
-    comparison.joined([tmp_path / "two", three[0]], tmp_path / "later")
+    comparison.merge_reports(three, tmp_path / "at once")
+    comparison.merge_reports(three[1:], tmp_path / "two")
+    comparison.merge_reports([tmp_path / "two", three[0]], tmp_path / "later")
     assert content(tmp_path / "later") == content(tmp_path / "at once")
 
 
 def test_shards_are_whole_when_all_are_there():
     rows = many()
     three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
-    _, whole = comparison.join(three)
+    _, whole = comparison.merge(three)
     assert (whole.shards, whole.partial, whole.complete(24)) == ((), "", True)
-    results, two = comparison.join(three[:2])
+    results, two = comparison.merge(three[:2])
     assert two.partial == "lacks the shards 3/3 of keras, sklearn, torch"
     assert not two.complete(16)
     again = [Part("two", results, two.__dict__), three[2]]
-    assert comparison.join(again)[1] == whole
+    assert comparison.merge(again)[1] == whole
 
 
 def test_shards_of_different_frameworks_do_not_complete_each_other():
     rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
-    _, whole = comparison.join(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
+    _, whole = comparison.merge(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
     assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
 
 
@@ -1027,7 +1021,7 @@ def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
         with pytest.raises(AuditError, match="part") as caught:
-            comparison.join(order)
+            comparison.merge(order)
         assert why in str(caught.value)
         assert "part0" in str(caught.value)
         assert "part1" in str(caught.value)
@@ -1035,14 +1029,14 @@ def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
 
 def test_nothing_is_merged_of_nothing():
     with pytest.raises(AuditError, match="no report was named"):
-        comparison.join([])
+        comparison.merge([])
 
 
 def test_a_whole_does_not_replace_its_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
     with pytest.raises(AuditError, match="would replace one of its parts"):
-        comparison.joined([path / "results.csv"], path)
+        comparison.merge_reports([path / "results.csv"], path)
     assert content(path) == before
 
 
@@ -1219,7 +1213,7 @@ def test_the_old_baseline_stays_where_the_new_one_cannot_be_written(tmp_path, mo
     def fails(*_):
         raise ReportError(tmp_path, "no space", "free some")
 
-    monkeypatch.setattr(accepting.report, "write", fails)
+    monkeypatch.setattr(acceptance.report, "write", fails)
     with pytest.raises(ReportError, match="no space"):
         comparison.accept(proposed)
     assert content(baseline) == before

@@ -18,10 +18,10 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Rule
 from conformance.adapters.registry import Origin
 from conformance.cli import app
-from conformance.comparison import bisecting, causes, history, pages, signatures, upgrade
+from conformance.comparison import audit_rendering, bisection, causes, history, signatures, upgrade
 from conformance.comparison.causes import sections
-from conformance.comparison.moves import moved
-from conformance.comparison.signatures import Parameter, compared
+from conformance.comparison.distance import drift
+from conformance.comparison.signatures import Parameter, compare_signatures
 from conformance.execution import environments
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.environments import Environment, EnvironmentFailure
@@ -312,8 +312,9 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
-    everything = {"asked": comparison.everything, "asked_before": comparison.everything}
-    return comparison.changes(report.frame([*old, stays]), report.frame([*new, stays]), **everything)
+    return comparison.changes(
+        report.frame([*old, stays]), report.frame([*new, stays]), scopes=comparison.SAME_QUESTIONS
+    )
 
 
 def told(old, new):
@@ -329,7 +330,7 @@ BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off"}
         (row(), row(got="9.0", **BAD), "right, returns a number -> wrong, returns a number"),
         (row(got="nan", **BAD), row(), "wrong, returns nan -> right, returns a number"),
         (row(), raised("torch.A"), "right, returns a number -> wrong, raises ValueError"),
-        (row(), row(got="1.5"), "right, returns a number as before, but another one"),
+        (row(), row(got="1.5"), "right, returns a number, different value"),
         (row(), row(got="[1.0, Infinity]", **BAD), "right, returns a number -> wrong, returns inf"),
         (row(), raised("torch.A", status="crashed", exception=""), "right, returns a number -> crashed"),
         (row(), row(warnings="UserWarning: x"), "warns: UserWarning: x"),
@@ -340,7 +341,7 @@ BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off"}
 )
 def test_a_cause_says_what_happened(old, new, what):
     (cause,) = told(old, new)
-    assert cause.what == what
+    assert cause.description == what
 
 
 @pytest.mark.parametrize(
@@ -363,7 +364,7 @@ def test_the_section_of_a_row(old, new, section):
 
 def test_what_came_is_told_as_support():
     table = changes([row()], [row(), row("torch.B"), row(dtype="float16")])
-    assert [(cause.function, cause.what) for cause in causes.causes(table)] == [
+    assert [(cause.function, cause.description) for cause in causes.causes(table)] == [
         ("torch.A", "can be asked now, float16"),
         ("torch.B", "the function is new"),
     ]
@@ -396,7 +397,7 @@ def test_what_came_is_told_as_support():
     ],
 )
 def test_how_far_an_answer_moves(old, new, told):
-    move = moved(old, new)
+    move = drift(old, new)
     assert ("" if move is None else str(move)) == told
 
 
@@ -415,7 +416,7 @@ def test_of_a_set_the_member_that_moved_is_told_with_its_release(monkeypatch):
     said = {"status": "diverges", "convention": "rejects=nan_weight", "exception": "ValueError: no"}
     new = raised("setty.loss", version="3.1", **said)
     (cause,) = told(row("setty.loss", version="1.0"), new)
-    assert cause.what == "rejects nan_weight (since 2)"
+    assert cause.description == "rejects nan_weight (since 2)"
     assert cause.sources == ("https://example.org/>=2,<3",)
 
 
@@ -453,20 +454,20 @@ def parameters(text):
     ],
 )
 def test_signatures_compared(old, new, kinds):
-    found = compared("p", ["f"], parameters(old), parameters(new))
+    found = compare_signatures("p", ["f"], parameters(old), parameters(new))
     assert [change.kind for change in found] == kinds
     assert all(str(change) for change in found)
 
 
 def test_a_path_that_is_gone_is_a_function_lost():
-    assert [change.kind for change in compared("p", ["f"], [], None)] == ["function lost"]
-    assert [change.kind for change in compared("p", ["f"], None, [])] == ["function gained"]
-    assert compared("p", ["f"], None, None) == []
+    assert [change.kind for change in compare_signatures("p", ["f"], [], None)] == ["function lost"]
+    assert [change.kind for change in compare_signatures("p", ["f"], None, [])] == ["function gained"]
+    assert compare_signatures("p", ["f"], None, None) == []
 
 
 def test_addresses_in_defaults_are_no_change():
     told = ([["x", "keyword-only", f"<object object at 0x7f{digit}0>"]] for digit in "ab")
-    assert compared("p", ["f"], *map(signatures.parameters, told)) == []
+    assert compare_signatures("p", ["f"], *map(signatures.parameters, told)) == []
 
 
 def test_an_audit_is_told_to_machines(library, corpus, tmp_path):
@@ -541,9 +542,9 @@ def test_what_cannot_be_bisected_is_one_message(library, corpus, words, why):
 
 def test_a_version_is_itself_or_the_first_below_it():
     releases = [Version(text) for text in ("1.0", "1.0.2", "1.1.1", "1.1.3", "1.10")]
-    assert bisecting.between("1.0", "1.1", releases, "x") == releases[:3]
+    assert bisection.releases_between("1.0", "1.1", releases, "x") == releases[:3]
     with pytest.raises(UserError, match="the nearest are"):
-        bisecting.between("1.0", "1.2", releases, "x")
+        bisection.releases_between("1.0", "1.2", releases, "x")
 
 
 def search(answers, broken=()):
@@ -558,8 +559,8 @@ def search(answers, broken=()):
         return report.frame([row(got=got, version=str(release), budget=0.1)])
 
     case = type("Case", (), {"id": "categorical/a/case"})
-    wish = bisecting.Wish("x", case)
-    return bisecting.bisect(wish, [Version(str(n)) for n in range(len(answers))], probe, lambda _: None), asked
+    wish = bisection.Query("x", case)
+    return bisection.bisect(wish, [Version(str(n)) for n in range(len(answers))], probe, lambda _: None), asked
 
 
 @pytest.mark.parametrize("boundary", [1, 2, 16, 17, 31, 32])
@@ -567,7 +568,7 @@ def test_any_boundary_is_found_in_log2_steps(boundary):
     found, asked = search(["1.0"] * boundary + ["5.0"] * (33 - boundary))
     assert (found.before.major, found.after.major) == (boundary - 1, boundary)
     assert len(asked) == len(set(asked)) <= 2 + 5
-    assert not found.again
+    assert not found.changes_again
 
 
 def test_rounding_alone_is_searched_for_where_nothing_else_differs():
@@ -589,14 +590,14 @@ def test_small_steps_that_add_up_are_told():
 
 def test_a_second_change_is_mentioned():
     found, _ = search(["1.0", "1.0", "5.0", "5.0", "9.0"])
-    assert found.again
-    assert any("changes again" in line for line in bisecting.lines(found))
+    assert found.changes_again
+    assert any("changes again" in line for line in bisection.lines(found))
 
 
 def test_what_lies_in_a_gap_is_said():
     found, _ = search(["1.0", "1.0", "1.0", "5.0", "5.0"], broken=(2,))
     assert [version.major for version in found.untried] == [2]
-    assert any("could not be had" in line for line in bisecting.lines(found))
+    assert any("could not be had" in line for line in bisection.lines(found))
 
 
 def test_ends_that_cannot_be_had():
@@ -689,11 +690,11 @@ def test_pages_of_what_others_wrote_are_harmless():
         said,
         (EVIL,),
     )
-    text = pages.markdown(found)
+    text = audit_rendering.markdown(found)
     assert "\x1b" not in text
     assert "\n# big" not in text
-    assert json.loads(pages.as_json(found))["signatures"][0]["kind"] == "deprecated"
-    assert all("\x1b" not in str(getattr(piece, "renderable", piece)) for piece in pages.terminal(found))
+    assert json.loads(audit_rendering.as_json(found))["signatures"][0]["kind"] == "deprecated"
+    assert all("\x1b" not in str(getattr(piece, "renderable", piece)) for piece in audit_rendering.terminal(found))
 
 
 # For real

@@ -8,7 +8,7 @@ from conformance.model.errors import UserError
 
 
 class AuditError(UserError):
-    """Reports cannot be compared or joined as asked: which, why, and what to do."""
+    """Reports cannot be compared or joined as requested: which, why, and what to do."""
 
     def __init__(self, which: str | Path, why: str, advice: str) -> None:
         super().__init__(str(which), why, advice)

@@ -1,0 +1,189 @@
+"""Makes a report the baseline: shown first, merged with the rows that it did not run, and swapped in whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from conformance import report
+from conformance.comparison.alignment import row_names
+from conformance.comparison.changes import LATER_PER_SIDE, changes
+from conformance.comparison.errors import AuditError
+from conformance.comparison.merging import joined_versions
+from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
+from conformance.model.row_key import PLACE, QUESTION
+from conformance.model.text import counted
+from conformance.report.frames import records
+from conformance.report.run import RunInfo
+
+_ASKED = [name for name in QUESTION if name != "digest"]
+"""Columns of a question, whatever the content of its case is now."""
+_PLACE = ["framework", *(name for name in PLACE if name != "version")]
+"""Columns of where a row ran, in whichever release."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A report about to be accepted."""
+
+    report: Path
+    baseline: Path
+    results: pd.DataFrame
+    """The rows that the baseline will hold."""
+    run: RunInfo
+    """The run that the baseline will hold."""
+    difference: Difference | None
+    """What changes from the existing baseline; None if there is none."""
+    kept: Mapping[str, int]
+    """How many rows of the existing baseline stay because the report did not run them, by framework."""
+    dropped: int
+    """How many rows the report did not run either, and go because their cases changed."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the baseline has these rows already."""
+        if self.difference is None:
+            return False
+        table = self.difference.changes
+        names = ("version", "environment", *LATER_PER_SIDE)  # which an older baseline lacks
+        equal = all((table[f"old_{name}"] == table[f"new_{name}"]).all() for name in names)
+        return bool((table["severity"] == "unchanged").all() and equal)
+
+    def lines(self) -> list[str]:
+        """What the difference does not show: the rows that stay or go without having been run."""
+        lines = [
+            f"kept, because the report did not run it: {counted(count, 'row')} of {name}"
+            for name, count in self.kept.items()
+        ]
+        if self.dropped:
+            why = "because their cases changed and the report did not run them"
+            lines.append(f"dropped, {why}: {counted(self.dropped, 'row')}")
+        if self.difference is None:
+            lines.append(f"{self.baseline} is new: {counted(len(self.results), 'row')}")
+        return lines
+
+
+def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Proposal:
+    """Show what accepting the report at `path` would make of a baseline.
+
+    Rows of frameworks that the report did not run stay; so do those of environments that it did not run if it ran
+    another one of the baseline's, and, after a selection, those outside of it.
+
+    even_unexpected: also accept rows that are `unexpected` or `stale`.
+
+    Raises ReportError or AuditError if the report or the baseline cannot be read, or if the report is incomplete, has
+    such rows, or is the baseline itself.
+    """
+    home = path if path.is_dir() else path.parent
+    if home.resolve() == baseline.resolve():
+        raise AuditError(path, "is the baseline itself", "name the report that is to replace it")
+    results, run = read_complete(path)
+    unexpected = results[results["expected"].isin(["unexpected", "stale"])]
+    if not even_unexpected and not unexpected.empty:
+        why = f"has {counted(len(unexpected), 'row')} unexpected or stale: {row_names(unexpected)}"
+        raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
+    info = RunInfo.of(run)
+    if not _exists(baseline):
+        return Proposal(path, baseline, results, info, None, {}, 0)
+    old, old_run = _read_baseline(baseline)
+    remaining = old[~_replaced(old, results, info.selected)]
+    outdated = _outdated(remaining, results)
+    kept = remaining[~outdated]
+    merged = report.frame([*records(results), *records(kept)])
+    merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(kept["framework"]))
+    sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged_run.versions)})
+    scopes = scope_of_run(old, old_run), scope_of_run(results, run)
+    table = changes(old, merged, (sides[0].name, sides[1].name), scopes, set(results["case"]))
+    counts = {str(name): int(count) for name, count in kept["framework"].value_counts().sort_index().items()}
+    return Proposal(path, baseline, merged, merged_run, Difference(*sides, table), counts, int(outdated.sum()))
+
+
+def accept(proposed: Proposal) -> dict[str, Any]:
+    """Make a proposal the baseline and return its `run.json`.
+
+    It is written beside the baseline and takes its place when it is whole: a reader finds the old
+    one, the new one, or for a moment none, and never parts of both.  Files in the folder that are no part of a
+    report stay.  Raises ReportError if it cannot be written; the old one is then as it was.
+    """
+    target = proposed.baseline.resolve()
+    staging, retired = (target.with_name(f".{target.name}.{os.getpid()}.{which}") for which in ("new", "old"))
+    try:
+        report.check_writable(staging)
+        record = report.write(staging, proposed.results, proposed.run, proposed.run.published)
+        if target.exists():
+            _copy_other_files(target, staging)
+            target.rename(retired)
+        try:
+            staging.rename(target)
+        except OSError:
+            if retired.exists():
+                retired.rename(target)
+            raise
+    except OSError as error:
+        what = f"cannot be replaced ({error.strerror or type(error).__name__})"
+        raise report.ReportError(target, what, "make its folder writable; it is as it was") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(retired, ignore_errors=True)
+    return record
+
+
+def _copy_other_files(target: Path, staging: Path) -> None:
+    """Copy the files of a baseline's folder that are no part of a report."""
+    for entry in target.iterdir():
+        if not (staging / entry.name).exists():
+            (shutil.copytree if entry.is_dir() else shutil.copy2)(entry, staging / entry.name)
+
+
+def _exists(baseline: Path) -> bool:
+    if baseline.exists() and not baseline.is_dir():
+        raise AuditError(baseline, "is a file, and a baseline is a folder", "name a folder")
+    return baseline.is_dir() and any(baseline.iterdir())
+
+
+def _read_baseline(baseline: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    try:
+        return read_complete(baseline)
+    except (report.ReportError, AuditError) as error:
+        why = error.what if isinstance(error, report.ReportError) else error.why
+        raise AuditError(baseline, f"the old baseline {why}", "remove it to accept without comparing") from error
+
+
+def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Series:
+    """Which rows of the old baseline the report replaces, whether it has them or not."""
+    place = [name for name in _PLACE if all((rows[name] != "").any() for rows in (old, results))] or _PLACE
+    same_place = pd.Series(_keys(old, place).isin(_keys(results, place)), index=old.index)
+    common = set(old.loc[same_place, "framework"])
+    replaced = old["framework"].isin(results["framework"]) & (~old["framework"].isin(common) | same_place)
+    return replaced & _keys(old, _ASKED).isin(_keys(results, _ASKED)) if selected else replaced
+
+
+def _keys(rows: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(rows[columns])
+
+
+def _outdated(rows: pd.DataFrame, results: pd.DataFrame) -> pd.Series:
+    """Rows whose case has another digest in the report."""
+    now = results.drop_duplicates("case").set_index("case")["digest"]
+    digest = rows["case"].map(now)
+    return digest.notna() & (digest != rows["digest"])
+
+
+def _merged_run(info: RunInfo, old: RunInfo, rows: pd.DataFrame, kept: set[str]) -> RunInfo:
+    if not kept:
+        return dataclasses.replace(info, planned=len(rows))
+    return dataclasses.replace(
+        info,
+        planned=len(rows),
+        versions={str(name): joined_versions(set(group["version"])) for name, group in rows.groupby("framework")},
+        missing=tuple(name for name in info.missing if name not in kept),
+        selected=old.selected,
+        published=info.published or old.published,
+    )

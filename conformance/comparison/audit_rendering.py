@@ -1,0 +1,246 @@
+"""Renders an audit for people and programs: the answer, then documented and other changes, and changed signatures.
+
+Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither colour nor
+clear a terminal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from conformance.comparison import difference_rendering
+from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section
+from conformance.comparison.changes import SEVERITIES
+from conformance.comparison.difference_rendering import COLOURS, clean, heading_lines, indented
+from conformance.comparison.distance import Drift, largest
+from conformance.comparison.documentation import DocumentedChange
+from conformance.comparison.signatures import SignatureChange
+from conformance.comparison.upgrade import Audit
+from conformance.model.files import write_atomically
+from conformance.model.text import counted, join_names, one_line
+from conformance.report.files import ReportError
+from conformance.report.markdown import code, link, plain, remaining, table
+
+FORMAT = 2
+"""Version of the layout of `audit.json`."""
+MAX_CAUSES, MAX_TERMINAL_CAUSES = 40, 12
+"""Causes of a section in Markdown and in a terminal."""
+MAX_ANSWER = 60
+"""Characters of an answer."""
+MAX_SENTENCE = 600
+HEADINGS: dict[Section, str] = {
+    "documented": "Documented changes",
+    "undocumented": "Changes that are documented nowhere",
+    "support": "What can be asked",
+    "wording": "What only raises or warns otherwise",
+}
+
+
+def answer(audit: Audit) -> list[str]:
+    """Say in a few sentences whether losses change, where, by how much, and whether that is documented."""
+    sections = audit.sections.value_counts()
+    reported: tuple[Section, ...] = (*REPORTED_SECTIONS, "rounding")
+    counts = {name: int(sections.get(name, 0)) for name in reported}
+    changed = counts["documented"] + counts["undocumented"]
+    versions = " and ".join(f"{name} {old} to {new}" for name, (old, new) in audit.versions.items())
+    total = len(audit.difference.changes)
+    rounding = f"{counts['rounding']} differ in rounding only" if counts["rounding"] else "none differs in rounding"
+    if changed:
+        causes = [*audit.of("documented"), *audit.of("undocumented")]
+        names = sorted({cause.function for cause in causes})
+        functions = f"{join_names(names, 4)} answer{'s' if len(names) == 1 else ''}"
+        sentences = [f"Yes: from {versions} {functions} {changed} of {total} questions otherwise; {rounding}."]
+        sentences += [_documented_sentence(audit, counts), _drift_sentence(causes)]
+    else:
+        sentences = [f"No: from {versions} nothing that was asked changes; of {total} questions {rounding}."]
+    breaking = sum(change.breaking for change in audit.signatures)
+    others = [
+        (counts["wording"], "{} row raises or warns otherwise", "{} rows raise or warn otherwise"),
+        (counts["support"], "{} question can be asked on one side only", "{} questions can be asked on one side only"),
+        (breaking, "{} change of a signature may break a call", "{} changes of a signature may break a call"),
+    ]
+    if beside := [(one if count == 1 else many).format(count) for count, one, many in others if count]:
+        sentences.append(f"Beside that, {', '.join(beside)}.")
+    return [*filter(None, sentences), *(f"{note}." for note in audit.left_out)]
+
+
+def _documented_sentence(audit: Audit, counts: dict[Section, int]) -> str:
+    rows = dict.fromkeys(SEVERITIES, 0)
+    for cause in audit.of("undocumented"):
+        rows[cause.severity] += cause.rows
+    kinds = ", ".join(counted(count, severity) for severity, count in rows.items() if count)
+    documented = "None of these is documented"
+    if counts["documented"]:
+        causes = counted(len(audit.of("documented")), "cause")
+        documented = f"{counts['documented']} of these are documented ({causes})"
+    others = counts["undocumented"]
+    verb = "is" if others == 1 else "are"
+    return f"{documented}; {others or 'none'} {verb} not{f': {kinds}' if kinds else ''}."
+
+
+def _drift_sentence(causes: Sequence[Cause]) -> str:
+    far = largest(cause.drift for cause in causes if cause.drift is not None)
+    if far is None:
+        return ""
+    where = next(cause.drift_label for cause in causes if cause.drift == far)
+    return f"The farthest that a number moves is {far}, in {where}."
+
+
+def drift_text(drift: Drift | None) -> str:
+    """`before -> after (x factor)`; "" for None."""
+    return "" if drift is None else str(drift)
+
+
+def markdown(audit: Audit) -> str:
+    """Render as Markdown."""
+    difference = audit.difference
+    sentences = " ".join(plain(sentence, MAX_SENTENCE) for sentence in answer(audit))
+    parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{sentences}\n"]
+    for section, heading in HEADINGS.items():
+        causes = audit.of(section)
+        if section == "support" and audit.signatures:
+            parts.append(f"## Signatures\n\n{_signature_table(audit.signatures)}")
+        if causes:
+            parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
+    parts.append("*The farthest move is that of one number: what it was, what it is, and the factor between them.*\n")
+    return "\n".join(parts)
+
+
+def _cause_table(causes: Sequence[Cause], section: Section) -> str:
+    documented = section == "documented"
+    header = ["function", "what", "rows", "cases", "farthest move", "worst in", "before", "after"]
+    rows = [
+        [
+            code(cause.function),
+            ("" if documented else f"{cause.severity}: ") + plain(cause.description, 240),
+            cause.rows,
+            cause.cases,
+            drift_text(cause.drift),
+            code(cause.example),
+            code(cause.before, MAX_ANSWER),
+            code(cause.after, MAX_ANSWER),
+            ", ".join(map(source_link, cause.documented)) if documented else known_issue_link(cause),
+        ]
+        for cause in causes[:MAX_CAUSES]
+    ]
+    return table([*header, "documented by" if documented else "known as"], rows)
+
+
+def source_link(change: DocumentedChange) -> str:
+    """Where a choice is documented, as Markdown: the range of versions with the link."""
+    return link(change.versions or "all versions", change.source)
+
+
+def known_issue_link(cause: Cause) -> str:
+    """What the ledger says about a change, as Markdown: its reason with the link."""
+    reason, address = cause.known_reason_and_link
+    return f"a bug: {link(reason, address)}" if reason else ""
+
+
+def _signature_table(changes: Sequence[SignatureChange]) -> str:
+    rows = [[code(change.path), change.kind, plain(change, 300)] for change in changes[:MAX_CAUSES]]
+    return table(["function", "kind", "what"], rows) + remaining(len(changes), MAX_CAUSES)
+
+
+def as_csv(audit: Audit) -> str:
+    """Every changed row as CSV, with its section."""
+    changes = audit.difference.changes.assign(section=audit.sections)
+    return difference_rendering.as_csv(dataclasses.replace(audit.difference, changes=changes))
+
+
+def as_json(audit: Audit) -> str:
+    """The answer, the causes, the signatures and the difference of both reports as JSON; a NaN is null."""
+    record = {
+        "schema": f"conformance.audit/{FORMAT}",
+        "format": FORMAT,
+        "answer": answer(audit),
+        "versions": {name: list(both) for name, both in audit.versions.items()},
+        "left_out": list(audit.left_out),
+        "sections": {str(name): int(count) for name, count in sorted(audit.sections.value_counts().items())},
+        "causes": [_cause_record(cause) for cause in audit.causes],
+        "signatures": [
+            {**dataclasses.asdict(change), "breaking": change.breaking, "what": str(change)}
+            for change in audit.signatures
+        ],
+        "difference": json.loads(difference_rendering.as_json(audit.difference)),
+    }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def _cause_record(cause: Cause) -> dict[str, Any]:
+    example = {name: cause.example_row[name] for name in ("case", "dtype", "reduction", "what", "call")}
+    return {
+        "section": cause.section,
+        "severity": cause.severity,
+        "function": cause.function,
+        "what": cause.description,
+        "announced": [dataclasses.asdict(change) for change in cause.documented],
+        "rows": cause.rows,
+        "cases": cause.cases,
+        "move": None if cause.drift is None else _drift_record(cause.drift),
+        "worst": {**example, "before": cause.before, "after": cause.after},
+    }
+
+
+def _drift_record(drift: Drift) -> dict[str, Any]:
+    """A drift as JSON, with numbers that are not finite as text."""
+    numbers = {"before": drift.before, "after": drift.after}
+    values: dict[str, Any] = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
+    return {**values, "factor": None if math.isnan(drift.factor) else drift.factor, "index": list(drift.index)}
+
+
+def terminal(audit: Audit, most: int = MAX_TERMINAL_CAUSES) -> Iterator[RenderableType]:
+    """Render for a terminal of 80 columns, readable without colour.  most: causes of a section."""
+    for sentence in answer(audit):
+        yield Text(one_line(sentence, MAX_SENTENCE), overflow="fold")
+    for section, heading in HEADINGS.items():
+        causes = audit.of(section)
+        if section == "support" and audit.signatures:
+            yield from heading_lines("Signatures")
+            for change in audit.signatures[:most]:
+                yield Text(f"{clean(change.path)}: {clean(change)}", overflow="fold")
+            yield from _remaining_line(len(audit.signatures), most)
+        if causes:
+            yield from heading_lines(heading)
+            for cause in causes[:most]:
+                yield from indented(_cause_lines(cause), COLOURS[cause.severity])
+            yield from _remaining_line(len(causes), most)
+
+
+def _remaining_line(total: int, shown: int) -> Iterator[RenderableType]:
+    if total > shown:
+        yield Text(f"... and {total - shown} more, in audit.md")
+
+
+def _cause_lines(cause: Cause) -> list[str]:
+    rows = counted(cause.rows, "row") + (f" of {cause.cases} cases" if cause.cases > 1 else "")
+    severity = "" if cause.section == "documented" else f"{cause.severity}: "
+    far = "" if cause.drift is None else f", farthest {cause.drift}"
+    head = one_line(f"{severity}{cause.function}: {cause.description}, {rows}{far}", MAX_SENTENCE)
+    answers = f"{cause.example}: {one_line(cause.before, MAX_ANSWER)} -> {one_line(cause.after, MAX_ANSWER)}"
+    return [head, *map(clean, filter(None, (answers, *cause.sources, cause.known_issue)))]
+
+
+def write(audit: Audit, folder: Path) -> Path:
+    """Write `audit.md`, `audit.csv` and `audit.json` beside both sides' reports.  Raises ReportError."""
+    return put({"audit.md": markdown(audit), "audit.csv": as_csv(audit), "audit.json": as_json(audit)}, folder)
+
+
+def put(texts: dict[str, str], folder: Path) -> Path:
+    """Write texts, by file name, into a folder.  Raises ReportError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_atomically(folder / name, text.encode())
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or type(error).__name__})"
+        raise ReportError(folder, what, "choose another folder, or make this one writable") from error
+    return folder

@@ -1,0 +1,245 @@
+"""Renders a difference as Markdown, CSV, JSON and for a terminal.
+
+Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither
+colour nor clear a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from conformance.comparison.changes import SEVERITIES
+from conformance.comparison.reports import Difference, Side, by_cause, by_function, by_kind, by_severity, groups
+from conformance.model.text import counted, one_line, printable
+from conformance.report.files import guarded
+from conformance.report.frames import records
+from conformance.report.markdown import (
+    bounded,
+    break_name,
+    code,
+    format_number,
+    plain,
+    remaining,
+    table,
+    terminal_table,
+)
+
+Format = Literal["terminal", "markdown", "csv", "json"]
+FORMAT = 1
+"""Version of the layout of `as_json`."""
+MAX_GROUPS, MAX_TERMINAL_GROUPS = 40, 20
+"""Groups of a severity in Markdown and in a terminal."""
+MAX_LINE = 400
+"""Characters of a line in a terminal."""
+HEADINGS = {"regression": "Regressions", "change": "Changes", "improvement": "Improvements", "note": "Notes"}
+COLOURS = {"regression": "bold red", "change": "yellow", "improvement": "green", "note": "dim"}
+
+
+def headline(difference: Difference) -> str:
+    """Count rows by severity: `2 regressions, 1 change, 11965 unchanged`."""
+    counts = by_severity(difference.changes)
+    texts = [f"{count} {name}" if name == "unchanged" else counted(count, name) for name, count in counts.items()]
+    return ", ".join(texts) or "no rows"
+
+
+def context(difference: Difference) -> list[str]:
+    """`keras 2.15.0 -> 3.15.1` for each framework of either side, and whatever else makes the reports differ."""
+    sides = {"old": difference.old, "new": difference.new}
+    old, new = (side.versions for side in sides.values())
+    lines = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name, "not run"), new.get(name, "not run")
+        lines.append(f"{name} {before}" if before == after else f"{name} {before} -> {after}")
+    for which, side in sides.items():
+        parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
+        if part := "; ".join(filter(None, parts)):
+            lines.append(f"the {which} report is a part ({part}), so what lies outside of it was not asked there")
+    programs = [dict(side.run.get("host") or {}).get("conformance", "") for side in sides.values()]
+    if programs[0] != programs[1]:
+        before, after = (program or "unknown" for program in programs)
+        lines.append(f"conformance {before} -> {after}, so the judgement may differ")
+    return lines
+
+
+def markdown(difference: Difference) -> str:
+    """Render as Markdown: the sums, then the changes by cause, worst first; bounded as a summary is."""
+    names = f"From {code(difference.old.name)} to {code(difference.new.name)}"
+    sections = ["# What changed\n", f"{names}: **{headline(difference)}**.\n"]
+    if lines := context(difference):
+        sections.append(", ".join(map(plain, lines)) + ".\n")
+    sections.append(_sums(difference))
+    grouped = groups(difference.changes)
+    for severity, heading in HEADINGS.items():
+        found = grouped[grouped["severity"] == severity]
+        if not found.empty:
+            sections.append(f"## {heading}\n\n{_group_table(found)}")
+    return bounded("\n".join(sections), "the CSV and the JSON have every row")
+
+
+def as_csv(difference: Difference) -> str:
+    """Every changed row as CSV, guarded for spreadsheets."""
+    changed = difference.changed
+    texts = changed.select_dtypes(exclude="number").columns
+    safe = changed.assign(**{name: [guarded(printable(text)) for text in changed[name].tolist()] for name in texts})
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def as_json(difference: Difference) -> str:
+    """The sums, the groups and every changed row as JSON; an infinity is the text `inf`, a NaN null."""
+    table = difference.changes
+    record = {
+        "schema": f"conformance.diff/{FORMAT}",
+        "format": FORMAT,
+        "old": _side_record(difference.old),
+        "new": _side_record(difference.new),
+        "severity": by_severity(table),
+        "kinds": by_kind(table),
+        "cause": by_cause(table),
+        "functions": {
+            str(name): {severity: int(line[severity]) for severity in SEVERITIES}
+            for name, line in by_function(table).iterrows()
+        },
+        "groups": _json_records(groups(table)),
+        "changes": _json_records(difference.changed),
+    }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+PAGE_COLUMNS = (
+    "severity", "kinds", "cause", "framework", "function", "case", "dtype", "reduction", "quantity", "old_version",
+    "new_version", "old_status", "new_status", "old_got", "new_got", "old_convention", "new_convention",
+    "old_exception", "new_exception", "budgets", "ulps", "what", "call",
+)  # fmt: skip
+"""Columns of a change that a report's page shows."""
+
+
+def for_page(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the changed rows, worst first, and sentences about them as a whole, for a report's page."""
+    about = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
+    return _json_records(difference.changed[list(PAGE_COLUMNS)]), about
+
+
+def terminal(difference: Difference, most: int = MAX_TERMINAL_GROUPS) -> Iterator[RenderableType]:
+    """Render for a terminal of 80 columns, readable without colour.  most: groups of a severity."""
+    yield Text(f"{clean(difference.old.name)} -> {clean(difference.new.name)}: {headline(difference)}")
+    for line in context(difference):
+        yield Text(f"  {clean(line)}")
+    changed = difference.changed
+    if changed.empty:
+        return
+    yield Text(f"kinds: {_counts_text(by_kind(changed))}")
+    yield Text(f"cause: {_counts_text(by_cause(changed))}")
+    yield Text("")
+    yield _function_table(difference.changes)
+    grouped = groups(changed)
+    for severity, heading in HEADINGS.items():
+        found = grouped[grouped["severity"] == severity]
+        if not found.empty:
+            yield from heading_lines(f"{heading}, by cause")
+            for group in records(found.head(most)):
+                yield from indented(group_lines(group), COLOURS[severity])
+        if len(found) > most:
+            yield Text(f"... and {len(found) - most} more; --format csv has every row")
+
+
+def group_lines(group: Mapping[str, Any]) -> list[str]:
+    """Render a group as plain text: what changed in how many rows, and the worst row."""
+    cause = f" ({group['cause']})" if group["cause"] else ""
+    cases = f" of {group['cases']} cases" if group["cases"] > 1 else ""
+    worst = f"{clean(group['case'])} {clean(group['dtype'])} {clean(group['reduction'])}: {clean(group['what'])}"
+    lines = [clean(f"{group['function']}: {group['kinds']}{cause}, {counted(group['rows'], 'row')}{cases}")]
+    return [*lines, *(f"    {text}" for text in (clean(group["transition"]), worst) if text)]
+
+
+def heading_lines(text: str) -> Iterator[RenderableType]:
+    """A heading in a terminal."""
+    yield Text("")
+    yield Text(text, style="bold")
+
+
+def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
+    """A coloured line in a terminal, and lines below it that are indented."""
+    head, *rest = lines
+    yield Text(head, style=colour, overflow="fold")
+    for text in rest:
+        yield Padding(Text(text.strip(), overflow="fold"), (0, 0, 0, 4))
+
+
+def clean(text: Any) -> str:
+    """Printable text on one line of bounded length."""
+    return one_line(text, MAX_LINE)
+
+
+def _function_table(changes: pd.DataFrame) -> Table:
+    counts = by_function(changes)
+    names = [name for name in SEVERITIES if counts[name].any()]
+    shown = terminal_table(["function", *names])
+    framework = ""
+    for function, line in counts.iterrows():
+        prefix, _, name = clean(function).partition(".")
+        if prefix != framework:
+            framework = prefix
+            shown.add_row(Text(framework))
+        shown.add_row(Text(break_name(name or prefix)), *(str(line[column] or "") for column in names))
+    return shown
+
+
+def _sums(difference: Difference) -> str:
+    changed = difference.changed
+    if changed.empty:
+        return "Nothing changed.\n"
+    kinds, causes = plain(_counts_text(by_kind(changed)), 400), plain(_counts_text(by_cause(changed)))
+    counts = by_function(difference.changes)
+    names = [name for name in SEVERITIES if counts[name].any()]
+    rows = [
+        [code(name), *(line[severity] or "" for severity in names)]
+        for name, line in counts.head(2 * MAX_GROUPS).iterrows()
+    ]
+    shown = f"{table(['function', *names], rows)}{remaining(len(counts), len(rows))}"
+    return f"Kinds: {kinds}.\n\nCause: {causes}.\n\n{shown}"
+
+
+def _group_table(found: pd.DataFrame) -> str:
+    rows = [
+        [
+            code(group["function"]),
+            plain(group["kinds"]),
+            group["cause"],
+            group["rows"],
+            plain(group["transition"]),
+            format_number(group["budgets"]),
+            code(f"{group['case']} {group['dtype']} {group['reduction']}"),
+            plain(group["what"], 240),
+        ]
+        for group in records(found.head(MAX_GROUPS))
+    ]
+    header = ["function", "kinds", "cause", "rows", "what they share", "budgets", "worst in", "what"]
+    return f"{table(header, rows)}{remaining(len(found), len(rows))}"
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _side_record(side: Side) -> dict[str, Any]:
+    names = ("complete", "planned", "finished", "versions", "missing", "host", "started")
+    return {"report": side.name, **{name: side.run[name] for name in names if name in side.run}}
+
+
+def _json_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{name: _json_value(value) for name, value in row.items()} for row in records(rows)]
+
+
+def _json_value(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)

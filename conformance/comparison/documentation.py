@@ -1,0 +1,177 @@
+"""What adapters document about a function in a version, and what changed in it between two versions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from conformance.adapters import registry
+from conformance.adapters.contract import Function, Rule
+from conformance.model.convention import DEFINITION, Convention, value_text
+
+RESULT_DTYPE = "result_dtype"
+"""Stands beside the fields of a convention: the dtype of a function's results, which its adapter declares, too."""
+
+
+@dataclass(frozen=True)
+class DocumentedChange:
+    """A documented choice that is another one in a later version of a function."""
+
+    field: str
+    """A field of `Convention`, or RESULT_DTYPE."""
+    old: str
+    """The earlier value as text; of a set, the member that was removed."""
+    new: str
+    """The later value as text; of a set, the member that was added."""
+    since: str
+    """First version, among those that the adapter lists, that has the new value; "" if unknown."""
+    versions: str
+    """The versions for which the adapter documents the new value, as PEP 440 specifiers."""
+    source: str
+    """Link to the documentation of the new value."""
+
+    def __str__(self) -> str:
+        if self.old and self.new:
+            text = f"{self.field} {self.old} -> {self.new}"
+        else:
+            text = f"{self.field} {self.new}" if self.new else f"no longer {self.field} {self.old}"
+        return text + (f" (since {self.since})" if self.since else "")
+
+
+@dataclass(frozen=True)
+class ConventionChange:
+    """A `DocumentedChange` for one kind of target, with the values by which a row shows it."""
+
+    change: DocumentedChange
+    old: str
+    """The value in the convention of a row before the change, if it names the field."""
+    new: str
+    """The same after the change."""
+    member: str = ""
+    """The member of a set that was added or removed; "" for a field that is not a set."""
+
+
+def find_function(name: str, version: str) -> Function | None:
+    """The adapter's description of a function at a version, for the default backend if there is one, or None."""
+    for framework in registry.frameworks():
+        default = framework.backend({})
+        found = [one for one in framework.functions if one.name == name and registry.within(version, one.versions)]
+        if found:
+            return min(found, key=lambda one: one.backends is not None and default not in one.backends)
+    return None
+
+
+def description_changed(name: str, before: str, after: str) -> bool:
+    """Whether an adapter describes a function otherwise in a version than in an earlier one.
+
+    Without an adapter, different versions are taken to differ.
+    """
+    old, new = find_function(name, before), find_function(name, after)
+    if not (before and after):
+        return False
+    return before != after if old is None and new is None else old is not new
+
+
+def changed_fields(name: str, before: str, after: str) -> frozenset[str] | None:
+    """Fields of the convention, and RESULT_DTYPE, that a function documents otherwise in a version than in an earlier.
+
+    Returns None if no adapter describes the function in one of the versions.
+    """
+    old, new = find_function(name, before), find_function(name, after)
+    if old is None or new is None:
+        return None
+    sides = [
+        [(rule.targets, rule.convention) for rule in rules_at(side, at)] for side, at in ((old, before), (new, after))
+    ]
+
+    def values(rules: list[tuple[Any, Convention]], field: str) -> list[tuple[Any, Any]]:
+        return [(targets, getattr(convention, field)) for targets, convention in rules]
+
+    names = [field.name for field in dataclasses.fields(Convention)]
+    changed = {field for field in names if values(sides[0], field) != values(sides[1], field)}
+    return frozenset(changed | ({RESULT_DTYPE} if old.result_dtype != new.result_dtype else set()))
+
+
+def convention_changes(name: str, before: str, after: str) -> Iterator[ConventionChange]:
+    """The choices that a function documents otherwise in a version than in an earlier one, with release and source."""
+    old, new = find_function(name, before), find_function(name, after)
+    if old is None or new is None:
+        return
+    steps = {
+        at: found for at in _listed_versions(name, before, after) if (found := find_function(name, at)) is not None
+    }
+    if old.result_dtype != new.result_dtype:
+        since = _first_version({at: found.result_dtype for at, found in steps.items()}, new.result_dtype)
+        change = DocumentedChange(RESULT_DTYPE, old.result_dtype, new.result_dtype, since, new.versions, new.source)
+        yield ConventionChange(change, old.result_dtype, new.result_dtype)
+    for rule in rules_at(new, after):
+        earlier = _matching_rule(rule, rules_at(old, before))
+        if earlier is not None:
+            matching = {at: _matching_rule(rule, rules_at(found, at)) for at, found in steps.items()}
+            yield from _rule_changes(earlier, rule, {at: one for at, one in matching.items() if one is not None})
+
+
+def rules_at(function: Function, version: str) -> list[Rule]:
+    """The rules of a function that hold in a version."""
+    return [rule for rule in function.rules if registry.within(version, rule.versions)]
+
+
+def _rule_changes(old: Rule, new: Rule, steps: Mapping[str, Rule]) -> Iterator[ConventionChange]:
+    """The choices that differ between two rules.  steps: the rules that held from each version between them."""
+    for field in dict.fromkeys([*old.convention.choices(), *new.convention.choices()]):
+        a, b = getattr(old.convention, field), getattr(new.convention, field)
+        chosen = {at: getattr(rule.convention, field) for at, rule in steps.items()}
+        texts = value_text(a) or "none", value_text(b) or "none"
+        if isinstance(a, frozenset) and isinstance(b, frozenset):
+            for member in sorted(a ^ b):
+                since = _first_version({at: member in value for at, value in chosen.items()}, member in b)
+                removed, added = (member, "") if member in a else ("", member)
+                rule = steps.get(since, new)
+                change = DocumentedChange(field, removed, added, since, rule.versions, rule.source)
+                yield ConventionChange(change, *texts, member)
+        elif a != b:
+            since = _first_version(chosen, b)
+            rule = steps.get(since, new)
+            yield ConventionChange(DocumentedChange(field, *texts, since, rule.versions, rule.source), *texts)
+
+
+def _first_version(values: Mapping[str, Any], current: Any) -> str:
+    """The version since which the value has been the current one; "" if unknown.  values: by ascending version."""
+    since = ""
+    for version, value in values.items():
+        if value != current:
+            since = ""
+        elif not since:
+            since = version
+    return since
+
+
+def _matching_rule(rule: Rule, rules: list[Rule]) -> Rule | None:
+    """The first rule with the same scope, else the first rule for all targets."""
+    same = [one for one in rules if _scope(one) == _scope(rule)] or [one for one in rules if one.targets is None]
+    return same[0] if same else None
+
+
+def _scope(rule: Rule) -> Rule:
+    """What a rule holds for, apart from versions."""
+    return dataclasses.replace(rule, convention=DEFINITION, versions="", source="")
+
+
+def _listed_versions(name: str, before: str, after: str) -> list[str]:
+    """Versions in (before, after] at which an adapter's description of a function changes, and `after` itself."""
+    try:
+        low, high = sorted((Version(Version(before).public), Version(Version(after).public)))
+    except InvalidVersion:
+        return [after]
+    found: set[Version] = set()
+    for framework in registry.frameworks():
+        for function in framework.functions:
+            if function.name == name:
+                for text in (function.versions, *(rule.versions for rule in function.rules)):
+                    found |= {Version(one.version.removesuffix(".*")) for one in SpecifierSet(text)}
+    return [str(version) for version in sorted(found | {high}) if low < version <= high]

@@ -1,0 +1,189 @@
+"""Merges partial reports (shards, frameworks, machines) into one, to the same bytes in any order."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from packaging.version import InvalidVersion, Version
+
+from conformance import report
+from conformance.comparison.alignment import row_names
+from conformance.comparison.errors import AuditError
+from conformance.model.row_key import KEY
+from conformance.model.text import counted
+from conformance.report.frames import records
+from conformance.report.run import RunInfo
+
+_SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A report that becomes part of another."""
+
+    name: str
+    results: pd.DataFrame
+    run: dict[str, Any]
+    """Its `run.json`."""
+
+
+def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Merge the reports in `paths`, write the result into `folder`, and return its `run.json`.
+
+    Raises ReportError if one cannot be read or written, or a run holds the folder; AuditError as `merge` does, and if
+    the result would replace one of the parts.
+    """
+    for path in paths:
+        home = path if path.is_dir() else path.parent
+        if home.resolve() == folder.resolve():
+            raise AuditError(folder, "the whole would replace one of its parts", "choose another folder for --report")
+    results, run = merge([Part(str(path), *report.read(path)) for path in paths])
+    journal = report.Journal.begin(folder, run.started, lambda _: None)
+    try:
+        record = report.write(folder, results, run, run.published)
+    except BaseException:
+        journal.close(whole=False)
+        raise
+    journal.close(whole=True)
+    return record
+
+
+def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
+    """Return the rows of all parts and their run as a whole, whatever the order of the parts.
+
+    The whole is complete if all parts are and no shard is lacking.  Versions of a framework, of Python or of numpy
+    that differ between parts are joined by `, `; `missing` is what is missing in all of them.
+
+    Raises AuditError, which names parts, if there is none, if they are of different suites or versions of this
+    program, or if a row is in two of them.
+    """
+    ordered = sorted(parts, key=lambda part: (json.dumps(part.run, sort_keys=True), part.name))
+    if not ordered:
+        raise AuditError("nothing to merge", "no report was named", "name the reports that are to become one")
+    programs = [str(dict(part.run.get("host", {})).get("conformance", "")) for part in ordered]
+    _check_equal(ordered, "suite", "they are of different suites", [str(part.run.get("suite", "")) for part in ordered])
+    _check_equal(ordered, "conformance", "they were written by different versions of conformance", programs)
+    rows = pd.concat([part.results.assign(part=part.name) for part in ordered], ignore_index=True)
+    _check_digests(rows)
+    _check_disjoint(rows)
+    results = report.frame(records(rows))
+    return results, _merged_run([RunInfo.of(part.run) for part in ordered], set(results["framework"]))
+
+
+def joined_versions(texts: Iterable[str]) -> str:
+    """Join versions and the like, oldest first, without repetitions; each text may hold several joined by `, `."""
+    found = {piece for text in texts for piece in text.split(", ") if piece}
+    return ", ".join(sorted(found, key=_age))
+
+
+def _age(text: str) -> tuple[bool, Version, str]:
+    try:
+        return False, Version(text), text
+    except InvalidVersion:
+        return True, Version("0"), text
+
+
+def _check_equal(parts: list[Part], field: str, message: str, values: list[str]) -> None:
+    """Raise AuditError if the parts have several values of a field that are not empty."""
+    first: dict[str, str] = {}
+    for part, value in zip(parts, values, strict=True):
+        if value:
+            first.setdefault(value, part.name)
+    if len(first) > 1:
+        (a, one), (b, other), *_ = first.items()
+        why = f"{message} ({field} {a} and {b})"
+        raise AuditError(f"{one} and {other}", why, "merge reports of one version and one suite")
+
+
+def _check_digests(rows: pd.DataFrame) -> None:
+    distinct = rows[["case", "digest", "part"]].drop_duplicates(["case", "digest"])
+    changed = distinct[distinct.duplicated("case", keep=False)].sort_values("case", kind="stable")
+    if not changed.empty:
+        case, number = changed["case"].iloc[0], changed["case"].nunique()
+        names = " and ".join(changed.loc[changed["case"] == case, "part"].unique())
+        more = f" and of {number - 1} more" if number > 1 else ""
+        why = f"the content of the case {case}{more} differs, so they are of different suites"
+        raise AuditError(names, why, "run the suite again where it is older")
+
+
+def _check_disjoint(rows: pd.DataFrame) -> None:
+    repeated = rows[rows.duplicated(list(KEY))]
+    if not repeated.empty:
+        key = repeated.iloc[0][list(KEY)]
+        names = " and ".join(rows.loc[(rows[list(KEY)] == key).all(axis=1), "part"].unique())
+        why = f"they share {counted(len(repeated), 'row')}, {row_names(repeated)}"
+        raise AuditError(names, why, "leave out all but one of the reports that have them")
+
+
+def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
+    """available: the frameworks that have rows."""
+    shards = _incomplete_shards(runs)
+    return RunInfo(
+        planned=sum(run.planned for run in runs),
+        versions=_merged_versions([run.versions for run in runs]),
+        missing=tuple(sorted(set.intersection(*(set(run.missing) for run in runs)) - available)),
+        interrupted=_distinct((run.interrupted for run in runs), "; "),
+        started=min((run.started for run in runs if run.started), key=_moment, default=""),
+        duration=round(math.fsum(run.duration for run in runs), 3),
+        coverage=_distinct((run.coverage for run in runs), "; "),
+        host=_merged_versions([run.host for run in runs]),
+        suite=max(run.suite for run in runs),
+        selected=_distinct((run.selected for run in runs), " | "),
+        shards=tuple(f"{number}/{whole}" for whole, numbers in shards.items() for number in numbers),
+        partial="; ".join(_lacking_shards(whole, numbers) for whole, numbers in shards.items()),
+        published=_published(runs),
+    )
+
+
+def _distinct(texts: Iterable[str], separator: str) -> str:
+    return separator.join(sorted(set(texts) - {""}))
+
+
+def _merged_versions(mappings: Sequence[Any]) -> dict[str, str]:
+    names = dict.fromkeys(name for mapping in mappings for name in mapping)
+    return {name: joined_versions(mapping[name] for mapping in mappings if name in mapping) for name in names}
+
+
+def _incomplete_shards(runs: list[RunInfo]) -> dict[str, list[int]]:
+    """The numbers of shards by what they are shards of, `3 of keras`; without those of which none is lacking."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        for shard in run.shards:
+            match = _SHARD.fullmatch(shard)
+            if match is None:
+                raise AuditError(shard, "is no shard", "write 2/3 for the second of three")
+            number, count, divided = match.groups()
+            found.setdefault(f"{count} of {divided or ', '.join(sorted(run.versions))}", set()).add(int(number))
+    return {whole: sorted(numbers) for whole, numbers in sorted(found.items()) if len(numbers) < _shard_count(whole)}
+
+
+def _shard_count(whole: str) -> int:
+    return int(whole.partition(" ")[0])
+
+
+def _lacking_shards(whole: str, numbers: list[int]) -> str:
+    count, _, divided = whole.partition(" of ")
+    lacking = [f"{number}/{count}" for number in range(1, int(count) + 1) if number not in numbers]
+    return f"lacks the shards {', '.join(lacking)} of {divided}"
+
+
+def _published(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
+    """The published numbers of all runs, each once; in the order of the first run if all runs have the same."""
+    lists = [[json.dumps(dict(number)) for number in run.published] for run in runs]
+    texts = lists[0] if all(one == lists[0] for one in lists) else sorted({text for one in lists for text in one})
+    return tuple(json.loads(text) for text in texts)
+
+
+def _moment(text: str) -> tuple[float, str]:
+    try:
+        return datetime.fromisoformat(text).timestamp(), text
+    except ValueError:
+        return math.inf, text

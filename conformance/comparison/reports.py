@@ -1,0 +1,124 @@
+"""Compares two reports on disk, and counts and groups their changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from conformance import report
+from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, Scope, changes, fails, scope_of
+from conformance.comparison.errors import AuditError
+from conformance.judging.row import listed_in
+
+GROUP = ["severity", "function", "kinds", "cause", "transition"]
+"""Columns that rows of one group have in common."""
+GROUP_COLUMNS = (
+    *GROUP, "rows", "cases", "ulps", "budgets", "case", "dtype", "reduction", "quantity", "old_version", "new_version",
+    "what", "call",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of two reports."""
+
+    name: str
+    run: dict[str, Any]
+    """Its `run.json`."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Version by framework; several are joined by commas."""
+        return {str(name): str(version) for name, version in sorted(dict(self.run.get("versions") or {}).items())}
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """What changed between two reports."""
+
+    old: Side
+    new: Side
+    changes: pd.DataFrame
+    """See `changes.changes`."""
+
+    @property
+    def changed(self) -> pd.DataFrame:
+        """The changes without unchanged rows."""
+        return self.changes[self.changes["severity"] != "unchanged"]
+
+    def fails(self, level: str) -> bool:
+        """See `changes.fails`."""
+        return fails(self.changes, level)
+
+
+def read_complete(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a report.  Raises ReportError if it cannot be read, AuditError if its run ended early."""
+    results, run = report.read(path)
+    if not run.get("complete"):
+        finished = f"{run.get('finished', len(results))} of {run.get('planned', '?')} rows were finished"
+        why = ", ".join(filter(None, (finished, str(run.get("interrupted", "")), str(run.get("partial", "")))))
+        raise AuditError(path, f"is incomplete ({why}), so what it lacks would look lost", "run it again to its end")
+    return results, run
+
+
+def difference(old: Path, new: Path) -> Difference:
+    """Compare two reports, files or folders.  Raises ReportError or AuditError if they cannot be compared."""
+    (before, old_run), (after, new_run) = read_complete(old), read_complete(new)
+    scopes = scope_of_run(before, old_run), scope_of_run(after, new_run)
+    sides = Side(str(old), old_run), Side(str(new), new_run)
+    return Difference(*sides, changes(before, after, (sides[0].name, sides[1].name), scopes))
+
+
+def scope_of_run(results: pd.DataFrame, run: dict[str, Any]) -> Scope:
+    """The scope of a run by its rows and its frameworks; nothing for a selection, whose scope is not recorded."""
+    frameworks = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
+    of_rows, complete = scope_of(results), not run.get("selected")
+
+    def scope(rows: pd.DataFrame) -> Flags:
+        return of_rows(rows) & rows["framework"].isin(frameworks).to_numpy(dtype=bool) & complete
+
+    return scope
+
+
+def groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Group changes with equal severity, function, kinds, cause and transition, worst first.
+
+    Returns a frame with the columns GROUP_COLUMNS:
+        rows, cases: how many.
+        ulps, budgets: the largest.
+        case and the columns after it: of the worst row.
+    """
+    grouped = table[table["severity"] != "unchanged"].groupby(GROUP, sort=False)
+    sums = grouped.agg(
+        rows=("case", "size"), cases=("case", "nunique"), ulps=("ulps", "max"), budgets=("budgets", "max")
+    )
+    return grouped.first().drop(columns=["ulps", "budgets"]).join(sums).reset_index()[list(GROUP_COLUMNS)]
+
+
+def by_severity(table: pd.DataFrame) -> dict[str, int]:
+    """Count the rows of each severity that occurs, worst first."""
+    return _counts(table["severity"], SEVERITIES)
+
+
+def by_kind(table: pd.DataFrame) -> dict[str, int]:
+    """Count the rows of each kind that occurs, worst first; a row of several kinds counts for each."""
+    return _counts(table["kinds"].map(listed_in).explode(), KINDS)
+
+
+def by_cause(table: pd.DataFrame) -> dict[str, int]:
+    """Count the changed rows of each cause that occurs."""
+    return _counts(table["cause"], CAUSES)
+
+
+def by_function(table: pd.DataFrame) -> pd.DataFrame:
+    """Count rows by function and severity, with the functions of which nothing changed."""
+    found = pd.crosstab(table["function"], table["severity"])
+    return found.reindex(columns=list(SEVERITIES), fill_value=0).astype("int64")
+
+
+def _counts(column: pd.Series, names: tuple[str, ...]) -> dict[str, int]:
+    found = column.value_counts()
+    return {name: int(found[name]) for name in names if name in found.index}

@@ -1,0 +1,119 @@
+"""One sentence for a changed row, and its transition: what rows with one cause have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from conformance.comparison.distance import drift
+from conformance.judging.row import exception_type, listed_in
+from conformance.judging.verdict import FAILING
+from conformance.model.text import counted, one_line
+
+Row = Mapping[str, Any]
+"""A row of `comparison.changes` by column, with `shapes`."""
+MAX_TEXT = 120
+"""Characters of a quoted text in a sentence."""
+
+
+def sentence(row: Row) -> str:
+    """What changed in one row."""
+    kinds = listed_in(row["kinds"])
+    if "removed" in kinds or "added" in kinds:
+        return _one_sided(row, kinds)
+    before, after = status_text(row["old_status"]), status_text(row["new_status"])
+    texts = [f"{before} became {after}" if "status" in kinds else "", _answer(row)]
+    if "convention" in kinds:
+        old, new = (one_line(row[f"{side}_convention"] or "the definition", MAX_TEXT) for side in ("old", "new"))
+        texts.append(f"what explains it was {old}, and is {new}")
+    if "dtype" in kinds:
+        texts.append(f"its dtype was {row['old_result_dtype']}, and is {row['new_result_dtype']}")
+    if "warning" in kinds:
+        old, new = (one_line(row[f"{side}_warnings"], MAX_TEXT) for side in ("old", "new"))
+        texts.append(f"warns: {new}" if new else f"no longer warns: {old}")
+    if row["cause"] == "judgement":
+        texts.append("what it did is the same to the bit: it is judged differently")
+    if row["new_status"] in FAILING and row["new_explanation"]:
+        texts.append(f"now {one_line(row['new_explanation'], MAX_TEXT)}")
+    return "; ".join(filter(None, texts))
+
+
+def transition(row: Row) -> str:
+    """The sentence without what is peculiar to the row's case, such as `agrees -> disagrees; wrong value`."""
+    kinds = listed_in(row["kinds"])
+    if "removed" in kinds or "added" in kinds:
+        return _one_sided(row, kinds)
+    texts = _arrows(row, kinds)
+    if row["new_status"] == "disagrees" and row["new_got"]:
+        reason = status_text(row["new_reason_code"])
+        texts.append(f"{reason}, as by {row['new_candidate']}" if row["new_candidate"] else reason)
+    return "; ".join(one_line(text, MAX_TEXT) for text in texts if text)
+
+
+def _arrows(row: Row, kinds: Collection[str]) -> list[str]:
+    """`before -> after` of each kind of change, types standing for exceptions and warnings."""
+    columns = {"convention": "convention", "exception": "exception", "dtype": "result_dtype", "warning": "warnings"}
+    texts = []
+    if "status" in kinds:
+        texts.append(arrow(status_text(row["old_status"]), status_text(row["new_status"])))
+    for kind, column in columns.items():
+        if kind in kinds:
+            sides = [row[f"{side}_{column}"] for side in ("old", "new")]
+            old, new = map(exception_type, sides) if kind in ("exception", "warning") else sides
+            texts.append(f"{kind} {arrow(old, new)}")
+    return texts
+
+
+def arrow(before: str, after: str) -> str:
+    """`before -> after`, with `none` for an empty text."""
+    return f"{before or 'none'} -> {after or 'none'}"
+
+
+def status_text(code: str) -> str:
+    """A status or reason code in words: `timed out`."""
+    return code.replace("_", " ")
+
+
+def _one_sided(row: Row, kinds: Collection[str]) -> str:
+    removed = "removed" in kinds
+    side = "old" if removed else "new"
+    version = row["new_version" if removed else "old_version"]
+    where = f"in {version}" if version else f"in the {'new' if removed else 'old'} report"
+    text = {
+        "function lost": f"the function is gone {where}",
+        "function gained": f"the function was not there {where}",
+        "support lost": f"it no longer takes this {where}",
+        "support gained": f"it did not take this {where}",
+        "case removed": "no longer asked: the suite has no such case",
+        "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
+        "case added": "the case is new",
+        "newly asked": "newly asked: the old report did not ask this",
+        "case changed": "the case changed, so its rows are not compared",
+    }[next(iter(kinds))]
+    if row[f"{side}_status"] not in FAILING:
+        return text
+    known = ", as the ledger knows" if row[f"{side}_expected"] == "known" else ""
+    return f"{text}; it {status_text(row[f'{side}_status'])}{known}"
+
+
+def _answer(row: Row) -> str:
+    got, exceptions = (row["old_got"], row["new_got"]), (row["old_exception"], row["new_exception"])
+    if got[0] == got[1] and exceptions[0] == exceptions[1]:
+        return ""
+    if all(got):
+        before, after = (one_line(text, 40) for text in got)
+        far = f"shape {row['shapes']}" if row["shapes"] else _distance(row)
+        return f"returned {before}, now {after}" + (f" ({far})" if far else "")
+    words = (("returned", "raised", "did not come back"), ("returns", "raises", "does not come back"))
+    before, after = (
+        f"{returns} {one_line(value, 40)}" if value else f"{raises} {one_line(exception, 60)}" if exception else ends
+        for (returns, raises, ends), value, exception in zip(words, got, exceptions, strict=True)
+    )
+    return f"{before}, now {after}"
+
+
+def _distance(row: Row) -> str:
+    largest = drift(row["old_got"], row["new_got"])
+    amounts = [counted(f"{row[f'{unit}s']:.3g}", unit) for unit in ("ulp", "budget") if not math.isnan(row[f"{unit}s"])]
+    return ", ".join([*([] if largest is None else [str(largest)]), *amounts])
