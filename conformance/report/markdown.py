@@ -334,16 +334,15 @@ def _ratios(results: pd.DataFrame) -> str:
     dtypes = sorted(found["dtype"].unique())
     by_dtype = found.pivot_table(index=key, columns="dtype", values="ratio")
     worst = found.loc[found.groupby(key)["ratio"].idxmax()].set_index(key)
-    lines = by_dtype.assign(where=worst["case"] + " " + worst["dtype"]).sort_index(
-        key=lambda level: level != "loss" if level.name == "quantity" else level
-    )
+    attained = worst["case"] + " " + worst["dtype"]
     rows = [
-        [code(name), quantity, *(format_number(line[dtype]) for dtype in dtypes), code(line["where"])]
-        for (quantity, name), line in zip(lines.index, records(lines.head(MAX_FUNCTIONS)), strict=False)
+        [code(name), quantity, *(format_number(line[dtype]) for dtype in dtypes), code(attained[quantity, name])]
+        for (quantity, name), line in zip(by_dtype.index.tolist(), records(by_dtype), strict=True)
     ]
+    shown = sorted(rows, key=lambda row: (row[1] != "loss", row[0]))[:MAX_FUNCTIONS]
     intro = "The largest error of a row that is right, in units of what is allowed there."
     header = ["function", "of", *dtypes, "attained by"]
-    return _section("Largest error / budget", _bounded_table(header, rows, len(lines)), intro)
+    return _section("Largest error / budget", _bounded_table(header, shown, len(rows)), intro)
 
 
 # Terminal
