@@ -71,7 +71,8 @@ def open_sides(old: str, new: str, progress: Progress, timeout: float = TIMEOUT)
         if any(not row["framework"] for row in workers.failed):
             raise UserError("\n".join(row["explanation"] for row in workers.failed))
         left, right = (
-            {one.framework.name: one for one in workers.available if one.environment == name} for name in (before, after)
+            {one.framework.name: one for one in workers.available if one.environment == name}
+            for name in (before, after)
         )
         notes = [f"{row['framework']} is not audited: {row['explanation']}" for row in workers.failed]
         failed = {row["framework"] for row in workers.failed}

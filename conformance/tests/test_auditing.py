@@ -370,6 +370,15 @@ def test_what_came_is_told_as_support():
     ]
 
 
+def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
+    few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
+    asked = [causes.causes(comparison.changes(*map(report.frame, sides))) for sides in ((few, more), (more, few))]
+    assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
+        [("torch.A", "was not asked before, float32"), ("torch.B", "the function is new")],
+        [("torch.A", "is not asked any more, float32"), ("torch.B", "the function is gone")],
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
