@@ -116,7 +116,7 @@ def _difference(
     if isinstance(choice, frozenset):
         choice = choice & examine(assessment.asked.handed)
     instead = "" if isinstance(choice, frozenset) else meanings.meaning(name, getattr(DEFINITION, name))
-    text, text_meaning = describe({name: choice}), meanings.meaning_for(name, choice, assessment.asked.problem)
+    text, text_meaning = describe({name: choice}), meanings.meaning_in_problem(name, choice, assessment.asked.problem)
     return Difference(name, text, text_meaning, instead, lines, before, after, name in NUMERIC_FIELDS)
 
 

@@ -29,7 +29,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     },
     "log_floor": {
         None: "takes logarithms as they are",
-        float: "counts a logarithm of a probability that is below {0:g} as {0:g}",
+        float: "clamps the logarithm of a probability at {0:g} from below",
     },
     "renormalise": {
         "no": "takes rows of probabilities as they are, whatever they sum to",
@@ -38,8 +38,8 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     },
     "gradient_cancellation": {
         "none": "computes the gradient without cancellation",
-        "targets": "takes the target off the softmax or the sigmoid, which rounds away the gradient of a prediction "
-        "that is nearly right; the exact gradient is the same, only rounding is allowed more",
+        "targets": "subtracts the target from the softmax or the sigmoid, which rounds away the gradient of a "
+        "prediction that is nearly right; the exact gradient is the same, only rounding is allowed more",
     },
     "gradient_total": {
         "targets": "multiplies the softmax by the sum of the row's targets in the gradient",
@@ -51,14 +51,14 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     },
     "binary_outputs": {
         "each": "returns one loss per output",
-        "mean_of_last_axis": "averages the outputs of the last axis to one loss, plainly, before weights and reduction",
+        "mean_of_last_axis": "averages the outputs of the last axis to one loss without weights, before the reduction",
     },
     "default_ignore_index": {
-        None: "ignores no label that it was not told to ignore",
-        int: "ignores the label {0}, although nobody asked for it",
+        None: "ignores no label by default",
+        int: "ignores the label {0} by default",
     },
     "out_of_range": {
-        "refuse": "refuses a label that names no class",
+        "refuse": "rejects a label that names no class",
         "wrap": "counts a label that names no class from the end, as Python counts indices",
         "zero": "gives a label that names no class the loss 0",
         "nan": "gives a label that names no class the loss nan",
@@ -77,11 +77,10 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "reduced": "reduces an empty batch to a number",
         "unreduced": "returns the empty array of losses for an empty batch, whatever the reduction",
     },
-    "accepts": {frozenset: "takes what the definition refuses: {0}"},
-    "rejects": {frozenset: "refuses what the definition takes: {0}"},
+    "accepts": {frozenset: "accepts what the definition rejects: {0}"},
+    "rejects": {frozenset: "rejects what the definition accepts: {0}"},
 }
-"""Sentences keyed by field and choice. A type as key stands for each choice of that type, which is formatted into it.
-"""
+"""Sentences by field and choice. A type as key matches any value of that type; the value fills {0}."""
 
 KIND_MEANINGS: dict[str, str] = {
     "shape_mismatch": "labels or weights whose shape does not fit the predictions",
@@ -115,21 +114,21 @@ def meaning(field: str, choice: Any) -> str:
     return of_field[type(choice)].format(filled)
 
 
-def meaning_for(field: str, choice: Any, problem: Problem) -> str:
-    """The sentence for one choice, without mention of options that the problem does not set."""
+def meaning_in_problem(field: str, choice: Any, problem: Problem) -> str:
+    """`meaning`, without mention of options that the problem does not set."""
     if field != "mean_divides_by":
         return meaning(field, choice)
     options = problem.options
-    smoothed, ignored = bool(options.label_smoothing), problem.target == "index"
+    smoothed, can_ignore = bool(options.label_smoothing), problem.target == "index"
     weighted = options.class_weights is not None or options.sample_weights is not None
     match choice:
         case "label_weight" if not smoothed:
             return "divides the sum by the weight of the labels"
         case "sample_weight" if options.class_weights is None:
-            return f"divides the sum by the sample weights{' of what is not ignored' if ignored else ''}"
+            return f"divides the sum by the sample weights{' of what is not ignored' if can_ignore else ''}"
         case "kept" if not weighted:
-            return f"divides the sum by how many losses {'are not ignored' if ignored else 'there are'}"
-        case "samples" if not (weighted or ignored):
+            return f"divides the sum by how many losses {'are not ignored' if can_ignore else 'there are'}"
+        case "samples" if not (weighted or can_ignore):
             return "divides the sum by how many losses there are"
         case _:
             return meaning(field, choice)

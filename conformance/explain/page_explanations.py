@@ -16,10 +16,12 @@ from conformance.explain.explainer import explain
 from conformance.judging.judge import Judge
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError
+from conformance.model.row_key import PROBLEM
 
 NOT_REPEATED = ("crashed", "timed_out")
 """Statuses whose calls are not repeated."""
-KEY = ["case", "dtype", "reduction", "quantity"]
+_KEY = [name for name in PROBLEM if name != "digest"]
+"""Columns of a problem, whatever the content of its case; joined by commas they are the keys of explanations."""
 
 
 def explain_report(
@@ -40,7 +42,7 @@ def explain_report(
     progress: called with the name of each case.
     """
     versions = {one.framework.name: one.version for one in available}
-    row_indices = results.groupby(KEY, sort=False).indices
+    row_indices = results.groupby(_KEY, sort=False).indices
     explanations: dict[str, list[tuple[str, str, int]]] = {}
     for key in _select_problems(results)[:limit]:
         case_id, dtype, reduction, quantity = key
@@ -78,10 +80,10 @@ def _select_problems(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
             "quantity": rows["quantity"] != "loss",
             "dtype": rows["dtype"] != "float32",
             "reduction": rows["reduction"] != "mean",
-            "order": rows[KEY].agg(",".join, axis=1) if len(rows) else "",
+            "order": rows[_KEY[0]].str.cat(rows[_KEY[1:]], sep=","),
         }
     )
-    ordered = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, KEY]
+    ordered = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, _KEY]
     return list(ordered.drop_duplicates("case").itertuples(index=False, name=None))
 
 

@@ -6,8 +6,9 @@ A remedy is listed only if it was tried and the judge found agreement within the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,27 +29,50 @@ MAX_PREDICTIONS = 20_000
 """Number of predictions above which no remedy is tried."""
 
 
+@dataclass(frozen=True)
+class _Context:
+    """The difference that a remedy has to remove."""
+
+    assessment: Assessment
+    judge: Judge
+    names: frozenset[str]
+    """Fields of the documented convention that the verdict names."""
+    convention: Convention
+    """The documented convention."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the case."""
+        return self.assessment.asked.problem
+
+    @property
+    def item(self) -> Item:
+        """The item that was judged."""
+        return self.assessment.item
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A changed problem on which the function may agree with the definition."""
+
+    advice: str
+    problem: Problem
+    show_call: bool = False
+    """Whether the call differs in more than its arrays."""
+
+
 def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
     """The remedies that were tried and work."""
     if assessment.verdict.status not in ("diverges", "disagrees"):
         return ()
     if assessment.asked.problem.predictions.size > MAX_PREDICTIONS:
         return ()
-    names, convention = named_choices(assessment), documented_convention(assessment)
-    return (
-        *_avoid_conversion(assessment, judge),
-        *_divide_sum(assessment, judge, names, convention),
-        *_separate_outputs(assessment, judge, names),
-        *_pass_ignore_index(assessment, judge, names, convention),
-        *_relabel(assessment, judge, names, convention),
-        *_normalise_targets(assessment, judge, names),
-        *_pass_logits(assessment, judge, names),
-        *_preprocess_predictions(assessment, judge, names, convention),
-        *_cast_to_float64(assessment, judge, names),
-    )
+    convention = documented_convention(assessment)
+    context = _Context(assessment, judge, frozenset(named_choices(assessment)), convention)
+    return tuple(remedy for find in _REMEDIES for remedy in find(context))
 
 
-def retry(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment | None:
+def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment | None:
     """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
     input_kind = function.native(problem.input_kind)
@@ -56,27 +80,23 @@ def retry(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment 
         return None
     if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
         return None
-    asked = PreparedCall(_item_at(assessment.item, problem), problem, *convert_for(problem, input_kind), of_case=False)
-    return _call_and_judge(asked, judge)
+    item = _with_problem(assessment.item, problem)
+    return _call_and_judge(PreparedCall(item, problem, *convert_for(problem, input_kind), of_case=False), judge)
 
 
-def _call_and_judge(asked: PreparedCall, judge: Judge) -> Assessment | None:
+def _call_and_judge(call: PreparedCall, judge: Judge) -> Assessment | None:
     try:
-        return judge.judge(asked, judge.performer(asked.item.framework, asked.call, asked.what))
+        return judge.judge(call, judge.performer(call.item.framework, call.call, call.what))
     except LoweringError:
         return None
 
 
-def _item_at(item: Item, problem: Problem) -> Item:
+def _with_problem(item: Item, problem: Problem) -> Item:
     """The item at the dtype and reduction of `problem`, judged by the oracle whatever the case expects."""
     case = item.case
     if not isinstance(case.expect, ByOracle | Digits):
         case = dataclasses.replace(case, expect=ByOracle())
     return dataclasses.replace(item, case=case, dtype=problem.dtype, reduction=problem.reduction)
-
-
-def _agrees(assessment: Assessment | None) -> bool:
-    return assessment is not None and assessment.verdict.status == "agrees"
 
 
 def _value(assessment: Assessment) -> Array:
@@ -89,93 +109,147 @@ def _value_text(assessment: Assessment) -> str:
     return array_text(_value(assessment))
 
 
-def _would_agree(assessment: Assessment, judge: Judge, value: Array) -> bool:
-    """Whether the function would agree if it had returned `value`."""
-    outcome = assessment.verdict.outcome
+# What is tried
+
+
+def _if_agrees(attempt: Assessment | None, advice: str, show_call: bool) -> Iterator[Remedy]:
+    """The remedy, if the attempt agrees."""
+    if attempt is not None and attempt.verdict.status == "agrees":
+        yield Remedy(advice, _value_text(attempt), attempt.call if show_call else "")
+
+
+def _if_result_agrees(context: _Context, value: Array, advice: str, shown: str, call: str = "") -> Iterator[Remedy]:
+    """The remedy, if the function would agree had it returned `value`."""
+    outcome = context.assessment.verdict.outcome
     if not isinstance(outcome, Returned):
-        return False
-    return _agrees(judge.judge(assessment.asked, dataclasses.replace(outcome, value=np.asarray(value))))
-
-
-def _avoid_conversion(assessment: Assessment, judge: Judge) -> Iterator[Remedy]:
-    """Call another loss of the framework that needs no lossy conversion, or normalise the rows first."""
-    problem, item = assessment.asked.problem, assessment.item
-    if not assessment.verdict.conversion:
         return
-    changes = renormalises(problem, assessment.asked.handed.input_kind)
-    for kind in unchanging(problem, assessment.asked.handed.input_kind):
+    result = dataclasses.replace(outcome, value=np.asarray(value))
+    if context.judge.judge(context.assessment.asked, result).verdict.status == "agrees":
+        yield Remedy(advice, shown, call)
+
+
+def _first_that_agrees(context: _Context, changes: Iterable[_Change]) -> Iterator[Remedy]:
+    """The remedy of the first change after which the function agrees on the changed problem."""
+    for change in changes:
+        attempt = judge_problem(context.assessment, context.judge, change.problem)
+        if found := list(_if_agrees(attempt, change.advice, change.show_call)):
+            yield from found
+            return
+
+
+def _with_predictions(context: _Context, advice: str, values: Any) -> Iterator[_Change]:
+    """The problem with other predictions, if they are finite."""
+    if np.all(np.isfinite(values)):
+        predictions = values.astype(numpy_dtype(context.problem.dtype))
+        changed = dataclasses.replace(context.problem, predictions=predictions)
+        yield _Change(f"{advice} first: the definition then gives the same", changed)
+
+
+def _divided_rows(values: Array) -> Any:
+    """Rows divided by their sums, in float64."""
+    wide = values.astype(np.float64)
+    with np.errstate(all="ignore"):
+        return wide / wide.sum(axis=-1, keepdims=True)
+
+
+# Other functions and inputs of another kind
+
+
+def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
+    """Call another loss of the framework that needs no lossy conversion, or normalise the rows first."""
+    problem, item = context.problem, context.item
+    if not context.assessment.verdict.conversion:
+        return
+    kind_taken = context.assessment.asked.handed.input_kind
+    for kind in unchanging(problem, kind_taken):
         handed, name = convert(problem, kind)
         for function in item.installed.functions:
             if kind not in function.takes or function.unsupported(problem) is not None:
                 continue
-            other = dataclasses.replace(_item_at(item, problem), function=function)
-            attempt = _call_and_judge(PreparedCall(other, problem, handed, name, of_case=False), judge)
-            if attempt is not None and _agrees(attempt):
-                conversion_text = f", and hand it {HANDED[name]}" if name else ""
-                what = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion_text}"
-                yield Remedy(what, _value_text(attempt), attempt.call)
+            other = dataclasses.replace(_with_problem(item, problem), function=function)
+            attempt = _call_and_judge(PreparedCall(other, problem, handed, name, of_case=False), context.judge)
+            conversion = f", and hand it {HANDED[name]}" if name else ""
+            advice = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion}"
+            if found := list(_if_agrees(attempt, advice, show_call=True)):
+                yield from found
                 return
-    if not changes:
-        return
-    wide = problem.predictions.astype(np.float64)
-    with np.errstate(all="ignore"):
-        if problem.input_kind == "probabilities":
-            what, values = "divide each row by its sum", wide / wide.sum(axis=-1, keepdims=True)
-        else:
-            what = "subtract log sum exp from each row"
+    if renormalises(problem, kind_taken):
+        yield from _first_that_agrees(context, _normalised_rows(context))
+
+
+def _normalised_rows(context: _Context) -> Iterator[_Change]:
+    predictions = context.problem.predictions
+    if context.problem.input_kind == "probabilities":
+        yield from _with_predictions(context, "divide each row by its sum", _divided_rows(predictions))
+    else:
+        wide = predictions.astype(np.float64)
+        with np.errstate(all="ignore"):
             values = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
-    attempt = retry(assessment, judge, changed) if np.all(np.isfinite(values)) else None
-    if attempt is not None and _agrees(attempt):
-        yield Remedy(f"{what} first: the definition then gives the same", _value_text(attempt))
+        yield from _with_predictions(context, "subtract log sum exp from each row", values)
 
 
-def _divide_sum(
-    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
-) -> Iterator[Remedy]:
-    problem = assessment.asked.problem
-    if "mean_divides_by" not in names or problem.reduction != "mean":
+def _pass_logits(context: _Context) -> Iterator[Remedy]:
+    """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
+    problem, item = context.problem, context.item
+    if problem.input_kind != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
         return
-    due = oracle.divisor(problem, DEFINITION)
-    used = oracle.divisor(assessment.asked.handed, convention.restricted_to(names))
-    if not due or not used:
+    if not context.names & {"clip", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return
-    summed = retry(assessment, judge, problem.reduced("sum"))
-    if summed is not None and isinstance(summed.verdict.outcome, Returned):
-        value = _value(summed) / float(due)
-        if value.shape == _value(assessment).shape and _would_agree(assessment, judge, value):
-            shown = (
-                f"{_value_text(summed)} / {format_number(due)} = {array_text(value)}"
-                if value.ndim == 0
-                else array_text(value)
-            )
-            yield Remedy(
-                f"ask for the sum and divide it by the weight, {format_number(due)}", shown, _divided_call(summed, due)
-            )
-    value = _value(assessment) * float(used / due)
-    if _would_agree(assessment, judge, value):
-        shown = f"{_value_text(assessment)} * {format_number(used)} / {format_number(due)} = {array_text(value)}"
-        what = f"multiply what it returns by its divisor over the weight, {format_number(used)} / {format_number(due)}"
-        yield Remedy(what, shown if value.ndim == 0 else array_text(value))
+    if conversion_obstacle(problem, "logits") is not None:
+        return
+    converted, name = convert(problem, "logits")
+    if item.function.unsupported(converted) is None:
+        call = PreparedCall(_with_problem(item, problem), problem, converted, name, of_case=False)
+        advice = f"hand it {'log p' if name == 'log' else 'log p - log(1 - p)'} as logits"
+        yield from _if_agrees(_call_and_judge(call, context.judge), advice, show_call=True)
 
 
-def _divided_call(summed: Assessment, due: Fraction) -> str:
-    """Source text of the call for the sum, divided; "" for a gradient, whose call is no single expression."""
-    if summed.item.quantity == "gradient":
-        return ""
-    return f"{summed.call} / {float(due)!r}"
+# Results that are rescaled or computed otherwise
 
 
-def _separate_outputs(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
-    problem = assessment.asked.problem
-    if "binary_outputs" not in names or problem.predictions.ndim == 0:
+def _divide_sum(context: _Context) -> Iterator[Remedy]:
+    """Divide the sum by the definition's divisor, or rescale the mean."""
+    problem, assessment = context.problem, context.assessment
+    if "mean_divides_by" not in context.names or problem.reduction != "mean":
+        return
+    reference_divisor = oracle.divisor(problem, DEFINITION)
+    part = context.convention.restricted_to(tuple(context.names))
+    function_divisor = oracle.divisor(assessment.asked.handed, part)
+    if not reference_divisor or not function_divisor:
+        return
+    weight, divisor = format_number(reference_divisor), format_number(function_divisor)
+    total = judge_problem(assessment, context.judge, problem.reduced("sum"))
+    if total is not None and isinstance(total.verdict.outcome, Returned):
+        value = _value(total) / float(reference_divisor)
+        if value.shape == _value(assessment).shape:
+            gradient = context.item.quantity == "gradient"  # whose call is no single expression
+            call = "" if gradient else f"{total.call} / {float(reference_divisor)!r}"
+            shown = _computation(f"{_value_text(total)} / {weight}", value)
+            advice = f"ask for the sum and divide it by the weight, {weight}"
+            yield from _if_result_agrees(context, value, advice, shown, call)
+    value = _value(assessment) * float(function_divisor / reference_divisor)
+    shown = _computation(f"{_value_text(assessment)} * {divisor} / {weight}", value)
+    advice = f"rescale what it returns by divisor / weight, {divisor} / {weight}"
+    yield from _if_result_agrees(context, value, advice, shown)
+
+
+def _computation(formula: str, value: Array) -> str:
+    """`formula = value` for a scalar; the value alone for an array."""
+    return f"{formula} = {array_text(value)}" if value.ndim == 0 else array_text(value)
+
+
+def _separate_outputs(context: _Context) -> Iterator[Remedy]:
+    """Undo the mean over the outputs of the last axis, or make each output a row."""
+    problem, assessment = context.problem, context.assessment
+    if "binary_outputs" not in context.names or problem.predictions.ndim == 0:
         return
     outputs = problem.predictions.shape[-1]
-    value = _value(assessment) * outputs
-    if problem.reduction == "sum" and _would_agree(assessment, judge, value):
-        shown = f"{_value_text(assessment)} * {outputs} = {array_text(value)}" if value.ndim == 0 else array_text(value)
-        yield Remedy(f"multiply what it returns by the {outputs} outputs of the last axis", shown)
-    if assessment.item.quantity == "gradient" or problem.layout.names():
+    if problem.reduction == "sum":
+        value = _value(assessment) * outputs
+        shown = _computation(f"{_value_text(assessment)} * {outputs}", value)
+        advice = f"multiply what it returns by the {outputs} outputs of the last axis"
+        yield from _if_result_agrees(context, value, advice, shown)
+    if context.item.quantity == "gradient" or problem.layout.names():
         return
     positive = problem.options.positive_weight
     if positive is not None and positive.ndim:
@@ -186,121 +260,96 @@ def _separate_outputs(assessment: Assessment, judge: Judge, names: tuple[str, ..
         labels=problem.labels[..., np.newaxis],
         options=dataclasses.replace(problem.options, positive_weight=positive),
     )
-    attempt = retry(assessment, judge, separated)
-    if (
-        attempt is not None
-        and isinstance(attempt.verdict.outcome, Returned)
-        and _would_agree(assessment, judge, _value(attempt))
-    ):
-        what = "put predictions and labels behind an axis of length 1, x[..., None], so that each output is a row"
-        yield Remedy(what, _value_text(attempt), attempt.call)
+    advice = "append an axis of length 1 to predictions and labels, x[..., None], so that each output is a row"
+    yield from _if_result_of_change_agrees(context, _Change(advice, separated, show_call=True))
 
 
-def _pass_ignore_index(
-    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
-) -> Iterator[Remedy]:
-    problem = assessment.asked.problem
-    if "default_ignore_index" not in names or problem.options.ignore_index is not None:
-        return
-    label = convention.default_ignore_index
-    asked = dataclasses.replace(problem, options=dataclasses.replace(problem.options, ignore_index=label))
-    attempt = retry(assessment, judge, asked)
-    if attempt is not None and _agrees(attempt):
-        what = f"say ignore_index={label} yourself: the definition ignores the label then, and both give the same"
-        yield Remedy(what, _value_text(attempt), attempt.call)
-
-
-def _relabel(assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention) -> Iterator[Remedy]:
-    problem = assessment.asked.problem
-    if "out_of_range" not in names or convention.out_of_range != "wrap":
-        return
-    labels = problem.labels % problem.predictions.shape[-1]
-    attempt = retry(assessment, judge, dataclasses.replace(problem, labels=labels))
-    if attempt is not None and _agrees(attempt):
-        yield Remedy(f"write the labels as the classes they stand for, {array_text(labels)}", _value_text(attempt))
-
-
-def _normalise_targets(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """Normalise the targets: then they do not change the divisor, and the gradient treats them as a distribution."""
-    problem = assessment.asked.problem
-    if problem.target_kind != "distribution" or not {"gradient_total", "mean_divides_by"} & set(names):
-        return
-    with np.errstate(all="ignore"):
-        labels = problem.labels / problem.labels.astype(np.float64).sum(axis=-1, keepdims=True)
-    if not np.all(np.isfinite(labels)):
-        return
-    changed = dataclasses.replace(problem, labels=labels.astype(numpy_dtype(problem.dtype)))
-    attempt = retry(assessment, judge, changed)
-    if attempt is not None and _agrees(attempt):
-        yield Remedy(
-            "divide each row of targets by its sum first: the definition then gives the same",
-            _value_text(attempt),
-        )
-
-
-def _pass_logits(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
-    """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
-    problem, item = assessment.asked.problem, assessment.item
-    if problem.input_kind != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
-        return
-    if not {"clip", "log_floor", "renormalise"} & set(names) or refused(problem, DEFINITION):
-        return
-    if conversion_obstacle(problem, "logits") is not None:
-        return
-    converted, name = convert(problem, "logits")
-    if item.function.unsupported(converted) is not None:
-        return
-    attempt = _call_and_judge(PreparedCall(_item_at(item, problem), problem, converted, name, of_case=False), judge)
-    if attempt is not None and _agrees(attempt):
-        what = {"log": "log p", "logit": "log p - log(1 - p)"}[name]
-        yield Remedy(f"hand it {what} as logits", _value_text(attempt), attempt.call)
-
-
-def _preprocess_predictions(
-    assessment: Assessment, judge: Judge, names: tuple[str, ...], convention: Convention
-) -> Iterator[Remedy]:
-    """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
-    problem = assessment.asked.problem
-    if problem.input_kind != "probabilities" or refused(problem, convention) or assessment.item.quantity == "gradient":
-        return
-    wide = problem.predictions.astype(np.float64)
-    ends = clip_ends(problem.dtype, convention)
-    candidates: list[tuple[str, Array]] = []
-    with np.errstate(all="ignore"):
-        if "renormalise" in names and problem.loss == "categorical":
-            candidates.append(("divide each row by its sum first", wide / wide.sum(axis=-1, keepdims=True)))
-        if "accepts" in names:
-            candidates.append(("clip the probabilities to [0, 1] first", np.clip(wide, 0.0, 1.0)))
-        if "clip" in names and ends is not None:
-            low, high = (format_in_dtype(problem, end) for end in ends)
-            candidates.append((f"clip the probabilities to [{low}, {high}] first", np.clip(wide, *ends)))
-    for what, values in candidates:
-        changed = dataclasses.replace(problem, predictions=values.astype(numpy_dtype(problem.dtype)))
-        attempt = retry(assessment, judge, changed) if np.all(np.isfinite(values)) else None
-        if attempt is not None and _agrees(attempt):
-            yield Remedy(f"{what}: the definition then gives the same", _value_text(attempt))
-            return
-
-
-def _cast_to_float64(assessment: Assessment, judge: Judge, names: tuple[str, ...]) -> Iterator[Remedy]:
+def _cast_to_float64(context: _Context) -> Iterator[Remedy]:
     """Repeat the call in float64, which recovers what rounding lost."""
-    problem, status = assessment.asked.problem, assessment.verdict.status
-    numeric = status == "disagrees" or set(names) <= {"cancellation", "gradient_cancellation"}
+    problem, assessment = context.problem, context.assessment
+    numeric = assessment.verdict.status == "disagrees" or context.names <= {"cancellation", "gradient_cancellation"}
     if problem.dtype == "float64" or not numeric or assessment.asked.conversion:
         return
     double = np.dtype(np.float64)
-    labels = problem.labels.astype(double) if problem.labels.dtype.kind in "fV" else problem.labels
-    changed = dataclasses.replace(
+    cast = dataclasses.replace(
         problem,
         dtype="float64",
         predictions=problem.predictions.astype(double),
-        labels=labels,
+        labels=problem.labels.astype(double) if problem.labels.dtype.kind in "fV" else problem.labels,
         options=problem.options.rounded(double),
     )
-    attempt = retry(assessment, judge, changed)
-    if (
-        attempt is not None
-        and isinstance(attempt.verdict.outcome, Returned)
-        and _would_agree(assessment, judge, _value(attempt))
-    ):
-        yield Remedy("cast to float64 first", _value_text(attempt), attempt.call)
+    yield from _if_result_of_change_agrees(context, _Change("cast to float64 first", cast, show_call=True))
+
+
+def _if_result_of_change_agrees(context: _Context, change: _Change) -> Iterator[Remedy]:
+    """The remedy, if the result for the changed problem is right for the problem of the case."""
+    attempt = judge_problem(context.assessment, context.judge, change.problem)
+    if attempt is not None and isinstance(attempt.verdict.outcome, Returned):
+        yield from _if_result_agrees(context, _value(attempt), change.advice, _value_text(attempt), attempt.call)
+
+
+# Changed inputs, on which the function and the definition agree
+
+
+def _explicit_ignore_index(context: _Context) -> Iterator[_Change]:
+    options = context.problem.options
+    if "default_ignore_index" in context.names and options.ignore_index is None:
+        label = context.convention.default_ignore_index
+        advice = f"say ignore_index={label} yourself: the definition ignores the label then, and both give the same"
+        changed = dataclasses.replace(context.problem, options=dataclasses.replace(options, ignore_index=label))
+        yield _Change(advice, changed, show_call=True)
+
+
+def _wrapped_labels(context: _Context) -> Iterator[_Change]:
+    if "out_of_range" in context.names and context.convention.out_of_range == "wrap":
+        labels = context.problem.labels % context.problem.predictions.shape[-1]
+        advice = f"write the labels as the classes they stand for, {array_text(labels)}"
+        yield _Change(advice, dataclasses.replace(context.problem, labels=labels))
+
+
+def _normalised_targets(context: _Context) -> Iterator[_Change]:
+    """Normalise the targets, so that they do not change the divisor and the gradient treats them as a distribution."""
+    problem = context.problem
+    if problem.target_kind != "distribution" or not context.names & {"gradient_total", "mean_divides_by"}:
+        return
+    with np.errstate(all="ignore"):
+        labels = problem.labels / problem.labels.astype(np.float64).sum(axis=-1, keepdims=True)
+    if np.all(np.isfinite(labels)):
+        changed = dataclasses.replace(problem, labels=labels.astype(numpy_dtype(problem.dtype)))
+        yield _Change("divide each row of targets by its sum first: the definition then gives the same", changed)
+
+
+def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
+    """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
+    problem = context.problem
+    if problem.input_kind != "probabilities" or refused(problem, context.convention):
+        return
+    if context.item.quantity == "gradient":
+        return
+    wide = problem.predictions.astype(np.float64)
+    ends = clip_ends(problem.dtype, context.convention)
+    if "renormalise" in context.names and problem.loss == "categorical":
+        yield from _with_predictions(context, "divide each row by its sum", _divided_rows(wide))
+    if "accepts" in context.names:
+        yield from _with_predictions(context, "clip the probabilities to [0, 1]", np.clip(wide, 0.0, 1.0))
+    if "clip" in context.names and ends is not None:
+        low, high = (format_in_dtype(problem, end) for end in ends)
+        yield from _with_predictions(context, f"clip the probabilities to [{low}, {high}]", np.clip(wide, *ends))
+
+
+def _trying(changes: Callable[[_Context], Iterator[_Change]]) -> Callable[[_Context], Iterator[Remedy]]:
+    return lambda context: _first_that_agrees(context, changes(context))
+
+
+_REMEDIES: tuple[Callable[[_Context], Iterator[Remedy]], ...] = (
+    _avoid_conversion,
+    _divide_sum,
+    _separate_outputs,
+    _trying(_explicit_ignore_index),
+    _trying(_wrapped_labels),
+    _trying(_normalised_targets),
+    _pass_logits,
+    _trying(_preprocessed_predictions),
+    _cast_to_float64,
+)
+"""What is tried, in the order in which it is listed."""

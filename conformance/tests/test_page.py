@@ -367,6 +367,21 @@ def test_a_cause_says_how_many_rows_and_leads_to_them(chromium, small):
     assert found.count == "1 of 7 rows"
 
 
+def test_rows_without_convention_are_grouped_by_reason_code_whatever_their_explanation(chromium, tmp_path):
+    bad = {"status": "disagrees", "expected": "unexpected", "reason_code": "wrong_value"}
+    rows = [row(case=f"binary/{n}", explanation=f"off by {n} budgets", **bad) for n in range(3)]
+    rows.append(row(case="binary/3", explanation="off", candidate="clip=1e-07", **bad))
+    results = report.frame(rows)
+    (tmp_path / "index.html").write_text(page(results, RunInfo(planned=len(results))), encoding="utf-8")
+    found = Page(chromium, tmp_path / "index.html", "view=causes")
+    titles = [title.replace("\u200b", "") for title in found.texts(".by-finding tbody th code")]
+    assert titles == ["wrong_value", "wrong_value: clip=1e-07"]
+    assert "off by" in found.texts(".by-finding tbody th")[0]
+    found.all(".by-finding tbody a[href*='view=table']")[0].click()
+    found.wait("return document.getElementById('grid')")
+    assert found.count == "3 of 4 rows"
+
+
 def test_errors_are_drawn_for_each_function_and_dtype(chromium, small):
     found = Page(chromium, small, "view=errors&function=torch.A")
     assert [strip.get_attribute("aria-label") for strip in found.all(".line button")] == [
@@ -484,7 +499,7 @@ def test_a_history_counts_what_each_release_changed(chromium, whole):
     cell = found.one(".drift a.cell")
     assert cell.text == "regression 3"
     assert cell.get_attribute("aria-label") == "torch.A 1.0: regression: right -> wrong (3)"
-    found.one("#view > details > summary").click()
+    found.unfold()
     assert "5 %" in found.one(".drifted").text
 
 

@@ -9,7 +9,7 @@
   const GLYPHS = { agrees: "✓", diverges: "≠", disagrees: "✗", crashed: "‼", timed_out: "…", undefined: "?", unsupported: "–",
     unexpected: "!", stale: "↺", known: "k", ok: "" };
   const SELECTS = ["framework", "function", "dtype", "reduction", "quantity", "status", "expected", "convention", "conversion", "reason_code", "family", "environment", "backend"];
-  const CHIPS = ["explanation", "known"];
+  const CHIPS = ["finding", "known"];
   const FACETS = [...SELECTS, ...CHIPS];
   const SEARCH = 1 << FACETS.length;
   const SEARCHED = ["case", "function", "status", "convention", "explanation", "known", "exception", "bridge", "version", "dtype"];
@@ -115,25 +115,30 @@
       }));
     return { codes: own.codes, choices: [...choices.keys()], number: choices, of };
   };
-  const familiesOf = () => {
-    const cases = columns.case, quantity = columns.quantity;
-    const folders = cases.values.map((id) => id.split("/").slice(0, -1).join("/") || id);
+  /** A column computed from others. */
+  const derived = (valueOf) => {
     const values = [], number = new Map(), codes = new Int32Array(rows);
     for (let i = 0; i < rows; i++) {
-      const of = quantity.values[quantity.codes[i]];
-      const name = folders[cases.codes[i]] + (of === "loss" ? "" : ` (${of})`);
-      if (!number.has(name)) { number.set(name, values.length); values.push(name); }
-      codes[i] = number.get(name);
+      const value = valueOf(i);
+      if (!number.has(value)) { number.set(value, values.length); values.push(value); }
+      codes[i] = number.get(value);
     }
     return { values, codes };
   };
+  const familyOf = (i) => {
+    const id = at("case", i), quantity = at("quantity", i);
+    return (id.split("/").slice(0, -1).join("/") || id) + (quantity === "loss" ? "" : ` (${quantity})`);
+  };
+  /** What rows with one finding have in common, whatever their explanations say. */
+  const findingOf = (i) => [at("reason_code", i), at("candidate", i)].filter(Boolean).join(": ");
   const prepare = (index) => {
     run = index;
     rows = index.rows;
     VIEWS.push(...BESIDE.filter((name) => index.views.includes(name)));
     columns = {};
     for (const [name, packed] of Object.entries(index.columns)) columns[name] = column(packed, NUMBERS.has(name));
-    columns.family = familiesOf();
+    columns.family = derived(familyOf);
+    columns.finding = derived(findingOf);
     facets = Object.fromEntries(FACETS.map((name) => [name, facet(name)]));
     fails = new Int32Array(rows);
   };
@@ -390,9 +395,13 @@
     const { codes, choices, of } = facets[name];
     const groups = choices.map((choice) => ({ choice, rows: [] }));
     for (const i of found) for (const choice of of[codes[i]]) groups[choice].rows.push(i);
-    return groups.filter((group) => group.choice && group.rows.length).sort((a, b) => b.rows.length - a.rows.length || (a.choice < b.choice ? -1 : 1));
+    return groups.filter((group) => (group.choice || name === "finding") && group.rows.length).sort((a, b) => b.rows.length - a.rows.length || (a.choice < b.choice ? -1 : 1));
   };
   const distinct = (name, found) => [...new Set(found.map((i) => at(name, i)))].sort();
+  const titleOf = {
+    convention: (group) => make("code", {}, broken(group.choice)),
+    finding: (group) => [make("code", {}, broken(group.choice || word("none"))), make("small", {}, ` ${word("for_example")} `, linked(at("explanation", group.rows[0])))],
+  };
   const groupTable = (name, found, filters) => {
     const groups = grouped(name, found);
     if (!groups.length) return [nothing()];
@@ -402,7 +411,7 @@
       const cell = (key, ...children) => make("td", { "data-name": word(key) }, ...children);
       const target = fragment({ ...Object.fromEntries([...FACETS, "q", "case", "at"].map((key) => [key, undefined])), ...filters, [name]: group.choice, view: "table" });
       return make("tr", {},
-        make("th", { scope: "row" }, name === "convention" ? make("code", {}, broken(group.choice)) : linked(group.choice)),
+        make("th", { scope: "row" }, titleOf[name]?.(group) ?? linked(group.choice)),
         cell("rows", whole(group.rows.length)),
         cell("frameworks", make("span", {}, `${frameworks.length}: ${frameworks.join(", ")}`)),
         cell("functions", make("span", { class: "functions" }, functions.slice(0, 6).join(", ") + (functions.length > 6 ? ` … ${functions.length}` : ""))),
@@ -417,7 +426,7 @@
       make("h2", {}, word("by_convention")), ...groupTable("convention", found, {}),
       make("h2", {}, word("by_conversion")), ...groupTable("conversion", found, {}),
       make("h2", {}, word("by_known")), ...groupTable("known", found, {}),
-      make("h2", {}, word("by_explanation")), ...groupTable("explanation", found.filter((i) => !at("convention", i) && !at("conversion", i) && !at("known", i)), {})];
+      make("h2", {}, word("by_finding")), ...groupTable("finding", found.filter((i) => !at("convention", i) && !at("conversion", i) && !at("known", i)), {})];
   };
   const knownView = () => [make("p", { class: "help" }, word("known_help")), ...groupTable("known", [...passing()], {})];
 
