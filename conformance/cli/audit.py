@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.status import Status
 
 from conformance.adapters import registry
 from conformance.api.cases import find_case
-from conformance.cli.shared import FAILURES, CasesOption, Json, JsonFormat, Level, as_machine, say
+from conformance.cli.shared import (
+    CasesOption,
+    Json,
+    JsonFormat,
+    KeywordOption,
+    Level,
+    output_format,
+    print_failures,
+    steps,
+    warn,
+)
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, upgrade
 from conformance.execution.interruption import INTERRUPTED
@@ -47,9 +55,7 @@ def audit(
     old: Requirements,
     new: Annotated[str, typer.Argument(metavar="NEW", help="What it is to be upgraded to.")],
     cases: CasesOption = None,
-    keyword: Annotated[
-        str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
-    ] = "",
+    keyword: KeywordOption = "",
     folder: Annotated[
         Path, typer.Option("--report", metavar="DIR", help="Where both reports and the audit go.")
     ] = Path("reports/audit"),
@@ -66,31 +72,25 @@ def audit(
     as_json: JsonFormat = False,
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
-    form = Format(as_machine(form, as_json))
+    form = Format(output_format(form, as_json))
     chosen = f"-k {keyword}" if keyword else ""
-    with upgrade.Answers(folder, say) as answers, cached_oracle() as oracle, err.status("") as status:
+    with upgrade.Answers(folder, warn) as answers, cached_oracle() as oracle, steps() as show:
         found, ledger = load_suite(cases)
-        progress = _told(status)
-        with upgrade.open_sides(old, new, progress, timeout) as sides:
+        with upgrade.open_sides(old, new, show, timeout) as sides:
             items = selected(found, sides.available, keyword)
-            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), progress)
+            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
             try:
                 audited = upgrade.audit(sides, answers, folder)
             except KeyboardInterrupt:
-                err.print(f"interrupted; what there was is in {escape(str(folder))}")
+                warn(f"interrupted; what there was is in {folder}")
                 raise typer.Exit(INTERRUPTED) from None
     audit_rendering.write(audited, folder)
     _print(audited, form)
-    err.print(f"audit: {escape(str(folder))}", soft_wrap=True)
-    for failure in answers.failures[:FAILURES]:
-        err.print(f"not asked, and left out on both sides: {escape(failure)}", soft_wrap=True)
+    warn(f"audit: {folder}")
+    print_failures(answers.failures, "not asked, and left out on both sides")
     if answers.failures:
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
-
-
-def _told(status: Status) -> Callable[[str], None]:
-    return lambda line: status.update(escape(line))
 
 
 def _print(audited: upgrade.Audit, form: Format) -> None:
@@ -128,14 +128,13 @@ def bisect(
     found, ledger = load_suite(cases)
     wanted = find_case(found, case, cases)
     _check_function(function)
-    wish = bisection.Query(distribution, wanted, function, dtype, reduction, beside)
-    with cached_oracle() as oracle, err.status("") as status:
-        told = _told(status)
-        told(f"asking the package index for releases of {distribution}")
-        there = bisection.releases_between(good, bad, releases(distribution), distribution)
-        probe = bisection.make_probe(wish, Judge(oracle, ledger), told, timeout)
+    query = bisection.Query(distribution, wanted, function, dtype, reduction, beside)
+    with cached_oracle() as oracle, steps() as show:
+        show(f"asking the package index for releases of {distribution}")
+        candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
+        probe = bisection.make_probe(query, Judge(oracle, ledger), show, timeout)
         try:
-            boundary = bisection.bisect(wish, there, probe, told)
+            boundary = bisection.bisect(query, candidates, probe, show)
         except bisection.NothingToFindError as nothing:
             if as_json:
                 out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
@@ -169,14 +168,14 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Which release changed what: a report of many releases, told release by release."""
-    from conformance.comparison import history as told
+    from conformance.comparison import history as histories
 
-    found = told.history(path)
+    found = histories.history(path)
     home = folder or (path if path.is_dir() else path.parent)
-    text = told.markdown(found)
-    audit_rendering.put({"history.md": text, "history.csv": told.as_csv(found)}, home)
+    text = histories.markdown(found)
+    audit_rendering.put({"history.md": text, "history.csv": histories.as_csv(found)}, home)
     if as_json:
-        out.facts("history", {"changes": told.read(home), "failed": found.failed})
+        out.facts("history", {"changes": histories.read(home), "failed": found.failed})
     else:
         sys.stdout.write(text)
-    err.print(f"history: {escape(str(home))}", soft_wrap=True)
+    warn(f"history: {home}")

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import comparison, report
-from conformance.cli.shared import Json, JsonFormat, Level, as_machine
+from conformance.cli.shared import Json, JsonFormat, Level, output_format, warn, write_output
 from conformance.cli.terminal import UNEXPECTED, err, out
-from conformance.comparison import AuditError, Difference
+from conformance.comparison import Difference
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
@@ -50,17 +50,13 @@ def diff(
     as_json: JsonFormat = False,
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
-    form = Format(as_machine(form, as_json))
+    form = Format(output_format(form, as_json))
     found = comparison.difference(old, new)
     if output is None:
         _print(found, form)
     else:
-        try:
-            output.write_text(_text(found, form), encoding="utf-8")
-        except OSError as error:
-            why = f"cannot be written ({error.strerror})"
-            raise AuditError(output, why, "name a file in a folder that is there") from error
-        err.print(f"{escape(comparison.headline(found))}: {escape(str(output))}", soft_wrap=True)
+        write_output(output, _text(found, form))
+        warn(f"{comparison.headline(found)}: {output}")
     raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
 
 
@@ -81,7 +77,7 @@ def accept(
     """
     proposed = comparison.proposal(path, baseline, even_unexpected)
     if as_json:
-        _accept_for_machines(proposed, yes)
+        _accept_as_json(proposed, yes)
         return
     if proposed.difference is not None:
         for piece in comparison.terminal(proposed.difference):
@@ -97,10 +93,10 @@ def accept(
     out.print(f"accepted: {escape(str(baseline))}, {len(proposed.results)} rows", soft_wrap=True)
 
 
-def _accept_for_machines(proposed: comparison.Proposal, yes: bool) -> None:
+def _accept_as_json(proposed: comparison.Proposal, yes: bool) -> None:
     if yes and not proposed.same:
         comparison.accept(proposed)
-    out.facts("accept", {**_facts(proposed), "accepted": yes and not proposed.same})
+    out.facts("accept", {**_proposal_facts(proposed), "accepted": yes and not proposed.same})
     if not (yes or proposed.same):
         err.print("nothing was accepted; --yes accepts it")
         raise typer.Exit(UNEXPECTED)
@@ -135,7 +131,7 @@ def merge(
     out.print(f"report: {escape(str(folder))}", soft_wrap=True)
 
 
-def _facts(proposed: comparison.Proposal) -> dict[str, Any]:
+def _proposal_facts(proposed: comparison.Proposal) -> dict[str, Any]:
     """What accepting a report would make of the baseline; `same`: it has these rows already."""
     difference = proposed.difference
     return {
@@ -166,10 +162,10 @@ def _text(found: Difference, form: Format) -> str:
         case Format.json:
             return comparison.as_json(found)
         case Format.html:
-            changes, said = comparison.for_page(found)
+            changes, conditions = comparison.for_page(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
-            return report.page(results, run, run.published, report.Beside(changes=changes, against=said))
+            return report.page(results, run, run.published, report.Beside(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)

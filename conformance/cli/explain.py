@@ -36,13 +36,13 @@ def explain(
     else:
         for style, line in explanations.terminal(explanation):
             out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
-        _also(wanted, explanation.dtype, explanation.reduction, explanation.quantity)
+        _print_other_options(wanted, explanation.dtype, explanation.reduction, explanation.quantity)
 
 
-def _also(case: Case, dtype: str, reduction: str, quantity: str) -> None:
-    """What else there is to explain."""
+def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) -> None:
+    """Print the options with which there is more to explain."""
     options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
-    other = [f"{name} {value}" for name, (there, used) in options.items() for value in there if value != used]
+    other = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
     differentiated = not case.no_gradient and case.predicted <= DIFFERENTIATED
     other += ["--quantity gradient"] if quantity == "loss" and differentiated else []
     if other:

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.cli.shared import Json
-from conformance.cli.terminal import UNEXPECTED, err, out
+from conformance.cli.shared import Json, steps, warn
+from conformance.cli.terminal import UNEXPECTED, out
 from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvest, Harvests, save
 from conformance.power.harvest.pipeline import harvest as harvest_of
@@ -35,28 +35,24 @@ def harvest(
     ] = TIMEOUT,
 ) -> None:
     """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
-    with err.status("") as status:
-        made = harvest_of(sources or [], timeout, lambda line: status.update(escape(line)))
-        status.update("holding what they state against the oracle")
-        stated = _stated(made)
+    with steps() as show:
+        made = harvest_of(sources or [], timeout, show)
+        show("comparing what they state with the oracle")
+        with cached_oracle() as oracle:
+            stated = {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
     if as_json:
         sources_found = [_facts(found, stated[found.source]) for found in made.harvests]
         out.facts("harvest", {"sources": sources_found, "missing": list(made.missing)})
     else:
         _print(made, stated)
-    for left_out in made.missing:
-        err.print(f"left out: {escape(left_out)}", soft_wrap=True)
+    for name in made.missing:
+        warn(f"left out: {name}")
     if folder is not None:
         files = save(made.harvests, folder)
-        err.print(f"{len(made.cases)} cases in {len(files)} files below {escape(str(folder))}", soft_wrap=True)
+        warn(f"{len(made.cases)} cases in {len(files)} files below {folder}")
     made.or_raise()
     if any(one.holds == DOES_NOT_HOLD for of_source in stated.values() for one in of_source):
         raise typer.Exit(UNEXPECTED)
-
-
-def _stated(made: Harvests) -> dict[str, list[JudgedResult]]:
-    with cached_oracle() as oracle:
-        return {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
 
 
 def _facts(found: Harvest, stated: list[JudgedResult]) -> dict[str, object]:

@@ -16,13 +16,13 @@ from conformance import api, report
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import CaseArgument, CasesOption, Json, shortened
-from conformance.cli.terminal import USAGE, err, out
+from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, warn
+from conformance.cli.terminal import USAGE, out
 from conformance.judging.row import array_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
-from conformance.model.text import counted
+from conformance.model.text import counted, truncate
 
 
 def show(
@@ -38,7 +38,7 @@ def show(
     else:
         _print(shown)
     for failure in shown.not_executed:
-        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
+        warn(f"not asked: {failure}")
     if shown.not_executed:
         raise typer.Exit(USAGE)
 
@@ -124,7 +124,7 @@ def _print_answers(answers: CaseAnswers) -> None:
     table = Table(title=f"{answers.dtype}, {answers.reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
-    table.add_row("exact", "", escape(shortened(exact)), "", "")
+    table.add_row("exact", "", escape(truncate(exact, MAX_WIDTH)), "", "")
     for row in answers.rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
@@ -133,17 +133,17 @@ def _print_answers(answers: CaseAnswers) -> None:
         table.add_row(
             report.break_name(row["function"]).strip(),
             row["status"],
-            escape(_legible(row["got"] or row["exception"])),
+            escape(_nine_digits(row["got"] or row["exception"])),
             ratio,
             escape(why + converted),
         )
     out.print(table)
 
 
-def _legible(text: str) -> str:
+def _nine_digits(text: str) -> str:
     """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
     array = array_of(text)
-    return shortened(text if array is None or not array.ndim else _digits(array.tolist()))
+    return truncate(text if array is None or not array.ndim else _digits(array.tolist()), MAX_WIDTH)
 
 
 def _digits(values: list[Any] | float) -> str:

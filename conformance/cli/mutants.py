@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from conformance.cli.shared import CasesOption, Json
+from conformance.cli.shared import CasesOption, Json, progress
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.judging.judge import load_suite
@@ -31,8 +30,8 @@ from conformance.power.mutants.score import (
     run_mutants_in_folder,
 )
 
-SHOWN = 10
-"""False alarms that are shown one by one."""
+MAX_ALARMS = 10
+"""Number of false alarms that are printed."""
 
 
 def mutants(
@@ -65,41 +64,29 @@ def mutants(
         _list(found, as_json)
         return
     names = [loss.__name__ for loss in found]
-    if not right:
-        count = len(load_suite(cases)[0])
-        parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
-        _score(found, _events(run_mutants_in_folder, parts, count * len(parts)), kills, as_json)
-    elif generated:
-        places = [range(start, generated, processes) for start in range(min(processes, generated))]
-        events = _events(run_correct_on_generated, [(names, seed, part) for part in places], generated)
-        _alarms(events, f"{counted(generated, 'case')} of seed {seed}", generated, as_json)
+    if generated:
+        parts = [(names, seed, range(start, generated, processes)) for start in range(min(processes, generated))]
+        events = _events(run_correct_on_generated, parts, generated)
+        _print_alarms(events, f"{counted(generated, 'case')} of seed {seed}", generated, as_json)
+        return
+    count = len(load_suite(cases)[0])
+    of_folder = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
+    total = count * len(of_folder)
+    if right:
+        _print_alarms(_events(run_correct_in_folder, of_folder, total), counted(count, "case"), total, as_json)
     else:
-        count = len(load_suite(cases)[0])
-        parts = [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
-        _alarms(
-            _events(run_correct_in_folder, parts, count * len(parts)),
-            counted(count, "case"),
-            count * len(parts),
-            as_json,
-        )
+        _print_results(found, _events(run_mutants_in_folder, of_folder, total), kills, as_json)
 
 
 def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generator[Any]:
-    """What comes of the work, with a progress bar over the cases that it still has to put."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    told = 0
-    with (
-        Progress(*columns, console=err, transient=True) as progress,
-        contextlib.closing(run_in_processes(work, parts)) as events,
-    ):
-        task = progress.add_task("cases", total=count)
+    """The events of the work in processes, with a progress bar over the cases."""
+    decided = 0
+    with progress(count) as advance, contextlib.closing(run_in_processes(work, parts)) as events:
         for event in events:
             if isinstance(event, CaseRun):
-                progress.advance(task)
+                advance(f"{decided} decided")
             else:
-                told += 1
-                what = "false alarms" if isinstance(event, FalseAlarm) else "decided"
-                progress.update(task, description=f"{told} {what}")
+                decided += 1
             yield event
 
 
@@ -113,22 +100,22 @@ def _list(found: list[type[Loss]], as_json: bool) -> None:
     out.print(f"{len(facts)} in all")
 
 
-def _score(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
+def _print_results(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
     decided: dict[str, MutantResult] = {}
-    stopped = False
+    interrupted = False
     try:
         for event in events:
             if isinstance(event, MutantResult):
                 decided[event.name] = event
     except KeyboardInterrupt:
-        stopped = True
+        interrupted = True
     score = Score(tuple(decided[loss.__name__] for loss in found if loss.__name__ in decided))
     undecided = len(found) - len(decided)
     if as_json:
         out.facts("mutants", _facts(score, undecided))
     else:
         _print_score(score, kills)
-    if stopped:
+    if interrupted:
         err.print(f"interrupted; {undecided} of {len(found)} mutants are not decided")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(UNEXPECTED if score.survivors else 0)
@@ -140,25 +127,25 @@ def _facts(score: Score, undecided: int) -> dict[str, Any]:
         "of": len(score.results),
         "undecided": undecided,
         "families": {family: {"killed": killed, "of": of} for family, (killed, of) in score.families().items()},
-        "survivors": [fate.name for fate in score.survivors],
+        "survivors": [result.name for result in score.survivors],
         "alone": score.alone(),
         "mutants": [
             {
-                "name": fate.name,
-                "family": fate.family,
-                "fault": fate.fault,
-                "kills": [{"case": kill.case, "item": kill.item, "because": kill.message} for kill in fate.kills],
+                "name": result.name,
+                "family": result.family,
+                "fault": result.fault,
+                "kills": [{"case": kill.case, "item": kill.item, "because": kill.message} for kill in result.kills],
             }
-            for fate in score.results
+            for result in score.results
         ],
     }
 
 
 def _print_score(score: Score, kills: bool) -> None:
     if kills:
-        for fate in score.results:
-            for kill in fate.kills[:1]:
-                out.print(f"[bold]{fate.family}.{fate.name}[/]  {escape(fate.fault)}", soft_wrap=True)
+        for result in score.results:
+            for kill in result.kills[:1]:
+                out.print(f"[bold]{result.family}.{result.name}[/]  {escape(result.fault)}", soft_wrap=True)
                 out.print(f"    {escape(kill.item)}: {escape(kill.message)}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("family")
@@ -174,33 +161,33 @@ def _print_score(score: Score, kills: bool) -> None:
             out.print(f"  {case}  {', '.join(names)}", soft_wrap=True)
     if score.survivors:
         out.print("survivors:")
-        for fate in score.survivors:
-            out.print(f"  [bold]{fate.family}.{fate.name}[/]  {escape(fate.fault)}", soft_wrap=True)
+        for result in score.survivors:
+            out.print(f"  [bold]{result.family}.{result.name}[/]  {escape(result.fault)}", soft_wrap=True)
 
 
-def _alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None:
+def _print_alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -> None:
     found: list[FalseAlarm] = []
-    items = put = 0
-    stopped = False
+    items = cases_run = 0
+    interrupted = False
     try:
         for event in events:
             if isinstance(event, CaseRun):
-                items, put = items + event.items, put + 1
+                items, cases_run = items + event.items, cases_run + 1
                 continue
             found.append(event)
-            if len(found) <= SHOWN and not as_json:
+            if len(found) <= MAX_ALARMS and not as_json:
                 out.print(f"[bold]false alarm[/] {escape(event.message)}", soft_wrap=True)
                 out.print(escape(event.text), soft_wrap=True)
     except KeyboardInterrupt:
-        stopped = True
+        interrupted = True
     if as_json:
         facts = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in found]
-        out.facts("mutants.right", {"items": items, "put": put, "of": count, "alarms": facts})
+        out.facts("mutants.right", {"items": items, "put": cases_run, "of": count, "alarms": facts})
     else:
         for name in dict.fromkeys(alarm.name for alarm in found):
             out.print(f"{name}: {sum(alarm.name == name for alarm in found)} false alarms")
         out.print(f"{what}, {items} items: {counted(len(found) or 'no', 'false alarm')}")
-    if stopped:
-        err.print(f"interrupted after {put} of {count} cases")
+    if interrupted:
+        err.print(f"interrupted after {cases_run} of {count} cases")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(UNEXPECTED if found else 0)

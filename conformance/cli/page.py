@@ -13,9 +13,9 @@ from rich.markup import escape
 from conformance import comparison, explain, report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
-from conformance.cli.shared import CasesOption, Json, progress
+from conformance.cli.shared import CasesOption, Json, progress, write_output
 from conformance.cli.terminal import out
-from conformance.comparison import AuditError, history
+from conformance.comparison import history
 from conformance.explore.sweep import rendering
 from conformance.judging.judge import Judge, load_suite
 from conformance.model.case import Case
@@ -30,11 +30,11 @@ def page(
         int,
         typer.Option("--explain", min=0, metavar="N", help="Explain up to N cases on which functions do not agree."),
     ] = 400,
-    swept: Annotated[
+    sweep_folder: Annotated[
         Path | None,
         typer.Option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given."),
     ] = None,
-    told: Annotated[
+    history_folder: Annotated[
         Path | None,
         typer.Option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
     ] = None,
@@ -52,35 +52,31 @@ def page(
     folder = path if path.is_dir() else path.parent
     found, ledger = _cases(cases, set(results["case"]))
     beside = report.Beside(report.problems(found), report.sizes(found))
-    if swept is not None or (folder / "sweep.json").is_file():
-        lines, means = rendering.read(swept or folder)
+    if sweep_folder is not None or (folder / "sweep.json").is_file():
+        lines, means = rendering.read(sweep_folder or folder)
         beside = replace(beside, sweep=lines, means=means)
-    if told is not None or (folder / "history.csv").is_file():
-        beside = replace(beside, history=history.read(told or folder))
+    if history_folder is not None or (folder / "history.csv").is_file():
+        beside = replace(beside, history=history.read(history_folder or folder))
     if against is not None:
-        changes, said = comparison.for_page(comparison.difference(against, path))
-        beside = replace(beside, changes=changes, against=said)
+        changes, conditions = comparison.for_page(comparison.difference(against, path))
+        beside = replace(beside, changes=changes, against=conditions)
     if most:
         beside = replace(beside, explanations=_explanations(results, found, ledger, most))
     text = report.page(results, run, run.published, beside)
     if output is None:
         report.rewrite_page(folder, text)
     else:
-        try:
-            output.write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            why = f"cannot be written ({error.strerror})"
-            raise AuditError(output, why, "name a file in a folder that is there") from error
+        write_output(output, text)
     written = str(output or folder / "index.html")
     if as_json:
-        there = {"views": beside.views(), "explained": len(beside.explanations), "bytes": len(text.encode())}
-        out.facts("page", {"page": written, "report": str(folder), "rows": len(results), **there})
+        contents = {"views": beside.views(), "explained": len(beside.explanations), "bytes": len(text.encode())}
+        out.facts("page", {"page": written, "report": str(folder), "rows": len(results), **contents})
     else:
         out.print(f"page: {escape(written)}", soft_wrap=True)
 
 
-def _cases(folder: Path | None, asked: set[str]) -> tuple[list[Case], Ledger]:
-    sources = sorted({name.split("/")[1] for name in asked if name.startswith(HARVEST_PREFIX)})
+def _cases(folder: Path | None, ids: set[str]) -> tuple[list[Case], Ledger]:
+    sources = sorted({name.split("/")[1] for name in ids if name.startswith(HARVEST_PREFIX)})
     if sources and folder is None:
         return load_harvest(sources)[:2]
     return load_suite(folder)
@@ -89,7 +85,7 @@ def _cases(folder: Path | None, asked: set[str]) -> tuple[list[Case], Ledger]:
 def _explanations(
     results: pd.DataFrame, found: list[Case], ledger: Ledger, most: int
 ) -> dict[str, list[tuple[str, str, int]]]:
-    here, _ = registry.installed()
+    available, _ = registry.installed()
     with cached_oracle() as oracle, progress(min(most, results["case"].nunique())) as advance:
         judge = Judge(oracle, ledger)
-        return explain.explain_report(results, {case.id: case for case in found}, here, judge, most, advance)
+        return explain.explain_report(results, {case.id: case for case in found}, available, judge, most, advance)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance.cli.shared import Json, say
+from conformance.cli.shared import Json, warn
 from conformance.cli.terminal import out
 from conformance.report import recording
 
@@ -21,7 +21,7 @@ def recover(
 
     It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
     """
-    record = recording.recover(folder, say)
+    record = recording.recover(folder, warn)
     unplanned = record["interrupted"] == recording.UNPLANNED
     if as_json:
         names = ("complete", "planned", "finished", "interrupted", "status", "expected")

@@ -17,8 +17,16 @@ from rich.text import Text
 from conformance import api, report
 from conformance.cli import github
 from conformance.cli.failing import failures, places, workflow_commands
-from conformance.cli.shared import FAILURES, CasesOption, Json, Printer, say
-from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
+from conformance.cli.shared import (
+    CasesOption,
+    FrameworkOption,
+    Json,
+    KeywordOption,
+    Printer,
+    print_failures,
+    warn,
+)
+from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import TIMEOUT
@@ -31,19 +39,15 @@ from conformance.model.text import counted
 from conformance.report import recording
 from conformance.report.sarif import Failure
 
-SURPRISES = 20
-"""Unexpected rows, and known discrepancies, that are shown one by one."""
+MAX_ROWS = 20
+"""Number of unexpected rows, and of known discrepancies, that are printed."""
 
 
 def run(
     cases: CasesOption = None,
     folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
-    keyword: Annotated[
-        str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
-    ] = "",
-    framework: Annotated[
-        list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
-    ] = None,
+    keyword: KeywordOption = "",
+    framework: FrameworkOption = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -140,10 +144,9 @@ def run(
         _finish(ended, request, strict_known)
     github.tell(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
-    for failure in ended.not_executed[:FAILURES]:
-        err.print(f"not asked: {escape(str(failure))}", soft_wrap=True)
+    print_failures(ended.not_executed)
     if not ended.complete:
-        _say_incomplete(ended)
+        _warn_incomplete(ended)
         if ended.failure is not None:
             raise ended.failure
         raise typer.Exit(INTERRUPTED if ended.stopped else USAGE)
@@ -151,7 +154,7 @@ def run(
         for line in ended.check.lines():
             out.print(escape(line), soft_wrap=True)
     if not ended.items:
-        say("no function that is asked can take any of the cases; the report says why")
+        warn("no function that is asked can take any of the cases; the report says why")
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if found else 0)
 
@@ -184,13 +187,13 @@ class _Files:
             _put("--comment", self.comment, report.comment(ended.results, info, found, said, self.name))
 
 
-def _say_incomplete(ended: api.RunResult) -> None:
+def _warn_incomplete(ended: api.RunResult) -> None:
     more = f"{ended.stopped}; " if ended.stopped else ""
     more += f"{len(ended.not_executed)} could not be asked; " if ended.not_executed else ""
     rows = len(ended.rows)
-    say(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
+    warn(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:
-        say("the same command with --resume asks only what is missing")
+        warn("the same command with --resume asks only what is missing")
 
 
 def _put(option: str, file: Path, text: str) -> None:
@@ -210,10 +213,10 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
     surprising = [row for row in ended.rows if row["expected"] in ("unexpected", "stale")]
     known = [row for row in ended.rows if row["expected"] == "known"]
     surprising += known if strict_known else []
-    for row in surprising[:SURPRISES]:
+    for row in surprising[:MAX_ROWS]:
         _print_row(row, ended.cases)
-    if len(surprising) > SURPRISES:
-        out.print(f"and {len(surprising) - SURPRISES} more, in discrepancies.csv")
+    if len(surprising) > MAX_ROWS:
+        out.print(f"and {len(surprising) - MAX_ROWS} more, in discrepancies.csv")
     if request.cases is not None and not strict_known:
         _print_known(known, ended.cases)
     if ended.rows:
@@ -231,10 +234,10 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
 def _print_known(known: Sequence[Record], cases: Sequence[Case]) -> None:
     discrepancies = Counter((row["framework"], row["known"]) for row in known)
     first = {(row["framework"], row["known"]): row for row in reversed(known)}
-    for key, count in itertools.islice(discrepancies.items(), SURPRISES):
+    for key, count in itertools.islice(discrepancies.items(), MAX_ROWS):
         _print_row(first[key], cases, f", and {counted(count - 1, 'row')} more" if count > 1 else "")
-    if len(discrepancies) > SURPRISES:
-        out.print(f"and {len(discrepancies) - SURPRISES} more known discrepancies, in discrepancies.csv")
+    if len(discrepancies) > MAX_ROWS:
+        out.print(f"and {len(discrepancies) - MAX_ROWS} more known discrepancies, in discrepancies.csv")
 
 
 def _print_row(row: Record, cases: Sequence[Case], more: str = "") -> None:

@@ -1,9 +1,9 @@
-"""What the commands share: consoles, options that several take, and how their input is looked up."""
+"""What commands share: options, messages and progress."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,22 +14,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conformance.api.observing import Observer
 from conformance.cli.terminal import err
+from conformance.comparison import AuditError
 from conformance.judging.selection import SelectionError
 
-FAILURES = 5
-"""Items that could not be asked are shown up to this number."""
+MAX_FAILURES = 5
+"""Number of items that could not be executed, up to which they are printed."""
+MAX_WIDTH = 160
+"""Characters of a value or a reason on a terminal."""
 CasesOption = Annotated[
     Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
 ]
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
 ]
+KeywordOption = Annotated[
+    str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
+]
+FrameworkOption = Annotated[
+    list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
 
 
-def as_machine(form: str, as_json: bool) -> str:
-    """What --format and --json come to; raises SelectionError where they are at odds."""
+def output_format(form: str, as_json: bool) -> str:
+    """The format that --format and --json select. Raises SelectionError if they contradict each other."""
     if as_json and form not in ("terminal", "json"):
         raise SelectionError(f"--json and --format {form} do not go together; leave one of them out")
     return "json" if as_json else form
@@ -45,37 +54,57 @@ class Level(StrEnum):
     never = "never"
 
 
-def say(line: str) -> None:
+def warn(line: str) -> None:
     """Print a line to stderr."""
     err.print(escape(line), soft_wrap=True)
 
 
+def print_failures(failures: Sequence[object], reason: str = "not asked") -> None:
+    """Print the first of the items that could not be executed to stderr."""
+    for failure in failures[:MAX_FAILURES]:
+        warn(f"{reason}: {failure}")
+
+
+def write_output(file: Path, text: str) -> None:
+    """Write the file that --output names. Raises AuditError."""
+    try:
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        why = f"cannot be written ({error.strerror})"
+        raise AuditError(file, why, "name a file in a folder that is there") from error
+
+
 @contextlib.contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; what it yields moves it by one and says what is being done."""
+def progress(total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields `advance(description, count=1)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
-        yield lambda what: bar.update(task, advance=1, description=f"{what:<8}")
+
+        def advance(description: str, count: int = 1) -> None:
+            bar.update(task, advance=count, description=f"{escape(description):<8}")
+
+        yield advance
+
+
+@contextlib.contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr; yields a function that displays the current step beside it."""
+    with err.status("") as status:
+        yield lambda line: status.update(escape(line))
 
 
 class Printer(Observer):
-    """Prints notes to stderr, and shows a bar while rows are made."""
+    """Prints notes to stderr, and shows a progress bar while rows are made."""
 
     def note(self, line: str) -> None:
         """Print a line."""
-        say(line)
+        warn(line)
 
-    @contextlib.contextmanager
-    def status(self) -> Iterator[Callable[[str], None]]:
-        """Show the step that is being done."""
-        with err.status("") as status:
-            yield lambda line: status.update(escape(line))
+    def status(self) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        """Show the current step."""
+        return steps()
 
     def rows(self, count: int) -> contextlib.AbstractContextManager[Callable[[str], None]]:
         """Show how many rows are made."""
         return progress(count)
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= 160 else f"{text[:160]}..."
