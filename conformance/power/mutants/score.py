@@ -6,7 +6,6 @@ mutant is run until two cases detect it: a mutant that a single case detects dep
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import random
@@ -27,7 +26,7 @@ from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import GRADIENTS, select_by_name
 from conformance.power.mutants.losses import Loss, installed
-from conformance.reference.oracle import Oracle, open_cache
+from conformance.reference.oracle import Oracle, cached_oracle
 
 SHUFFLE_SEED = 3
 """Seed of the order of cases; neighbours in a file detect the same faults."""
@@ -218,26 +217,15 @@ def run_correct(
 # The same for names, which processes can be told.
 
 
-@contextlib.contextmanager
-def _shared_cache() -> Iterator[Oracle]:
-    """An oracle that keeps its answers on disk."""
-    cache = open_cache()
-    try:
-        yield Oracle(cache)
-    finally:
-        if cache is not None:
-            cache.close()
-
-
 def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:
     """`fates` of the named mutants over the cases of a folder."""
-    with _shared_cache() as oracle:
+    with cached_oracle() as oracle:
         yield from run_mutants(load_suite(folder)[0], select_by_name(names), oracle)
 
 
 def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[FalseAlarm | CaseRun]:
     """`alarms` about the named implementations over the cases of a folder."""
-    with _shared_cache() as oracle:
+    with cached_oracle() as oracle:
         yield from run_correct(shuffled(load_suite(folder)[0]), select_by_name(names), 0, oracle)
 
 
