@@ -18,10 +18,10 @@ from conformance.comparison.changes import LATER_PER_SIDE, changes
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import joined_versions
 from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
+from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
 from conformance.report.frames import records
-from conformance.report.run import RunInfo
 
 _ASKED = [name for name in QUESTION if name != "digest"]
 """Columns of a question, whatever the content of its case is now."""

@@ -24,9 +24,9 @@ from conformance.comparison.distance import Drift, largest
 from conformance.comparison.documentation import DocumentedChange
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import Audit
+from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
 from conformance.model.text import counted, join_names, one_line
-from conformance.report.files import ReportError
 from conformance.report.markdown import code, link, plain, remaining, table
 
 FORMAT = 2

@@ -17,10 +17,11 @@ from packaging.version import InvalidVersion, Version
 from conformance import report
 from conformance.comparison.alignment import row_names
 from conformance.comparison.errors import AuditError
+from conformance.execution.journal import Journal
+from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import KEY
 from conformance.model.text import counted
 from conformance.report.frames import records
-from conformance.report.run import RunInfo
 
 _SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
 
@@ -46,7 +47,7 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
         if home.resolve() == folder.resolve():
             raise AuditError(folder, "the whole would replace one of its parts", "choose another folder for --report")
     results, run = merge([Part(str(path), *report.read(path)) for path in paths])
-    journal = report.Journal.begin(folder, run.started, lambda _: None)
+    journal = Journal.begin(folder, run.started, lambda _: None)
     try:
         record = report.write(folder, results, run, run.published)
     except BaseException:

@@ -3,14 +3,14 @@
 Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> reports/<name>/ --read--> results.
 """
 
+from conformance.execution.report_folder import JOURNAL, PREVIOUS, ReportError, check_writable
+from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.comment import comment, marker
-from conformance.report.files import JOURNAL, PREVIOUS, ReportError, check_writable, read, rewrite_page, write
+from conformance.report.files import read, rewrite_page, write
 from conformance.report.frames import counts, frame, largest_ratios
-from conformance.report.journal import Journal, Plan, Recorded, read_journal
 from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
-from conformance.report.run import RunInfo, fingerprint, host
 from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
 
@@ -19,9 +19,6 @@ __all__ = [
     "JOURNAL",
     "PREVIOUS",
     "Beside",
-    "Journal",
-    "Plan",
-    "Recorded",
     "ReportError",
     "RunInfo",
     "agreement_matrix",
@@ -42,7 +39,6 @@ __all__ = [
     "pairs",
     "problems",
     "read",
-    "read_journal",
     "rewrite_page",
     "sarif",
     "sizes",

@@ -6,8 +6,8 @@ import json
 
 import pandas as pd
 
+from conformance.execution.run_info import RunInfo
 from conformance.model.text import counted
-from conformance.report.run import RunInfo
 
 
 def badge(results: pd.DataFrame, run: RunInfo) -> str:

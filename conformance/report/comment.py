@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from conformance.execution.run_info import RunInfo
 from conformance.judging.unasked import unasked
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted
 from conformance.report.frames import counts, labelled
 from conformance.report.markdown import LIMIT, code, known_table, table
-from conformance.report.run import RunInfo
 from conformance.report.sarif import Failure
 
 ROWS, FUNCTIONS = 30, 60

@@ -23,63 +23,22 @@ from typing import Any
 import pandas as pd
 
 from conformance.execution.marking import RUN, marked, record
+from conformance.execution.report_folder import FILES, JOURNAL, MAX_BYTES, PREVIOUS, RESULTS, ReportError, reason_of
+from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
-from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import Beside, page
-from conformance.report.run import FORMAT, RunInfo
+from conformance.report.run import run_record
 
-JOURNAL = "journal.jsonl"
-"""The rows of a run that has not come to its end."""
-PREVIOUS = "previous"
-"""The folder, in that of a report, that holds the whole report from before until there is another."""
-RESULTS = ("results.parquet", "results.csv")
 _SPECIAL = '[",\r\n]'
-FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.json", "index.html")
-"""What a report consists of beside its `run.json`."""
-MOST_BYTES, MOST_UNPACKED, MOST_SAID = 2**31, 2**33, 2**26
-"""Bytes of a file that is read, of what a Parquet file unpacks to, and of a `run.json`."""
+MAX_UNPACKED, MAX_RECORD_BYTES = 2**33, 2**26
+"""Largest sizes in bytes of what a Parquet file unpacks to, and of a `run.json`."""
 NAMED = 20
 """Rows that an error names when all of them are lost."""
-
-
-class ReportError(UserError):
-    """A report cannot be written or read: where, what is wrong, and what to do.
-
-    results: the rows that could not be kept anywhere, None where they are safe.
-    """
-
-    def __init__(self, where: Path, what: str, advice: str, results: pd.DataFrame | None = None) -> None:
-        super().__init__(where, what, advice)
-        self.where = where
-        self.what = what
-        self.advice = advice
-        self.results = results
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}; {self.advice}"
-
-
-def check_writable(folder: Path) -> None:
-    """Make a report's folder before a run; raises ReportError where nothing could be written into it."""
-    advice = "choose another folder for the report, or make this one writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / ".writable", b"")
-        (folder / ".writable").unlink()
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
-    except OSError as error:
-        raise ReportError(folder, f"cannot be written ({_reason(error)})", advice) from error
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        advice = "install a pyarrow and a numpy that fit each other"
-        raise ReportError(folder, f"results.parquet cannot be written ({error})", advice) from error
 
 
 def write(
@@ -100,12 +59,12 @@ def write(
         return _write(folder, results, run, numbers, beside)
     except OSError as error:
         failure = error
-    what = f"the report cannot be written ({_reason(failure)})"
+    what = f"the report cannot be written ({reason_of(failure)})"
     try:
         refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
         _write(refuge, results, run, numbers, beside)
     except OSError as error:
-        what += f", nor in {tempfile.gettempdir()} ({_reason(error)})"
+        what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
             advice = f"its rows are in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
             raise ReportError(folder, what, advice) from error
@@ -141,7 +100,7 @@ def _write(
         keep("summary.md", summary(results, pairs, run, published).encode())
         keep("badge.json", badge(results, run).encode())
         keep("index.html", shown.result().encode())
-    record = run.record(results, pairs, digests)
+    record = run_record(run, results, pairs, digests)
     write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
 
@@ -156,7 +115,7 @@ def rewrite_page(folder: Path, text: str) -> None:
         write_atomically(folder / "index.html", content)
         write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     except OSError as error:
-        raise ReportError(folder, f"cannot be written ({_reason(error)})", "name a file with --output") from error
+        raise ReportError(folder, f"cannot be written ({reason_of(error)})", "name a file with --output") from error
 
 
 def _csv(table: pd.DataFrame) -> bytes:
@@ -223,10 +182,6 @@ def _formula(text: str) -> bool:
     return False
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
-
-
 def _lost(results: pd.DataFrame) -> str:
     """Names the rows that matter most among those that are gone."""
     rows = results[failing(results)]
@@ -278,8 +233,8 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
     with ParquetFile(file) as said:
         whole = sum(said.metadata.row_group(number).total_byte_size for number in range(said.num_row_groups))
-        if whole > MOST_UNPACKED or said.metadata.num_columns > 10 * len(COLUMNS):
-            raise ReportError(file, f"unpacks to {whole} bytes, more than {MOST_UNPACKED}", "split the run into parts")
+        if whole > MAX_UNPACKED or said.metadata.num_columns > 10 * len(COLUMNS):
+            raise ReportError(file, f"unpacks to {whole} bytes, more than {MAX_UNPACKED}", "split the run into parts")
     return pd.read_parquet(file)
 
 
@@ -293,7 +248,7 @@ def _run(folder: Path) -> dict[str, Any]:
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
         raise ReportError(folder, what, advice)
     try:
-        _check_size(file, MOST_SAID)
+        _check_size(file, MAX_RECORD_BYTES)
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if os.path.lexists(folder / JOURNAL):
@@ -327,10 +282,10 @@ def _check_size(file: Path, most: int) -> None:
 
 def _digest(file: Path) -> str:
     try:
-        _check_size(file, MOST_BYTES)
+        _check_size(file, MAX_BYTES)
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise ReportError(file, f"cannot be read ({_reason(error)})", "name the folder of a report") from error
+        raise ReportError(file, f"cannot be read ({reason_of(error)})", "name the folder of a report") from error
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -344,4 +299,4 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-__all__ = ["ReportError", "check_writable", "guarded", "read", "rewrite_page", "unguarded", "write"]
+__all__ = ["guarded", "read", "rewrite_page", "unguarded", "write"]

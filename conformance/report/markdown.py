@@ -11,12 +11,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.execution.run_info import RunInfo
 from conformance.judging.unasked import unasked
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios, records
-from conformance.report.run import RunInfo
 
 LIMIT = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""

@@ -11,24 +11,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from conformance.adapters import registry
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.stated_values import PublishedVerdict, published
 from conformance.execution.interruption import ignore_first_signal
+from conformance.execution.journal import Journal, Plan, Recorded, read_journal
 from conformance.execution.marking import MARK, marked, put_back
+from conformance.execution.report_folder import JOURNAL, ReportError
 from conformance.execution.run import INTERRUPTED, Run
+from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
 from conformance.judging.judge import Item
 from conformance.judging.row import Record, key_of
 from conformance.model.case import Case
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from conformance.adapters.registry import Installed
-    from conformance.casefiles.known_issues import Ledger
-    from conformance.report import Plan, Recorded
+from conformance.report import files, frames
+from conformance.report.page import Beside, problems, sizes
 
 
 def planned(
@@ -47,19 +49,16 @@ def planned(
     epoch.  missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed,
     timeout: what rows depend on, for a run that may be resumed.
     """
-    from conformance import report  # pandas, which a run without a report does not need
-
-    info = report.RunInfo(
+    info = RunInfo(
         planned=count,
         missing=tuple(missing),
         started=moment(started),
         coverage=covered(cases),
-        suite=report.fingerprint((case.id, case.digest) for case in cases),
+        suite=fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
         published=tuple(_number(number) for case in cases for number in published(case)),
     )
-    beside = report.Beside(problems=report.problems(cases), sizes=report.sizes(cases))
-    return report.Plan(info, beside, _basis(ledger, installed, timeout))
+    return Plan(info, problems(cases), sizes(cases), _basis(ledger, installed, timeout))
 
 
 def moment(seconds: float) -> str:
@@ -72,8 +71,6 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
 
     results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
     """
-    from conformance import report
-
     versions = results[results["version"] != ""].groupby("framework")["version"].unique()
     run = replace(
         plan.info,
@@ -81,7 +78,8 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
         interrupted=interrupted,
         duration=round(duration, 3),
     )
-    return report.write(folder, results, run, run.published, plan.beside)
+    beside = Beside(plan.problems, plan.sizes)
+    return files.write(folder, results, run, run.published, beside)
 
 
 class RecordedRun(Run):
@@ -93,10 +91,9 @@ class RecordedRun(Run):
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None], *, resume: bool = False) -> None:
-        from conformance import report
 
         self.started = time.time()
-        self.journal = report.Journal.begin(folder, moment(self.started), warn, resume=resume)
+        self.journal = Journal.begin(folder, moment(self.started), warn, resume=resume)
         super().__init__(self.journal.append)
         self.planned: Plan | None = None
         self.results: pd.DataFrame
@@ -167,17 +164,13 @@ class RecordedRun(Run):
             self.journal.close(whole)
 
     def _write(self, plan: Plan) -> dict[str, Any]:
-        from conformance import report
-
-        self.results = report.frame(self.rows)
+        self.results = frames.frame(self.rows)
         return write(self.journal.folder, self.results, plan, time.time() - self.started, self.stopped)
 
 
 def empty_plan(started: str, count: int = 0) -> Plan:
     """The plan of a run of which nothing else is known.  started: ISO 8601 with zone.  count: of its rows."""
-    from conformance import report
-
-    return report.Plan(report.RunInfo(planned=count, started=started), report.Beside())
+    return Plan(RunInfo(planned=count, started=started))
 
 
 LOST = "the run did not come to its end"
@@ -194,23 +187,21 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     read are left out, and counted in a warning.  Raises ReportError if there is no journal with a row, if the run
     still lasts, or if the report cannot be written.
     """
-    from conformance import report
-
-    if marked(folder) and not (folder / report.JOURNAL).exists():
+    if marked(folder) and not (folder / JOURNAL).exists():
         put_back(folder)
         (folder / MARK).unlink()
         warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
-        return report.read(folder)[1]
-    recorded = report.read_journal(folder)
-    ended = (folder / report.JOURNAL).stat().st_mtime
-    journal = report.Journal.begin(folder, recorded.started, warn, resume=True)
+        return files.read(folder)[1]
+    recorded = read_journal(folder)
+    ended = (folder / JOURNAL).stat().st_mtime
+    journal = Journal.begin(folder, recorded.started, warn, resume=True)
     try:
         recorded = journal.resumed or recorded
         if recorded.torn:
             warn(torn_lines(recorded))
         if not recorded.rows:
             what = "no row was finished, so there is nothing to recover"
-            raise report.ReportError(folder, what, "run again")
+            raise ReportError(folder, what, "run again")
     except BaseException:
         journal.abandon()
         raise
@@ -225,8 +216,6 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: str = LOST) -> dict[str, Any]:
     """Write the report of what a journal holds.  ended: seconds since the epoch."""
-    from conformance import report
-
     rows = list(recorded.rows.values())
     plan = recorded.plan or empty_plan(recorded.started, len(rows))
     began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
@@ -234,7 +223,7 @@ def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: 
         interrupted = UNPLANNED
     elif len(rows) == plan.info.planned:
         interrupted = ""
-    return write(folder, report.frame(rows), plan, max(0.0, ended - began), interrupted)
+    return write(folder, frames.frame(rows), plan, max(0.0, ended - began), interrupted)
 
 
 def torn_lines(recorded: Recorded) -> str:
@@ -284,9 +273,7 @@ def _changed(row: Record, item: Item, basis: set[str]) -> str:
 
 def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
     """What rows depend on and do not say themselves."""
-    from conformance import report
-
-    found = {"conformance": json.dumps(report.host(), sort_keys=True), "--timeout": f"{timeout:g}"}
+    found = {"conformance": json.dumps(host(), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
         entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
         found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]

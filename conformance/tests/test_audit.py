@@ -23,9 +23,10 @@ from conformance.comparison import AuditError, Part, RunScope, acceptance, diffe
 from conformance.comparison.baseline import SLACK, limit
 from conformance.comparison.changes import COLUMNS
 from conformance.comparison.distance import distances
+from conformance.execution import report_folder
+from conformance.execution.run_info import fingerprint
 from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo
-from conformance.report.run import fingerprint
 from conformance.tests.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
@@ -891,7 +892,7 @@ def test_a_baseline_is_read_and_refused_as_any_report(tmp_path):
 
 PUBLISHED = ({"value": "0.2", "exact": "0.3", "holds": False, "source": "an article", "case": "binary/0"},)
 SUITE = fingerprint([("binary/0", "d"), ("binary/1", "d")])
-FILES = (*report.files.FILES, "run.json")
+FILES = (*report_folder.FILES, "run.json")
 
 
 def many():

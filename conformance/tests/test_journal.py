@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from conformance import __main__, cli, report
-from conformance.execution import marking
+from conformance.execution import journal, marking
 from conformance.execution.interruption import TERMINATION_SIGNALS
+from conformance.execution.journal import LOCK, Journal, Plan, read_journal
 from conformance.execution.marking import MARK
 from conformance.execution.marking import RUN as RUN_JSON
 from conformance.model.errors import ISSUES
-from conformance.report import JOURNAL, PREVIOUS, Journal, Plan, ReportError, RunInfo, journal, read_journal, recording
-from conformance.report.journal import LOCK
+from conformance.report import JOURNAL, PREVIOUS, ReportError, RunInfo, recording
 from conformance.tests.test_audit import written
 from conformance.tests.test_isolation import ADAPTER
 from conformance.tests.test_report import row
@@ -640,7 +640,7 @@ def test_the_address_for_reports_is_the_one_of_the_package(checkout):
 
 # The journal itself
 
-PLAN = Plan(RunInfo(planned=3, started="2026-01-02T03:04:05+00:00"), report.Beside(sizes={"x": (1, 2)}))
+PLAN = Plan(RunInfo(planned=3, started="2026-01-02T03:04:05+00:00"), sizes={"x": (1, 2)})
 ROWS = [
     row(case="categorical/a/x", got="nan", ratio=float("nan")),
     row(case="categorical/a/y", explanation="\udc80\x1b\n\u2028{}", error=None, ratio=float("inf")),

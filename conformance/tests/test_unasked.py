@@ -13,11 +13,11 @@ from conformance import comparison, report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
+from conformance.execution.run_info import RunInfo
 from conformance.judging.judge import Judge, plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
-from conformance.report.run import RunInfo
 from conformance.tests import miniatures
 from conformance.tests.stated import case
 

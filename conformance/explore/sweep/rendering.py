@@ -18,6 +18,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.execution.run_info import host
 from conformance.explore.sweep import long_means
 from conformance.explore.sweep.table import COLUMNS, EDGES, RegionRow
 from conformance.judging.row import choices_of
@@ -25,7 +26,6 @@ from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 from conformance.report.files import guarded
 from conformance.report.markdown import table as markdown_table
-from conformance.report.run import host
 
 FORMAT = 1
 FILES = ("sweep.json", "sweep.csv", "sweep.md")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
+from conformance.execution.run_info import RunInfo
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import printable
 from conformance.report.page.beside import Beside
 from conformance.report.page.packing import detailed, indexed
-from conformance.report.run import RunInfo
 
 
 def page(

@@ -25,14 +25,13 @@ from typing import Any
 import filelock
 
 from conformance.execution.marking import MARK, RUN, put_back
+from conformance.execution.report_folder import FILES, JOURNAL, MAX_BYTES, PREVIOUS, ReportError, check_writable
+from conformance.execution.run_info import RunInfo
 from conformance.judging.row import COLUMNS, FLOATS, Record, completed, is_readable, key_of
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
 from conformance.model.row_key import RowKey
-from conformance.report.files import FILES, JOURNAL, MOST_BYTES, PREVIOUS, ReportError, check_writable
-from conformance.report.page import Beside
-from conformance.report.run import RunInfo
 
 LOCK = ".lock"
 FORMAT = 1
@@ -47,15 +46,21 @@ UNFINISHED = "unfinished"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known of a run before its first row.
-
-    info: as for `run.json`, without versions, duration and how it ended.  beside: see `page`.  basis: what rows
-    depend on and do not say themselves, by name; a resumed run takes over no rows of another basis.
-    """
+    """What is known of a run before its first row."""
 
     info: RunInfo
-    beside: Beside
+    """Without versions, duration and how it ended."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Texts of cases by id, for the page."""
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Numbers of samples and classes of cases by id, for the page."""
     basis: Mapping[str, str] = field(default_factory=dict)
+    """What rows depend on and do not say themselves, by name; a resumed run takes over no rows of another basis."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Its line of the journal."""
+        beside = {"problems": dict(self.problems), "sizes": dict(self.sizes)}
+        return {"plan": {"info": asdict(self.info), "beside": beside, "basis": dict(self.basis)}}
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class Journal:
             new.unlink(missing_ok=True)
             self._open(new, os.O_EXCL)
             self._new = True
-        self._append([{"plan": {"info": asdict(plan.info), "beside": asdict(plan.beside), "basis": dict(plan.basis)}}])
+        self._append([plan.as_record()])
         self._append(rows)
 
     def append(self, row: Record) -> None:
@@ -319,8 +324,8 @@ def _content(folder: Path) -> bytes:
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise ReportError(file, "is no file", REMOVE)
-        if found.st_size > MOST_BYTES:
-            raise ReportError(file, f"has {found.st_size} bytes, more than {MOST_BYTES}", REMOVE)
+        if found.st_size > MAX_BYTES:
+            raise ReportError(file, f"has {found.st_size} bytes, more than {MAX_BYTES}", REMOVE)
         return file.read_bytes()
     except FileNotFoundError as error:
         what = "has no journal, so no run was ended early there"
@@ -373,7 +378,7 @@ def _plan(value: Any) -> Plan | None:
         basis = {str(name): str(text) for name, text in value["basis"].items()}
     except (TypeError, ValueError, KeyError, AttributeError):
         return None
-    return Plan(info, Beside(problems=problems, sizes=sizes), basis)
+    return Plan(info, problems, sizes, basis)
 
 
 def _is_row(value: Mapping[str, Any]) -> bool:

@@ -1,0 +1,62 @@
+"""The files in the folder of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.model.errors import UserError
+from conformance.model.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JOURNAL = "journal.jsonl"
+"""The rows of a run that has not come to its end."""
+PREVIOUS = "previous"
+"""The folder, in that of a report, that holds the whole report from before until there is another."""
+RESULTS = ("results.parquet", "results.csv")
+FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.json", "index.html")
+"""What a report consists of beside its `run.json`."""
+MAX_BYTES = 2**31
+"""Size in bytes of the largest file that is read."""
+
+
+class ReportError(UserError):
+    """A report cannot be written or read: where, what is wrong, and what to do.
+
+    results: the rows that could not be kept anywhere, None where they are safe.
+    """
+
+    def __init__(self, where: Path, what: str, advice: str, results: pd.DataFrame | None = None) -> None:
+        super().__init__(where, what, advice)
+        self.where = where
+        self.what = what
+        self.advice = advice
+        self.results = results
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.advice}"
+
+
+def check_writable(folder: Path) -> None:
+    """Make a report's folder before a run; raises ReportError where nothing could be written into it."""
+    advice = "choose another folder for the report, or make this one writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ReportError(folder, "is not a folder, or lies in a file", advice) from error
+    except OSError as error:
+        raise ReportError(folder, f"cannot be written ({reason_of(error)})", advice) from error
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        advice = "install a pyarrow and a numpy that fit each other"
+        raise ReportError(folder, f"results.parquet cannot be written ({error})", advice) from error
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of a failure."""
+    return error.strerror or type(error).__name__
