@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from conformance.api.checks import RelationsResult, relations
     from conformance.api.observing import Observer
     from conformance.api.running import RunRequest, RunResult, run
+    from conformance.api.upgrades import AuditResult, audit, bisect
 
 _MODULES = {
     "cases": ("explain", "expect", "lint", "show"),
     "observing": ("Observer",),
     "checks": ("RelationsResult", "relations"),
+    "upgrades": ("AuditResult", "audit", "bisect"),
     "running": ("RunRequest", "RunResult", "run"),
 }
 
@@ -30,10 +32,13 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AuditResult",
     "Observer",
     "RelationsResult",
     "RunRequest",
     "RunResult",
+    "audit",
+    "bisect",
     "expect",
     "explain",
     "lint",

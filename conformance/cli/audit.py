@@ -10,28 +10,23 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance.adapters import registry
-from conformance.api.cases import find_case
+from conformance import api
 from conformance.cli.shared import (
     CasesOption,
     Json,
     JsonFormat,
     KeywordOption,
     Level,
+    Printer,
     output_format,
     print_failures,
-    steps,
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
-from conformance.comparison import audit_rendering, upgrade
+from conformance.comparison import audit_rendering, bisection, upgrade
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.pool import TIMEOUT
-from conformance.judging.choice import selected
-from conformance.judging.judge import Judge, load_suite
-from conformance.judging.selection import SelectionError
 from conformance.model.text import printable
-from conformance.reference.oracle import cached_oracle
 
 Requirements = Annotated[
     str,
@@ -61,6 +56,7 @@ def audit(
     ] = Path("reports/audit"),
     fail_on: Annotated[
         Level,
+        Printer,
         typer.Option(
             "--fail-on",
             help="Exit with 1 on this or worse that no adapter documents; from change on also where a signature "
@@ -73,22 +69,16 @@ def audit(
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(output_format(form, as_json))
-    chosen = f"-k {keyword}" if keyword else ""
-    with upgrade.Answers(folder, warn) as answers, cached_oracle() as oracle, steps() as show:
-        found, ledger = load_suite(cases)
-        with upgrade.open_sides(old, new, show, timeout) as sides:
-            items = selected(found, sides.available, keyword)
-            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
-            try:
-                audited = upgrade.audit(sides, answers, folder)
-            except KeyboardInterrupt:
-                warn(f"interrupted; what there was is in {folder}")
-                raise typer.Exit(INTERRUPTED) from None
+    result = api.audit(old, new, folder, cases, keyword, timeout, Printer())
+    audited = result.audit
+    if audited is None:
+        warn(f"interrupted; what there was is in {folder}")
+        raise typer.Exit(INTERRUPTED)
     audit_rendering.write(audited, folder)
     _print(audited, form)
     warn(f"audit: {folder}")
-    print_failures(answers.failures, "not asked, and left out on both sides")
-    if answers.failures:
+    print_failures(result.not_executed, "not asked, and left out on both sides")
+    if result.not_executed:
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
 
@@ -122,39 +112,25 @@ def bisect(
     as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
-    from conformance.comparison import bisection
-    from conformance.execution.environments import releases
-
-    found, ledger = load_suite(cases)
-    wanted = find_case(found, case, cases)
-    _check_function(function)
-    query = bisection.Query(distribution, wanted, function, dtype, reduction, beside)
-    with cached_oracle() as oracle, steps() as show:
-        show(f"asking the package index for releases of {distribution}")
-        candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
-        probe = bisection.make_probe(query, Judge(oracle, ledger), show, timeout)
-        try:
-            boundary = bisection.bisect(query, candidates, probe, show)
-        except bisection.NothingToFindError as nothing:
-            if as_json:
-                out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
-                                     "tried": bisection.attempts_as_data(nothing.attempts)})  # fmt: skip
-                raise typer.Exit(UNEXPECTED) from None
-            for line in bisection.attempt_lines(nothing.attempts):
-                out.print(escape(printable(line)), soft_wrap=True)
-            err.print(escape(str(nothing)), soft_wrap=True)
+    try:
+        boundary = api.bisect(
+            distribution, good, bad, case, function=function, dtype=dtype, reduction=reduction, beside=beside,
+            cases=cases, timeout=timeout, observer=Printer(),
+        )  # fmt: skip
+    except bisection.NothingToFindError as nothing:
+        if as_json:
+            out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
+                                 "tried": bisection.attempts_as_data(nothing.attempts)})  # fmt: skip
             raise typer.Exit(UNEXPECTED) from None
+        for line in bisection.attempt_lines(nothing.attempts):
+            out.print(escape(printable(line)), soft_wrap=True)
+        err.print(escape(str(nothing)), soft_wrap=True)
+        raise typer.Exit(UNEXPECTED) from None
     if as_json:
         out.facts("bisect", {"distribution": distribution, "case": case, **bisection.as_data(boundary)})
         return
     for line in bisection.lines(boundary):
         out.print(escape(printable(line)), soft_wrap=True)
-
-
-def _check_function(name: str) -> None:
-    known = sorted({function.name for framework in registry.frameworks() for function in framework.functions})
-    if name and name not in known:
-        raise SelectionError(f"--function {name}: there is no such function; there are {', '.join(known)}")
 
 
 def history(

@@ -13,7 +13,7 @@ import pytest
 from packaging.version import Version
 from typer.testing import CliRunner
 
-from conformance import comparison, report
+from conformance import api, comparison, report
 from conformance.adapters import registry
 from conformance.adapters.contract import Rule
 from conformance.adapters.registry import Origin
@@ -724,3 +724,12 @@ def test_scikit_learn_audited_for_real(tmp_path):
     kinds = {(change["kind"], change["name"]) for change in said["signatures"]}
     assert {("removed", "eps"), ("renamed", "y_pred")} <= kinds
     assert textwrap.shorten(said["answer"][0], 200) in " ".join(result.output.split())
+
+
+def test_api_returns_audit_and_bisection_as_values(library, corpus, tmp_path):
+    found = api.audit("fake-losses==1.0", "fake-losses==1.1", tmp_path / "audit", corpus)
+    assert found.audit is not None
+    assert found.audit.versions == {"fake": ("1.0", "1.1")}
+    assert found.not_executed == ()
+    bisection = api.bisect("fake-losses", "1.0", "2.6", "binary/fake/clipped", cases=corpus)
+    assert bisection.before < bisection.after

@@ -1,0 +1,132 @@
+"""Upgrades of frameworks: what one changes, and since which release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.adapters import registry
+from conformance.api.cases import load_case
+from conformance.api.observing import SILENT, Observer
+from conformance.comparison import bisection, upgrade
+from conformance.comparison.bisection import Bisection
+from conformance.comparison.upgrade import Audit
+from conformance.execution.workers.pool import TIMEOUT
+from conformance.judging.choice import selected
+from conformance.judging.judge import Judge, load_suite
+from conformance.judging.selection import SelectionError
+from conformance.reference.oracle import cached_oracle
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult:
+    """What an upgrade changes."""
+
+    audit: Audit | None
+    """None if it was interrupted; both reports then have the rows until then."""
+    not_executed: tuple[str, ...]
+    """Items that could not be executed, each with the reason; they are in neither report."""
+
+
+def audit(
+    old: str,
+    new: str,
+    folder: Path,
+    cases: Path | None = None,
+    keyword: str = "",
+    timeout: float = TIMEOUT,
+    observer: Observer = SILENT,
+) -> AuditResult:
+    """Put cases to the frameworks of two environments, and compare the answers.
+
+    Parameters
+    ----------
+    old, new : str
+        Requirements, an interpreter, a virtual environment or a requirements file each.
+    folder : Path
+        The reports are written into its folders `old` and `new`.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    keyword : str, optional
+        Only items whose id matches this expression, as with pytest's `-k`.
+    timeout : float
+        Seconds that a call may take.
+    observer : Observer
+        Hears of each step.
+
+    Raises
+    ------
+    UserError
+        If an environment cannot be made, they have no framework in common, nothing is selected, or a report cannot be
+        written.
+    """
+    chosen = f"-k {keyword}" if keyword else ""
+    with (
+        upgrade.Answers(folder, observer.note) as answers,
+        cached_oracle() as oracle,
+        observer.status() as show,
+    ):
+        found, ledger = load_suite(cases)
+        with upgrade.open_sides(old, new, show, timeout) as sides:
+            items = selected(found, sides.available, keyword)
+            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
+            try:
+                result = upgrade.audit(sides, answers, folder)
+            except KeyboardInterrupt:
+                return AuditResult(None, tuple(answers.failures))
+    return AuditResult(result, tuple(answers.failures))
+
+
+def bisect(
+    distribution: str,
+    good: str,
+    bad: str,
+    case_id: str,
+    *,
+    function: str = "",
+    dtype: str = "",
+    reduction: str = "",
+    beside: str = "",
+    cases: Path | None = None,
+    timeout: float = TIMEOUT,
+    observer: Observer = SILENT,
+) -> Bisection:
+    """Find the release in which the answer to a case changed.
+
+    Parameters
+    ----------
+    distribution : str
+        Name in the package index.
+    good, bad : str
+        The older and the newer release; `1.0` is the first of 1.0.x if there is no 1.0.
+    case_id, cases
+        As of `load_case`.
+    function, dtype, reduction : str, optional
+        Which answers; all if empty.
+    beside : str, optional
+        Requirements that every environment has beside the release.
+    timeout : float
+        Seconds that a call may take.
+    observer : Observer
+        Hears of each step.
+
+    Raises
+    ------
+    NothingToFindError
+        If both releases answer alike.
+    UserError
+        If a name or release does not exist, or no two releases can be asked.
+    """
+    from conformance.execution.environments import releases
+
+    case, ledger = load_case(case_id, cases)
+    known = sorted({function.name for function in registry.functions()})
+    if function and function not in known:
+        raise SelectionError(f"--function {function}: there is no such function; there are {', '.join(known)}")
+    query = bisection.Query(distribution, case, function, dtype, reduction, beside)
+    with cached_oracle() as oracle, observer.status() as show:
+        show(f"asking the package index for releases of {distribution}")
+        candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
+        return bisection.bisect(
+            query, candidates, bisection.make_probe(query, Judge(oracle, ledger), show, timeout), show
+        )
