@@ -204,7 +204,7 @@ def _asked_for(config: pytest.Config, *files: Path) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.module.__name__.startswith("conformance.test_"):
-        from conformance.adapters.contract import share_processors
+        from conformance.adapters.contract.calling import share_processors
 
         share_processors()
         try:

@@ -27,7 +27,7 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 
 ENTRY_POINTS = "conformance.adapters"
-SHARED = frozenset({"arrays", "containment", "contract", "registry"})
+SHARED = frozenset({"arrays", "contract", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
 
 

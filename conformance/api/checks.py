@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.adapters.contract import perform
+from conformance.adapters.contract.calling import perform
 from conformance.api.observing import SILENT, Observer
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.execution.assessing import NotExecuted

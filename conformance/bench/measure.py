@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.adapters.contract import THREADS
+from conformance.adapters.contract.calling import THREADS
 from conformance.adapters.registry import frameworks, installed
 from conformance.execution.resources import available_cores
 

@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, Framework, Function, lowered, perform, resolve
+from conformance.adapters.contract import Framework, Function
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase

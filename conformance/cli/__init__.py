@@ -66,7 +66,7 @@ class Command(typer.core.TyperCommand):
     @functools.cached_property
     def imported(self) -> Any:
         """The command, or the group of commands, itself."""
-        from conformance.adapters.contract import share_processors
+        from conformance.adapters.contract.calling import share_processors
 
         share_processors()
         found = getattr(importlib.import_module(self._module), self._attribute)

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from conformance import __version__
-from conformance.adapters.contract import perform
+from conformance.adapters.contract.calling import perform
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.loading import shipped_cases
 from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, KeywordOption, steps, warn

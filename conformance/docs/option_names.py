@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Call, Framework, Function, called, lowered
+from conformance.adapters.contract import Framework, Function
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.source import called
 from conformance.docs.conventions import boundaries, version_ranges
 from conformance.docs.markup import code_html, escaped, table
 from conformance.judging.coverage import TARGET_KINDS

@@ -69,5 +69,5 @@ def end_in_time(status: int, grace: float = GRACE) -> None:
 
 def has_called() -> bool:
     """Whether a function of a framework was called in this process."""
-    containment = sys.modules.get("conformance.adapters.containment")
+    containment = sys.modules.get("conformance.adapters.contract.containment")
     return containment is not None and containment.has_called()

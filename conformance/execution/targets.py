@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Call, Framework
+from conformance.adapters.contract import Framework
+from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.loop import mount
 from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Versions, WorkerError, WorkerPool, WorkerSpec

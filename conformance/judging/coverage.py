@@ -1,6 +1,6 @@
 """What the cases ask for, two features at a time, against what the functions say they can take together.
 
-Features are what `contract.problem_features` names: options, kinds of prediction and target, layouts,
+Features are what `adapters.contract.problem_features` names: options, kinds of prediction and target, layouts,
 reductions, dtypes and ranks; each counts once for categorical and once for binary losses.
 """
 

@@ -23,19 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters import registry
-from conformance.adapters.contract import (
-    Call,
-    Framework,
-    Function,
-    LoweringError,
-    Rule,
-    described,
-    lowered,
-    perform,
-    problem_features,
-    reproducer,
-    transformed,
-)
+from conformance.adapters.contract import Framework, Function, LoweringError, Rule, problem_features
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import Call, described, lowered, transformed
+from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, HARVEST_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.known_issues import load as load_known

@@ -16,19 +16,13 @@ import numpy as np
 import pytest
 
 from conformance.adapters import arrays as bundles
-from conformance.adapters import contract, registry
+from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor, nested
-from conformance.adapters.contract import (
-    SHARING,
-    Framework,
-    Function,
-    LoweringError,
-    evaluate,
-    lowered,
-    reproducer,
-    resolve,
-    share_processors,
-)
+from conformance.adapters.contract import Framework, Function, LoweringError, calling, encoding
+from conformance.adapters.contract.calling import SHARING, evaluate, share_processors
+from conformance.adapters.contract.lowering import lowered
+from conformance.adapters.contract.reproducer import reproducer
+from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
@@ -217,18 +211,18 @@ def test_it_records_which_arguments_were_written():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "bool"])
 def test_arrays_are_the_same_where_no_bit_that_counts_differs(dtype, count):
     values = np.arange(count).astype(numpy_dtype(dtype))
-    assert contract._same(values.copy(), values)
-    assert contract._same(np.repeat(values, 2)[::2], values)
+    assert calling._same(values.copy(), values)
+    assert calling._same(np.repeat(values, 2)[::2], values)
     for place in range(count):
         changed = values.copy()
         changed[place] = not changed[place]
-        assert not contract._same(changed, values), place
-        assert not contract._same(np.repeat(changed, 2)[::2], values), place
+        assert not calling._same(changed, values), place
+        assert not calling._same(np.repeat(changed, 2)[::2], values), place
     if count and dtype != "bool":
         nan, zero = values.copy(), np.zeros_like(values)
         nan[-1] = np.nan
-        assert contract._same(nan.copy(), nan)
-        assert not contract._same(-zero, zero)
+        assert calling._same(nan.copy(), nan)
+        assert not calling._same(-zero, zero)
 
 
 def test_it_hands_over_memory_that_a_call_may_break():
@@ -273,26 +267,26 @@ def test_it_finds_an_object_at_the_longest_module():
 def test_it_encodes_labels_without_changing_the_problem():
     index = case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], [2, 0]).problem("float32", "mean")
     one_hot = case(index.predictions, [[0, 0, 1], [1, 0, 0]], target="distribution").problem("float32", "mean")
-    assert contract.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert contract.one_hot_labels(index).values.dtype == np.float32
-    assert contract.index_labels(one_hot, "int64").values.tolist() == [2, 0]
-    assert contract.index_labels(index).values.tolist() == [2, 0]
+    assert encoding.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert encoding.one_hot_labels(index).values.dtype == np.float32
+    assert encoding.index_labels(one_hot, "int64").values.tolist() == [2, 0]
+    assert encoding.index_labels(index).values.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("labels", [[3, 0], [-1, 0], [0]])
 def test_it_encodes_no_labels_outside_the_classes(labels):
-    assert not contract.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
+    assert not encoding.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
 
 
 def test_it_moves_the_classes_where_the_layout_wants_them():
     x = np.arange(24.0).reshape(2, 3, 4)
     stated = case(x, np.zeros((2, 3), dtype=int), layout=Layout(class_axis=1, labels="column", order="strided"))
     problem = stated.problem("float32", "mean")
-    handed = contract.predictions(problem)
+    handed = encoding.predictions(problem)
     np.testing.assert_array_equal(handed.values, np.swapaxes(x, 1, 2))
     assert handed.order == "strided"
-    assert contract.labels(problem).values.shape == (2, 3, 1)
-    assert contract.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (
+    assert encoding.labels(problem).values.shape == (2, 3, 1)
+    assert encoding.predictions(case(x, np.zeros((2, 3), dtype=int)).problem("float32", "mean"), 1).values.shape == (
         2,
         4,
         3,
@@ -319,9 +313,9 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
 def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
     x, y = np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=int)
     plain = case(x, y).problem("float32", "mean")
-    assert contract.broadcast_weights(plain) is plain
+    assert encoding.broadcast_weights(plain) is plain
     misfit = case(x, y, options={"sample_weights": [1.0, 2.0, 3.0]}).problem("float32", "mean")
-    assert contract.broadcast_weights(misfit) is misfit
+    assert encoding.broadcast_weights(misfit) is misfit
 
 
 def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from conformance import report
-from conformance.adapters import containment
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, Function, LoweringError, perform
+from conformance.adapters.contract import Function, LoweringError, containment
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec

@@ -11,19 +11,17 @@ import pytest
 
 from conformance.adapters import arrays, contract, registry
 from conformance.adapters.arrays import Arrays, Tensor
-from conformance.adapters.contract import (
-    Call,
+from conformance.adapters.contract import (  # fmt: skip
     DeclarationError,
     Framework,
     Function,
     LoweringError,
     Rule,
-    lowered,
-    perform,
-    reproducer,
-    transformed,
-)  # fmt: skip
-from conformance.model.case import DTYPES, LABEL_DTYPES, Layout
+)
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import Call, lowered, transformed
+from conformance.adapters.contract.reproducer import reproducer
+from conformance.model.case import DTYPES, LABEL_DTYPES, Layout, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.tests.stated import case
@@ -260,7 +258,7 @@ def test_jit_of_jax_is_differentiated():
 def test_bundle_hands_over_and_takes_back_every_dtype(name, dtype):
     pytest.importorskip(name)
     bundle = getattr(arrays, name)
-    values = np.array([[0.5, -1.25], [3.0, np.inf]]).astype(contract.numpy_dtype(dtype))
+    values = np.array([[0.5, -1.25], [3.0, np.inf]]).astype(numpy_dtype(dtype))
     for tensor in (Tensor(values), Tensor(values, "fortran"), Tensor(values, "strided"), Tensor(values[0, 0])):
         back, told = bundle.numpy(bundle.native(tensor.laid_out()))
         assert told == dtype

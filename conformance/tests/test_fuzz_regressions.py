@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from conformance.adapters import contract
+from conformance.adapters.contract import encoding
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.fuzz.generation import Limits
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
@@ -77,9 +77,9 @@ def test_mean_over_single_output_keeps_shape_under_weight():
 
 def test_narrow_label_dtype_of_one_hot_is_not_that_of_index():
     stated = case([[0.0, 1.0, 2.0]], [[0, 0, 1]], target="distribution", layout=Layout(label_dtype="bool"))
-    assert contract.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
+    assert encoding.index_labels(stated.problem("float32", "mean")).values.tolist() == [2]
     stated = case([[0.0, 1.0]], [[0, 1]], target="distribution", layout=Layout(label_dtype="uint8"))
-    assert contract.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
+    assert encoding.index_labels(stated.problem("float32", "mean")).values.dtype == np.uint8
 
 
 def test_log_probability_beyond_dtype_is_not_converted():

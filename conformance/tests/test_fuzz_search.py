@@ -15,7 +15,7 @@ from hypothesis import find, settings
 from typer.testing import CliRunner
 
 from conformance.adapters import registry
-from conformance.adapters.contract import perform
+from conformance.adapters.contract.calling import perform
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.adapters import contract, registry
+from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, Function, called, lowered, problem_features
+from conformance.adapters.contract import Function, calling, errors, problem_features
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.source import called
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
@@ -257,8 +259,8 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     asked = PreparedCall(item, problem, *convert_for(problem, function.native(problem.input_kind)))
     vars(asked)["call"] = attempt.call
     try:
-        outcome = contract.perform(there.framework, attempt.call, attempt.what)
-    except contract.LoweringError:  # no such argument
+        outcome = calling.perform(there.framework, attempt.call, attempt.what)
+    except errors.LoweringError:  # no such argument
         return ""
     found = Judge(Oracle(), Ledger()).judge(asked, outcome)
     return f"{attempt.what}: {found.verdict.status}" if found.verdict.status in RIGHT else ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import registry
-from conformance.adapters.contract import perform
+from conformance.adapters.contract.calling import perform
 from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from conformance import cli
-from conformance.adapters import contract, registry
-from conformance.adapters.contract import perform
+from conformance.adapters import registry
+from conformance.adapters.contract import encoding
+from conformance.adapters.contract.calling import perform
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.explore import relations
@@ -193,7 +194,7 @@ def test_instance_with_identical_calls_is_skipped():
     class OneEncoding(miniatures.Categorical):
         @classmethod
         def lower(cls, problem):
-            return {"labels": contract.one_hot_labels(problem), "target": "distribution"}
+            return {"labels": encoding.one_hot_labels(problem), "target": "distribution"}
 
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
     asked = relations.select_instances(

@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule, perform, reproducer, transformed, unaccounted
+from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import transformed
+from conformance.adapters.contract.reproducer import reproducer
+from conformance.adapters.contract.signatures import unaccounted
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from conformance.adapters import arrays, contract, registry
-from conformance.adapters.contract import Call, Framework, Function, called, lowered, passed, unaccounted
+from conformance.adapters import arrays, registry
+from conformance.adapters.contract import Framework, Function, calling, signatures
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.signatures import passed, unaccounted
+from conformance.adapters.contract.source import called
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
@@ -59,14 +62,14 @@ def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Insta
             if problem.predictions.ndim == max(function.ranks[problem.loss].start, 2)
         )
         call = with_argument(function, lowered(function, problem), keyword)
-        outcome = contract.perform(there.framework, call, "an example")
+        outcome = calling.perform(there.framework, call, "an example")
         assert getattr(outcome, "exception", "") not in ("TypeError",), (example, outcome)
 
 
 def with_argument(function: Function, call: Call, argument: ast.keyword) -> Call:
     """The call with another argument, in its constructor if that has such a parameter."""
     nodes = called(call.text)
-    first = argument.arg in contract.signatures(function.path)[0].parameters
+    first = argument.arg in signatures.signatures(function.path)[0].parameters
     node = nodes[0] if first else nodes[-1]
     node.keywords = [*(other for other in node.keywords if other.arg != argument.arg), argument]
     return dataclasses.replace(call, text=ast.unparse(nodes[-1]))

@@ -18,7 +18,7 @@ import pytest
 
 import conformance
 from conformance.adapters import registry
-from conformance.adapters.contract import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
+from conformance.adapters.contract.reproducer import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.judge import Assessment, ask, perform, plan, reproducer_of
 from conformance.model.errors import CaseErrors

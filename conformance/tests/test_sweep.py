@@ -18,7 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from conformance.adapters import registry
-from conformance.adapters.contract import lowered, perform
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import lowered
 from conformance.casefiles.known_issues import SWEEP_PREFIX, KnownIssue, Ledger
 from conformance.cli import app
 from conformance.explore.sweep import long_means, runner, table

@@ -17,7 +17,9 @@ from packaging.specifiers import SpecifierSet
 
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, Framework, Function, called, lowered
+from conformance.adapters.contract import Framework, Function
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.source import called
 from conformance.adapters.registry import NEWEST, functions_in, rule_for
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.judge import unsupported

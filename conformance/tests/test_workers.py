@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, LoweringError, perform
+from conformance.adapters.contract import LoweringError
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import Call
 from conformance.execution.workers import wire
 from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError, WorkerSpec
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported

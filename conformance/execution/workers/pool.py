@@ -25,7 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from conformance.adapters.contract import SHARING, Call, LoweringError
+from conformance.adapters.contract import LoweringError
+from conformance.adapters.contract.calling import SHARING
+from conformance.adapters.contract.lowering import Call
 from conformance.execution.workers import loop, wire
 from conformance.execution.workers.wire import Head
 from conformance.model.errors import UserError

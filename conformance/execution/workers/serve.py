@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conformance.adapters.contract import Framework, LoweringError, perform, resolve
+from conformance.adapters.contract import Framework, LoweringError
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.signatures import resolve
 from conformance.execution.workers import wire
 from conformance.execution.workers.loop import mount
 from conformance.execution.workers.wire import Buffers, Head

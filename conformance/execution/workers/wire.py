@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call
+from conformance.adapters.contract.lowering import Call
 from conformance.model.case import Array, numpy_dtype
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 

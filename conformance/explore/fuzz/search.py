@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapters.contract import THREADS, Function, perform
+from conformance.adapters.contract import Function
+from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text

@@ -21,7 +21,9 @@ from typing import assert_never
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Call, Function, described, lowered, reproducer
+from conformance.adapters.contract import Function
+from conformance.adapters.contract.lowering import Call, described, lowered
+from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.adapters.contract import Framework, Function, Rule, described, lowered, perform
+from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import described, lowered
 from conformance.adapters.registry import Installed, rule_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
@@ -38,7 +40,7 @@ from conformance.reference.oracle import Exact, Oracle
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Performer = Callable[..., Outcome]
-"""Called as `contract.perform` is."""
+"""Called as `calling.perform` is."""
 Regions = dict[str, RegionCounts]
 """Statistics keyed by region: `positive_tail_label_0`."""
 

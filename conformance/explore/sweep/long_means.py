@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.adapters.contract import described, lowered, perform
+from conformance.adapters.contract.calling import perform
+from conformance.adapters.contract.lowering import described, lowered
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.sweep.comparer import Performer, Subject

@@ -22,7 +22,8 @@ import numpy as np
 
 from conformance import __version__
 from conformance.adapters import registry
-from conformance.adapters.contract import THREADS, Function, LoweringError, perform
+from conformance.adapters.contract import Function, LoweringError
+from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
 from conformance.execution.child import ChildProcess, wait_for
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside

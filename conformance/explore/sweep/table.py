@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.adapters.contract import reproducer
+from conformance.adapters.contract.reproducer import reproducer
 from conformance.casefiles.known_issues import SWEEP_PREFIX, Ledger
 from conformance.explore.sweep.comparer import Regions, Subject
 from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts, expected

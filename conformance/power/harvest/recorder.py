@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.adapters.contract import resolve
+from conformance.adapters.contract.signatures import resolve
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, to_plain
 from conformance.power.harvest.source import SourceMovedError
 

@@ -1,0 +1,176 @@
+"""Make a call and describe its outcome: compile once, execute with the arrays bound, contain side effects."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import warnings
+from dataclasses import replace
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from conformance.adapters.arrays import Arrays, identical
+from conformance.adapters.contract.containment import Surroundings, cause
+from conformance.adapters.contract.errors import LoweringError
+from conformance.adapters.contract.framework import Framework, Function
+from conformance.adapters.contract.lowering import Call, described, lowered
+from conformance.adapters.contract.source import FILE
+from conformance.model.case import Array, Problem
+from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
+from conformance.model.text import text_of, type_name
+
+SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
+MOST_WARNINGS = 1000
+"""Warnings of one call that are looked at."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""Variables that say how many threads a framework computes in."""
+
+
+def share_processors() -> None:
+    """See to `SHARING` in this process, where no framework is imported yet and the user has not said otherwise."""
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
+
+
+def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
+    """Put one problem to one function, in this process, and say what happened.
+
+    problem: already in a kind of prediction that the function takes.  Raises LoweringError.
+    """
+    return perform(framework, lowered(function, problem), described(function, problem))
+
+
+def _compiled(text: str) -> tuple[CodeType | None, CodeType]:
+    tree = ast.parse(text, FILE)
+    last = tree.body.pop()
+    if not isinstance(last, ast.Expr):
+        raise LoweringError(f"the last line is no expression: {text}")
+    statements = compile(tree, FILE, "exec") if tree.body else None
+    return statements, compile(ast.Expression(last.value), FILE, "eval")
+
+
+_compiled_once = lru_cache(maxsize=4096)(_compiled)
+
+
+def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
+    """Make a call and say what happened.
+
+    what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
+    the function changed in place are told; else they are handed over themselves, as they lie, and are its to break.
+    Whatever the framework's own call raises becomes `Raised`, but for what a signal raised, such as Ctrl-C; whatever
+    goes wrong before it, or in the text of the call itself, raises `LoweringError`.  See `Surroundings` for what is
+    put back after the call.
+    """
+    with Surroundings() as surroundings:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                framework.prepare()
+                statements, result = (_compiled if call.fresh else _compiled_once)(call.text)
+                arrays, imported = framework.here
+                tensors = call.arrays
+                memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
+                names = imported | {name: arrays.native(values) for name, values in memory.items()}
+        except BaseException as error:
+            surroundings.pass_on(error)
+            raise LoweringError(f"{what}: {type_name(error)}: {text_of(error)}") from cause(error)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                if statements is not None:
+                    exec(statements, names)  # noqa: S102 - the adapter's own source
+                read = _read(arrays, eval(result, names), surroundings, copied)  # noqa: S307
+            except BaseException as error:
+                surroundings.pass_on(error)
+                if fault := _fault(error, call.text):
+                    raise LoweringError(f"{what}: {fault}") from cause(error)
+                return Raised(type_name(error), text_of(error)[:500], _texts(caught))
+        if isinstance(read, NonNumeric):
+            return replace(read, warnings=_texts(caught))
+        mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
+        return Returned(*read, _texts(caught), mutated)
+
+
+_KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
+_MODULE = re.compile(r"module '[\w.]+' has no attribute '(\w+)'")
+_BINDING = re.compile(r"required (positional|keyword-only) argument|positional arguments? but|multiple values for")
+
+
+def _fault(error: BaseException, text: str) -> str:
+    """Why an exception is the fault of a call's text and no finding; "" where it is none.
+
+    Names, attributes, imports and arguments that are not there, where the text itself asks for them.
+    """
+    if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
+        return ""
+    message = f"{type_name(error)}: {text_of(error)}"
+    if type(error) is TypeError and (named := _KEYWORD.search(message)) and re.search(rf"\b{named[1]}=", text):
+        return message
+    if (missing := _MODULE.search(message)) and re.search(rf"\.{missing[1]}\b", text):
+        return message  # raised in the `__getattr__` of the module
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None or frame.tb_frame.f_code.co_filename != FILE:
+        return ""
+    return message if type(error) is not TypeError or _BINDING.search(message) else ""
+
+
+MOST_RETURNED = 1 << 27
+"""Elements of the largest result that is looked at; as float64 it takes a gibibyte."""
+_ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "dtype")
+"""Attributes of what says that it is an array."""
+
+
+def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool) -> tuple[Array, str] | NonNumeric:
+    """(values in float64, name of the dtype) of a result, or what it is instead.
+
+    An exception of something that says it is an array is raised: it may have been computed only now.
+    """
+    try:
+        if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):
+            return NonNumeric("a masked array with masked elements")
+        value, dtype = arrays.numpy(result)
+        found = np.asarray(value)
+    except BaseException as error:
+        surroundings.pass_on(error)
+        if any(name in vars(kind) for kind in type(result).__mro__ for name in _ARRAYS):
+            raise
+        return NonNumeric(_named(result), f"{type_name(error)}: {text_of(error)[:500]}")
+    if not (found.dtype.kind in "biuf" or (found.dtype.kind == "V" and found.dtype.name == "bfloat16")):
+        is_array = issubclass(type(result), np.ndarray | np.generic)
+        return NonNumeric(f"an array of {found.dtype.name}" if is_array else _named(result))
+    if found.size > MOST_RETURNED:
+        return NonNumeric(f"an array of shape {found.shape}")
+    name = dtype if type(dtype) is str else text_of(dtype)[:100]
+    # A copy, as the function may keep the array and write into it.
+    return (np.array(found, dtype=np.float64) if copied else np.asarray(found, dtype=np.float64)), name
+
+
+def _named(result: Any) -> str:
+    """What a result is, with an article."""
+    if result is None:
+        return "None"
+    name = type_name(result)
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """The first warnings, each once."""
+    return tuple(dict.fromkeys(warning_text(warning) for warning in caught[:MOST_WARNINGS]))
+
+
+def _same(now: Array, before: Array) -> bool:
+    if now.shape != before.shape or now.dtype != before.dtype:
+        return False
+    together = now.nbytes % 8 == 0 and now.flags.c_contiguous and before.flags.c_contiguous
+    pair = (now.reshape(-1), before.reshape(-1)) if together else (now, before)
+    bits = "u8" if together else f"u{now.dtype.itemsize}"
+    if bool((pair[0].view(bits) == pair[1].view(bits)).all()):
+        return True
+    return bool(np.all(identical(now, before)))

@@ -1,0 +1,138 @@
+"""Contradictions in the declaration of a framework, each found when the adapter is read."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from conformance.adapters.contract.errors import LoweringError
+from conformance.adapters.contract.signatures import passed
+from conformance.adapters.contract.source import (
+    ARRAYS,
+    DERIVED,
+    EAGER,
+    TARGETS,
+    argument,
+    parameter_of,
+    placeholders,
+    sample,
+    split,
+)
+from conformance.model.case import (
+    DTYPES,
+    INPUT_KINDS,
+    LOSSES,
+    OPTIONS,
+    ORDERS,
+    REDUCTIONS,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from conformance.adapters.contract.framework import Framework, Function
+
+_EFFECTS: Mapping[str, Callable[[Function], bool]] = {
+    "mean_divides_by": lambda f: "mean" in f.reductions,
+    "clip": lambda f: "probabilities" in f.takes,
+    "renormalise": lambda f: "probabilities" in f.takes and "categorical" in f.ranks,
+    "log_floor": lambda f: bool(f.takes.keys() - {"logits"}),
+    "cancellation": lambda f: "logits" in f.takes,
+    "binary_outputs": lambda f: "binary" in f.ranks,
+    "gradient_cancellation": lambda f: f.differentiates,
+    "gradient_total": lambda f: f.differentiates and "logits" in f.takes,
+    "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
+    "default_ignore_index": lambda f: "index" in f.targets,
+    "out_of_range": lambda f: "index" in f.targets,
+    "empty_mean": lambda f: "mean" in f.reductions,
+    "empty_batch": lambda f: bool({"sum", "mean"} & f.reductions.keys()),
+}
+"""Field of a convention -> whether it can have an effect on any answer of a function."""
+
+
+def faults(framework: Framework) -> Iterator[str]:
+    """What is wrong in a declaration, each as `field: what`."""
+    for mode, text in framework.modes.items():
+        if not mode.isidentifier() or mode == EAGER:
+            yield f"modes[{mode}]: a mode is one word, and not {EAGER}"
+        yield from _source_faults(f"modes[{mode}]", text, ("loss",), needed=("loss",))
+    for backend in framework.backends or ("",):
+        for name, text in framework.bundle(backend).derivatives.items():
+            yield from _source_faults(f"arrays.derivatives[{name}]", text, ("x", "result"), needed=("x", "result"))
+    for function in framework.functions:
+        for field_name, fault in _function_faults(framework, function):
+            yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
+
+
+def _source_faults(where: str, text: str, words: Iterable[str], needed: Iterable[str] = ()) -> Iterator[str]:
+    """Unknown and missing placeholders, and text that is no source whose last line is an expression."""
+    found = placeholders(text)
+    if unknown := [word for word in found if word not in words]:
+        yield f"{where}: there is no {{{unknown[0]}}}; there is {', '.join(f'{{{word}}}' for word in words)}"
+    if missing := [word for word in needed if word not in found]:
+        yield f"{where}: it has no {{{missing[0]}}}"
+    try:
+        split(sample(text))
+    except (SyntaxError, LoweringError) as error:
+        yield f"{where}: {error}"
+
+
+def _function_faults(framework: Framework, function: Function) -> Iterator[tuple[str, str]]:
+    words = (*OPTIONS, *DERIVED)
+    for name, table, known in (
+        ("ranks", function.ranks, LOSSES),
+        ("takes", function.takes, INPUT_KINDS),
+        ("targets", function.targets, TARGETS),
+        ("reductions", function.reductions, REDUCTIONS),
+        ("dtypes", function.dtypes, DTYPES),
+        ("orders", function.orders, ORDERS),
+        ("modes", function.modes or (), tuple(framework.modes)),
+    ):
+        if not table and name not in ("orders", "modes"):
+            yield name, "it is empty"
+        if unknown := sorted(set(table) - set(known)):
+            yield name, f"there is no {unknown[0]}; there is {', '.join(known) or 'none'}"
+    if function.lower is None and (unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))):
+        yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
+    yield from _call_faults(function)
+    yield from _parameter_faults(function)
+    for rule in function.rules:
+        for name in rule.convention.choices():
+            if name in _EFFECTS and not _EFFECTS[name](function):
+                yield "rules", f"{name} has no effect on what it takes"
+        if unknown := sorted((rule.targets or frozenset()) - set(TARGETS)):
+            yield "rules", f"there is no target {unknown[0]}"
+
+
+def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
+    for example in function.gaps:
+        if not re.match(r"\w+=.", example):
+            yield "gaps", f"{example} is no argument as source, as axis=0 is"
+    declared = [*function.neutral, *map(parameter_of, function.gaps)]
+    for name in sorted({*function.neutral} & {*passed(function)}):
+        yield "neutral", f"{name} carries something"
+    for name in sorted({name for name in declared if declared.count(name) > 1}):
+        yield "neutral", f"{name} has a gap"
+
+
+def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
+    own = ("options", *ARRAYS, *function.arguments, *DERIVED)
+    for fault in _source_faults("", function.call, own, needed=ARRAYS):
+        yield "call", fault.removeprefix(": ")
+        return
+    within = placeholders(function.call)
+    cells = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
+    cells |= {f"takes[{kind}]": entry for kind, entry in function.takes.items()}
+    appended = {f"reductions[{name}]": entry for name, entry in function.reductions.items()}
+    for where, entry in appended.items():
+        if placeholders(entry):
+            yield from ((where, fault.removeprefix(": ")) for fault in _source_faults("", entry, ("result",)))
+        else:
+            cells[where] = entry
+    for where, entry in cells.items():
+        if entry and "options" not in within:
+            yield where, "its call has no {options} where the argument could go"
+        try:
+            ast.parse(f"f({argument(entry, '0')})")
+        except SyntaxError:
+            yield where, f"{entry} is no argument as source"

@@ -1,0 +1,83 @@
+"""Arrays of a problem: exact re-encodings of labels, and arrays as the layout wants them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract.errors import LoweringError
+from conformance.model.case import Array, Order, Problem, numpy_dtype
+
+
+def encodable(problem: Problem) -> bool:
+    """Whether every index label names a class, so that a one-hot encoding exists."""
+    classes = problem.predictions.shape[-1]
+    fits = problem.labels.shape == problem.sample_shape
+    return fits and bool(np.all((problem.labels >= 0) & (problem.labels < classes)))
+
+
+def predictions(problem: Problem, axis: int = -1) -> Tensor:
+    """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
+    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+    values = problem.predictions
+    return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order, wanted)
+
+
+def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
+    """The labels as the layout wants them; `dtype` is what the function requires, if it requires one."""
+    values = problem.labels
+    if problem.target == "distribution":
+        wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+        values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+    return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
+    """Distributions [..., C]: as given, or encoded from index labels."""
+    if problem.target == "distribution":
+        return labels(problem, dtype, axis)
+    values = np.zeros((*problem.labels.shape, problem.predictions.shape[-1]), dtype=numpy_dtype(problem.dtype))
+    np.put_along_axis(values, problem.labels[..., np.newaxis], 1, axis=-1)
+    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+    values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+    return Tensor(values.astype(numpy_dtype(dtype)) if dtype else values, _label_order(problem))
+
+
+def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
+    """Index labels [...]: as given, or decoded from one-hot rows."""
+    if problem.target == "index":
+        return labels(problem, dtype)
+    values = np.argmax(problem.labels.astype(np.float64), axis=-1)
+    narrow = problem.layout.label_dtype
+    if narrow is not None and dtype in (None, narrow) and not _holds(narrow, problem.predictions.shape[-1] - 1):
+        dtype = values.dtype.name  # what holds 0 and 1 need not hold the index of a class
+    return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
+
+
+def _holds(dtype: str, largest: int) -> bool:
+    return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
+
+
+def broadcast_weights(problem: Problem) -> Problem:
+    """The problem with one sample weight for each loss, where weights are stated for leading axes only."""
+    weights, shape = problem.options.sample_weights, problem.sample_shape
+    if weights is None or weights.shape == shape or weights.shape != shape[: weights.ndim]:
+        return problem
+    spread = np.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
+    return replace(problem, options=replace(problem.options, sample_weights=spread))
+
+
+def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
+    wanted = dtype or problem.layout.label_dtype
+    if wanted is not None:
+        found = values.astype(numpy_dtype(wanted), copy=False)
+        if dtype and found.dtype.kind in "iu" and values.dtype.kind in "iu" and not np.array_equal(found, values):
+            raise LoweringError(f"labels do not fit {dtype}")
+        values = found
+    return values[..., np.newaxis] if problem.layout.labels == "column" else values
+
+
+def _label_order(problem: Problem) -> Order:
+    return "c" if problem.layout.order == "broadcast" else problem.layout.order

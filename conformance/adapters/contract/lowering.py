@@ -1,0 +1,129 @@
+"""Lowering: a problem becomes a call, source over named arrays, from the tables of a function."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract.containment import cause
+from conformance.adapters.contract.encoding import broadcast_weights, index_labels, labels, one_hot_labels, predictions
+from conformance.adapters.contract.errors import LoweringError
+from conformance.adapters.contract.framework import Framework, Function
+from conformance.adapters.contract.source import EAGER, atom, joined, source_of, split
+from conformance.model.case import Problem
+from conformance.model.text import text_of, type_name
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: source whose last expression is the result, and the arrays that its names stand for."""
+
+    text: str
+    arrays: Mapping[str, Tensor]
+    fresh: bool = False
+    """Whether it is compiled anew each time: what compiles a function keeps its own results by the code object."""
+
+
+def described(function: Function, problem: Problem) -> str:
+    """What is asked, as a message names it."""
+    return f"{function.name} on {problem.case}"
+
+
+def lowered(function: Function, problem: Problem) -> Call:
+    """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it.
+
+    problem: already in a kind of prediction that the function takes.
+    """
+    try:
+        if function.weights_handed_over == "per_loss":
+            problem = broadcast_weights(problem)
+        values = _values(function, problem)
+        arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
+        # As text, since 0.0 == -0.0 and 1 == True.
+        plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
+        return Call(function.text(problem.input_kind, problem.reduction, tuple(arrays), plain), arrays)
+    except Exception as error:
+        raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
+
+
+def _values(function: Function, problem: Problem) -> dict[str, Any]:
+    """Word -> array or plain value that a call may need, in the order in which its arguments are written."""
+    options = problem.options
+    values: dict[str, Any] = {
+        "predictions": predictions(problem, _axis(function, problem)),
+        "labels": _labels(function, problem),
+    }
+    for word in function.arguments:
+        name = word.partition(":")[0]
+        value = getattr(options, name, None)
+        if value is not None:
+            values[name] = Tensor(value) if isinstance(value, np.ndarray) else value
+    if missing := set(options.names()) - function.options:
+        raise LoweringError(f"it has no argument for {', '.join(sorted(missing))}")
+    layout = problem.layout
+    derived = {
+        "class_axis": None if layout.class_axis == -1 else layout.class_axis,
+        "labels_column": True if layout.labels == "column" else None,
+        "dtype": problem.dtype,
+        "classes": None if problem.target == "distribution" else _classes(problem),
+        "target": problem.target,
+    }
+    values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
+    return values if function.lower is None else {**values, **function.lower(problem)}
+
+
+def _classes(problem: Problem) -> int:
+    return int(problem.predictions.shape[-1]) if problem.loss == "categorical" else 2
+
+
+def _axis(function: Function, problem: Problem) -> int:
+    return function.class_axis if problem.loss == "categorical" else -1
+
+
+def _labels(function: Function, problem: Problem) -> Tensor:
+    """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
+    kind = function.target_as(problem.target_kind) or problem.target_kind
+    dtype = function.labels_as(problem)
+    if kind == "index":
+        return index_labels(problem, dtype)
+    encode = one_hot_labels if problem.target == "index" and kind == "one_hot" else labels
+    return encode(problem, dtype, _axis(function, problem))
+
+
+def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
+    """A call in a mode, and of the derivative that a quantity is; the call itself for the loss as it stands.
+
+    Raises LoweringError where the framework has no such mode or derivative.
+    """
+    if quantity == "loss" and mode == EAGER:
+        return call
+    derivatives = framework.bundle(backend).derivatives
+    if mode != EAGER and mode not in framework.modes:
+        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join([EAGER, *framework.modes])}")
+    if quantity != "loss" and quantity not in derivatives:
+        raise LoweringError(f"{framework.name} has no {quantity}")
+    derivative = "" if quantity == "loss" else derivatives[quantity]
+    text = _transformed(call.text, tuple(call.arrays), framework.modes.get(mode, ""), derivative)
+    return replace(call, text=text, fresh=mode != EAGER)
+
+
+@lru_cache(maxsize=4096)
+def _transformed(text: str, names: tuple[str, ...], mode: str, derivative: str) -> str:
+    statements, result = split(text)
+    if statements or mode:
+        arguments = ", ".join(names)
+        body = joined(statements, f"return {result}")
+        statements, function = f"def loss({arguments}):\n{textwrap.indent(body, '    ')}", "loss"
+        if mode:
+            before, function = split(mode.replace("{loss}", "loss"))
+            statements = joined(statements, before)
+        result = f"{atom(function)}({arguments})"
+    if derivative:
+        result = derivative.replace("{x}", "predictions").replace("{result}", atom(result))
+    return joined(statements, result)

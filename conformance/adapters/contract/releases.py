@@ -1,0 +1,110 @@
+"""What a function is in each range of releases and backends, from its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapters.contract.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from conformance.adapters.contract.framework import Change, Function
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """A release as numbers, without zeros at the end; nothing for ""."""
+    found = [int(part) for part in version.split(".")] if version else []
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
+
+
+def _at(function: Function, version: str, backend: str) -> Function:
+    """A function as a release and backend have it."""
+    found = replace(function, changes=())
+    for change in function.changes:
+        if _release(version) >= _release(change.since) and (not change.on or backend in change.on):
+            found = _changed(found, change)
+    return found
+
+
+def _changed(function: Function, change: Change) -> Function:
+    new: dict[str, Any] = {}
+    for name, value in change.fields.items():
+        old = getattr(function, name, None)
+        if isinstance(old, Mapping):
+            new[name] = {k: v for k, v in {**old, **value}.items() if v is not None}
+        else:
+            new[name] = value
+    rules = new.get("rules", function.rules)
+    if change.choices or change.documented:
+        new["rules"] = tuple(
+            replace(
+                rule,
+                convention=replace(rule.convention, **change.choices),
+                source=rule.source if rule.features else change.documented or rule.source,
+            )
+            for rule in rules
+        )
+    try:
+        return replace(function, **new)
+    except TypeError as error:
+        name = function.name.partition(".")[2]
+        raise DeclarationError(f"functions[{name}].since({change.since!r}): {error}") from None
+
+
+Span = tuple[str, str]
+"""The first release of a range and the first one after it; "" where it is open."""
+
+
+def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Function]:
+    """A function described once for each range of releases and the backends that share it, the newest first."""
+    if not (function.changes or function.first):
+        yield function
+        return
+    for change in function.changes:
+        if unknown := sorted(change.on - set(backends)):
+            where = f"functions[{function.name.partition('.')[2]}].since({change.since!r})"
+            raise DeclarationError(f"{where}: there is no backend {unknown[0]}")
+    bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
+    starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
+    among = backends or ("",)
+    states = {backend: [(start, _at(function, start, backend)) for start in starts] for backend in among}
+    rules = _ranges({backend: [(start, state.rules) for start, state in found] for backend, found in states.items()})
+    bare = {backend: [(start, replace(state, rules=())) for start, state in found] for backend, found in states.items()}
+    for span, on, state in _ranges(bare):
+        kept = [
+            replace(rule, versions=_specifiers(within), backends=among)
+            for within, among, documented in rules
+            if _overlap(span, within) and (on is None or among is None or on & among)
+            for rule in documented
+        ]
+        yield replace(state, rules=tuple(kept), versions=_specifiers(span), backends=on)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return all(not end or _release(start) < _release(end) for start, end in ((one[0], other[1]), (other[0], one[1])))
+
+
+def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, frozenset[str] | None, Any]]:
+    """Equal states of neighbouring releases as one range, with the backends that share it; the newest first."""
+    found: list[tuple[Span, set[str], Any]] = []
+    for backend, history in states.items():
+        end = ""
+        for number in reversed(range(len(history))):
+            start, state = history[number]
+            if number and history[number - 1][1] == state:
+                continue
+            same = next((on for span, on, other in found if span == (start, end) and other == state), None)
+            if same is None:
+                found.append(((start, end), {backend}, state))
+            else:
+                same.add(backend)
+            end = start
+    found.sort(key=lambda one: _release(one[0][0]), reverse=True)
+    return [(span, None if on == set(states) else frozenset(on), state) for span, on, state in found]
+
+
+def _specifiers(span: Span) -> str:
+    return ",".join(f"{sign}{release}" for sign, release in zip((">=", "<"), span, strict=True) if release)

@@ -1,0 +1,57 @@
+"""The reproducer: the call of a row as source to paste into Python."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import lru_cache
+
+from conformance.adapters.contract.framework import Framework, Function
+from conformance.adapters.contract.lowering import Call, lowered
+from conformance.model.case import Problem
+
+LITERAL_LIMIT = 1000
+"""Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
+LONGEST_LITERAL = 20_000
+"""Elements of an array that is written out where nothing names it."""
+
+
+def reproducer(
+    framework: Framework,
+    function: Function,
+    problem: Problem,
+    call: Call | None = None,
+    backend: str = "",
+    replay: Callable[[], str] | None = None,
+) -> str:
+    """The call that `perform` makes, to paste into Python; its last expression is the result.
+
+    It is one line where the text of the call has no compound statement.
+
+    call: the problem lowered, where that is at hand.  backend: of the framework, that the call is made in.  replay:
+    gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
+    is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
+    """
+    call = lowered(function, problem) if call is None else call
+    largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
+    if largest > LITERAL_LIMIT and replay is not None:
+        return f"{framework.settings(backend)}import conformance; {replay()}"
+    if largest > LONGEST_LITERAL:
+        return f"# too long to write out: an array of {largest} elements that is in no case"
+    preamble = framework.preamble(backend)
+    literal = framework.bundle(backend).literal
+    literals = [f"{name} = {literal(tensor)}" for name, tensor in call.arrays.items()]
+    source = "\n".join([*literals, call.text])
+    own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
+    needed = [line for line, use in own.items() if use in source and line not in preamble]
+    lines = "; ".join(filter(None, [preamble, *needed]))
+    text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
+    separator = "" if text.startswith("\n") else "; "
+    return framework.settings(backend) + "; ".join(filter(None, [lines, *literals])) + separator + text
+
+
+@lru_cache(maxsize=4096)
+def _simple(text: str) -> bool:
+    """Whether source is statements of one line each that may stand behind one another."""
+    compound = (ast.FunctionDef, ast.With, ast.For, ast.While, ast.If, ast.Try, ast.ClassDef)
+    return all(not isinstance(node, compound) and node.lineno == node.end_lineno for node in ast.parse(text).body)

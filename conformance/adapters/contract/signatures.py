@@ -1,0 +1,71 @@
+"""Signatures of installed functions, and how the tables of an adapter differ from them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapters.contract.source import argument, parameter_of, sample
+
+if TYPE_CHECKING:
+    from conformance.adapters.contract.framework import Framework, Function
+
+
+@cache
+def resolve(path: str) -> Any:
+    """The object at a dotted path; imports the longest prefix that is a module."""
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError as error:
+            if error.name is not None and ".".join(parts[:cut]).startswith(error.name):
+                continue
+            raise
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise LookupError(f"there is no {path}")
+
+
+def signatures(path: str) -> tuple[inspect.Signature, ...]:
+    """The signatures of a function: its call's, or its constructor's and that of calling what it constructs.
+
+    Raises ValueError where there is none, as for some builtins.
+    """
+    target = resolve(path)
+    if not inspect.isclass(target):
+        return (inspect.signature(target),)
+    call: Any = getattr(target, "forward", None) or target.__call__
+    _, *rest = inspect.signature(call).parameters.values()  # without self
+    return inspect.signature(target), inspect.Signature(rest)
+
+
+def passed(function: Function) -> list[str]:
+    """The names of the parameters that some call of a function passes, from its tables."""
+    entries = [*function.arguments.values(), *function.takes.values(), *function.reductions.values()]
+    found = dict.fromkeys(function.positional.values())
+    for text in (*(f"f({argument(entry, '0')})" for entry in entries), sample(function.call)):
+        with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
+            nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+            found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
+    return list(found)
+
+
+def unaccounted(framework: Framework, function: Function) -> list[str]:
+    """How the tables of a function differ from its signature in the installed release, one sentence each."""
+    framework.prepare()
+    declared = dict.fromkeys([*passed(function), *function.neutral, *map(parameter_of, function.gaps)])
+    try:
+        found = [name for signature in signatures(function.path) for name in signature.parameters]
+    except ValueError:
+        listed = function.signature and declared
+        return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
+    return [
+        *(f"{function.path}({name}=) is not accounted for" for name in found if name not in declared),
+        *(f"{function.path} has no parameter {name}" for name in declared if name not in found),
+    ]
