@@ -27,10 +27,11 @@ WORKERS = [
     "conformance.execution.workers.wire",
 ]
 FOREIGN = [
-    "conformance.model.case",
-    "conformance.model.convention",
-    "conformance.model.outcome",
-    "conformance.adapters.contract",
+    *(f"conformance.model.{path.stem}" for path in sorted((PACKAGE / "model").glob("[!_]*.py"))),
+    *(
+        f"conformance.adapters.contract.{path.stem}"
+        for path in sorted((PACKAGE / "adapters/contract").glob("[!_]*.py"))
+    ),
     *ADAPTERS,
     *WORKERS,
 ]
