@@ -283,7 +283,8 @@ def memory(bench: Bench) -> Iterator[Measurement]:
             raise BenchError(f"the row of {name} in memory {whole['status']}, of {whole['function']}")
         note = f"{whole['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
         extra = (whole["bytes"] - bare["bytes"]) / MIB
-        yield Measurement(f"memory of a row of 100000 x 100 beside {bare['function']}", extra, "MiB", 1024, note)
+        shape = " x ".join(map(str, bare["shape"]))
+        yield Measurement(f"memory of a row of {shape} beside {bare['function']}", extra, "MiB", 1024, note)
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:

@@ -39,7 +39,7 @@ SHORT = os.environ.get("CONFORMANCE_BENCH") == "short"
 """Whether as little as shows that there is something to measure is measured."""
 SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
-LARGE = (100_000, 100)
+LARGE = (2_000, 10) if SHORT else (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
 WARMING, DRAWN = (2, 20) if SHORT else (100, 2000)
 """Cases before the time of a search counts, and cases whose drawing is timed."""
@@ -359,7 +359,7 @@ def bare_memory(framework: str) -> Result:
         ),
     )
     assert isinstance(perform(item.framework, call, "", copied=False), Returned)
-    return {"function": item.function.name, "bytes": _peak()}
+    return {"function": item.function.name, "bytes": _peak(), "shape": LARGE}
 
 
 def row_memory(framework: str) -> Result:

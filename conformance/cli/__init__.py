@@ -3,7 +3,7 @@
 Exit status: 0 nothing unexpected, 1 a discrepancy that neither a documented convention nor the ledger
 accounts for, 2 usage, 3 an exception of this package, 130 interrupted.
 
-A command is imported when it is run.  What `conformance --help` says of it is the docstring in its source.
+A command is imported when it is run; `conformance --help` reads docstrings from the source.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COMMANDS = {
     "page": "page:page",
     "sweep": "sweep:sweep",
 }
-"""In the order of `--help`: the module of this package that a command is in, and what it is called there."""
+"""`module:function` of each command, in the order of `--help`."""
 
 
 class Command(typer.core.TyperCommand):
@@ -106,7 +106,7 @@ class Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except SystemExit:  # commands raise typer.Exit: this one is a framework's, raised in this thread by another
+        except SystemExit:  # commands raise typer.Exit: a framework raised this one in this thread
             err.print("interrupted by a SystemExit that is not this command's own")
             raise typer.Exit(INTERRUPTED) from None
 
@@ -127,36 +127,36 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line.
 
-    Whatever is wrong with the input is one message and exit status 2; an exception of this package is one, too, and 3.
+    An error in the input is one message and exit status 2, an internal error one message and exit status 3.
     """
     with ending_in_time(), interruptible(), github.quoted():
         try:
             app()
         except UserError as error:
             err.print(escape(str(error)), soft_wrap=True)
-            github.tell(github.complaints(_in_files(error)), aside=True)
+            github.emit(github.error_commands(_file_errors(error)), aside=True)
             sys.exit(USAGE)
         except KeyboardInterrupt:
             err.print("interrupted")
             sys.exit(INTERRUPTED)
         except SystemExit as ended:
-            if ended.code is None:  # one like that in `invoke`, after it; a command's own has its status
+            if ended.code is None:  # a framework's, as in `invoke`; those of commands have a status
                 sys.exit(INTERRUPTED)
             raise
         except Exception as error:
-            fault.tell(error)
+            fault.report(error)
             sys.exit(FAULT)
 
 
-def _in_files(error: UserError) -> Sequence[CaseFileError]:
-    """What is wrong with files, where that is what the error is about."""
+def _file_errors(error: UserError) -> Sequence[CaseFileError]:
+    """The errors in files that a UserError stands for."""
     if isinstance(error, CaseErrors):
         return error.errors
     return [error] if isinstance(error, CaseFileError) else []
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(value: bool) -> None:
+    if value:
         out.print(f"cross-entropy-conformance {conformance.__version__}")
         raise typer.Exit
 

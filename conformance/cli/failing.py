@@ -1,7 +1,8 @@
-"""What makes a run fail, and where the cases stand that it is about."""
+"""The failures of a run, and the positions of their cases in files."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -17,9 +18,9 @@ _RULES = {"vanished": "vanished", "status or convention changed": "changed", "dr
 
 
 def failures(rows: Sequence[Record], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
-    """What makes a run fail: rows that nothing accounts for or, against a baseline, what got worse.
+    """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
 
-    strict_known: what the ledger knows does, too, whatever the baseline says.
+    strict_known: known issues count, too, whatever the baseline has.
     """
     if strict_known:
         for row in rows:
@@ -42,23 +43,20 @@ def _row_of(changed: Record) -> Record:
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
 
 
-def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case], most: int = github.MOST) -> list[str]:
-    """A workflow command for each of the first `most` failures; `file` and `line` are of the case, where it has a file.
-
-    A file outside of the checkout, such as a case that is shipped, has no place in a pull request, so none is given.
-    """
+def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[str]:
+    """A workflow command for each of the first failures, at the line of the case if its file is in the checkout."""
     known = {case.id: case for case in cases}
-    told = []
-    for failure, _ in zip(failed, range(most), strict=False):
+    commands = []
+    for failure in itertools.islice(failed, github.MAX_ANNOTATIONS):
         case = known.get(failure.row["case"])
         path, line = (case.path, case.line) if case is not None else ("", 0)
         about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
-        told.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
-    return told
+        commands.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
+    return commands
 
 
 def places(cases: Sequence[Case]) -> Callable[[str], Place]:
-    """Where a case stands, by its id; one that there is no file of, where its id says."""
+    """A function that returns the position of a case in its file; without a file, one made from its id."""
     known = {case.id: case for case in cases}
 
     def place(name: str) -> Place:

@@ -1,4 +1,4 @@
-"""An exception of this package's own: one message, the traceback in a file, and where to report it."""
+"""Reports an internal error: one message, the traceback in a file, and where to report it."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from conformance.cli import github
 from conformance.cli.terminal import err
 from conformance.execution.ending import has_called
 from conformance.model.errors import ISSUES, TRACEBACK
+from conformance.model.text import truncate
 
-LONG = 300
-"""Characters of an exception's text that a message has room for."""
+MAX_TEXT = 300
+"""Characters of an exception's text in a message."""
 
 
-def tell(error: Exception) -> None:
-    """Print what happened, and where the traceback is."""
+def report(error: Exception) -> None:
+    """Print the error, and the path of its traceback."""
     text = "".join(traceback.format_exception(error))
-    asked = os.environ.get(TRACEBACK, "") not in ("", "0")
-    saved = "" if asked else _saved(text)
-    if asked or not saved:
+    printed = os.environ.get(TRACEBACK, "") not in ("", "0")
+    saved = "" if printed else _save(text)
+    if printed or not saved:
         err.print(escape(text), soft_wrap=True)
-    what = f"the suite itself failed, which is no finding about a framework: {described(error)}"
-    where = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
-    broken = ""
+    message = f"the suite itself failed, which is no finding about a framework: {described(error)}"
+    place = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
+    advice = ""
     if has_called():
-        broken = "; a framework whose functions break this process is a row without --in-process, with --isolate for "
-        broken += "fuzz and pytest"
-    err.print(escape(f"{what}{where}{broken}; please report it: {ISSUES}"), soft_wrap=True)
-    github.tell(
+        advice = "; a framework whose functions break this process is a row without --in-process, with --isolate for "
+        advice += "fuzz and pytest"
+    err.print(escape(f"{message}{place}{advice}; please report it: {ISSUES}"), soft_wrap=True)
+    github.emit(
         [github.error("the suite itself failed", f"{described(error)}; please report it: {ISSUES}")], aside=True
     )
 
 
 def described(error: Exception) -> str:
-    """The type of an exception and what it says, on one line, however it says it."""
+    """The type and the text of an exception on one line, also if its text cannot be made."""
     try:
-        said = " ".join(str(error).split())
+        text = truncate(" ".join(str(error).split()), MAX_TEXT)
     except Exception:
-        said = "(it cannot be printed)"
-    said = said if len(said) <= LONG else f"{said[:LONG]}..."
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        text = "(it cannot be printed)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _saved(text: str) -> str:
-    """The path of a file with the text; empty where none can be written."""
+def _save(text: str) -> str:
+    """Write the text to a file and return its path; "" if it cannot be written."""
     try:
         descriptor, name = tempfile.mkstemp(prefix="conformance-traceback-", suffix=".txt")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -58,4 +58,4 @@ def _saved(text: str) -> str:
     return str(Path(name))
 
 
-__all__ = ["described", "tell"]
+__all__ = ["described", "report"]

@@ -1,11 +1,12 @@
-"""What GitHub Actions shows: `::error` lines that stand beside a case, or what is wrong with it, in its file.
+"""Workflow commands of GitHub Actions: `::error` annotations at a line of a case file.
 
-Nothing else that is printed there is a command: see `quoted`.
+Nothing else that is printed is taken for a command: see `quoted`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,13 +15,13 @@ from pathlib import Path
 from conformance.model.errors import CaseFileError
 from conformance.model.text import Defused, on_github, printable
 
-MOST = 10
+MAX_ANNOTATIONS = 10
 """Errors of one step that GitHub shows."""
 
 
 @contextlib.contextmanager
 def quoted() -> Iterator[None]:
-    """On GitHub Actions, has what is printed be text, whatever others wrote into it; only `tell` gives commands."""
+    """On GitHub Actions, print text so that nothing in it is a workflow command; only `emit` gives commands."""
     if not on_github():
         yield
         return
@@ -32,8 +33,8 @@ def quoted() -> Iterator[None]:
         sys.stdout, sys.stderr = streams
 
 
-def tell(commands: Iterable[str], *, aside: bool = False) -> None:
-    """Give commands to GitHub Actions, where this runs there.  aside: on stderr, where stdout is for machines."""
+def emit(commands: Iterable[str], *, aside: bool = False) -> None:
+    """Print workflow commands if this runs on GitHub Actions.  aside: to stderr, because stdout has JSON."""
     if on_github():
         stream = sys.stderr if aside else sys.stdout
         stream = stream.stream if isinstance(stream, Defused) else stream
@@ -41,26 +42,23 @@ def tell(commands: Iterable[str], *, aside: bool = False) -> None:
         stream.flush()
 
 
-def complaints(wrong: Iterable[CaseFileError], most: int = MOST) -> list[str]:
-    """A workflow command for each of the first `most` things that are wrong with case files and ledgers."""
+def error_commands(errors: Iterable[CaseFileError]) -> list[str]:
+    """A workflow command for each of the first errors in case files and ledgers."""
     return [
         error_at(
             one.path, one.line, one.column, one.where or "case file", "; ".join(filter(None, (one.message, one.advice)))
         )
-        for one, _ in zip(wrong, range(most), strict=False)
+        for one in itertools.islice(errors, MAX_ANNOTATIONS)
     ]
 
 
 def error(title: str, message: str) -> str:
-    """A workflow command for an error that is about no file."""
+    """A workflow command for an error without a file."""
     return error_at("", 0, 0, title, message)
 
 
 def in_checkout(path: str) -> str:
-    """A file as the repository names it, `cases/x.yaml`; empty for one that lies elsewhere.
-
-    path: as the user would type it.
-    """
+    """The path of a file in the repository, `cases/x.yaml`; "" if it is outside.  path: as the user would type it."""
     if not path:
         return ""
     from conformance.casefiles.loading import resolve_links  # what reads case files takes time to import
@@ -71,13 +69,13 @@ def in_checkout(path: str) -> str:
 
 
 def error_at(path: str, line: int, column: int, title: str, message: str) -> str:
-    """A workflow command for an error at a line and column, 0 where there is none, of a file."""
+    """A workflow command for an error at a line and column of a file; 0 means unknown."""
     properties = {"title": title}
     if file := in_checkout(path):
-        place = {"line": line, "col": column}
-        properties = {"file": file, **{name: str(number) for name, number in place.items() if number}, **properties}
-    said = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::error {said}::{_data(message)}"
+        position = {"line": line, "col": column}
+        properties = {"file": file, **{name: str(number) for name, number in position.items() if number}, **properties}
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::error {listed}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -28,8 +28,8 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         return
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
-        asked = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
-        for text in (asked, case.why):
+        problem = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
+        for text in (problem, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
     out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
@@ -37,8 +37,8 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
 @listing.command("functions")
 def list_functions(as_json: Json = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
-    here, _ = registry.installed()
-    versions = {installed.framework.name: installed.version for installed in here}
+    available, _ = registry.installed()
+    versions = {installed.framework.name: installed.version for installed in available}
     functions = registry.functions()
     table = report.functions_table(functions)
     facts: list[dict[str, Any]] = [dict(zip(report.FUNCTION_COLUMNS, line, strict=True)) for line in table]

@@ -74,7 +74,7 @@ def lint(
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     checked = api.lint(folder)
     problems = checked.problems
-    github.tell(github.complaints(problems), aside=as_json)
+    github.emit(github.error_commands(problems), aside=as_json)
     if as_json:
         out.facts("lint", checked.facts())
         raise typer.Exit(USAGE if problems else 0)

@@ -142,7 +142,7 @@ def run(
         out.facts("run", ended.facts())
     else:
         _finish(ended, request, strict_known)
-    github.tell(workflow_commands(found, ended.cases), aside=as_json)
+    github.emit(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
     print_failures(ended.not_executed)
     if not ended.complete:
@@ -182,9 +182,9 @@ class _Files:
             about = [one for one in found if one.row["case"]]
             _put("--sarif", self.sarif, report.sarif(about, places(ended.cases), notes))
         if self.comment is not None:
-            said = [] if ended.check is None else ended.check.lines()
+            lines = [] if ended.check is None else ended.check.lines()
             info = report.RunInfo.of(ended.record)
-            _put("--comment", self.comment, report.comment(ended.results, info, found, said, self.name))
+            _put("--comment", self.comment, report.comment(ended.results, info, found, lines, self.name))
 
 
 def _warn_incomplete(ended: api.RunResult) -> None:
@@ -223,8 +223,8 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
         out.print(report.status_table(ended.results))
         partly = request.keyword or request.frameworks or ended.harvested
         record = {**ended.record, "coverage": ""} if partly else ended.record
-        said = (record[name] for name in ("largest", "finished", "planned", "coverage"))
-        for line in recording.closing_lines(*said):
+        values = (record[name] for name in ("largest", "finished", "planned", "coverage"))
+        for line in recording.closing_lines(*values):
             out.print(Text(line))
     for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks)):
         out.print(Text(line), soft_wrap=True)

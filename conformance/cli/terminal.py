@@ -1,6 +1,6 @@
 """The consoles that commands print to, and the exit statuses that they end with.
 
-Imports nothing that takes time: the command line needs it before it knows what is asked of it.
+Imports nothing that takes time, because `--help` and `--version` need it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from conformance.model.text import printable
 
 
 class Terminal(Console):
-    """A console that text from case files, ledgers, frameworks and reports can neither colour nor clear."""
+    """A console on which control characters in foreign text are printed as escapes."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     def facts(self, command: str, facts: Mapping[str, Any]) -> None:
-        """What a command found, for machines: an object whose `schema` is `conformance.<command>/1`, and the facts.
+        """Print the result of a command as a JSON object whose `schema` is `conformance.<command>/1`.
 
-        It is JSON in ASCII.  Numbers that JSON has no words for stand as the texts `nan`, `inf` and `-inf`.  A key
-        keeps its meaning as long as the number at the end of `schema` stays; there may be more keys.
+        It is ASCII; nan and infinities are the strings `nan`, `inf` and `-inf`. A key keeps its meaning as long as the
+        number in `schema` is the same; keys may be added.
         """
-        found = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
-        self.file.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        content = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
+        self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 out = Terminal(highlight=False, soft_wrap=False)
 err = Terminal(stderr=True, highlight=False)
 UNEXPECTED, USAGE = 1, 2
 SCHEMA = 1
-"""Version of what `--json` prints; raised where a key gets another meaning."""
+"""Version of the output of `--json`; increased when a key gets another meaning."""
 
 
 def _finite(value: Any) -> Any:

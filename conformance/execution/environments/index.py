@@ -1,7 +1,7 @@
-"""Which releases of a distribution the user's package index has.
+"""Releases of a distribution on the user's package index.
 
-The simple index is asked itself (PEP 691, else PEP 503): uv lists no releases, and `pip index versions` leaves
-out what the running Python cannot install, which is what a search through old releases is after.
+The simple index is read directly (PEP 691, else PEP 503): uv lists no releases, and `pip index versions` leaves out
+those whose wheels are for other Pythons, which a search through old releases needs.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _local_files(link: str, settings: Sources) -> Iterable[tuple[str, bool]]:
 
 
 def _index_files(address: str, settings: Sources) -> list[tuple[str, bool]] | None:
-    """(file, yanked) of a page; None where there is no such page."""
+    """(file, yanked) of a page; None if the page does not exist."""
     path = local_path(address)
     if path is not None:
         page = path / "index.html" if path.is_dir() else path
@@ -94,7 +94,7 @@ def _index_files(address: str, settings: Sources) -> list[tuple[str, bool]] | No
 
 
 def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
-    """(text, content type) of a page; None where the index says that there is none."""
+    """(text, content type) of a page; None if the index does not have it."""
     parts = urlsplit(address)
     headers = {"Accept": ACCEPT, "User-Agent": "cross-entropy-conformance"}
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -103,8 +103,8 @@ def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
     if parts.scheme not in ("http", "https"):
         raise UserError(f"{_display_address(address)} is no address of a package index")
     try:
-        asked = Request(plain, headers=headers)  # noqa: S310 - http or https, checked above
-        with urlopen(asked, timeout=TIMEOUT, context=_ssl_context(parts.hostname or "", settings)) as answer:  # noqa: S310
+        request = Request(plain, headers=headers)  # noqa: S310 - http or https, checked above
+        with urlopen(request, timeout=TIMEOUT, context=_ssl_context(parts.hostname or "", settings)) as answer:  # noqa: S310
             return answer.read().decode("utf-8", "replace"), answer.headers.get_content_type()
     except HTTPError as error:
         if error.code in ABSENT_STATUSES:
@@ -132,7 +132,7 @@ def _login(user: str | None, password: str | None, host: str) -> str:
 
 
 def _ssl_context(host: str, settings: Sources) -> ssl.SSLContext:
-    """Whom to believe: the user's certificates, else the machine's; nobody's for hosts that the user trusts."""
+    """Verify by the user's certificates, else by the machine's; not at all for trusted hosts."""
     context = ssl.create_default_context(cafile=settings.variables.get("SSL_CERT_FILE"))
     if host in settings.trusted:
         context.check_hostname = False
@@ -148,9 +148,9 @@ class _LinkParser(HTMLParser):
         self.found: list[tuple[str, bool]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said: dict[str, Any] = dict(attrs)
-        if tag == "a" and said.get("href"):
-            self.found.append((unquote(Path(urlsplit(said["href"]).path).name), "data-yanked" in said))
+        named: dict[str, Any] = dict(attrs)
+        if tag == "a" and named.get("href"):
+            self.found.append((unquote(Path(urlsplit(named["href"]).path).name), "data-yanked" in named))
 
 
 def _parse_links(page: str) -> Iterator[tuple[str, bool]]:

@@ -67,7 +67,7 @@ def _requirements(path: Path, file: ParsedFile, limits: list[Requirement], inclu
     if path.resolve() in including:
         raise UserError(f"{path} includes itself")
     for number, line in _lines(_text(path)):
-        place = f"{path}:{number}"
+        location = f"{path}:{number}"
         option, value = _option(line)
         if option in ("-r", "--requirement", "-c", "--constraint"):
             other = path.parent / value
@@ -77,12 +77,12 @@ def _requirements(path: Path, file: ParsedFile, limits: list[Requirement], inclu
                 else file
             )
             if not other.is_file():
-                raise UserError(f"{place}: there is no file {other}")
+                raise UserError(f"{location}: there is no file {other}")
             _requirements(other, into, limits, (*including, path.resolve()))
         elif option in INDEX_OPTIONS:
             file.options_lines.append(f"{INDEX_OPTIONS[option]} {_absolute(value, path.parent)}".strip())
         elif not option:
-            file.requirements += _parse_requirement(line, place)
+            file.requirements += _parse_requirement(line, location)
 
 
 def _option(line: str) -> tuple[str, str]:
@@ -108,30 +108,30 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield began, pending.strip()
 
 
-def _parse_requirement(line: str, place: str) -> Iterable[Requirement]:
+def _parse_requirement(line: str, location: str) -> Iterable[Requirement]:
     """The requirement in a line; None for a folder or a checkout, which is no release."""
     address = line.split(";")[0].strip()
     if address.endswith(".whl") and not re.search(r"\s@\s|^[\w.-]+@", address):
-        return [_wheel_requirement(address, place)]
+        return [_wheel_requirement(address, location)]
     try:
         return [Requirement(line)]
     except InvalidRequirement as error:
         if "/" in address or os.sep in address or address.startswith("."):
             return []
-        raise UserError(f"{place}: {line!r} is no requirement: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{location}: {line!r} is no requirement: {str(error).splitlines()[0]}") from error
 
 
-def _wheel_requirement(address: str, place: str) -> Requirement:
+def _wheel_requirement(address: str, location: str) -> Requirement:
     """The requirement that the path or URL of a wheel denotes."""
     try:
         name = parse_wheel_filename(unquote(address).rsplit("/", 1)[-1])[0]
     except InvalidWheelFilename as error:
-        raise UserError(f"{place}: {error}") from error
+        raise UserError(f"{location}: {error}") from error
     return Requirement(f"{name} @ {address if '://' in address else Path(address).absolute().as_uri()}")
 
 
 def _absolute(value: str, folder: Path) -> str:
-    """A folder of wheels is meant from where the file lies."""
+    """An absolute path; relative paths are relative to the folder of the file."""
     return str((folder / value).absolute()) if value and "://" not in value and "$" not in value else value
 
 
@@ -190,8 +190,10 @@ def _pinned_requirement(package: Mapping[str, Any], source: Mapping[str, Any], p
 
 def _marker(package: Mapping[str, Any]) -> str:
     """The marker of a pin; "" if it holds everywhere or is restricted to extras and groups of the project."""
-    said = package.get("resolution-markers") or package.get("marker") or package.get("markers") or []
-    alternatives: Sequence[str] = [said] if isinstance(said, str) else list(said) if isinstance(said, list) else []
+    stated = package.get("resolution-markers") or package.get("marker") or package.get("markers") or []
+    alternatives: Sequence[str] = (
+        [stated] if isinstance(stated, str) else list(stated) if isinstance(stated, list) else []
+    )
     text = " or ".join(f"({one})" for one in alternatives)
     if not text or re.search(r"\bextras?\b|dependency_groups", text):
         return ""

@@ -119,16 +119,16 @@ class _Backend:
         return bool(_backend_distributions(self.framework, self.name) & names)
 
 
-def _make_request(text: str, asked: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
-    python = _python_version([one for one in asked if one.name == "python"], text)
-    asked = [one for one in asked if one.name != "python"]
-    if not _frameworks_in(asked):
-        raise UserError(f"{text.strip()!r} names no framework that is known here{_name_advice(asked)}")
-    plain = [_without_backend(one) for one in asked]
+def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
+    python = _python_version([one for one in named if one.name == "python"], text)
+    named = [one for one in named if one.name != "python"]
+    if not _frameworks_in(named):
+        raise UserError(f"{text.strip()!r} names no framework that is known here{_name_advice(named)}")
+    plain = [_without_backend(one) for one in named]
     names = frozenset(canonicalize_name(one.name) for one in plain)
     requirements = [_normalised(one) for one in plain]
     variables: dict[str, str] = {}
-    for backend in _backends(asked, names):
+    for backend in _backends(named, names):
         variables |= backend.framework.backends[backend.name].environment
         if not backend.named_by(names):
             requirements += [_normalised(Requirement(one)) for one in backend.requirements]
@@ -207,12 +207,12 @@ def _distributions() -> list[str]:
     return [name for framework in registry.frameworks() for name in framework.distributions]
 
 
-def _name_advice(asked: Sequence[Requirement]) -> str:
+def _name_advice(requirements: Sequence[Requirement]) -> str:
     """Advice on the name: some frameworks have another name on the package index than in Python."""
-    named: Mapping[str, Framework] = {framework.name: framework for framework in registry.frameworks()}
-    for one in asked:
-        if one.name in named and named[one.name].distributions:
-            return f"; {one.name} is called {named[one.name].distributions[0]} on the package index"
+    by_name: Mapping[str, Framework] = {framework.name: framework for framework in registry.frameworks()}
+    for one in requirements:
+        if one.name in by_name and by_name[one.name].distributions:
+            return f"; {one.name} is called {by_name[one.name].distributions[0]} on the package index"
     return f"; known are {', '.join(_distributions())}"
 
 

@@ -1,9 +1,9 @@
-"""Where the user's packages come from, as uv and pip are configured.
+"""Locations of the user's packages, as uv or pip is configured.
 
-uv knows its own settings; those that only pip knows are said to uv in its own words.  It is either uv's
-settings or pip's, never a mixture: a mixture is an order of indexes that nobody chose.  With pip's go
-pip's rules: every index counts alike and the best version wins (`unsafe-best-match`), for an extra index that holds one
-version of numpy would otherwise hide all others.  With uv's own settings uv's own rule stands.
+uv reads its own settings; those of pip are passed to it. It is either uv's settings or pip's, never a mixture, which
+would be an order of indexes that nobody chose. With pip's settings pip's rule holds: all indexes have the same
+priority and the best version wins (`unsafe-best-match`); otherwise an extra index with one version of numpy would hide
+all others. With uv's settings uv's rule holds.
 """
 
 from __future__ import annotations
@@ -161,14 +161,14 @@ def _pip_locations(pip: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, 
 def _connection_settings(pip: Mapping[str, str]) -> dict[str, str]:
     """How to connect to an index: certificates, hosts, proxy and timeout, which pip knows and uv does not."""
     proxied = any(name in os.environ for name in ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy"))
-    said = {
+    settings = {
         "SSL_CERT_FILE": pip.get("cert"),
         "SSL_CLIENT_CERT": pip.get("client-cert"),
         "UV_INSECURE_HOST": " ".join(pip.get("trusted-host", "").split()),
         "ALL_PROXY": None if proxied else pip.get("proxy"),
         "UV_HTTP_TIMEOUT": pip.get("timeout") or pip.get("default-timeout"),
     }
-    return {name: value for name, value in said.items() if value and not os.environ.get(name)}
+    return {name: value for name, value in settings.items() if value and not os.environ.get(name)}
 
 
 def _pip_files() -> Iterable[Path]:
