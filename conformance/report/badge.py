@@ -13,7 +13,7 @@ from conformance.model.text import counted
 def badge(results: pd.DataFrame, run: RunInfo) -> str:
     """`cross-entropy | 526 cases, nothing unexpected`, as JSON; the same text for the same rows.
 
-    Numbers and fixed words only: a badge stands on pages where nobody looks for what others wrote.
+    It has numbers and fixed words only, no text of others.
     """
     cases = results.loc[results["case"] != "", "case"].nunique()
     unexpected = int(results["expected"].isin(["unexpected", "stale"]).sum())
@@ -27,6 +27,3 @@ def badge(results: pd.DataFrame, run: RunInfo) -> str:
         message, colour = "nothing asked", "lightgrey"
     facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}
     return json.dumps(facts, indent=2) + "\n"
-
-
-__all__ = ["badge"]

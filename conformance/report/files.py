@@ -1,10 +1,10 @@
-"""A report on disk: written atomically, read back only if it is what was written.
+"""A report on disk: written atomically, and read only if it is unchanged.
 
 The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
-`badge.json`, `index.html` and `run.json`.  `run.json` goes first and comes last, so a folder that has
-one is whole; whether the *run* was, it says itself.  While a run lasts, and after it was killed, there is a
+`badge.json`, `index.html` and `run.json`.  `run.json` is removed first and written last, so a folder that has
+one is whole; whether the *run* was complete is written in it.  While a run lasts, and after it was killed, there is a
 `journal.jsonl` instead (see `journal`), and an older report is in `previous/`.  In the CSV files a text
-that a spreadsheet would take for a formula has an apostrophe in front (see `guarded`); `read` takes it off again.
+that a spreadsheet would run as a formula has an apostrophe in front (see `guarded`); `read` removes it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from conformance.report.page import Beside, page
 from conformance.report.run import run_record
 
 _SPECIAL = '[",\r\n]'
-MAX_UNPACKED, MAX_RECORD_BYTES = 2**33, 2**26
-"""Largest sizes in bytes of what a Parquet file unpacks to, and of a `run.json`."""
-NAMED = 20
-"""Rows that an error names when all of them are lost."""
+MAX_TABLE_BYTES, MAX_RUN_BYTES = 2**33, 2**26
+"""Size limits of a decompressed Parquet file, and of a `run.json`."""
+MAX_LOST_NAMES = 20
+"""Rows that an error names if all of them are lost."""
 
 
 def write(
@@ -48,11 +48,12 @@ def write(
     published: Iterable[Mapping[str, Any]] = (),
     beside: Beside | None = None,
 ) -> dict[str, Any]:
-    """Write a report into `folder` and return what `run.json` says.
+    """Write a report into `folder` and return its `run.json`.
 
-    results: a `frame`.  published: see `summary`.  beside: see `page`.  Where the folder fails, for
-    instance because the disk is full, everything is written into a temporary folder instead, and the
-    ReportError names both.
+    results: a `frame`.  published: see `summary`.  beside: see `page`.
+
+    If the folder cannot be written, for instance because the disk is full, everything is written into a temporary
+    folder instead, and the ReportError names both.
     """
     numbers = list(published)
     try:
@@ -61,15 +62,15 @@ def write(
         failure = error
     what = f"the report cannot be written ({reason_of(failure)})"
     try:
-        refuge = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(refuge, results, run, numbers, beside)
+        fallback = Path(tempfile.mkdtemp(prefix="conformance-report-"))
+        _write(fallback, results, run, numbers, beside)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
             advice = f"its rows are in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
             raise ReportError(folder, what, advice) from error
-        raise ReportError(folder, what, f"free some space and run again; {_lost(results)}", results) from error
-    raise ReportError(folder, what, f"it is in {refuge}; free some space and move it there") from failure
+        raise ReportError(folder, what, f"free some space and run again; {_lost_rows(results)}", results) from error
+    raise ReportError(folder, what, f"it is in {fallback}; free some space and move it there") from failure
 
 
 def _write(
@@ -83,30 +84,30 @@ def _write(
     (folder / RUN).unlink(missing_ok=True)
     digests: dict[str, str] = {}
 
-    def keep(name: str, content: bytes) -> None:
+    def write_file(name: str, content: bytes) -> None:
         write_atomically(folder / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
 
-    # The rows first: whatever goes wrong with what is made of them, they are kept.
-    with ThreadPoolExecutor(2) as beside_it:
-        packed = beside_it.submit(_parquet, results)  # which compresses without Python's lock, as the page does
-        shown = beside_it.submit(page, results, run, published, beside)
-        keep("results.csv", _csv(results))
-        keep("results.parquet", packed.result())
-        parsed = agreement.parse(results)
-        pairs = agreement.pairs(results, parsed)
-        keep("pairs.parquet", _parquet(pairs))
-        keep("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, parsed)))
-        keep("summary.md", summary(results, pairs, run, published).encode())
-        keep("badge.json", badge(results, run).encode())
-        keep("index.html", shown.result().encode())
+    # The rows first: they are safe even if the making of another file fails.
+    with ThreadPoolExecutor(2) as executor:
+        parquet = executor.submit(_parquet, results)  # which compresses without Python's lock, as the page does
+        html = executor.submit(page, results, run, published, beside)
+        write_file("results.csv", _csv(results))
+        write_file("results.parquet", parquet.result())
+        values = agreement.parse(results)
+        pairs = agreement.pairs(results, values)
+        write_file("pairs.parquet", _parquet(pairs))
+        write_file("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, values)))
+        write_file("summary.md", summary(results, pairs, run, published).encode())
+        write_file("badge.json", badge(results, run).encode())
+        write_file("index.html", html.result().encode())
     record = run_record(run, results, pairs, digests)
     write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
 
 
 def rewrite_page(folder: Path, text: str) -> None:
-    """Put another page into a report that is there; raises ReportError."""
+    """Replace the page of a report.  Raises ReportError."""
     record = _run(folder)
     content = text.encode()
     record["files"]["index.html"] = hashlib.sha256(content).hexdigest()
@@ -119,17 +120,17 @@ def rewrite_page(folder: Path, text: str) -> None:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    """What `csv.writer` would write, put together by column, so that no cell is looked at in Python without need."""
+    """The bytes of `csv.writer`, made by column with Arrow, which takes a fraction of the time."""
     import pyarrow.compute as pc
 
     lines = pc.binary_join_element_wise(*(_cells(table[name]) for name in table.columns), _cell(","))
-    ended = pc.binary_join_element_wise(lines, _cell(""), _cell("\n"))
-    size = pc.sum(pc.binary_length(ended)).as_py() or 0
-    return f"{','.join(table.columns)}\n".encode() + memoryview(ended.buffers()[2] or b"")[:size]
+    terminated = pc.binary_join_element_wise(lines, _cell(""), _cell("\n"))
+    size = pc.sum(pc.binary_length(terminated)).as_py() or 0
+    return f"{','.join(table.columns)}\n".encode() + memoryview(terminated.buffers()[2] or b"")[:size]
 
 
 def _cells(column: pd.Series) -> Any:
-    """A column's cells as an Arrow array: numbers to their last bit, texts guarded and in quotes where need be."""
+    """The cells of a column as an Arrow array: numbers to their last bit, texts guarded and quoted if needed."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -160,12 +161,12 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def guarded(text: str) -> str:
-    """Text for a CSV cell: an apostrophe in front of what a spreadsheet would run as a formula, -1.5 as it is."""
+    """Text for a CSV cell, with an apostrophe in front of what a spreadsheet would run as a formula; -1.5 stays."""
     return f"'{text}" if _formula(text) else text
 
 
 def unguarded(text: str) -> str:
-    """What `guarded` made a cell of."""
+    """The text of a `guarded` cell."""
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
@@ -182,59 +183,58 @@ def _formula(text: str) -> bool:
     return False
 
 
-def _lost(results: pd.DataFrame) -> str:
-    """Names the rows that matter most among those that are gone."""
+def _lost_rows(results: pd.DataFrame) -> str:
+    """Say which rows are lost, naming those that fail."""
     rows = results[failing(results)]
     columns = ["function", "case", "dtype", "reduction", "quantity", "status"]
-    named = [" ".join(row) for row in rows[columns].head(NAMED).to_numpy()]
-    more = f", and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-    told = f", among them {', '.join(named)}{more}" if named else ", none of which fails"
-    return f"lost are {len(results)} rows{told}"
+    names = [" ".join(row) for row in rows[columns].head(MAX_LOST_NAMES).to_numpy()]
+    more = f", and {len(rows) - MAX_LOST_NAMES} more" if len(rows) > MAX_LOST_NAMES else ""
+    which = f", among them {', '.join(names)}{more}" if names else ", none of which fails"
+    return f"lost are {len(results)} rows{which}"
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """(rows, what `run.json` says) of a report: its folder, its `results.parquet` or its `results.csv`.
+    """Read the rows and the `run.json` of a report: its folder, its `results.parquet` or its `results.csv`.
 
-    `complete` in the second is False for a run that ended early.  Raises ReportError where there is no
-    `run.json`, or where a file is not the one that it describes.
+    `complete` is False in the `run.json` of a run that ended early.  Raises ReportError if there is no
+    `run.json`, or if a file is not the one that it describes.
     """
     if not path.exists():
         raise ReportError(path, "does not exist", "name the folder of a report, or its results file")
     folder = path if path.is_dir() else path.parent
     run = _run(folder)
     digests = run["files"]
-    there = [folder / name for name in digests if (folder / name).is_file()] if path.is_dir() else [path]
-    for file in there:
+    files = [folder / name for name in digests if (folder / name).is_file()] if path.is_dir() else [path]
+    for file in files:
         if digests.get(file.name) != _digest(file):
             raise ReportError(file, f"is not the file that {RUN} describes", "restore it, or run the suite again")
-    results = next((file for name in RESULTS for file in there if file.name == name), None)
+    results = next((file for name in RESULTS for file in files if file.name == name), None)
     if results is None:
         advice = "name the folder of a report, or one of these files"
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
     try:
         table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
-        table = table.assign(**{name: said for name, said in DEFAULTS.items() if name not in table.columns})
+        table = table.assign(**{name: value for name, value in DEFAULTS.items() if name not in table.columns})
         if absent := [name for name in COLUMNS if name not in table.columns]:
             advice = "read it with the version that wrote it"
             raise ReportError(results, f"has no column {', '.join(absent)}", advice)
-        return typed(table[list(COLUMNS)].fillna(_missing(table)), FLOATS), run
+        return typed(
+            table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS
+        ), run
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
         raise ReportError(results, what, "run the suite again") from error
 
 
-def _missing(table: pd.DataFrame) -> dict[str, str]:
-    return {name: "" for name in table.columns if name not in FLOATS}
-
-
 def _read_parquet(file: Path) -> pd.DataFrame:
-    """The table in a Parquet file that says of itself that it fits into memory."""
+    """The table in a Parquet file, if its metadata says that it fits into memory."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(file) as said:
-        whole = sum(said.metadata.row_group(number).total_byte_size for number in range(said.num_row_groups))
-        if whole > MAX_UNPACKED or said.metadata.num_columns > 10 * len(COLUMNS):
-            raise ReportError(file, f"unpacks to {whole} bytes, more than {MAX_UNPACKED}", "split the run into parts")
+    with ParquetFile(file) as opened:
+        groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        if size > MAX_TABLE_BYTES or opened.metadata.num_columns > 10 * len(COLUMNS):
+            raise ReportError(file, f"unpacks to {size} bytes, more than {MAX_TABLE_BYTES}", "split the run into parts")
     return pd.read_parquet(file)
 
 
@@ -248,7 +248,7 @@ def _run(folder: Path) -> dict[str, Any]:
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
         raise ReportError(folder, what, advice)
     try:
-        _check_size(file, MAX_RECORD_BYTES)
+        _check_size(file, MAX_RUN_BYTES)
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if os.path.lexists(folder / JOURNAL):
@@ -274,7 +274,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _check_size(file: Path, most: int) -> None:
-    """Raises ReportError for a file that is larger than any report's."""
+    """Raise ReportError for a file that is too large."""
     size = file.stat().st_size
     if size > most:
         raise ReportError(file, f"has {size} bytes, more than {most}", "split the run into parts")
@@ -290,13 +290,10 @@ def _digest(file: Path) -> str:
 
 def _read_csv(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file, dtype="str", keep_default_na=False, lineterminator="\n", encoding="utf-8")
-    # Python's own reading of numbers, which gives back what was written to the last bit.
-    read = {name: _number if name in FLOATS else unguarded for name in table.columns}
-    return table.assign(**{name: [turn(text) for text in table[name]] for name, turn in read.items()})
+    # Python's float, which restores numbers to the last bit.
+    parsers = {name: _number if name in FLOATS else unguarded for name in table.columns}
+    return table.assign(**{name: [parse(text) for text in table[name]] for name, parse in parsers.items()})
 
 
 def _number(text: str) -> float:
     return float(text) if text else float("nan")
-
-
-__all__ = ["guarded", "read", "rewrite_page", "unguarded", "write"]

@@ -1,7 +1,7 @@
-"""Rows as a DataFrame, and what is read off it row by row.
+"""Rows as a DataFrame, and columns that are derived row by row.
 
-A frame has the columns of `row.COLUMNS`, of fixed dtypes, sorted by problem and function, so that the
-order in which rows were made does not show.
+A frame has the columns of `row.COLUMNS`, of fixed dtypes, sorted by problem and function, so that it does not depend
+on the order in which rows were made.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ ORDER = (
 
 
 def frame(rows: Iterable[Record]) -> pd.DataFrame:
-    """Rows as a DataFrame: one line per function x case x dtype x reduction (x environment).
+    """Rows as a DataFrame, one line per row.
 
-    Control characters and lone surrogates, which an exception's message may hold and a file may not,
-    stand as their escapes.
+    Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
     """
     made = list(rows)
     columns = {name: _column(name, [row.get(name, DEFAULTS.get(name)) for row in made]) for name in COLUMNS}
@@ -40,7 +39,7 @@ def frame(rows: Iterable[Record]) -> pd.DataFrame:
 
 
 def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
-    """The same table with the columns in `floats` as float64 and all others as strings."""
+    """The table with the columns `floats` as float64 and all others as strings."""
     dtypes = dict.fromkeys(table.columns, "str") | dict.fromkeys(floats, "float64")
     return table.astype(dtypes).reset_index(drop=True)
 
@@ -60,24 +59,24 @@ def _column(name: str, values: list[Any]) -> list[Any]:
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:
-    """Functions x statuses: how many rows; a last column counts those that are `unexpected` or `stale`."""
+    """Count rows by function and status; the last column counts those that are `unexpected` or `stale`."""
     table = pd.crosstab(results["function"], results["status"]).reindex(columns=list(STATUSES), fill_value=0)
-    surprising = results["expected"].isin(["unexpected", "stale"])
-    return table.assign(unexpected=surprising.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
+    unexpected = results["expected"].isin(["unexpected", "stale"])
+    return table.assign(unexpected=unexpected.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
 
 
 def labelled(results: pd.DataFrame) -> pd.DataFrame:
-    """Rows in which a function that ran in several environments has the name of its environment beside its own."""
+    """Append the name of its environment to a function that ran in several."""
     several = results.groupby("function")["environment"].transform("nunique") > 1
     longer = results["function"] + " (" + results["environment"] + ")"
     return results.assign(function=results["function"].where(~several, longer))
 
 
 def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
-    """The largest error / budget of each function, quantity and dtype, and the problem that attains it.
+    """The row with the largest error / budget of each function, quantity and dtype.
 
-    Only rows that were compared and are right: those that agree, or diverge for a known cause.  Columns:
-    function, quantity, dtype, ratio, error, budget, ulps, case, reduction, status, rows (how many were compared).
+    Only rows that were compared and are right count: those that agree, or diverge for a documented cause.
+    Returns a frame with columns of that row, and `rows`: how many were compared.
     """
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))
     groups = results[usable].groupby(["function", "quantity", "dtype"], sort=True)
@@ -87,5 +86,5 @@ def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def failing(results: pd.DataFrame) -> pd.Series:
-    """Which rows fail or should: those of a failing status, and those whose ledger entry is stale."""
+    """Flags of rows with a failing status or a stale ledger entry."""
     return results["status"].isin(FAILING) | results["expected"].isin(["unexpected", "stale"])

@@ -1,7 +1,7 @@
-"""What makes a run fail as SARIF 2.1.0, which code scanning shows beside the case in its file.
+"""The failures of a run as SARIF 2.1.0, which code scanning shows beside the case in its file.
 
-One result per row.  A rule is what is wrong with a row; what the run itself could not do is no result but a
-notification.  Texts of others are plain messages: no link, no placeholder, of bounded length.
+One result per row.  A rule is what is wrong with a row; a failure of the run itself is a notification.  Texts of others
+are plain messages: no link, no placeholder, of bounded length.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from conformance.model.text import one_line, printable, whole
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"
 CHECKOUT, ELSEWHERE = "%SRCROOT%", "CASES"
-"""What a file's path starts from: the checkout, or a folder of cases that lies elsewhere."""
-MOST = 5000
+"""Bases of file paths: the checkout, or a folder of cases that lies elsewhere."""
+MAX_RESULTS = 5000
 """Results of one file; code scanning shows no more."""
-LONG, LONGEST = 1000, 4000
+MAX_MESSAGE, MAX_CALL = 1000, 4000
 """Characters of a message, and of a reproducer."""
 FINGERPRINT = "conformance/v1"
 Level = Literal["error", "warning"]
 
 
 class Rule(NamedTuple):
-    """What can be wrong with a row: how much it matters, in a phrase, and in a sentence with what to do."""
+    """What can be wrong with a row."""
 
     level: Level
     short: str
+    """A phrase."""
     full: str
+    """A sentence, with what to do."""
 
 
 RULES = {
@@ -77,37 +79,42 @@ RULES = {
         "accept` makes a new baseline.",
     ),
 }
-"""What can be wrong, by the id of its rule."""
+"""By id."""
 
 
 class Failure(NamedTuple):
-    """A row that makes a run fail, by one of `RULES`; why: one sentence."""
+    """A row that makes a run fail."""
 
     rule: str
+    """One of `RULES`."""
     row: Record
     why: str
+    """One sentence."""
 
 
 class Place(NamedTuple):
-    """Where a case stands.  base: CHECKOUT or ELSEWHERE.  line: from 1, 0 where it is not known."""
+    """Where a case is written."""
 
     base: str
+    """CHECKOUT or ELSEWHERE."""
     path: str
     line: int
+    """From 1; 0 if it is unknown."""
 
 
 def sarif(
-    failures: Iterable[Failure], place: Callable[[str], Place], notes: Sequence[str] = (), most: int = MOST
+    failures: Iterable[Failure], place: Callable[[str], Place], notes: Sequence[str] = (), most: int = MAX_RESULTS
 ) -> str:
     """A run as SARIF: the same text for the same failures, whenever and wherever it was made.
 
-    place: of a case's id.  notes: what the run could not do, a sentence each; a run without any was successful.
+    place: returns the place of a case, by its id.
+    notes: one sentence for each failure of the run itself; a run without any was successful.
     """
     found = list(failures)
-    told = [{"level": "error", "message": _message(note)} for note in notes]
+    notifications = [{"level": "error", "message": _message(note)} for note in notes]
     if len(found) > most:
         text = f"{len(found) - most} results more are in the report"
-        told.append({"level": "note", "message": _message(text)})
+        notifications.append({"level": "note", "message": _message(text)})
     names = list(RULES)
     run = {
         "tool": {
@@ -119,7 +126,7 @@ def sarif(
             }
         },
         "columnKind": "unicodeCodePoints",
-        "invocations": [{"executionSuccessful": not notes, "toolExecutionNotifications": told}],
+        "invocations": [{"executionSuccessful": not notes, "toolExecutionNotifications": notifications}],
         "originalUriBaseIds": {
             CHECKOUT: {"description": {"text": "The root of the repository."}},
             ELSEWHERE: {"description": {"text": "A folder of cases that is not in the repository."}},
@@ -160,28 +167,26 @@ def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
         ],
         # The second is the one that GitHub knows results by; made from the line, it would be one for all functions.
         "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), key.fingerprint),
-        "properties": {name: value for name in _TOLD if (value := _told(name, row.get(name))) is not None},
+        "properties": {name: value for name in _PROPERTIES if (value := _property(name, row.get(name))) is not None},
     }
 
 
-_TOLD = (
+_PROPERTIES = (
     "framework", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "got", "want",
     "error", "budget", "ratio", "convention", "exception", "call", "backend", "mode", "device", "reason_code",
 )  # fmt: skip
 
 
-def _told(name: str, value: Any) -> Any:
+def _property(name: str, value: Any) -> Any:
+    """A cell as JSON has it; None for an empty one."""
     if value is None or value == "":
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return whole(printable(str(value)), LONGEST) if name == "call" else one_line(str(value), LONG)
+    return whole(printable(str(value)), MAX_CALL) if name == "call" else one_line(str(value), MAX_MESSAGE)
 
 
 def _message(text: str) -> dict[str, str]:
     """A plain message: braces doubled, as the format has it, and nothing that a link could be made of."""
-    short = one_line(text, LONG).replace("](", "] (")
+    short = one_line(text, MAX_MESSAGE).replace("](", "] (")
     return {"text": short.replace("{", "{{").replace("}", "}}")}
-
-
-__all__ = ["CHECKOUT", "ELSEWHERE", "RULES", "Failure", "Place", "sarif"]

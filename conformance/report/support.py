@@ -1,4 +1,4 @@
-"""What supports what, from the adapters' own data; printed by the command line and generated into the README."""
+"""Tables of what functions support and document, from the adapters; for the command line and the README."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CONVENTION_COLUMNS = ("function", "versions", "labels", "convention", "source")
 
 
 def functions_table(functions: Iterable[Function]) -> list[list[str]]:
-    """One row per function, under `FUNCTION_COLUMNS`: what it takes itself, and what is re-encoded for it.
+    """One row per function, with the columns FUNCTION_COLUMNS: what it takes, and which labels are re-encoded for it.
 
-    Predictions of another kind than those named are converted.
+    Predictions of another kind are converted.
     """
     return [
         [
@@ -34,7 +34,7 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
 
 
 def conventions_table(functions: Iterable[Function]) -> list[list[str]]:
-    """One row per function, version range and kind of label, under `CONVENTION_COLUMNS`."""
+    """One row per function, version range and kind of label, with the columns CONVENTION_COLUMNS."""
     return [
         [
             function.name,
@@ -49,9 +49,9 @@ def conventions_table(functions: Iterable[Function]) -> list[list[str]]:
 
 
 def markdown_table(functions: Iterable[Function] | None = None, header: Sequence[str] = FUNCTION_COLUMNS) -> str:
-    """`functions_table` of all known functions, or of these, as Markdown for the README.
+    """`functions_table` of some functions, by default all known ones, as Markdown.
 
-    header: the columns in the words of a language.
+    header: names of the columns, in the language of the reader.
     """
     rows = functions_table(registry.functions() if functions is None else functions)
     return table(header, [[code(name), *rest] for name, *rest in rows])
@@ -95,6 +95,6 @@ def _layouts(function: Function) -> str:
 
 
 def _listed(names: Iterable[str], order: Sequence[str]) -> str:
-    """Names in a fixed order, unknown ones last; `none` where there are none."""
+    """Names in a fixed order, unknown ones last; `none` for no names."""
     known = [name for name in order if name in set(names)]
     return ", ".join([*known, *sorted(set(names) - set(order))]) or "none"

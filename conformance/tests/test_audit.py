@@ -107,7 +107,7 @@ UNDEFINED = {"status": "undefined", "budget": None, "ratio": None, "error": None
         (row(got="[1.0]"), row(got="[1.0, 1.0]", **BAD), "status; shape", "regression"),
     ],
 )
-def test_a_row_that_changed(old, new, kinds, severity):
+def test_changes_of_a_row_on_both_sides_have_kinds_and_severity(old, new, kinds, severity):
     found = change(old, new)
     assert (found["kinds"], found["severity"]) == (kinds, severity)
     assert found["what"]
@@ -134,7 +134,7 @@ def test_a_row_that_changed(old, new, kinds, severity):
         ([], [row(case="binary/b", **KNOWN)], "case added; added", "note"),
     ],
 )
-def test_a_row_of_one_side(old, new, kinds, severity):
+def test_changes_of_a_row_on_one_side_have_kinds_and_severity(old, new, kinds, severity):
     both = [row(), row("torch.Float16", dtype="float16")]
     found = changed([*both, *old], [*both, *new])
     one = found[found["severity"] != "unchanged"]
@@ -142,7 +142,7 @@ def test_a_row_of_one_side(old, new, kinds, severity):
     assert one["call"].tolist() == [(old or new)[0]["call"]]
 
 
-def test_a_case_that_changed_is_never_compared():
+def test_changes_never_compare_rows_of_a_changed_case():
     found = changed([row(), row(case="binary/b")], [row(), row(case="binary/b", digest="e", got="7.0")])
     assert found["kinds"].tolist()[:2] == ["case changed; removed", "case changed; added"]
     assert found["severity"].tolist() == ["change", "change", "unchanged"]
@@ -150,12 +150,12 @@ def test_a_case_that_changed_is_never_compared():
     assert found["budgets"].isna().all()
 
 
-def test_the_new_half_of_a_case_that_changed_regresses_where_it_fails():
+def test_changes_new_row_of_a_changed_case_is_a_regression_if_it_fails():
     found = changed([row(), row(case="binary/b")], [row(), row(case="binary/b", digest="e", **BAD)])
     assert found["severity"].tolist() == ["regression", "change", "unchanged"]
 
 
-def test_a_change_carries_both_rows():
+def test_changes_have_the_columns_of_both_rows():
     old = row(version="1.0", environment="a", call="old()", got="1.0")
     new = row(version="2.0", environment="b", call="new()", got="2.0", status="diverges", convention="clip=1")
     found = change(old, new)
@@ -167,7 +167,7 @@ def test_a_change_carries_both_rows():
     assert found["budgets"] == pytest.approx(10)
 
 
-def test_a_row_that_is_gone_says_which_version_lacks_it():
+def test_changes_of_a_lost_row_name_the_version_that_lacks_it():
     old = [row(version="1.0"), row(version="1.0", dtype="float16")]
     takes = row("torch.Float16", dtype="float16")
     found = changed([*old, takes], [row(version="2.0", environment="b"), takes]).iloc[0]
@@ -185,7 +185,7 @@ def apart(old, new, dtype="float32", **rest):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_ulps_are_those_of_the_dtype_at_the_old_value(dtype):
+def test_distances_in_ulps_are_of_the_dtype_at_the_old_value(dtype):
     bits = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[dtype]
     assert apart("1.0", repr(1 + 3 * 2.0**-bits), dtype)[0] == 3
     assert apart("-4.0", repr(-4 - 2.0 ** (3 - bits)), dtype)[0] == 2
@@ -193,41 +193,41 @@ def test_ulps_are_those_of_the_dtype_at_the_old_value(dtype):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
-def test_special_values_are_infinitely_far_from_others_and_not_from_themselves(value, dtype):
+def test_distances_of_nan_and_infinities_are_zero_or_infinite(value, dtype):
     assert apart(value, "1.0", dtype) == (np.inf, np.inf)
     assert apart("1.0", value, dtype) == (np.inf, np.inf)
     assert apart(f"[{value}]".replace("inf", "Infinity").replace("nan", "NaN"), "[1.0]", dtype)[0] == np.inf
     assert apart(value, value, dtype) == (0, 0)
 
 
-def test_a_value_beyond_the_dtype_is_measured_in_the_units_of_its_largest():
+def test_distances_beyond_the_dtype_use_the_ulp_of_its_largest_number():
     assert apart("70000.0", "70032.0", "float16")[0] == 2
 
 
-def test_arrays_are_measured_by_their_worst_element_with_its_own_budget():
+def test_distances_of_arrays_are_of_the_worst_element_with_its_budget():
     budgets = "[0.5, 0.001, 10.0]"
     assert apart("[1.0, 1.0, 1.0]", "[1.25, 1.001, 2.0]", budget=10.0, budgets=budgets)[1] == pytest.approx(1.0)
     assert apart("[1.0, 1.0, 1.0]", "[1.25, 1.001, 2.0]", budget=10.0)[1] == pytest.approx(0.1)
 
 
-def test_a_budget_is_the_larger_of_both_sides():
+def test_distances_use_the_larger_budget_of_both_sides():
     frames = [report.frame([row(got="1.0", budget=0.1)]), report.frame([row(got="2.0", budget=0.5)])]
     assert distances(*frames).budgets[0] == distances(*frames[::-1]).budgets[0] == 2
 
 
 @pytest.mark.parametrize("text", ["[1.0, [2.0]]", "[", "=1+1", "[" * 5000, '["a"]', "[{}]"])
-def test_a_text_that_holds_no_numbers_has_drifted_by_nobody_knows_how_much(text):
+def test_changes_of_unreadable_answers_count_as_drifted(text):
     found = change(row(), row(got=text))
     assert (found["kinds"], found["severity"]) == ("drifted", "change")
 
 
-def test_an_unknown_dtype_has_no_ulps():
+def test_distances_in_an_unknown_dtype_have_no_ulps():
     found = apart("1.0", "2.0", "float8")
     assert np.isnan(found[0])
     assert found[1] == 10
 
 
-def test_empty_arrays_are_compared_by_shape():
+def test_changes_compare_empty_arrays_by_shape():
     assert change(row(got="[]"), row(got="[[]]"))["kinds"] == "shape"
     assert change(row(got="[]"), row(got="[ ]"))["kinds"] == "drifted"
 
@@ -235,12 +235,12 @@ def test_empty_arrays_are_compared_by_shape():
 # changes: alignment
 
 
-def test_one_environment_on_each_side_may_be_another():
+def test_alignment_ignores_environments_if_each_side_has_one():
     old, new = row(environment="python3.11", version="1"), row(environment="python3.12", version="2")
     assert changed([old], [new])["kinds"].tolist() == ["unchanged"]
 
 
-def test_several_environments_are_aligned_by_name():
+def test_alignment_matches_several_environments_by_name():
     sides = [
         [row(environment=e, version=v, got=g) for e, v, g in zip("ab", "12", side, strict=True)]
         for side in ("34", "35")
@@ -252,29 +252,29 @@ def test_several_environments_are_aligned_by_name():
     ]
 
 
-def test_an_environment_of_several_that_is_gone_is_lost():
+def test_alignment_reports_a_missing_one_of_several_environments():
     found = changed([row(environment="a"), row(environment="b")], [row(environment="b")])
     assert found["kinds"].tolist() == ["function lost; removed", "unchanged"]
 
 
-def test_several_environments_that_do_not_match_are_refused():
+def test_alignment_refuses_several_environments_without_a_match():
     with pytest.raises(AuditError, match=r"torch\.A: .* told apart by environment, and none matches: in the old"):
         changed([row(environment="a"), row(environment="b")], [row(environment="c")])
 
 
-def test_several_versions_in_one_environment_are_told_apart():
+def test_alignment_distinguishes_versions_in_one_environment():
     found = changed([row(version="1"), row(version="2")], [row(version="1"), row(version="2", got="1.01")])
     assert sorted(found["kinds"]) == ["drifted", "unchanged"]
 
 
-def test_functions_with_one_environment_do_not_mind_those_with_several():
+def test_alignment_is_decided_for_each_function():
     keras = [row("keras.B", environment=e) for e in "ab"]
     found = changed([row(environment="old"), *keras], [row(environment="new"), *keras])
     assert found["kinds"].tolist() == ["unchanged"] * 3
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_question_that_is_there_twice_is_refused(side):
+def test_alignment_refuses_a_repeated_question(side):
     sides = [[row()], [row()]]
     sides[side].append(row(got="2.0"))
     which = ["the old report", "the new report"][side]
@@ -286,12 +286,12 @@ def test_a_question_that_is_there_twice_is_refused(side):
     ("other", "what"),
     [(row(case="binary/z"), "case"), (row(digest="z"), "unchanged case"), (row("keras.Z"), "function")],
 )
-def test_reports_that_have_nothing_in_common_are_refused(other, what):
+def test_changes_refuse_reports_with_nothing_in_common(other, what):
     with pytest.raises(AuditError, match=f"no {what} in common, so nothing can be compared; compare reports of"):
         changed([row()], [other])
 
 
-def test_nothing_is_refused_for_having_no_rows_but_with_a_reason():
+def test_changes_refuse_an_empty_report_with_a_reason():
     with pytest.raises(AuditError, match="no case in common"):
         changed([], [row()])
 
@@ -329,7 +329,7 @@ MIRROR |= {after: before for before, after in MIRROR.items()}
 
 @settings(max_examples=25, deadline=None)
 @given(REPORTS)
-def test_a_report_is_unchanged_against_itself(results):
+def test_changes_of_a_report_against_itself_are_unchanged(results):
     found = comparison.changes(results, results)
     assert len(found) == len(results)
     assert set(found["kinds"]) == set(found["severity"]) == {"unchanged"}
@@ -338,7 +338,7 @@ def test_a_report_is_unchanged_against_itself(results):
 
 @settings(max_examples=50, deadline=None)
 @given(REPORTS, REPORTS)
-def test_what_changed_there_and_back_is_the_same(one, other):
+def test_changes_are_mirrored_when_sides_are_swapped(one, other):
     key = ["function", "case", "dtype"]
     there, back = (
         table.set_index(key).sort_index() for table in (comparison.changes(one, other), comparison.changes(other, one))
@@ -357,7 +357,7 @@ def test_what_changed_there_and_back_is_the_same(one, other):
 
 @settings(max_examples=25, deadline=None)
 @given(REPORTS, REPORTS)
-def test_every_row_is_told_once_with_a_severity_a_cause_and_known_kinds(one, other):
+def test_changes_have_each_question_once_with_severity_cause_and_kinds(one, other):
     found = comparison.changes(one, other)
     questions = {tuple(line) for side in (one, other) for line in side[["function", "case", "dtype"]].to_numpy()}
     assert len(found) == len(questions)
@@ -370,7 +370,7 @@ def test_every_row_is_told_once_with_a_severity_a_cause_and_known_kinds(one, oth
     assert found["what"].ne("").all()
 
 
-def test_worst_is_first():
+def test_changes_are_sorted_worst_first():
     old = [row(f"torch.{name}", case="binary/x") for name in "ABCDE"]
     new = [
         row("torch.A", case="binary/x"),
@@ -384,7 +384,7 @@ def test_worst_is_first():
     assert found["function"].iloc[0] == "torch.D"
 
 
-def test_twelve_thousand_rows_take_a_second_or_two():
+def test_changes_of_twelve_thousand_rows_take_seconds():
     rows = [row(f"torch.{n % 20}", case=f"binary/{n // 20}", got=repr(1 + n / 7)) for n in range(12_000)]
     old = report.frame(rows)
     new = report.frame([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
@@ -404,12 +404,12 @@ def test_twelve_thousand_rows_take_a_second_or_two():
         (row(), row(), set()),
     ],
 )
-def test_what_fails_at_which_level(old, new, failing):
+def test_fails_at_each_level(old, new, failing):
     found = changed([old], [new])
     assert {level for level in comparison.LEVELS if comparison.fails(found, level)} == failing
 
 
-def test_a_level_that_there_is_not_is_an_error():
+def test_fails_rejects_an_unknown_level():
     with pytest.raises(ValueError, match="none of regression, change"):
         comparison.fails(changed([row()], [row()]), "some")
 
@@ -474,17 +474,17 @@ BY_DTYPE = {"status": "diverges", "convention": "clip=dtype", "got": "1.5"}
         (row(), row(), "1.0", "2.0", ""),
     ],
 )
-def test_a_change_is_documented_where_the_adapter_declares_it(miniature, old, new, before, after, cause):
+def test_cause_is_documented_if_the_adapter_declares_the_change(miniature, old, new, before, after, cause):
     assert cause_of(old, new, before, after) == cause
 
 
-def test_a_function_that_no_adapter_describes_is_taken_by_its_rows():
+def test_cause_without_an_adapter_is_decided_by_the_conventions_of_rows():
     assert change(row(), row(**CLIPPED, got="1.5"))["cause"] == "documented"
     assert change(row(), row(got="1.5"))["cause"] == "undocumented"
 
 
 @pytest.mark.parametrize(("after", "cause"), [("2.5", "suite"), ("3.0", "documented")])
-def test_support_that_went_is_documented_where_the_adapter_declares_less(miniature, after, cause):
+def test_lost_support_is_documented_if_the_adapter_declares_less(miniature, after, cause):
     rows = [row("mini.Loss", framework="mini", version="1.0", dtype=dtype) for dtype in ("float32", "float64")]
     takes = row("mini.Other", framework="mini", dtype="float64")
     found = changed([*rows, takes], [rows[0] | {"version": after}, takes])
@@ -513,23 +513,23 @@ def sides(tmp_path):
 
 @pytest.mark.parametrize("about", [{"planned": 9}, {"interrupted": "Ctrl-C"}])
 @pytest.mark.parametrize("which", [0, 1])
-def test_an_incomplete_report_is_refused(tmp_path, about, which):
+def test_difference_refuses_an_incomplete_report(tmp_path, about, which):
     paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
     with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
         comparison.difference(*paths)
 
 
-def test_what_is_no_report_is_refused(tmp_path):
+def test_difference_refuses_a_folder_without_report(tmp_path):
     with pytest.raises(ReportError, match=r"has no run\.json"):
         comparison.difference(tmp_path, tmp_path)
 
 
-def test_a_file_is_read_as_its_folder_is(sides):
+def test_difference_reads_a_results_file_like_its_folder(sides):
     whole, file = comparison.difference(*sides), comparison.difference(*(side / "results.csv" for side in sides))
     pd.testing.assert_frame_equal(whole.changes, file.changes)
 
 
-def test_the_markdown_cannot_be_broken_out_of(sides):
+def test_difference_markdown_escapes_text_of_reports(sides):
     text = comparison.markdown(comparison.difference(*sides))
     assert "**1 regression, 1 note, 1 unchanged**" in text
     assert r"torch 1.0 -\> 2.0" in text
@@ -542,7 +542,7 @@ def test_the_markdown_cannot_be_broken_out_of(sides):
     assert lines[0].replace(r"\|", "").count("|") == 9
 
 
-def test_the_csv_has_every_row_that_changed_and_no_formula(sides):
+def test_difference_csv_has_every_changed_row_and_no_formula(sides):
     found = comparison.difference(*sides)
     table = pd.read_csv(io.StringIO(comparison.as_csv(found)), dtype=str, keep_default_na=False)
     assert list(table.columns) == list(COLUMNS)
@@ -552,7 +552,7 @@ def test_the_csv_has_every_row_that_changed_and_no_formula(sides):
     assert "\x1b" not in comparison.as_csv(found)
 
 
-def test_the_json_is_strict_and_says_the_same(sides):
+def test_difference_json_is_strict_and_complete(sides):
     found = comparison.difference(*sides)
     told = json.loads(comparison.as_json(found), parse_constant=lambda name: pytest.fail(name))
     assert told["severity"] == {"regression": 1, "note": 1, "unchanged": 1}
@@ -563,14 +563,14 @@ def test_the_json_is_strict_and_says_the_same(sides):
     assert told["groups"][0]["rows"] == 1
 
 
-def test_a_report_of_a_selection_or_another_program_is_said_to_be_one(tmp_path):
+def test_difference_context_names_selections_and_other_programs(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
     told = difference_rendering.context(comparison.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
     assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
-def test_an_infinity_in_json_is_a_text(tmp_path):
+def test_difference_json_has_infinities_as_text(tmp_path):
     paths = [written(tmp_path / got, [row(got=got)]) for got in ("1.0", "inf")]
     assert json.loads(comparison.as_json(comparison.difference(*paths)))["changes"][0]["budgets"] == "inf"
 
@@ -583,7 +583,7 @@ def shown(found, width=80):
     return page.getvalue()
 
 
-def test_the_terminal_needs_80_columns_and_no_colour(sides):
+def test_difference_terminal_fits_80_columns_without_colour(sides):
     text = shown(comparison.difference(*sides))
     assert max(map(len, text.splitlines())) <= 80
     assert "1 regression, 1 note, 1 unchanged" in " ".join(text.split())
@@ -593,14 +593,14 @@ def test_the_terminal_needs_80_columns_and_no_colour(sides):
     assert "…" not in text
 
 
-def test_a_difference_of_nothing_is_one_line_and_the_versions(sides):
+def test_difference_without_changes_is_short(sides):
     assert [
         line for line in shown(comparison.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")
     ] == []
     assert "Nothing changed." in comparison.markdown(comparison.difference(sides[0], sides[0]))
 
 
-def test_rows_of_one_cause_are_one_line_with_a_count_and_the_worst(tmp_path):
+def test_groups_have_a_count_and_the_worst_row(tmp_path):
     old = [row(case=f"binary/{n}") for n in range(9)]
     new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
     found = comparison.groups(changed(old, new))
@@ -636,7 +636,7 @@ def test_modes_of_one_question_are_told_apart():
     assert told == ["torch.A (here, 1.0, eager)", "torch.A (here, 1.0, jit)"]
 
 
-def test_the_markdown_stays_small_whatever_is_in_it(tmp_path):
+def test_difference_markdown_is_bounded(tmp_path):
     old = [row(f"torch.{n}{'é' * 90}", case=f"binary/{n % 7}") for n in range(300)]
     new = [line | {"got": "9.0", **BAD, "explanation": "é|" * 200} for line in old]
     paths = [written(tmp_path / name, rows) for name, rows in (("a", old), ("b", new))]
@@ -684,20 +684,20 @@ def told(found):
         (raised("torch.A", status="agrees"), raised("torch.A", status="agrees", exception="TypeError: x"), None),
     ],
 )
-def test_what_got_worse_than_the_baseline(old, new, why):
+def test_check_fails_rows_that_got_worse_with_a_reason(old, new, why):
     found = checked([old], [new])
     assert reasons(found) == ([] if why is None else [why])
     assert found.ok is (why is None)
 
 
-def test_the_ratchet_is_the_slack_or_what_it_was_and_one_ulp():
+def test_ratchet_is_the_slack_or_the_old_error_plus_one_ulp():
     numbers = [pd.Series([value]) for value in (0.75, 0.9, 9.0)]
     assert limit(*numbers)[0] == pytest.approx(0.85)
     assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == SLACK
     assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == SLACK
 
 
-def test_the_largest_error_of_what_is_right_has_a_ratchet_of_its_own():
+def test_check_mentions_a_grown_largest_error():
     old = [row(ratio=0.1), row(ratio=0.1, quantity="gradient"), row(ratio=0.6, dtype="float16")]
     new = [
         *old[1:],
@@ -711,13 +711,13 @@ def test_the_largest_error_of_what_is_right_has_a_ratchet_of_its_own():
     ]
 
 
-def test_what_the_run_was_asked_for_and_is_not_there_vanished():
+def test_check_fails_requested_rows_that_vanished():
     found = checked([row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")], [row()])
     assert reasons(found) == ["vanished"] * 2
     assert set(found.failures["kinds"]) == {"function lost; removed", "support lost; removed"}
 
 
-def test_what_the_suite_no_longer_has_is_told_as_no_longer_asked_and_not_as_vanished():
+def test_check_mentions_rows_that_the_suite_no_longer_has():
     old = [row(), row(case="binary/b"), row("torch.B", case="binary/b"), row(dtype="float16"), row(reduction="sum")]
     suite = {("categorical/a/case", "float32", "mean")}
     found = checked(old, [row()], suite=suite)
@@ -729,7 +729,7 @@ def test_what_the_suite_no_longer_has_is_told_as_no_longer_asked_and_not_as_vani
     assert not any("vanished" in line for line in found.lines())
 
 
-def test_what_the_suite_still_has_and_nobody_answered_vanished():
+def test_check_fails_rows_of_the_suite_that_nobody_answered():
     old = [row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")]
     suite = {(line["case"], line["dtype"], line["reduction"]) for line in old}
     assert reasons(checked(old, [row()], suite=suite)) == ["vanished"] * 3
@@ -738,7 +738,7 @@ def test_what_the_suite_still_has_and_nobody_answered_vanished():
     assert checked(old[:2], [row()]).ok
 
 
-def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
+def test_difference_from_a_larger_suite_says_no_longer_asked(tmp_path):
     old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
     new = written(tmp_path / "new", [row(), row("torch.B")])
     found = comparison.difference(old, new)
@@ -759,21 +759,21 @@ def test_a_report_of_a_smaller_suite_says_no_longer_asked(tmp_path):
     assert comparison.difference(old, written(tmp_path / "less", [row()])).fails("regression")
 
 
-def test_what_the_old_report_could_not_take_is_gained():
+def test_changes_of_formerly_unsupported_rows_are_gained_support():
     nobody = row(case="binary/b", status="unsupported", got="")
     found = changed([row(), nobody], [row(), row(case="binary/b")])
     assert found["kinds"].tolist() == ["support gained; added", "unchanged"]
     assert found["severity"].tolist() == ["improvement", "unchanged"]
 
 
-def test_a_new_row_that_fails_is_a_new_disagreement_and_another_is_mentioned():
+def test_check_fails_new_rows_only_if_they_fail():
     found = checked([row()], [row(), row(case="binary/b", **BAD), row(case="binary/c"), row(case="binary/d", **KNOWN)])
     assert found.failures[["case", "reason"]].values.tolist() == [["binary/b", "new disagreement"]]
     assert "1 row new" in told(found)
     assert "1 row changed or new, and fail as the ledger knows" in told(found)
 
 
-def test_a_framework_that_was_not_run_has_not_vanished():
+def test_check_mentions_frameworks_that_were_not_run():
     rows = [row(), row("keras.B")]
     assert reasons(checked(rows, rows[:1])) == ["vanished"]
     found = checked(rows, rows[:1], frameworks=frozenset({"torch"}))
@@ -781,33 +781,33 @@ def test_a_framework_that_was_not_run_has_not_vanished():
     assert "not run, so not compared: keras (1 row of the baseline)" in told(found)
 
 
-def test_what_was_not_selected_has_not_vanished():
+def test_check_mentions_rows_that_were_not_selected():
     rows = [row(), row(case="binary/b"), row("torch.B", case="binary/b")]
     found = checked(rows, rows[1:2], selects=lambda framework, item: item != "torch.A-categorical/a/case-float32-mean")
     assert found.failures["function"].tolist() == ["torch.B"]
     assert "not selected, so not compared: 1 row of the baseline" in told(found)
 
 
-def test_what_a_run_that_ended_early_lacks_has_not_vanished():
+def test_check_mentions_rows_that_an_interrupted_run_lacks():
     found = checked([row(), row(case="binary/b")], [row()], finished=False)
     assert found.ok
     assert "1 row not there, because the run ended early" in told(found)
 
 
-def test_a_framework_that_ran_and_left_nothing_vanished():
+def test_check_fails_a_framework_that_ran_without_rows():
     rows = [row(), row("keras.B"), row("keras.B", environment="else", version="0.1")]
     found = checked(rows, rows[:1], frameworks=frozenset({"torch", "keras"}))
     assert found.failures[["function", "old_version"]].values.tolist() == [["keras.B", "1.0"]]
 
 
-def test_a_case_that_changed_is_mentioned_and_fails_only_where_it_fails():
+def test_check_mentions_changed_cases_unless_they_fail():
     old, new = row(case="binary/b"), row(case="binary/b", digest="e")
     assert checked([row(), old], [row(), new]).ok
     found = checked([row(), old], [row(), new | BAD])
     assert reasons(found) == ["new disagreement"]
 
 
-def test_another_version_is_compared_and_mentioned():
+def test_check_compares_and_mentions_another_version():
     found = checked([row()], [row(version="2.0", environment="python3.12.1", got="5.0", **BAD)])
     assert reasons(found) == ["new disagreement"]
     assert "torch is 2.0, in the baseline 1.0" in told(found)
@@ -822,7 +822,7 @@ def test_another_version_is_compared_and_mentioned():
         ({"environment": "z", "version": "9", "python": "3.10.1"}, "d"),
     ],
 )
-def test_of_several_environments_the_nearest_counts(place, nearest):
+def test_check_uses_the_nearest_of_several_environments(place, nearest):
     places = [("a", "1", "3.11.1"), ("b", "2", "3.11.1"), ("c", "3", "3.12.1"), ("d", "10", "3.13.1")]
     old = [
         row(environment=environment, version=version, python=python, got=f"1.00{n}")
@@ -834,26 +834,26 @@ def test_of_several_environments_the_nearest_counts(place, nearest):
     assert "not run, so not compared: 3 rows of the baseline in" in told(found)
 
 
-def test_several_environments_of_a_run_are_held_against_one_of_the_baseline():
+def test_check_compares_several_environments_with_one():
     found = checked([row()], [row(environment="x"), row(environment="y", version="2", got="5.0", **BAD)])
     assert found.failures["new_environment"].tolist() == ["y"]
 
 
-def test_a_baseline_of_another_suite_is_refused():
+def test_check_refuses_a_baseline_of_another_suite():
     with pytest.raises(AuditError, match="no case in common with this run; name a baseline of the same suite"):
         checked([row(case="binary/x")], [row()])
 
 
-def test_a_selection_that_the_baseline_does_not_have_is_new():
+def test_check_counts_questions_beyond_the_baseline_as_new():
     assert checked([row(case="binary/x")], [row()], selects=lambda framework, item: "a/case" in item).ok
 
 
-def test_a_question_twice_in_a_run_is_refused():
+def test_check_refuses_a_repeated_question():
     with pytest.raises(AuditError, match="the run: it repeats 1 row, "):
         checked([row()], [row(), row(got="2.0")])
 
 
-def test_a_check_prints_its_failures_by_cause_and_then_what_it_mentions():
+def test_check_lines_are_failures_by_cause_then_mentions():
     old = [row(case=f"binary/{n}") for n in range(30)]
     new = [row(case=f"binary/{n}", got="5.0", **BAD) for n in range(20)]
     nobody = [line | {"status": "unsupported", "got": ""} for line in old[20:25]]
@@ -865,21 +865,21 @@ def test_a_check_prints_its_failures_by_cause_and_then_what_it_mentions():
     assert lines[-1] == "  5 rows as in the baseline"
 
 
-def test_a_check_without_failures_says_so():
+def test_check_lines_without_failures_say_so():
     assert checked([row(got="5.0", **KNOWN), row("torch.B")], [row(got="5.0", **KNOWN), row("torch.B")]).lines() == [
         "baseline: nothing got worse",
         "  2 rows as in the baseline, 1 of which fail there, too",
     ]
 
 
-def test_a_check_shows_only_so_many_groups():
+def test_check_lines_are_bounded():
     old = [row(f"torch.{n}") for n in range(50)]
     lines = checked(old, [line | {"got": "5.0", **BAD} for line in old]).lines(most=5)
     assert sum(line.startswith("  new disagreement") for line in lines) == 5
     assert "  ... and 45 more" in lines
 
 
-def test_a_baseline_is_read_and_refused_as_any_report(tmp_path):
+def test_against_refuses_an_unreadable_baseline(tmp_path):
     path = written(tmp_path / "baseline", [row()])
     assert comparison.against(path, report.frame([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
@@ -932,7 +932,7 @@ def content(folder):
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 10**6))
-def test_any_split_in_any_order_is_the_whole_to_the_byte(tmp_path_factory, count, seed):
+def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, count, seed):
     chance = random.Random(seed)
     tmp_path = tmp_path_factory.mktemp("merge")
     rows = many()
@@ -958,7 +958,7 @@ def parts(*sides):
     ]
 
 
-def test_what_differs_between_parts_is_joined_in_any_order():
+def test_merge_joins_differing_versions_in_any_order():
     rows = many()
     hosts = [HOST | {"python": python} for python in ("3.9.1", "3.10.2", "3.9.1")]
     ends = [{"interrupted": "Ctrl-C"}, {}, {"missing": ("paddle", "torch")}]
@@ -978,7 +978,7 @@ def test_what_differs_between_parts_is_joined_in_any_order():
     assert not whole.complete(24)
 
 
-def test_a_merged_report_can_be_merged_again(tmp_path):
+def test_merge_takes_a_merged_report(tmp_path):
     rows = many()
     three = [written(tmp_path / str(n), rows[n::3], **about(rows[n::3])) for n in range(3)]
     comparison.merge_reports(three, tmp_path / "at once")
@@ -987,7 +987,7 @@ def test_a_merged_report_can_be_merged_again(tmp_path):
     assert content(tmp_path / "later") == content(tmp_path / "at once")
 
 
-def test_shards_are_whole_when_all_are_there():
+def test_merge_is_complete_with_all_shards():
     rows = many()
     three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
     _, whole = comparison.merge(three)
@@ -999,7 +999,7 @@ def test_shards_are_whole_when_all_are_there():
     assert comparison.merge(again)[1] == whole
 
 
-def test_shards_of_different_frameworks_do_not_complete_each_other():
+def test_merge_keeps_shards_of_frameworks_apart():
     rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
     _, whole = comparison.merge(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
     assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
@@ -1018,7 +1018,7 @@ def test_shards_of_different_frameworks_do_not_complete_each_other():
         ([row("torch.B"), row()], {}, "they share 1 row, torch.A categorical/a/case float32 mean loss here"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
+def test_merge_refuses_parts_that_do_not_fit(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
         with pytest.raises(AuditError, match="part") as caught:
@@ -1028,12 +1028,12 @@ def test_parts_that_do_not_fit_are_refused_by_name(other, rest, why):
         assert "part1" in str(caught.value)
 
 
-def test_nothing_is_merged_of_nothing():
+def test_merge_refuses_no_parts():
     with pytest.raises(AuditError, match="no report was named"):
         comparison.merge([])
 
 
-def test_a_whole_does_not_replace_its_part(tmp_path):
+def test_merge_refuses_to_replace_a_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
     with pytest.raises(AuditError, match="would replace one of its parts"):
@@ -1041,7 +1041,7 @@ def test_a_whole_does_not_replace_its_part(tmp_path):
     assert content(path) == before
 
 
-def test_a_run_json_from_before_is_read(tmp_path):
+def test_run_info_reads_an_earlier_run_json(tmp_path):
     info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
     record = report.write(tmp_path, report.frame([row()]), info)
     old = {
@@ -1052,7 +1052,7 @@ def test_a_run_json_from_before_is_read(tmp_path):
     assert RunInfo.of(old) == RunInfo.of(record) == info
 
 
-def test_a_suite_is_told_by_its_cases_whatever_their_order():
+def test_fingerprint_ignores_the_order_of_cases():
     cases = [("binary/a", "1"), ("binary/b", "2")]
     assert fingerprint(cases) == fingerprint(reversed(cases)) != fingerprint([("binary/a", "1"), ("binary/b", "3")])
 
@@ -1066,7 +1066,7 @@ def accepted(path, baseline, **rest):
     return proposed
 
 
-def test_a_first_baseline_is_the_report(tmp_path):
+def test_accept_makes_the_first_baseline(tmp_path):
     path = written(tmp_path / "r", many(), **about(many()))
     proposed = accepted(path, tmp_path / "baseline")
     assert proposed.difference is None
@@ -1076,7 +1076,7 @@ def test_a_first_baseline_is_the_report(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
 
 
-def test_accepting_replaces_the_baseline_and_keeps_other_files_beside_it(tmp_path):
+def test_accept_replaces_the_baseline_and_keeps_other_files(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "README.md").write_text("mine")
     proposed = accepted(written(tmp_path / "r", [row(got="1.01")]), baseline)
@@ -1086,7 +1086,7 @@ def test_accepting_replaces_the_baseline_and_keeps_other_files_beside_it(tmp_pat
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
 
 
-def test_frameworks_that_a_report_did_not_run_are_kept(tmp_path):
+def test_accept_keeps_frameworks_that_were_not_run(tmp_path):
     baseline = written(tmp_path / "baseline", [row(), row("keras.B", version="3.0"), row("keras.C", version="3.0")])
     path = written(
         tmp_path / "r", [row(got="1.01", version="2.0")], versions={"torch": "2.0"}, missing=("keras", "sklearn")
@@ -1101,19 +1101,19 @@ def test_frameworks_that_a_report_did_not_run_are_kept(tmp_path):
     assert "regression" not in set(proposed.difference.changes["severity"])
 
 
-def test_environments_that_a_report_did_not_run_are_kept(tmp_path):
+def test_accept_keeps_environments_that_were_not_run(tmp_path):
     baseline = written(tmp_path / "baseline", [row(environment="a"), row(environment="b")])
     accepted(written(tmp_path / "r", [row(environment="b", got="1.01")]), baseline)
     assert report.read(baseline)[0][["environment", "got"]].values.tolist() == [["a", "1.0"], ["b", "1.01"]]
 
 
-def test_another_environment_replaces_the_only_one(tmp_path):
+def test_accept_replaces_the_only_environment(tmp_path):
     baseline = written(tmp_path / "baseline", [row(environment="python3.11")])
     accepted(written(tmp_path / "r", [row(environment="python3.12")]), baseline)
     assert report.read(baseline)[0]["environment"].tolist() == ["python3.12"]
 
 
-def test_a_selection_does_not_drop_what_lies_outside_of_it(tmp_path):
+def test_accept_keeps_rows_outside_of_a_selection(tmp_path):
     baseline = written(tmp_path / "baseline", [row(), row(case="binary/b"), row(case="binary/c")])
     rows = [row(case="binary/b", got="1.01"), row(case="binary/c", digest="e", dtype="float16")]
     proposed = accepted(written(tmp_path / "r", rows, selected="-k binary"), baseline)
@@ -1122,14 +1122,14 @@ def test_a_selection_does_not_drop_what_lies_outside_of_it(tmp_path):
     assert report.read(baseline)[1]["selected"] == ""
 
 
-def test_what_a_whole_run_no_longer_has_goes_and_is_shown(tmp_path):
+def test_accept_drops_and_shows_rows_that_a_whole_run_lacks(tmp_path):
     baseline = written(tmp_path / "baseline", [row(), row(case="binary/b")])
     proposed = accepted(written(tmp_path / "r", [row()]), baseline)
     assert proposed.difference.changes["kinds"].tolist() == ["case removed; removed", "unchanged"]
     assert len(report.read(baseline)[0]) == 1
 
 
-def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tmp_path):
+def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
     keras = [row("keras.B", case=name, dtype=dtype) for name in ("binary/b", "categorical/a/case")
              for dtype in ("float16", "float32")]  # fmt: skip
     old = [row(), row(dtype="float16"), row(case="binary/b"), row("torch.C", case="binary/b")]
@@ -1150,7 +1150,7 @@ def test_a_report_of_fewer_questions_loses_nothing_whatever_is_kept_beside_it(tm
 
 
 @pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])
-def test_what_is_unexpected_is_not_accepted_unless_told(tmp_path, surprise):
+def test_proposal_refuses_unexpected_rows_by_default(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
     with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
         comparison.proposal(path, tmp_path / "baseline")
@@ -1158,18 +1158,18 @@ def test_what_is_unexpected_is_not_accepted_unless_told(tmp_path, surprise):
     assert len(report.read(tmp_path / "baseline")[0]) == 2
 
 
-def test_an_incomplete_report_is_not_accepted(tmp_path):
+def test_proposal_refuses_an_incomplete_report(tmp_path):
     with pytest.raises(AuditError, match="is incomplete"):
         comparison.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
 
 
-def test_a_baseline_is_not_accepted_as_itself(tmp_path):
+def test_proposal_refuses_the_baseline_itself(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     with pytest.raises(AuditError, match="is the baseline itself"):
         comparison.proposal(baseline / "results.csv", baseline)
 
 
-def test_a_baseline_that_cannot_be_read_is_not_replaced_unseen(tmp_path):
+def test_proposal_refuses_an_unreadable_baseline(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "run.json").unlink()
     with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):
@@ -1180,7 +1180,7 @@ def test_a_baseline_that_cannot_be_read_is_not_replaced_unseen(tmp_path):
         comparison.proposal(tmp_path / "r", file)
 
 
-def test_a_baseline_that_has_the_rows_already_says_so(tmp_path):
+def test_proposal_says_if_the_baseline_has_the_rows(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     assert comparison.proposal(written(tmp_path / "same", [row()]), baseline).same
     later = written(tmp_path / "later", [row(reason_code="refused_invalid")])
@@ -1188,7 +1188,7 @@ def test_a_baseline_that_has_the_rows_already_says_so(tmp_path):
     assert not comparison.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
 
 
-def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkeypatch):
+def test_accept_keeps_the_old_baseline_if_renaming_fails(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
     proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
@@ -1206,7 +1206,7 @@ def test_the_old_baseline_stays_where_the_new_one_cannot_be_put(tmp_path, monkey
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
 
 
-def test_the_old_baseline_stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+def test_accept_keeps_the_old_baseline_if_writing_fails(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
     proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)

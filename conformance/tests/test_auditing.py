@@ -175,7 +175,7 @@ def audited(corpus, tmp_path, old, new, *more):
 # An audit
 
 
-def test_an_audit_tells_what_is_documented_from_what_is_not(library, corpus, tmp_path):
+def test_audit_separates_documented_and_other_changes(library, corpus, tmp_path):
     result, folder = audited(corpus, tmp_path, "1.0", "3.0")
     assert result.exit_code == 1, result.output
     assert library == ["1.0", "3.0"]
@@ -189,7 +189,7 @@ def test_an_audit_tells_what_is_documented_from_what_is_not(library, corpus, tmp
     assert said["versions"] == {"fake": ["1.0", "3.0"]}
 
 
-def test_a_documented_change_names_the_choice_the_release_and_the_source(library, corpus, tmp_path):
+def test_audit_names_choice_release_and_source_of_a_documented_change(library, corpus, tmp_path):
     result, folder = audited(corpus, tmp_path, "1.0", "4.0")
     assert result.exit_code == 0, result.output
     (cause,) = (cause for cause in json.loads((folder / "audit.json").read_text())["causes"] if cause["announced"])
@@ -201,7 +201,7 @@ def test_a_documented_change_names_the_choice_the_release_and_the_source(library
     assert "Documented changes" in result.output
 
 
-def test_an_audit_leaves_both_reports_and_their_difference(library, corpus, tmp_path):
+def test_audit_writes_both_reports_and_their_difference(library, corpus, tmp_path):
     _, folder = audited(corpus, tmp_path, "1.0", "4.0")
     found = comparison.difference(folder / "old", folder / "new")
     assert found.old.versions == {"fake": "1.0"}
@@ -210,7 +210,7 @@ def test_an_audit_leaves_both_reports_and_their_difference(library, corpus, tmp_
     assert sorted(line["section"] for line in lines) == ["documented", "wording"]
 
 
-def test_an_audit_tells_how_calls_change(library, corpus, tmp_path):
+def test_audit_lists_changed_signatures(library, corpus, tmp_path):
     _, folder = audited(corpus, tmp_path, "1.0", "3.0", "--fail-on", "never")
     told = [change["what"] for change in json.loads((folder / "audit.json").read_text())["signatures"]]
     assert told == [
@@ -234,18 +234,18 @@ def test_an_audit_tells_how_calls_change(library, corpus, tmp_path):
         ("3.0", "2.0", "regression", 0),
     ],
 )
-def test_the_exit_status_says_whether_it_is_as_bad_as_asked(library, corpus, tmp_path, old, new, level, status):
+def test_audit_exit_status_depends_on_fail_on(library, corpus, tmp_path, old, new, level, status):
     result, _ = audited(corpus, tmp_path, old, new, "--fail-on", level, "-k", "plain or clipped")
     assert result.exit_code == status, result.output
 
 
-def test_nothing_changed_is_said_so(library, corpus, tmp_path):
+def test_audit_says_if_nothing_changed(library, corpus, tmp_path):
     result, _ = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.output.startswith("No: from fake 1.0 to 1.1 nothing that was asked changes")
 
 
 @pytest.mark.parametrize("form", ["markdown", "json"])
-def test_what_is_printed_is_what_is_written(library, corpus, tmp_path, form):
+def test_audit_prints_what_it_writes(library, corpus, tmp_path, form):
     result, folder = audited(corpus, tmp_path, "1.0", "2.0", "--format", form, "-k", "clipped")
     text = (folder / f"audit.{'md' if form == 'markdown' else form}").read_text()
     assert result.stdout == text
@@ -259,13 +259,13 @@ def test_what_is_printed_is_what_is_written(library, corpus, tmp_path, form):
         ("1.0", "1.1 -k", "is no requirement"),
     ],
 )
-def test_what_cannot_be_audited_is_one_message(library, corpus, tmp_path, old, new, why):
+def test_audit_refuses_with_one_message(library, corpus, tmp_path, old, new, why):
     result, _ = audited(corpus, tmp_path, old, new)
     assert isinstance(result.exception, UserError)
     assert why in str(result.exception)
 
 
-def test_an_item_that_cannot_be_asked_is_left_out_on_both_sides(library, corpus, tmp_path, monkeypatch):
+def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, tmp_path, monkeypatch):
     def rows_of(items, judge, pool):
         for made in real(items, judge, pool):
             lost = made["case"].endswith("plain") and made["version"] == "1.0"
@@ -340,7 +340,7 @@ BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off"}
         (row(result_dtype="float32"), row(result_dtype="float64"), "dtype float32 -> float64"),
     ],
 )
-def test_a_cause_says_what_happened(old, new, what):
+def test_cause_description_says_what_happened(old, new, what):
     (cause,) = told(old, new)
     assert cause.description == what
 
@@ -358,12 +358,12 @@ def test_a_cause_says_what_happened(old, new, what):
         (raised("torch.A"), raised("torch.A", exception="TypeError: no"), "wording"),
     ],
 )
-def test_the_section_of_a_row(old, new, section):
+def test_sections_of_rows(old, new, section):
     table = changes([old], [new])
     assert sections(table)[table["function"] == "torch.A"].tolist() == [section]
 
 
-def test_what_came_is_told_as_support():
+def test_cause_of_gained_rows_is_support():
     table = changes([row()], [row(), row("torch.B"), row(dtype="float16")])
     assert [(cause.function, cause.description) for cause in causes.causes(table)] == [
         ("torch.A", "can be asked now, float16"),
@@ -406,12 +406,12 @@ def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
         ("5e-324", "1e308", "4.941e-324 -> 1e+308"),
     ],
 )
-def test_how_far_an_answer_moves(old, new, told):
+def test_drift_text(old, new, told):
     move = drift(old, new)
     assert ("" if move is None else str(move)) == told
 
 
-def test_of_a_set_the_member_that_moved_is_told_with_its_release(monkeypatch):
+def test_cause_names_the_changed_member_of_a_set_with_its_release(monkeypatch):
     def rule(versions, *names):
         return Rule(Convention(rejects=frozenset(names)), versions=versions, source=f"https://example.org/{versions}")
 
@@ -463,24 +463,24 @@ def parameters(text):
         ("a b=1 c=2", "a d=1 e=2", ["renamed", "renamed"]),
     ],
 )
-def test_signatures_compared(old, new, kinds):
+def test_compare_signatures_finds_kinds(old, new, kinds):
     found = compare_signatures("p", ["f"], parameters(old), parameters(new))
     assert [change.kind for change in found] == kinds
     assert all(str(change) for change in found)
 
 
-def test_a_path_that_is_gone_is_a_function_lost():
+def test_compare_signatures_of_a_missing_path_is_a_lost_function():
     assert [change.kind for change in compare_signatures("p", ["f"], [], None)] == ["function lost"]
     assert [change.kind for change in compare_signatures("p", ["f"], None, [])] == ["function gained"]
     assert compare_signatures("p", ["f"], None, None) == []
 
 
-def test_addresses_in_defaults_are_no_change():
+def test_compare_signatures_ignores_addresses_in_defaults():
     told = ([["x", "keyword-only", f"<object object at 0x7f{digit}0>"]] for digit in "ab")
     assert compare_signatures("p", ["f"], *map(signatures.parameters, told)) == []
 
 
-def test_an_audit_is_told_to_machines(library, corpus, tmp_path):
+def test_audit_json_is_the_written_file(library, corpus, tmp_path):
     result, folder = audited(corpus, tmp_path, "1.0", "2.0", "--json")
     said = json.loads(result.stdout, parse_constant=pytest.fail)
     assert (said["schema"], said["difference"]["schema"]) == ("conformance.audit/2", "conformance.diff/1")
@@ -496,7 +496,7 @@ def bisected(corpus, good, bad, *more):
     return invoke("bisect", "fake-losses", good, bad, "--cases", corpus, *more)
 
 
-def test_it_finds_the_release_with_few_environments(library, corpus):
+def test_bisect_finds_the_release_with_few_environments(library, corpus):
     result = bisected(corpus, "1.0", "2.6", "--case", "binary/fake/clipped")
     assert result.exit_code == 0, result.output
     assert result.output.startswith("fake-losses 2.0 is the first release in which the answer is another, after 1.1")
@@ -505,7 +505,7 @@ def test_it_finds_the_release_with_few_environments(library, corpus):
     assert len(library) <= 5
 
 
-def test_a_release_that_cannot_be_had_is_stepped_around(library, corpus):
+def test_bisect_steps_around_a_broken_release(library, corpus):
     result = bisected(corpus, "2.0", "4", "--case", "binary/fake/plain")
     assert result.exit_code == 1
     assert "2.0 and 4.0 answer alike to the bit" in str(result.output)
@@ -515,7 +515,7 @@ def test_a_release_that_cannot_be_had_is_stepped_around(library, corpus):
     assert "2.5: fake-losses==2.5: it cannot be resolved" in result.output
 
 
-def test_a_search_is_told_to_machines(library, corpus):
+def test_bisect_json_has_releases_and_changes(library, corpus):
     result = bisected(corpus, "1.0", "2.6", "--case", "binary/fake/clipped", "--json")
     said = json.loads(result.stdout, parse_constant=pytest.fail)
     assert (result.exit_code, said["schema"]) == (0, "conformance.bisect/1")
@@ -528,7 +528,7 @@ def test_a_search_is_told_to_machines(library, corpus):
     assert len(said["tried"]) >= 2
 
 
-def test_an_end_that_cannot_be_had_moves_inwards(library, corpus):
+def test_bisect_moves_a_broken_end_inwards(library, corpus):
     result = bisected(corpus, "2.5", "3.0", "--case", "binary/fake/plain")
     assert result.output.startswith("fake-losses 3.0 is the first release in which the answer is another, after 2.6")
 
@@ -544,13 +544,13 @@ def test_an_end_that_cannot_be_had_moves_inwards(library, corpus):
         (("3.0", "1.0", "--case", "binary/fake/plain"), "3.0 is not before 1.0"),
     ],
 )
-def test_what_cannot_be_bisected_is_one_message(library, corpus, words, why):
+def test_bisect_refuses_with_one_message(library, corpus, words, why):
     result = bisected(corpus, *words)
     assert isinstance(result.exception, UserError), result.output
     assert why in str(result.exception)
 
 
-def test_a_version_is_itself_or_the_first_below_it():
+def test_releases_between_resolves_a_prefix_to_its_first_release():
     releases = [Version(text) for text in ("1.0", "1.0.2", "1.1.1", "1.1.3", "1.10")]
     assert bisection.releases_between("1.0", "1.1", releases, "x") == releases[:3]
     with pytest.raises(UserError, match="the nearest are"):
@@ -574,43 +574,43 @@ def search(answers, broken=()):
 
 
 @pytest.mark.parametrize("boundary", [1, 2, 16, 17, 31, 32])
-def test_any_boundary_is_found_in_log2_steps(boundary):
+def test_bisect_needs_log2_steps(boundary):
     found, asked = search(["1.0"] * boundary + ["5.0"] * (33 - boundary))
     assert (found.before.major, found.after.major) == (boundary - 1, boundary)
     assert len(asked) == len(set(asked)) <= 2 + 5
     assert not found.changes_again
 
 
-def test_rounding_alone_is_searched_for_where_nothing_else_differs():
+def test_bisect_searches_rounding_if_nothing_else_differs():
     found, _ = search(["1.0"] * 3 + ["1.001"] * 4)
     assert found.rounding
     assert found.after.major == 3
 
 
-def test_rounding_does_not_hide_a_change():
+def test_bisect_ignores_rounding_beside_a_change():
     found, _ = search(["1.0", "1.001", "1.0", "5.0", "5.001"])
     assert not found.rounding
     assert found.after.major == 3
 
 
-def test_small_steps_that_add_up_are_told():
+def test_bisect_reports_small_steps_that_add_up():
     found, _ = search(["1.0", "1.06", "1.12"])
     assert len(found.changes) == 1
 
 
-def test_a_second_change_is_mentioned():
+def test_bisect_mentions_a_second_change():
     found, _ = search(["1.0", "1.0", "5.0", "5.0", "9.0"])
     assert found.changes_again
     assert any("changes again" in line for line in bisection.lines(found))
 
 
-def test_what_lies_in_a_gap_is_said():
+def test_bisect_names_untried_releases_in_a_gap():
     found, _ = search(["1.0", "1.0", "1.0", "5.0", "5.0"], broken=(2,))
     assert [version.major for version in found.untried] == [2]
     assert any("could not be had" in line for line in bisection.lines(found))
 
 
-def test_ends_that_cannot_be_had():
+def test_bisect_refuses_broken_ends():
     with pytest.raises(UserError, match="no two releases can be had"):
         search(["1.0", "2.0"], broken=(1,))
 
@@ -628,7 +628,7 @@ def at(version, got="1.0", **rest):
     return row("torch.A", got=got, version=version, environment=rest.pop("environment", f"torch=={version}"), **rest)
 
 
-def test_a_history_tells_which_release_changed_what(tmp_path):
+def test_history_names_the_release_of_each_change(tmp_path):
     path = multi(tmp_path, at("1.9"), at("1.10", "5.0", **BAD), at("1.11", "5.0", **BAD), at("2.0"))
     found = history.history(path)
     assert [(step.before, step.after, len(step.causes)) for step in found.steps] == [
@@ -644,24 +644,24 @@ def test_a_history_tells_which_release_changed_what(tmp_path):
     assert "Nothing changed in 1.11" in history.markdown(found)
 
 
-def test_backends_have_a_history_each(tmp_path):
+def test_history_has_a_series_for_each_backend(tmp_path):
     rows = [at(version, environment=f"torch[{name}]=={version}") for version in ("1", "2") for name in ("a", "b")]
     found = history.history(multi(tmp_path, *rows))
     assert [(step.place, step.before, step.after) for step in found.steps] == [("[a]", "1", "2"), ("[b]", "1", "2")]
 
 
-def test_releases_that_are_there_twice_are_refused(tmp_path):
+def test_history_refuses_a_repeated_release(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
     with pytest.raises(comparison.AuditError, match="cannot be told apart"):
         history.history(multi(tmp_path, *rows))
 
 
-def test_one_release_has_no_history(tmp_path):
+def test_history_refuses_a_single_release(tmp_path):
     with pytest.raises(comparison.AuditError, match="there is no history in it"):
         history.history(multi(tmp_path, at("1")))
 
 
-def test_a_history_of_what_others_wrote_is_harmless(tmp_path):
+def test_history_escapes_text_of_reports(tmp_path):
     path = multi(tmp_path, at("1"), raised("torch.A", version="2", environment="torch==2", exception=f"E: {EVIL}"))
     text = history.markdown(history.history(path))
     assert "\x1b" not in text
@@ -670,7 +670,7 @@ def test_a_history_of_what_others_wrote_is_harmless(tmp_path):
     assert all(not line.startswith("=") for line in history.as_csv(history.history(path)).splitlines())
 
 
-def test_history_is_written_and_the_same_every_time(tmp_path):
+def test_history_files_are_reproducible(tmp_path):
     path = multi(tmp_path / "report", at("1"), at("2", "5.0", **BAD))
     texts = []
     for name in ("a", "b"):
@@ -680,7 +680,7 @@ def test_history_is_written_and_the_same_every_time(tmp_path):
     assert texts[0] == texts[1]
 
 
-def test_an_environment_that_could_not_be_had_is_in_the_history(library, tmp_path, corpus):
+def test_history_lists_failed_environments(library, tmp_path, corpus):
     words = [word for version in ("1.0", "2.0", "2.5") for word in ("--with", f"fake-losses=={version}")]
     invoke("run", *words, "--cases", corpus, "--report", tmp_path / "run")
     result = invoke("history", tmp_path / "run")
@@ -688,7 +688,7 @@ def test_an_environment_that_could_not_be_had_is_in_the_history(library, tmp_pat
     assert "it cannot be resolved" in result.output
 
 
-def test_pages_of_what_others_wrote_are_harmless():
+def test_audit_renderings_escape_text_of_reports():
     table = changes([row()], [raised("torch.A", exception=f"E: {EVIL}", warnings=f"FutureWarning: {EVIL}")])
     side = comparison.Side(EVIL, {})
     said = signatures.deprecations(table, {})
@@ -710,7 +710,7 @@ def test_pages_of_what_others_wrote_are_harmless():
 # For real
 
 
-def test_scikit_learn_audited_for_real(tmp_path):
+def test_audit_of_two_scikit_learn_releases(tmp_path):
     try:
         for text in ("scikit-learn==1.1.3", "scikit-learn==1.9.1"):
             environments.build(environments.parse(text), lambda _: None)

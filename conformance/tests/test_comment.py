@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from conformance import report
 from conformance.cli.failing import failures
 from conformance.report import RunInfo
-from conformance.report.comment import ROWS
+from conformance.report.comment import MAX_ROWS
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_report import row
 
@@ -25,7 +25,7 @@ def comment_of(rows, planned=None, said=(), name="latest", **info):
     return report.comment(results, run, failures(rows, None), said, name)
 
 
-def test_it_says_first_whether_something_fails():
+def test_comment_says_first_whether_something_fails():
     marker, head, *_ = comment_of([row(), row("torch.B")], versions={"torch": "1.0"}).splitlines()
     assert (marker, head) == (
         "<!-- cross-entropy-conformance: latest -->",
@@ -38,19 +38,19 @@ def test_it_says_first_whether_something_fails():
     assert "**Incomplete**: 1 of 3 rows" in comment_of([row()], planned=3)
 
 
-def test_what_the_baseline_says_is_folded_away():
+def test_comment_folds_the_baseline():
     text = comment_of([row()], said=["baseline: nothing got worse", "  1 row as in the baseline"])
     assert "<details><summary>Against the baseline</summary>\n\n* `baseline: nothing got worse`\n" in text
 
 
 @pytest.mark.parametrize("name", ["latest", "a b--> <script>", "x" * 500, ""])
-def test_its_first_line_is_a_marker_that_nothing_can_end(name):
+def test_comment_marker_cannot_be_ended_by_its_name(name):
     first = comment_of([row()], name=name).splitlines()[0]
     assert re.fullmatch(r"<!-- cross-entropy-conformance: [A-Za-z0-9_.]* -->", first)
     assert len(first) < 120
 
 
-def test_what_others_wrote_is_text():
+def test_comment_escapes_text_of_others():
     said = dict.fromkeys(("explanation", "exception", "got", "want", "case", "function", "environment"), EVIL)
     text = comment_of([row(**{**BAD, **said}), row()], said=[EVIL], versions={EVIL: EVIL})
     html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
@@ -61,11 +61,11 @@ def test_what_others_wrote_is_text():
     assert "@owner" not in re.sub(r"<code>.*?</code>", "", html)
 
 
-def test_it_is_shorter_than_github_takes_and_whole():
+def test_comment_is_bounded_and_whole():
     evil = "|`<*[" * 400
     rows = [row(f"torch.F{evil}{n}", case=f"x/y/c{n}{evil}", **{**BAD, "explanation": evil}) for n in range(500)]
     text = comment_of(rows, said=[evil] * 500)
     assert len(text) < GITHUB
     assert text.count("<details") == text.count("</details>\n") >= 1
     text = comment_of([row(f"torch.F{n}", case=f"x/y/c{n}", **BAD) for n in range(500)])
-    assert f"*... and {500 - ROWS} more.*" in text
+    assert f"*... and {500 - MAX_ROWS} more.*" in text

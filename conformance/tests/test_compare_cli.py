@@ -38,7 +38,7 @@ def sides(tmp_path):
     return old, written(tmp_path / "new", new, versions={"torch": "2.0"})
 
 
-def test_a_difference_exits_with_1_where_something_regressed(conformance, sides):
+def test_diff_exits_with_1_if_something_regressed(conformance, sides):
     old, new = sides
     status, out, _ = conformance("diff", old, new)
     assert status == 1
@@ -52,7 +52,7 @@ def test_a_difference_exits_with_1_where_something_regressed(conformance, sides)
     ("level", "worse", "moved", "better"),
     [("regression", 1, 0, 0), ("change", 1, 0, 0), ("drift", 1, 1, 0), ("any", 1, 1, 1), ("never", 0, 0, 0)],
 )
-def test_what_fails_can_be_chosen(conformance, tmp_path, level, worse, moved, better):
+def test_diff_fail_on_chooses_the_level(conformance, tmp_path, level, worse, moved, better):
     rows = {"right": row(), "moved": row(got="1.01"), "wrong": row(got="5.0", **BAD), "raises": row(got="5.0", **BAD)}
     paths = {name: written(tmp_path / name, [line]) for name, line in rows.items()}
     refused = {"got": "", "exception": "ValueError: no", "status": "agrees", "expected": "ok"}
@@ -63,7 +63,7 @@ def test_what_fails_can_be_chosen(conformance, tmp_path, level, worse, moved, be
 
 
 @pytest.mark.parametrize("form", ["markdown", "csv", "json", "terminal"])
-def test_what_is_written_is_what_is_printed(conformance, sides, tmp_path, form):
+def test_diff_writes_what_it_prints(conformance, sides, tmp_path, form):
     _, printed, _ = conformance("diff", *sides, "--format", form)
     file = tmp_path / "difference"
     status, out, err = conformance("diff", *sides, "--format", form, "--output", file)
@@ -75,13 +75,13 @@ def test_what_is_written_is_what_is_printed(conformance, sides, tmp_path, form):
         assert json.loads(printed)["severity"]["regression"] == 1
 
 
-def test_an_output_that_cannot_be_written_is_one_message(conformance, sides, tmp_path):
+def test_diff_reports_an_unwritable_output(conformance, sides, tmp_path):
     status, _, err = conformance("diff", *sides, "-o", tmp_path / "none" / "file")
     assert status == 2
     assert "cannot be written (No such file or directory); name a file in a folder that is there" in err
 
 
-def test_what_cannot_be_compared_is_one_message_and_exit_status_2(conformance, sides, tmp_path):
+def test_diff_refuses_with_one_message_and_exit_status_2(conformance, sides, tmp_path):
     half = written(tmp_path / "half", [row()], planned=2)
     other = written(tmp_path / "other", [row(case="binary/z")])
     for path, why in ((half, "is incomplete"), (other, "no case in common"), (tmp_path / "none", "none")):
@@ -93,14 +93,14 @@ def test_what_cannot_be_compared_is_one_message_and_exit_status_2(conformance, s
     assert conformance("diff", sides[0])[0] == 2
 
 
-def test_a_name_with_brackets_is_printed_as_it_is(conformance, tmp_path):
+def test_diff_prints_names_with_brackets(conformance, tmp_path):
     path = written(tmp_path / "[bold]x[]", [row()])
     status, out, _ = conformance("diff", path, path)
     assert status == 0
     assert "[bold]x[]" in "".join(out.split())
 
 
-def test_accept_shows_and_accepts_nothing_where_nobody_can_answer(conformance, sides, tmp_path):
+def test_accept_only_shows_without_a_terminal(conformance, sides, tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     before = (baseline / "run.json").read_bytes()
     status, out, err = conformance("accept", sides[0], "--baseline", baseline)
@@ -134,7 +134,7 @@ def test_accept_asks_at_a_terminal(conformance, sides, tmp_path, monkeypatch, an
     assert len(report.read(baseline)[0]) == rows
 
 
-def test_accept_refuses_what_is_unexpected_unless_told(conformance, sides, tmp_path):
+def test_accept_refuses_unexpected_rows_by_default(conformance, sides, tmp_path):
     baseline = tmp_path / "baseline"
     status, _, err = conformance("accept", sides[1], "--baseline", baseline, "--yes")
     assert status == 2
@@ -144,7 +144,7 @@ def test_accept_refuses_what_is_unexpected_unless_told(conformance, sides, tmp_p
     assert baseline.exists()
 
 
-def test_merge_joins_and_says_whether_the_whole_is_complete(conformance, tmp_path):
+def test_merge_says_whether_the_whole_is_complete(conformance, tmp_path):
     whole = [written(tmp_path / name, [row(f"torch.{name}")]) for name in "ab"]
     half = written(tmp_path / "c", [row("torch.C", explanation=EVIL)], planned=2, interrupted="Ctrl-C")
     status, out, _ = conformance("merge", *whole, "--report", tmp_path / "ab")
@@ -163,7 +163,7 @@ def test_merge_refuses_with_one_message(conformance, tmp_path):
     assert conformance("merge", path, "--report", path)[0] == 2
 
 
-def test_the_commands_are_there_from_a_shell(sides):
+def test_commands_work_from_a_shell(sides):
     command = [sys.executable, "-m", "conformance", "diff", *map(str, sides), "--format", "csv"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 1
@@ -171,7 +171,7 @@ def test_the_commands_are_there_from_a_shell(sides):
     assert found.stderr == ""
 
 
-def test_a_difference_is_a_page_with_both_sides(conformance, sides, tmp_path):
+def test_diff_html_has_both_sides(conformance, sides, tmp_path):
     old, new = sides
     status, _, told = conformance("diff", old, new, "--format", "html", "--output", tmp_path / "both.html")
     assert (status, "1 regression, 1 note" in " ".join(told.split())) == (1, True)
@@ -181,7 +181,7 @@ def test_a_difference_is_a_page_with_both_sides(conformance, sides, tmp_path):
     assert (first["severity"], first["old_got"], first["new_got"]) == ("regression", "1.0", "5.0")
 
 
-def test_a_page_is_written_again_with_what_lies_beside_the_report(conformance, sides, tmp_path):
+def test_page_adds_files_beside_the_report(conformance, sides, tmp_path):
     old, new = sides
     step = dict.fromkeys(history.HEADER, "x") | {"framework": "torch", "answer": "'=1+1"}
     (new / "history.csv").write_text(f"{','.join(step)}\n{','.join(step.values())}\n")
@@ -202,7 +202,7 @@ def lines_of_a_sweep():
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, '{"format": 1, "lines": [1], "means": []}'])
-def test_a_sweep_that_is_none_is_refused_with_a_message(conformance, sides, text):
+def test_page_refuses_a_broken_sweep(conformance, sides, text):
     (sides[0] / "sweep.json").write_text(text)
     status, _, told = conformance("page", sides[0])
     assert status == 2
@@ -210,7 +210,7 @@ def test_a_sweep_that_is_none_is_refused_with_a_message(conformance, sides, text
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", f"{','.join(history.HEADER)}\n1,2\n", "\xff"])
-def test_a_history_that_is_none_is_refused_with_a_message(conformance, sides, text):
+def test_page_refuses_a_broken_history(conformance, sides, text):
     (sides[0] / "history.csv").write_text(text, encoding="latin-1")
     status, _, told = conformance("page", sides[0])
     assert status == 2

@@ -266,11 +266,11 @@ def test_rows_of_other_types_become_text_or_are_refused(tmp_path):
 
 def test_a_table_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
     path = written(tmp_path / "r", [row(call="x" * 1000)] * 1)
-    monkeypatch.setattr(files, "MAX_UNPACKED", 1000)
+    monkeypatch.setattr(files, "MAX_TABLE_BYTES", 1000)
     assert "more than 1000" in refused(path)
 
 
-@pytest.mark.parametrize(("limit", "name"), [("MAX_BYTES", "results"), ("MAX_RECORD_BYTES", "run.json")])
+@pytest.mark.parametrize(("limit", "name"), [("MAX_BYTES", "results"), ("MAX_RUN_BYTES", "run.json")])
 def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch, limit, name):
     path = written(tmp_path / "r", [row()])
     monkeypatch.setattr(files, limit, 100)

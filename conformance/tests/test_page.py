@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 from conformance import report
-from conformance.judging.row import COLUMNS
+from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
-from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page, unpacked
+from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page
 from conformance.report.page import beside as packing_beside
 from conformance.tests.test_report import INF, NAN, raised, row
 
@@ -125,8 +125,21 @@ def shape(text):
 # the file
 
 
+def unpacked(columns, rows):
+    """The columns that were `packed`, read as the script of the page reads them."""
+    return pd.DataFrame({name: _values(column, rows, name in FLOATS) for name, column in columns.items()})
+
+
+def _values(column, rows, number):
+    values = [float(value) for value in column["values"]] if number else column["values"]
+    codes = column["codes"]
+    if codes is None:
+        return values * rows if len(values) == 1 else values
+    return [values[code] for code in codes]
+
+
 @pytest.mark.parametrize("copies", [1, 400])
-def test_the_rows_in_a_page_are_those_of_the_frame(copies):
+def test_packed_columns_hold_the_rows_of_the_frame(copies):
     lines = [{**line, "case": f"{line['case']}_{n}", "call": f"f({n})"} for n in range(copies) for line in rows()]
     results = report.frame([*lines, *hostile()])
     found = blocks(page(results, RunInfo(len(results))))
@@ -136,18 +149,18 @@ def test_the_rows_in_a_page_are_those_of_the_frame(copies):
     pd.testing.assert_frame_equal(both.astype(results[both.columns].dtypes), results[both.columns], check_exact=True)
 
 
-def test_a_long_text_is_cut_and_says_how_much_is_missing():
+def test_packed_shortens_long_texts_and_counts_the_rest():
     cut = packed(report.frame([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
     assert cut == "1" * LONG + " … (+5)"
 
 
-def test_texts_are_cut_shorter_where_there_are_too_many_of_them(monkeypatch):
+def test_page_shortens_texts_more_if_there_are_many(monkeypatch):
     lines = [
         row(case=f"binary/b/{n}", got=str([n / k for k in range(3, 60)]), call=str([n / k for k in range(3, 120)]))
         for n in range(1, 400)
     ]
     whole = len(paged(lines))
-    monkeypatch.setattr(packing, "MOST", 100_000)
+    monkeypatch.setattr(packing, "MAX_BYTES", 100_000)
     cut = paged(lines)
     assert whole > len(cut) + 50_000
     columns = blocks(cut)["detail"]["columns"]
@@ -155,20 +168,20 @@ def test_texts_are_cut_shorter_where_there_are_too_many_of_them(monkeypatch):
     assert all(re.fullmatch(r"# \d+ characters, left out here", call) for call in columns["call"]["values"])
 
 
-def test_text_from_rows_adds_nothing_to_the_structure_of_a_page():
+def test_page_has_no_markup_from_rows():
     assert shape(paged(hostile(), interrupted=HOSTILE, missing=(HOSTILE,))) == shape(paged([row()]))
     run = {"versions": {HOSTILE: HOSTILE}, "host": {HOSTILE: HOSTILE}}
     assert shape(paged(hostile(), **run)) == shape(paged([row()]))
 
 
-def test_embedded_json_has_no_character_that_means_something_in_html():
+def test_embedded_json_has_no_html_characters():
     text = embedded([HOSTILE, "\ud800"])
     assert not re.search("[<>&\u2028\u2029\x00-\x1f]", text)
     assert text.isascii()
     assert json.loads(text) == [HOSTILE, "\ud800"]
 
 
-def test_the_policy_admits_the_pages_own_script_and_style_and_nothing_else():
+def test_page_policy_admits_only_its_script_and_style():
     text = paged(hostile())
     elements = Elements(text)
     metas = [attrs for tag, attrs in elements.tags if tag == "meta"]
@@ -180,7 +193,7 @@ def test_the_policy_admits_the_pages_own_script_and_style_and_nothing_else():
     assert said == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"}
 
 
-def test_a_page_asks_nothing_of_a_network_and_has_no_inline_handler_or_style():
+def test_page_has_no_requests_and_no_inline_handlers():
     for tag, attrs in Elements(paged(rows())).tags:
         assert tag not in ("link", "img", "iframe", "object", "base")
         assert not {"src", "style"} & set(attrs)
@@ -188,12 +201,12 @@ def test_a_page_asks_nothing_of_a_network_and_has_no_inline_handler_or_style():
         assert attrs.get("href", "#").startswith("#")
 
 
-def test_the_script_never_makes_markup_of_text():
+def test_page_script_makes_no_markup_of_text():
     script = Elements(paged([row()])).texts[-1][1]
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 
 
-def test_every_word_is_there_in_both_languages():
+def test_page_has_each_string_in_both_languages():
     strings = blocks(paged([row()]))["strings"]
     english, chinese = strings["en"], strings["zh"]
     assert english.keys() == chinese.keys()
@@ -205,7 +218,7 @@ def test_every_word_is_there_in_both_languages():
     assert said <= english.keys()
 
 
-def test_a_report_has_a_page_and_is_read_with_or_without_one(tmp_path):
+def test_read_takes_a_report_with_or_without_page(tmp_path):
     results = report.frame(rows())
     record = report.write(tmp_path, results, RunInfo(len(results)))
     content = (tmp_path / "index.html").read_bytes()
@@ -234,7 +247,7 @@ def large(tmp_path_factory):
     return file
 
 
-def test_a_page_takes_less_than_300_bytes_a_row(large):
+def test_page_takes_less_than_300_bytes_a_row(large):
     assert large.stat().st_size < 50_000 * 300
 
 
@@ -329,7 +342,7 @@ class Page:
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-def test_an_address_is_a_view_filtered_and_sorted(chromium, small):
+def test_page_address_sets_view_filter_and_order(chromium, small):
     found = Page(chromium, small, "view=table&status=disagrees&sort=-case")
     assert found.count == "2 of 7 rows"
     assert found.cases == ["binary/b/wrong", "binary/b/lost"]
@@ -337,7 +350,7 @@ def test_an_address_is_a_view_filtered_and_sorted(chromium, small):
     assert Page(chromium, small, "view=table&q=b/lost+binary").count == "2 of 7 rows"
 
 
-def test_a_filter_a_search_and_an_order_become_part_of_the_address(chromium, small):
+def test_page_filter_search_and_order_set_the_address(chromium, small):
     found = Page(chromium, small, "view=table")
     found.run(
         "const s = document.getElementById('by-function');s.value = '=torch.A'; s.dispatchEvent(new Event('change'))"
@@ -351,7 +364,7 @@ def test_a_filter_a_search_and_an_order_become_part_of_the_address(chromium, sma
     assert found.count == "7 of 7 rows"
 
 
-def test_the_matrix_counts_rows_by_family_and_function_and_leads_to_them(chromium, small):
+def test_page_matrix_counts_rows_and_leads_to_them(chromium, small):
     found = Page(chromium, small)
     assert found.one('[aria-label="keras.B, categorical/a (gradient): agrees 1"]')
     found.one('[aria-label="torch.A, binary/b: disagrees 2; unexpected 1"]').click()
@@ -359,7 +372,7 @@ def test_the_matrix_counts_rows_by_family_and_function_and_leads_to_them(chromiu
     assert sorted(found.cases) == ["binary/b/lost", "binary/b/wrong"]
 
 
-def test_a_cause_says_how_many_rows_and_leads_to_them(chromium, small):
+def test_page_causes_count_rows_and_lead_to_them(chromium, small):
     found = Page(chromium, small, "view=causes")
     found.one('a[href*="mean_divides_by"]').click()
     found.wait("return document.getElementById('grid')")
@@ -367,7 +380,7 @@ def test_a_cause_says_how_many_rows_and_leads_to_them(chromium, small):
     assert found.count == "1 of 7 rows"
 
 
-def test_rows_without_convention_are_grouped_by_reason_code_whatever_their_explanation(chromium, tmp_path):
+def test_page_groups_rows_by_reason_code_whatever_their_explanation(chromium, tmp_path):
     bad = {"status": "disagrees", "expected": "unexpected", "reason_code": "wrong_value"}
     rows = [row(case=f"binary/{n}", explanation=f"off by {n} budgets", **bad) for n in range(3)]
     rows.append(row(case="binary/3", explanation="off", candidate="clip=1e-07", **bad))
@@ -382,7 +395,7 @@ def test_rows_without_convention_are_grouped_by_reason_code_whatever_their_expla
     assert found.count == "3 of 4 rows"
 
 
-def test_errors_are_drawn_for_each_function_and_dtype(chromium, small):
+def test_page_draws_errors_by_function_and_dtype(chromium, small):
     found = Page(chromium, small, "view=errors&function=torch.A")
     assert [strip.get_attribute("aria-label") for strip in found.all(".line button")] == [
         "torch.A float32: 2 rows, median 0.25, 95 % under 0.25, largest 0.25"
@@ -390,7 +403,7 @@ def test_errors_are_drawn_for_each_function_and_dtype(chromium, small):
     assert len(found.all("svg.strip .ticks")) == 1
 
 
-def test_it_is_used_with_keys_alone(chromium, small):
+def test_page_works_with_the_keyboard(chromium, small):
     found = Page(chromium, small, "view=table&q=binary&sort=case")
     found.run("document.getElementById('grid').focus()")
     found.press("\ue015", "\ue015", "\ue007")  # down, down, Enter
@@ -405,7 +418,7 @@ def test_it_is_used_with_keys_alone(chromium, small):
     assert found.all(".matrix")
 
 
-def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer(chromium, small):
+def test_page_case_has_problem_answers_differences_and_reproducers(chromium, small):
     found = Page(chromium, small, "case=categorical/a/case&at=float32,mean,loss")
     text = found.one("#opened").text
     assert "about: as it was asked" in text
@@ -420,7 +433,7 @@ def test_a_case_shows_the_problem_every_answer_its_difference_and_its_reproducer
 
 
 @pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case", "explained"])
-def test_a_hostile_row_stays_text(chromium, whole, view):
+def test_page_shows_hostile_rows_as_text(chromium, whole, view):
     case = "categorical/a/case" if view == "explained" else report.frame(hostile())["case"][0]
     found = Page(chromium, whole, f"case={quote(case)}" if view in ("case", "explained") else f"view={view}")
     found.unfold()
@@ -433,7 +446,7 @@ def test_a_hostile_row_stays_text(chromium, whole, view):
     assert not found.complaints
 
 
-def test_the_policy_stops_a_script_that_is_not_the_pages_own(chromium, small, tmp_path):
+def test_page_policy_stops_other_scripts(chromium, small, tmp_path):
     text = small.read_text(encoding="utf-8")
     (tmp_path / "index.html").write_text(text.replace("<body>", "<body><script>document.title = 'owned'</script>"))
     found = Page(chromium, tmp_path / "index.html")
@@ -442,7 +455,7 @@ def test_the_policy_stops_a_script_that_is_not_the_pages_own(chromium, small, tm
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_complain_of(chromium, whole, scheme):
+def test_page_passes_axe(chromium, whole, scheme):
     axe = pytest.importorskip("axe_core_python.base", reason="needs axe-core-python").AXE_FILE_PATH.read_text()
     rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -459,7 +472,7 @@ def test_axe_finds_nothing_to_complain_of(chromium, whole, scheme):
         assert found == [], view
 
 
-def test_an_explanation_stands_in_its_case(chromium, whole, small):
+def test_page_case_has_its_explanation(chromium, whole, small):
     found = Page(chromium, whole, "case=categorical/a/case")
     text = found.one(".explanation").text
     assert "Explained: float32, mean, loss" in text
@@ -469,7 +482,7 @@ def test_an_explanation_stands_in_its_case(chromium, whole, small):
     assert Page(chromium, small, "case=categorical/a/case").one('[aria-label="conformance explain categorical/a/case"]')
 
 
-def test_a_sweep_shows_how_errors_are_spread_and_the_worst_inputs(chromium, whole):
+def test_page_sweep_has_histograms_and_worst_inputs(chromium, whole):
     found = Page(chromium, whole, "view=sweep&function=torch.A")
     sections = found.all("#view > details")
     assert len(sections) == 2  # the regions of one dtype, and its means
@@ -483,7 +496,7 @@ def test_a_sweep_shows_how_errors_are_spread_and_the_worst_inputs(chromium, whol
     assert len(sections[1].find_elements("css selector", ".plane .curve")) == 1
 
 
-def test_two_reports_stand_side_by_side_and_that_is_seen_first(chromium, whole):
+def test_page_changes_come_first_side_by_side(chromium, whole):
     found = Page(chromium, whole)
     assert found.one("[role=tab][aria-selected=true]").text == "Changes"
     assert "old -> new: 2 regressions" in found.one("#view").text
@@ -494,7 +507,7 @@ def test_two_reports_stand_side_by_side_and_that_is_seen_first(chromium, whole):
     assert found.one("#opened h2").text == "binary/b/wrong"
 
 
-def test_a_history_counts_what_each_release_changed(chromium, whole):
+def test_page_history_counts_changes_of_each_release(chromium, whole):
     found = Page(chromium, whole, "view=history&framework=torch")
     cell = found.one(".drift a.cell")
     assert cell.text == "regression 3"
@@ -503,14 +516,14 @@ def test_a_history_counts_what_each_release_changed(chromium, whole):
     assert "5 %" in found.one(".drifted").text
 
 
-def test_errors_are_drawn_against_the_size_of_cases(chromium, whole):
+def test_page_draws_errors_against_sizes(chromium, whole):
     found = Page(chromium, whole, "view=errors")
     samples, classes = (one.get_attribute("aria-label") for one in found.all("svg.plane"))
     assert samples == "samples (N): 1–9: 3, largest 0.5"
     assert classes == "classes (C): 1–9: 3, largest 0.5"
 
 
-def test_what_lies_beside_the_rows_is_bounded():
+def test_beside_is_bounded():
     line = beside().sweep[0]
     many = report.Beside(
         sweep=[line] * 9000, explanations={f"c{n},a,b,c": [("prose", "x" * 9000, 0)] for n in range(4000)}
@@ -520,9 +533,9 @@ def test_what_lies_beside_the_rows_is_bounded():
     assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
 
 
-def test_a_page_stays_small_whatever_is_in_it(monkeypatch):
-    monkeypatch.setattr(packing, "MOST", 200_000)
-    monkeypatch.setattr(packing_beside, "ROOM", 200_000)
+def test_page_is_bounded(monkeypatch):
+    monkeypatch.setattr(packing, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(packing_beside, "MAX_CHARACTERS", 200_000)
     long = [row(case=f"c{n}", **dict.fromkeys(("explanation", "call", "got"), f"{n} {'é' * 5000}")) for n in range(400)]
     line = dict.fromkeys(beside().changes[0], HOSTILE * 300)
     many = report.Beside(changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)})
@@ -531,7 +544,7 @@ def test_a_page_stays_small_whatever_is_in_it(monkeypatch):
     assert blocks(text)["beside"]["left_out"]["changes"] > 4900
 
 
-def test_a_browser_that_cannot_decompress_says_so(chromium, large):
+def test_page_says_if_the_browser_cannot_decompress(chromium, large):
     added = chromium.execute_cdp_cmd(
         "Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"}
     )
@@ -543,7 +556,7 @@ def test_a_browser_that_cannot_decompress_says_so(chromium, large):
     assert "results.csv" in failure
 
 
-def test_it_speaks_chinese(chromium, small):
+def test_page_in_chinese(chromium, small):
     found = Page(chromium, small)
     found.one('[data-language="zh"]').click()
     assert found.run("return document.documentElement.lang") == "zh-CN"
@@ -551,7 +564,7 @@ def test_it_speaks_chinese(chromium, small):
 
 
 @pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case"])
-def test_nothing_is_wider_than_a_phone(chromium, whole, view):
+def test_page_fits_a_phone(chromium, whole, view):
     chromium.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
@@ -564,13 +577,13 @@ def test_nothing_is_wider_than_a_phone(chromium, whole, view):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_fifty_thousand_rows_render_as_few_elements(chromium, large, view):
+def test_page_renders_few_elements_of_many_rows(chromium, large, view):
     found = Page(chromium, large, f"view={view}")
     assert found.count == "50,000 of 50,000 rows"
     assert found.run("return document.querySelectorAll('*').length") < 5_000
 
 
-def test_the_last_of_fifty_thousand_rows_is_reached(chromium, large):
+def test_page_reaches_the_last_of_many_rows(chromium, large):
     found = Page(chromium, large, "view=table&sort=ulps")
     found.run("document.getElementById('grid').focus()")
     found.press("\ue010")  # End

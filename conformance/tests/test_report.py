@@ -66,21 +66,21 @@ def both_ways(relation, a, b):
 # frame
 
 
-def test_a_frame_does_not_show_the_order_of_execution():
+def test_frame_does_not_depend_on_the_order_of_rows():
     rows = [row(f, case=f"binary/{c}", dtype=d) for f in ("torch.A", "keras.B") for c in "zy" for d in ("x", "w")]
     pd.testing.assert_frame_equal(report.frame(rows), report.frame(reversed(rows)))
     assert report.frame(rows)["case"].is_monotonic_increasing
 
 
-def test_a_frame_without_rows_has_the_dtypes_of_one_with_rows():
+def test_frame_without_rows_has_the_same_dtypes():
     assert report.frame([]).dtypes.to_dict() == report.frame([raised("torch.A")]).dtypes.to_dict()
 
 
-def test_a_frame_holds_nan_where_a_row_has_no_number():
+def test_frame_has_nan_for_missing_numbers():
     assert report.frame([raised("torch.A")])[["error", "budget", "ratio", "ulps"]].isna().all(axis=None)
 
 
-def test_a_frame_shows_control_characters_and_surrogates_as_escapes():
+def test_frame_escapes_control_characters_and_surrogates():
     assert report.frame([row(exception="\x1b[31m\udc80\r\nend\0")])["exception"][0] == r"\x1b[31m\udc80" + "\nend\\x00"
 
 
@@ -91,20 +91,20 @@ def test_a_frame_shows_control_characters_and_surrogates_as_escapes():
     ("got", "relation"),
     [("1.2", "agree"), *((got, "unexplained") for got in ("1.2000001", "0.79", "nan", "inf"))],
 )
-def test_two_functions_agree_within_the_sum_of_their_budgets(got, relation):
+def test_pairs_agree_within_the_sum_of_their_budgets(got, relation):
     assert both_ways(relation, row(), row(got=got, status="disagrees"))
 
 
 @pytest.mark.parametrize("got", ["nan", "inf", "-inf", "[]", "[NaN, Infinity, 1.0]"])
-def test_two_functions_agree_where_both_return_the_same_special_value(got):
+def test_pairs_agree_on_the_same_special_value(got):
     assert both_ways("agree", row(got=got), row(got=got))
 
 
-def test_infinities_of_different_signs_do_not_agree():
+def test_pairs_with_infinities_of_different_signs_do_not_agree():
     assert both_ways("unexplained", row(got="inf", status="disagrees"), row(got="-inf", status="disagrees"))
 
 
-def test_a_difference_is_split_into_what_conventions_explain_and_the_rest():
+def test_pairs_split_the_difference_into_semantic_and_numeric():
     other = row(got="1.55", status="diverges", want_by_convention="1.5", convention="clip=1e-07; mean_divides_by=kept")
     found = pair(other, row(got="0.95", status="diverges", want_by_convention="1.0", convention="mean_divides_by=kept"))
     assert found["relation"] == "explained"
@@ -115,30 +115,30 @@ def test_a_difference_is_split_into_what_conventions_explain_and_the_rest():
     assert found["conventions"] == "torch.A: clip=1e-07"
 
 
-def test_a_convention_does_not_explain_more_than_its_part():
+def test_pairs_are_unexplained_beyond_the_semantic_part():
     assert both_ways("unexplained", row(got="2.0", status="disagrees", want_by_convention="1.5"), row())
 
 
-def test_a_convention_that_changes_nothing_explains_nothing():
+def test_pairs_are_unexplained_by_a_convention_without_effect():
     last_bit = repr(1 + 2.0**-52)
     assert both_ways("unexplained", row(budget=0.0), row(got=last_bit, budget=0.0, status="disagrees"))
 
 
-def test_an_infinity_that_a_convention_is_due_is_explained():
+def test_pairs_explain_an_infinity_by_convention():
     clipped = row(got="16.1", want="inf", status="diverges", want_by_convention="16.1")
     assert both_ways("explained", row(got="inf", want="inf"), clipped)
 
 
-def test_an_overflow_that_the_dtype_forces_is_explained():
+def test_pairs_explain_an_overflow_of_the_dtype():
     found = pair(row(got="inf", want="70000.0", dtype="float16"), row(got="70000.0", want="70000.0", dtype="float16"))
     assert (found["relation"], found["explanation"]) == ("explained", "beyond the largest float16")
 
 
-def test_an_overflow_that_nothing_forces_is_not():
+def test_pairs_do_not_explain_an_unforced_overflow():
     assert both_ways("unexplained", row(got="inf", want="2.0", status="disagrees"), row(got="2.0", want="2.0"))
 
 
-def test_arrays_are_compared_element_by_element_with_their_own_budgets():
+def test_pairs_compare_elements_with_their_own_budgets():
     a = row(got="[[1.0, 5.0]]", want="[[1.0, 5.0]]", budgets="[[0.1, 1.0]]", budget=1.0)
     assert pair(a, {**a, "got": "[[1.0, 6.9]]"})["relation"] == "agree"
     found = pair(a, {**a, "got": "[[1.3, 5.5]]", "status": "disagrees"})
@@ -147,27 +147,27 @@ def test_arrays_are_compared_element_by_element_with_their_own_budgets():
     assert found["allowed"] == pytest.approx(0.2)
 
 
-def test_one_element_that_nothing_explains_is_not_outvoted():
+def test_pairs_are_unexplained_if_one_element_is():
     a = row(got="[3.0, 1.0]", want="[1.0, 1.0]", status="diverges", want_by_convention="[3.0, 1.0]")
     assert both_ways("explained", a, row(got="[1.0, 1.0]", want="[1.0, 1.0]"))
     found = pair(a, row(got="[1.0, 1.5]", want="[1.0, 1.0]", status="disagrees"))
     assert (found["relation"], found["where"]) == ("unexplained", "[1]")
 
 
-def test_functions_that_return_different_shapes_are_incomparable():
+def test_pairs_with_different_shapes_are_incomparable():
     found = pair(row(got="[1.0, 1.0]"), row(got="[[1.0], [1.0]]"))
     assert found["relation"] == "incomparable"
     assert "shape (2,), torch.B (2, 1)" in found["explanation"]
 
 
-def test_thinned_arrays_of_different_rank_are_incomparable():
+def test_pairs_of_subsampled_arrays_of_different_rank_are_incomparable():
     thinned = json.dumps([1.0] * SHOWN)
     flat, square = row(got=thinned, want=thinned, where="[7]"), row(got=thinned, want=thinned, where="[3, 1]")
     assert both_ways("incomparable", flat, square)
     assert both_ways("agree", square, square)
 
 
-def test_thinned_arrays_keep_their_shape():
+def test_pairs_of_subsampled_arrays_index_the_full_shape():
     thinned = json.dumps([1.0] * SHOWN)
     square, flat = ({"got": thinned, "want": thinned, "shape": f"{shape}: {SHOWN} of 2500 elements"}
                     for shape in ("(50, 50)", "(2500,)"))  # fmt: skip
@@ -183,13 +183,13 @@ def test_thinned_arrays_keep_their_shape():
 @pytest.mark.parametrize(
     "shape", ["(50, 50): 7 of 2500 elements", "(0, 9): 2 of 0 elements", "(9): x", "(,): 2 of 9 elements"]
 )
-def test_a_shape_that_does_not_fit_its_array_is_not_believed(shape):
+def test_pairs_ignore_a_shape_that_does_not_fit_its_array(shape):
     believed = row(got="[1.0, 1.0]", want="[1.0, 1.0]", shape=f"{shape} elements")
     found = pair(believed, row(got="[1.0, 7.0]", want="[1.0, 1.0]"))
     assert found["where"] == "[1]"
 
 
-def test_a_report_from_before_shapes_were_kept_can_be_read(tmp_path):
+def test_read_takes_a_report_without_shapes(tmp_path):
     report.write(tmp_path, report.frame([row()]), RunInfo(1))
     table = pd.read_parquet(tmp_path / "results.parquet").drop(columns="shape")
     table.to_parquet(tmp_path / "results.parquet")
@@ -199,32 +199,32 @@ def test_a_report_from_before_shapes_were_kept_can_be_read(tmp_path):
     assert report.read(tmp_path / "results.parquet")[0]["shape"].tolist() == [""]
 
 
-def test_a_function_that_raised_is_incomparable_with_one_that_returned():
+def test_pairs_are_incomparable_if_one_raised():
     found = pair(raised("torch.A"), row())
     assert found["relation"] == "incomparable"
     assert found["explanation"] == "torch.A raised ValueError: no; torch.B returned"
     assert both_ways("agree", raised("torch.A"), raised("torch.B", exception="TypeError: neither"))
 
 
-def test_a_refusal_or_an_acceptance_that_is_documented_is_explained():
+def test_pairs_explain_a_documented_exception():
     assert both_ways("explained", raised("torch.A", status="diverges", convention="rejects=x"), row())
     assert both_ways("explained", raised("torch.A", status="agrees"), row(status="diverges", convention="accepts=x"))
     assert both_ways("incomparable", raised("torch.A"), row(status="diverges"))
 
 
-def test_functions_that_differ_where_nothing_is_right_are_undefined():
+def test_pairs_that_differ_without_a_right_answer_are_undefined():
     nothing = {"status": "undefined", "want": "undefined: why", "budget": None}
     assert both_ways("undefined", row(got="nan", **nothing), row(got="0.0", **nothing))
     assert both_ways("undefined", raised("torch.A", status="undefined"), row(got="0.0", **nothing))
     assert both_ways("agree", row(got="nan", **nothing), row(got="nan", **nothing))
 
 
-def test_a_row_without_a_budget_is_allowed_what_the_other_is():
+def test_pairs_use_the_budget_of_the_other_row_if_one_is_missing():
     assert both_ways("agree", row(got="1.15", budget=None, status="disagrees"), row())
     assert both_ways("unexplained", row(got="1.25", budget=None, status="disagrees"), row())
 
 
-def test_functions_that_did_not_answer_are_in_no_pair():
+def test_pairs_leave_out_functions_without_answer():
     silent = [row(f"torch.{status}", got="", status=status) for status in ("crashed", "timed_out")]
     assert paired(row("torch.A"), *silent).empty
 
@@ -235,12 +235,12 @@ def test_pairs_are_of_one_problem():
     assert paired(row("torch.A"), row("torch.B", digest="other")).empty
 
 
-def test_one_function_in_two_environments_is_named_with_them():
+def test_pairs_name_environments_of_a_repeated_function():
     found = paired(row("torch.A", environment="old", version="1.0"), row("torch.A", environment="new", version="2.0"))
     assert found[["function_a", "function_b"]].values.tolist() == [["torch.A (new, 2.0)", "torch.A (old, 1.0)"]]
 
 
-def test_the_matrix_has_the_share_of_common_problems():
+def test_agreement_matrix_has_the_share_of_common_problems():
     got = [("a.A", 1, "1"), ("b.B", 1, "1"), ("a.A", 2, "1"), ("b.B", 2, "9")]
     cases = [row(function, case=f"binary/{case}", got=value) for function, case, value in got]
     matrix = report.agreement_matrix(paired(*cases, row("c.C", case="binary/3")))
@@ -265,7 +265,7 @@ def faulty():
     )
 
 
-def test_discrepancies_are_worst_first_and_leave_out_what_agrees():
+def test_discrepancies_are_worst_first_without_agreement():
     results = faulty()
     found = report.discrepancies(results, report.pairs(results))
     functions = found[found["kind"] == "function"]
@@ -274,7 +274,7 @@ def test_discrepancies_are_worst_first_and_leave_out_what_agrees():
     assert set(found.loc[found["kind"] == "pair", "status"]) == {"unexplained", "explained", "incomparable"}
 
 
-def test_a_discrepancy_of_a_function_is_split_as_that_of_a_pair():
+def test_discrepancies_split_the_difference_from_the_definition():
     results = faulty()
     found = report.discrepancies(results, report.pairs(results))
     mine = found[(found["function"] == "torch.Diverges") & (found["kind"] == "function")]
@@ -282,14 +282,14 @@ def test_a_discrepancy_of_a_function_is_split_as_that_of_a_pair():
     assert mine[columns].values.tolist() == [[0.5, 0.5, 0.0, 0.1, 5.0]]
 
 
-def test_the_largest_ratio_names_its_case_and_leaves_out_what_disagrees():
+def test_largest_ratios_name_the_case_and_skip_disagreements():
     rows = [row(case=f"binary/{n}", ratio=n / 10, status="disagrees" if n == 9 else "agrees") for n in range(10)]
     found = report.largest_ratios(report.frame([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
     columns = ["function", "dtype", "ratio", "case", "rows"]
     assert found[columns].values.tolist() == [["torch.A", "float32", 0.8, "binary/8", 9]]
 
 
-def test_the_status_table_fits_80_columns_and_needs_no_colour():
+def test_status_table_fits_80_columns_without_colour():
     long = "keras.SparseCategoricalCrossentropy:mean_with_sample_weight"
     results = report.frame([*faulty().to_dict("records"), row(long), row("keras.T", got="", status="timed_out")])
     screen = io.StringIO()
@@ -308,19 +308,19 @@ def told(results, **about):
     return report.summary(results, report.pairs(results), RunInfo(**{"planned": len(results), **about}))
 
 
-def test_a_summary_has_what_is_unexpected_before_what_is_known():
+def test_summary_has_unexpected_rows_before_known_ones():
     text = told(faulty())
     assert text.index("## Unexpected") < text.index("`keras.Bad`", text.index("## Unexpected")) < text.index("## Known")
     assert "**3 are unexpected**; 1 is known" in text
     assert "Incomplete" not in text
 
 
-def test_a_summary_says_that_a_run_is_incomplete():
+def test_summary_says_if_a_run_is_incomplete():
     assert "**Incomplete**: 6 of 9 rows" in told(faulty(), planned=9)
     assert "**Incomplete**: 6 rows were finished (Ctrl-C)" in told(faulty(), interrupted="Ctrl-C")
 
 
-def test_text_of_others_cannot_break_out_of_a_summary():
+def test_summary_escapes_text_of_others():
     evil = "| x |\n\n# big `a` <script> [l](u) \x1b[31m"
     told_by = {"explanation": evil, "exception": evil, "want": "a`|b"}
     results = report.frame([row(status="disagrees", expected="unexpected", got="", **told_by)])
@@ -330,7 +330,7 @@ def test_text_of_others_cannot_break_out_of_a_summary():
     assert line.replace(r"\|", "").count("|") == 9
 
 
-def test_a_summary_stays_small_whatever_is_in_it():
+def test_summary_is_bounded():
     rows = [
         row(f"torch.{n}{'é' * 100}", case=f"binary/{n % 7}", convention=f"{n}|" * 200, status=status, expected=expected)
         for n, (status, expected) in enumerate(
@@ -343,7 +343,7 @@ def test_a_summary_stays_small_whatever_is_in_it():
     assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
 
 
-def test_a_summary_lists_the_published_numbers_that_do_not_hold():
+def test_summary_lists_published_numbers_that_do_not_hold():
     published = [
         {"value": "0.2162", "exact": "0.2393", "holds": False, "source": "an article", "case": "article/a"},
         {"value": "0.1054", "exact": "0.10536", "holds": True, "source": "an article", "case": "article/b"},
@@ -357,14 +357,14 @@ def test_a_summary_lists_the_published_numbers_that_do_not_hold():
     assert "0.1054" not in text
 
 
-def test_a_summary_of_nothing_can_be_made():
+def test_summary_of_no_rows():
     assert "0 rows" in told(report.frame([]))
 
 
 # write and read
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
+def test_read_returns_what_was_written(tmp_path):
     results = faulty().assign(error=[NAN, INF, 5e-324, 1 / 3, 0.1 + 0.2, -0.0])
     folder = tmp_path / "new" / "report"
     report.write(folder, results, RunInfo(6, versions={"torch": "1.0"}, missing=("keras",)))
@@ -377,7 +377,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
         assert (run["versions"], run["missing"]) == ({"torch": "1.0"}, ["keras"])
 
 
-def test_the_same_rows_give_the_same_bytes(tmp_path):
+def test_write_is_reproducible(tmp_path):
     results = faulty()
     for name, info in (("a", RunInfo(6, started="now")), ("b", RunInfo(6, started="then", duration=9.0))):
         report.write(tmp_path / name, results, info)
@@ -395,7 +395,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("about", [{"planned": 7}, {"planned": 6, "interrupted": "Ctrl-C"}])
-def test_a_run_that_ended_early_is_flagged(tmp_path, about):
+def test_write_flags_a_run_that_ended_early(tmp_path, about):
     report.write(tmp_path, faulty(), RunInfo(**about))
     assert report.read(tmp_path)[1]["complete"] is False
 
@@ -403,7 +403,7 @@ def test_a_run_that_ended_early_is_flagged(tmp_path, about):
 @pytest.mark.parametrize(
     "text", ["=1+1", "+cmd", "-cmd", "@SUM(A1)", "\tx", "'=1", "''+x", 'a "b", c\nd', "é", "NA", ""]
 )
-def test_a_text_that_a_spreadsheet_would_run_is_quoted_and_comes_back(tmp_path, text):
+def test_write_guards_formulas_and_read_restores_them(tmp_path, text):
     results = report.frame([row(explanation=text, got="-1.5", want="-inf")])
     report.write(tmp_path, results, RunInfo(1))
     written = pd.read_csv(tmp_path / "results.csv", dtype=str, keep_default_na=False)
@@ -412,7 +412,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted_and_comes_back(tmp_path, 
     pd.testing.assert_frame_equal(report.read(tmp_path / "results.csv")[0], results)
 
 
-def test_a_folder_without_run_json_is_no_report(tmp_path):
+def test_read_refuses_a_folder_without_run_json(tmp_path):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / "run.json").unlink()
     with pytest.raises(ReportError, match=r"has no run\.json"):
@@ -420,14 +420,14 @@ def test_a_folder_without_run_json_is_no_report(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.parquet", "summary.md"])
-def test_a_file_that_was_edited_is_refused(tmp_path, name):
+def test_read_refuses_an_edited_file(tmp_path, name):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
     with pytest.raises(ReportError, match=r"is not the file that run\.json describes"):
         report.read(tmp_path)
 
 
-def test_run_json_goes_first_and_comes_last(tmp_path, monkeypatch):
+def test_write_removes_run_json_first_and_writes_it_last(tmp_path, monkeypatch):
     report.write(tmp_path, faulty(), RunInfo(6))
     monkeypatch.setattr(files, "summary", lambda *_: pytest.fail("stopped here"))
     with pytest.raises(pytest.fail.Exception):
@@ -437,7 +437,7 @@ def test_run_json_goes_first_and_comes_last(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_file_is_written_under_another_name_first(tmp_path, monkeypatch):
+def test_write_renames_a_temporary_file(tmp_path, monkeypatch):
     names = []
     monkeypatch.setattr(Path, "write_bytes", lambda self, content: names.append(self.name) or self.touch())
     report.write(tmp_path, faulty(), RunInfo(6))
@@ -466,7 +466,7 @@ def refuge(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_report_that_finds_no_room_goes_elsewhere_and_says_where(tmp_path, monkeypatch, refuge):
+def test_write_falls_back_to_a_temporary_folder(tmp_path, monkeypatch, refuge):
     folder = tmp_path / "report"
     report.write(folder, report.frame([row()]), RunInfo(1))
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
@@ -480,7 +480,7 @@ def test_a_report_that_finds_no_room_goes_elsewhere_and_says_where(tmp_path, mon
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_rows_that_find_no_room_anywhere_are_named(tmp_path, monkeypatch, refuge):
+def test_write_names_rows_that_are_lost(tmp_path, monkeypatch, refuge):
     monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
     with pytest.raises(ReportError, match="lost are 6 rows") as caught:
         report.write(tmp_path / "report", faulty(), RunInfo(6))
@@ -489,7 +489,7 @@ def test_rows_that_find_no_room_anywhere_are_named(tmp_path, monkeypatch, refuge
     pd.testing.assert_frame_equal(caught.value.results, faulty())
 
 
-def test_a_folder_is_checked_before_a_run(tmp_path, monkeypatch):
+def test_check_writable_refuses_a_bad_folder(tmp_path, monkeypatch):
     report.check_writable(tmp_path / "a" / "b")
     assert not list((tmp_path / "a" / "b").iterdir())
     (tmp_path / "file").write_text("x")
@@ -523,7 +523,7 @@ MINIATURE = Function(
 )
 
 
-def test_the_table_of_functions_says_what_they_take():
+def test_functions_table_says_what_functions_take():
     assert report.functions_table([MINIATURE]) == [
         [
             "mini.Loss",
@@ -538,20 +538,20 @@ def test_the_table_of_functions_says_what_they_take():
     assert "| `mini.Loss` | logits (categorical, rank 2 to 3) | index," in report.markdown_table([MINIATURE])
 
 
-def test_the_table_of_conventions_has_a_row_for_each_range_of_versions():
+def test_conventions_table_has_a_row_for_each_range_of_versions():
     assert report.conventions_table([MINIATURE]) == [
         ["mini.Loss", ">=2", "all", "clip=1e-07", "https://mini"],
         ["mini.Loss", "<2", "index", "the definition", "https://mini"],
     ]
 
 
-def test_it_says_before_a_run_that_parquet_cannot_be_written(tmp_path, monkeypatch):
+def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ReportError, match=r"results.parquet cannot be written .*; install a pyarrow"):
         report.check_writable(tmp_path)
 
 
-def test_a_csv_file_is_what_the_standard_library_writes(tmp_path):
+def test_csv_equals_that_of_the_standard_library(tmp_path):
     texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x ", "-1.5", "-a,b", "＝1", "'=1"]
     results = report.frame([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
     report.write(tmp_path, results, RunInfo(len(results)))
@@ -578,7 +578,7 @@ def test_a_csv_file_is_what_the_standard_library_writes(tmp_path):
         ([], 0, "nothing asked", "lightgrey"),
     ],
 )
-def test_the_badge_says_in_one_line_how_it_stands(tmp_path, rows, planned, message, colour):
+def test_badge_message_and_colour(tmp_path, rows, planned, message, colour):
     report.write(tmp_path, report.frame(rows), RunInfo(planned))
     said = json.loads((tmp_path / "badge.json").read_text(encoding="utf-8"))
     assert said == {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}

@@ -16,7 +16,7 @@ from conformance.adapters import registry
 from conformance.casefiles.loading import load
 from conformance.cli.failing import failures, places
 from conformance.execution.targets import failed_row
-from conformance.report.sarif import MOST, RULES
+from conformance.report.sarif import MAX_RESULTS, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES, KNOWN
@@ -81,7 +81,7 @@ def results(said):
     return json.loads(said)["runs"][0]["results"]
 
 
-def test_every_rule_and_every_kind_of_place_is_valid(valid, mine):
+def test_sarif_is_valid_for_every_rule_and_location(valid, mine):
     cases = load(mine)
     rows = [
         row(case="categorical/x/plain", **BAD),
@@ -101,7 +101,7 @@ def test_every_rule_and_every_kind_of_place_is_valid(valid, mine):
         assert all(rule[name]["text"] for name in ("shortDescription", "fullDescription", "help"))
 
 
-def test_a_failure_stands_on_the_line_of_its_case(run, valid, mine):
+def test_sarif_result_is_on_the_line_of_its_case(run, valid, mine):
     status, said = run()
     assert status == 1
     found = valid(said)["results"]
@@ -118,24 +118,24 @@ def test_a_failure_stands_on_the_line_of_its_case(run, valid, mine):
         assert "DropsSmoothing" in result["properties"]["call"]
 
 
-def test_a_run_in_which_nothing_is_unexpected_has_no_result(run, valid):
+def test_sarif_of_an_expected_run_has_no_result(run, valid):
     status, said = run(loss="Categorical")
     assert status == 0
     assert valid(said)["results"] == []
     assert valid(said)["invocations"][0] == {"executionSuccessful": True, "toolExecutionNotifications": []}
 
 
-def test_the_same_run_gives_the_same_bytes(run):
+def test_sarif_is_reproducible(run):
     assert run()[1] == run(file="again.sarif")[1]
 
 
-def test_against_a_baseline_only_what_got_worse_is_a_result(run):
+def test_sarif_against_a_baseline_has_only_what_got_worse(run):
     run("--report", "accepted")
     status, said = run("--baseline", "accepted")
     assert (status, results(said)) == (0, [])
 
 
-def test_what_got_worse_has_the_rule_of_its_reason(valid):
+def test_sarif_rule_follows_the_reason_of_a_check(valid):
     rows = {
         "a": (row(case="x/y/a", ratio=0.1), row(case="x/y/a", **BAD)),
         "b": (row(case="x/y/b"), row(case="x/y/b", status="diverges", convention="mean: weights")),
@@ -154,7 +154,7 @@ def test_what_got_worse_has_the_rule_of_its_reason(valid):
     assert set(told.values()) <= set(RULES)
 
 
-def test_an_environment_that_cannot_be_had_is_no_result_but_a_notification(run, valid, monkeypatch):
+def test_sarif_has_failed_environments_as_notifications(run, valid, monkeypatch):
     from conformance.execution import executor
 
     local = executor.local
@@ -172,7 +172,7 @@ def test_an_environment_that_cannot_be_had_is_no_result_but_a_notification(run, 
     assert note["message"]["text"] == "torch==0.1: there is no such release"
 
 
-def test_a_fingerprint_is_of_the_question_and_not_of_the_answer():
+def test_sarif_fingerprint_is_of_the_question():
     def print_of(**said):
         (result,) = results(sarif_of([row(**{**BAD, **said})]))
         assert len(set(result["partialFingerprints"].values())) == 1
@@ -185,7 +185,7 @@ def test_a_fingerprint_is_of_the_question_and_not_of_the_answer():
     assert len({same, *(print_of(**other) for other in others)}) == 6
 
 
-def test_what_others_wrote_is_neither_link_nor_placeholder_and_is_bounded(valid):
+def test_sarif_messages_are_plain_and_bounded(valid):
     evil = "[click](https://evil.example) {0} {x} \x1b[2J \ud800" + "a" * 100_000
     said = sarif_of([row(**{**BAD, "explanation": evil}, exception=evil, call=evil, got=evil)], notes=[evil])
     run = valid(said)
@@ -196,16 +196,16 @@ def test_what_others_wrote_is_neither_link_nor_placeholder_and_is_bounded(valid)
     assert len(said) < 30_000
 
 
-def test_there_are_no_more_results_than_code_scanning_takes(valid):
-    rows = [row(case=f"x/y/c{number}", **BAD) for number in range(MOST + 3)]
+def test_sarif_results_are_bounded(valid):
+    rows = [row(case=f"x/y/c{number}", **BAD) for number in range(MAX_RESULTS + 3)]
     run = valid(sarif_of(rows))
-    assert len(run["results"]) == MOST
+    assert len(run["results"]) == MAX_RESULTS
     (note,) = run["invocations"][0]["toolExecutionNotifications"]
     assert note["message"]["text"] == "3 results more are in the report"
     assert run["invocations"][0]["executionSuccessful"] is True
 
 
-def test_a_run_that_does_not_come_to_its_end_says_so(run, valid, mine):
+def test_sarif_of_an_interrupted_run_says_so(run, valid, mine):
     status, said = run("-k", "no_such_case")
     assert status == 2
     assert valid(said)["invocations"][0]["executionSuccessful"] is False

@@ -10,7 +10,7 @@ single rows, which are decoded when one is looked at; what `Beside` has is a thi
 
 from conformance.report.page.beside import Beside, sizes
 from conformance.report.page.building import page
-from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed, unpacked
+from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
 from conformance.report.page.problems import problems
 
-__all__ = ["DETAIL", "INDEX", "LONG", "Beside", "embedded", "packed", "page", "problems", "sizes", "unpacked"]
+__all__ = ["DETAIL", "INDEX", "LONG", "Beside", "embedded", "packed", "page", "problems", "sizes"]

@@ -1,4 +1,4 @@
-"""What a page shows beside the rows of its report: builtin values, bounded, whoever made them."""
+"""What a page shows beside the rows of its report: builtin values of bounded size."""
 
 from __future__ import annotations
 
@@ -13,62 +13,63 @@ from conformance.report.page.packing import LONG, embedded, shortened
 
 Record = Mapping[str, Any]
 Block = tuple[str, str, int]
-"""Kind (`heading`, `prose`, `formula` or `code`), text, and how deep it stands."""
+"""Kind (`heading`, `prose`, `formula` or `code`), text, and level of indentation."""
 
-ROOM = 3_000_000
+MAX_CHARACTERS = 3_000_000
 """Characters of all explanations in a page, and of all records of a kind."""
-LINES = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
-"""Records of a kind in a page; the files that they come from have the rest."""
+MAX_RECORDS = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
+"""Records of a kind in a page; the files that they are read from have the rest."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """All of it may be missing.
-
-    problems: the text of cases, by id.  sizes: how many samples and classes a case has, by id.
-    explanations: by `case,dtype,reduction,quantity`.  sweep, means: lines of a `sweep.json`.  history: lines
-    of a `history.csv`.  changes: from another report to this one, worst first.  against: the
-    other's name, and what is said of the changes as a whole.
-    """
+    """What a page may show beside the rows; each part may be empty."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
+    """The text of cases, by id."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Numbers of samples and classes of cases, by id."""
     explanations: Mapping[str, Sequence[Block]] = field(default_factory=dict)
+    """By `case,dtype,reduction,quantity`."""
     sweep: Sequence[Record] = ()
+    """Lines of a `sweep.json`, and its means."""
     means: Sequence[Record] = ()
     history: Sequence[Record] = ()
+    """Lines of a `history.csv`."""
     changes: Sequence[Record] = ()
+    """Changes from another report to this one, worst first."""
     against: Sequence[str] = ()
+    """The name of the other report, and sentences about the changes as a whole."""
 
     def views(self) -> list[str]:
-        """Which views a page has for it."""
-        there = {"changes": self.against, "sweep": [*self.sweep, *self.means], "history": self.history}
-        return [name for name, found in there.items() if found]
+        """The views that a page has for it."""
+        contents = {"changes": self.against, "sweep": [*self.sweep, *self.means], "history": self.history}
+        return [name for name, found in contents.items() if found]
 
     def embedded(self) -> str:
-        """What is not needed before somebody looks at it, as JSON in a page."""
-        found = {name: _fitting(getattr(self, name)[:most]) for name, most in LINES.items()}
+        """The parts that are decoded only when they are looked at, as JSON in a page."""
+        found = {name: _first_records(getattr(self, name)[:most]) for name, most in MAX_RECORDS.items()}
         left_out = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
-        told = {"against": [shortened(printable(text), LONG) for text in self.against]}
-        return embedded({**found, **told, "left_out": left_out, "explanations": self._explanations()})
+        against = [shortened(printable(text), LONG) for text in self.against]
+        return embedded({**found, "against": against, "left_out": left_out, "explanations": self._explanations()})
 
     def _explanations(self) -> dict[str, list[Block]]:
         kept: dict[str, list[Block]] = {}
-        room = ROOM
+        remaining = MAX_CHARACTERS
         for key, blocks in self.explanations.items():
             cut = [
                 (kind, (whole if kind == "code" else shortened)(printable(text), LONG), depth)
                 for kind, text, depth in blocks
             ]
-            room -= sum(len(text) + 20 for _, text, _ in cut)
-            if room < 0:
+            remaining -= sum(len(text) + 20 for _, text, _ in cut)
+            if remaining < 0:
                 break
             kept[key] = cut
         return kept
 
 
 def sizes(cases: Iterable[Case]) -> dict[str, tuple[int, int]]:
-    """How many losses a case has before they are reduced, and how many classes each (1: a binary loss)."""
+    """Number of losses of each case before the reduction, and number of classes (1 for a binary loss), by id."""
     found = {}
     for case in cases:
         classes = 1
@@ -78,21 +79,21 @@ def sizes(cases: Iterable[Case]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _fitting(lines: Sequence[Record]) -> list[dict[str, Any]]:
-    """The first records, as many as there is room for."""
+def _first_records(lines: Sequence[Record]) -> list[dict[str, Any]]:
+    """The first records, up to MAX_CHARACTERS."""
     kept: list[dict[str, Any]] = []
-    room = ROOM
+    remaining = MAX_CHARACTERS
     for line in lines:
         clean = _clean(line)
-        room -= sum(len(value) if isinstance(value, str | list) else 8 for value in clean.values())
-        if room < 0:
+        remaining -= sum(len(value) if isinstance(value, str | list) else 8 for value in clean.values())
+        if remaining < 0:
             break
         kept.append(clean)
     return kept
 
 
 def _clean(line: Record) -> dict[str, Any]:
-    """A record whose texts are short and printable, and whose numbers JSON has."""
+    """A record with short printable texts, and numbers that are not finite as text or None."""
     clean = {name: _value(value) for name, value in line.items()}
     return {**clean, "call": whole(printable(line["call"]), LONG)} if isinstance(line.get("call"), str) else clean
 

@@ -1,4 +1,4 @@
-"""The page's parts put together: its template, style and script, and the rows."""
+"""Builds the page from its template, style and script, and the rows."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def page(
     published: Iterable[Mapping[str, Any]] = (),
     beside: Beside | None = None,
 ) -> str:
-    """A report as HTML that needs nothing beside it; without times, so that equal rows give equal text.
+    """A report as one HTML file; without times, so that equal rows give equal text.
 
-    results: a `frame`.  published: see `report.summary`.  beside: what else is known.
+    results: a `frame`.  published: see `report.summary`.  beside: what else the page shows.
     """
     parts = _parts()
     beside = beside or Beside()
     cases = set(results["case"])
     numbers = [number for number in published if number["case"] in cases]
-    said = {
+    about = {
         "rows": len(results),
         "complete": run.complete(len(results)),
         "planned": run.planned,
@@ -47,7 +47,7 @@ def page(
         "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
     }
     with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
-        index = compressing.submit(indexed, results, said)
+        index = compressing.submit(indexed, results, about)
         detail = compressing.submit(detailed, results, beside.problems)
     template = Template(parts["template.html"])
     return template.substitute(
@@ -70,5 +70,5 @@ def _parts() -> dict[str, str]:
 
 
 def _hash(text: str) -> str:
-    """A source of a content-security policy that admits this text and no other."""
+    """A source for a content-security policy that admits this text only."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,8 +1,8 @@
-"""A frame as JSON by column, small enough to lie in a page.
+"""A frame as JSON by column, small enough to be part of a page.
 
 A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of their first rows, and
 for each row which one it has.  `codes` is null where all rows have the same value, or each its own.
-Numbers that JSON has no words for stand as the texts `NaN`, `Infinity` and `-Infinity`.
+Numbers that JSON cannot express are the texts `NaN`, `Infinity` and `-Infinity`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ INDEX = (
     "warnings", "known", "where", "result_dtype", "shape", "conversion", "backend", "mode", "reason_code", "candidate",
     "known_source",
 )  # fmt: skip
-"""Columns that the table, its filters and the search need."""
+"""Columns for the table, its filters and the search."""
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
-"""Columns that are needed where a case is opened."""
+"""Columns that are needed when a case is opened."""
 LONG = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
-CALLS = 20
-"""So many times as many of a reproducer, which is there whole or not at all."""
-MOST = 10_000_000
-"""Bytes of what the table needs, and of the long texts of single rows, each."""
-PLAIN = 1 << 15
+CALL_FACTOR = 20
+"""A reproducer may be so many times longer; it is there whole or not at all."""
+MAX_BYTES = 10_000_000
+"""Bytes of the columns of INDEX, and of those of DETAIL."""
+MAX_UNCOMPRESSED = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
-SPEED = 2
-"""gzip's level: 6 saves a fifth of the bytes and takes four times as long."""
+GZIP_LEVEL = 2
+"""Level 6 saves a fifth of the bytes and takes four times as long."""
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -48,20 +48,20 @@ def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> d
 
     A reproducer that is too long is left out, and a comment says so.
     """
-    shorten = {"call": lambda text, most: whole(text, CALLS * most)}
+    shorten = {"call": lambda text, most: whole(text, CALL_FACTOR * most)}
     return {name: _column(results[name], name in FLOATS, most, shorten.get(name, shortened)) for name in columns}
 
 
-def indexed(results: pd.DataFrame, said: Mapping[str, Any]) -> str:
-    """What a page says of a run and the columns of `INDEX`, embedded; see `_within`."""
-    return _within(lambda most: {**said, "columns": packed(results, INDEX, most)})
+def indexed(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """The columns of INDEX with data about the run, embedded; see `_bounded`."""
+    return _bounded(lambda most: {**about, "columns": packed(results, INDEX, most)})
 
 
 def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
-    """The columns of `DETAIL` and the text of the cases, embedded; see `_within`."""
+    """The columns of DETAIL and the text of the cases, embedded; see `_bounded`."""
     asked = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in asked if case in problems}
-    return _within(
+    return _bounded(
         lambda most: {
             "columns": packed(results, DETAIL, most),
             "problems": {case: shortened(text, most) for case, text in texts.items()},
@@ -69,29 +69,24 @@ def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
     )
 
 
-def _within(made: Callable[[int], Any]) -> str:
-    """A part of a page, embedded, its texts cut until it takes at most about `MOST` bytes."""
+def _bounded(make: Callable[[int], Any]) -> str:
+    """A part of a page, embedded, its texts shortened until it takes at most about MAX_BYTES."""
     for most in (LONG, LONG // 6, LONG // 40):
-        found = embedded(made(most))
-        if len(found) <= MOST:
+        found = embedded(make(most))
+        if len(found) <= MAX_BYTES:
             break
     return found
 
 
-def unpacked(columns: dict[str, Any], rows: int) -> pd.DataFrame:
-    """The columns that were `packed`."""
-    return pd.DataFrame({name: _values(column, rows, name in FLOATS) for name, column in columns.items()})
-
-
 def embedded(value: Any) -> str:
-    """JSON that can lie in a script element: ASCII, without a character that means something in HTML.
+    """JSON for a script element: ASCII, without characters that have a meaning in HTML.
 
     Long JSON becomes `{"gzip": base64 of it, compressed}`.
     """
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    if len(text) > PLAIN:
+    if len(text) > MAX_UNCOMPRESSED:
         # No time in the header: equal rows give equal bytes.
-        text = json.dumps({"gzip": base64.b64encode(gzip.compress(text.encode(), SPEED, mtime=0)).decode()})
+        text = json.dumps({"gzip": base64.b64encode(gzip.compress(text.encode(), GZIP_LEVEL, mtime=0)).decode()})
     return text.translate(_ESCAPES)
 
 
@@ -99,25 +94,18 @@ def _column(column: pd.Series, number: bool, most: int, shorten: Callable[[str, 
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
     texts: list[Any] = values.tolist()
     if number and not np.isfinite(values).all():
-        texts = [_told(value) for value in texts]
+        texts = [_number_or_text(value) for value in texts]
     if not number and max(map(len, texts), default=0) > most:
         texts = [shorten(text, most) for text in texts]
     return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 
-def _values(column: dict[str, Any], rows: int, number: bool) -> list[Any]:
-    values = [float(value) for value in column["values"]] if number else column["values"]
-    codes = column["codes"]
-    if codes is None:
-        return values * rows if len(values) == 1 else values
-    return [values[code] for code in codes]
-
-
-def _told(value: float) -> float | str:
+def _number_or_text(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def shortened(text: str, most: int) -> str:
+    """The first `most` characters, and how many more there are."""
     return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"
