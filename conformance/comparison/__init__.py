@@ -1,13 +1,13 @@
 """Comparison of reports and environments: what changed, what got worse than accepted, what an upgrade does.
 
 Two reports --difference--> changes --markdown, as_csv, as_json, terminal--> people and programs.
-A run's results --against(baseline)--> Check.  A report --proposal--> --accept--> the baseline.
+A baseline's and a run's results --check--> Check.  A report --proposal--> --accept--> the baseline.
 Reports --merge_reports--> one report.
 Two environments --open_sides--> sides --Answers--> rows --audit--> Audit --audit_rendering--> people and programs.
 """
 
 from conformance.comparison.acceptance import Proposal, accept, proposal
-from conformance.comparison.baseline import Check, RunScope, against, check
+from conformance.comparison.baseline import Check, RunScope, check
 from conformance.comparison.changes import (
     CAUSES,
     KINDS,
@@ -15,18 +15,14 @@ from conformance.comparison.changes import (
     SAME_QUESTIONS,
     SEVERITIES,
     changes,
-    documented,
     fails,
 )
-from conformance.comparison.difference_rendering import Format, as_csv, as_json, for_page, headline, markdown, terminal
+from conformance.comparison.difference_rendering import as_csv, as_json, for_page, headline, markdown, terminal
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import Part, merge, merge_reports
 from conformance.comparison.reports import (
     Difference,
     Side,
-    by_cause,
-    by_function,
-    by_kind,
     by_severity,
     difference,
     groups,
@@ -42,23 +38,17 @@ __all__ = [
     "AuditError",
     "Check",
     "Difference",
-    "Format",
     "Part",
     "Proposal",
     "RunScope",
     "Side",
     "accept",
-    "against",
     "as_csv",
     "as_json",
-    "by_cause",
-    "by_function",
-    "by_kind",
     "by_severity",
     "changes",
     "check",
     "difference",
-    "documented",
     "fails",
     "for_page",
     "groups",

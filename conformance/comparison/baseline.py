@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from conformance.comparison.alignment import check_unique, first_names
 from conformance.comparison.changes import RIGHT, Flags, Scope, compare, everything, has_kind, scope_of_cases
 from conformance.comparison.difference_rendering import group_lines
 from conformance.comparison.errors import AuditError
-from conformance.comparison.reports import groups, read_complete
+from conformance.comparison.reports import groups
 from conformance.judging.row import listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.row_key import KEY, PLACE, RowKey
@@ -96,14 +95,6 @@ class Check:
             lines.append(f"  ... and {len(found) - most} more")
         lines.append("  where this is meant to be so, `conformance accept` makes a report the new baseline")
         return [*lines, *mentions]
-
-
-def against(baseline: Path, results: pd.DataFrame, scope: RunScope | None = None) -> Check:
-    """Check a run's results frame against an accepted report, a file or a folder.
-
-    Raises ReportError or AuditError if the report cannot be read, is incomplete, or is of another suite.
-    """
-    return check(read_complete(baseline)[0], results, scope, str(baseline))
 
 
 def check(

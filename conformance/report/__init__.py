@@ -8,11 +8,11 @@ from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.comment import comment, marker
 from conformance.report.files import read, rewrite_page, write
-from conformance.report.frames import counts, frame, largest_ratios
+from conformance.report.frames import frame, largest_ratios
 from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import Beside, page, problems, sizes
 from conformance.report.sarif import sarif
-from conformance.report.support import FUNCTION_COLUMNS, conventions_table, functions_table, markdown_table
+from conformance.report.support import FUNCTION_COLUMNS, functions_table, markdown_table
 
 __all__ = [
     "FUNCTION_COLUMNS",
@@ -25,8 +25,6 @@ __all__ = [
     "break_name",
     "check_writable",
     "comment",
-    "conventions_table",
-    "counts",
     "discrepancies",
     "fingerprint",
     "frame",

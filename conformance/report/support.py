@@ -11,7 +11,6 @@ from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCT
 from conformance.report.markdown import code, table
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
-CONVENTION_COLUMNS = ("function", "versions", "labels", "convention", "source")
 
 
 def functions_table(functions: Iterable[Function]) -> list[list[str]]:
@@ -30,21 +29,6 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
             _layouts(function),
         ]
         for function in functions
-    ]
-
-
-def conventions_table(functions: Iterable[Function]) -> list[list[str]]:
-    """One row per function, version range and kind of label, with the columns CONVENTION_COLUMNS."""
-    return [
-        [
-            function.name,
-            rule.versions or "all",
-            "all" if rule.targets is None else ", ".join(sorted(rule.targets)),
-            str(rule.convention) or "the definition",
-            rule.source or function.source,
-        ]
-        for function in functions
-        for rule in function.rules
     ]
 
 

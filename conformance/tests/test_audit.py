@@ -879,13 +879,13 @@ def test_check_lines_are_bounded():
     assert "  ... and 45 more" in lines
 
 
-def test_against_refuses_an_unreadable_baseline(tmp_path):
+def test_read_complete_refuses_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
-    assert comparison.against(path, report.frame([row()])).ok
+    assert comparison.check(comparison.read_complete(path)[0], report.frame([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
-        comparison.against(written(tmp_path / "half", [row()], planned=2), report.frame([row()]))
+        comparison.read_complete(written(tmp_path / "half", [row()], planned=2))
     with pytest.raises(ReportError):
-        comparison.against(tmp_path / "none", report.frame([row()]))
+        comparison.read_complete(tmp_path / "none")
 
 
 # merge

@@ -538,13 +538,6 @@ def test_functions_table_says_what_functions_take():
     assert "| `mini.Loss` | logits (categorical, rank 2 to 3) | index," in report.markdown_table([MINIATURE])
 
 
-def test_conventions_table_has_a_row_for_each_range_of_versions():
-    assert report.conventions_table([MINIATURE]) == [
-        ["mini.Loss", ">=2", "all", "clip=1e-07", "https://mini"],
-        ["mini.Loss", "<2", "index", "the definition", "https://mini"],
-    ]
-
-
 def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ReportError, match=r"results.parquet cannot be written .*; install a pyarrow"):
