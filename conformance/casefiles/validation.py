@@ -16,7 +16,7 @@ from conformance.model.case import Array, Case, InputKind, Layout, Loss, MustRai
 from conformance.model.convention import INVALID
 from conformance.model.floats import equal_with_nan
 from conformance.model.text import join_names
-from conformance.reference.domain import WEIGHTS, Shape, examine, fits, misfits
+from conformance.reference.domain import WEIGHTS, Shape, examine, fits, mismatched_weights
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
     """Position and description of the first input of an invalid kind."""
     predictions, labels = case.predictions, case.labels
     if kind == "shape_mismatch":
-        for name in misfits(case.options, predictions.shape, case.loss):
+        for name in mismatched_weights(case.options, predictions.shape, case.loss):
             wrong = shape_error(name, getattr(case.options, name).shape, predictions.shape, case.loss)
             assert wrong is not None
             return wrong.path, wrong.message

@@ -217,7 +217,7 @@ def _divisor_lines(assessment: Assessment, exact: Oracle, before: Convention, af
             "so every element is multiplied by", "", f"{format_number(old)} / {format_number(new)}", _ratio(old, new)
         )
         return
-    total = exact.answer(problem.reduced("sum"), semantic(after))
+    total = exact.answer(problem.with_reduction("sum"), semantic(after))
     mean = exact.answer(problem, semantic(after))
     if isinstance(total, Exact) and isinstance(mean, Exact) and total.hi.ndim == 0 == mean.hi.ndim:
         digits = distinguishing_digits([float(total.hi), float(mean.hi)])
@@ -230,8 +230,8 @@ def _ratio(old: Fraction, new: Fraction) -> str:
 
 
 def _output_mean_lines(problem: Problem, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:
-    unreduced = exact.answer(problem.reduced("none"), semantic(before))
-    averaged = exact.answer(problem.reduced("none"), semantic(after))
+    unreduced = exact.answer(problem.with_reduction("none"), semantic(before))
+    averaged = exact.answer(problem.with_reduction("none"), semantic(after))
     if not isinstance(unreduced, Exact) or not isinstance(averaged, Exact) or unreduced.hi.ndim == 0:
         return
     outputs = problem.predictions.shape[-1]

@@ -58,7 +58,7 @@ def derive(
         why = f"The definition has no value here: {want.why}."
     flat = flatten(problem, DEFINITION)
     truncated = len(flat.x) > MAX_SAMPLES_SEARCHED
-    losses = answer_of(subproblem(problem, flat, range(MAX_TERMS)) if truncated else problem.reduced("none"))
+    losses = answer_of(subproblem(problem, flat, range(MAX_TERMS)) if truncated else problem.with_reduction("none"))
     if not isinstance(losses, Exact) or not len(flat.x):
         return Derivation(formula_text, answer="" if why else answer_text(want), why=why or explain_non_finite(want))
     picked = _pick_samples(problem, flat, losses)
@@ -377,7 +377,7 @@ def _reduction_lines(
 ) -> tuple[Step, ...]:
     if problem.reduction == "none":
         return ()
-    total = answer_of(problem.reduced("sum"))
+    total = answer_of(problem.with_reduction("sum"))
     if not isinstance(total, Exact):
         return ()
     losses = unreduced.hi.ravel().tolist()

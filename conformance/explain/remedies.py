@@ -218,7 +218,7 @@ def _divide_sum(context: _Context) -> Iterator[Remedy]:
     if not reference_divisor or not function_divisor:
         return
     weight, divisor = format_number(reference_divisor), format_number(function_divisor)
-    total = judge_problem(assessment, context.judge, problem.reduced("sum"))
+    total = judge_problem(assessment, context.judge, problem.with_reduction("sum"))
     if total is not None and isinstance(total.verdict.outcome, Returned):
         value = _value(total) / float(reference_divisor)
         if value.shape == _value(assessment).shape:

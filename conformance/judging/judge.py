@@ -115,7 +115,7 @@ class Problems:
                 self._known.popitem(last=False)
         self._known.move_to_end((case, dtype))
         if reduction not in known:
-            known[reduction] = known["none"].reduced(reduction)
+            known[reduction] = known["none"].with_reduction(reduction)
         return known[reduction]
 
 
@@ -124,13 +124,13 @@ def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     if problem.input_kind == input_kind:
         return problem, ""
     key = ("conversion", input_kind)
-    if key not in problem.derived:
-        whole = problem.unreduced.derived
+    if key not in problem.cache:
+        whole = problem.unreduced.cache
         if key not in whole:
             whole[key] = convert(problem.unreduced, input_kind)
         converted, name = whole[key]
-        problem.derived[key] = converted.reduced(problem.reduction), name
-    found: tuple[Problem, str] = problem.derived[key]
+        problem.cache[key] = converted.with_reduction(problem.reduction), name
+    found: tuple[Problem, str] = problem.cache[key]
     return found
 
 

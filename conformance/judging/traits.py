@@ -24,7 +24,7 @@ from conformance.model.case import (
     numpy_dtype,
 )
 from conformance.model.convention import EDGE, INVALID
-from conformance.reference.domain import examine, numpy_info
+from conformance.reference.domain import dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
@@ -88,7 +88,7 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
 
 
 def _saturates(handed: Problem) -> bool:
-    limit = -math.log(max(1e-7, numpy_info(handed.dtype)[0]))
+    limit = -math.log(max(1e-7, dtype_info(handed.dtype).unit_roundoff))
     with np.errstate(invalid="ignore"):
         return bool(np.any(np.abs(_wide(handed.predictions)) >= limit))
 
@@ -130,7 +130,7 @@ def _labelled(problem: Problem) -> Iterator[str]:
 
 
 def _counted(problem: Problem) -> Iterator[str]:
-    unit, _, _, largest = numpy_info(problem.dtype)
+    unit, _, _, largest = dtype_info(problem.dtype)
     samples = math.prod(problem.sample_shape)
     if samples > 1 / unit:
         yield "many_samples"

@@ -55,7 +55,7 @@ from conformance.model.floats import equal_with_nan, subtract, ulp
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
-from conformance.reference.domain import examine, infinitely_weighted, numpy_info
+from conformance.reference.domain import dtype_info, examine, infinitely_weighted
 from conformance.reference.flat_problem import flatten, refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
@@ -175,8 +175,8 @@ def judge(
     alternatives: the functions of the same framework, each with what it documents for `asked`; read only where
     predictions were converted and that changes the answer.
     """
-    bench = _Bench(asked, handed, function, documented, exact, quantity, alternatives)
-    want = bench.definition()
+    judgement = _Judgement(asked, handed, function, documented, exact, quantity, alternatives)
+    want = judgement.definition()
     match outcome:
         case Crashed(how, stderr):
             return Verdict("crashed", outcome, want, ProcessDied(how, stderr))
@@ -187,17 +187,17 @@ def judge(
         case NonNumeric(what, note):
             if kind := _must_raise(expect, want):
                 return Verdict("disagrees", outcome, want, AcceptedInvalid(kind=kind, what=what, note=note))
-            return Verdict("disagrees", outcome, want, NoNumber(what, bench.has_axes(), note))
+            return Verdict("disagrees", outcome, want, NoNumber(what, judgement.has_axes(), note))
         case Raised():
-            return Verdict(*_judge_raised(bench, expect, want, outcome))
+            return Verdict(*_judge_raised(judgement, expect, want, outcome))
         case Returned():
-            return _judge_returned(bench, expect, want, outcome, function, conventions)
+            return _judge_returned(judgement, expect, want, outcome, function, conventions)
         case _:
             assert_never(outcome)
 
 
 def _judge_raised(
-    bench: _Bench, expect: Expectation, want: Answer, outcome: Raised
+    judgement: _Judgement, expect: Expectation, want: Answer, outcome: Raised
 ) -> tuple[Status, Outcome, Answer, Reason]:
     """Status, outcome, the definition's answer, and the reason."""
     raised = dataclasses.replace(outcome, warnings=())
@@ -207,70 +207,70 @@ def _judge_raised(
         return "undefined", outcome, want, UndefinedAnswer(expect.why, "case", raised)
     if isinstance(want, Undefined):
         return "undefined", outcome, want, UndefinedAnswer(want.why, "definition", raised)
-    refuses = examine(bench.handed) & bench.documented.rejects
+    refuses = examine(judgement.handed) & judgement.documented.rejects
     if not refuses:
         return "disagrees", outcome, want, RaisedException(raised)
     conversion = None
-    if bench.converted and not refuses & examine(bench.asked):
-        conversion = bench.conversion(Change(("refused",), want, want, want), DEFINITION)
+    if judgement.converted and not refuses & examine(judgement.asked):
+        conversion = judgement.conversion(Change(("refused",), want, want, want), DEFINITION)
     return "diverges", outcome, want, DocumentedRefusal((("rejects", refuses),), raised, conversion)
 
 
 def _judge_returned(
-    bench: _Bench,
+    judgement: _Judgement,
     expect: Expectation,
     want: Answer,
     outcome: Returned,
     function: Function,
     conventions: Sequence[Convention],
 ) -> Verdict:
-    problem = bench.handed
+    problem = judgement.handed
     if outcome.mutated:
         return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
-    dtype = function.returns(problem, bench.quantity)
+    dtype = function.returns(problem, judgement.quantity)
     if outcome.dtype != dtype:
         return Verdict("disagrees", outcome, want, WrongDtype(outcome.dtype, dtype))
     if isinstance(expect, NoRightAnswer):
         return Verdict("undefined", outcome, want, UndefinedAnswer(expect.why, "case"))
     if isinstance(want, Undefined):
         return Verdict("undefined", outcome, want, UndefinedAnswer(want.why, "definition"))
-    tolerance = bench.tolerance()
+    tolerance = judgement.tolerance()
     first = None
     must_raise = _must_raise(expect, want)
     if isinstance(want, Exact) and not must_raise:
         first = compare(outcome.value, want, tolerance, problem.dtype, outcome.dtype)
         if first.within:
             return Verdict("agrees", outcome, want, None, first, tolerance=tolerance)
-    if found := _documented_verdict(bench, want, outcome, must_raise):
+    if found := _documented_verdict(judgement, want, outcome, must_raise):
         return found
-    return _unexplained_verdict(bench, want, outcome, must_raise, first, conventions)
+    return _unexplained_verdict(judgement, want, outcome, must_raise, first, conventions)
 
 
-def _documented_verdict(bench: _Bench, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
+def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
     """The verdict on a value that what the function documents accounts for; None if it does not."""
-    if found := bench.explained(outcome, must_raise):
+    if found := judgement.explained(outcome, must_raise):
         names, answer, comparison, tolerance = found
-        choices, part = bench.named(names), bench.part(names)
-        change = bench.conversion_needed(outcome, part)
-        conversion = bench.conversion(change, part) if change else None
+        choices, part = judgement.named(names), judgement.part(names)
+        change = judgement.conversion_needed(outcome, part)
+        conversion = judgement.conversion(change, part) if change else None
         if choices or conversion is None:
             reason: Reason = DocumentedConvention(choices, conversion)
         else:
             reason = Converted(conversion)
         return Verdict("diverges", outcome, want, reason, comparison, answer, tolerance)
-    if why := bench.undefined_as_documented(must_raise):
-        change = bench.change()
+    if why := judgement.undefined_as_documented(must_raise):
+        change = judgement.change()
         conversion = None
         if change is not None and not isinstance(change.before, Undefined):
-            conversion = bench.conversion(change, bench.part(bench.effective))
+            conversion = judgement.conversion(change, judgement.part(judgement.effective))
         return Verdict("undefined", outcome, want, UndefinedAnswer(why, "documentation", conversion=conversion))
-    if bench.is_lost_in_roundings(outcome, must_raise):
+    if judgement.is_lost_in_roundings(outcome, must_raise):
         return Verdict("undefined", outcome, want, LostInRounding())
     return None
 
 
 def _unexplained_verdict(
-    bench: _Bench,
+    judgement: _Judgement,
     want: Answer,
     outcome: Returned,
     must_raise: str,
@@ -278,27 +278,27 @@ def _unexplained_verdict(
     conventions: Sequence[Convention],
 ) -> Verdict:
     """The verdict on a wrong value.  first: its comparison with the definition's, if that has a number."""
-    problem = bench.handed
-    by_convention, nearer = bench.documented_comparison(outcome)
+    problem = judgement.handed
+    by_convention, nearer = judgement.documented_comparison(outcome)
     mismatch: Mismatched | None = first.reason if first is not None else None
     if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
         # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
         mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
     if mismatch is None:
         mismatch = AcceptedInvalid(kind=must_raise)
-    tolerance = bench.tolerance()
-    change = bench.change()
+    tolerance = judgement.tolerance()
+    change = judgement.change()
     conversion = None
     if change is not None and change.effects != ("rounded",):
-        conversion = bench.conversion(change, bench.part(bench.effective))
+        conversion = judgement.conversion(change, judgement.part(judgement.effective))
     due = None if must_raise or not isinstance(want, Exact) else (want, tolerance)
-    documented = None if by_convention is None else (by_convention, bench.tolerance(bench.documented))
+    documented = None if by_convention is None else (by_convention, judgement.tolerance(judgement.documented))
     answers = [answer for answer in (documented, due) if answer is not None]
     explained = dataclasses.replace(
         mismatch,
         elements=symptoms_of_value(outcome, answers, problem.dtype),
         conversion=conversion,
-        candidate=bench.candidate(outcome, conventions),
+        candidate=judgement.candidate(outcome, conventions),
     )
     return Verdict("disagrees", outcome, want, explained, first, by_convention, tolerance)
 
@@ -357,7 +357,7 @@ def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, 
         return Undefined("it cannot be enclosed")
 
 
-class _Bench:
+class _Judgement:
     """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
 
     def __init__(
@@ -748,7 +748,7 @@ def symptom_of_number(got: float, want: float) -> str:
 def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
     """Error, error / tolerance and tolerance of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo
-    largest = numpy_info(returned)[3]
+    largest = dtype_info(returned).largest
     limit = tolerance + np.zeros(hi.shape)
     with np.errstate(all="ignore"):
         error = np.abs((got - hi) - lo)

@@ -222,7 +222,7 @@ class Case:
     def problems(self) -> list[Problem]:
         """Every problem of this case: dtypes x reductions, in the order the case gives them."""
         whole = [self.problem(dtype, "none") for dtype in self.dtypes]
-        return [problem.reduced(reduction) for problem in whole for reduction in self.reductions]
+        return [problem.with_reduction(reduction) for problem in whole for reduction in self.reductions]
 
     def problem(self, dtype: str, reduction: Reduction) -> Problem:
         """The case at one dtype and reduction."""
@@ -261,7 +261,7 @@ class Problem:
     reduction: Reduction
     why: str = field(default="")
 
-    def reduced(self, reduction: Reduction) -> Problem:
+    def with_reduction(self, reduction: Reduction) -> Problem:
         """The same problem at another reduction; it shares with this one what no reduction changes."""
         found = dataclasses.replace(self, reduction=reduction)
         vars(found)["unreduced"] = self.unreduced
@@ -269,12 +269,12 @@ class Problem:
 
     @property
     def unreduced(self) -> Problem:
-        """The problem that this one was `reduced` from: what no reduction changes is remembered under it."""
+        """The problem that `with_reduction` made this one of; it remembers what no reduction changes."""
         problem: Problem = vars(self).get("unreduced", self)
         return problem
 
     @cached_property
-    def derived(self) -> dict[Hashable, Any]:
+    def cache(self) -> dict[Hashable, Any]:
         """What was computed from this problem alone, by whoever computed it; it lives as long as the problem.
 
         What no reduction changes is kept with `unreduced`.

@@ -17,7 +17,7 @@ from flint import arb, ctx
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import Convention
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
 
 CHUNK = 4096
@@ -139,7 +139,7 @@ def _overflow(z: Array, dtype: str) -> bool:
     wide = np.where(np.isfinite(z), z, np.nan).astype(np.float64)
     with np.errstate(over="ignore"):
         spread = np.fmax.reduce(wide, axis=-1) - np.fmin.reduce(wide, axis=-1) + math.log(z.shape[-1])
-    return bool(np.any(spread > numpy_info(dtype)[3]))
+    return bool(np.any(spread > dtype_info(dtype).largest))
 
 
 def _convert(name: str, x: Array, dtype: str) -> Array:

@@ -9,26 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from conformance.model.case import Array, Loss, Options, Problem, numpy_dtype
 
-UNNORMALISED = 16
-"""A row is unnormalised when its sum is off by more than this many roundings per class."""
+ROW_SUM_TOLERANCE = 16
+"""A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
 WEIGHTS = ("class_weights", "sample_weights", "positive_weight")
-"""Options that are arrays."""
+"""Names of the options that hold arrays of weights."""
 
 Shape = tuple[int, ...]
 
 
 def examine(problem: Problem) -> frozenset[str]:
     """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
-    derived = problem.unreduced.derived
-    if "kinds of input" not in derived:
-        derived["kinds of input"] = _examine(problem.unreduced)
-    found: frozenset[str] = derived["kinds of input"]
+    cache = problem.unreduced.cache
+    if "kinds of input" not in cache:
+        cache["kinds of input"] = _examine(problem.unreduced)
+    found: frozenset[str] = cache["kinds of input"]
     return found
 
 
@@ -36,7 +36,7 @@ def _examine(problem: Problem) -> frozenset[str]:
     shapes = _shapes(problem)
     if "shape_mismatch" in shapes:
         return shapes
-    with np.errstate(invalid="ignore"):  # comparing nan warns in the narrow types
+    with np.errstate(invalid="ignore"):  # comparing nan warns in low-precision dtypes
         return shapes | _contents(problem)
 
 
@@ -44,47 +44,47 @@ def _contents(problem: Problem) -> frozenset[str]:
     kinds: set[str] = set()
     options = problem.options
     x = problem.predictions
-    considered = _considered(problem)
+    considered = _not_ignored(problem)
     values = x[considered] if problem.loss == "categorical" else x
 
-    _note(kinds, "nan_prediction", np.isnan(_wide(values)))
-    _note(kinds, "infinite_prediction", np.isinf(_wide(values)))
+    _add_if_any(kinds, "nan_prediction", np.isnan(_wide(values)))
+    _add_if_any(kinds, "infinite_prediction", np.isinf(_wide(values)))
     if problem.input_kind == "probabilities":
-        _note(kinds, "invalid_probability", (values < 0) | (values > 1))
-        smallest = numpy_info(problem.dtype)[1]
-        _note(kinds, "subnormal_prediction", (values > 0) & (_wide(values) < smallest))
+        _add_if_any(kinds, "invalid_probability", (values < 0) | (values > 1))
+        smallest = dtype_info(problem.dtype).smallest_normal
+        _add_if_any(kinds, "subnormal_prediction", (values > 0) & (_wide(values) < smallest))
     if problem.loss == "categorical":
         if x.shape[-1] == 1:
             kinds.add("one_class")
         if problem.input_kind == "probabilities" and values.size:
-            unit = numpy_info(problem.dtype)[0]
+            unit = dtype_info(problem.dtype).unit_roundoff
             off = np.abs(_wide(values).sum(axis=-1) - 1)
-            _note(kinds, "unnormalised_row", off > UNNORMALISED * unit * x.shape[-1])
+            _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * unit * x.shape[-1])
     if 0 in problem.sample_shape:
         kinds.add("empty_batch")
 
     labels = problem.labels
     if problem.target == "index":
         outside = (labels < 0) | (labels >= x.shape[-1])
-        _note(kinds, "label_out_of_range", outside & considered)
+        _add_if_any(kinds, "label_out_of_range", outside & considered)
     else:
         soft = labels.astype(np.float64)
-        _note(kinds, "nan_target", np.isnan(soft))
-        _note(kinds, "invalid_target", (soft < 0) | (soft > 1))
+        _add_if_any(kinds, "nan_target", np.isnan(soft))
+        _add_if_any(kinds, "invalid_target", (soft < 0) | (soft > 1))
 
-    for weights in (options.class_weights, options.sample_weights, options.positive_weight):
-        if weights is not None:
-            _note(kinds, "nan_weight", np.isnan(_wide(weights)))
-            _note(kinds, "infinite_weight", np.isinf(_wide(weights)))
-            _note(kinds, "negative_weight", weights < 0)
-            _note(kinds, "zero_weight", weights == 0)
+    for name in WEIGHTS:
+        if (weights := getattr(options, name)) is not None:
+            _add_if_any(kinds, "nan_weight", np.isnan(_wide(weights)))
+            _add_if_any(kinds, "infinite_weight", np.isinf(_wide(weights)))
+            _add_if_any(kinds, "negative_weight", weights < 0)
+            _add_if_any(kinds, "zero_weight", weights == 0)
     if options.sample_weights is not None and options.sample_weights.size and not np.any(options.sample_weights):
         kinds.add("no_weight")
     return frozenset(kinds)
 
 
 def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
-    """What infinite weights multiply: problems without them, not reduced, and the samples where they do."""
+    """For each kind of infinite weight: the unreduced problem it multiplies, and a mask of the samples it affects."""
 
     def alone(labels: Array | None = None, **options: Any) -> Problem:
         changed = dataclasses.replace(problem.options, sample_weights=None, **options)
@@ -105,28 +105,39 @@ def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
         yield alone(labels, positive_weight=None, label_smoothing=None), positive & np.broadcast_to(where, shape)
 
 
+class DtypeInfo(NamedTuple):
+    """Constants of a floating dtype, as floats."""
+
+    unit_roundoff: float
+    smallest_normal: float
+    epsilon: float
+    """The machine epsilon: the distance from 1 to the next larger number."""
+    largest: float
+    """The largest finite number."""
+
+
 @cache
-def numpy_info(dtype: str) -> tuple[float, float, float, float]:
-    """(unit roundoff, smallest normal, machine epsilon, largest finite) of a dtype, as floats."""
+def dtype_info(dtype: str) -> DtypeInfo:
+    """Constants of the dtype called `dtype`; bfloat16 comes from ml_dtypes."""
     if dtype == "bfloat16":
         import ml_dtypes
 
         info = ml_dtypes.finfo(numpy_dtype(dtype))
     else:
         info = np.finfo(numpy_dtype(dtype))
-    return float(info.eps) / 2, float(info.tiny), float(info.eps), float(info.max)
+    return DtypeInfo(float(info.eps) / 2, float(info.tiny), float(info.eps), float(info.max))
 
 
 def _wide(values: Array) -> Array:
     return values.astype(np.float64) if values.dtype.itemsize < 4 else values
 
 
-def _note(kinds: set[str], kind: str, where: Array) -> None:
+def _add_if_any(kinds: set[str], kind: str, where: Array) -> None:
     if bool(np.any(where)):
         kinds.add(kind)
 
 
-def _considered(problem: Problem) -> Array:
+def _not_ignored(problem: Problem) -> Array:
     """Which samples are not ignored, shaped as the samples."""
     ignored = problem.options.ignore_index
     if problem.loss == "binary" or problem.target != "index" or ignored is None:
@@ -135,12 +146,12 @@ def _considered(problem: Problem) -> Array:
 
 
 def _shapes(problem: Problem) -> frozenset[str]:
-    """`shape_mismatch` where labels or weights do not fit; with `trailing_axis` if one axis of length 1 in the labels
-    is all that differs.
+    """`shape_mismatch` if labels or weights do not fit, and `trailing_axis` if the shapes of labels and samples differ
+    only by a last axis of length 1.
     """
     want = problem.predictions.shape if problem.target != "index" else problem.sample_shape
     have = problem.labels.shape
-    if misfits(problem.options, problem.predictions.shape, problem.loss):
+    if mismatched_weights(problem.options, problem.predictions.shape, problem.loss):
         return frozenset({"shape_mismatch"})
     if have == want:
         return frozenset()
@@ -149,7 +160,7 @@ def _shapes(problem: Problem) -> frozenset[str]:
     return frozenset({"shape_mismatch"})
 
 
-def misfits(options: Options, predictions: Shape, loss: Loss) -> list[str]:
+def mismatched_weights(options: Options, predictions: Shape, loss: Loss) -> list[str]:
     """Names of the weights whose shape does not fit predictions of a shape."""
     return [
         name

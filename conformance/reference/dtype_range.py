@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from conformance.model.case import Array, Case, Problem
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 
 ROOM = 2.0
 """How far below the largest number of the dtype sums have to stay."""
@@ -24,7 +24,7 @@ def beyond_range(problem: Problem) -> bool:
     Every class counts with its full weight, as it does on the way to a smoothed loss.
     """
     with np.errstate(all="ignore"):
-        most = numpy_info(problem.dtype)[3] / ROOM
+        most = dtype_info(problem.dtype).largest / ROOM
         return not all(total <= most for total in _totals(problem))
 
 
@@ -36,7 +36,7 @@ def may_be_beyond_range(case: Case) -> bool:
         for weights in (options.class_weights, options.sample_weights, options.positive_weight):
             size *= 1.0 if weights is None else max(1.0, _largest(weights))
         size *= max(1, case.predictions.size)
-    narrow = [dtype for dtype in case.dtypes if not size <= numpy_info(dtype)[3] / ROOM]
+    narrow = [dtype for dtype in case.dtypes if not size <= dtype_info(dtype).largest / ROOM]
     return any(beyond_range(case.problem(dtype, "none")) for dtype in narrow)
 
 
@@ -59,7 +59,7 @@ def _sizes(problem: Problem) -> Array:
     """About how large -log p is for each class or output, shaped as the predictions."""
     size = _finite(problem.predictions)
     if problem.input_kind == "probabilities":
-        return -np.log(np.maximum(size, numpy_info(problem.dtype)[1])) + 1
+        return -np.log(np.maximum(size, dtype_info(problem.dtype).smallest_normal)) + 1
     if problem.input_kind == "log_probabilities" or problem.loss == "binary" or not size.size:
         return size + 1
     signed = problem.predictions.astype(np.float64)

@@ -52,7 +52,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import (
     FlatProblem,
     absolute_weights,
@@ -88,9 +88,9 @@ def tolerance(problem: Problem, convention: Convention, asked: Problem | None = 
         return np.zeros(())
     matters, converted = relevant(problem, convention, ERROR_BOUND), asked is not None
     key = ("error bound", matters, converted)
-    if key not in problem.derived:
-        problem.derived[key] = _reduced(problem, matters, converted)
-    bound: Floats = problem.derived[key]
+    if key not in problem.cache:
+        problem.cache[key] = _reduced(problem, matters, converted)
+    bound: Floats = problem.cache[key]
     return bound
 
 
@@ -105,11 +105,11 @@ class _Samples:
 
 def _reduced(problem: Problem, convention: Convention, converted: bool) -> Floats:
     matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    derived, key = problem.unreduced.derived, ("error bound of samples", matters, converted)
-    if key not in derived:
-        derived[key] = _samples(problem, matters, converted)
-    flat, loss, error = derived[key].flat, derived[key].loss, derived[key].error
-    unit = numpy_info(problem.dtype)[0]
+    cache, key = problem.unreduced.cache, ("error bound of samples", matters, converted)
+    if key not in cache:
+        cache[key] = _samples(problem, matters, converted)
+    flat, loss, error = cache[key].flat, cache[key].loss, cache[key].error
+    unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
             return _finite(error.reshape(flat.shape))
@@ -127,7 +127,7 @@ def _reduced(problem: Problem, convention: Convention, converted: bool) -> Float
 
 def _samples(problem: Problem, convention: Convention, converted: bool) -> _Samples:
     flat = flatten(problem, convention)
-    unit = numpy_info(problem.dtype)[0]
+    unit = dtype_info(problem.dtype).unit_roundoff
     arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], converted)
     with np.errstate(all="ignore"):
         pieces = [_losses(flat, convention, here, arithmetic) for here in _chunks(flat)]
@@ -157,7 +157,7 @@ def _samples(problem: Problem, convention: Convention, converted: bool) -> _Samp
 
 def least(dtype: str) -> float:
     """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
-    return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else numpy_info(dtype)[1]
+    return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else dtype_info(dtype).smallest_normal
 
 
 def summing(n: int) -> float:
@@ -261,7 +261,7 @@ def underflow(p: Floats, dtype: str) -> Floats:
 
     It is rounded by up to half a step s, which moves its logarithm by up to -log(1 - s / (2 p)).
     """
-    unit, normal, epsilon, _ = numpy_info(dtype)
+    unit, normal, epsilon, _ = dtype_info(dtype)
     step = normal * epsilon
     with np.errstate(all="ignore"):
         return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
-from conformance.reference.domain import examine, numpy_info
+from conformance.reference.domain import dtype_info, examine
 
 Floats = npt.NDArray[np.float64]
 
@@ -170,6 +170,6 @@ def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
     """Where a convention clips probabilities of a dtype, both ends rounded to it; None where it does not."""
     if convention.clip is None:
         return None
-    epsilon = numpy_info(dtype)[2] if convention.clip == "dtype" else convention.clip
+    epsilon = dtype_info(dtype).epsilon if convention.clip == "dtype" else convention.clip
     ends = np.array([epsilon, 1.0 - epsilon]).astype(numpy_dtype(dtype))
     return float(ends[0]), float(ends[1])

@@ -28,7 +28,7 @@ from flint import arb, ctx
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
-from conformance.reference.domain import examine, numpy_info
+from conformance.reference.domain import dtype_info, examine
 from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import (
     Answer,
@@ -73,7 +73,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
     """
     if not isinstance(loss, Exact):
         return loss
-    of = problem if problem.reduction == "mean" else problem.reduced("sum")  # which is that of unreduced losses
+    of = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # which is that of unreduced losses
     matters = relevant(of, convention, GRADIENT)
     return _answer(of, matters) if oracle is None else oracle.gradient(of, matters, lambda: _answer(of, matters))
 
@@ -118,10 +118,10 @@ def reduced_slope(problem: Problem, flat: FlatProblem, convention: Convention, l
 def _slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
     """The gradient of every row's loss, which no reduction changes."""
     matters = relevant(problem.unreduced, convention, GRADIENT)
-    derived, key = problem.unreduced.derived, ("slope", matters, lift)
-    if key not in derived:
-        derived[key] = (binary_slope if flat.binary else categorical_slope)(flat, convention, lift)
-    slope: Slope = derived[key]
+    cache, key = problem.unreduced.cache, ("slope", matters, lift)
+    if key not in cache:
+        cache[key] = (binary_slope if flat.binary else categorical_slope)(flat, convention, lift)
+    slope: Slope = cache[key]
     return slope
 
 
@@ -262,7 +262,7 @@ def clipped(
     )  # of float16, 1e-7 is subnormal
     if convention.renormalise == "before_clip":
         several = (x != 0).sum(axis=-1, keepdims=True) > 1
-        near = np.where(several, (x.shape[-1] + 2) * numpy_info(str(flat.x.dtype))[0] + coarse / 2, 0.0)
+        near = np.where(several, (x.shape[-1] + 2) * dtype_info(str(flat.x.dtype)).unit_roundoff + coarse / 2, 0.0)
     wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
     unconstrained = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
     return (wide > low) & (wide < high) & ~unconstrained, unconstrained

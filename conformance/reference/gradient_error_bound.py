@@ -34,7 +34,7 @@ import numpy.typing as npt
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference import gradient
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import Floats
@@ -49,23 +49,23 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     if refused(problem, convention):
         return np.zeros(())
     matters = relevant(problem, convention, GRADIENT_ERROR_BOUND)
-    derived, key = problem.unreduced.derived, ("gradient error bound", matters, problem.reduction == "mean")
-    if key not in derived:
-        derived[key] = _reduced(problem, matters)
-    bound: Floats = derived[key]
+    cache, key = problem.unreduced.cache, ("gradient error bound", matters, problem.reduction == "mean")
+    if key not in cache:
+        cache[key] = _reduced(problem, matters)
+    bound: Floats = cache[key]
     return bound
 
 
 def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
-    unit = numpy_info(problem.dtype)[0]
+    unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
-        derived, key = problem.unreduced.derived, ("gradient error bound of samples", matters)
-        if key not in derived:
-            derived[key] = (_binary if flat.binary else _categorical)(flat, matters, ELEMENTARY[problem.dtype])
-        size, error = derived[key]
-        unweighted = gradient.factors(problem.reduced("sum"), flat, convention, _floats)
+        cache, key = problem.unreduced.cache, ("gradient error bound of samples", matters)
+        if key not in cache:
+            cache[key] = (_binary if flat.binary else _categorical)(flat, matters, ELEMENTARY[problem.dtype])
+        size, error = cache[key]
+        unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, _floats)
         factor = gradient.factors(problem, flat, convention, _floats)
         products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
         if problem.reduction == "mean":
@@ -89,7 +89,7 @@ def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     """
     if flat.input_kind != "probabilities":
         return 0.0
-    normal = numpy_info(str(flat.x.dtype))[1]
+    normal = dtype_info(str(flat.x.dtype)).smallest_normal
 
     def quotient(product: Floats, p: Floats) -> Floats:
         return np.where((product > 0) & (product < normal) & (p > 0), 1 / p, 0.0)
@@ -123,7 +123,7 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
     """
     x = flat.x.astype(np.float64)
-    unit = numpy_info(str(flat.x.dtype))[0]
+    unit = dtype_info(str(flat.x.dtype)).unit_roundoff
     t = np.abs(gradient.targets(flat, _floats)) * unit
     total = t.sum(axis=1, keepdims=True)
     if convention.gradient_total == "one" and flat.class_weights is None:
@@ -176,7 +176,7 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     x = flat.x.astype(np.float64)
     e = flat.smoothing
     y = flat.q * (1 - e) + e / 2
-    unit = numpy_info(str(flat.x.dtype))[0]
+    unit = dtype_info(str(flat.x.dtype)).unit_roundoff
     on = np.abs(y if flat.positive_weight is None else flat.positive_weight * y) * unit
     off = np.abs(1 - y) * unit
     smoothed = 3 * y * unit * bool(e)

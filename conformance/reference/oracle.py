@@ -29,7 +29,7 @@ from conformance.model.case import InputKind, Problem, content_digest
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.cache import Cache, Store, default_folder
 from conformance.reference.certified import CertifiedAnswers
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import (
     FlatProblem,
     absolute_weights,
@@ -262,10 +262,10 @@ def _unweighted_losses(problem: Problem, flat: FlatProblem, convention: Conventi
     if flat.group > 1:
         return _grouped(_losses(flat, convention), flat.group)
     matters = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
-    derived, key = problem.unreduced.derived, ("losses", matters, flat.taken_as, precision)
-    if key not in derived:
-        derived[key] = list(_losses(flat, convention))
-    losses: list[Term] = derived[key]
+    cache, key = problem.unreduced.cache, ("losses", matters, flat.taken_as, precision)
+    if key not in cache:
+        cache[key] = list(_losses(flat, convention))
+    losses: list[Term] = cache[key]
     return losses
 
 
@@ -497,7 +497,7 @@ def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> b
     size = divided_by(positive, convention)
     if isinstance(size, float) or abs(by).overlaps(size):  # all of one sign
         return False
-    unit = arb(numpy_info(str(flat.x.dtype))[0])
+    unit = arb(dtype_info(str(flat.x.dtype)).unit_roundoff)
     return not bool(abs(by) > roundings_of_divisor(flat, convention) * unit * size)
 
 

@@ -12,7 +12,7 @@ import pytest
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
@@ -459,7 +459,7 @@ def test_it_allows_a_mean_of_many_wide_rows_a_few_units_of_its_conditioning():
     d = x - x.max(axis=1, keepdims=True)
     log_sum, picked = np.log(np.exp(d).sum(axis=1)), -d[np.arange(2000), y]
     scale = np.mean(np.abs(log_sum) + picked + (log_sum + picked))
-    assert error_bound.tolerance(problem, DEFINITION) < 64 * numpy_info("float32")[0] * scale
+    assert error_bound.tolerance(problem, DEFINITION) < 64 * dtype_info("float32").unit_roundoff * scale
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -468,7 +468,7 @@ def test_it_does_not_depend_on_where_the_logits_lie(dtype):
     here, there = (case(z + shift, [0, 2]).problem(dtype, "none") for shift in (0.0, 64.0))
     np.testing.assert_array_equal(error_bound.tolerance(here, DEFINITION), error_bound.tolerance(there, DEFINITION))
     cancelling = error_bound.tolerance(there, CANCELS)
-    assert np.all(cancelling > error_bound.tolerance(there, DEFINITION) + 100 * numpy_info(dtype)[0])
+    assert np.all(cancelling > error_bound.tolerance(there, DEFINITION) + 100 * dtype_info(dtype).unit_roundoff)
 
 
 def test_it_is_zero_where_the_answer_must_be_met_exactly():

@@ -103,9 +103,9 @@ class Unused:
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
 def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convention):
     installed = Installed(framework_of(convention), "1.0")
-    misfits = [which for which in EVERY if not fits(which[2], which[3], which[1], which[0])]
-    assert len(misfits) > 100
-    for which in misfits[CONVENTIONS.index(convention) :: len(CONVENTIONS)]:
+    mismatched_weights = [which for which in EVERY if not fits(which[2], which[3], which[1], which[0])]
+    assert len(mismatched_weights) > 100
+    for which in mismatched_weights[CONVENTIONS.index(convention) :: len(CONVENTIONS)]:
         usual = {"reductions": ("none", "mean"), "dtypes": ("float32",)}
         expecting = stated(*which, expect=MustRaise("shape_mismatch"), **usual)
         for item in plan([expecting], [installed]):

@@ -432,7 +432,7 @@ def test_it_divides_the_mean_by(divisor, counts):
 
 
 # Losses 1/2 1 + 1/4 2 = 1 and 1/2 2 + 1 4 = 5; with class weights 1/2 1 1 + 1/4 3 2 = 2 and 1/2 1 2 + 1 3 4 = 13.
-UNNORMALISED = {
+ROW_SUM_TOLERANCE = {
     "predictions": [[-1.0, -2.0], [-2.0, -4.0]],
     "labels": [[0.5, 0.25], [0.5, 1.0]],
     "input_kind": "log_probabilities",
@@ -455,7 +455,7 @@ UNNORMALISED = {
     ],
 )
 def test_targets_that_do_not_sum_to_one_are_no_weights(options, divisor, mean):
-    found = answer(case(**UNNORMALISED, options=options), Convention(mean_divides_by=divisor), reduction="mean")
+    found = answer(case(**ROW_SUM_TOLERANCE, options=options), Convention(mean_divides_by=divisor), reduction="mean")
     assert found == float(mean)
 
 
@@ -471,7 +471,7 @@ def test_targets_that_do_not_sum_to_one_are_no_weights(options, divisor, mean):
     ],
 )
 def test_class_weights_are_averaged_over_smoothed_targets(options, divisor, mean):
-    smoothed = case(**UNNORMALISED, options={**options, "label_smoothing": 0.5})
+    smoothed = case(**ROW_SUM_TOLERANCE, options={**options, "label_smoothing": 0.5})
     assert answer(smoothed, Convention(mean_divides_by=divisor), reduction="mean") == float(mean)
 
 
@@ -942,7 +942,7 @@ def test_it_has_digests_that_no_release_may_change():
     plain = case([[0.5, -1.5], [2.0, 0.25]], [1, 0])
     assert plain.digest == "e654673ccbd65290"
     assert WEIGHTED.digest == "0609776f94361b1d"
-    assert plain.problem("float32", "none").reduced("mean").digest == plain.problem("float32", "mean").digest
+    assert plain.problem("float32", "none").with_reduction("mean").digest == plain.problem("float32", "mean").digest
     assert plain.problem("float32", "mean").digest == "819ef3ac1269cdf776f7048068aa8627"
     assert WEIGHTED.problem("bfloat16", "none").digest == "cf7ea3ae9de7a9331c3e063697ea99d1"
     assert (

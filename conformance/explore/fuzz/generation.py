@@ -36,7 +36,7 @@ from conformance.model.case import (
     Target,
 )
 from conformance.model.convention import EDGE, INVALID
-from conformance.reference.domain import WEIGHTS, numpy_info
+from conformance.reference.domain import WEIGHTS, dtype_info
 from conformance.reference.dtype_range import may_be_beyond_range
 
 BEYOND_RANGE = "beyond_range"
@@ -565,7 +565,7 @@ class _DtypeRange:
 
 @functools.cache
 def _dtype_range(dtypes: tuple[str, ...]) -> _DtypeRange:
-    infos = [numpy_info(dtype) for dtype in dtypes]
+    infos = [dtype_info(dtype) for dtype in dtypes]
     normal, epsilon = max(info[1] for info in infos), max(info[2] for info in infos)
     largest = min(info[3] for info in infos)
     smallest = max(info[1] * info[2] for info in infos)

@@ -81,13 +81,13 @@ def flatten_sample_axes(problem: Problem, convention: Convention) -> Restatement
 @relation("sum_of_mean", lambda problem, function: problem.reduction == "sum" and "mean" in function.reductions)
 def use_mean(problem: Problem, convention: Convention) -> Restatement:
     """The sum is the mean times its documented divisor."""
-    return Restatement(problem, (problem.reduced("mean"),))
+    return Restatement(problem, (problem.with_reduction("mean"),))
 
 
 @relation("sum_of_losses", lambda problem, function: problem.reduction != "none" and "none" in function.reductions)
 def use_unreduced_losses(problem: Problem, convention: Convention) -> Restatement:
     """The sum is that of the unreduced losses, and the mean is the sum over its documented divisor."""
-    return Restatement(problem, (problem.reduced("none"),))
+    return Restatement(problem, (problem.with_reduction("none"),))
 
 
 @relation("left_out_ignored", lambda problem, function: problem.target == "index")

@@ -38,7 +38,7 @@ from conformance.model.convention import Convention
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
-from conformance.reference.domain import examine, numpy_info
+from conformance.reference.domain import dtype_info, examine
 from conformance.reference.flat_problem import flatten, refused
 from conformance.reference.oracle import Exact, divisor
 
@@ -394,7 +394,7 @@ def _combine(
 def _excuse_overflow(prepared: PreparedRelation, whole: Returned, implied: Floats, tolerance: Floats) -> Floats:
     """The implied answer. Where it is infinite because the dtype of the parts overflowed, the whole's own answer."""
     smallest_factor = min(float(np.min(np.abs(factor))) for factor in prepared.factors)
-    largest = smallest_factor * numpy_info(prepared.whole.handed.dtype)[3]
+    largest = smallest_factor * dtype_info(prepared.whole.handed.dtype).largest
     with np.errstate(invalid="ignore"):
         may_overflow = (
             np.isinf(implied) & (np.abs(whole.value) + tolerance > largest) & (np.sign(whole.value) == np.sign(implied))

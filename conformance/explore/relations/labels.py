@@ -183,7 +183,7 @@ def decompose_soft_labels(problem: Problem, convention: Convention) -> Restateme
             return None
         ends = [np.broadcast_to(row, shares.shape).astype(problem.labels.dtype) for row in np.eye(classes)]
         factors = list(np.moveaxis(shares, -1, 0))
-    none = problem.reduced("none")
+    none = problem.with_reduction("none")
     return Restatement(problem, tuple(replace_fields(none, labels=end) for end in ends), factors=tuple(factors))
 
 

@@ -25,7 +25,7 @@ from conformance.explore.relations.relation import (
 from conformance.model.case import InputKind, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.conversion import convert
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
 
 SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
@@ -55,7 +55,7 @@ def shift_logits(problem: Problem, convention: Convention) -> Restatement | None
     dtype = numpy_dtype(problem.dtype)
     shift = 2.0 ** SHIFTS[problem.dtype]
     # Numbers up to twice the shift are multiples of their unit in the last place there.
-    grid = shift * numpy_info(problem.dtype)[2]
+    grid = shift * dtype_info(problem.dtype).epsilon
     z = problem.predictions.astype(np.float64)
     rounded = np.where(np.isfinite(z), np.round(z / grid) * grid, z)
     if np.any(np.abs(rounded[np.isfinite(rounded)]) >= shift):
@@ -84,7 +84,7 @@ def logits_to_probabilities(problem: Problem, convention: Convention) -> Restate
     """
     other, _ = convert(problem, "probabilities")
     p = other.predictions.astype(np.float64)
-    unit, smallest = numpy_info(problem.dtype)[:2]
+    unit, smallest = dtype_info(problem.dtype)[:2]
     nearest = np.minimum(p, 1 - p) if problem.loss == "binary" else p
     edge = math.sqrt(unit) if problem.loss == "binary" else smallest
     if not np.all(nearest >= edge) or is_clipped(other, convention):

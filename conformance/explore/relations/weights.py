@@ -22,7 +22,7 @@ from conformance.explore.relations.relation import (
 )
 from conformance.model.case import Array, Problem, numpy_dtype
 from conformance.model.convention import Convention
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 
 Weights = Literal["class_weights", "sample_weights", "positive_weight"]
 SCALE = 4.0
@@ -57,7 +57,7 @@ def scaled_weights_relation(name: Weights) -> Relation:
         weights: Array = getattr(problem.options, name)
         larger = weights * weights.dtype.type(SCALE)
         wide = weights.astype(np.float64)
-        limit = numpy_info(problem.dtype)[3] / problem.predictions.size  # no sum of weights may overflow
+        limit = dtype_info(problem.dtype).largest / problem.predictions.size  # no sum of weights may overflow
         if not np.array_equal(larger.astype(np.float64), wide * SCALE) or np.any(np.abs(wide) * SCALE > limit):
             return None
         return Restatement(problem, (replace_options(problem, **{name: larger}),), factors=(1 / SCALE,))

@@ -33,7 +33,7 @@ from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import equal_with_nan
 from conformance.model.outcome import Outcome, Returned
 from conformance.reference import oracle
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
 
@@ -444,7 +444,7 @@ class Comparer:
         worst = float(errors.error_ratio.max(initial=0.0))
         if not math.isfinite(worst):  # else every loss is a number, and some error is allowed
             special = ~np.isfinite(got) | ~np.isfinite(errors.want)
-            largest = numpy_info(self.returned)[3]
+            largest = dtype_info(self.returned).largest
             overflowed = np.isinf(got) & (np.abs(errors.want) + answer.tolerance[where] > largest)
             same = equal_with_nan(got, errors.want)
             same |= overflowed & (np.sign(got) == np.sign(errors.want))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, numpy_dtype
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 
 Patterns = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -83,7 +83,7 @@ def end_pattern(input_kind: InputKind, dtype: str, shift: float = 0.0) -> int:
     """
     if input_kind == "probabilities":
         return bit_pattern(1.0, dtype) + 1
-    largest = numpy_info(dtype)[3]
+    largest = dtype_info(dtype).largest
     return bit_pattern(largest / 16, dtype) if shift else bit_pattern(largest, dtype) + 1
 
 
@@ -95,7 +95,7 @@ def bands(input_kind: InputKind, dtype: str) -> tuple[Band, ...]:
     is
     below the smallest number. Probabilities p: `tiny` below u, `lower` below 1/2, `upper` below 1.
     """
-    unit, normal = numpy_info(dtype)[:2]
+    unit, normal = dtype_info(dtype)[:2]
     starts = [("zero", 0.0), ("subnormal", smallest_subnormal(dtype)), ("tiny", normal)]
     if input_kind == "probabilities":
         starts += [("lower", unit), ("upper", 0.5), ("one", 1.0)]
@@ -125,7 +125,7 @@ def sampled_patterns(input_kind: InputKind, dtype: str, shift: float = 0.0) -> P
     last = end_pattern(input_kind, dtype, shift)
     if dtype in NARROW_DTYPES:
         return np.arange(last).astype(_unsigned_dtype(dtype))
-    every = numpy_info(dtype)
+    every = dtype_info(dtype)
     powers = np.arange(math.frexp(smallest_subnormal(dtype))[1] - 1, math.frexp(every[3])[1], POWER_STEP[dtype])
     ladder = (np.ldexp(1.0, powers)[:, np.newaxis] * (1 + np.array(MANTISSAS))).reshape(-1)
     grid = [bit_pattern(value, dtype) for value in ladder.tolist() if value <= every[3]]
@@ -154,7 +154,7 @@ def sparse_patterns(input_kind: InputKind, dtype: str, count: int, shift: float 
 
 def _breakpoints(input_kind: InputKind, dtype: str) -> list[float]:
     """Where formulas change: ends of bands, the overflow of exp, and the constants of usual clips."""
-    unit, normal, epsilon, largest = numpy_info(dtype)
+    unit, normal, epsilon, largest = dtype_info(dtype)
     if input_kind == "probabilities":
         return [0.0, normal, unit, epsilon, 1e-15, 1e-12, 1e-7, 0.5, 1 - 1e-7, 1 - 1e-12, 1 - epsilon, 1.0]
     logs = [-math.log(unit), -math.log(smallest_subnormal(dtype)), -math.log(normal), math.log(largest), 16.118, 100.0]
@@ -173,7 +173,10 @@ def values_outside(input_kind: InputKind, dtype: str) -> dict[str, Array]:
     if input_kind != "probabilities":
         return special
     # Between numbers whose reciprocal is a normal number: a row that is renormalised is divided by x.
-    first, last = bit_pattern(numpy_info(dtype)[1] * 16, dtype), bit_pattern(numpy_info(dtype)[3] / 16, dtype)
+    first, last = (
+        bit_pattern(dtype_info(dtype).smallest_normal * 16, dtype),
+        bit_pattern(dtype_info(dtype).largest / 16, dtype),
+    )
     above = values(_evenly_spaced(bit_pattern(1.0, dtype) + 1, last, OUTSIDE_SAMPLES, dtype), dtype)
     return {
         "above_one": above,

@@ -27,7 +27,7 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.model.row_key import RowKey
 from conformance.reference import oracle
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 Floats = npt.NDArray[np.float64]
@@ -149,7 +149,7 @@ def measure(
 
 def overflows(line: MeanRow, family: Family) -> bool:
     """Whether the sum is beyond the range of the dtype, so that longer means are skipped."""
-    largest = numpy_info(family.dtype)[3]
+    largest = dtype_info(family.dtype).largest
     return line["got"] is None or not np.isfinite(line["got"]) or line["want"] * line["length"] > 16 * largest
 
 

@@ -37,7 +37,7 @@ from conformance.model.case import Array, InputKind, Layout, Loss, Options, Prob
 from conformance.model.convention import Convention
 from conformance.model.floats import ulp
 from conformance.reference import error_bound, oracle
-from conformance.reference.domain import numpy_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, summing
 from conformance.reference.flat_problem import clip_ends
 from conformance.reference.oracle import Exact
@@ -336,7 +336,7 @@ class Chunk:
 
 def _tolerance(family: Family, want: Floats, error: Floats) -> Floats:
     """Convert errors in units of u to tolerances, in place."""
-    error *= numpy_info(family.dtype)[0]
+    error *= dtype_info(family.dtype).unit_roundoff
     error += DIVISION * error_bound.least(family.dtype)
     if family.input_kind == "probabilities":
         error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
