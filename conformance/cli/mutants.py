@@ -17,8 +17,8 @@ from conformance.judging.judge import load_suite
 from conformance.model.errors import UserError
 from conformance.model.text import counted
 from conformance.power.mutants.catalogue import CORRECT, FAULTY, select
-from conformance.power.mutants.losses import Loss
 from conformance.power.mutants.parallel import run_in_processes
+from conformance.power.mutants.reference import Implementation
 from conformance.power.mutants.score import (
     CaseRun,
     FalseAlarm,
@@ -90,7 +90,7 @@ def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generato
             yield event
 
 
-def _list(found: list[type[Loss]], as_json: bool) -> None:
+def _list(found: list[type[Implementation]], as_json: bool) -> None:
     facts = [{"name": loss.__name__, "family": loss.family, "what": fault_of(loss)} for loss in found]
     if as_json:
         out.facts("mutants.list", {"mutants": facts})
@@ -100,7 +100,7 @@ def _list(found: list[type[Loss]], as_json: bool) -> None:
     out.print(f"{len(facts)} in all")
 
 
-def _print_results(found: list[type[Loss]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
+def _print_results(found: list[type[Implementation]], events: Iterator[Any], kills: bool, as_json: bool) -> None:
     decided: dict[str, MutantResult] = {}
     interrupted = False
     try:

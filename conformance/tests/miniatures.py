@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from conformance.power.mutants.catalogue import BY_NAME, DOCUMENTED, FAULTY  # noqa: F401
-from conformance.power.mutants.losses import *  # noqa: F403
-from conformance.power.mutants.losses import Binary, Categorical, Loss
+from conformance.power.mutants.reference import *  # noqa: F403
+from conformance.power.mutants.reference import Binary, Categorical, Implementation
 
-RIGHT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED)
+RIGHT: tuple[type[Implementation], ...] = (Categorical, Binary, *DOCUMENTED)
 
 globals().update(BY_NAME)

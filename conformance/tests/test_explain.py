@@ -275,8 +275,8 @@ class Cancels(miniatures.Binary):
 
     documented = Convention(cancellation="logits")
 
-    def mixed(self, y, on, off):
-        return y.dtype.type(1e-7) + super().mixed(y, on, off)
+    def combine(self, y, on, off):
+        return y.dtype.type(1e-7) + super().combine(y, on, off)
 
 
 def test_numeric_choice_keeps_the_answer_and_shows_the_tolerance():

@@ -417,8 +417,8 @@ class Unsteady(miniatures.Categorical):
 
     calls: ClassVar[list[int]] = []
 
-    def reduced(self, loss, weight, kept):
-        result = super().reduced(loss, weight, kept)
+    def reduce(self, loss, weight, kept):
+        result = super().reduce(loss, weight, kept)
         self.calls.append(1)
         return np.nextafter(result, np.inf, dtype=loss.dtype) if len(self.calls) % 3 == 0 else result
 

@@ -37,8 +37,8 @@ from conformance.power.mutants.catalogue import (
     DropsSmoothing,
     RaisesOnThreeAxes,
 )
-from conformance.power.mutants.losses import Binary, Categorical, Loss, installed
 from conformance.power.mutants.parallel import ProcessLostError, run_in_processes
+from conformance.power.mutants.reference import Binary, Categorical, Implementation, installed
 from conformance.power.mutants.score import (
     CaseRun,
     FalseAlarm,
@@ -227,7 +227,7 @@ SMOOTHED = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], options={"label_smo
 PLAIN = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], id="a/b/plain")
 
 
-def scored(cases: list[Case], *mutants: type[Loss]) -> Score:
+def scored(cases: list[Case], *mutants: type[Implementation]) -> Score:
     found = {fate.name: fate for fate in run_mutants(cases, mutants) if isinstance(fate, MutantResult)}
     return Score(tuple(found[mutant.__name__] for mutant in mutants))
 

@@ -283,7 +283,7 @@ class RaisesAtSeven(miniatures.Binary):
     """Refuses one logit."""
 
     def losses(self, x, y):
-        miniatures.refuse(np.any(x == 7), "seven")
+        miniatures.raise_if(np.any(x == 7), "seven")
         return super().losses(x, y)
 
 
@@ -300,7 +300,7 @@ class RefusesNan(miniatures.Binary):
     documented = Convention(rejects=frozenset({"nan_prediction"}))
 
     def losses(self, x, y):
-        miniatures.refuse(np.any(np.isnan(x)), "nan")
+        miniatures.raise_if(np.any(np.isnan(x)), "nan")
         return super().losses(x, y)
 
 

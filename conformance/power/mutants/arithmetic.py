@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conformance.model.case import Array, numpy_dtype
-from conformance.power.mutants.losses import Categorical, Loss, wide
+from conformance.power.mutants.reference import Categorical, Implementation, accumulator
 
 BLOCK_SIZE = 4
 """Number of terms that `sum_in_blocks` adds up before it adds the blocks."""
@@ -29,7 +29,7 @@ def sum_in_order(values: Array) -> Array:
     """Add one term after another, in the dtype or the narrowest one that such a loop accumulates in."""
     if not values.shape[-1]:
         return np.zeros(values.shape[:-1], dtype=values.dtype)
-    sums = np.add.accumulate(values, axis=-1, dtype=wide(values.dtype))
+    sums = np.add.accumulate(values, axis=-1, dtype=accumulator(values.dtype))
     return np.asarray(sums[..., -1]).astype(values.dtype, copy=False)
 
 
@@ -68,7 +68,7 @@ def sum_compensated(values: Array) -> Array:
 def log_softmax_shifted(loss: Categorical, z: Array, shift: Array) -> Array:
     """Log-softmax by a log-sum-exp that subtracts `shift` instead of the largest logit."""
     d = z - shift
-    return np.asarray(d - np.log(loss.add(np.exp(d)))[..., np.newaxis])
+    return np.asarray(d - np.log(loss.sum_last_axis(np.exp(d)))[..., np.newaxis])
 
 
 def log_softmax_shifted_if_safe(loss: Categorical, z: Array, shift: Array) -> Array:
@@ -85,8 +85,8 @@ def keeps_digits(logs: Array) -> Array:
 
 def through_row_sum(loss: Categorical, p: Array, slopes: Array, counted: Array) -> Array:
     """Derivatives by p / sum(p) as derivatives by p.  counted: the targets whose derivatives are not 0."""
-    total = loss.add(p)[..., np.newaxis]
-    return np.where(total == 0, np.nan, (slopes + loss.add(counted)[..., np.newaxis]) / total).astype(p.dtype)
+    total = loss.sum_last_axis(p)[..., np.newaxis]
+    return np.where(total == 0, np.nan, (slopes + loss.sum_last_axis(counted)[..., np.newaxis]) / total).astype(p.dtype)
 
 
 # Other dtypes.
@@ -104,7 +104,7 @@ def flushed(values: Array) -> Array:
     return np.where(np.abs(values) < dtype.type(smallest), dtype.type(0), values)
 
 
-class WidenedArithmetic(Loss):
+class WidenedArithmetic(Implementation):
     """Computes in the next wider dtype and rounds once, at the end."""
 
     dtypes = WIDENED
@@ -131,22 +131,22 @@ class ChoppedArithmetic(WidenedArithmetic):
         return np.where(beyond, np.nextafter(near, dtype.type(0)), near)
 
 
-class FlushedArithmetic(Loss):
+class FlushedArithmetic(Implementation):
     """Replaces subnormal intermediate values and results by 0."""
 
     dtypes = FLUSHED
 
-    def add(self, values: Array) -> Array:
-        return flushed(super().add(flushed(values)))
+    def sum_last_axis(self, values: Array) -> Array:
+        return flushed(super().sum_last_axis(flushed(values)))
 
-    def reduced(self, loss: Array, weight: Array, kept: Array) -> Any:
-        return flushed(np.asarray(super().reduced(flushed(loss), weight, kept)))
+    def reduce(self, loss: Array, weight: Array, valid: Array) -> Any:
+        return flushed(np.asarray(super().reduce(flushed(loss), weight, valid)))
 
     def gradient(self, predictions: Array, labels: Array) -> Array:
         return flushed(super().gradient(predictions, labels))
 
 
-class ClippedProbabilities(Loss):
+class ClippedProbabilities(Implementation):
     """Clips at bounds that are rounded to the dtype of the predictions, also if it computes in a wider one."""
 
     def epsilon(self) -> float:
@@ -163,12 +163,12 @@ class ClippedProbabilities(Loss):
 
 
 def broadcast_from_last_axis(
-    weights: Array | None, kept: Array, otherwise: Callable[..., Array | None]
+    weights: Array | None, valid: Array, otherwise: Callable[..., Array | None]
 ) -> Array | None:
     """Weights broadcast to the losses by numpy's rule; the result of `otherwise` if the shapes do not permit it."""
-    if weights is None or weights.ndim >= kept.ndim or weights.shape != kept.shape[kept.ndim - weights.ndim :]:
-        return otherwise(weights, kept)
-    return np.broadcast_to(weights, kept.shape)
+    if weights is None or weights.ndim >= valid.ndim or weights.shape != valid.shape[valid.ndim - weights.ndim :]:
+        return otherwise(weights, valid)
+    return np.broadcast_to(weights, valid.shape)
 
 
 def is_square(values: Array) -> bool:

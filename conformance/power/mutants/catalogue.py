@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.power.mutants import arithmetic, losses, tables
-from conformance.power.mutants.losses import Binary, Categorical, Loss
+from conformance.power.mutants import arithmetic, reference, tables
+from conformance.power.mutants.reference import Binary, Categorical, Implementation
 from conformance.reference import error_bound
 
 GRADIENTS = "gradients"
@@ -22,18 +22,18 @@ FAMILIES = (
     "returned", "errors", GRADIENTS,
 )  # fmt: skip
 
-_namespace: dict[str, Any] = {**vars(losses), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
+_namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
 
 DOCUMENTED = tables.read("documented", _namespace)
 """Correct implementations that depart from the definition by a choice that they document."""
 ALTERNATIVES = tables.read("alternatives", _namespace)
 """Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
-CORRECT: tuple[type[Loss], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
+CORRECT: tuple[type[Implementation], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
 FAULTY = tuple(mutant for family in FAMILIES for mutant in tables.read(family, _namespace))
 BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 
 
-def __getattr__(name: str) -> type[Loss]:
+def __getattr__(name: str) -> type[Implementation]:
     """A class by its name, so that the source of a call can be `{module}.{name}(...)`."""
     try:
         return BY_NAME[name]
@@ -41,12 +41,14 @@ def __getattr__(name: str) -> type[Loss]:
         raise AttributeError(name) from None
 
 
-def select_by_name(names: Iterable[str]) -> list[type[Loss]]:
+def select_by_name(names: Iterable[str]) -> list[type[Implementation]]:
     """The implementations of these names."""
     return [BY_NAME[name] for name in names]
 
 
-def select(among: Iterable[type[Loss]], families: Iterable[str] = (), keyword: str = "") -> list[type[Loss]]:
+def select(
+    among: Iterable[type[Implementation]], families: Iterable[str] = (), keyword: str = ""
+) -> list[type[Implementation]]:
     """Those of some families (all, if none is named) whose `family.Name` a -k expression matches.
 
     Raises SelectionError if there is no such family, or nothing is left.

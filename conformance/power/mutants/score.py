@@ -25,7 +25,7 @@ from conformance.judging.judge import Assessment, Item, Judge, load_suite, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import GRADIENTS, select_by_name
-from conformance.power.mutants.losses import Loss, installed
+from conformance.power.mutants.reference import Implementation, installed
 from conformance.reference.oracle import Oracle, cached_oracle
 
 SHUFFLE_SEED = 3
@@ -71,31 +71,34 @@ class MutantResult:
 
 @dataclass(frozen=True)
 class FalseAlarm:
-    """A right implementation that was found wrong.  message: what a failing test prints; case: its file, if drawn."""
+    """A correct implementation that was reported as wrong."""
 
     name: str
     item: str
     message: str
+    """What a failing test prints."""
     text: str = ""
+    """The case file, if the case was generated."""
 
 
 @dataclass(frozen=True)
 class CaseRun:
-    """A case has been put to all that were to be asked it.  items: how often something was asked."""
+    """A case that all implementations have run."""
 
     case: str
     items: int
+    """Number of calls."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What became of all mutants, in the order of their families."""
+    """The results of all mutants, in the order of their families."""
 
     results: tuple[MutantResult, ...]
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
-        return tuple(fate for fate in self.results if fate.survived)
+        return tuple(result for result in self.results if result.survived)
 
     @property
     def killed(self) -> int:
@@ -104,36 +107,39 @@ class Score:
     def families(self) -> dict[str, tuple[int, int]]:
         """(killed, all) by family."""
         found: dict[str, tuple[int, int]] = {}
-        for fate in self.results:
-            killed, every = found.get(fate.family, (0, 0))
-            found[fate.family] = (killed + (not fate.survived), every + 1)
+        for result in self.results:
+            killed, every = found.get(result.family, (0, 0))
+            found[result.family] = (killed + (not result.survived), every + 1)
         return found
 
     def alone(self) -> dict[str, list[str]]:
-        """The mutants that one case alone kills, by that case, in the order of cases."""
+        """Mutants that only one case detects, keyed by that case, sorted."""
         found: dict[str, list[str]] = {}
-        for fate in self.results:
-            if fate.only_killer:
-                found.setdefault(fate.only_killer, []).append(fate.name)
+        for result in self.results:
+            if result.only_killer:
+                found.setdefault(result.only_killer, []).append(result.name)
         return {case: found[case] for case in sorted(found)}
 
 
-def describe_mutant(mutant: type[Loss], kills: Sequence[Kill] = ()) -> MutantResult:
-    """The fate of a mutant."""
+def describe_mutant(mutant: type[Implementation], kills: Sequence[Kill] = ()) -> MutantResult:
+    """The result of a mutant with these kills."""
     return MutantResult(mutant.__name__, mutant.family, fault_of(mutant), tuple(kills))
 
 
-def fault_of(mutant: type[Loss]) -> str:
-    """What is wrong with it, in a sentence."""
+def fault_of(mutant: type[Implementation]) -> str:
+    """The fault of a mutant, in one sentence."""
     return " ".join((mutant.__doc__ or "").split())
 
 
 def run_mutants(
-    cases: Iterable[Case], mutants: Sequence[type[Loss]], oracle: Oracle | None = None, enough: int = MAX_KILLS
+    cases: Iterable[Case],
+    mutants: Sequence[type[Implementation]],
+    oracle: Oracle | None = None,
+    enough: int = MAX_KILLS,
 ) -> Iterator[MutantResult | CaseRun]:
-    """The fate of each mutant as soon as it is clear, and each case once it has been put to those that are left.
+    """Yield the result of each mutant as soon as it is known, and each case after the remaining mutants have run it.
 
-    enough: cases that catch a mutant before it is asked no more.
+    enough: number of cases that detect a mutant before it is not run any more.
     """
     suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
@@ -155,9 +161,9 @@ def run_mutants(
     yield from (describe_mutant(mutant, kills[name]) for name, mutant in remaining.items())
 
 
-def _installed_by_kind(mutants: Iterable[type[Loss]]) -> list[Installed]:
-    """Mutants as frameworks; only of those whose gradients are wrong is the gradient asked for."""
-    split: dict[bool, list[type[Loss]]] = {False: [], True: []}
+def _installed_by_kind(mutants: Iterable[type[Implementation]]) -> list[Installed]:
+    """Mutants as fake frameworks; gradients are run only for the family whose gradients are wrong."""
+    split: dict[bool, list[type[Implementation]]] = {False: [], True: []}
     for mutant in mutants:
         split[mutant.family == GRADIENTS].append(mutant)
     return [installed(*found, differentiates=wrong) for wrong, found in split.items() if found]
@@ -180,7 +186,7 @@ def _kill(assessment: Assessment) -> Kill:
 
 
 def shuffled(cases: Iterable[Case]) -> list[Case]:
-    """Cases so that few of them show most faults: mixed, and generated ones last, by their size."""
+    """Cases in an order in which few detect most faults: shuffled, with generated ones last, by size."""
     mixed = sorted(cases, key=lambda case: case.id)
     random.Random(SHUFFLE_SEED).shuffle(mixed)  # noqa: S311
     return sorted(mixed, key=_generated_size)
@@ -191,11 +197,11 @@ def _generated_size(case: Case) -> int:
 
 
 def run_correct(
-    cases: Iterable[Case], correct: Sequence[type[Loss]], per_case: int = 0, oracle: Oracle | None = None
+    cases: Iterable[Case], correct: Sequence[type[Implementation]], per_case: int = 0, oracle: Oracle | None = None
 ) -> Iterator[FalseAlarm | CaseRun]:
-    """What a suite finds wrong with implementations that are right, and each case once it has been put to them.
+    """Yield what is reported about correct implementations, and each case after they have run it.
 
-    in_turn: how many of those that have its loss a case is put to, after which it is the next ones' turn; 0 for all.
+    per_case: number of implementations that run a case, in turn; 0 means all.
     """
     suite = Judge(oracle or Oracle(), Ledger())
     of = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
@@ -214,22 +220,22 @@ def run_correct(
         yield CaseRun(case.id, len(items))
 
 
-# The same for names, which processes can be told.
+# The same for names, which can be sent to processes.
 
 
 def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:
-    """`fates` of the named mutants over the cases of a folder."""
+    """`run_mutants` for named mutants and the cases of a folder."""
     with cached_oracle() as oracle:
         yield from run_mutants(load_suite(folder)[0], select_by_name(names), oracle)
 
 
 def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[FalseAlarm | CaseRun]:
-    """`alarms` about the named implementations over the cases of a folder."""
+    """`run_correct` for named implementations and the cases of a folder."""
     with cached_oracle() as oracle:
         yield from run_correct(shuffled(load_suite(folder)[0]), select_by_name(names), 0, oracle)
 
 
 def run_correct_on_generated(names: Sequence[str], seed: int, places: range) -> Iterator[FalseAlarm | CaseRun]:
-    """`alarms` about the named implementations, in turn, over the cases that a seed draws at some places."""
+    """`run_correct` for named implementations, in turn, and the generated cases at some places of a seed."""
     drawn = (random_case(np.random.default_rng([seed, place]), f"drawn/seed{seed}/n{place}") for place in places)
     yield from run_correct(drawn, select_by_name(names), CORRECT_PER_CASE)

@@ -16,13 +16,13 @@ from typing import Any
 
 import tomllib
 
-from conformance.power.mutants.losses import Loss
+from conformance.power.mutants.reference import Implementation
 
 FOLDER = Path(__file__).with_name("tables")
 DESCRIPTION = ("fault", "how", "of")
 
 
-def read(family: str, namespace: dict[str, Any]) -> tuple[type[Loss], ...]:
+def read(family: str, namespace: dict[str, Any]) -> tuple[type[Implementation], ...]:
     """The classes of a table, in its order.  Each is added to `namespace`, where the entries after it find it.
 
     Raises ValueError, naming the entry, if it is not valid Python or changes a step that there is not.
@@ -31,7 +31,7 @@ def read(family: str, namespace: dict[str, Any]) -> tuple[type[Loss], ...]:
     return tuple(_class(name, family, entry, namespace) for name, entry in table.items())
 
 
-def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, Any]) -> type[Loss]:
+def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, Any]) -> type[Implementation]:
     of = entry.get("of", "Categorical")
     try:
         bases = eval(f"({of},)", namespace)  # noqa: S307
@@ -40,12 +40,12 @@ def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, A
         exec(source.replace("\n", "\n    "), namespace)  # noqa: S102
     except (SyntaxError, NameError) as error:
         raise ValueError(f"{family}.toml: {name}: {error}") from error
-    found: type[Loss] = namespace[name]
+    found: type[Implementation] = namespace[name]
     found.__doc__ = entry.get("fault") or entry["how"]
     return found
 
 
-def _change(bases: tuple[type[Loss], ...], key: str, value: Any) -> str:
+def _change(bases: tuple[type[Implementation], ...], key: str, value: Any) -> str:
     """Source of an attribute or a method.  Raises NameError if no base has it."""
     step = next((inspect.getattr_static(base, key) for base in bases if hasattr(base, key)), None)
     if step is None:

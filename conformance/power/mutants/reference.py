@@ -1,0 +1,437 @@
+"""The definition and its gradient in numpy, in steps of which a mutant changes one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.registry import Installed
+from conformance.model.case import REDUCTIONS, Array, InputKind, Loss, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference.domain import WEIGHTS, fits
+
+
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """Predictions with respect to which the result is to be differentiated."""
+
+    values: Array
+
+
+class Implementation:
+    """What both losses share: options, sample weights, reduction.  float16 and bfloat16 are summed in float32."""
+
+    documented: ClassVar[Convention] = DEFINITION
+    """The convention that it declares."""
+    dtypes: ClassVar[frozenset[str]] = Function.dtypes
+    excludes: ClassVar[tuple[frozenset[str], ...]] = ()
+    """See `contract.Function`."""
+    raises: ClassVar[bool] = False
+    """Whether the fault is an exception."""
+    family: ClassVar[str] = ""
+    """The table that has it; "" for the definition."""
+    memory: ClassVar[dict[Any, Any]] = {}
+    """State that faulty implementations keep between calls."""
+    backward = False
+    """Whether the gradient is being computed."""
+
+    def __init__(self, **options: Any) -> None:
+        self.input_kind: str = options.pop("input_kind")
+        self.reduction: str = options.pop("reduction")
+        self.target: str = options.pop("target")
+        self.axis: int = options.pop("axis", -1)
+        self.column: bool = options.pop("column", False)
+        self.class_weights: Array | None = options.pop("class_weights", None)
+        self.sample_weights: Array | None = options.pop("sample_weights", None)
+        self.positive_weight: Array | None = options.pop("positive_weight", None)
+        self.smoothing: float = options.pop("label_smoothing", 0.0)
+        self.ignore_index: int | None = options.pop("ignore_index", None)
+        self.noise: Array | None = options.pop("noise", None)
+        assert not options, options
+
+    def __call__(self, predictions: Array | Differentiated, labels: Array) -> Any:
+        """The loss in the dtype of the predictions, or its gradient if they are `Differentiated`.
+
+        predictions: [N, ..., C], or of any shape for a binary loss.  labels: in the format of the target.
+        """
+        self.dtype = (predictions.values if isinstance(predictions, Differentiated) else predictions).dtype
+        with np.errstate(all="ignore"):
+            if isinstance(predictions, Differentiated):
+                return self.gradient(predictions.values, labels)
+            return self.loss(predictions, labels)
+
+    def loss(self, predictions: Array, labels: Array) -> Any:
+        """The reduced loss."""
+        x, y, valid = self.prepare(predictions, labels)
+        loss, weight = self.losses(x, y)
+        if self.sample_weights is not None:
+            loss, weight = self.apply_sample_weights(loss), self.apply_sample_weights(weight)
+        return self.reduce(self.mask_ignored(loss, valid), self.mask_ignored(weight, valid), valid)
+
+    def gradient(self, predictions: Array, labels: Array) -> Array:
+        """The gradient of the sum of the reduced loss, shaped as the predictions."""
+        self.backward = True
+        x, y, valid = self.prepare(predictions, labels)
+        _, weight = self.losses(x, y)
+        slopes = self.derivatives(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
+        return self.restore_layout(np.where(append_axes(valid, x), slopes, 0).astype(x.dtype))
+
+    def prepare(self, predictions: Array, labels: Array) -> tuple[Array, Array, Array]:
+        """Arranged and checked arrays, and the mask of valid samples."""
+        x, y = self.arrange(predictions, labels)
+        self.check(x, y)
+        valid = self.valid_mask(x, y)
+        self.sample_weights = self.broadcast_sample_weights(self.sample_weights, valid)
+        return x, y, valid
+
+    def derivatives(self, x: Array, y: Array, factor: Array) -> Array:
+        """The derivatives of the loss of each sample times its factor, shaped as the predictions.
+
+        The factor is applied first: a quotient by a small probability may overflow without it.
+        """
+        raise NotImplementedError
+
+    def loss_factors(self, weight: Array, valid: Array) -> Array:
+        """The factor of the loss of each sample in the reduced loss."""
+        weights = np.ones(valid.shape, dtype=weight.dtype) if self.sample_weights is None else self.sample_weights
+        weights = weights.astype(accumulator(weight.dtype))
+        if self.reduction == "mean":
+            weight = weight if self.sample_weights is None else self.apply_sample_weights(weight)
+            weights = weights / self.divisor(self.mask_ignored(weight, valid), valid)
+        factors = np.asarray(weights if weights.ndim <= valid.ndim else self.sum_all(weights))
+        return factors.astype(accumulator(weight.dtype))
+
+    def restore_layout(self, gradient: Array) -> Array:
+        """The gradient in the layout of the predictions."""
+        return gradient
+
+    def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Both arrays with classes on the last axis, and labels without the axis of a column."""
+        raise NotImplementedError
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """(loss, weight) of each sample, without sample weights."""
+        raise NotImplementedError
+
+    def valid_mask(self, x: Array, y: Array) -> Array:
+        """Mask of the samples that are not ignored."""
+        return np.ones(x.shape, dtype=bool)
+
+    def check(self, x: Array, y: Array) -> None:
+        """Raise ValueError outside the domain of the definition."""
+        self.check_shapes(x, y)
+        self.check_weights(x)
+        self.check_labels(x, y)
+        if self.input_kind == "probabilities":
+            self.check_probabilities(x, y)
+
+    def check_shapes(self, x: Array, y: Array) -> None:
+        raise_if(x.shape != y.shape, f"predictions {x.shape} and labels {y.shape} do not fit")
+
+    def check_weights(self, x: Array) -> None:
+        for name in WEIGHTS:
+            weights = getattr(self, name, None)
+            loss: Loss = "binary" if isinstance(self, Binary) else "categorical"
+            fit = weights is None or fits(name, np.shape(weights), x.shape, loss)
+            raise_if(not fit, f"{name} do not fit predictions {x.shape}")
+
+    def check_labels(self, x: Array, y: Array) -> None:
+        raise_if(np.any((y < 0) | (y > 1)), "a target is outside [0, 1]")
+
+    def check_probabilities(self, x: Array, y: Array) -> None:
+        raise_if(np.any((x < 0) | (x > 1)), "a probability is outside [0, 1]")
+
+    def broadcast_sample_weights(self, weights: Array | None, valid: Array) -> Array | None:
+        """Sample weights, broadcast from leading axes to one for each loss."""
+        if weights is None or weights.ndim >= valid.ndim:
+            return weights
+        raise_if(weights.shape != valid.shape[: weights.ndim], f"weights {weights.shape} for losses {valid.shape}")
+        return np.broadcast_to(append_axes(weights, valid), valid.shape)
+
+    def apply_sample_weights(self, values: Array) -> Array:
+        """Values per sample times the sample weights."""
+        return np.asarray(values * self.sample_weights)
+
+    def mask_ignored(self, values: Array, valid: Array) -> Array:
+        """Values per sample, 0 where they are ignored."""
+        return np.where(valid, values, values.dtype.type(0))
+
+    def reduce(self, loss: Array, weight: Array, valid: Array) -> Any:
+        if self.reduction == "none":
+            return loss
+        total = self.sum_all(loss) if self.reduction == "sum" else self.mean(loss, self.divisor(weight, valid))
+        return loss.dtype.type(total)
+
+    def mean(self, loss: Array, by: Any) -> Any:
+        """The sum divided by the divisor; if the sum overflows, losses are divided before they are added."""
+        total = self.sum_all(loss)
+        return total / by if np.isfinite(total) else self.sum_all(loss.astype(accumulator(loss.dtype)) / by)
+
+    def divisor(self, weight: Array, valid: Array) -> Any:
+        """The divisor of the mean."""
+        return self.sum_all(weight)
+
+    def sum_all(self, values: Array) -> Any:
+        """The sum over all axes."""
+        return self.sum_last_axis(values.reshape(-1).astype(accumulator(values.dtype), copy=False))
+
+    def sum_last_axis(self, values: Array) -> Array:
+        """Sums over the last axis, accumulated in float32 or wider and rounded once to the dtype."""
+        return np.asarray(values.sum(axis=-1, dtype=accumulator(values.dtype))).astype(values.dtype, copy=False)
+
+    @classmethod
+    def lower(cls, problem: Problem) -> dict[str, Any]:
+        """Arguments that do not follow from the problem alone."""
+        noise = cls.drawn_noise(problem)
+        return {} if noise is None else {"noise": arrays.Tensor(noise)}
+
+    @classmethod
+    def drawn_noise(cls, problem: Problem) -> Array | None:
+        """An argument `noise`, shaped as the result; None if it takes none."""
+        return None
+
+    @classmethod
+    def function(cls) -> Function:
+        """Its description as a function of a framework."""
+        binary = issubclass(cls, Binary)
+        own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
+        words = ("target", "label_smoothing", "sample_weights", *own, "noise")
+        kinds: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
+        return Function(
+            cls.__name__,
+            f"{cls.__module__}.{cls.__name__}({{options}})({{predictions}}, {{labels}})",
+            ranks={"binary": range(1, 9)} if binary else {"categorical": range(2, 9)},
+            takes={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
+            targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
+            arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
+            reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
+            label_column=True,
+            dtypes=frozenset(cls.dtypes),
+            excludes=cls.excludes,
+            rules=(Rule(cls.documented),),
+            lower=cls.lower,
+        )
+
+
+class Categorical(Implementation):
+    """The definition over classes."""
+
+    def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
+        y = y[..., 0] if self.column else y
+        if self.target == "distribution" and y.ndim == x.ndim:
+            y = np.moveaxis(y, self.axis, -1)
+        return np.moveaxis(x, self.axis, -1), y
+
+    def check_shapes(self, x: Array, y: Array) -> None:
+        want = x.shape[:-1] if self.target == "index" else x.shape
+        raise_if(want != y.shape, f"predictions {x.shape} and labels {y.shape} do not fit")
+
+    def check_labels(self, x: Array, y: Array) -> None:
+        if self.target == "index":
+            raise_if(np.any(self.valid_mask(x, y) & ((y < 0) | (y >= x.shape[-1]))), "a label is outside the classes")
+        else:
+            super().check_labels(x, y)
+
+    def check_probabilities(self, x: Array, y: Array) -> None:
+        super().check_probabilities(x[self.valid_mask(x, y)], y)
+
+    def valid_mask(self, x: Array, y: Array) -> Array:
+        if self.target != "index" or self.ignore_index is None:
+            return np.ones(x.shape[:-1], dtype=bool)
+        return np.asarray(y != self.ignore_index)
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        q = self.smooth(self.targets(x, y))
+        parts = self.weighted_targets(q)
+        return self.sum_products(parts, -self.log_probabilities(x)), self.weight(q, parts)
+
+    def weight(self, q: Array, parts: Array) -> Array:
+        """The class weights averaged over the targets of each row; 1 where there are no class weights.
+
+        parts: the targets times the class weights.
+        """
+        if self.class_weights is None:
+            return np.ones_like(q[..., 0])
+        weight = self.sum_last_axis(parts)
+        return weight if self.target == "index" else np.asarray(weight / self.sum_last_axis(q))
+
+    def sum_products(self, a: Array, b: Array) -> Array:
+        """Sums of products over the classes."""
+        return self.sum_last_axis(multiply(a, b))
+
+    def targets(self, x: Array, y: Array) -> Array:
+        """Unsmoothed targets [..., C] in the dtype of the predictions."""
+        if self.target == "distribution":
+            return y.astype(x.dtype)
+        return np.eye(x.shape[-1], dtype=x.dtype)[self.class_index(x, y)]
+
+    def class_index(self, x: Array, y: Array) -> Array:
+        """The class of each sample, 0 where it is ignored."""
+        return np.where(self.valid_mask(x, y), y, 0).astype(np.int64)
+
+    def smooth(self, q: Array) -> Array:
+        e = q.dtype.type(self.smoothing)
+        return (1 - e) * q + e / q.dtype.type(q.shape[-1]) if self.smoothing else q
+
+    def weighted_targets(self, q: Array) -> Array:
+        """Targets times class weights."""
+        return q if self.class_weights is None else weigh(q, self.class_weights)
+
+    def log_probabilities(self, x: Array) -> Array:
+        if self.input_kind == "logits":
+            return self.log_softmax(x)
+        return self.log(x) if self.input_kind == "probabilities" else x
+
+    def log_softmax(self, z: Array) -> Array:
+        d = z - z.max(axis=-1, keepdims=True)
+        return np.asarray(d - np.log(self.sum_last_axis(np.exp(d)))[..., np.newaxis])
+
+    def log(self, p: Array) -> Array:
+        return np.asarray(np.log(p))
+
+    def derivatives(self, x: Array, y: Array, factor: Array) -> Array:
+        q = self.smooth(self.targets(x, y))
+        t = self.weighted_targets(q) * append_axes(factor, x)
+        if self.input_kind == "logits":
+            return self.derivatives_of_logits(x, t)
+        if self.input_kind == "log_probabilities":
+            return -t
+        return np.where(np.isnan(x) & (q != 0), x, self.derivatives_of_probabilities(x, t))
+
+    def derivatives_of_logits(self, z: Array, t: Array) -> Array:
+        """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other t) p - t (1 - p)."""
+        p = np.exp(self.log_softmax(z))
+        return np.asarray(self.others(t, self.sum_last_axis(t)) * p - t * self.others(p, np.ones_like(p[..., 0])))
+
+    def others(self, values: Array, total: Array) -> Array:
+        """The total without each class; for the largest class it is summed anew, so that nothing cancels."""
+        top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
+        rest = values.copy()
+        np.put_along_axis(rest, top, values.dtype.type(0), axis=-1)
+        left = total[..., np.newaxis] - values
+        np.put_along_axis(left, top, self.sum_last_axis(rest)[..., np.newaxis], axis=-1)
+        return left
+
+    def derivatives_of_probabilities(self, p: Array, t: Array) -> Array:
+        """The derivatives of -sum_c t_c log p_c."""
+        return negated_quotient(t, p)
+
+    def restore_layout(self, gradient: Array) -> Array:
+        return np.moveaxis(gradient, -1, self.axis)
+
+
+class Binary(Implementation):
+    """The definition for independent outputs."""
+
+    def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
+        return x, y[..., 0] if self.column else y
+
+    def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
+        y = self.smooth(y.astype(accumulator(x.dtype)))
+        on, off = self.negative_logs(x)
+        return self.combine(y, on, off).astype(x.dtype, copy=False), np.ones_like(x)
+
+    def smooth(self, y: Array) -> Array:
+        """Smoothed labels, in float32 or wider: in a narrow dtype, 1 - y may be rounded to 0."""
+        e = y.dtype.type(self.smoothing)
+        return (1 - e) * y + e / 2 if self.smoothing else y
+
+    def combine(self, y: Array, on: Array, off: Array) -> Array:
+        """The loss y on + (1 - y) off, with the positive weight."""
+        positive, negative = self.term_weights(y)
+        return multiply(positive, on) + multiply(negative, off)
+
+    def negative_logs(self, x: Array) -> tuple[Array, Array]:
+        """(-log p, -log(1 - p))."""
+        if self.input_kind == "logits":
+            return self.negative_logs_of_logits(x)
+        return self.negative_logs_of_probabilities(x)
+
+    def negative_logs_of_logits(self, z: Array) -> tuple[Array, Array]:
+        tail = self.softplus_tail(z)
+        return tail + np.maximum(-z, z.dtype.type(0)), tail + np.maximum(z, z.dtype.type(0))
+
+    def negative_logs_of_probabilities(self, p: Array) -> tuple[Array, Array]:
+        return np.asarray(-np.log(p)), np.asarray(-np.log1p(-p))
+
+    def softplus_tail(self, z: Array) -> Array:
+        """log(1 + exp(-|z|))."""
+        return np.asarray(np.log1p(np.exp(-np.abs(z))))
+
+    def derivatives(self, x: Array, y: Array, factor: Array) -> Array:
+        on, off = (share * append_axes(factor, x) for share in self.term_weights(self.smooth(y.astype(x.dtype))))
+        logits = self.input_kind == "logits"
+        derivatives = self.derivatives_of_logits if logits else self.derivatives_of_probabilities
+        return np.where(np.isnan(x), x, derivatives(x, on, off))
+
+    def term_weights(self, y: Array) -> tuple[Array, Array]:
+        """The factors of -log p and of -log(1 - p)."""
+        return y if self.positive_weight is None else weigh(y, self.positive_weight), 1 - y
+
+    def derivatives_of_logits(self, z: Array, on: Array, off: Array) -> Array:
+        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z)."""
+        e = np.exp(-np.abs(z))
+        small, large = e / (1 + e), 1 / (1 + e)
+        return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))
+
+    def derivatives_of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
+        """The derivatives of -on log p - off log(1 - p)."""
+        return np.asarray(negated_quotient(on, p) - negated_quotient(off, 1 - p))
+
+
+def accumulator(dtype: Any) -> Any:
+    """The dtype in which losses of a dtype are summed."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def raise_if(wrong: Any, why: str) -> None:
+    if wrong:
+        raise ValueError(why)
+
+
+def weigh(q: Array, weights: Array) -> Array:
+    """Targets times weights, 0 where the target is 0, also if the weight is infinite or nan."""
+    return np.asarray(np.where(q == 0, 0, q * weights))
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """The product, with 0 * inf = 0; 0 * nan is nan."""
+    return np.where((a == 0) & ~np.isnan(b), b.dtype.type(0), a * b)
+
+
+def negated_quotient(t: Array, p: Array) -> Array:
+    """-t / p, with 0 / 0 = 0."""
+    return np.where(t == 0, t, -t / p)
+
+
+def append_axes(values: Array, x: Array) -> Array:
+    """Values per sample with axes of length 1 appended up to the rank of the predictions."""
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
+
+
+def framework(*losses: type[Implementation], name: str = "miniature", differentiates: bool = False) -> Framework:
+    """A fake framework of some implementations."""
+    own = dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT}) if differentiates else arrays.numpy
+    modules = tuple(dict.fromkeys(loss.__module__ for loss in losses))
+    return Framework(
+        name=name,
+        distributions=("cross-entropy-conformance",),
+        modules=modules,
+        imports="; ".join(f"import {module}" for module in modules),
+        arrays=own,
+        functions=tuple(loss.function() for loss in losses),
+    )
+
+
+GRADIENT = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}"
+"""Source of the gradient of a loss."""
+
+
+def installed(*losses: type[Implementation], differentiates: bool = False) -> Installed:
+    """The fake framework as an installed one.  differentiates: whether it has gradients."""
+    return Installed(framework(*losses, differentiates=differentiates), "1.0")
