@@ -28,29 +28,29 @@ def main() -> int:
     parser.add_argument(
         "--short", action="store_true", help="in a minute, whether there is still something to measure; no limits"
     )
-    asked = parser.parse_args()
-    if unknown := set(asked.part) - set(PARTS):
+    arguments = parser.parse_args()
+    if unknown := set(arguments.part) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     progress = Console(stderr=True, highlight=False)
-    taken: list[Measurement] = []
+    measurements: list[Measurement] = []
     try:
-        for measurement in measure(asked.part or list(PARTS), SHORT if asked.short else WHOLE):
+        for measurement in measure(arguments.part or list(PARTS), SHORT if arguments.short else WHOLE):
             progress.print(f"{measurement.what}: {_number(measurement)}", soft_wrap=True)
-            taken.append(measurement)
+            measurements.append(measurement)
     except BenchError as error:
         progress.print(str(error), markup=False, soft_wrap=True)
         return 2
-    Console(highlight=False).print(_table(taken))
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(_facts(taken), indent=2) + "\n")
-    return 0 if all(measurement.ok for measurement in taken) else 1
+    Console(highlight=False).print(_table(measurements))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(_facts(measurements), indent=2) + "\n")
+    return 0 if all(measurement.ok for measurement in measurements) else 1
 
 
-def _table(taken: list[Measurement]) -> Table:
+def _table(measurements: list[Measurement]) -> Table:
     table = Table("what", "measured", "limit", "", "note", box=None, pad_edge=False)
     for column in table.columns[1:3]:
         column.justify, column.no_wrap = "right", True
-    for measurement in taken:
+    for measurement in measurements:
         verdict = "" if measurement.limit is None else ("ok" if measurement.ok else "[bold red]over[/]")
         limit = "" if measurement.limit is None else f"{measurement.limit:g} {measurement.unit}".strip()
         table.add_row(measurement.what, _number(measurement), limit, verdict, measurement.note)
@@ -61,14 +61,14 @@ def _number(measurement: Measurement) -> str:
     return f"{measurement.measured:.3g} {measurement.unit}".strip()
 
 
-def _facts(taken: list[Measurement]) -> dict[str, object]:
+def _facts(measurements: list[Measurement]) -> dict[str, object]:
     return {
         "version": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "frameworks": {found.framework.name: found.version for found in installed()[0]},
-        "measurements": [{**dataclasses.asdict(measurement), "ok": measurement.ok} for measurement in taken],
+        "measurements": [{**dataclasses.asdict(measurement), "ok": measurement.ok} for measurement in measurements],
     }
 
 

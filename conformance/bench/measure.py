@@ -23,10 +23,10 @@ from conformance.execution.resources import available_cores
 RUN_TO_BARE = 2.0
 """What `conformance run` may take for each second that imports and calls take: 1.66 was measured on a quiet machine,
 whose speed moves by a fifth."""
-SWEPT = "torch.BCEWithLogitsLoss"
+SHORT_SWEEP_FUNCTION = "torch.BCEWithLogitsLoss"
 """The function of a short sweep."""
 CACHELESS = ("called", "imported", "audited")
-"""Probes that need no answer of the oracle."""
+"""Probes that use no answers of the oracle."""
 MIB = 2.0**20
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
 """Functions whose own call is short, so that what is measured is the harness."""
@@ -34,17 +34,18 @@ AUDITED = ("scikit-learn==1.1.3", "scikit-learn==1.9.1")
 
 
 class BenchError(Exception):
-    """A measurement could not be taken: which, and what its process said."""
+    """A measurement failed; with the standard error of its process."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure.  limit: what it must not exceed; None where it is there to explain another."""
+    """One figure."""
 
     what: str
     measured: float
     unit: str
     limit: float | None = None
+    """What it must not exceed; None if it only explains another one."""
     note: str = ""
 
     @property
@@ -54,29 +55,31 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured.
-
-    frameworks: those whose items are asked, all if there is none; keyword: what is asked of them.  repeats: how often
-    a round of short processes is run, the middle one of which counts.  drawn: cases of the search.  right: cases for
-    the right implementations.  rows: of a large report.  short: see `probe.SHORT`.
-    """
+    """How much is measured."""
 
     frameworks: tuple[str, ...] = ()
+    """Frameworks whose items are executed; all if empty."""
     keyword: str = ""
+    """Expression that selects items, as with -k."""
     repeats: int = 3
+    """Rounds of short processes, of which the median counts."""
     drawn: int = 1000
+    """Cases of the random search."""
     right: int = 2000
+    """Cases for the correct implementations."""
     rows: int = 50_000
+    """Rows of a large report."""
     short: bool = False
+    """Whether only to show that there is something to measure; see `probe.SHORT`."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What probes take that ask items."""
+        """Arguments of the probes that execute these items."""
         return (self.keyword, *self.frameworks)
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What `conformance run` takes for the same items."""
+        """Options of `conformance run` for the same items."""
         names = [word for name in self.frameworks for word in ("--framework", name)]
         return (*names, *(("-k", self.keyword) if self.keyword else ()))
 
@@ -141,7 +144,7 @@ def _children(times: os.times_result) -> float:
 
 
 def startup(bench: Bench) -> Iterator[Measurement]:
-    """`pytest -k sklearn` pays for scikit-learn and for no other framework; help and version for nothing."""
+    """Start of `conformance --version`, `--help`, and of `pytest -k sklearn` beside the import of scikit-learn."""
     for word in ("--version", "--help"):
         seconds = min(bench.command(word) for _ in range(bench.size.repeats))
         yield Measurement(f"processor time of conformance {word}", seconds, "s", 0.3)
@@ -167,7 +170,7 @@ def startup(bench: Bench) -> Iterator[Measurement]:
 
 
 def per_row(bench: Bench) -> Iterator[Measurement]:
-    """One row of a small case, less the framework's own call."""
+    """Time of a row of a small case, without the framework's own call."""
     for temperature, repeats, limit in (("cold", 1, 3.0), ("warm", 2, 1.0)):
         median, count, note = min(_small_rows(bench) for _ in range(repeats))
         what = f"a small row beside the call, oracle {temperature}, median of {count}"
@@ -186,9 +189,9 @@ def _small_rows(bench: Bench) -> tuple[float, int, str]:
 
 
 def whole_corpus(bench: Bench) -> Iterator[Measurement]:
-    """`conformance run` in one process against a program that only makes the same imports and calls.
+    """`conformance run` in one process relative to a program that only makes the same imports and calls.
 
-    In processor time, and by turns, so that what else the machine does counts for both alike.
+    In processor time and by turns, so that other load on the machine affects both.
     """
     for temperature, repeats, limit in (("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
         rounds = []
@@ -213,7 +216,7 @@ def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
 
 
 def isolation(bench: Bench) -> Iterator[Measurement]:
-    """Worker processes against the same run in one process, and against the least that two cores allow."""
+    """Worker processes relative to the same run in one process, and to the least that two cores allow."""
     if not bench.size.short:
         yield from _isolated_runs(bench)
     trips = bench.run("round_trip")[1]
@@ -226,7 +229,7 @@ def isolation(bench: Bench) -> Iterator[Measurement]:
 
 
 def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
-    """Wall-clock time, which is what processes beside each other are for."""
+    """Runs with and without worker processes, in wall-clock time."""
     bench.run("corpus", cache="isolation")
     names = [found.framework.name for found in installed()[0]]
     asked = [("--in-process",), (), *(("--in-process", "--framework", name) for name in names)]
@@ -254,7 +257,7 @@ def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
 
 
 def auditing(bench: Bench) -> Iterator[Measurement]:
-    """An audit whose environments are there already."""
+    """An audit, with its environments built and with existing ones."""
     for temperature, limit in (("made", None), ("there", 15.0)):
         seconds, result = bench.run("audited", *AUDITED, cache="audit")
         if result["status"] not in (0, 1):
@@ -265,7 +268,7 @@ def auditing(bench: Bench) -> Iterator[Measurement]:
 
 
 def relations(bench: Bench) -> Iterator[Measurement]:
-    """Every relation on every function."""
+    """All relations of all functions."""
     result = bench.run("relations", *bench.size.words)[1]
     note = f"{result['count']} instances, {result['seconds']:.1f} s with choosing and judging them"
     yield Measurement("calls that relations make", result["calls"], "s", 60, note)
@@ -275,7 +278,7 @@ def relations(bench: Bench) -> Iterator[Measurement]:
 
 
 def memory(bench: Bench) -> Iterator[Measurement]:
-    """The row of 100,000 samples and 100 classes, less what the call on them takes."""
+    """Peak memory of the row of a large case, minus that of the call."""
     for name in bench.size.frameworks or [found.framework.name for found in installed()[0]]:
         bare = bench.run("bare_memory", name)[1]
         whole = bench.run("row_memory", name)[1]
@@ -288,7 +291,7 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
-    """What a drawn case takes of one core, with its exact answer, its judgement and the framework's call."""
+    """Processor time of a random case: its exact answer, its judgement and the framework's call."""
     names = [function.name for found in installed()[0] for function in found.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
     rounds = [bench.run("fuzzed", cheapest, str(bench.size.drawn))[1] for _ in range(bench.size.repeats)]
@@ -301,7 +304,7 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
 
 
 def mutation_score(bench: Bench) -> Iterator[Measurement]:
-    """Every shipped case to every mutant until two have caught it, and drawn cases to right implementations."""
+    """Mutation score of the shipped cases, and random cases for the correct implementations."""
     for temperature, limit in (("cold", None), ("warm", 60.0)):
         result = bench.run("scored", cache="mutants")[1]
         note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
@@ -315,7 +318,7 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
-    """The page of a large report; in the browser that its tests drive."""
+    """The page of a large report, written and opened in a browser."""
     result = bench.run("paged", str(bench.size.rows))[1]
     yield Measurement(f"a page of {bench.size.rows:,} rows, written", result["seconds"], "s", 3.0)
     yield Measurement(f"a page of {bench.size.rows:,} rows", result["bytes"] / 1e6, "MB", 15.0)
@@ -332,7 +335,7 @@ def pages(bench: Bench) -> Iterator[Measurement]:
 
 
 def reports(bench: Bench) -> Iterator[Measurement]:
-    """A large report, written to disk: with texts that repeat as those of the shipped cases do, and where none does."""
+    """A large report, written to disk, with texts that repeat as those of the shipped cases do, and without."""
     for texts in ("repeated", "distinct"):
         rounds = [bench.run("reported", str(bench.size.rows), texts)[1] for _ in range(bench.size.repeats)]
         result = min(rounds, key=lambda found: found["seconds"])
@@ -350,11 +353,11 @@ SLICE = 18
 
 
 def sweeps(bench: Bench) -> Iterator[Measurement]:
-    """Sweeps beside the calls that they make, and how long the exhaustive ones take."""
+    """Sweeps relative to the calls that they make, and the duration of exhaustive ones."""
     single = dict.fromkeys(THREADS, "1")
     functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
     if bench.size.short:
-        functions = [name for name in functions if name == SWEPT] or functions[:1]
+        functions = [name for name in functions if name == SHORT_SWEEP_FUNCTION] or functions[:1]
     ratios = [
         found for name in functions for found in bench.run("swept", name, environment=single)[1]["ratios"]
     ]  # a process each: none profits from what another has computed
@@ -397,7 +400,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
 
 
 NOT_SHORT = ("audit",)
-"""Parts that need an index of packages."""
+"""Parts without a short form, because they need a package index."""
 
 
 def measure(parts: list[str], size: Size = WHOLE) -> Iterator[Measurement]:

@@ -1,6 +1,6 @@
 """One measurement in a process of its own: `python -m conformance.bench.probe KIND RESULT [WORD...]`.
 
-KIND is the name of a function below; what it returns is written to the file RESULT as JSON.
+KIND is the name of a function below, WORDs are its arguments; its result is written to the file RESULT as JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import math
 import os
 import resource
 import sys
@@ -36,7 +37,7 @@ from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
 SHORT = os.environ.get("CONFORMANCE_BENCH") == "short"
-"""Whether as little as shows that there is something to measure is measured."""
+"""Whether only to show that there is something to measure."""
 SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (2_000, 10) if SHORT else (100_000, 100)
@@ -58,7 +59,7 @@ Result = dict[str, Any]
 
 
 class Stopwatch:
-    """Performs calls and adds up how long the frameworks' own calls take, and what getting arrays in and out takes."""
+    """Performs calls; sums the time of the frameworks' own calls, and that of conversions from and to numpy."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
@@ -100,23 +101,23 @@ class Stopwatch:
 
 
 def started(module: str) -> Result:
-    """Nothing but the import of a module."""
+    """Only import a module."""
     importlib.import_module(module)
     return {}
 
 
 def imported(*frameworks: str) -> Result:
-    """Nothing but the import of frameworks (all, if none is named), and the start and the end of its process."""
-    _import(_here(frameworks))
+    """Only import frameworks; all if none is named."""
+    _import(_installed(frameworks))
     return {}
 
 
 def called(keyword: str, *frameworks: str) -> Result:
-    """Nothing but the call of every item, once, prepared before its time counts; processor and wall-clock seconds."""
-    here = _here(frameworks)
-    _import(here)
+    """Only call every item; processor and wall-clock seconds of the calls, without their preparation."""
+    available = _installed(frameworks)
+    _import(available)
     processor, wall = Stopwatch(time.process_time), Stopwatch()
-    items = _selected(keyword, here)
+    items = _selected(keyword, available)
     for item in items:
         asked = ask(item)
         for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
@@ -125,7 +126,7 @@ def called(keyword: str, *frameworks: str) -> Result:
 
 
 def pytest(*arguments: str) -> Result:
-    """`pytest` on the conformance test, without the plugins of others, and which modules it left loaded."""
+    """`pytest` on the conformance test, without other plugins; its rows and the modules that are loaded at its end."""
     import pytest
 
     from conformance.plugin import TEST_FILE
@@ -145,14 +146,14 @@ def rows(keyword: str, *frameworks: str) -> Result:
     from conformance.reference.oracle import cached_oracle
 
     ledger = load_suite()[1]
-    here = _here(frameworks)
-    imports = _import(here)
+    available = _installed(frameworks)
+    imports = _import(available)
     watch = Stopwatch(time.thread_time)
     taken = []
     began = time.perf_counter()
     with cached_oracle() as oracle:
         judge = Judge(oracle, ledger, performer=watch)
-        for item in _selected(keyword, here):
+        for item in _selected(keyword, available):
             before, start = watch.calls, time.thread_time()
             judge.assess(item).record  # noqa: B018
             spent = time.thread_time() - start
@@ -162,20 +163,25 @@ def rows(keyword: str, *frameworks: str) -> Result:
 
 
 def corpus(*options: str) -> Result:
-    """`conformance run` as it is, and how many rows it made."""
+    """`conformance run`, and its number of rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        status = _command("run", "--report", str(Path(folder, "report")), *options)
+        return {"status": status, "rows": _finished(Path(folder, "report"))}
+
+
+def _command(*words: str) -> int:
+    """Run the command line in this process and return its exit status."""
     from conformance.cli import app
 
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            app(["run", "--report", str(Path(folder, "report")), *options])
-        except SystemExit as finished:
-            status = finished.code
-        rows = _finished(Path(folder, "report"))
-    return {"status": status, "rows": rows}
+    try:
+        app(list(words))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 def _finished(report: Path) -> int:
-    """How many rows of a whole report come from a call."""
+    """The number of rows of a complete report that come from a call."""
     record = json.loads((report / "run.json").read_text(encoding="utf-8"))
     assert record["complete"], record
     return int(record["finished"]) - int(record["status"].get("unsupported", 0))
@@ -187,11 +193,11 @@ def relations(keyword: str, *frameworks: str) -> Result:
 
     cases, ledger = load_suite()
     cases = [case for case in cases if keyword in case.id]
-    here = _here(frameworks)
-    _import(here)
+    available = _installed(frameworks)
+    _import(available)
     watch = Stopwatch(time.thread_time)
     began = time.thread_time()
-    chosen = select_instances(cases, here)
+    chosen = select_instances(cases, available)
     choosing = time.thread_time() - began
     for instance in chosen:
         check(instance, watch, ledger)
@@ -201,14 +207,8 @@ def relations(keyword: str, *frameworks: str) -> Result:
 
 def audited(*sides: str) -> Result:
     """`conformance audit`."""
-    from conformance.cli import app
-
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            app(["audit", *sides, "--report", folder])
-        except SystemExit as finished:
-            status = finished.code
-    return {"status": status}
+        return {"status": _command("audit", *sides, "--report", folder)}
 
 
 def round_trip() -> Result:
@@ -226,8 +226,8 @@ def round_trip() -> Result:
         def beside(framework: Framework, call: Call) -> tuple[float, float]:
             """By turns, so that both are made while the machine does the same."""
             name = framework.name
-            there = _each(lambda call: pool.wait(pool.submit(name, call, "")), [call])
-            return there[0], _each(lambda call: perform(framework, call, ""), [call])[0]
+            remote = _each(lambda call: pool.wait(pool.submit(name, call, "")), [call])
+            return remote[0], _each(lambda call: perform(framework, call, ""), [call])[0]
 
         nothing = [beside(echo.FRAMEWORK, call) for call in empty]
         real = [beside(framework, call) for call in calls]
@@ -281,12 +281,14 @@ def swept_narrow() -> Result:
     """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
     from conformance.explore.sweep.runner import SweepRequest, load_state, plan, sweep
 
-    here = installed()[0]
-    binary = {f.name for found in here for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
+    available = installed()[0]
+    binary = {f.name for found in available for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
     if SHORT:
         binary = {min(binary)}
-    _import(here)
-    jobs, _ = plan(here, lambda name: name in binary, SweepRequest(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2]))
+    _import(available)
+    jobs, _ = plan(
+        available, lambda name: name in binary, SweepRequest(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2])
+    )
     began = time.perf_counter()
     state = load_state(None, jobs)
     sweep(jobs, state)
@@ -338,8 +340,8 @@ def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
 
 
 def _small_items(framework: str) -> list[Item]:
-    here = [found for found in installed()[0] if found.framework.name == framework]
-    return plan([case for case in load_suite()[0] if _small(case)], here)
+    available = [found for found in installed()[0] if found.framework.name == framework]
+    return plan([case for case in load_suite()[0] if _small(case)], available)
 
 
 def bare_memory(framework: str) -> Result:
@@ -371,25 +373,25 @@ def row_memory(framework: str) -> Result:
     return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
 
 
-def _here(names: Sequence[str]) -> list[Installed]:
-    """The installed frameworks of these names, all if there is none; raises LookupError for one that is not there."""
-    here = [found for found in installed()[0] if not names or found.framework.name in names]
-    if missing := {*names} - {found.framework.name for found in here}:
+def _installed(names: Sequence[str]) -> list[Installed]:
+    """The installed frameworks of these names; all if empty. Raises LookupError for one that is not installed."""
+    available = [found for found in installed()[0] if not names or found.framework.name in names]
+    if missing := {*names} - {found.framework.name for found in available}:
         raise LookupError(f"not installed: {', '.join(sorted(missing))}")
-    return here
+    return available
 
 
-def _selected(keyword: str, here: list[Installed]) -> list[Item]:
-    """What `conformance run -k` asks of all cases."""
-    items = selected(load_suite()[0], here, keyword)
+def _selected(keyword: str, available: list[Installed]) -> list[Item]:
+    """The items that `conformance run -k` executes."""
+    items = selected(load_suite()[0], available, keyword)
     assert items, f"no item matches {keyword!r}"
     return items
 
 
-def _import(here: list[Installed]) -> float:
+def _import(available: list[Installed]) -> float:
     """Seconds to import the frameworks."""
     began = time.perf_counter()
-    for found in here:
+    for found in available:
         found.framework.prepare()
         for function in found.functions:
             resolve(function.path)
@@ -397,15 +399,12 @@ def _import(here: list[Installed]) -> float:
 
 
 def _shape(case: Case) -> tuple[int, int]:
-    """Samples and classes; of a generated case without making its arrays."""
+    """(samples, classes), without generating arrays."""
     if isinstance(case, GeneratedCase):
         shape = (*case.recipe.shape, case.recipe.classes)
     else:
         shape = case.predictions.shape if case.loss == "categorical" else (*case.predictions.shape, 1)
-    samples = 1
-    for length in shape[:-1]:
-        samples *= length
-    return samples, shape[-1]
+    return math.prod(shape[:-1]), shape[-1]
 
 
 def _small(case: Case) -> bool:
@@ -414,9 +413,9 @@ def _small(case: Case) -> bool:
 
 
 def _large_item(framework: str) -> Item:
-    here = [found for found in installed()[0] if found.framework.name == framework]
+    available = [found for found in installed()[0] if found.framework.name == framework]
     large = [case for case in load_suite()[0] if _shape(case) == LARGE]
-    items = [item for item in plan(large, here) if item.case.target == "index"]
+    items = [item for item in plan(large, available) if item.case.target == "index"]
     if not items:
         raise LookupError(f"no case of {LARGE[0]} x {LARGE[1]} with index labels that {framework} takes")
     return items[0]
@@ -465,12 +464,14 @@ def fuzzed(name: str, count: str) -> Result:
     from conformance.casefiles.loading import shipped_cases
     from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded
 
-    here = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
+    available = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
     single_threaded()
-    _import(here)
-    asked = [function for found in here for function in found.functions if function.name == name]
+    _import(available)
+    asked = [function for found in available for function in found.functions if function.name == name]
     of_loss = functools.partial(_asks_the_loss, name)
-    search = Search(here, load(shipped_cases()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False)
+    search = Search(
+        available, load(shipped_cases()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False
+    )
     for _ in range(WARMING):
         search.step()
     before, began = search.state.cases, time.thread_time()

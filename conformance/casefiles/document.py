@@ -5,7 +5,8 @@ error. Nothing in a file is executed. Size, depth and the expansion of aliases a
 results in an error message.
 
 PyYAML's libyaml is compiled and reports the position of each value; the core schema, duplicate keys and the bounds are
-applied to its events here. A round-trip loader would use most of the start-up time that the suite permits itself.
+applied to its events here. Composers of libraries are slower or end
+the process for deeply nested files; CONTRIBUTING has the comparison.
 """
 
 from __future__ import annotations
@@ -319,13 +320,13 @@ class _Composer:
                     continue
                 else:
                     continue
-                value, place, size, anchor = item
+                value, location, size, anchor = item
                 if anchor is not None:
-                    self.anchors[anchor] = (value, place, size)
+                    self.anchors[anchor] = (value, location, size)
                 if self.stack:
-                    self.add_value(event, value, place, size)
+                    self.add_value(event, value, location, size)
                 else:
-                    root.append((value, place))
+                    root.append((value, location))
         finally:
             loader.dispose()
         if not root or root[0][0] is None:
@@ -347,9 +348,9 @@ class _Composer:
             raise _StopError(self.error(event, "a key that is a list or a mapping", "give a string as the key"))
         if event.tag not in (None, "!", _CORE_TAG + ("map" if mapping else "seq")):
             self.errors.append(self.tag_error(event))
-        place = _Location(_position(event))
+        location = _Location(_position(event))
         key = None if mapping else 0
-        self.stack.append(_OpenCollection({} if mapping else [], place, event.anchor, key=key, awaits_key=mapping))
+        self.stack.append(_OpenCollection({} if mapping else [], location, event.anchor, key=key, awaits_key=mapping))
 
     def tag_error(self, event: Any) -> CaseFileError:
         tag = event.tag.replace(_CORE_TAG, "!!")
@@ -360,10 +361,10 @@ class _Composer:
             enclosing = any(frame.anchor == event.anchor for frame in self.stack)
             what = "stands for what it is inside of" if enclosing else "is not defined before it is used"
             raise _StopError(self.error(event, f"the alias *{event.anchor} {what}", "write the value out"))
-        value, place, size = self.anchors[event.anchor]
-        return value, place, size, None
+        value, location, size = self.anchors[event.anchor]
+        return value, location, size, None
 
-    def add_value(self, event: Any, value: Any, place: _Location, size: int) -> None:
+    def add_value(self, event: Any, value: Any, location: _Location, size: int) -> None:
         """Add a finished value to the innermost open list or mapping."""
         frame = self.stack[-1]
         frame.size += size
@@ -371,19 +372,19 @@ class _Composer:
             advice = "write out what the aliases stand for, or generate the arrays"
             raise _StopError(self.error(event, f"more than {MAX_VALUES} values once aliases are expanded", advice))
         if isinstance(frame.value, list):
-            frame.location.children[frame.key] = place
+            frame.location.children[frame.key] = location
             frame.value.append(value)
             frame.key = len(frame.value)
         elif frame.awaits_key:
-            self.add_key(event, frame, value, place.position)
+            self.add_key(event, frame, value, location.position)
         else:
             if frame.key not in frame.value:
                 frame.value[frame.key] = value
-                frame.location.children[frame.key] = place
+                frame.location.children[frame.key] = location
             frame.key = None
             frame.awaits_key = True
 
-    def add_key(self, event: Any, frame: _OpenCollection, value: Any, spot: Position) -> None:
+    def add_key(self, event: Any, frame: _OpenCollection, value: Any, position: Position) -> None:
         if isinstance(value, (list, dict)):
             raise _StopError(self.error(event, "a key that is a list or a mapping", "give a string as the key"))
         key = value if isinstance(value, str) else getattr(event, "value", str(value))
@@ -393,7 +394,7 @@ class _Composer:
             lines = f"on lines {frame.location.keys[key][0]} and {_position(event)[0]}"
             frame.key = key
             self.errors.append(self.error(event, f'"{key}" is given twice, {lines}', "keep one, or rename one"))
-        frame.location.keys.setdefault(key, spot)
+        frame.location.keys.setdefault(key, position)
         frame.key = key
         frame.awaits_key = False
 
@@ -443,7 +444,7 @@ def _position(event: Any) -> Position:
     return mark.line + 1, mark.column + 1
 
 
-# Held against the schema: the library finds what is wrong, and here it is said in words.
+# Validation against the schema: the library finds the errors, and they are described here.
 
 
 @cache

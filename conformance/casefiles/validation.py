@@ -114,10 +114,10 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
             yield ValidationError(("layout", "order"), message, "repeat row 0, or choose another order")
     if layout.label_dtype is not None:
         with np.errstate(invalid="ignore", over="ignore"):
-            handed = labels.astype(layout.label_dtype)
-            kept = (handed == labels) | ((handed != handed) & (labels != labels))
-        if not bool(np.all(kept)):
-            at = tuple(int(index) for index in np.argwhere(~kept)[0])
+            converted = labels.astype(layout.label_dtype)
+            unchanged = (converted == labels) | ((converted != converted) & (labels != labels))
+        if not bool(np.all(unchanged)):
+            at = tuple(int(index) for index in np.argwhere(~unchanged)[0])
             message = f"{number_text(labels[at].item())} does not fit into {layout.label_dtype}"
             yield ValidationError(("labels", *at), message, "choose another label_dtype")
 
@@ -125,31 +125,30 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
 def content_errors(case: Case) -> Iterator[ValidationError]:
     """Check the content of a case against its declared dtypes and expectation."""
     kinds: set[str] = set()
-    gone = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
-    fitting = [dtype for dtype, loss in gone.items() if loss is None]
-    for dtype, loss in gone.items():
-        if loss is not None:
-            path, number, what = loss
+    inexact = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
+    fitting = [dtype for dtype, found in inexact.items() if found is None]
+    for dtype, found in inexact.items():
+        if found is not None:
+            path, number, what = found
             advice = f"give dtypes: [{join_names(fitting)}]" if fitting else "give another number"
             yield ValidationError(path, f"{number_text(number)} {what} {dtype}", advice)
         else:
             kinds |= examine(case.problem(dtype, case.reductions[0]))
-    if len(fitting) < len(gone):
+    if len(fitting) < len(inexact):
         return
     expect = case.expect
-    said = expect.kind if isinstance(expect, MustRaise) else None
+    expected = expect.kind if isinstance(expect, MustRaise) else None
     invalid = kinds & INVALID
     if isinstance(expect, NoRightAnswer):
         invalid &= {"shape_mismatch"}
-    for kind in sorted(invalid - {said}):
+    for kind in sorted(invalid - {expected}):
         path, message = _invalid_kind_error(case, kind)
-        taken = said is not None
-        yield ValidationError(path, message, "correct it" if taken else f"correct it, or say expect: {{error: {kind}}}")
-    if said is not None and said not in kinds:
-        here = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
-        yield ValidationError(
-            ("expect", "error"), f"there is no {said} in this case{here}", "correct the one or the other"
-        )
+        advice = "correct it" if expected is not None else f"correct it, or say expect: {{error: {kind}}}"
+        yield ValidationError(path, message, advice)
+    if expected is not None and expected not in kinds:
+        present = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
+        message = f"there is no {expected} in this case{present}"
+        yield ValidationError(("expect", "error"), message, "correct the one or the other")
 
 
 def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:

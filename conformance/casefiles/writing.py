@@ -1,7 +1,7 @@
-"""Cases to case files: text that `loading` reads back as the same cases, with the same digests.
+"""Writes case files, which `loading` reads as the same cases with the same digests.
 
-Numbers are written in the fewest digits that read back to the same float64, -0.0 and infinities included;
-every nan is `.nan`.  What a case leaves at its default is left out.
+Numbers have the fewest digits that read back to the same float64, -0.0 and infinities included; every nan is `.nan`.
+Fields with their default value are omitted.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class WritingError(UserError):
 
 
 def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
-    """The text of a case file with these cases, which must share `about`, loss, given and target, and differ in
-    name.
-    """
+    """The text of a case file with cases that share `about`, `loss`, `given` and `target`, and differ in name."""
     first = cases[0]
     shared = {"about": "about", "loss": "loss", "given": "input_kind", "target": "target"}
     for case in cases:
@@ -74,17 +72,17 @@ def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
 
 def save(cases: Sequence[Case], folder: Path) -> Path:
     """Write the file that the cases' ids name below a folder, atomically, and return its path."""
-    stems = {case.id.rpartition("/")[0] for case in cases}
-    if len(stems) != 1 or "" in stems:
+    prefixes = {case.id.rpartition("/")[0] for case in cases}
+    if len(prefixes) != 1 or "" in prefixes:
         raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
-    stem = stems.pop()
+    id_prefix = prefixes.pop()
     schema = schema_of(SCHEMA)
     for message, advice in (
-        *id_prefix_errors(schema, stem),
-        *(bad for case in cases for bad in name_errors(schema, case_name(case))),
+        *id_prefix_errors(schema, id_prefix),
+        *(error for case in cases for error in name_errors(schema, case_name(case))),
     ):
-        raise WritingError(f"{stem}: {message}; {advice}")
-    path = folder / f"{stem}.yaml"
+        raise WritingError(f"{id_prefix}: {message}; {advice}")
+    path = folder / f"{id_prefix}.yaml"
     return save_text(case_file_text(cases, path), path)
 
 
@@ -201,15 +199,15 @@ def _published(number: Published) -> Iterator[str]:
 
 
 def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:
-    said: dict[str, Any] = {"seed": recipe.seed}
-    said |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
-    said |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
+    fields: dict[str, Any] = {"seed": recipe.seed}
+    fields |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
+    fields |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
     if recipe.target != "index" and recipe.soft != (recipe.target == "distribution"):
-        said["soft"] = recipe.soft
+        fields["soft"] = recipe.soft
     for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored"):
         if (value := getattr(recipe, name)) != getattr(Recipe, name):
-            said[name] = value
-    return said | {"digest": _Verbatim(yaml_quoted_digest(digest))}
+            fields[name] = value
+    return fields | {"digest": _Verbatim(yaml_quoted_digest(digest))}
 
 
 # Values

@@ -167,6 +167,9 @@ def test_reproducer_returns_the_bits_of_the_row(framework, backend, other, mine,
     variables = {name for one in here.backends.values() for name in one.environment}
     plain = {name: value for name, value in os.environ.items() if name not in variables}
     plain["PYTHONPATH"] = str(Path(conformance.__file__).parents[1])
+    # JAX compiles each operation for each shape, which takes most of the time; the second process loads what the first
+    # compiled. The key of an entry has the program and the options it was compiled with.
+    plain |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     own = dict(here.backends[backend].environment) if backend else {}
     chosen = dict(list(here.backends[other].environment.items())[:1]) if backend else {}
     for program, arguments, environment in ((ASK, [framework, backend, str(mine)], own), (PASTE, [], chosen)):
