@@ -58,8 +58,7 @@ def shrink(choices: Sequence[int], limits: Limits, name: str, reproduces: Callab
     holds.
 
     The choices are saved as a failing example in Hypothesis's database, which then shrinks it. One superfluous choice
-    is
-    appended, because an example that consumes all its choices counts as already shrunk.
+    is appended, because an example that consumes all its choices counts as already shrunk.
     """
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.database import InMemoryExampleDatabase, choices_to_bytes

@@ -277,8 +277,7 @@ def stale_entries(results: Iterable[RelationResult]) -> list[KnownIssue]:
 
 SidesComparison = tuple[str, Comparison | None, Floats | None, tuple[frozenset[str], ...]]
 """How the relation is violated, "" if it is not; the comparison of the whole; its implied answer; and the
-alternative
-sets of symptoms, as `Verdict.symptoms`, since a relation does not tell which side is wrong.
+alternative sets of symptoms, as `Verdict.symptoms`, since a relation does not tell which side is wrong.
 """
 
 

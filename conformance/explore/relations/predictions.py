@@ -30,8 +30,7 @@ from conformance.reference.flat_problem import flatten
 
 SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
 """Binary exponent of the shift of logits, by dtype: its exponential exceeds the range of the dtype, if the grid is
-still
-fine enough.
+still fine enough.
 
 float16 has 11 significant bits, of which 6 are before the point then, and bfloat16 has 8.
 """

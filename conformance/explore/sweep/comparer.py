@@ -128,13 +128,8 @@ class Subject:
 
     def outcome_of(self, loss: np.float64, dtype: str) -> Outcome:
         """One loss as an outcome, in the shape in which it is judged."""
-        shape = (
-            ()
-            if self.reduces_always
-            else (1,)
-            if self.takes_flat_outputs or self.family.loss == "categorical"
-            else (1, 1)
-        )
+        is_vector = self.takes_flat_outputs or self.family.loss == "categorical"
+        shape: tuple[int, ...] = () if self.reduces_always else (1,) if is_vector else (1, 1)
         return Returned(np.full(shape, loss), dtype)
 
     def judge_one(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
@@ -306,16 +301,12 @@ class Comparer:
         bands = self.chunk.bands
         with np.errstate(all="ignore"):
             rounded = np.logical_and.reduceat(got == answer.rounded, [where.start for _, where in bands]).tolist()
-            for name, (_, where), is_rounding in zip(
-                self.chunk.regions(self.sign, self.label), bands, rounded, strict=True
-            ):
-                add_counts(
-                    regions,
-                    name,
-                    self._correctly_rounded(where, answer)
-                    if is_rounding
-                    else self._compare_band(got[where], where, answer),
-                )
+            names = self.chunk.regions(self.sign, self.label)
+            for name, (_, where), is_rounding in zip(names, bands, rounded, strict=True):
+                if is_rounding:
+                    add_counts(regions, name, self._correctly_rounded(where, answer))
+                else:
+                    add_counts(regions, name, self._compare_band(got[where], where, answer))
 
     def _correctly_rounded(self, band: slice, answer: ExactLosses) -> RegionCounts:
         """Statistics of a band whose losses are all correctly rounded; cached if they agree.

@@ -78,8 +78,7 @@ def end_pattern(input_kind: InputKind, dtype: str, shift: float = 0.0) -> int:
     """The pattern after the last magnitude: after 1 for probabilities, otherwise the first that is not finite.
 
     shift: constant added to logits. Shifted logits end at a sixteenth of the largest number: then their sum is finite,
-    and
-    so is their tolerance in units of u, which must not vanish where the sum is rounded.
+    and so is their tolerance in units of u, which must not vanish where the sum is rounded.
     """
     if input_kind == "probabilities":
         return bit_pattern(1.0, dtype) + 1
@@ -92,8 +91,7 @@ def bands(input_kind: InputKind, dtype: str) -> tuple[Band, ...]:
     """The bands of magnitudes in ascending order, the first beginning with pattern 0.
 
     Logits z and log-probabilities: `tiny` below the unit roundoff u, `tail` where exp(-|z|) < u, `saturated` where it
-    is
-    below the smallest number. Probabilities p: `tiny` below u, `lower` below 1/2, `upper` below 1.
+    is below the smallest number. Probabilities p: `tiny` below u, `lower` below 1/2, `upper` below 1.
     """
     unit, normal = dtype_info(dtype)[:2]
     starts = [("zero", 0.0), ("subnormal", smallest_subnormal(dtype)), ("tiny", normal)]

@@ -289,8 +289,7 @@ def keep_memory() -> None:
     """Make the C allocator keep freed memory in this process instead of returning it to the system.
 
     glibc gives large arrays back to the system and requests them anew for each chunk, until it has freed a block that
-    is
-    larger. Page faults can then take longer than the arithmetic. The block allocated here is freed without being
+    is larger. Page faults can then take longer than the arithmetic. The block allocated here is freed without being
     touched.
     """
     np.empty(KEPT_BYTES, dtype=np.uint8)

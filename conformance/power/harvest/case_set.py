@@ -24,10 +24,10 @@ def load_harvest(
     timeout: float = TIMEOUT,
     progress: ProgressCallback = lambda _: None,
 ) -> tuple[list[Case], Ledger, Harvests]:
-    """Harvested cases, those of `folder` beside them where one is given, and the ledger of both.
+    """Return harvested cases, with those of `folder` if there is one, their known issues, and the harvests.
 
-    Raises HarvestError where a source cannot be read or yields too little, and CaseErrors for whatever is wrong with
-    the files, and for entries of the ledger about harvested cases that are not there.
+    Raises HarvestError if a source cannot be read or yields too little, and CaseErrors for invalid files and for known
+    issues about harvested cases that do not exist.
     """
     other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
     about = known_issues.load(shipped_cases())

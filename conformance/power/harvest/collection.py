@@ -1,7 +1,7 @@
-"""Sources read, each in a process of its own, some at a time; what they had is kept in the user's cache.
+"""Reads sources, each in a process of its own, several at a time, and keeps their records in the user's cache.
 
-A source that hangs, dies or cannot be read is a message, and the others go on.  What is kept is found again by the
-versions and files that it was read from, and by this package's own.
+A source that hangs, crashes or cannot be read yields an error; the others continue.  The key of the cache has the
+versions and files of the source, and a digest of this package.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from conformance.power.harvest.source import HarvestError, Source
 from conformance.reference.cache import default_folder
 
 TIMEOUT = 300.0
-"""Seconds that a source may take to be read."""
+"""Time limit for a source, in seconds."""
 MAX_LINES = 8
-"""Last lines of what a process printed that its failure is told with."""
+"""Number of last lines of output in the message about a failed process."""
 ProgressCallback = Callable[[str], None]
 
 
 def collect_all(
     sources: Sequence[Source], timeout: float = TIMEOUT, progress: ProgressCallback = lambda _: None
 ) -> dict[str, CollectedRecords | HarvestError]:
-    """What each source has, or why it cannot be read.  told: gets a line for each that is read."""
+    """The records of each source, or its error.  progress: called with a line for each source that is read."""
     running: list[subprocess.Popen[bytes]] = []
 
     def one(source: Source) -> CollectedRecords | HarvestError:
@@ -76,7 +76,7 @@ def _collect_or_load(
 
 
 def _run_collector(source: Source, timeout: float, running: list[subprocess.Popen[bytes]]) -> bytes:
-    """What the process that reads a source wrote; raises HarvestError where it hung or died."""
+    """The output of the process that reads a source.  Raises HarvestError if it hangs or crashes."""
     with tempfile.TemporaryDirectory(prefix="conformance-harvest-") as folder:
         file, printed = Path(folder, "found"), Path(folder, "printed")
         command = [sys.executable, "-P", "-m", collector.__name__, source.origin, str(file)]
@@ -108,7 +108,7 @@ def _run_collector(source: Source, timeout: float, running: list[subprocess.Pope
 
 
 def _collector_environment() -> dict[str, str]:
-    """Variables that keep the user's plugins and options of pytest out of the tests of others."""
+    """Environment variables that disable the user's plugins and options of pytest."""
     importable = [path for path in sys.path if path and Path(path).is_dir()]
     return {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -119,7 +119,7 @@ def _collector_environment() -> dict[str, str]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and what it started where there are process groups."""
+    """Kill a process, with its children on systems with process groups."""
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -138,7 +138,7 @@ def _source_error(source: Source, what: str, advice: str) -> HarvestError:
 
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
-    """What a process wrote about a source; raises HarvestError where it says that it could not read it."""
+    """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
     stream = io.BytesIO(content)
 
     def exactly(count: int) -> bytes:
@@ -158,7 +158,7 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
 
 
 def _cache_file(source: Source) -> Path | None:
-    """Where what a source has is kept for as long as nothing has changed; None where nothing is."""
+    """The cache file of a source in its present state; None if there is no cache."""
     folder = default_folder()
     if folder is None:
         return None
@@ -179,7 +179,7 @@ def _file_state(file: Path) -> str:
 
 @functools.cache
 def _own_digest() -> str:
-    """A digest of how sources are read."""
+    """A digest of the modules that read sources."""
     sha = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         sha.update(file.read_bytes())

@@ -1,7 +1,7 @@
-"""Inputs that exist only inside test functions: those are run, with what they call replaced by a recorder.
+"""Records inputs that exist only inside test functions: runs the tests with recorders in place of the loss functions.
 
-A recorder copies the arguments, passes them on to the real function, and hands back what that returns.  A number
-that a test then holds a result against is what the source states, with the tolerance that it states it to.
+A recorder copies the arguments, calls the real function, and returns its result.  A number that a test compares a
+result with is a stated answer, with the tolerance of that comparison.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from conformance.power.harvest.records import CollectedRecords, Record, StatedAn
 from conformance.power.harvest.source import SourceMovedError
 
 SEED = 0
-"""Of numpy's and Python's generators before each test, so that a run finds what the run before it found."""
+"""Seed of numpy's and Python's generators before each test, so that each run records the same inputs."""
 
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """A function whose calls are recorded.
-
-    holder: dotted path of the module or class that tests find it in.  attribute: its name there.  called: what it is
-    called in a `Found`, where that is not the attribute.  also: further arguments, from those that were passed.
-    """
+    """A function whose calls are recorded."""
 
     holder: str
+    """Dotted path of the module or class in which tests look it up."""
     attribute: str
+    """Its name there."""
     name: str = ""
+    """Its name in records, if it is not the attribute."""
     equivalents: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
+    """Computes further arguments from those that were passed."""
 
 
 @dataclass(frozen=True)
 class Assertion:
-    """An assertion on (actual, desired, ...).  tolerance: (rtol, atol) from its bound arguments."""
+    """An assertion on (actual, desired, ...).  tolerance: computes (rtol, atol) from its bound arguments."""
 
     holder: str
     attribute: str
@@ -55,12 +55,12 @@ class Assertion:
 
 
 def relative_tolerance(bound: Mapping[str, Any]) -> tuple[float, float]:
-    """What `assert_allclose` and its like allow; numpy's rtol where they are given none."""
+    """Tolerance of `assert_allclose` and similar functions; rtol is numpy's default if it is not passed."""
     return float(1e-7 if bound.get("rtol") is None else bound["rtol"]), float(bound.get("atol") or 0.0)
 
 
 def decimal_places(bound: Mapping[str, Any]) -> tuple[float, float]:
-    """What numpy's `assert_almost_equal` allows: 1.5 units of a decimal place."""
+    """Tolerance of numpy's `assert_almost_equal`: 1.5 units of a decimal place."""
     return 0.0, 1.5 * 10.0 ** -int(bound["decimal"])
 
 
@@ -78,10 +78,10 @@ def run_tests(
     assertions: Sequence[Assertion] = (),
     tests: int = 1,
 ) -> CollectedRecords:
-    """What the tests of `file` that -k `keyword` selects call the watched functions with.
+    """Run the tests of `file` that -k `keyword` selects, and return the calls of the watched functions.
 
-    label: names the file in ids.  tests: how many there must be at least; raises SourceMovedError where there are
-    fewer, or where a function is not there.
+    label: the file in ids of tests.  tests: minimum number of tests.
+    Raises SourceMovedError if there are fewer, or if a function does not exist.
     """
     if not file.exists():
         raise SourceMovedError(f"there is no {file}")
@@ -98,22 +98,22 @@ def run_tests(
 
 
 def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
-    """The values that a test is parametrised with, one after another, read off its mark without running it.
+    """Yield the values with which a test is parametrised, without running it.
 
-    names: of the parameters; raises SourceMovedError where the test has others, or is not there.
+    names: of the parameters.  Raises SourceMovedError if the test has others or does not exist.
     """
     marks = [m for m in getattr(getattr(module, test, None), "pytestmark", ()) if m.name == "parametrize"]
-    there = marks[0].args[0] if len(marks) == 1 else ()
-    there = tuple(part.strip() for part in there.split(",")) if isinstance(there, str) else tuple(there)
-    if there != names:
-        raise SourceMovedError(f"{test} has the parameters {', '.join(there) or 'none'}, not {', '.join(names)}")
+    found = marks[0].args[0] if len(marks) == 1 else ()
+    found = tuple(part.strip() for part in found.split(",")) if isinstance(found, str) else tuple(found)
+    if found != names:
+        raise SourceMovedError(f"{test} has the parameters {', '.join(found) or 'none'}, not {', '.join(names)}")
     for values in marks[0].args[1]:
         yield getattr(values, "values", values)
 
 
 @contextlib.contextmanager
 def _pytest_options(folder: Path) -> Iterator[Path]:
-    """Settings of pytest that are nobody's: not the user's, and not those of the project that is read."""
+    """An empty settings file for pytest, instead of those of the user and of the source."""
     path = folder / "pytest.ini"
     path.write_text("[pytest]\n")
     options = os.environ.pop("PYTEST_ADDOPTS", None)
@@ -125,7 +125,7 @@ def _pytest_options(folder: Path) -> Iterator[Path]:
 
 
 class _Recorder:
-    """A plugin that replaces functions once the tests are imported, and remembers what they are called with."""
+    """A plugin that replaces functions after the tests are imported, and records the arguments of calls."""
 
     def __init__(self, label: str, watched: Sequence[RecordedCall], assertions: Sequence[Assertion]) -> None:
         self.label, self.watched, self.assertions = label, watched, assertions
@@ -135,7 +135,7 @@ class _Recorder:
         self._test: pytest.Item | None = None
         self._inside = False
         self._results: list[tuple[Any, int]] = []
-        """What calls returned, kept so that an assertion can be told which of them it is about."""
+        """(result, index of its record), to find the call that an assertion is about."""
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -217,7 +217,7 @@ class _Recorder:
         return asserted
 
     def _match_result(self, actual: Any, desired: Any, tolerance: tuple[float, float]) -> None:
-        """Keep what a result is held against, where it is a number that the test wrote down."""
+        """Record the number that a result is compared with, if the test states it."""
         written = isinstance(desired, int | float | list | tuple | np.ndarray | np.generic)
         for result, place in self._results if written else ():
             if result is actual and self.records[place].stated is None and desired is not actual:

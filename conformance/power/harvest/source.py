@@ -1,4 +1,4 @@
-"""The contract with a source: where it is installed, how it is read, and how what it has is said here."""
+"""A source, that is an upstream test suite: where it is installed, how it is read and translated."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class HarvestError(UserError):
-    """A source cannot be read as it should be: which, in which version, what is wrong, and what to do."""
+    """A source cannot be read; says which, in which version, why, and what to do."""
 
 
 class SourceMovedError(Exception):
-    """Raised where a source is read: what was to be there is not, because its internals have moved."""
+    """Raised while a source is read: something does not exist any more, because its internals have changed."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Source:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the collector's process."""
     depends: tuple[str, ...] = ()
-    """Variables of the environment on which it depends what is found."""
+    """Environment variables on which the records depend."""
     origin: str = ""
-    """`module:attribute` that it is found at; filled in by the registry."""
+    """`module:attribute` of the object; filled in by the registry."""
 
     @property
     def version(self) -> str | None:
-        """Its installed version; None where it is not installed."""
+        """Its installed version; None if it is not installed."""
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def missing_modules(self) -> list[str]:
-        """What would have to be installed for it to be read; nothing is imported to find out."""
+        """Packages that are missing; found without an import."""
         return [package for module, package in self.modules.items() if not _is_installed(module)]
 
     @property
@@ -86,7 +86,7 @@ def all_sources() -> dict[str, Source]:
 
 
 def select_sources(names: Sequence[str] = ()) -> list[Source]:
-    """The sources of some names, all where none is given; raises HarvestError for a name that is none."""
+    """The sources of some names; all if there are none.  Raises HarvestError for an unknown name."""
     available = all_sources()
     for name in names:
         if name not in available:

@@ -1,8 +1,8 @@
-"""What sources state, held against the oracle: whether it holds, by which convention, and how far it is off.
+"""Compares stated answers with the oracle: whether they hold, by which convention, and how large the error is.
 
-A statement holds where it lies within the budget of a correct function; or else within the tolerance that the source
-states it to.  The definition is tried first, then what the function that it is about documents, the smallest part of
-that first.  A number that was written down is tried in float64 and in float32: a convention's constants are rounded.
+A statement holds if its error is within the tolerance of a correct function, or else within the tolerance of the
+source.  The definition is tried first, then parts of the function's documented convention, the smallest first.  A
+number without a dtype is tried in float64 and in float32, because constants of a convention are rounded.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from conformance.reference import error_bound
 from conformance.reference.oracle import Exact, Oracle
 
 WRITTEN_TOLERANCE = ("float64", "float32")
-"""What a number that was written down may have been computed in."""
+"""Dtypes in which a literal number may have been computed."""
 Holds = Literal["holds", "holds by its convention", "does not hold"]
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedResult:
-    """One statement and what the oracle says about it.
-
-    convention: that it holds by, "" for the definition.  within: what it lies within, `budget` or `tolerance`.
-    error, tolerance: of the number that is farthest off, by the definition or by what holds; the wider tolerance.
-    """
+    """A stated answer, judged."""
 
     case: Case
     holds: Holds
     convention: str = ""
+    """The convention by which it holds; "" for the definition."""
     within: str = ""
+    """`budget` if it is within the tolerance of a correct function, `tolerance` if within that of the source."""
     error: float = np.inf
+    """Error of the worst element, by the convention that holds or by the definition."""
     tolerance: float = 0.0
+    """The larger of both tolerances of that element."""
     stated: float = np.nan
     exact: float = np.nan
     why: str = ""
@@ -53,7 +53,7 @@ class JudgedResult:
 
 
 def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterator[JudgedResult]:
-    """What the oracle says about each statement."""
+    """Judge each statement."""
     for statement in statements:
         yield _judge_result(statement, oracle)
 
@@ -72,7 +72,7 @@ def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:
 
 
 def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterator[Convention]:
-    """The definition, and what the function that a statement is about documents in that version."""
+    """The definition, and parts of the convention that the function documents in that version."""
     yield DEFINITION
     for framework in registry.frameworks():
         backend = framework.backend({})

@@ -1,8 +1,7 @@
-"""An input of a source in this suite's words: a case, or the reason why it cannot be one.
+"""Translates an input of a source into a case, or says why it cannot be one.
 
-A case has its classes on the last axis and says nothing about where a framework has them by nature; an axis that
-the source asks for is a layout.  One sample without an axis of samples is a batch of one, a weight that is
-broadcast is written out: both are the same problem.
+A case has its classes on the last axis, wherever the framework has them by default; an axis that the source passes as
+an argument is a layout.  A sample without a batch axis becomes a batch of one, and weights are broadcast.
 """
 
 from __future__ import annotations
@@ -36,23 +35,16 @@ from conformance.power.harvest.records import Opaque, Record
 from conformance.reference.domain import examine
 
 MAX_PREDICTIONS = 100_000
-"""Numbers of an input beyond which a case is not written out."""
+"""Maximum number of predictions of a case."""
 
 
 class UntranslatableError(Exception):
-    """An input that this suite has no words for; its text is the reason, which is counted."""
+    """An input that no case can express; its text is the reason, which is counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseDraft:
-    """What a source means by one input.
-
-    predictions, labels: as they stand there, classes on `class_axis` (categorical losses).  asked_axis: whether the
-    source says that axis itself.  class_weights [C]; sample_weights and positive_weight: anything that broadcasts, as
-    it does there.  per_sample: whether weights are one for each sample of a binary loss, and not for each output.
-    narrow: the dtype that it is asked in, where that is none of the usual ones.  documented: the function of this
-    suite whose convention the stated answer may follow.
-    """
+    """One input of a source, as the source has it."""
 
     loss: Loss
     input_kind: InputKind
@@ -61,21 +53,28 @@ class CaseDraft:
     labels: Any
     reduction: Reduction
     class_axis: int = -1
+    """Axis of the classes, for a categorical loss."""
     asked_axis: bool = False
+    """Whether the source passes that axis as an argument."""
     class_weights: Any = None
+    """Shape [C]."""
     sample_weights: Any = None
+    """Of any shape that broadcasts, as `positive_weight`."""
     positive_weight: Any = None
     per_sample: bool = False
+    """Whether there is one weight for each sample of a binary loss, not for each output."""
     label_smoothing: float | None = None
     ignore_index: int | None = None
     narrow: str = ""
+    """The dtype of the input if it is not one of the default dtypes."""
     documented: str = ""
+    """The function of this suite whose convention the stated answer may follow."""
 
 
 def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source: str) -> Case:
-    """The case that a draft is; raises CannotSayError.
+    """Turn a draft into a case.  Raises UntranslatableError.
 
-    name: the last part of its id.  folder: what the id begins with.  source: words that find the input.
+    name: the last part of its id.  folder: the first part.  source: where the input comes from.
     """
     predictions = _to_numbers(draft.predictions, "predictions")
     labels = _to_numbers(draft.labels, "labels")
@@ -117,12 +116,12 @@ ABOUT = "Inputs for a {} loss of {} with {} targets."
 
 
 def file_name(draft: CaseDraft) -> str:
-    """What a case is filed under: cases of one file have loss, predictions and targets of one kind."""
+    """Name of the case's file: its cases share loss, kind of predictions and kind of targets."""
     return f"binary_{draft.input_kind}" if draft.loss == "binary" else f"{draft.input_kind}_{draft.target}"
 
 
 def to_name(text: str) -> str:
-    """A name of a case made of any text: small letters, digits and _, and no framework's name."""
+    """Turn any text into a name of a case: lower case, digits and _, without names of frameworks."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     schema = schema_of(SCHEMA)
     words = schema["definitions"]["name"]["not"]["pattern"]
@@ -148,7 +147,7 @@ def _to_numbers(value: Any, what: str) -> Array:
 
 
 def _arrange_axes(draft: CaseDraft, predictions: Array, labels: Array) -> tuple[Array, Array, Layout]:
-    """Predictions and labels as a case has them, and the layout that leads back."""
+    """Predictions and labels in the layout of a case, and the layout of the input."""
     if draft.loss == "binary":
         if predictions.ndim == 0:
             predictions, labels = predictions.reshape(1), labels.reshape(1) if labels.ndim == 0 else labels
@@ -234,7 +233,7 @@ def _positive_weight(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
 
 
 def _with_valid_dtypes(case: Case, narrow: str) -> Case:
-    """The case with its dtypes, and with the error that is its only right answer where it has one."""
+    """The case with its dtypes, and with the error that it must raise, if any."""
     expected = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
     dtypes = tuple(dtype for dtype in DTYPES if dtype in expected and validation.inexact_value(case, dtype) is None)
     if not dtypes:

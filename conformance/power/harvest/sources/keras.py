@@ -1,4 +1,4 @@
-"""Keras: what `losses_test.py` puts to the three cross-entropy losses, on the backend of KERAS_BACKEND."""
+"""Keras: inputs of the three cross-entropy losses in `losses_test.py`, on the backend of KERAS_BACKEND."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REDUCTIONS: dict[str | None, Reduction] = {
 
 
 def collect() -> CollectedRecords:
-    """Calls of the losses as objects, and of the functions by those names."""
+    """Calls of the loss objects and of the loss functions."""
     watched = [RecordedCall(f"{MODULE}.{name}", "__call__", name, configured) for name in LOSSES]
     watched += [RecordedCall(MODULE, name) for name in FUNCTIONS]
     assertions = [
@@ -39,7 +39,7 @@ def collect() -> CollectedRecords:
 
 
 def configured(passed: Mapping[str, Any]) -> dict[str, Any]:
-    """What the object was made with, and whether a mask hangs on the arrays."""
+    """Configuration of the object, and whether the arrays have a mask."""
     loss = passed["self"]
     config = {**loss._fn_kwargs, **loss.get_config()}  # the axis of classes is not in every configuration
     masked = any(getattr(passed[name], "_keras_mask", None) is not None for name in ("y_true", "y_pred"))
@@ -51,34 +51,34 @@ def configured(passed: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def translate(found: Record) -> CaseDraft:
+def translate(record: Record) -> CaseDraft:
     """Options of the object; an axis of classes that is not the last is a layout; weights are one per sample."""
-    said = found.arguments
-    name = OF.get(found.function, found.function)
-    if said.get("masked"):
+    arguments = record.arguments
+    name = OF.get(record.function, record.function)
+    if arguments.get("masked"):
         raise UntranslatableError("a mask that hangs on the arrays")
-    reduction = said.get("reduction", "none")
+    reduction = arguments.get("reduction", "none")
     if reduction not in REDUCTIONS:
         raise UntranslatableError(f"the reduction {reduction}")
     categorical = name != "BinaryCrossentropy"
-    axis = said.get("axis", -1)
+    axis = arguments.get("axis", -1)
     if not isinstance(axis, int):
         raise UntranslatableError("several axes of classes at once")
-    dtype = said.get("dtype")
+    dtype = arguments.get("dtype")
     mean = ":mean_with_sample_weight" if reduction == "mean_with_sample_weight" else ""
     return CaseDraft(
         loss="categorical" if categorical else "binary",
-        input_kind="logits" if said.get("from_logits") else "probabilities",
+        input_kind="logits" if arguments.get("from_logits") else "probabilities",
         target={"BinaryCrossentropy": "binary", "CategoricalCrossentropy": "distribution"}.get(name, "index"),  # type: ignore[arg-type]
-        predictions=said["y_pred"],
-        labels=said["y_true"],
+        predictions=arguments["y_pred"],
+        labels=arguments["y_true"],
         reduction=REDUCTIONS[reduction],
         class_axis=axis if categorical else -1,
         asked_axis=True,
-        sample_weights=said.get("sample_weight"),
+        sample_weights=arguments.get("sample_weight"),
         per_sample=True,
-        label_smoothing=said.get("label_smoothing") or None,
-        ignore_index=said.get("ignore_class"),
+        label_smoothing=arguments.get("label_smoothing") or None,
+        ignore_index=arguments.get("ignore_class"),
         narrow="" if dtype is None or dtype in DEFAULT_DTYPES else dtype,
         documented=f"keras.{name}{mean}",
     )

@@ -1,7 +1,7 @@
-"""ONNX: the node tests of SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss, with the outputs that they state.
+"""ONNX: the node tests of SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss, with their stated outputs.
 
-Each test stands there up to four times, with the logarithms returned beside the loss and with the operator written
-out in others: the input is the same.
+Each test exists up to four times, with the log-probabilities as second output and with the operator expanded into
+others; their inputs are equal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def collect() -> CollectedRecords:
 
 
 def _operator(test: Any) -> Any:
-    """The loss among the nodes of a test; None where it is written out in other operators."""
+    """The loss among the nodes of a test; None if it is expanded into other operators."""
     return next((node for node in test.model.graph.node if node.op_type in OPERATORS), None)
 
 
@@ -64,19 +64,19 @@ def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Record:
     return Record(f"onnx/{FILES[node.op_type]}::{test.name}", name, node.op_type, arguments, stated)
 
 
-def translate(found: Record) -> CaseDraft:
-    """Classes are on axis 1, by nature."""
-    said = found.arguments
+def translate(record: Record) -> CaseDraft:
+    """Classes are on axis 1 by default."""
+    arguments = record.arguments
     return CaseDraft(
         loss="categorical",
-        input_kind="logits" if found.function == OPERATORS[0] else "log_probabilities",
+        input_kind="logits" if record.function == OPERATORS[0] else "log_probabilities",
         target="index",
-        predictions=said["scores"],
-        labels=said["labels"],
-        reduction=said["reduction"],
+        predictions=arguments["scores"],
+        labels=arguments["labels"],
+        reduction=arguments["reduction"],
         class_axis=1,
-        class_weights=said["weights"],
-        ignore_index=said["ignore_index"],
+        class_weights=arguments["weights"],
+        ignore_index=arguments["ignore_index"],
     )
 
 

@@ -1,6 +1,6 @@
-"""Optax: what `_classification_test.py` puts to its cross-entropies, one loss per sample or output.
+"""Optax: inputs of its cross-entropies in `_classification_test.py`, one loss per sample or output.
 
-JAX is told not to compile, so that what is called with values is called with values here, too.
+JAX does not compile here, so that functions are called with values and not with tracers.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from conformance.power.harvest.translation import CaseDraft, UntranslatableError
 FILE = "losses/_classification_test.py"
 MODULE = "optax.losses._classification"
 TESTS = "(Softmax or Sigmoid or PolyLoss) and not gradient"
-"""Those of gradients put finite differences of the same inputs to the functions."""
+"""Without tests of gradients, which call the functions with finite differences of the same inputs."""
 DENSE = ("softmax_cross_entropy", "safe_softmax_cross_entropy")
 INTEGER = "softmax_cross_entropy_with_integer_labels"
 SIGMOID = "sigmoid_binary_cross_entropy"
 
 
 def collect() -> CollectedRecords:
-    """Calls of the four functions, also those that other losses make."""
+    """Calls of the four functions, also by other losses."""
     watched = [RecordedCall(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
     collected = run_tests(SOURCE.paths[0], f"optax/{FILE}", TESTS, watched, NUMPY)
-    # Several functions are put to tests of the same names.
+    # Tests of several functions have the same names.
     named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.records)
     return replace(collected, records=named)
 
 
-def translate(found: Record) -> CaseDraft:
+def translate(record: Record) -> CaseDraft:
     """Losses are not reduced; an axis of classes that is not the last is a layout."""
-    said = found.arguments
-    if said.get("where") is not None:
+    arguments = record.arguments
+    if arguments.get("where") is not None:
         raise UntranslatableError("a mask over classes")
-    axis = said.get("axis", -1)
+    axis = arguments.get("axis", -1)
     if not isinstance(axis, int):
         raise UntranslatableError("several axes of classes at once")
-    binary = found.function == SIGMOID
+    binary = record.function == SIGMOID
     return CaseDraft(
         loss="binary" if binary else "categorical",
         input_kind="logits",
-        target="binary" if binary else "index" if found.function == INTEGER else "distribution",
-        predictions=said["logits"],
-        labels=said["labels"],
+        target="binary" if binary else "index" if record.function == INTEGER else "distribution",
+        predictions=arguments["logits"],
+        labels=arguments["labels"],
         reduction="none",
         class_axis=axis,
         asked_axis=True,

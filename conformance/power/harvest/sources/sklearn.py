@@ -1,6 +1,6 @@
-"""scikit-learn: the specific values of `_loss/tests/test_loss.py`, and what the tests of `log_loss` put to it.
+"""scikit-learn: the specific values of `_loss/tests/test_loss.py`, and inputs of `log_loss` in its tests.
 
-The values are read off the test's own parametrisation; what the tests of `log_loss` call it with is recorded.
+The values are those of a test's parametrisation; calls of `log_loss` are recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TESTED = "sklearn.metrics.tests.test_classification"
 PARAMETERS = ("loss", "y_true", "raw_prediction", "loss_true", "gradient_true", "hessian_true")
 BINARY, MULTINOMIAL = "HalfBinomialLoss", "HalfMultinomialLoss"
 RTOL = ATOL = 1e-15
-"""What the test of specific values allows; `approx` takes the larger of the two."""
+"""Tolerance of the test of specific values; `approx` uses the larger of the two."""
 
 
 def collect() -> CollectedRecords:
@@ -54,46 +54,46 @@ def _specific() -> Any:
 
 
 def _spoken(value: Any) -> str:
-    """A number, or a row of them, as words of a name."""
+    """A number, or a row of numbers, as words of a name."""
     if isinstance(value, list):
         return "_".join(map(_spoken, value))
     return f"{value:g}".replace("-", "minus_").replace("+", "").replace(".", "_")
 
 
-def translate(found: Record) -> CaseDraft:
-    """Half losses take logits; `log_loss` probabilities, and labels of any kind, in the order of their values."""
-    said = found.arguments
-    if found.function in (BINARY, MULTINOMIAL):
-        binary = found.function == BINARY
+def translate(record: Record) -> CaseDraft:
+    """Half losses accept logits; `log_loss` accepts probabilities, and labels of any kind, sorted by value."""
+    arguments = record.arguments
+    if record.function in (BINARY, MULTINOMIAL):
+        binary = record.function == BINARY
         return CaseDraft(
             loss="binary" if binary else "categorical",
             input_kind="logits",
             target="binary" if binary else "index",
-            predictions=said["raw_prediction"],
-            labels=said["y_true"],
+            predictions=arguments["raw_prediction"],
+            labels=arguments["y_true"],
             reduction="none",
         )
-    return _log_loss(found)
+    return _log_loss(record)
 
 
-def _log_loss(found: Record) -> CaseDraft:
-    said = found.arguments
-    proba = said.get("y_pred") if said.get("y_proba") is None else said["y_proba"]
+def _log_loss(record: Record) -> CaseDraft:
+    arguments = record.arguments
+    proba = arguments.get("y_pred") if arguments.get("y_proba") is None else arguments["y_proba"]
     if isinstance(proba, str) or not isinstance(proba, np.ndarray):
         raise UntranslatableError("probabilities that are no array of numbers")
-    reduction: Reduction = "mean" if said.get("normalize", True) else "sum"
-    truth = np.asarray(said["y_true"])
+    reduction: Reduction = "mean" if arguments.get("normalize", True) else "sum"
+    truth = np.asarray(arguments["y_true"])
     common: dict[str, Any] = {
         "input_kind": "probabilities",
         "predictions": proba,
         "reduction": reduction,
-        "sample_weights": said.get("sample_weight"),
+        "sample_weights": arguments.get("sample_weight"),
         "narrow": proba.dtype.name,
         "documented": "sklearn.log_loss",
     }
     if truth.ndim == 2:
         return CaseDraft(loss="categorical", target="distribution", labels=truth, **common)
-    listed = said.get("labels")
+    listed = arguments.get("labels")
     classes = np.unique(truth if listed is None else np.asarray(listed))
     binary = proba.ndim == 1
     count = 2 if binary else proba.shape[-1]

@@ -1,7 +1,7 @@
-"""PyTorch: the inputs that its own test suite puts to its losses, as `module_db` and `op_db` make them.
+"""PyTorch: inputs of its losses from `module_db` and `op_db` of its own test suite.
 
-They are drawn at random, in float64, from generators that are seeded here; the answers of reference functions,
-which are written in Python, are what is stated.
+They are random, in float64, with generators that are seeded here; stated answers are those of its reference functions,
+which are written in Python.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ MODULES_FILE = "testing/_internal/common_modules.py"
 OPERATORS_FILE = "testing/_internal/common_methods_invocations.py"
 SEED = 0
 RTOL, ATOL = 1e-7, 1e-7
-"""What `TestCase.assertEqual` of PyTorch allows in float64, which its tests of modules use."""
+"""Tolerance of PyTorch's `TestCase.assertEqual` in float64, which its tests of modules use."""
 
 
 def collect() -> CollectedRecords:
-    """What both registries have for the losses, module by module and operator by operator."""
+    """Inputs of both registries for the losses, module by module and operator by operator."""
     import torch
 
     try:
@@ -107,7 +107,7 @@ BOTH = ("input", "target")
 
 
 def _bound(args: Iterable[Any], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Arguments by name; tensors as copies, so that a reference function may break its own."""
+    """Arguments by name; tensors as copies, which a reference function may modify."""
 
     def kept(value: Any) -> Any:
         return to_plain(value.detach().clone()) if hasattr(value, "detach") else to_plain(value)
@@ -118,28 +118,28 @@ def _bound(args: Iterable[Any], kwargs: Mapping[str, Any], names: tuple[str, ...
 UNDERSTOOD = frozenset({"input", "target", "weight", "reduction", "ignore_index", "label_smoothing", "pos_weight"})
 
 
-def translate(found: Record) -> CaseDraft:
-    """Classes are on axis 1, by nature; `weight` weighs classes, or outputs where the loss is binary."""
-    said = found.arguments
-    if unknown := sorted(said.keys() - UNDERSTOOD):
+def translate(record: Record) -> CaseDraft:
+    """Classes are on axis 1 by default; `weight` is of classes, or of outputs for a binary loss."""
+    arguments = record.arguments
+    if unknown := sorted(arguments.keys() - UNDERSTOOD):
         raise UntranslatableError(f"the argument {', '.join(unknown)}")
-    module = OPERATORS.get(found.function, found.function)
+    module = OPERATORS.get(record.function, record.function)
     _, loss, input_kind = MODULES[module]
     categorical = loss == "categorical"
-    soft = categorical and said["target"].dtype.kind == "f"
+    soft = categorical and arguments["target"].dtype.kind == "f"
     return CaseDraft(
         loss=loss,
         input_kind=input_kind,
         target="distribution" if soft else "index" if categorical else "binary",
-        predictions=said["input"],
-        labels=said["target"],
-        reduction=said.get("reduction", "mean"),
-        class_axis=1 if categorical and said["input"].ndim > 1 else -1,
-        class_weights=said.get("weight") if categorical else None,
-        sample_weights=None if categorical else said.get("weight"),
-        positive_weight=said.get("pos_weight"),
-        label_smoothing=said.get("label_smoothing"),
-        ignore_index=said.get("ignore_index"),
+        predictions=arguments["input"],
+        labels=arguments["target"],
+        reduction=arguments.get("reduction", "mean"),
+        class_axis=1 if categorical and arguments["input"].ndim > 1 else -1,
+        class_weights=arguments.get("weight") if categorical else None,
+        sample_weights=None if categorical else arguments.get("weight"),
+        positive_weight=arguments.get("pos_weight"),
+        label_smoothing=arguments.get("label_smoothing"),
+        ignore_index=arguments.get("ignore_index"),
         documented=f"torch.{module}",
     )
 
