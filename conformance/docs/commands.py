@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.cli import COMMANDS, Command
-from conformance.docs.markup import code_html, escaped, fenced_block, prose_html, slug, table
+from conformance.docs.markup import code_html, escaped, prose_html, slug, table
+from conformance.report.markdown import fenced_block
 
 NAME = "conformance"
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
-from conformance.docs.markup import code_html, escaped, fenced_block, link, prose_html, slug, table
+from conformance.docs.markup import code_html, escaped, link, prose_html, slug, table
+from conformance.report.markdown import fenced_block
 
 MAX_REASON = 100
 """Characters of a reason in an overview."""

@@ -18,6 +18,7 @@ from conformance.casefiles.document import schema_of
 from conformance.docs import accuracy, commands, conventions, findings, markup, option_names, readme, releases, schema
 from conformance.judging.row import SCHEMA
 from conformance.reference import error_bound
+from conformance.report.markdown import fenced_block
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
 MARK = re.compile(r"^<!-- generated: ([a-z0-9_ ]+) -->$", re.MULTILINE)
@@ -83,7 +84,7 @@ class Checkout:
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "report columns": _report_columns,
             "commands": commands.reference,
-            "template audit upgrade": lambda: markup.fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
+            "template audit upgrade": lambda: fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
     def fill_page(self, page: str) -> str:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from conformance.model.text import one_line, printable
+from conformance.model.text import one_line
+from conformance.report.markdown import is_linkable
 from conformance.report.markdown import table as markdown_table
 
 _SPECIAL = re.compile(r"_|[^\w\s.,;:/()'%?=-]|^[-=]|(?<=^\d)[.)](?=\s)")
 _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/(,=])(?=[^\W\d]|&)")
 """Places where a long name may be broken: between words, so that a search still finds them."""
-_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
 
 
 def escaped(text: Any) -> str:
@@ -56,14 +56,7 @@ def _escape_inside(text: str) -> str:
 
 def link(text: str, address: str) -> str:
     """A link to an http(s) address; only the text if the address is anything else."""
-    return f"[{escaped(text)}]({address})" if _ADDRESS.fullmatch(address) else escaped(text)
-
-
-def fenced_block(source: str, language: str = "") -> str:
-    """A fenced code block, with a fence longer than any in the source."""
-    longest = max(map(len, re.findall("`+", source)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{printable(source.rstrip())}\n{fence}\n"
+    return f"[{escaped(text)}]({address})" if is_linkable(address) else escaped(text)
 
 
 def slug(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from conformance.explain.blocks import Code, Formula, Heading, Prose, render_blocks
 from conformance.explain.explanation import Explanation
 from conformance.model.text import printable, whole
-from conformance.report.markdown import code, plain
+from conformance.report.markdown import code, fenced_block, plain
 
 WIDTH = 80
 INDENT = 4
@@ -69,7 +69,7 @@ def markdown(explanation: Explanation) -> str:
 
     def close() -> None:
         if lines:
-            parts.append(_fenced("\n".join(lines), "text"))
+            parts.append(fenced_block("\n".join(lines), "text"))
             lines.clear()
 
     for block in render_blocks(explanation):
@@ -85,18 +85,11 @@ def markdown(explanation: Explanation) -> str:
             case Code(text) if "\n" not in text.strip():
                 parts.append(code(whole(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
             case Code(text):
-                parts.append(_fenced(printable(text), "python"))
+                parts.append(fenced_block(text, "python"))
             case _:
                 assert_never(block)
     close()
-    return "\n\n".join(parts) + "\n"
-
-
-def _fenced(text: str, language: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def as_data(explanation: Explanation) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from conformance.model.case import OPTIONS, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
 from conformance.report.frames import largest_ratios
+from conformance.report.markdown import fenced_block
 
 HOSTILE = (
     "</code><script>alert(1)</script> <img src=x onerror=alert(1)> [x](javascript:alert(1)) ![y](http://evil.example/y)"
@@ -118,7 +119,7 @@ def test_link_accepts_http_addresses():
 
 @pytest.mark.parametrize("source", ["a\n```\n# out\n", "````\n", "~~~\n```"])
 def test_block_fence_is_longer_than_any_in_source(source):
-    page = Shown(markup.fenced_block(source, "python") + "\nafter\n")
+    page = Shown(fenced_block(source, "python") + "\nafter\n")
     assert page.tags == ["pre", "code", "p"]
 
 
