@@ -33,7 +33,7 @@ def replay(
     from pathlib import Path
 
     from conformance.casefiles.known_issues import HARVEST_PREFIX
-    from conformance.judging.judge import replay
+    from conformance.judging.replay import replay
 
     among: Any = None if cases is None else Path(cases)
     if among is None and case.startswith(HARVEST_PREFIX):

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from conformance.adapters.registry import Installed
     from conformance.explore.relations import Instance, RelationResult
-    from conformance.judging.judge import Assessment, Item, Judge
+    from conformance.judging.judge import Assessment, Judge
+    from conformance.judging.plan import Item
     from conformance.judging.row import Record
     from conformance.model.case import Case
     from conformance.power.harvest.pipeline import Harvests
@@ -557,7 +558,7 @@ class Recorder:
 
     def _asks_nobody(self) -> bool:
         """Whether no function can take any of the cases; then there is a row for each that says why."""
-        from conformance.judging.judge import plan
+        from conformance.judging.plan import plan
 
         if not _asked(self.config) or _wanted(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
@@ -734,7 +735,7 @@ def _harvests(config: pytest.Config) -> Harvests:
 def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.judging.judge import load_suite
+        from conformance.judging.case_set import load_suite
 
         try:
             if _harvested(config) is not None:
@@ -766,7 +767,7 @@ def _here() -> list[Installed]:
 
 
 def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
-    from conformance.judging.judge import plan
+    from conformance.judging.plan import plan
 
     here = _here()
     chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.judging.judge import Assessment, Item
+from conformance.judging.judge import Assessment
+from conformance.judging.plan import Item
 from conformance.model.errors import UserError
 from conformance.model.text import loggable
 

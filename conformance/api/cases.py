@@ -21,9 +21,11 @@ from conformance.execution.run import Run
 from conformance.explain import Explanation
 from conformance.explain import explain as explain_case
 from conformance.explore.relations import check_names
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.coverage import Coverage, coverage
-from conformance.judging.judge import Judge, load_suite, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
 from conformance.judging.row import Record
 from conformance.judging.selection import SelectionError
 from conformance.judging.unasked import unasked_rows

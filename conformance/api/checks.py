@@ -14,8 +14,8 @@ from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
 from conformance.explore import relations as catalogue
 from conformance.explore.relations import RelationResult, rendering
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, wanted
-from conformance.judging.judge import load_suite
 from conformance.judging.selection import SelectionError
 
 

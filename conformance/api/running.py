@@ -19,8 +19,9 @@ from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import TIMEOUT
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, selected, wanted
-from conformance.judging.judge import Item, load_suite, plan
+from conformance.judging.plan import Item, plan
 from conformance.judging.row import Record
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unasked import unasked_rows

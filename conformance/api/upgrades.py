@@ -12,8 +12,9 @@ from conformance.comparison import bisection, upgrade
 from conformance.comparison.bisection import Bisection
 from conformance.comparison.upgrade import Audit
 from conformance.execution.workers.pool import TIMEOUT
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import selected
-from conformance.judging.judge import Judge, load_suite
+from conformance.judging.judge import Judge
 from conformance.judging.selection import SelectionError
 from conformance.reference.oracle import cached_oracle
 

@@ -31,8 +31,11 @@ from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.execution.targets import worker_spec
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import selected
-from conformance.judging.judge import Item, Judge, ask, load_suite, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, plan
+from conformance.judging.prepare import prepare
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -119,7 +122,7 @@ def called(keyword: str, *frameworks: str) -> Result:
     processor, wall = Stopwatch(time.process_time), Stopwatch()
     items = _selected(keyword, available)
     for item in items:
-        asked = ask(item)
+        asked = prepare(item)
         for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
             watch(item.framework, asked.call, asked.what)
     return {"calls": processor.calls, "wall": wall.calls, "count": processor.count, "items": len(items)}
@@ -217,7 +220,7 @@ def round_trip() -> Result:
     And bytes per second to a worker.
     """
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
-    calls = [asked.call for asked in map(ask, _small_items("sklearn")[:: 50 if SHORT else 1])]
+    calls = [asked.call for asked in map(prepare, _small_items("sklearn")[:: 50 if SHORT else 1])]
     calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
     empty = [dataclasses.replace(call, text=f"{ECHO}({', '.join(call.arrays)})") for call in calls]
     specs = [worker_spec("sklearn", framework), WorkerSpec("echo", "conformance.bench.echo:FRAMEWORK")]

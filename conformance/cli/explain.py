@@ -11,7 +11,7 @@ from conformance import api
 from conformance import explain as explanations
 from conformance.cli.shared import CaseArgument, CasesOption, Json
 from conformance.cli.terminal import out
-from conformance.judging.judge import DIFFERENTIATED
+from conformance.judging.plan import DIFFERENTIATED
 from conformance.model.case import Case
 
 

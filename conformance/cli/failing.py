@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from conformance import comparison
 from conformance.cli import github
-from conformance.judging.judge import id_of
+from conformance.judging.plan import id_of
 from conformance.judging.row import COLUMNS, Record
 from conformance.model.case import Case
 from conformance.report.frames import records

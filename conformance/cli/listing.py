@@ -13,7 +13,7 @@ from conformance.adapters import registry
 from conformance.api.cases import case_facts
 from conformance.cli.shared import CasesOption, Json
 from conformance.cli.terminal import out
-from conformance.judging.judge import load_suite
+from conformance.judging.case_set import load_suite
 from conformance.model.text import counted
 
 listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -13,7 +13,7 @@ from rich.table import Table
 from conformance.cli.shared import CasesOption, Json, progress
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.judging.judge import load_suite
+from conformance.judging.case_set import load_suite
 from conformance.model.errors import UserError
 from conformance.model.text import counted
 from conformance.power.mutants.catalogue import CORRECT, FAULTY, select

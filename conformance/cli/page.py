@@ -17,7 +17,8 @@ from conformance.cli.shared import CasesOption, Json, progress, write_output
 from conformance.cli.terminal import out
 from conformance.comparison import history
 from conformance.explore.sweep import rendering
-from conformance.judging.judge import Judge, load_suite
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
 from conformance.model.case import Case
 from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import cached_oracle

@@ -30,7 +30,8 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import TIMEOUT
-from conformance.judging.judge import id_of, reproducer_of
+from conformance.judging.plan import id_of
+from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Record
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case

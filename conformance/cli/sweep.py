@@ -20,8 +20,8 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import long_means, rendering, runner, table
 from conformance.explore.sweep.runner import Job, SweepRequest
+from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
-from conformance.judging.judge import load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
 

@@ -53,7 +53,7 @@ class RunScope:
     frameworks: frozenset[str] | None = None
     """Names of the frameworks that were chosen and are available; None for all that the baseline has."""
     selects: Callable[[str, str], bool] = _select_all
-    """Whether an item is selected, by its framework and its id as `judge.Item.id` has it (for -k, -m and node ids)."""
+    """Whether an item is selected, by its framework and its id as `plan.Item.id` has it (for -k, -m and node ids)."""
     finished: bool = True
     """False for a run that ended early, whose missing rows are not lost."""
     suite: Collection[tuple[str, str, str]] | None = None

@@ -18,7 +18,8 @@ from conformance.execution.assessing import rows_of
 from conformance.execution.run import Run
 from conformance.execution.targets import start_workers
 from conformance.execution.workers.pool import TIMEOUT
-from conformance.judging.judge import Item, Judge, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, plan
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.text import counted, one_line

@@ -21,7 +21,8 @@ from conformance.execution import assessing
 from conformance.execution.run import Run
 from conformance.execution.targets import start_workers
 from conformance.execution.workers.pool import TIMEOUT, WorkerPool
-from conformance.judging.judge import Item, Judge, id_of
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, id_of
 from conformance.judging.row import Record
 from conformance.model.case import Case
 from conformance.model.errors import UserError

@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 from conformance.adapters.contract import LoweringError
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.pool import Future, WorkerPool
-from conformance.judging.judge import Item, Judge, PreparedCall, Problems, ask
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item
+from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.row import Record
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
@@ -125,7 +127,7 @@ class PipelinedCalls:
 
     def _send(self, item: Item) -> tuple[PreparedCall, Future] | Exception:
         try:
-            prepared = ask(item, self._problems)
+            prepared = prepare(item, self._problems)
             return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.what)
         except (LoweringError, CaseFileError) as error:
             return error

@@ -21,7 +21,8 @@ from conformance.execution.targets import (
     start_workers,
 )
 from conformance.execution.workers.pool import WorkerPool
-from conformance.judging.judge import Item, Judge
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item
 from conformance.judging.row import Record
 from conformance.model.case import Case
 from conformance.reference.oracle import cached_oracle

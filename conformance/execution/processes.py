@@ -21,7 +21,9 @@ from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
 from conformance.execution.child import ChildProcess, wait_for
 from conformance.execution.targets import Assignment
 from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
-from conformance.judging.judge import Item, Judge, id_of, load_suite, plan
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, id_of, plan
 from conformance.model.case import Case
 from conformance.reference.oracle import cached_oracle
 

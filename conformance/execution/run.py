@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from conformance.execution.assessing import E, NotExecuted, RowOrError, results_of
 from conformance.execution.interruption import interruption, reinstall_handlers
-from conformance.judging.judge import Item
+from conformance.judging.plan import Item
 from conformance.judging.row import Record, key_of
 from conformance.model.errors import UserError
 

@@ -34,8 +34,10 @@ from conformance.explain.number_format import (
     format_sum,
 )
 from conformance.explain.subproblems import negative_logs, to_balls
-from conformance.judging.judge import Assessment, rule_of
-from conformance.judging.verdict import OF_GRADIENT, UNJUDGED, answer_by, compare, computed, semantic
+from conformance.judging.compare import compare
+from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, semantic
+from conformance.judging.judge import Assessment
+from conformance.judging.plan import rule_of
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import subtract

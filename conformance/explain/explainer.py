@@ -23,9 +23,11 @@ from conformance.explain.explanation import (
 )
 from conformance.explain.number_format import format_element
 from conformance.explain.remedies import remedies
-from conformance.judging.judge import Assessment, Judge, not_differentiated, plan, rule_of, unsupported
+from conformance.judging.conversions import change_of, conversion_of
+from conformance.judging.effects import answer_by
+from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import not_differentiated, plan, rule_of, unsupported
 from conformance.judging.rendering import render_conversion
-from conformance.judging.verdict import answer_by, change_of, conversion_of
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported

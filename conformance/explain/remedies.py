@@ -17,7 +17,9 @@ from conformance.explain.attribution import documented_convention, named_choices
 from conformance.explain.derivation import array_text, format_in_dtype
 from conformance.explain.explanation import Remedy
 from conformance.explain.number_format import format_number
-from conformance.judging.judge import Assessment, Item, Judge, PreparedCall, convert_for
+from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import Item
+from conformance.judging.prepare import PreparedCall, convert_for
 from conformance.model.case import Array, ByOracle, Digits, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned

@@ -14,8 +14,11 @@ import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.registry import NEWEST, Installed
-from conformance.judging.judge import Item, Judge, PreparedCall, Problems, ask, load_suite, plan, rule_of
-from conformance.judging.verdict import answer_by
+from conformance.judging.case_set import load_suite
+from conformance.judging.effects import answer_by
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, plan, rule_of
+from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.model.case import numpy_dtype
 from conformance.model.outcome import Outcome, Raised, Returned
 from conformance.reference import certified
@@ -67,7 +70,7 @@ def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
     for item in items:
         if item.quantity == "gradient" and item.case.predicted > LARGEST:
             continue
-        asked = ask(item, problems)
+        asked = prepare(item, problems)
         convention = rule_of(item, asked.problem).convention
         about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.input_kind, convention)
         others = item.framework.name if asked.conversion else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.judge import Item, plan
+from conformance.judging.plan import Item, plan
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Case

@@ -7,250 +7,31 @@ Every step but `evaluate` is pure.  pytest, the command line and the tests all g
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import dataclasses
 import functools
-import os
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Framework, Function, LoweringError, Rule, problem_features
+from conformance.adapters.contract import Framework, LoweringError
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import Call, described, lowered, transformed
+from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.reproducer import reproducer
-from conformance.adapters.registry import Installed
-from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, HARVEST_PREFIX, KnownIssue, Ledger
-from conformance.casefiles.known_issues import load as load_known
-from conformance.casefiles.known_issues import read as read_known
-from conformance.casefiles.loading import cases_argument, cases_option, id_root, is_folder, resolve_links, shipped_cases
-from conformance.casefiles.loading import read as read_cases
-from conformance.casefiles.stated_values import expectation_errors
+from conformance.casefiles.known_issues import HARVEST_PREFIX, KnownIssue, Ledger
+from conformance.casefiles.loading import cases_option
+from conformance.judging.plan import Item, alternatives, rule_of
+from conformance.judging.prepare import PreparedCall, Problems, prepare
+from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record, Row, record
-from conformance.judging.traits import traits
 from conformance.judging.verdict import FAILING, Verdict, judge, want_of
-from conformance.model.case import Case, InputKind, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
-from conformance.model.convention import DEFINITION, Convention, describe
-from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
-from conformance.model.row_key import RowKey
 from conformance.model.text import printable, text_of, type_name
-from conformance.reference.conversion import conversion_obstacle, convert
 from conformance.reference.oracle import Exact, Oracle
-
-KEPT = 8
-"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are asked at one time."""
-DIFFERENTIATED = 20_000
-"""Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
-LONG_CALL = 1000
-"""Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One function on one case at one dtype and reduction, its loss or its gradient: one test, one row."""
-
-    installed: Installed
-    function: Function
-    case: Case
-    dtype: str
-    reduction: Reduction
-    quantity: Quantity = "loss"
-
-    @property
-    def framework(self) -> Framework:
-        return self.installed.framework
-
-    @property
-    def id(self) -> str:
-        """See `RowKey.id`, as pytest shows it."""
-        return RowKey(self.case.id, "", self.function.name, self.dtype, self.reduction, self.quantity).id
-
-    @property
-    def key(self) -> RowKey:
-        """The key of its row."""
-        there, case = self.installed, self.case
-        return RowKey(
-            case.id,
-            case.digest,
-            self.function.name,
-            self.dtype,
-            self.reduction,
-            self.quantity,
-            there.environment,
-            there.version,
-            there.backend,
-        )
-
-
-def id_of(row: Record) -> str:
-    """The id of the item that a row is of."""
-    return RowKey.of(row).id
-
-
-class Problems:
-    """Problems of cases, remembered for the functions that are asked the same one in turn.
-
-    most: cases at one dtype that are remembered.
-    """
-
-    def __init__(self, most: int = KEPT) -> None:
-        self._most = most
-        self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
-
-    def of(self, case: Case, dtype: str, reduction: Reduction) -> Problem:
-        """A case at one dtype and reduction."""
-        known = self._known.get((case, dtype))
-        if known is None:
-            known = self._known[case, dtype] = {"none": case.problem(dtype, "none")}
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
-        self._known.move_to_end((case, dtype))
-        if reduction not in known:
-            known[reduction] = known["none"].with_reduction(reduction)
-        return known[reduction]
-
-
-def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
-    """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
-    if problem.input_kind == input_kind:
-        return problem, ""
-    key = ("conversion", input_kind)
-    if key not in problem.cache:
-        whole = problem.unreduced.cache
-        if key not in whole:
-            whole[key] = convert(problem.unreduced, input_kind)
-        converted, name = whole[key]
-        problem.cache[key] = converted.with_reduction(problem.reduction), name
-    found: tuple[Problem, str] = problem.cache[key]
-    return found
-
-
-def plan(
-    cases: Iterable[Case], here: Sequence[Installed], wanted: Callable[[Function, str], bool] | None = None
-) -> list[Item]:
-    """Every item that the installed frameworks' functions declare they can take, case by case.
-
-    wanted: says of a function and an item's id whether it is asked for; what is not is not looked at.
-    """
-    items = []
-    functions = [(installed, function) for installed in here for function in installed.functions]
-    for case in cases:
-        for problem in case.sketch.problems():
-            for installed, function in functions:
-                asked = [Item(installed, function, case, problem.dtype, problem.reduction)]
-                if not_differentiated(installed, function, case, problem) is None:
-                    asked.append(dataclasses.replace(asked[0], quantity="gradient"))
-                asked = [item for item in asked if wanted is None or wanted(function, item.id)]
-                if asked and unsupported(function, case, problem) is None:
-                    items += asked
-    return items
-
-
-def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
-    """Why the gradient of what a function returns is not asked for; None where it is."""
-    if not function.differentiates or not installed.differentiates:
-        return "it does not differentiate"
-    if case.no_gradient:
-        return case.no_gradient
-    if isinstance(case.expect, MustRaise | NoRightAnswer):
-        return "there is no loss to differentiate"
-    if function.native(problem.input_kind) != problem.input_kind:
-        return "it takes other predictions than the case has"
-    if case.predicted > DIFFERENTIATED:
-        return f"it has more than {DIFFERENTIATED} predictions"
-    return None
-
-
-def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
-    """Why a function is not asked a problem; None if it is."""
-    why = function.unsupported(problem)
-    input_kind = function.native(problem.input_kind)
-    if why is not None or input_kind == problem.input_kind:
-        return why
-    if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
-        return "a bridge would hide what is wrong with the predictions"
-    return conversion_obstacle(problem, input_kind)
-
-
-def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
-    """The cases of a folder and its ledger (the shipped ones unless told otherwise).
-
-    The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
-    other cases.  Raises CaseErrors with everything that is wrong in the folder.
-    """
-    folder = shipped_cases() if folder is None else folder
-    cases, errors = read_cases(folder)
-    if resolve_links(folder) != resolve_links(
-        shipped_cases()
-    ):  # of the shipped ones `conformance lint` and the tests say so
-        errors = [*errors, *(wrong for case in cases for wrong in expectation_errors(case))]
-    alone = os.path.lexists(folder) and not is_folder(folder)
-    home = id_root(folder) if alone else folder
-    entries, wrong = read_known(home)
-    others = resolve_links(home) != resolve_links(shipped_cases())
-    ledger = Ledger(entries, load_known(shipped_cases()).entries if others else ())
-    if not errors and not alone:
-        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(EXTERNAL_PREFIXES)), cases)]
-    if errors or wrong:
-        raise CaseErrors((*errors, *wrong))
-    return cases, ledger
-
-
-def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:
-    """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
-    unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
-    what = "is known, but there is no such case or no such function"
-    return [
-        CaseFileError(
-            entry.path, entry.line, 1, "", f"{entry.function} on {entry.case} {what}", "correct the entry or remove it"
-        )
-        for entry in unmatched
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedCall:
-    """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
-
-    item: Item
-    problem: Problem
-    handed: Problem
-    conversion: str
-    of_case: bool = True
-    """Whether the problem is the case's, and not one that something was changed in."""
-
-    @functools.cached_property
-    def call(self) -> Call:
-        """The call to be made; raises LoweringError."""
-        call = lowered(self.item.function, self.handed)
-        return transformed(self.item.framework, call, self.item.quantity, backend=self.item.installed.backend)
-
-    @property
-    def what(self) -> str:
-        """Names the call in messages."""
-        return described(self.item.function, self.handed)
-
-    @functools.cached_property
-    def traits(self) -> frozenset[str]:
-        """What is particular about the problem, as words of a ledger's `when`."""
-        target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
-        return traits(self.problem, self.handed, target)
-
-
-def ask(item: Item, problems: Problems | None = None) -> PreparedCall:
-    """An item ready to be put to its function.  problems: those that are remembered, if any are."""
-    problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
-    return PreparedCall(item, problem, *convert_for(problem, item.function.native(problem.input_kind)))
-
 
 Performer = Callable[[Framework, Call, str], Outcome]
 
@@ -270,7 +51,7 @@ class Judge:
 
     def assess(self, item: Item) -> Assessment:
         """The verdict on one item, asked now."""
-        asked = ask(item, self.problems)
+        asked = prepare(item, self.problems)
         return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
 
     def judge(self, asked: PreparedCall, outcome: Outcome) -> Assessment:
@@ -315,95 +96,6 @@ def _classes_last(asked: PreparedCall, outcome: Outcome) -> Outcome:
     if axis == -1 or outcome.value.ndim != asked.handed.predictions.ndim:
         return outcome
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
-
-
-def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str) -> str:
-    """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
-
-    A folder's path is absolute, so that the call can be pasted wherever Python is started.
-    """
-    words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
-    if quantity == "loss":
-        del words[-1]
-    if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
-        words.append(f"cases={str(resolve_links(Path(folder)))!r}")
-    return f"conformance.replay({', '.join(words)})"
-
-
-def can_be_named(case: Case) -> bool:
-    """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
-    return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
-
-
-def reproducer_of(row: Record, cases: Iterable[Case]) -> str:
-    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
-    call: str = row["call"]
-    case = next((case for case in cases if case.id == row["case"]), None)
-    if len(call) <= LONG_CALL or case is None or not can_be_named(case):
-        return call
-    framework = next(one for one in registry.frameworks() if one.name == row["framework"])
-    settings = framework.settings(row["backend"])
-    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
-    return f"{settings}import conformance; {again}"
-
-
-def replay(
-    function: str,
-    case: str,
-    dtype: str,
-    reduction: Reduction,
-    quantity: Quantity = "loss",
-    cases: Path | Iterable[Case] | None = None,
-) -> Any:
-    """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
-    folder = shipped_cases() if cases is None else cases
-    found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
-    named = next((one for one in found if one.id == case), None)
-    if named is None and errors:
-        raise CaseErrors(tuple(errors))
-    if named is None:
-        where = (
-            "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
-        )
-        advice = "; `cases` names a folder of yours" if cases is None else ""
-        raise LookupError(f"there is no case {case} {where}{advice}")
-    here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
-    for item in plan([named], here):
-        asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
-        if asked_for == (function, dtype, reduction, quantity):
-            asked = ask(item)
-            outcome = perform(item.framework, asked.call, asked.what)
-            if isinstance(outcome, Returned):
-                return outcome.value
-            raise _raised_again(outcome)
-    raise LookupError(f"no installed {function} takes {case} as {dtype}, {reduction}")
-
-
-def _raised_again(outcome: Outcome) -> BaseException:
-    """An exception as a function raised it: of the same name, with the same message."""
-    if not isinstance(outcome, Raised):
-        return RuntimeError(str(outcome))
-    kind: Any = getattr(builtins, outcome.exception, None)
-    if isinstance(kind, type) and issubclass(kind, BaseException):
-        with contextlib.suppress(TypeError):  # UnicodeDecodeError takes more than a message
-            raised: BaseException = kind(outcome.message)
-            return raised
-    made: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
-    return made(outcome.message)
-
-
-def rule_of(item: Item, problem: Problem) -> Rule:
-    """What the item's function documents for the kind of target it is handed."""
-    target = item.function.target_as(problem.target_kind) or problem.target_kind
-    features = problem_features(problem, target)
-    return registry.rule_for(item.function, item.installed.version, target, item.installed.backend, features)
-
-
-def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
-    """The functions of the item's framework that can be asked its problem, each with what it documents for it."""
-    for function in item.installed.functions:
-        if function.unsupported(problem) is None:
-            yield function, rule_of(dataclasses.replace(item, function=function), problem).convention
 
 
 @dataclass(frozen=True, eq=False)
@@ -543,18 +235,3 @@ def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _short(text: str, most: int = 400) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
-
-
-__all__ = [
-    "Assessment",
-    "Item",
-    "Judge",
-    "LoweringError",
-    "Problems",
-    "plan",
-    "replay",
-    "rule_of",
-    "strays",
-    "unsupported",
-    "unsupported_assessment",
-]

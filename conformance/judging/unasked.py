@@ -10,7 +10,8 @@ from typing import Any
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.judge import Item, unsupported, unsupported_assessment
+from conformance.judging.judge import unsupported_assessment
+from conformance.judging.plan import Item, unsupported
 from conformance.judging.row import Record
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError

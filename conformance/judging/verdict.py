@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -20,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
+from conformance.judging.compare import Comparison, Floats, compare, symptoms_of_value
+from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
+from conformance.judging.effects import answer_by, computed, has_effect, judged_fields, neighbours, semantic
 from conformance.judging.reasons import (
     AcceptedInvalid,
-    Alternative,
     Candidate,
     CannotExpress,
     Choices,
@@ -30,77 +31,38 @@ from conformance.judging.reasons import (
     Converted,
     DocumentedConvention,
     DocumentedRefusal,
-    Effect,
     LostInRounding,
     Mismatched,
-    Move,
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
-    NotFinite,
     ProcessDied,
     RaisedException,
     Reason,
     RefusedInvalid,
-    RowSum,
     UndefinedAnswer,
     WrongDtype,
-    WrongShape,
-    WrongValue,
 )
 from conformance.judging.rendering import render
-from conformance.model.case import Expectation, InputKind, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
-from conformance.model.floats import equal_with_nan, subtract, ulp
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
-from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
-from conformance.reference.domain import dtype_info, examine, infinitely_weighted
-from conformance.reference.flat_problem import flatten, refused
+from conformance.reference import error_bound, gradient_error_bound, oracle
+from conformance.reference.domain import examine, infinitely_weighted
+from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
+
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
+
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
+
 SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
+
 SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
-IMPRECISE = 1e-4
-"""A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
-UNJUDGED = ("rejects", "empty_mean")
-"""Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
-OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
-"""Fields of a convention that say something about gradients only."""
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A returned value against one exact answer.  Numbers are those of the worst element.
-
-    reason: what is wrong, None where the value is within its budget.
-    where: its index, () for a scalar.  error_ratio: error / tolerance, inf where nothing finite could be compared.
-    ulps: error in units in the last place of the exact answer, in the dtype of the problem.
-    """
-
-    reason: WrongValue | NotFinite | WrongShape | None
-    where: tuple[int, ...] = ()
-    error: float = 0.0
-    tolerance: float = 0.0
-    error_ratio: float = 0.0
-    ulps: float = 0.0
-
-    @property
-    def within(self) -> bool:
-        """Whether the value is right within its budget."""
-        return self.reason is None
-
-    @property
-    def misshapen(self) -> bool:
-        """Whether there was no element to compare, because the shapes differ."""
-        return isinstance(self.reason, WrongShape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,60 +265,6 @@ def _unexplained_verdict(
     return Verdict("disagrees", outcome, want, explained, first, by_convention, tolerance)
 
 
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What a conversion of predictions changes about an answer.
-
-    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
-    subject: the choices that these are the answers by, where fewer than all that explain the outcome; else None.
-    """
-
-    effects: tuple[Effect, ...]
-    before: Answer
-    unrounded: Answer
-    after: Answer
-    subject: Literal["definition"] | Choices | None = None
-
-
-def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
-    """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
-
-    tolerance: the error within which two answers are taken for the same.
-    """
-    by = semantic(convention)
-    if renormalises(asked, handed.input_kind):
-        before, unrounded = (_unrounded(asked, by, kind, exact) for kind in ("log_probabilities", "logits"))
-    else:
-        before = unrounded = _unrounded(asked, by, handed.input_kind, exact)
-    try:
-        after = exact.answer(handed, by)
-    except ArithmeticError:
-        after = Undefined("it cannot be enclosed")
-
-    effects: list[Effect] = [] if _same(before, unrounded, tolerance, handed.dtype) else ["renormalised"]
-    effects += [] if _same(unrounded, after, tolerance, handed.dtype) else ["rounded_away"]
-    return Change(tuple(effects) or ("rounded",), before, unrounded, after)
-
-
-def _same(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
-    """Whether two exact answers are the same within a tolerance."""
-    if a is b:
-        return True
-    if not isinstance(a, Exact) or not isinstance(b, Exact):
-        return type(a) is type(b)
-    if a.hi.shape != b.hi.shape:
-        return False
-    with np.errstate(invalid="ignore"):
-        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), tolerance, dtype).within
-
-
-def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, exact: Oracle) -> Answer:
-    try:
-        return exact.converted(problem, convention, input_kind)
-    except ArithmeticError:
-        return Undefined("it cannot be enclosed")
-
-
 class _Judgement:
     """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
 
@@ -373,7 +281,7 @@ class _Judgement:
         self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
         self.function, self.alternatives, self.quantity = function, alternatives, quantity
         self.converted = asked is not handed
-        judged = _judged_fields(quantity)
+        judged = judged_fields(quantity)
         self.choices = tuple(name for name in documented.choices() if name in judged)
 
     def has_axes(self) -> bool:
@@ -518,7 +426,7 @@ class _Judgement:
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
             if semantic(fewer) != semantic(needed):
                 answer = change_of(self.asked, self.handed, fewer, self.exact, tolerance).before
-                needed = fewer if _same(found.before, answer, tolerance * SHARPER, self.handed.dtype) else needed
+                needed = fewer if same_answer(found.before, answer, tolerance * SHARPER, self.handed.dtype) else needed
         if needed == part:
             return None
         lost = change_of(self.asked, self.handed, needed, self.exact, tolerance)
@@ -543,7 +451,7 @@ class _Judgement:
         """Which known convention would explain what nothing documented does."""
         if self.handed.predictions.size > SEARCHED:
             return Candidate(searched=False)
-        for candidate in _neighbours(self.documented, conventions, self.quantity):
+        for candidate in neighbours(self.documented, conventions, self.quantity):
             names = self._differing(candidate)
             if not names or self._held(outcome, self._with(candidate, names)) is None:
                 continue
@@ -563,7 +471,7 @@ class _Judgement:
         """The fields in which a convention differs from the documented one with an effect on the problem."""
         return tuple(
             name
-            for name in _judged_fields(self.quantity)
+            for name in judged_fields(self.quantity)
             if getattr(candidate, name) != getattr(self.documented, name)
             and any(has_effect(name, one, self.handed, self.quantity) for one in (candidate, self.documented))
         )
@@ -593,221 +501,6 @@ class _Judgement:
         return answer, compare(outcome.value, answer, tolerance, self.handed.dtype, outcome.dtype), tolerance
 
 
-def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
-    """Whether a choice can have an effect on the answer to a problem, or on its budget, whatever else is chosen."""
-    chosen = getattr(convention, name)
-    if chosen == getattr(DEFINITION, name):
-        return False
-    if name.startswith("gradient_"):
-        return quantity == "gradient"
-    applies = _EFFECTIVE.get(name)
-    return applies is None or applies(chosen, problem)
-
-
-_EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
-    "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
-    "clip": lambda chosen, problem: problem.input_kind == "probabilities",
-    "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
-    "log_floor": lambda chosen, problem: problem.input_kind != "logits",
-    "cancellation": lambda chosen, problem: problem.input_kind == "logits",
-    "binary_outputs": lambda chosen, problem: problem.loss == "binary",
-    "default_ignore_index": lambda chosen, problem: (
-        problem.target == "index" and bool(np.any(problem.labels == chosen))
-    ),
-    "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
-    "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
-    "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
-}
-"""Whether what is chosen for a field of a convention can have an effect on a problem; other fields always can."""
-
-
-def conversion_of(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> Conversion:
-    """What a conversion of predictions hands over, and what that changes.
-
-    part: of the convention that the function documents, under which the answers of `change` are.
-    """
-    effects = change.effects
-    renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
-    return Conversion(
-        effects,
-        NAMES[asked.loss, asked.input_kind, handed.input_kind],
-        asked.input_kind,
-        tuple(function.takes),
-        asked.dtype,
-        change.subject or ("definition" if part == DEFINITION else "documentation"),
-        _worst_row(asked, part) if renormalised else None,
-        _move(change.before, change.unrounded) if renormalised else None,
-        destroyed(asked, handed, part) if rounded_away else (),
-        _move(change.unrounded, change.after) if rounded_away else None,
-        tuple(sorted(examine(handed) - examine(asked))) if "refused" in effects else (),
-    )
-
-
-def _worst_row(problem: Problem, part: Convention) -> RowSum:
-    """The row whose sum is furthest from 1 among those that count."""
-    sums = row_sums(problem).ravel()
-    counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
-    exponentials = problem.input_kind == "log_probabilities"
-    if not counting.size:
-        return RowSum(None, True, exponentials)
-    with np.errstate(all="ignore"):
-        off = np.abs(np.log(counting))
-    worst = float(counting[int(np.argmax(np.where(np.isnan(off), -1.0, off)))])
-    return RowSum(worst, counting.size > 1, exponentials)
-
-
-def _move(before: Answer, after: Answer) -> Move:
-    """How a conversion moves an answer, at the element that it moves most."""
-    if not isinstance(before, Exact) or not isinstance(after, Exact):
-        return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
-    if before.hi.shape != after.hi.shape or not before.hi.size:
-        return Move()
-    off = np.abs(subtract(before.hi, after.hi))
-    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
-    return Move(float(before.hi[where]), float(after.hi[where]), where)
-
-
-def alternative_to(
-    asked: Problem,
-    handed: Problem,
-    change: Change,
-    functions: Sequence[tuple[Function, Convention]],
-    right: Sequence[Answer],
-    exact: Oracle,
-) -> Alternative:
-    """What users do instead of converting predictions, from what the functions of the framework declare.
-
-    functions: those that can be asked the problem, each with what it documents.  right: the answers that are
-    right without a conversion; a function is named only if by what it documents it has one of these.
-    """
-    for kind in unchanging(asked, handed.input_kind):
-        for function, convention in functions:
-            if kind not in function.takes or refused(asked, convention):
-                continue
-            answer = _unrounded(asked, semantic(convention), kind, exact)
-            tolerance = error_bound.tolerance(asked, convention)
-            if any(_same(one, answer, tolerance, asked.dtype) for one in right if isinstance(one, Exact)):
-                return Alternative(function.name, kind)
-    if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
-        return Alternative(
-            remedy="subtract_log_sum_exp" if asked.input_kind == "log_probabilities" else "divide_by_sum"
-        )
-    return Alternative(remedy="" if asked.dtype == "float64" else "float64")
-
-
-def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
-    """The symptom of an outcome that is no value."""
-    match outcome:
-        case Crashed(how):
-            return ProcessDied(how).symptoms
-        case TimedOut(seconds):
-            return NoAnswerInTime(seconds).symptoms
-        case Raised():
-            return RaisedException(outcome).symptoms
-        case NonNumeric(what):
-            return NoNumber(what, array=False).symptoms
-        case _:
-            return frozenset()
-
-
-def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
-    """The symptoms of a returned value that is wrong.
-
-    due: the right answers, what the function documents before the definition, each with its budget; an element is
-    wrong where it is none of them.  Without any, an exception was due.
-    """
-    if not due:
-        return frozenset({"accepted_invalid"})
-    got = outcome.value
-    alike = [(exact, tolerance) for exact, tolerance in due if exact.hi.shape == got.shape]
-    if not alike:
-        return frozenset({"wrong_shape"})
-    masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in alike]
-    wrong = np.logical_and.reduce(masks)
-    pairs = zip(
-        got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
-    )
-    return frozenset(symptom_of_number(float(number), float(right)) for number, right in pairs)
-
-
-def symptom_of_number(got: float, want: float) -> str:
-    """In which way a number that is not `want` is wrong."""
-    if np.isnan(got):
-        return "nan"
-    if np.isnan(want):
-        return "not_nan"
-    if np.isinf(got):
-        return "inf" if got > 0 else "minus_inf"
-    if got == 0:
-        return "zero"
-    if np.isfinite(want) and abs(got - want) <= IMPRECISE * abs(want):
-        return "imprecise"
-    return "too_small" if got < want else "too_large"
-
-
-def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
-    """Error, error / tolerance and tolerance of each element; arrays of one shape."""
-    hi, lo = want.hi, want.lo
-    largest = dtype_info(returned).largest
-    limit = tolerance + np.zeros(hi.shape)
-    with np.errstate(all="ignore"):
-        error = np.abs((got - hi) - lo)
-        special = ~np.isfinite(got) | ~np.isfinite(hi)
-        if np.any(special):
-            overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
-            same = equal_with_nan(got, hi) | overflow
-            error = np.where(special, np.where(same, 0.0, np.inf), error)
-        if want.unconstrained is not None:
-            error = np.where(want.unconstrained, 0.0, error)
-        ratio = np.where(error == 0, 0.0, error / limit)
-    return error, ratio, limit
-
-
-def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: str = "") -> Comparison:
-    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
-
-    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
-    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
-    """
-    if got.shape != want.hi.shape:
-        return Comparison(WrongShape(got=got.shape, want=want.hi.shape), error_ratio=np.inf)
-    if got.size == 0:
-        return Comparison(None)
-    if (
-        got.ndim == 0
-        and tolerance.ndim == 0
-        and want.unconstrained is None
-        and (found := _compare_numbers(got, want, tolerance, dtype))
-    ):
-        return found
-    hi = want.hi
-    error, ratio, limit = _ratios(got, want, tolerance, returned or dtype)
-    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
-    worst = float(ratio[where])
-    reason: WrongValue | NotFinite | None = None
-    if worst > 1:
-        if np.isinf(error[where]):
-            reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
-        else:
-            reason = WrongValue(ratio=worst, where=where)
-    with np.errstate(all="ignore"):
-        near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
-        ulps = float(error[where]) / float(ulp(near, numpy_dtype(dtype)))
-    return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
-
-
-def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) -> Comparison | None:
-    """`compare` for one finite number where one is due, in a fraction of the time; None where it is not that plain."""
-    number, hi, limit = float(got), float(want.hi), float(tolerance)
-    error = abs((number - hi) - float(want.lo))
-    if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
-        return None
-    ratio = 0.0 if error == 0 else error / limit if limit else math.inf
-    reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
-    with np.errstate(all="ignore"):
-        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))))
-
-
 def _must_raise(expect: Expectation, want: Answer) -> str:
     """The kind of invalid input for which an exception is the only right answer; "" if there is none."""
     if isinstance(expect, MustRaise):
@@ -818,50 +511,6 @@ def _must_raise(expect: Expectation, want: Answer) -> str:
 def _usable(limit: Floats, problem: Problem) -> Floats | None:
     shape = problem.sample_shape if problem.reduction == "none" else ()
     return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
-
-
-def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
-    """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
-    loss = exact.answer(problem, semantic(convention))
-    return gradient.answer(problem, _of_gradient(convention), loss, exact) if quantity == "gradient" else loss
-
-
-@functools.cache
-def computed(part: Convention, documented: Convention) -> Convention:
-    """A part of a convention, with the roundings of how the function documents to compute."""
-    renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
-    return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
-
-
-@functools.cache
-def semantic(convention: Convention) -> Convention:
-    """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
-    return dataclasses.replace(_of_gradient(convention), gradient_floor=None, gradient_total="targets")
-
-
-@functools.cache
-def _of_gradient(convention: Convention) -> Convention:
-    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
-
-
-@functools.cache
-def _judged_fields(quantity: Quantity) -> tuple[str, ...]:
-    unjudged = UNJUDGED if quantity == "gradient" else (*UNJUDGED, *OF_GRADIENT)
-    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
-
-
-def _neighbours(documented: Convention, conventions: Sequence[Convention], quantity: Quantity) -> Iterator[Convention]:
-    """Known conventions to try, nearest first: one field changed, then whole ones."""
-    known: dict[str, list[Any]] = {name: [] for name in _judged_fields(quantity)}
-    hints = typing.get_type_hints(Convention)
-    for name, values in known.items():
-        options = [getattr(c, name) for c in (DEFINITION, *conventions)]
-        options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
-        values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
-    for name, values in known.items():
-        for value in values:
-            yield dataclasses.replace(documented, **{name: value})
-    yield from dict.fromkeys(c for c in (DEFINITION, *conventions) if c != documented)
 
 
 def want_of(answer: Answer) -> Any:
@@ -875,20 +524,3 @@ def want_of(answer: Answer) -> Any:
             return f"error: {', '.join(kinds)}"
         case _:
             assert_never(answer)
-
-
-__all__ = [
-    "FAILING",
-    "STATUSES",
-    "Comparison",
-    "Status",
-    "Verdict",
-    "answer_by",
-    "compare",
-    "judge",
-    "oracle",
-    "symptom_of_number",
-    "symptoms_of_value",
-    "symptoms_without_value",
-    "want_of",
-]

@@ -26,7 +26,7 @@ from conformance.execution.report_folder import JOURNAL, ReportError
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
-from conformance.judging.judge import Item
+from conformance.judging.plan import Item
 from conformance.judging.row import Record, key_of
 from conformance.model.case import Case
 from conformance.report import files, frames

@@ -26,7 +26,7 @@ from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import Item, plan
+from conformance.judging.plan import Item, plan
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.reference.conversion import convert

@@ -55,7 +55,7 @@ def test_stopwatch_rejects_unseen_call(monkeypatch):
     pytest.importorskip("sklearn")
     here = [found for found in installed()[0] if found.framework.name == "sklearn"]
     item = probe._selected("article", here)[0]
-    asked = probe.ask(item)
+    asked = probe.prepare(item)
     assert isinstance(asked.problem, Problem)
     watch = probe.Stopwatch()
     watch(item.framework, asked.call, asked.what)

@@ -15,7 +15,7 @@ from conformance import cli
 from conformance.casefiles import document, known_issues, loading
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.loading import SCHEMA
-from conformance.judging.judge import load_suite
+from conformance.judging.case_set import load_suite
 from conformance.model.errors import CaseErrors
 
 CASE = f"""{schema_line(None, SCHEMA)}

@@ -22,7 +22,9 @@ from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
-from conformance.judging.judge import Judge, ask, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
 from conformance.model.case import ByOracle, MustRaise
 from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.model.text import printable
@@ -100,7 +102,7 @@ def judged(outcome, expect=None, reduction="mean"):
     stated = case([[0.0, 1.0]], [7 if expect else 0], expect=expect or ByOracle(), reductions=(reduction,))
     framework = dataclasses.replace(hostile.FRAMEWORK, functions=(FUNCTION,))
     item = plan([stated], [Installed(framework, "1.0")])[0]
-    assessment = Judge(Oracle(), Ledger()).judge(ask(item), outcome)
+    assessment = Judge(Oracle(), Ledger()).judge(prepare(item), outcome)
     assert str(assessment)
     return assessment.record
 

@@ -22,7 +22,8 @@ from conformance.explain import meanings
 from conformance.explain.blocks import Code, function_blocks, render_blocks
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import distinguishing_digits, format_number
-from conformance.judging.judge import Judge, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.reference import oracle

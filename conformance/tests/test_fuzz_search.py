@@ -25,7 +25,9 @@ from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import UNUSUAL_KINDS, Limits, random_case
 from conformance.explore.fuzz.search import Search, SearchState, mark, restrict_limits
 from conformance.explore.fuzz.strategies import cases
-from conformance.judging.judge import Item, Judge, PreparedCall, ask, plan, unsupported
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, plan, unsupported
+from conformance.judging.prepare import PreparedCall, prepare
 from conformance.judging.traits import TRAITS
 from conformance.model.case import Case, Layout, Options
 from conformance.model.errors import UserError
@@ -179,7 +181,7 @@ def test_each_trait_is_documented():
     for index in range(1500):
         case = random_case(np.random.default_rng([5, index]), "drawn/case", Limits(kinds=UNUSUAL_KINDS))
         for item in plan([case], here)[:2]:
-            seen |= ask(item).traits
+            seen |= prepare(item).traits
     assert seen <= TRAITS
     large = {"inexact_label", "many_samples", "many_classes", "samples_beyond_range"}
     assert TRAITS - seen <= {"shape_mismatch", "trailing_axis", *large}

@@ -20,7 +20,9 @@ from conformance.adapters.contract.source import called
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
-from conformance.judging.judge import Item, Judge, PreparedCall, convert_for
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item
+from conformance.judging.prepare import PreparedCall, convert_for
 from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
 from conformance.reference.oracle import Oracle
 

@@ -72,8 +72,8 @@ ASKED = {
 }
 """What each command is asked here."""
 ELSEWHERE = {
-    "audit": test_auditing.test_an_audit_is_told_to_machines,
-    "bisect": test_auditing.test_a_search_is_told_to_machines,
+    "audit": test_auditing.test_audit_json_is_the_written_file,
+    "bisect": test_auditing.test_bisect_json_has_releases_and_changes,
     "harvest": test_harvest.test_harvest_command_prints_table,
     "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,
 }

@@ -12,7 +12,9 @@ from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.judging.judge import Judge, load_suite, plan
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
 from conformance.judging.traits import traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors

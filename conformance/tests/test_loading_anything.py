@@ -16,7 +16,9 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import SCHEMA, read_file
 from conformance.casefiles.stated_values import expect_block, expectation_errors, published
-from conformance.judging.judge import Judge, ask, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
 from conformance.judging.verdict import STATUSES
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseFileError
@@ -216,7 +218,7 @@ def judged(case: Any) -> None:
     """Judge what functions might do with a case."""
     suite = Judge(Oracle(), Ledger())
     for item in plan([case], HERE)[:2]:
-        asked = ask(item)
+        asked = prepare(item)
         assert asked.call
         for outcome in (Raised("ValueError", "no"), Returned(np.zeros(()), item.dtype)):
             assert suite.judge(asked, outcome).record["status"] in STATUSES

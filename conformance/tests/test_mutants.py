@@ -21,7 +21,9 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.cli import app
-from conformance.judging.judge import Item, Judge, ask, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import Item, plan
+from conformance.judging.prepare import prepare
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.outcome import Returned
@@ -121,7 +123,7 @@ def _split(names: list[str], asked: Case) -> list[list[str]]:
 
 
 def _returned(item: Item) -> str:
-    put = ask(item)
+    put = prepare(item)
     outcome = perform(item.framework, put.call, put.what)
     if not isinstance(outcome, Returned):
         return repr(outcome)

@@ -20,7 +20,9 @@ from conformance.adapters.contract.signatures import unaccounted
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import Judge, ask, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
 from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
@@ -88,7 +90,7 @@ def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -
     suite = Judge(Oracle(), Ledger())
     judged = set()
     for item in items():
-        asked = ask(item)
+        asked = prepare(item)
         call = transformed(OPTAX, asked.call, mode=mode)
         outcome = perform(OPTAX, call, asked.what)
         found = suite.judge(asked, outcome)

@@ -14,7 +14,9 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles import validation
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.loading import SCHEMA, read_file
-from conformance.judging.judge import Judge, ask, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
 from conformance.model.case import REDUCTIONS, ByOracle, MustRaise
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
@@ -109,7 +111,7 @@ def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convent
         usual = {"reductions": ("none", "mean"), "dtypes": ("float32",)}
         expecting = stated(*which, expect=MustRaise("shape_mismatch"), **usual)
         for item in plan([expecting], [installed]):
-            suite, asked = Judge(_ORACLE, Unused()), ask(item)
+            suite, asked = Judge(_ORACLE, Unused()), prepare(item)
             assert suite.judge(asked, Raised("ValueError", "no")).record["status"] == "agrees"
             for value in (np.zeros(()), np.zeros(which[1]), np.full(which[3], np.inf)):
                 row = suite.judge(asked, Returned(value, item.dtype)).record

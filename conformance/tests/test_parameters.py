@@ -18,7 +18,8 @@ from conformance.adapters.contract.source import called
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import convert_for, unsupported
+from conformance.judging.plan import unsupported
+from conformance.judging.prepare import convert_for
 from conformance.model.case import Problem
 
 HERE, _ = registry.installed()

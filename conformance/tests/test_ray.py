@@ -31,7 +31,9 @@ from conformance.execution.workers.on_ray import (
     shipped,
 )
 from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError
-from conformance.judging.judge import Judge, load_suite, plan
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
 from conformance.reference.oracle import Oracle

@@ -20,7 +20,10 @@ import conformance
 from conformance.adapters import registry
 from conformance.adapters.contract.reproducer import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import Assessment, ask, perform, plan, reproducer_of
+from conformance.judging.judge import Assessment, perform
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
+from conformance.judging.replay import reproducer_of
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Raised, Returned
 from conformance.model.text import whole
@@ -113,7 +116,7 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     assert {item.function.name for item in items} == {function.name for function in here.functions}
     told = []
     for item in [*items, *large]:
-        made = ask(item)
+        made = prepare(item)
         outcome = perform(item.framework, made.call, made.what)
         told.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
     return told
@@ -202,7 +205,7 @@ def large(name="long/rows/case", samples=600, **stated):
 
 def call_of(of, item=None, problem=None):
     item = item or plan([of], [miniatures.installed(miniatures.Categorical)])[0]
-    made = ask(item)
+    made = prepare(item)
     if problem is not None:
         made = dataclasses.replace(made, problem=problem, handed=problem, of_case=False)
     return Assessment(made, SimpleNamespace(outcome=None), None).call
@@ -220,7 +223,7 @@ def test_long_problem_that_nothing_names_is_written_out_or_said_to_be_too_long()
     drawn = large()
     assert call_of(drawn).count(", ") > LITERAL_LIMIT
     changed = plan([large(path="mine/long/rows.yaml")], [miniatures.installed(miniatures.Categorical)])[0]
-    halved = dataclasses.replace(ask(changed).problem, predictions=ask(changed).problem.predictions / 2)
+    halved = dataclasses.replace(prepare(changed).problem, predictions=prepare(changed).problem.predictions / 2)
     assert "replay" not in call_of(None, changed, halved)
     assert call_of(large(samples=LONGEST_LITERAL)).startswith("# too long to write out")
 

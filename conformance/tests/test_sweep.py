@@ -38,8 +38,9 @@ from conformance.explore.sweep.inputs import (
 )
 from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, ulps_of
 from conformance.explore.sweep.runner import Job, SweepError, load_state, sweep
-from conformance.judging.judge import load_suite
-from conformance.judging.verdict import computed, judge, semantic
+from conformance.judging.case_set import load_suite
+from conformance.judging.effects import computed, semantic
+from conformance.judging.verdict import judge
 from conformance.model.case import ByOracle, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound, oracle

@@ -14,7 +14,8 @@ from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
 from conformance.execution.run_info import RunInfo
-from conformance.judging.judge import Judge, plan
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle

@@ -15,20 +15,13 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import Assessment, Judge, id_of, plan
+from conformance.judging.compare import compare, symptom_of_number
+from conformance.judging.effects import computed, has_effect, semantic
+from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import id_of, plan
 from conformance.judging.rendering import render_conversion
 from conformance.judging.row import COLUMNS
-from conformance.judging.verdict import (
-    FAILING,
-    STATUSES,
-    Verdict,
-    compare,
-    computed,
-    has_effect,
-    judge,
-    semantic,
-    symptom_of_number,
-)
+from conformance.judging.verdict import FAILING, STATUSES, Verdict, judge
 from conformance.model.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Crashed, Outcome, Raised, Returned, TimedOut, Unsupported

@@ -22,7 +22,7 @@ from conformance.adapters.contract.lowering import Call, lowered
 from conformance.adapters.contract.source import called
 from conformance.adapters.registry import NEWEST, functions_in, rule_for
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.judge import unsupported
+from conformance.judging.plan import unsupported
 from conformance.model.case import Case, Layout, Problem
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import divisor

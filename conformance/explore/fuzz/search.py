@@ -27,7 +27,8 @@ from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
-from conformance.judging.judge import Assessment, Judge, Performer, plan
+from conformance.judging.judge import Assessment, Judge, Performer
+from conformance.judging.plan import plan
 from conformance.judging.rendering import render_brief
 from conformance.judging.row import Record
 from conformance.judging.traits import PLAIN, SMALL

@@ -28,11 +28,13 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, Relation, Restatement
-from conformance.judging.judge import Item, Performer, convert_for, rule_of, unsupported
+from conformance.judging.compare import Comparison, compare, symptoms_of_value, symptoms_without_value
+from conformance.judging.judge import Performer
+from conformance.judging.plan import Item, rule_of, unsupported
+from conformance.judging.prepare import convert_for
 from conformance.judging.reasons import NotDeterministic
 from conformance.judging.rendering import render
 from conformance.judging.traits import traits
-from conformance.judging.verdict import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported

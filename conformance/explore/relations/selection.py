@@ -21,7 +21,7 @@ from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance
 from conformance.explore.relations.relation import Relation
-from conformance.judging.judge import Item, unsupported
+from conformance.judging.plan import Item, unsupported
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem
 from conformance.reference.domain import examine
 

@@ -25,9 +25,10 @@ from conformance.adapters.registry import Installed, rule_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
 from conformance.explore.sweep.reference_values import UNDECIDED_BAND, Chunk, ExactLosses, Family
+from conformance.judging.effects import semantic
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.rendering import render
-from conformance.judging.verdict import FAILING, Status, Verdict, judge, semantic
+from conformance.judging.verdict import FAILING, Status, Verdict, judge
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import equal_with_nan
@@ -430,7 +431,7 @@ class Comparer:
     def _resolve(
         self, got: Floats, index: Any, part: Convention, answer: ExactLosses, errors: _Errors, where: Any = None
     ) -> None:
-        """Apply the rules of `verdict.compare` to nan and infinities, and let the oracle decide what float64 cannot."""
+        """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot."""
         where = index if where is None else where
         worst = float(errors.error_ratio.max(initial=0.0))
         if not math.isfinite(worst):  # else every loss is a number, and some error is allowed

@@ -160,7 +160,7 @@ def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> 
 
 
 def expected(status: str, known: bool) -> str:
-    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as `judge.Assessment.expected`.
+    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as ``judge.Assessment.expected`.
 
     known: whether an entry of the ledger matches it.
     """

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from conformance.explore.sweep.counts import RegionCounts
 from conformance.explore.sweep.inputs import NARROW_DTYPES, Patterns, band_slices, values
-from conformance.judging.verdict import computed, semantic
+from conformance.judging.effects import computed, semantic
 from conformance.model.case import Array, InputKind, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.model.floats import ulp

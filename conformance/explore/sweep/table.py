@@ -16,7 +16,9 @@ from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
 from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
-from conformance.judging.verdict import FAILING, semantic, symptom_of_number
+from conformance.judging.compare import symptom_of_number
+from conformance.judging.effects import semantic
+from conformance.judging.verdict import FAILING
 from conformance.model.case import INPUT_KINDS, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError

@@ -10,7 +10,7 @@ from packaging.version import Version
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.judging.judge import load_suite, strays
+from conformance.judging.case_set import load_suite, strays
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.power.harvest.collection import TIMEOUT, ProgressCallback

@@ -21,7 +21,9 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import random_case
-from conformance.judging.judge import Assessment, Item, Judge, load_suite, plan
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import Item, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import GRADIENTS, select_by_name

@@ -1,0 +1,53 @@
+"""Cases and their ledger, loaded together and held against each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from conformance.adapters import registry
+from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, KnownIssue, Ledger
+from conformance.casefiles.known_issues import load as load_known
+from conformance.casefiles.known_issues import read as read_known
+from conformance.casefiles.loading import id_root, is_folder, resolve_links, shipped_cases
+from conformance.casefiles.loading import read as read_cases
+from conformance.casefiles.stated_values import expectation_errors
+from conformance.model.case import Case
+from conformance.model.errors import CaseErrors, CaseFileError
+
+
+def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
+    """The cases of a folder and its ledger (the shipped ones unless told otherwise).
+
+    The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
+    other cases.  Raises CaseErrors with everything that is wrong in the folder.
+    """
+    folder = shipped_cases() if folder is None else folder
+    cases, errors = read_cases(folder)
+    if resolve_links(folder) != resolve_links(
+        shipped_cases()
+    ):  # of the shipped ones `conformance lint` and the tests say so
+        errors = [*errors, *(wrong for case in cases for wrong in expectation_errors(case))]
+    alone = os.path.lexists(folder) and not is_folder(folder)
+    home = id_root(folder) if alone else folder
+    entries, wrong = read_known(home)
+    others = resolve_links(home) != resolve_links(shipped_cases())
+    ledger = Ledger(entries, load_known(shipped_cases()).entries if others else ())
+    if not errors and not alone:
+        wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(EXTERNAL_PREFIXES)), cases)]
+    if errors or wrong:
+        raise CaseErrors((*errors, *wrong))
+    return cases, ledger
+
+
+def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:
+    """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
+    unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
+    what = "is known, but there is no such case or no such function"
+    return [
+        CaseFileError(
+            entry.path, entry.line, 1, "", f"{entry.function} on {entry.case} {what}", "correct the entry or remove it"
+        )
+        for entry in unmatched
+    ]

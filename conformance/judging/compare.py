@@ -1,0 +1,170 @@
+"""An array held against the exact answer within a tolerance, and the symptoms of one that is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.judging.reasons import (
+    NoAnswerInTime,
+    NoNumber,
+    NotFinite,
+    ProcessDied,
+    RaisedException,
+    WrongShape,
+    WrongValue,
+)
+from conformance.model.case import numpy_dtype
+from conformance.model.floats import equal_with_nan, ulp
+from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut
+from conformance.reference.domain import dtype_info
+from conformance.reference.oracle import Exact
+
+Floats = npt.NDArray[np.float64]
+
+IMPRECISE = 1e-4
+"""A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A returned value against one exact answer.  Numbers are those of the worst element.
+
+    reason: what is wrong, None where the value is within its budget.
+    where: its index, () for a scalar.  error_ratio: error / tolerance, inf where nothing finite could be compared.
+    ulps: error in units in the last place of the exact answer, in the dtype of the problem.
+    """
+
+    reason: WrongValue | NotFinite | WrongShape | None
+    where: tuple[int, ...] = ()
+    error: float = 0.0
+    tolerance: float = 0.0
+    error_ratio: float = 0.0
+    ulps: float = 0.0
+
+    @property
+    def within(self) -> bool:
+        """Whether the value is right within its budget."""
+        return self.reason is None
+
+    @property
+    def misshapen(self) -> bool:
+        """Whether there was no element to compare, because the shapes differ."""
+        return isinstance(self.reason, WrongShape)
+
+
+def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: str = "") -> Comparison:
+    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+
+    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
+    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
+    """
+    if got.shape != want.hi.shape:
+        return Comparison(WrongShape(got=got.shape, want=want.hi.shape), error_ratio=np.inf)
+    if got.size == 0:
+        return Comparison(None)
+    if (
+        got.ndim == 0
+        and tolerance.ndim == 0
+        and want.unconstrained is None
+        and (found := _compare_numbers(got, want, tolerance, dtype))
+    ):
+        return found
+    hi = want.hi
+    error, ratio, limit = _ratios(got, want, tolerance, returned or dtype)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
+    worst = float(ratio[where])
+    reason: WrongValue | NotFinite | None = None
+    if worst > 1:
+        if np.isinf(error[where]):
+            reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
+        else:
+            reason = WrongValue(ratio=worst, where=where)
+    with np.errstate(all="ignore"):
+        near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
+        ulps = float(error[where]) / float(ulp(near, numpy_dtype(dtype)))
+    return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
+
+
+def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
+    """Error, error / tolerance and tolerance of each element; arrays of one shape."""
+    hi, lo = want.hi, want.lo
+    largest = dtype_info(returned).largest
+    limit = tolerance + np.zeros(hi.shape)
+    with np.errstate(all="ignore"):
+        error = np.abs((got - hi) - lo)
+        special = ~np.isfinite(got) | ~np.isfinite(hi)
+        if np.any(special):
+            overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
+            same = equal_with_nan(got, hi) | overflow
+            error = np.where(special, np.where(same, 0.0, np.inf), error)
+        if want.unconstrained is not None:
+            error = np.where(want.unconstrained, 0.0, error)
+        ratio = np.where(error == 0, 0.0, error / limit)
+    return error, ratio, limit
+
+
+def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) -> Comparison | None:
+    """`compare` for one finite number where one is due, in a fraction of the time; None where it is not that plain."""
+    number, hi, limit = float(got), float(want.hi), float(tolerance)
+    error = abs((number - hi) - float(want.lo))
+    if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
+        return None
+    ratio = 0.0 if error == 0 else error / limit if limit else math.inf
+    reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
+    with np.errstate(all="ignore"):
+        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))))
+
+
+def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
+    """The symptom of an outcome that is no value."""
+    match outcome:
+        case Crashed(how):
+            return ProcessDied(how).symptoms
+        case TimedOut(seconds):
+            return NoAnswerInTime(seconds).symptoms
+        case Raised():
+            return RaisedException(outcome).symptoms
+        case NonNumeric(what):
+            return NoNumber(what, array=False).symptoms
+        case _:
+            return frozenset()
+
+
+def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
+    """The symptoms of a returned value that is wrong.
+
+    due: the right answers, what the function documents before the definition, each with its budget; an element is
+    wrong where it is none of them.  Without any, an exception was due.
+    """
+    if not due:
+        return frozenset({"accepted_invalid"})
+    got = outcome.value
+    alike = [(exact, tolerance) for exact, tolerance in due if exact.hi.shape == got.shape]
+    if not alike:
+        return frozenset({"wrong_shape"})
+    masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in alike]
+    wrong = np.logical_and.reduce(masks)
+    pairs = zip(
+        got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
+    )
+    return frozenset(symptom_of_number(float(number), float(right)) for number, right in pairs)
+
+
+def symptom_of_number(got: float, want: float) -> str:
+    """In which way a number that is not `want` is wrong."""
+    if np.isnan(got):
+        return "nan"
+    if np.isnan(want):
+        return "not_nan"
+    if np.isinf(got):
+        return "inf" if got > 0 else "minus_inf"
+    if got == 0:
+        return "zero"
+    if np.isfinite(want) and abs(got - want) <= IMPRECISE * abs(want):
+        return "imprecise"
+    return "too_small" if got < want else "too_large"

@@ -1,0 +1,158 @@
+"""What a conversion of predictions changes about an answer, and what a function's users do instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from conformance.adapters.contract import Function
+from conformance.judging.compare import Floats, compare
+from conformance.judging.effects import semantic
+from conformance.judging.reasons import (
+    Alternative,
+    Choices,
+    Conversion,
+    Effect,
+    Move,
+    RowSum,
+)
+from conformance.model.case import InputKind, Problem
+from conformance.model.convention import DEFINITION, Convention
+from conformance.model.floats import subtract
+from conformance.reference import error_bound
+from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
+from conformance.reference.domain import examine
+from conformance.reference.flat_problem import flatten, refused
+from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a conversion of predictions changes about an answer.
+
+    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
+    subject: the choices that these are the answers by, where fewer than all that explain the outcome; else None.
+    """
+
+    effects: tuple[Effect, ...]
+    before: Answer
+    unrounded: Answer
+    after: Answer
+    subject: Literal["definition"] | Choices | None = None
+
+
+def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
+    """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
+
+    tolerance: the error within which two answers are taken for the same.
+    """
+    by = semantic(convention)
+    if renormalises(asked, handed.input_kind):
+        before, unrounded = (_unrounded(asked, by, kind, exact) for kind in ("log_probabilities", "logits"))
+    else:
+        before = unrounded = _unrounded(asked, by, handed.input_kind, exact)
+    try:
+        after = exact.answer(handed, by)
+    except ArithmeticError:
+        after = Undefined("it cannot be enclosed")
+
+    effects: list[Effect] = [] if same_answer(before, unrounded, tolerance, handed.dtype) else ["renormalised"]
+    effects += [] if same_answer(unrounded, after, tolerance, handed.dtype) else ["rounded_away"]
+    return Change(tuple(effects) or ("rounded",), before, unrounded, after)
+
+
+def same_answer(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
+    """Whether two exact answers are the same within a tolerance."""
+    if a is b:
+        return True
+    if not isinstance(a, Exact) or not isinstance(b, Exact):
+        return type(a) is type(b)
+    if a.hi.shape != b.hi.shape:
+        return False
+    with np.errstate(invalid="ignore"):
+        return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), tolerance, dtype).within
+
+
+def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, exact: Oracle) -> Answer:
+    try:
+        return exact.converted(problem, convention, input_kind)
+    except ArithmeticError:
+        return Undefined("it cannot be enclosed")
+
+
+def conversion_of(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> Conversion:
+    """What a conversion of predictions hands over, and what that changes.
+
+    part: of the convention that the function documents, under which the answers of `change` are.
+    """
+    effects = change.effects
+    renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
+    return Conversion(
+        effects,
+        NAMES[asked.loss, asked.input_kind, handed.input_kind],
+        asked.input_kind,
+        tuple(function.takes),
+        asked.dtype,
+        change.subject or ("definition" if part == DEFINITION else "documentation"),
+        _worst_row(asked, part) if renormalised else None,
+        _move(change.before, change.unrounded) if renormalised else None,
+        destroyed(asked, handed, part) if rounded_away else (),
+        _move(change.unrounded, change.after) if rounded_away else None,
+        tuple(sorted(examine(handed) - examine(asked))) if "refused" in effects else (),
+    )
+
+
+def _worst_row(problem: Problem, part: Convention) -> RowSum:
+    """The row whose sum is furthest from 1 among those that count."""
+    sums = row_sums(problem).ravel()
+    counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
+    exponentials = problem.input_kind == "log_probabilities"
+    if not counting.size:
+        return RowSum(None, True, exponentials)
+    with np.errstate(all="ignore"):
+        off = np.abs(np.log(counting))
+    worst = float(counting[int(np.argmax(np.where(np.isnan(off), -1.0, off)))])
+    return RowSum(worst, counting.size > 1, exponentials)
+
+
+def _move(before: Answer, after: Answer) -> Move:
+    """How a conversion moves an answer, at the element that it moves most."""
+    if not isinstance(before, Exact) or not isinstance(after, Exact):
+        return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
+    if before.hi.shape != after.hi.shape or not before.hi.size:
+        return Move()
+    off = np.abs(subtract(before.hi, after.hi))
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    return Move(float(before.hi[where]), float(after.hi[where]), where)
+
+
+def alternative_to(
+    asked: Problem,
+    handed: Problem,
+    change: Change,
+    functions: Sequence[tuple[Function, Convention]],
+    right: Sequence[Answer],
+    exact: Oracle,
+) -> Alternative:
+    """What users do instead of converting predictions, from what the functions of the framework declare.
+
+    functions: those that can be asked the problem, each with what it documents.  right: the answers that are
+    right without a conversion; a function is named only if by what it documents it has one of these.
+    """
+    for kind in unchanging(asked, handed.input_kind):
+        for function, convention in functions:
+            if kind not in function.takes or refused(asked, convention):
+                continue
+            answer = _unrounded(asked, semantic(convention), kind, exact)
+            tolerance = error_bound.tolerance(asked, convention)
+            if any(same_answer(one, answer, tolerance, asked.dtype) for one in right if isinstance(one, Exact)):
+                return Alternative(function.name, kind)
+    if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
+        return Alternative(
+            remedy="subtract_log_sum_exp" if asked.input_kind == "log_probabilities" else "divide_by_sum"
+        )
+    return Alternative(remedy="" if asked.dtype == "float64" else "float64")

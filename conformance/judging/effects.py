@@ -1,0 +1,95 @@
+"""Which fields of a convention can have an effect, and the answers that parts of it give."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from conformance.model.case import Problem, Quantity
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import gradient
+from conformance.reference.domain import examine
+from conformance.reference.oracle import Answer, Oracle
+
+UNJUDGED = ("rejects", "empty_mean")
+"""Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
+
+OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
+"""Fields of a convention that say something about gradients only."""
+
+
+def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
+    """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
+    loss = exact.answer(problem, semantic(convention))
+    return gradient.answer(problem, _of_gradient(convention), loss, exact) if quantity == "gradient" else loss
+
+
+@functools.cache
+def computed(part: Convention, documented: Convention) -> Convention:
+    """A part of a convention, with the roundings of how the function documents to compute."""
+    renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
+    return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
+
+
+@functools.cache
+def semantic(convention: Convention) -> Convention:
+    """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
+    return dataclasses.replace(_of_gradient(convention), gradient_floor=None, gradient_total="targets")
+
+
+@functools.cache
+def _of_gradient(convention: Convention) -> Convention:
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
+
+
+@functools.cache
+def judged_fields(quantity: Quantity) -> tuple[str, ...]:
+    unjudged = UNJUDGED if quantity == "gradient" else (*UNJUDGED, *OF_GRADIENT)
+    return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
+
+
+def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
+    """Whether a choice can have an effect on the answer to a problem, or on its budget, whatever else is chosen."""
+    chosen = getattr(convention, name)
+    if chosen == getattr(DEFINITION, name):
+        return False
+    if name.startswith("gradient_"):
+        return quantity == "gradient"
+    applies = _EFFECTIVE.get(name)
+    return applies is None or applies(chosen, problem)
+
+
+_EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
+    "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
+    "clip": lambda chosen, problem: problem.input_kind == "probabilities",
+    "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
+    "log_floor": lambda chosen, problem: problem.input_kind != "logits",
+    "cancellation": lambda chosen, problem: problem.input_kind == "logits",
+    "binary_outputs": lambda chosen, problem: problem.loss == "binary",
+    "default_ignore_index": lambda chosen, problem: (
+        problem.target == "index" and bool(np.any(problem.labels == chosen))
+    ),
+    "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
+    "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
+    "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
+}
+"""Whether what is chosen for a field of a convention can have an effect on a problem; other fields always can."""
+
+
+def neighbours(documented: Convention, conventions: Sequence[Convention], quantity: Quantity) -> Iterator[Convention]:
+    """Known conventions to try, nearest first: one field changed, then whole ones."""
+    known: dict[str, list[Any]] = {name: [] for name in judged_fields(quantity)}
+    hints = typing.get_type_hints(Convention)
+    for name, values in known.items():
+        options = [getattr(c, name) for c in (DEFINITION, *conventions)]
+        options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
+        values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
+    for name, values in known.items():
+        for value in values:
+            yield dataclasses.replace(documented, **{name: value})
+    yield from dict.fromkeys(c for c in (DEFINITION, *conventions) if c != documented)

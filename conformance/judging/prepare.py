@@ -1,0 +1,89 @@
+"""Prepare a call: the problem of an item, converted and lowered for its function."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from conformance.adapters.contract.lowering import Call, described, lowered, transformed
+from conformance.judging.plan import Item
+from conformance.judging.traits import traits
+from conformance.model.case import Case, InputKind, Problem, Reduction
+from conformance.reference.conversion import convert
+
+KEPT = 8
+"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are asked at one time."""
+
+
+class Problems:
+    """Problems of cases, remembered for the functions that are asked the same one in turn.
+
+    most: cases at one dtype that are remembered.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._most = most
+        self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
+
+    def of(self, case: Case, dtype: str, reduction: Reduction) -> Problem:
+        """A case at one dtype and reduction."""
+        known = self._known.get((case, dtype))
+        if known is None:
+            known = self._known[case, dtype] = {"none": case.problem(dtype, "none")}
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        self._known.move_to_end((case, dtype))
+        if reduction not in known:
+            known[reduction] = known["none"].with_reduction(reduction)
+        return known[reduction]
+
+
+def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
+    """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
+    if problem.input_kind == input_kind:
+        return problem, ""
+    key = ("conversion", input_kind)
+    if key not in problem.cache:
+        whole = problem.unreduced.cache
+        if key not in whole:
+            whole[key] = convert(problem.unreduced, input_kind)
+        converted, name = whole[key]
+        problem.cache[key] = converted.with_reduction(problem.reduction), name
+    found: tuple[Problem, str] = problem.cache[key]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCall:
+    """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
+
+    item: Item
+    problem: Problem
+    handed: Problem
+    conversion: str
+    of_case: bool = True
+    """Whether the problem is the case's, and not one that something was changed in."""
+
+    @functools.cached_property
+    def call(self) -> Call:
+        """The call to be made; raises LoweringError."""
+        call = lowered(self.item.function, self.handed)
+        return transformed(self.item.framework, call, self.item.quantity, backend=self.item.installed.backend)
+
+    @property
+    def what(self) -> str:
+        """Names the call in messages."""
+        return described(self.item.function, self.handed)
+
+    @functools.cached_property
+    def traits(self) -> frozenset[str]:
+        """What is particular about the problem, as words of a ledger's `when`."""
+        target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
+        return traits(self.problem, self.handed, target)
+
+
+def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
+    """An item ready to be put to its function.  problems: those that are remembered, if any are."""
+    problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
+    return PreparedCall(item, problem, *convert_for(problem, item.function.native(problem.input_kind)))

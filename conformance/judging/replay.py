@@ -1,0 +1,99 @@
+"""Make the call of a row again, from the names in its key."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters import registry
+from conformance.adapters.contract.calling import perform
+from conformance.casefiles.known_issues import HARVEST_PREFIX
+from conformance.casefiles.loading import cases_argument, resolve_links, shipped_cases
+from conformance.casefiles.loading import read as read_cases
+from conformance.judging.plan import plan
+from conformance.judging.prepare import prepare
+from conformance.judging.row import Record
+from conformance.model.case import Case, Quantity, Reduction
+from conformance.model.errors import CaseErrors
+from conformance.model.outcome import Outcome, Raised, Returned
+
+LONG_CALL = 1000
+"""Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
+
+
+def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str) -> str:
+    """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
+
+    A folder's path is absolute, so that the call can be pasted wherever Python is started.
+    """
+    words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
+    if quantity == "loss":
+        del words[-1]
+    if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
+        words.append(f"cases={str(resolve_links(Path(folder)))!r}")
+    return f"conformance.replay({', '.join(words)})"
+
+
+def can_be_named(case: Case) -> bool:
+    """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
+    return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
+
+
+def reproducer_of(row: Record, cases: Iterable[Case]) -> str:
+    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
+    call: str = row["call"]
+    case = next((case for case in cases if case.id == row["case"]), None)
+    if len(call) <= LONG_CALL or case is None or not can_be_named(case):
+        return call
+    framework = next(one for one in registry.frameworks() if one.name == row["framework"])
+    settings = framework.settings(row["backend"])
+    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
+    return f"{settings}import conformance; {again}"
+
+
+def replay(
+    function: str,
+    case: str,
+    dtype: str,
+    reduction: Reduction,
+    quantity: Quantity = "loss",
+    cases: Path | Iterable[Case] | None = None,
+) -> Any:
+    """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
+    folder = shipped_cases() if cases is None else cases
+    found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
+    named = next((one for one in found if one.id == case), None)
+    if named is None and errors:
+        raise CaseErrors(tuple(errors))
+    if named is None:
+        where = (
+            "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
+        )
+        advice = "; `cases` names a folder of yours" if cases is None else ""
+        raise LookupError(f"there is no case {case} {where}{advice}")
+    here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
+    for item in plan([named], here):
+        asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
+        if asked_for == (function, dtype, reduction, quantity):
+            asked = prepare(item)
+            outcome = perform(item.framework, asked.call, asked.what)
+            if isinstance(outcome, Returned):
+                return outcome.value
+            raise _raised_again(outcome)
+    raise LookupError(f"no installed {function} takes {case} as {dtype}, {reduction}")
+
+
+def _raised_again(outcome: Outcome) -> BaseException:
+    """An exception as a function raised it: of the same name, with the same message."""
+    if not isinstance(outcome, Raised):
+        return RuntimeError(str(outcome))
+    kind: Any = getattr(builtins, outcome.exception, None)
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        with contextlib.suppress(TypeError):  # UnicodeDecodeError takes more than a message
+            raised: BaseException = kind(outcome.message)
+            return raised
+    made: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
+    return made(outcome.message)
