@@ -321,7 +321,7 @@ def test_translation_moves_class_axis_and_keeps_requested_axis():
     by_nature = said(draft(CUBE, np.zeros((2, 4), int), input_kind="logits", class_axis=1))
     assert by_nature.predictions.shape == (2, 4, 3)
     assert by_nature.layout.class_axis == -1
-    asked = said(draft(CUBE, np.zeros((2, 4), int), input_kind="logits", class_axis=1, asked_axis=True))
+    asked = said(draft(CUBE, np.zeros((2, 4), int), input_kind="logits", class_axis=1, is_axis_argument=True))
     assert asked.layout.class_axis == 1
     assert np.array_equal(asked.predictions, by_nature.predictions)
 

@@ -22,7 +22,7 @@ from conformance.power.harvest.pipeline import StatedResult
 from conformance.reference import error_bound
 from conformance.reference.oracle import Exact, Oracle
 
-WRITTEN_TOLERANCE = ("float64", "float32")
+LITERAL_DTYPES = ("float64", "float32")
 """Dtypes in which a literal number may have been computed."""
 Holds = Literal["holds", "holds by its convention", "does not hold"]
 
@@ -60,7 +60,7 @@ def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterato
 
 def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:
     case, stated = statement.case, statement.stated
-    computed = (stated.dtype,) if stated.dtype in case.dtypes else WRITTEN_TOLERANCE
+    computed = (stated.dtype,) if stated.dtype in case.dtypes else LITERAL_DTYPES
     problems = [case.problem(dtype, case.reductions[0]) for dtype in computed if dtype in case.dtypes]
     tried = []
     for convention in _candidate_conventions(statement, problems[0]):

@@ -54,7 +54,7 @@ class CaseDraft:
     reduction: Reduction
     class_axis: int = -1
     """Axis of the classes, for a categorical loss."""
-    asked_axis: bool = False
+    is_axis_argument: bool = False
     """Whether the source passes that axis as an argument."""
     class_weights: Any = None
     """Shape [C]."""
@@ -166,7 +166,7 @@ def _arrange_axes(draft: CaseDraft, predictions: Array, labels: Array) -> tuple[
         labels = labels[np.newaxis]
     column = draft.target == "index" and labels.shape == (*predictions.shape[:-1], 1)
     layout = Layout(
-        class_axis=axis if draft.asked_axis and not last else -1,
+        class_axis=axis if draft.is_axis_argument and not last else -1,
         labels="column" if column else "flat",
     )
     return predictions, _target_kind(draft, labels[..., 0] if column else labels), layout

@@ -74,7 +74,7 @@ def translate(record: Record) -> CaseDraft:
         labels=arguments["y_true"],
         reduction=REDUCTIONS[reduction],
         class_axis=axis if categorical else -1,
-        asked_axis=True,
+        is_axis_argument=True,
         sample_weights=arguments.get("sample_weight"),
         per_sample=True,
         label_smoothing=arguments.get("label_smoothing") or None,

@@ -47,7 +47,7 @@ def translate(record: Record) -> CaseDraft:
         labels=arguments["labels"],
         reduction="none",
         class_axis=axis,
-        asked_axis=True,
+        is_axis_argument=True,
     )
 
 
