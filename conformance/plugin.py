@@ -44,9 +44,9 @@ RELATIONS_FILE = PACKAGE / "test_relations.py"
 RELATIONS_NAME = "test_relations"
 ROW = "conformance_row"
 FAULT = "conformance_fault"
-FAULTS = 5
+MAX_FAULTS = 5
 """Exceptions of this package that are shown."""
-ENDING = 30.0
+EXIT_SECONDS = 30.0
 """Seconds that threads and exit handlers have once pytest has ended: those of others, too."""
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
@@ -90,9 +90,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.args = _redirected(config, config.args)
-    if (_folder(config) is not None or _harvested(config) is not None) and not _asked_for(config, TEST_FILE):
+    if (_folder(config) is not None or _harvested(config) is not None) and not _requests_file(config, TEST_FILE):
         config.args.append(str(TEST_FILE))
-    if _asked(config) or config.getoption("markers"):
+    if _is_requested(config) or config.getoption("markers"):
         with contextlib.suppress(UserError):  # said where tests are made
             _mark_frameworks(config)
     if not hasattr(config, "workerinput"):
@@ -110,7 +110,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     from conformance.execution.ending import end_in_time
 
     if (session := config.stash.get(_SESSION, None)) is not None:
-        end_in_time(int(session.exitstatus), ENDING)
+        end_in_time(int(session.exitstatus), EXIT_SECONDS)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -176,7 +176,7 @@ def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> No
     """Raise UsageError if `-m` has a word that marks none of the tests and is registered nowhere: a slip."""
     from conformance.judging.selection import SelectionError, words_of
 
-    if not (expression := config.getoption("markexpr")) or not _asked(config):
+    if not (expression := config.getoption("markexpr")) or not _is_requested(config):
         return
     try:
         words = words_of(expression)
@@ -190,14 +190,16 @@ def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> No
         )
 
 
-def _asked(config: pytest.Config) -> bool:
-    """Whether conformance is tested: cases are given, or one of the package's own test files."""
+def _is_requested(config: pytest.Config) -> bool:
+    """Whether conformance tests are requested: by cases, or by one of the package's test files."""
     return (
-        _folder(config) is not None or _harvested(config) is not None or _asked_for(config, TEST_FILE, RELATIONS_FILE)
+        _folder(config) is not None
+        or _harvested(config) is not None
+        or _requests_file(config, TEST_FILE, RELATIONS_FILE)
     )
 
 
-def _asked_for(config: pytest.Config, *files: Path) -> bool:
+def _requests_file(config: pytest.Config, *files: Path) -> bool:
     """Whether one of these files of the package is among what pytest was asked to run, or in a folder that is."""
     among = {parent.resolve() for file in files for parent in (file, *file.parents)}
     return any(_path_of(config, argument) in among for argument in config.args)
@@ -217,7 +219,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             _parametrize(metafunc, "item", TEST_NAME, _items)
         case "conformance.test_relations" if "instance" in metafunc.fixturenames:
             _parametrize(metafunc, "instance", RELATIONS_NAME, _instances)
-        case "conformance.test_fuzz" if "there" in metafunc.fixturenames:
+        case "conformance.test_fuzz" if "installed" in metafunc.fixturenames:
             _parametrize_frameworks(metafunc)
 
 
@@ -226,7 +228,7 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
     parents = [
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]
-    made = make(config, _wanted(config, [*parents, name]))
+    made = make(config, _item_filter(config, [*parents, name]))
     marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in made]
     metafunc.parametrize(argument, marked)
 
@@ -236,7 +238,7 @@ def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
 
     here = registry.installed()[0]
     marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
-    metafunc.parametrize("there", marked)
+    metafunc.parametrize("installed", marked)
 
 
 def _mark_frameworks(config: pytest.Config) -> None:
@@ -249,16 +251,16 @@ def _mark_frameworks(config: pytest.Config) -> None:
             config.addinivalue_line("markers", f"{name}: functions of {name}")
 
 
-Wanted = Callable[[str, str], bool] | None
-"""Whether a test is asked for, by its framework and the id of its parameter; None where all are."""
-Maker = Callable[[pytest.Config, Wanted], "Sequence[Item | Instance]"]
+ItemFilter = Callable[[str, str], bool] | None
+"""Whether a test is selected, by its framework and the id of its parameter; None if all are."""
+Maker = Callable[[pytest.Config, ItemFilter], "Sequence[Item | Instance]"]
 
 
-def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
-    """What -k and -m ask for, by framework and item id, so that the thousands of items they leave out are never made.
+def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter:
+    """What -k and -m select, so that the thousands of items that they leave out are never made.
 
-    above: names of what a test is in, and of its function.  pytest has the last word: it selects again among what
-    is left, and what this cannot read is left to it.
+    parents: names of the modules and the function of the tests.  pytest selects again among the rest, and alone if an
+    expression cannot be read here.
     """
     from conformance.judging.selection import SelectionError, compiled, substring_of
 
@@ -269,31 +271,31 @@ def _wanted(config: pytest.Config, above: list[str]) -> Wanted:
         return None
     if keyword is None and mark is None:
         return None
-    names = "\n".join(above)
+    names = "\n".join(parents)
 
-    def wanted(of: str, name: str) -> bool:
+    def item_filter(of: str, name: str) -> bool:
         return (mark is None or mark(of.__eq__)) and (
             keyword is None or keyword(substring_of(f"{names}\n{name}\n{of}"))
         )
 
-    return wanted
+    return item_filter
 
 
 @pytest.fixture(scope="session")
-def suite(request: pytest.FixtureRequest) -> Iterator[Judge]:
-    """What asks and judges: the oracle with its cache, and the ledger."""
+def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
+    """The judge of the session, with the user's cache and the ledger."""
     from conformance.judging.judge import Judge
     from conformance.reference.oracle import cached_oracle
 
     with cached_oracle() as oracle:
-        yield Judge(oracle, _loaded(request.config)[1])
+        yield Judge(oracle, _case_set(request.config)[1])
 
 
 @pytest.fixture(scope="session")
-def assess(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Item], Assessment]]:
-    """Puts an item to its function, here or in a worker, and judges what comes back."""
+def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Item], Assessment]]:
+    """Calls the function of an item, in this process or in a worker, and judges the outcome."""
     if not request.config.getoption("isolate"):
-        yield suite.assess
+        yield judge.assess
         return
     from conformance.adapters import registry
     from conformance.execution.assessing import PipelinedCalls
@@ -306,16 +308,16 @@ def assess(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[I
     here = [found for found in registry.installed()[0] if found.framework.name in frameworks or not alone]
     with local_pool(here, request.config.getoption("call_timeout")) as pool:
         calls = PipelinedCalls(pool, items)
-        yield lambda item: suite.judge(*calls.outcome(item))
+        yield lambda item: judge.judge(*calls.outcome(item))
 
 
 @pytest.fixture(scope="session")
-def hold(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
-    """Holds a relation against its function, here or in a worker."""
+def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
+    """Checks a relation, with calls in this process or in a worker."""
     from conformance.explore.relations import check
 
     if not request.config.getoption("isolate"):
-        yield lambda instance: check(instance, suite.performer, suite.ledger)
+        yield lambda instance: check(instance, judge.performer, judge.ledger)
         return
     from conformance.adapters import registry
     from conformance.execution.targets import local_pool, performer
@@ -323,38 +325,42 @@ def hold(request: pytest.FixtureRequest, suite: Judge) -> Iterator[Callable[[Ins
     here, _ = registry.installed()
     with local_pool(here, request.config.getoption("call_timeout")) as pool:
         calls = performer(pool, here)
-        yield lambda instance: check(instance, calls, suite.ledger)
+        yield lambda instance: check(instance, calls, judge.ledger)
 
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
-    """Puts an assessment's row where the recorder finds it, and what tells it from others into `--junit-xml`."""
+    """Stores the row of an assessment for the recorder, and what identifies it for `--junit-xml`."""
 
     def note(assessment: Assessment) -> None:
         row = request.node.stash[_ROW] = assessment.record
         if request.config.getoption("xmlpath", None):
             case = assessment.item.case
-            told = {"file": case.path, "line": case.line if case.path else "", **{name: row[name] for name in _TOLD}}
+            told = {
+                "file": case.path,
+                "line": case.line if case.path else "",
+                **{name: row[name] for name in _PROPERTIES},
+            }
             request.node.user_properties += [(name, str(value)) for name, value in told.items() if value != ""]
 
     return note
 
 
 def _item(test: pytest.Item) -> Item | None:
-    """The item that a test is about."""
-    callspec = getattr(test, "callspec", None) if _is_ours(test.nodeid) else None
+    """The item of a test; None for other tests."""
+    callspec = getattr(test, "callspec", None) if _is_conformance_test(test.nodeid) else None
     return None if callspec is None else callspec.params["item"]
 
 
 @pytest.fixture(scope="session")
 def strict_known(request: pytest.FixtureRequest) -> bool:
-    """Whether what the ledger knows fails."""
+    """Whether known discrepancies fail."""
     return bool(request.config.getoption("strict_known"))
 
 
 @pytest.fixture(scope="session")
 def options_again(request: pytest.FixtureRequest) -> str:
-    """The options given that an answer, or what counts as a failure, depends on; each with a blank after it."""
+    """The options on which outcomes or failures depend, as they were given, each followed by a blank."""
     from conformance.execution.workers.pool import TIMEOUT
 
     config = request.config
@@ -368,17 +374,17 @@ def options_again(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
-    """Whether the baseline has a discrepancy as it is."""
+    """Returns whether the baseline has the same discrepancy."""
     if (rows := _baseline(request.config)) is None:
         return lambda _: False
     rows = rows[rows["expected"].isin(["unexpected", "stale"])]
-    keys = set(rows[_SAME].itertuples(index=False, name=None))
-    return lambda assessment: tuple(assessment.record[name] for name in _SAME) in keys
+    keys = set(rows[_IDENTITY].itertuples(index=False, name=None))
+    return lambda assessment: tuple(assessment.record[name] for name in _IDENTITY) in keys
 
 
 _SESSION = pytest.StashKey[pytest.Session]()
-_TOLD = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
-_SAME = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
+_PROPERTIES = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
+_IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
 _ROW = pytest.StashKey["Record"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
@@ -400,7 +406,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def _fault(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
     """The exception that a test of ours ended with and that is none of pytest's, which is this package's own fault."""
-    if call.excinfo is None or not _is_ours(item.nodeid) or not isinstance(call.excinfo.value, Exception):
+    if call.excinfo is None or not _is_conformance_test(item.nodeid) or not isinstance(call.excinfo.value, Exception):
         return ""
     kinds = (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
     return "" if isinstance(call.excinfo.value, kinds) else call.excinfo.typename
@@ -418,7 +424,7 @@ class Recorder:
         self.unsupported: list[Record] | None = None
         self.planned = 0
         self.written: dict[str, Any] = {}
-        self.worse: list[str] = []
+        self.regressions: list[str] = []
         self.problem = ""
         self.notes: list[str] = []
         """What became of older reports in the folder, and of the journal."""
@@ -469,7 +475,7 @@ class Recorder:
             unmark(Path(folder))
 
     def pytest_report_header(self) -> list[str]:
-        if not _asked(self.config):
+        if not _is_requested(self.config):
             return []
         from conformance.adapters import registry
 
@@ -487,7 +493,7 @@ class Recorder:
         return [*lines, *self._other_packages(), *self._harvest_header()]
 
     def _other_packages(self) -> list[str]:
-        """Which package is tested, where another one of its name might be meant."""
+        """Say which package is tested if there is another one of its name."""
         import importlib.metadata
 
         here = self.config.invocation_params.dir
@@ -507,7 +513,7 @@ class Recorder:
         ]
 
     def _harvest_header(self) -> list[str]:
-        """What is harvested; read here once, so that the processes of xdist find it in the cache."""
+        """Say what is harvested; read here once, so that the processes of xdist find it in the cache."""
         if _harvested(self.config) is None:
             return []
 
@@ -526,14 +532,14 @@ class Recorder:
         _check_marks(self.config, items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._plan(sum(_is_ours(item.nodeid) for item in session.items))
+        self._plan(sum(_is_conformance_test(item.nodeid) for item in session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        self._plan(sum(map(_is_ours, ids)))
+        self._plan(sum(map(_is_conformance_test, ids)))
 
     def _plan(self, count: int) -> None:
-        """Note how many rows there are to be, once that is known, and write it down."""
+        """Plan the run once the number of rows is known."""
         self.planned = max(self.planned, count)
         if self.planned and self.unsupported is None:
             self.unsupported = self._unsupported()
@@ -546,7 +552,7 @@ class Recorder:
         from conformance.adapters import registry
         from conformance.report import recording
 
-        cases, ledger = _loaded(self.config)
+        cases, ledger = _case_set(self.config)
         here, missing = registry.installed()
         names = [framework.name for framework in missing]
         timeout = self.config.getoption("call_timeout")
@@ -556,14 +562,14 @@ class Recorder:
         for row in self.unsupported or ():
             self.run.record(row)
 
-    def _asks_nobody(self) -> bool:
-        """Whether no function can take any of the cases; then there is a row for each that says why."""
+    def _nothing_can_be_called(self) -> bool:
+        """Whether no function can take any of the cases; then each case gets a row with the reason."""
         from conformance.judging.plan import plan
 
-        if not _asked(self.config) or _wanted(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
+        if not _is_requested(self.config) or _item_filter(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
         try:
-            if plan(_cases_of(self.config), _here()):
+            if plan(_cases_of(self.config), _installed_frameworks()):
                 return False
         except pytest.Collector.CollectError:
             return False
@@ -571,14 +577,14 @@ class Recorder:
         return bool(self.unsupported)
 
     def _unsupported(self) -> list[Record]:
-        """The rows of what no function can take, among what is selected; none where tests are named one by one."""
+        """The rows of selected cases that no function can take; none if tests are named one by one."""
         from conformance.judging.unasked import unasked_rows
 
-        if any(map(_is_ours, self.config.args)):
+        if any(map(_is_conformance_test, self.config.args)):
             return []
-        wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
-        chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
-        return unasked_rows(_cases_of(self.config), (), _here(), chosen)
+        item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
+        selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
+        return unasked_rows(_cases_of(self.config), (), _installed_frameworks(), selects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := getattr(report, ROW, None)) is not None:
@@ -595,16 +601,16 @@ class Recorder:
         if self.faults and finished:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         if self.planned and (baseline := _baseline(self.config)) is not None:
-            self._hold_against(baseline, session)
-        nobody = not self.planned and not self.signalled and self._asks_nobody()
+            self._compare_with_baseline(baseline, session)
+        only_unsupported = not self.planned and not self.signalled and self._nothing_can_be_called()
         if self.run is None:
             return
-        if nobody:
+        if only_unsupported:
             self._begin()
-        if not self.planned and not nobody and not (self.stopped and _asked(self.config)):
+        if not self.planned and not only_unsupported and not (self.stopped and _is_requested(self.config)):
             self.run.abandon()
             return
-        self.run.stopped = "" if finished or nobody else self.stopped or "interrupted"
+        self.run.stopped = "" if finished or only_unsupported else self.stopped or "interrupted"
         self._write(self.run, session)
 
     def _write(self, run: RecordedRun, session: pytest.Session) -> None:
@@ -621,17 +627,19 @@ class Recorder:
         if run.stopped != ended:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
-    def _hold_against(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
-        """Say what got worse, and have the session fail for it."""
+    def _compare_with_baseline(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
+        """Compare the rows with the baseline; the session fails if something got worse."""
         from conformance import comparison, report
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        wanted = _wanted(self.config, [str(TEST_FILE), TEST_NAME])
-        named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_ours(argument)}
-        there = self._there()
+        item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
+        named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
+        has_case = self._case_filter()
         asked = comparison.RunScope(
             frozenset(row["framework"] for row in self.rows),
-            lambda of, name: (not named or name in named) and (wanted is None or wanted(of, name)) and there(name),
+            lambda of, name: (
+                (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
+            ),
             finished,
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
         )
@@ -641,20 +649,20 @@ class Recorder:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
-        self.worse = check.lines()
+        self.regressions = check.lines()
         if not check.ok and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.faults:
             terminalreporter.section("cross-entropy conformance: the suite itself failed")
-            for fault in self.faults[:FAULTS]:
+            for fault in self.faults[:MAX_FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
         if not self.rows and not self.unsupported:
             return
         terminalreporter.section("cross-entropy conformance")
-        lines = [*self._closing_lines(), *self._other_packages(), *self.worse]
+        lines = [*self._closing_lines(), *self._other_packages(), *self.regressions]
         if self.written:
             lines.append(f"report: {Path(self.config.getoption('report'))}")
         for line in (*lines, *self.notes):
@@ -663,7 +671,7 @@ class Recorder:
             terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
 
     def _closing_lines(self) -> list[str]:
-        """What a run says at its end, and which cases no function could be asked."""
+        """The lines at the end of a run, with the cases that no function could be called with."""
         from conformance.judging.unasked import unasked, unasked_lines
         from conformance.report import recording
 
@@ -680,8 +688,8 @@ class Recorder:
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None
 
-    def _there(self) -> Callable[[str], bool]:
-        """Whether an item of a baseline is of the cases that this session has, where it has harvested ones only."""
+    def _case_filter(self) -> Callable[[str], bool]:
+        """Return whether an id is of a case of this session; any id, unless only harvested cases are run."""
         if not self._harvested() or _folder(self.config) is not None:
             return lambda _: True
         ids = {case.id for case in _cases_of(self.config)}
@@ -690,10 +698,10 @@ class Recorder:
     def _selected(self) -> str:
         """The options that left items out, as they were given."""
         options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(_OPTIONS[flag]))]
-        return " ".join([*options, *filter(_is_ours, self.config.args)])
+        return " ".join([*options, *filter(_is_conformance_test, self.config.args)])
 
 
-def _is_ours(nodeid: str) -> bool:
+def _is_conformance_test(nodeid: str) -> bool:
     return f"::{TEST_NAME}[" in nodeid
 
 
@@ -732,7 +740,7 @@ def _harvests(config: pytest.Config) -> Harvests:
     return config.stash[_HARVEST]
 
 
-def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
+def _case_set(config: pytest.Config) -> tuple[list[Case], Any]:
     """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
     if _LOADED not in config.stash:
         from conformance.judging.case_set import load_suite
@@ -749,10 +757,10 @@ def _loaded(config: pytest.Config) -> tuple[list[Case], Any]:
 
 
 def _cases_of(config: pytest.Config) -> list[Case]:
-    return _loaded(config)[0]
+    return _case_set(config)[0]
 
 
-def _here() -> list[Installed]:
+def _installed_frameworks() -> list[Installed]:
     """The frameworks that are installed; that there are none ends collection with a message."""
     from conformance.adapters import registry
 
@@ -766,13 +774,13 @@ def _here() -> list[Installed]:
     return here
 
 
-def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
+def _items(config: pytest.Config, item_filter: ItemFilter) -> list[Item]:
     from conformance.judging.plan import plan
 
-    here = _here()
-    chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
-    items = plan(_cases_of(config), here, chosen)
-    if not items and wanted is not None:
+    here = _installed_frameworks()
+    selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
+    items = plan(_cases_of(config), here, selects)
+    if not items and item_filter is not None:
         return plan(_cases_of(config)[:1], here)  # for pytest to deselect
     if not items:
         raise pytest.Collector.CollectError(
@@ -781,19 +789,19 @@ def _items(config: pytest.Config, wanted: Wanted) -> list[Item]:
     return items
 
 
-def _instances(config: pytest.Config, wanted: Wanted) -> list[Instance]:
+def _instances(config: pytest.Config, item_filter: ItemFilter) -> list[Instance]:
     from conformance.explore import relations
     from conformance.model.errors import CaseErrors
 
-    here = _here()
-    cases, ledger = _loaded(config)
+    here = _installed_frameworks()
+    cases, ledger = _case_set(config)
     try:
         relations.check_names(ledger)
     except CaseErrors as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
-    chosen = None if wanted is None else lambda function, name: wanted(function.framework, name)
-    found = relations.select_instances(cases, here, chosen)
-    if not found and wanted is not None:
+    selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
+    found = relations.select_instances(cases, here, selects)
+    if not found and item_filter is not None:
         return relations.select_instances(cases[:1], here)[:1]  # for pytest to deselect
     if not found:
         raise pytest.Collector.CollectError(

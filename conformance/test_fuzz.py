@@ -16,10 +16,14 @@ from conformance.model.text import loggable
 SEED, CASES = 0, 300
 
 
-def test_fuzz(there: Installed) -> None:
+def test_fuzz(installed: Installed) -> None:
     """It answers every case as the definition, its documentation or the ledger says."""
     search = Search(
-        [there], known_issues.load(shipped_cases()), restrict_limits(functions=there.functions), SEED, shrinks=False
+        [installed],
+        known_issues.load(shipped_cases()),
+        restrict_limits(functions=installed.functions),
+        SEED,
+        shrinks=False,
     )
     while search.state.position < CASES:
         search.step()
@@ -27,5 +31,5 @@ def test_fuzz(there: Installed) -> None:
     assert search.state.cases > CASES / 3
     if search.findings:
         shown = "\n\n".join(finding.message for finding in search.findings)
-        again = f"conformance fuzz --framework {there.framework.name} --seed {SEED} --cases-count {CASES}"
+        again = f"conformance fuzz --framework {installed.framework.name} --seed {SEED} --cases-count {CASES}"
         pytest.fail(loggable(f"{shown}\n\nshrink them with: {again}"), pytrace=False)

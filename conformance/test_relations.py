@@ -10,10 +10,12 @@ from conformance.explore.relations import Instance, RelationResult
 from conformance.model.text import loggable
 
 
-def test_relations(instance: Instance, hold: Callable[[Instance], RelationResult], strict_known: bool) -> None:
+def test_relations(
+    instance: Instance, check_relation: Callable[[Instance], RelationResult], strict_known: bool
+) -> None:
     """Both ways to say it have the answers that the relation wants, within the budgets of both."""
-    finding = hold(instance)
-    if finding.expected == "known" and finding.known is not None and not strict_known:
-        pytest.xfail(loggable(finding.known.summary))
-    if finding.expected != "ok":
-        pytest.fail(loggable(str(finding)), pytrace=False)
+    result = check_relation(instance)
+    if result.expected == "known" and result.known is not None and not strict_known:
+        pytest.xfail(loggable(result.known.summary))
+    if result.expected != "ok":
+        pytest.fail(loggable(str(result)), pytrace=False)

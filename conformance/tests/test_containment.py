@@ -387,7 +387,7 @@ def test_so_do_other_commands(elsewhere, deed, words):
 
 def test_pytest_ends_where_a_thread_does_not(elsewhere):
     variables = {"PYTHONPATH": str(elsewhere / "packages"), "CONFORMANCE_CACHE": "off", "DEED": "thread"}
-    source = "import conformance.plugin as p; p.ENDING = 0.5; import pytest; raise SystemExit(pytest.main())"
+    source = "import conformance.plugin as p; p.EXIT_SECONDS = 0.5; import pytest; raise SystemExit(pytest.main())"
     done = subprocess.run(
         [sys.executable, "-c", source, "-p", "no:cacheprovider", "--cases", "cases", "-k", "rude"],
         cwd=elsewhere, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,

@@ -46,7 +46,6 @@ UV_RULE_VARIABLES = (
 """Variables of uv that name locations of packages, and those that affect the selection."""
 LOCATION_OPTIONS = frozenset({"index", "index-url", "extra-index-url", "find-links", "no-index"})
 """The same in uv's files, and pip's names for it."""
-PIP_CONNECTION_OPTIONS = ("cert", "client-cert", "trusted-host", "proxy", "timeout", "default-timeout")
 
 
 @dataclass(frozen=True)
