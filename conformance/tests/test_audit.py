@@ -388,9 +388,9 @@ def test_changes_of_twelve_thousand_rows_take_seconds():
     rows = [row(f"torch.{n % 20}", case=f"binary/{n // 20}", got=repr(1 + n / 7)) for n in range(12_000)]
     old = report.frame(rows)
     new = report.frame([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(comparison.changes(old, new)) == 12_000
-    assert time.perf_counter() - started < 6  # on a machine that does something else, too
+    assert time.process_time() - started < 6  # of this process, whatever else the machine does
 
 
 @pytest.mark.parametrize(
