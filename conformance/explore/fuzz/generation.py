@@ -177,7 +177,8 @@ class _CaseBuilder:
         samples = shape[:-1] if self.categorical else shape
         options_set = [option for option in _applicable_options(self.loss, self.target) if option in limits.options]
         options_set = [option for option in options_set if self.one_in(4)]
-        ignore_index = self.draw_ignore_index() if "ignore_index" in options_set else None
+        choices = (-100, -1, self.classes - 1, 0, 255)
+        ignore_index = self.choice(choices) if "ignore_index" in options_set else None
         # What there is one of comes before what there are many of, so that fewer samples change nothing else.
         layout = self.draw_layout(len(shape))
         reductions = self.choice(_reduction_choices(limits.reductions))
@@ -280,7 +281,8 @@ class _CaseBuilder:
         if self.input_kind == "probabilities":
             one = self.probabilities_sampler() if self.categorical else self.probability_sampler()
         else:
-            one = self.logits_sampler() if self.input_kind == "logits" else self.log_probabilities_sampler()
+            logits = self.input_kind == "logits"
+            one = self.row_sampler(self.logit_sampler()) if logits else self.log_probabilities_sampler()
         return self.with_special_values(one)
 
     def with_special_values(self, sampler: Callable[[], Any]) -> Callable[[], Any]:
@@ -325,9 +327,6 @@ class _CaseBuilder:
         """Replace one value of a row in place, and return the row."""
         row[self.integer(len(row))] = value
         return row
-
-    def logits_sampler(self) -> Callable[[], Any]:
-        return self.row_sampler(self.logit_sampler())
 
     def logit_sampler(self) -> Callable[[], float]:
         style = self.integer(8)
@@ -406,7 +405,7 @@ class _CaseBuilder:
         """Return a function that draws the label of one sample: an index, a distribution, or a number."""
         if self.target == "index":
             return self.index_sampler(ignore_index)
-        hard: Callable[[], Any] = self.one_hot_label if self.categorical else self.hard_label
+        hard: Callable[[], Any] = self.one_hot_label if self.categorical else lambda: self.integer(2)
         soft: Callable[[], Any] = self.distribution_sampler() if self.categorical else self.soft_label_sampler()
         if self.invalid_kind == "invalid_target":
             return soft
@@ -449,18 +448,12 @@ class _CaseBuilder:
             return lambda: self.random_fractions(1, 1 << 10)
         return lambda: [self.integer(5) / 4 for _ in range(self.classes)]
 
-    def hard_label(self) -> int:
-        return self.integer(2)
-
     def soft_label_sampler(self) -> Callable[[], float]:
         if self.integer(2):
             return lambda: self.integer(4097) / 4096
         return lambda: self.choice(ROUND_PROBABILITIES)
 
     # Options
-
-    def draw_ignore_index(self) -> int:
-        return int(self.choice((-100, -1, self.classes - 1, 0, 255)))
 
     def scalar_options(self, options_set: Sequence[str], ignore_index: int | None) -> dict[str, Any]:
         values: dict[str, Any] = {} if ignore_index is None else {"ignore_index": ignore_index}
