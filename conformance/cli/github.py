@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from conformance.cli.terminal import discard
 from conformance.model.errors import CaseFileError
 from conformance.model.text import Defused, on_github, printable
 
@@ -38,8 +39,11 @@ def emit(commands: Iterable[str], *, aside: bool = False) -> None:
     if on_github():
         stream = sys.stderr if aside else sys.stdout
         stream = stream.stream if isinstance(stream, Defused) else stream
-        stream.writelines(f"{command}\n" for command in commands)
-        stream.flush()
+        try:
+            stream.writelines(f"{command}\n" for command in commands)
+            stream.flush()
+        except BrokenPipeError:
+            discard(stream)
 
 
 def error_commands(errors: Iterable[CaseFileError]) -> list[str]:

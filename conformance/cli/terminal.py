@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -30,7 +32,22 @@ class Terminal(Console):
         number in `schema` is the same; keys may be added.
         """
         content = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
-        self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        try:
+            self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+            self.file.flush()
+        except BrokenPipeError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more where nobody reads it, as before `| head`; the command ends with its own status."""
+        self.quiet = True
+        discard(self.file)
+
+
+def discard(stream: IO[str]) -> None:
+    """Send what a stream still holds, and what is written to it from here on, to nowhere."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 out = Terminal(highlight=False, soft_wrap=False)

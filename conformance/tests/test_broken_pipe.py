@@ -1,0 +1,33 @@
+"""Commands whose output nobody reads, as before `| head`, end with their own exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("github", ["", "true"])
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("list functions", 0), ("list cases --json", 0), ("lint nowhere", 2), ("show nowhere", 2)],
+)
+def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words, status, github):
+    for unread in ({"stdout"}, {"stdout", "stderr"}):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with (tmp_path / "printed").open("w+b") as printed, os.fdopen(writer, "wb") as nobody:
+            streams = {name: nobody if name in unread else printed for name in ("stdout", "stderr")}
+            ended = subprocess.run(
+                [sys.executable, "-m", "conformance", *words.split()],
+                env={**os.environ, "GITHUB_ACTIONS": github},
+                check=False,
+                **streams,
+            )
+            printed.seek(0)
+            said = printed.read().decode()
+        assert ended.returncode == status, said
+        assert "Traceback" not in said
+        assert "interrupted" not in said
