@@ -42,6 +42,13 @@ def vanish(x: Array) -> Array:
     os._exit(3)
 
 
+def orphan(x: Array) -> Array:
+    if os.fork() == 0:
+        time.sleep(20)  # with the worker's connection open
+        os._exit(0)
+    os._exit(3)
+
+
 def segfault(x: Array) -> Array:
     ctypes.string_at(0)
     return x

@@ -163,6 +163,16 @@ def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(poo
 
 
 @needs_signals
+def test_a_process_that_dies_is_noticed_though_its_child_holds_the_connection(pool):
+    began = time.monotonic()
+    outcome = ask(pool, "orphan")
+    assert isinstance(outcome, Crashed)
+    assert outcome.how == "exited with status 3"
+    assert time.monotonic() - began < 15
+    assert isinstance(ask(pool, "whoami"), Returned)
+
+
+@needs_signals
 def test_only_the_call_that_died_is_lost():
     with LocalWorkerPool([spec()]) as pool:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]

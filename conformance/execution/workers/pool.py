@@ -50,6 +50,8 @@ CHECK_INTERVAL = 64
 """Number of answers between two checks of that size."""
 POLL_SECONDS = 0.1
 """Seconds between two checks whether a process that has not connected yet is still running."""
+ALIVE_SECONDS = 1.0
+"""Seconds without an answer after which a worker's process is looked at; its children may hold its connection open."""
 READ_BYTES = 1 << 20
 
 
@@ -263,9 +265,12 @@ class LocalWorkerPool(WorkerPool):
         for worker in local:
             worker.ensure()
         patience = [worker.patience() for worker in local if not worker.broken]
-        for key, mask in self._ready(min(patience, default=0.0)):
+        ready = self._ready(min(patience, default=0.0))
+        for key, mask in ready:
             key.data.transfer(mask)
         for worker in local:
+            if not ready:
+                worker.check_process()
             worker.check()
 
     def _ready(self, patience: float) -> list[tuple[selectors.SelectorKey, int]]:
@@ -277,7 +282,7 @@ class LocalWorkerPool(WorkerPool):
         until = time.monotonic() + (min(loop.AWAKE, patience) if is_single else 0.0)
         while not (ready := self._selector.select(0)) and time.monotonic() < until:
             loop.give_way()
-        return ready or self._selector.select(patience)
+        return ready or self._selector.select(min(patience, ALIVE_SECONDS))
 
 
 class LocalWorker(Worker):
@@ -312,6 +317,15 @@ class LocalWorker(Worker):
     def check(self) -> None:
         if self._waiting and not self.broken and self.patience() == 0.0:
             self._fail(TimedOut(self._waiting[0].seconds))
+
+    def check_process(self) -> None:
+        """Notice that the process is dead although its connection is open, as where it has left a child behind."""
+        process = self._process
+        if process is None or self._socket is None or process.poll() is None:
+            return
+        self._receive()
+        if self._process is process:
+            self._died()
 
     def transfer(self, mask: int) -> None:
         """Send and receive what can be without waiting."""
