@@ -70,7 +70,7 @@ class KnownIssue:
     cases. Empty if traits cannot describe them.
     """
     symptoms: tuple[str, ...] = ()
-    """Ways in which the rows are wrong, see ``verdict.Verdict`; empty means any."""
+    """Ways in which the rows are wrong, see `verdict.Verdict`; empty means any."""
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""

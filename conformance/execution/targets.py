@@ -77,7 +77,7 @@ def local_pool(available: Iterable[Installed], timeout: float = TIMEOUT) -> Loca
 
 
 def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
-    """A ``judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
+    """A `judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
     workers = {one.framework.name: one.worker for one in available}
     return lambda framework, call, what: pool.wait(pool.submit(workers[framework.name], call, what))
 

@@ -25,7 +25,6 @@ from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact
 
 Floats = npt.NDArray[np.float64]
-
 IMPRECISE = 1e-4
 """A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
 

@@ -18,7 +18,6 @@ from conformance.reference.oracle import Answer, Oracle
 
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
-
 OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 """Fields of a convention that say something about gradients only."""
 

@@ -27,7 +27,7 @@ from conformance.judging.plan import Item, alternatives, rule_of
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record, Row, record
-from conformance.judging.verdict import FAILING, Verdict, judge, want_of
+from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.text import printable, text_of, type_name
@@ -112,10 +112,8 @@ class Assessment:
 
     @property
     def expected(self) -> str:
-        """`ok`, `known` (the ledger has it), `unexpected`, or `stale` (the ledger has it and it is gone)."""
-        if self.verdict.status in FAILING:
-            return "unexpected" if self.known is None else "known"
-        return "ok" if self.known is None else "stale"
+        """See `verdict.expected`."""
+        return expected(self.verdict.status, self.known is not None)
 
     @property
     def call(self) -> str:

@@ -53,16 +53,24 @@ from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
-
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
-
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
+
 
 SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
-
 SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
+
+
+def expected(status: str, known: bool) -> str:
+    """`ok`, `known` (the ledger has the row), `unexpected`, or `stale` (the ledger has it, and it is right now).
+
+    known: whether an entry of the ledger matches the row.
+    """
+    if status in FAILING:
+        return "known" if known else "unexpected"
+    return "stale" if known else "ok"
 
 
 @dataclass(frozen=True, eq=False)

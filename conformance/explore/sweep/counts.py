@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from conformance.judging.verdict import FAILING, Status
+from conformance.judging.verdict import Status
 
 Floats = npt.NDArray[np.float64]
 Record = dict[str, Any]
@@ -157,13 +157,3 @@ def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> 
     if largest == np.inf:
         bins[errors == np.inf] = BINS
     histogram += np.bincount(bins, minlength=BINS + 1)
-
-
-def expected(status: str, known: bool) -> str:
-    """Whether a row is `ok`, `known`, `unexpected` or `stale`, as ``judge.Assessment.expected`.
-
-    known: whether an entry of the ledger matches it.
-    """
-    if status in FAILING:
-        return "known" if known else "unexpected"
-    return "stale" if known else "ok"

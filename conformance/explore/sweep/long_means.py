@@ -19,9 +19,8 @@ from conformance.adapters.contract.lowering import described, lowered
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.sweep.comparer import Performer, Subject
-from conformance.explore.sweep.counts import expected
 from conformance.explore.sweep.reference_values import Family
-from conformance.judging.verdict import FAILING, judge
+from conformance.judging.verdict import FAILING, expected, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Raised, Returned

@@ -11,14 +11,14 @@ import numpy as np
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.casefiles.known_issues import SWEEP_PREFIX, Ledger
 from conformance.explore.sweep.comparer import Regions, Subject
-from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts, expected
+from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
 from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
 from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.effects import semantic
-from conformance.judging.verdict import FAILING
+from conformance.judging.verdict import FAILING, expected
 from conformance.model.case import INPUT_KINDS, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError
