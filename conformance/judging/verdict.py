@@ -55,8 +55,6 @@ from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefin
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
-
-
 SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
 SEARCHED = 20_000
@@ -64,7 +62,7 @@ SEARCHED = 20_000
 
 
 def expected(status: str, known: bool) -> str:
-    """`ok`, `known` (the ledger has the row), `unexpected`, or `stale` (the ledger has it, and it is right now).
+    """`ok`, `known` (the ledger has the row), `unexpected`, or `stale` (the ledger has it, but it is not wrong).
 
     known: whether an entry of the ledger matches the row.
     """
