@@ -123,7 +123,7 @@ def _asked(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[t
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:
-    """Every feature that a function takes in some problem with this loss; other kinds of prediction by a bridge."""
+    """Every feature that a function takes in some problem with this loss; other kinds of prediction by a conversion."""
     ranks = function.ranks[loss]
     found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
     found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}

@@ -1,8 +1,8 @@
 """The flow: case files become items, an item becomes a row.
 
-    Case -> Problem -> bridge -> evaluate -> Outcome -> judge -> Verdict -> Row
+    Case -> Problem -> conversion -> call -> Outcome -> judge -> Verdict -> Row
 
-Every step but `evaluate` is pure.  pytest, the command line and the tests all go through `Judge`.
+Every step but the call is pure.  pytest, the command line and the tests all go through `Judge`.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Assessment:
             lines.append(f"  how far    {far} ({c.ulps:.4g} ulp)")
         lines.append(f"  because    {row.explanation}")
         if self.asked.conversion:
-            lines.append(f"  bridge     predictions were converted by {self.asked.conversion}")
+            lines.append(f"  converted  predictions were converted by {self.asked.conversion}")
         if row.warnings:
             lines.append(f"  warnings   {_short(self.record['warnings'])}")
         if self.expected == "known" and self.known is not None:

@@ -104,7 +104,7 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     if why is not None or input_kind == problem.input_kind:
         return why
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
-        return "a bridge would hide what is wrong with the predictions"
+        return "a conversion would hide what is wrong with the predictions"
     return conversion_obstacle(problem, input_kind)
 
 

@@ -56,7 +56,7 @@ def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
 
 @dataclass(frozen=True, eq=False)
 class PreparedCall:
-    """An item as it is put to its function: the problem of the case, and what is handed over, by which bridge."""
+    """An item ready to be called: the problem of its case, the one that is handed over, and the conversion between."""
 
     item: Item
     problem: Problem

@@ -137,8 +137,8 @@ def judge(
 ) -> Verdict:
     """The verdict on `outcome`, what `function` did with `handed`.
 
-    asked: the problem of the case; handed: the same after a bridge converted its predictions, if one
-    did.  documented: the function's convention in the version that ran.  conventions: all known ones,
+    asked: the problem of the case; handed: the same after its predictions were converted, if
+    they were.  documented: the function's convention in the version that ran.  conventions: all known ones,
     searched for an explanation when nothing documented explains the outcome.  quantity: what was asked for.
     alternatives: the functions of the same framework, each with what it documents for `asked`; read only where
     predictions were converted and that changes the answer.

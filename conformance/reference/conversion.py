@@ -2,7 +2,7 @@
 
 A function that takes only probabilities is handed the softmax of a case's logits, and so on.  Each
 value is the exact one rounded to the dtype (through ball arithmetic for float64, through float64 for
-narrower dtypes), so that a bridge costs one rounding and never an implementation's own errors.
+narrower dtypes), so that a conversion costs one rounding and never an implementation's own errors.
 """
 
 from __future__ import annotations

@@ -37,9 +37,10 @@ rounding the targets moved their sum by up to u is one of the four roundings of 
 are so small that they underflow, so may its weight, by k of the smallest number over the sum of the targets.
 Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
 u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
-what is smaller than the smallest normal number may be flushed to zero.  *The bridge*: where a prediction was converted
-for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the point where half of the
-digits are gone (1/sqrt(u)): what is lost beyond that is the bridge's doing and reported as such.
+what is smaller than the smallest normal number may be flushed to zero.  *The conversion*: where a prediction was
+converted for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the
+point where half of the digits are gone (1/sqrt(u)): what is lost beyond that is the conversion's doing and reported as
+such.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ def tolerance(problem: Problem, convention: Convention, asked: Problem | None = 
     """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
 
     problem: as the function receives it.  convention: how the function says it computes; its numeric
-    choices decide which roundings there are.  asked: the problem before a bridge converted its
-    predictions, if one did.  Where there is no finite answer the budget is 0: it must be met exactly.
+    choices decide which roundings there are.  asked: the problem before its predictions
+    were converted, if they were.  Where there is no finite answer the budget is 0: it must be met exactly.
     """
     if refused(problem, convention):
         return np.zeros(())
@@ -173,7 +174,7 @@ def _chunks(flat: FlatProblem) -> list[slice]:
 
 @dataclass(frozen=True)
 class _Arithmetic:
-    """u, g, and whether the predictions went over a bridge."""
+    """u, g, and whether the predictions were converted."""
 
     unit: float
     elementary: float
@@ -211,14 +212,14 @@ def _categorical(
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     part = _targets(flat, here, classes)
-    with_bridge = error + unit * products * np.abs(minus_log)
+    with_conversion = error + unit * products * np.abs(minus_log)
     if arithmetic.converted:
-        with_bridge = with_bridge + unit * _bridge_categorical(flat, x, minus_log)
+        with_conversion = with_conversion + unit * _categorical_conversion(flat, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
     size = (unit * np.abs(losses)).sum(axis=1)
-    rounding = np.where(used, np.abs(part) * with_bridge, 0.0).sum(axis=1)
+    rounding = np.where(used, np.abs(part) * with_conversion, 0.0).sum(axis=1)
     return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
 
 
@@ -267,7 +268,7 @@ def underflow(p: Floats, dtype: str) -> Floats:
         return np.where((p > 0) & (p < normal), -np.log1p(-(step / p) / 2) / unit, 0.0)
 
 
-def _bridge_categorical(flat: FlatProblem, x: Floats, minus_log: Floats) -> Floats:
+def _categorical_conversion(flat: FlatProblem, x: Floats, minus_log: Floats) -> Floats:
     if flat.input_kind == "probabilities":
         return np.ones_like(x)
     if flat.input_kind == "log_probabilities":

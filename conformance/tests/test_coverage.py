@@ -63,7 +63,7 @@ def test_features_of_two_functions_are_no_pair_unless_one_takes_both():
     assert ("class_weights", "float32") in possible(*apart)
 
 
-def test_bridges_and_re_encodings_count_as_taken():
+def test_coverage_counts_conversions_and_re_encodings_as_taken():
     found = possible(FUNCTION)
     assert {("class_weights", "log_probabilities"), ("class_weights", "one_hot")} <= found
     assert ("class_weights", "distribution") not in found

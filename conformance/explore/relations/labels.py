@@ -73,7 +73,7 @@ def has_complement(problem: Problem, function: Function) -> bool:
     plain = problem.input_kind in ("logits", "probabilities") and problem.options.positive_weight is None
     return (
         problem.loss == "binary" and plain and problem.input_kind in function.takes
-    )  # a bridge loses one end before the other
+    )  # a conversion loses one end before the other
 
 
 @relation("opposite_outputs", has_complement)

@@ -1,4 +1,4 @@
-"""The bridge converts to the nearest number, keeps everything else, and its one rounding is paid for."""
+"""A conversion goes to the nearest number, keeps everything else, and its one rounding is paid for."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_it_costs_no_more_than_the_budget_says(loss, input_kind, wanted, dtype):
     tolerance = error_bound.tolerance(handed, DEFINITION, asked)
     with np.errstate(all="ignore"):
         got = from_given(handed).astype(np.float64)
-        # Where rounding the prediction lost the answer altogether, the difference is the bridge's, and reported.
+        # Where rounding the prediction lost the answer altogether, the difference is the conversion's, and reported.
         kept = np.isfinite(got) & np.isfinite(exact.hi) & _half_of_the_digits(handed)
         ratio = (np.abs(got - exact.hi) / np.where(tolerance == 0, 1.0, tolerance))[kept]
     assert kept.mean() > 0.5
