@@ -42,7 +42,6 @@ FLOOR = float(np.float32(1e-12))
 INDEX = Rule(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
-    source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SMOOTHED_INDEX = dataclasses.replace(
     INDEX, convention=dataclasses.replace(INDEX.convention, mean_divides_by="label_weight")

@@ -1041,6 +1041,12 @@ def test_merge_refuses_to_replace_a_part(tmp_path):
     assert content(path) == before
 
 
+@pytest.mark.parametrize("name", ["missing", "shards", "published"])
+def test_run_info_refuses_a_text_where_a_list_is_due(name):
+    with pytest.raises(TypeError, match=name):
+        RunInfo.of({"planned": 1, name: "torch"}).check()
+
+
 def test_run_info_reads_an_earlier_run_json(tmp_path):
     info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
     record = report.write(tmp_path, report.frame([row()]), info)

@@ -12,6 +12,7 @@ import pytest
 from conformance.adapters import arrays, contract, registry
 from conformance.adapters.arrays import Arrays, Tensor
 from conformance.adapters.contract import (  # fmt: skip
+    Backend,
     DeclarationError,
     Framework,
     Function,
@@ -386,6 +387,18 @@ def test_change_that_is_none_is_refused():
         framework(Function(**USUAL).since("2", dtype="float32"))
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no backend c"):
         framework(Function(**USUAL).since("2", on=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
+
+
+def test_backend_that_nothing_chooses_is_refused():
+    with pytest.raises(DeclarationError, match=r"backends\[b\]\.environment: it is empty"):
+        framework(Function(**USUAL), backends={"b": Backend()})
+
+
+def test_lowering_error_is_told_once():
+    with pytest.raises(LoweringError) as caught:
+        lowered(function(), problem(label_smoothing=0.1))
+    assert "LoweringError" not in str(caught.value)
+    assert str(caught.value).endswith(": it has no argument for label_smoothing")
 
 
 def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypatch, tmp_path):

@@ -337,6 +337,7 @@ def test_what_is_sent_is_this_package_and_the_adapter():
     assert {
         "conformance/__init__.py",
         "conformance/adapters/torch.py",
+        "conformance/adapters/contract/calling.py",
         "conformance/execution/workers/wire.py",
     } <= files.keys()
     assert not [name for name in files if "sklearn" in name or "oracle" in name]

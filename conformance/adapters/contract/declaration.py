@@ -56,9 +56,14 @@ def faults(framework: Framework) -> Iterator[str]:
         if not mode.isidentifier() or mode == EAGER:
             yield f"modes[{mode}]: a mode is one word, and not {EAGER}"
         yield from _source_faults(f"modes[{mode}]", text, ("loss",), needed=("loss",))
-    for backend in framework.backends or ("",):
-        for name, text in framework.bundle(backend).derivatives.items():
-            yield from _source_faults(f"arrays.derivatives[{name}]", text, ("x", "result"), needed=("x", "result"))
+    for name, backend in framework.backends.items():
+        if not backend.environment:
+            yield f"backends[{name}].environment: it is empty, so nothing chooses this backend"
+    for name in framework.backends or ("",):
+        for derivative, text in framework.bundle(name).derivatives.items():
+            yield from _source_faults(
+                f"arrays.derivatives[{derivative}]", text, ("x", "result"), needed=("x", "result")
+            )
     for function in framework.functions:
         for field_name, fault in _function_faults(framework, function):
             yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"

@@ -48,6 +48,8 @@ def lowered(function: Function, problem: Problem) -> Call:
         # As text, since 0.0 == -0.0 and 1 == True.
         plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
         return Call(function.text(problem.input_kind, problem.reduction, tuple(arrays), plain), arrays)
+    except LoweringError as error:
+        raise LoweringError(f"{described(function, problem)}: {error}") from None
     except Exception as error:
         raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 

@@ -25,7 +25,7 @@ import tempfile
 import time
 import venv
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,13 +63,15 @@ REACH = 10.0
 """Seconds in which a cluster's address must accept a connection."""
 PACKAGE = "conformance"
 FILES = (
-    "__init__",
-    *(f"adapters/{name}" for name in ("__init__", "arrays", "containment", "contract")),
-    "execution/__init__",
-    *(f"execution/workers/{name}" for name in ("__init__", "pool", "loop", "on_ray", "serve", "wire")),
-    *(f"model/{name}" for name in ("__init__", "case", "convention", "errors", "outcome", "text")),
+    "__init__.py",
+    "adapters/__init__.py",
+    "adapters/arrays.py",
+    "adapters/contract/*.py",
+    "execution/__init__.py",
+    "execution/workers/*.py",
+    "model/*.py",
 )
-"""What runs on a node, beside the adapters."""
+"""Patterns of the files of this package that run on a node, beside the adapters."""
 SHIPPED = 1 << 24
 """Bytes of an adapter's package that are sent at most."""
 INSTALL = ("--no-deps", "--only-binary", ":all:")
@@ -275,8 +277,10 @@ class RayWorker(Worker):
         self._actor: Any = None
         self._refs: deque[Any] = deque()
         """Ray's references to the answers to the first of the waiting calls."""
-        self._deaths: Counter[int] = Counter()
-        """Number of actors that died, keyed by the `id` of the call that they were at."""
+        self._lethal: Future | None = None
+        """The call at which the last actor died."""
+        self._deaths = 0
+        """Number of actors that died at it, one after the other."""
         self._starts = 0
         """Number of actors in a row that died before they had started."""
         self._announced = False
@@ -354,7 +358,6 @@ class RayWorker(Worker):
         self._refs.popleft()
         future = self._waiting.popleft()
         self._since = time.monotonic()
-        self._deaths.pop(id(future), None)
         if "failed" in head:
             self.broken = head["failed"]
             return self.end()
@@ -367,15 +370,15 @@ class RayWorker(Worker):
         """The actor is gone, or its node: the first call in the queue is what it was at; all are made again."""
         self.end()
         future = self._waiting[0]
-        self._deaths[id(future)] += 1
+        self._deaths = self._deaths + 1 if future is self._lethal else 1
+        self._lethal = future
         if future is self.started:
             self._waiting.popleft()
             self._starts += 1
             if self._starts == STARTS:
                 self._break(f"its Ray actor died {STARTS} times before it had started: {_reason(str(error))}")
-        elif self._deaths[id(future)] == DEATHS:
+        elif self._deaths == DEATHS:
             self._waiting.popleft()
-            del self._deaths[id(future)]
             future.ended = Crashed(f"died with its Ray actor, {DEATHS} times", _reason(str(error)))
 
     def end(self) -> None:
@@ -396,7 +399,8 @@ def shipped(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
     adapter: `module:attribute`; file: of its top-level package, "" for one in this package.
     """
     root = Path(__file__).parents[3]
-    paths = {f"{PACKAGE}/{name}.py": root / PACKAGE / f"{name}.py" for name in FILES}
+    found = [path for pattern in FILES for path in sorted((root / PACKAGE).glob(pattern))]
+    paths = {path.relative_to(root).as_posix(): path for path in found}
     source = Path(file)
     if not file:
         own, top = {path.relative_to(root).as_posix(): path for path in _sources(adapter.partition(":")[0])}, ""
