@@ -1,9 +1,9 @@
 """PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
 
-Classes are on axis 1.  With index targets the mean divides by the weight of the labels that are not
-ignored, which differs from the definition where they are smoothed; with probability targets, and in the binary losses,
-by how many losses there are.  The narrow dtypes
-came to the CPU one operation after another, so what a function computes in depends on its release.
+Classes are on axis 1.  The mean over index targets divides by the sum of the class weights of the labels that are not
+ignored; label smoothing does not enter that divisor, in which it differs from the definition.  The mean over
+probability targets, and that of the binary losses, divides by the number of losses.  float16 and bfloat16 came to the
+CPU one operation after another, so the dtypes of a function depend on the release.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ NLL = (
     .since("1.10", targets={"index": INDICES}, excludes=NO_BYTES)
     .since("2.4", dtypes=EVERY)
 )
-# The classes document weights of size nbatch, the functions that they call repeat them by numpy's rule, along the last
-# axis; the former is a mistake of the documentation: https://github.com/pytorch/pytorch/issues/68780.
+# The classes document weights of size nbatch.  That is a mistake of the documentation: the functions they call
+# broadcast weights by numpy's rule, along the last axis.  https://github.com/pytorch/pytorch/issues/68780
 BCE = (
     function(
         "BCELoss",

@@ -32,62 +32,66 @@ from conformance.model.convention import DEFINITION, Convention
 
 Table = Mapping[str, str]
 Neutral = Literal["name", "device", "deprecated alias", "implementation"]
-"""What a parameter is whose argument changes no number: a name for messages, where to compute, another way to say what
-a newer parameter says, a choice among implementations of the same formula."""
+"""Kind of a parameter that does not affect results.
+
+`name`: a label for messages.  `device`: where to compute.  `deprecated alias`: an older spelling of another parameter.
+`implementation`: a choice among implementations of one formula.
+"""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A documented convention and where it holds: the kinds of target, and what a problem asks for."""
+    """A documented convention and its scope: the kinds of target and the features of a problem it applies to."""
 
     convention: Convention
     targets: frozenset[str] | None = None
-    """Kinds of target, as they are handed over; None for all."""
+    """Kinds of target that reach the function; None for all."""
     source: str = ""
-    """Where the convention is documented."""
+    """URL of the documentation; "" for that of the function."""
     features: frozenset[str] = frozenset()
-    """What a problem has to ask for beside (see `problem_features`)."""
+    """Features that a problem must have (see `problem_features`)."""
     versions: str = ""
-    """PEP 440 specifiers, "" for all; follows from the changes of the function."""
+    """PEP 440 specifiers of framework releases, "" for all; computed from the changes of the function."""
     backends: frozenset[str] | None = None
-    """Variants of the framework, None for all; follows from the changes of the function."""
+    """Backends of the framework, None for all; computed from the changes of the function."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """What is otherwise in a function from a release on."""
+class ReleaseChange:
+    """Fields of a function that are different from a release of the framework on."""
 
     since: str
-    """A release; "" for all of them."""
+    """First release with the change; "" for every release."""
     fields: Mapping[str, Any]
-    """Fields of `Function`; tables are merged, and an entry of None is removed."""
+    """New values of fields of `Function`; tables are merged, and an entry of None is removed."""
     choices: Mapping[str, Any]
-    """Fields of the convention of every rule."""
+    """New values of fields of the convention of every rule."""
     documented: str = ""
-    """Where the rules without features are documented from then on."""
+    """URL of the documentation of the rules without features, from this release on."""
     on: frozenset[str] = frozenset()
-    """Variants of the framework; empty for all."""
+    """Backends that have the change; empty for all."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """One loss function: how it is called, as tables of words to source, and what it documents.
+    """One loss function: the source of its call, tables of its arguments, and its documented conventions.
 
-    A piece of source in a table is the name of a keyword argument, which is then given the value, or any text, in
-    which `{}` stands for the value: `labels=list(range({}))`.  What is in no table cannot be asked for.
+    An entry of a table is the name of a keyword argument, or Python source in which `{}` stands for the value:
+    `labels=list(range({}))`.  A feature that is in no table is unsupported.
     """
 
     name: str
-    """Without the framework's, which goes before it in reports."""
+    """Name without that of the framework, which reports put in front of it."""
     call: str
-    """Source of the call: `{predictions}`, `{labels}`, and `{options}`, where the arguments of all tables go.
+    """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
-    A word in braces of its own takes that argument out of `{options}`; one after a colon (`class_weights:feed`) is a
-    second entry for the same value.  Several statements are possible; the last is an expression."""
+    A placeholder of its own, such as `{class_weights}`, takes an argument out of `{options}`; one after a colon
+    (`class_weights:feed`) is a second entry for the same value.  There may be several statements; the last is an
+    expression."""
     ranks: Mapping[Loss, range]
-    """The losses that it computes, and the ranks of predictions that it takes for each."""
+    """Loss that it computes -> ranks of the predictions it accepts."""
     takes: Mapping[InputKind, str]
-    """Kind of predictions -> argument that says so, "" where none does; others are converted to the first."""
+    """Kind of input that it accepts -> argument that selects it, or ""; other kinds are converted to the first."""
     targets: Table
     """Kind of target (`Problem.target_kind`) -> dtypes of the labels, separated by blanks.
 
@@ -95,71 +99,62 @@ class Function:
     predictions; "" takes labels of any dtype as they are.
     """
     arguments: Table = field(default_factory=dict)
-    """An option, `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
+    """Option of a case, or `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
     reductions: Table = field(default_factory=dict)
-    """Reduction -> argument, or what is done with an unreduced `{result}`; empty: those of the framework."""
+    """Reduction -> argument, or an expression of the unreduced `{result}`; empty for those of the framework."""
     positional: Table = field(default_factory=dict)
-    """Word in `call` -> name of the parameter that it is passed to by position."""
+    """Placeholder in `call` that is a positional argument -> name of its parameter."""
     neutral: Mapping[str, Neutral] = field(default_factory=dict)
-    """Parameter -> why no argument of it changes a number."""
+    """Parameter that does not affect results -> its kind."""
     gaps: Table = field(default_factory=dict)
-    """Argument that asks for what no case asks for, as source -> what that is: `axis=0`."""
+    """Argument that no case exercises, as source such as `axis=0` -> description."""
     class_axis: int = -1
-    """Axis of the classes, unless the layout of the case says otherwise and the function can be told."""
+    """Axis of the classes by default; a case may name another one if the function has a parameter for it."""
     dtypes: frozenset[str] = frozenset(DTYPES)
     orders: frozenset[Order] = frozenset(ORDERS) - {"c"}
-    """Memory orders that it takes beside C's."""
+    """Memory orders that it accepts in addition to C order."""
     label_column: bool = False
-    """Whether labels may have an axis of length 1 behind the others."""
+    """Whether labels may have a trailing axis of length 1."""
     excludes: tuple[frozenset[str], ...] = ()
-    """Groups of features that it takes alone but not together."""
+    """Groups of features (see `problem_features`) that it supports one by one but not together."""
     rules: tuple[Rule, ...] = (Rule(DEFINITION),)
-    """What it documents; the first that fits counts."""
+    """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
-    """`same` as the predictions, `promoted` from them and float labels, or the dtype that it always returns."""
+    """dtype of the result: `same` as the predictions, `promoted` from them and float labels, or one fixed dtype."""
     source: str = ""
-    """Where it is documented."""
+    """URL of its documentation."""
     differentiates: bool = True
-    """Whether its gradient is asked for, where the framework has one; False for a metric."""
+    """Whether its gradient is tested if the framework has gradients; False for a metric."""
     weights_handed_over: Literal["as_stated", "per_loss"] = "as_stated"
     """Shape in which sample weights reach the call.
 
-    `as_stated`: that of the case, [N] or more leading axes of the samples; the function broadcasts them itself.
-    `per_loss`: one for each loss, broadcast before the call; for a function that documents no rule for weights per
-    sample, or another one, such as numpy's.
+    `as_stated`: the shape in the case, [N] or more leading axes of the samples; the function broadcasts them.
+    `per_loss`: one weight per loss, broadcast before the call; for a function that documents no broadcasting of
+    weights per sample, or broadcasts as numpy does.
     """
     modes: frozenset[str] | None = None
     """Modes of the framework in which it can be called; None for all."""
     lower: Callable[[Problem], Mapping[str, Any]] | None = None
-    """What a table cannot say: word -> value, instead of or beside what follows from the problem."""
+    """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
     signature: str = ""
-    """Where the parameters are documented, for a function without a signature that `inspect` can read."""
+    """URL of the parameters, for a function whose signature `inspect` cannot read."""
     first: str = ""
-    """The first release that has it; "" for all."""
-    changes: tuple[Change, ...] = ()
+    """First release that has the function; "" for all."""
+    changes: tuple[ReleaseChange, ...] = ()
     versions: str = ""
-    """PEP 440 specifiers of the releases in which this description holds, "" for all; follows from the changes."""
+    """PEP 440 specifiers of the releases that this description is for, "" for all; computed from the changes."""
     backends: frozenset[str] | None = None
-    """Variants of the framework in which it holds, None for all; follows from the changes."""
+    """Backends that this description is for, None for all; computed from the changes."""
 
     def since(
         self, version: str, *, on: Iterable[str] = (), documented: str = "", choices: Any = None, **fields: Any
     ) -> Function:
-        """Describe what is otherwise from a release on.
-
-        Parameters
-        ----------
-        version: the release.
-        on: backends of the framework, all if there is none.
-        documented: where the rules without features are documented from then on.
-        choices: fields of the convention of every rule.
-        fields: fields of the function; tables are merged, and an entry of None is removed.
-        """
-        change = Change(version, fields, choices or {}, documented, frozenset(on))
+        """Return the function with a change from a release on; see `ReleaseChange` for the parameters."""
+        change = ReleaseChange(version, fields, choices or {}, documented, frozenset(on))
         return replace(self, changes=(*self.changes, change))
 
     def like(self, name: str, *, documented: str = "", choices: Any = None, first: str = "", **fields: Any) -> Function:
-        """A twin: the same history under another name, with what is otherwise in each of its releases."""
+        """Return a function of another name with the same history and some fields of its own in every release."""
         twin = replace(self, name=name, first=first or self.first)
         return twin.since("", documented=documented, choices=choices, **fields)
 
@@ -286,14 +281,14 @@ def problem_features(problem: Problem, target: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to run a framework, such as a backend."""
+    """A library that a framework can compute with, such as JAX for Keras."""
 
     requirements: tuple[str, ...] = ()
-    """PEP 508, of what it needs beside the framework."""
+    """PEP 508 requirements in addition to the framework."""
     environment: Table = field(default_factory=dict)
-    """Variables to be set, of which the first is the one that chooses it."""
+    """Environment variables to set; the first one selects the backend."""
     arrays: Arrays | None = None
-    """Its own imports, literals and derivatives; None for the framework's."""
+    """Its array functions; None for those of the framework."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.adapters.contract.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from conformance.adapters.contract.framework import Change, Function
+    from conformance.adapters.contract.framework import Function, ReleaseChange
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ def _at(function: Function, version: str, backend: str) -> Function:
     return found
 
 
-def _changed(function: Function, change: Change) -> Function:
+def _changed(function: Function, change: ReleaseChange) -> Function:
     new: dict[str, Any] = {}
     for name, value in change.fields.items():
         old = getattr(function, name, None)
