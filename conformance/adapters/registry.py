@@ -120,6 +120,10 @@ def _found() -> dict[str, tuple[Framework, Origin]]:
             framework = point.load()
         except DeclarationError as error:
             raise AdapterError(f"{_file(point.module)}: {error}") from error
+        except SystemExit as error:
+            raise AdapterError(
+                f"the adapter {point.name} ({point.value}) cannot be loaded: it exits with {error}"
+            ) from error
         except Exception as error:
             raise AdapterError(f"the adapter {point.name} ({point.value}) cannot be loaded: {error}") from error
         if not isinstance(framework, Framework):

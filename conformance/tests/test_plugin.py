@@ -367,6 +367,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
             "import nowhere_at_all",
             "the adapter mini (mini:FRAMEWORK) cannot be loaded: No module named 'nowhere_at_all'",
         ),
+        ("raise SystemExit(3)", "the adapter mini (mini:FRAMEWORK) cannot be loaded: it exits with 3"),
     ],
 )
 def test_it_says_which_adapter_is_broken(folder, source, message):
