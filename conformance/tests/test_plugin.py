@@ -433,7 +433,7 @@ def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
         ]
     )
     result = folder.run(
-        losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smoothed = miniatures.Categorical.smoothed"
+        losses="Categorical DropsSmoothing", more="miniatures.DropsSmoothing.smooth = miniatures.Categorical.smooth"
     )
     result.assert_outcomes(passed=4, failed=2)
     result.stdout.fnmatch_lines(["*although the ledger knows it as a discrepancy*", "*remove the entry*"])

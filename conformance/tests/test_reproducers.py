@@ -265,7 +265,7 @@ def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("name", ["ValueError", "InvalidArgumentError", "UnicodeDecodeError"])
 def test_replay_raises_what_the_function_raised(monkeypatch, name):
-    monkeypatch.setattr("conformance.judging.judge.perform", lambda *_: Raised(name, "not so", ()))
+    monkeypatch.setattr("conformance.judging.replay.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda: ([here], []))
     item = plan(load(shipped_cases()), [here])[0]
