@@ -20,23 +20,23 @@ from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
 PULLS = "https://github.com/pytorch/pytorch/pull/"
-WIDE = frozenset({"float32", "float64"})
-NO_HALF = WIDE | {"bfloat16"}
-EVERY = frozenset(DTYPES)
+WIDE_DTYPES = frozenset({"float32", "float64"})
+NO_FLOAT16 = WIDE_DTYPES | {"bfloat16"}
+ALL_DTYPES = frozenset(DTYPES)
 CATEGORICAL = {"categorical": range(2, 9)}
 BINARY = {"binary": range(1, 9)}
-OUTPUTS = {"binary": "same", "soft_binary": "same"}
-WEIGHTS = {"class_weights": "weight", "ignore_index": "ignore_index"}
-ARGUMENTS = {"predictions": "input", "labels": "target"}
-ALIASES: dict[str, Neutral] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
-NOT_IGNORED = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
-INDICES = "int64 uint8"
-NO_BYTES = (frozenset({"uint8_labels", "higher_rank"}),)
+BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
+CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
+POSITIONAL = {"predictions": "input", "labels": "target"}
+NEUTRAL: dict[str, Neutral] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
+IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
+INDEX_DTYPES = "int64 uint8"
+UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
 """Bytes are taken as labels of two axes only: https://github.com/pytorch/pytorch/pull/60308."""
-GATHERED = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
+UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
 """The mean gathers the weights of the labels, which takes no bytes."""
-PROMOTED = "same float32 float64"
-FLOOR = float(np.float32(1e-12))
+PROMOTED_DTYPES = "same float32 float64"
+GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 
 INDEX = Rule(
@@ -62,8 +62,8 @@ def function(name: str, **fields: Any) -> Function:
     return Function(
         name,
         f"torch.nn.{name}({{options}})({{predictions}}, {{labels}})",
-        positional=ARGUMENTS,
-        neutral=ALIASES,
+        positional=POSITIONAL,
+        neutral=NEUTRAL,
         source=f"{DOCUMENTATION}{name}.html",
         **fields,
     )
@@ -75,23 +75,32 @@ CROSS_ENTROPY = (
         ranks=CATEGORICAL,
         takes={"logits": ""},
         targets={"index": "int64"},
-        arguments=WEIGHTS,
+        arguments=CLASS_OPTIONS,
         class_axis=1,
-        dtypes=NO_HALF,
-        excludes=NOT_IGNORED,
+        dtypes=NO_FLOAT16,
+        excludes=IGNORE_INDEX_WITH_ROWS,
         rules=(INDEX,),
     )
     .since(
         "1.10",
-        targets={"index": INDICES, "one_hot": PROMOTED, "distribution": PROMOTED},
+        targets={"index": INDEX_DTYPES, "one_hot": PROMOTED_DTYPES, "distribution": PROMOTED_DTYPES},
         arguments={"label_smoothing": "label_smoothing"},
-        excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED),
+        excludes=(*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN),
         result_dtype="promoted",
         rules=(SMOOTHED_INDEX, SOFT),
     )
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
-    .since("2.2", dtypes=EVERY, excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED, frozenset({"float16", "index"})))
-    .since("2.4", excludes=(*NOT_IGNORED, *NO_BYTES, GATHERED))
+    .since(
+        "2.2",
+        dtypes=ALL_DTYPES,
+        excludes=(
+            *IGNORE_INDEX_WITH_ROWS,
+            *UINT8_WITH_HIGHER_RANK,
+            UINT8_WITH_SMOOTHED_MEAN,
+            frozenset({"float16", "index"}),
+        ),
+    )
+    .since("2.4", excludes=(*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN))
 )
 NLL = (
     function(
@@ -99,13 +108,13 @@ NLL = (
         ranks=CATEGORICAL,
         takes={"log_probabilities": ""},
         targets={"index": "int64"},
-        arguments=WEIGHTS,
+        arguments=CLASS_OPTIONS,
         class_axis=1,
-        dtypes=NO_HALF,
+        dtypes=NO_FLOAT16,
         rules=(INDEX,),
     )
-    .since("1.10", targets={"index": INDICES}, excludes=NO_BYTES)
-    .since("2.4", dtypes=EVERY)
+    .since("1.10", targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
+    .since("2.4", dtypes=ALL_DTYPES)
 )
 # The classes document weights of size nbatch.  That is a mistake of the documentation: the functions they call
 # broadcast weights by numpy's rule, along the last axis.  https://github.com/pytorch/pytorch/issues/68780
@@ -114,16 +123,16 @@ BCE = (
         "BCELoss",
         ranks=BINARY,
         takes={"probabilities": ""},
-        targets=OUTPUTS,
+        targets=BINARY_TARGETS,
         arguments={"sample_weights": "weight"},
         weights_handed_over="per_loss",
-        dtypes=WIDE,
+        dtypes=WIDE_DTYPES,
         rules=(
             Rule(
                 Convention(
                     mean_divides_by="kept",
                     log_floor=-100.0,
-                    gradient_floor=FLOOR,
+                    gradient_floor=GRADIENT_EPSILON,
                     empty_mean="nan",
                     rejects=frozenset({"nan_prediction"}),
                 ),
@@ -137,17 +146,17 @@ BCE = (
         choices={"rejects": frozenset({"nan_prediction", "nan_target"})},
         documented=DOCUMENTATION + "BCELoss.html",
     )
-    .since("2.4", dtypes=EVERY)
+    .since("2.4", dtypes=ALL_DTYPES)
 )
 WITH_LOGITS = function(
     "BCEWithLogitsLoss",
     ranks=BINARY,
     takes={"logits": ""},
-    targets=dict.fromkeys(OUTPUTS, PROMOTED),
+    targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
     result_dtype="promoted",
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     weights_handed_over="per_loss",
-    dtypes=NO_HALF,
+    dtypes=NO_FLOAT16,
     rules=(
         Rule(
             Convention(
@@ -160,7 +169,7 @@ WITH_LOGITS = function(
             source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
         ),
     ),
-).since("2.1", dtypes=EVERY)
+).since("2.1", dtypes=ALL_DTYPES)
 
 FRAMEWORK = Framework(
     name="torch",

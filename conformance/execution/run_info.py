@@ -1,4 +1,4 @@
-"""What is said about a run as a whole, beside its rows."""
+"""Metadata of a run, which a report has in addition to its rows."""
 
 from __future__ import annotations
 
@@ -16,48 +16,51 @@ FORMAT = 1
 
 
 def host() -> dict[str, str]:
-    """Versions of what the run itself stands on."""
+    """Versions of the interpreter and the libraries that the harness itself uses."""
     libraries = {name: version(name) for name in ("numpy", "pandas", "python-flint")}
     system = f"{platform.system()} {platform.machine()}"
     return {"conformance": __version__, "python": platform.python_version(), **libraries, "platform": system}
 
 
 def fingerprint(cases: Iterable[tuple[str, str]]) -> str:
-    """What tells one suite from another: a digest of all its cases, each an id and a digest, in any order."""
+    """Digest of a set of cases, each an (id, digest) pair, independent of their order."""
     text = "".join(f"{case} {digest}\n" for case, digest in sorted(cases))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as a whole.
-
-    planned: how many rows were to be made.  versions: framework to version, or to several joined by `, `.
-    missing: frameworks that are not installed.  interrupted: why the run ended early, empty if it did not.
-    started: ISO 8601 with zone; duration: seconds.  coverage: `str` of a `Coverage`.  suite: `fingerprint`
-    of the cases that there were to choose from.  selected: what only was asked for, empty if everything
-    was.  shards: which parts of how many this is, `2/3`; empty where it is not divided.  partial: which
-    other parts a report lacks that was put together from some.  published: the numbers in the summary,
-    which a merged report has no cases to find again.
-    """
+    """Metadata of a run."""
 
     planned: int
+    """Number of rows planned."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    """Framework -> version, or several joined by `, `."""
     missing: tuple[str, ...] = ()
+    """Frameworks that are not installed."""
     interrupted: str = ""
+    """Why the run ended early; "" if it did not."""
     started: str = ""
+    """Start time, ISO 8601 with time zone."""
     duration: float = 0.0
+    """Seconds."""
     coverage: str = ""
+    """`str` of a `Coverage`."""
     host: Mapping[str, str] = field(default_factory=host)
     suite: str = ""
+    """`fingerprint` of the cases that the run could choose from."""
     selected: str = ""
+    """The selection that the run was restricted to; "" for none."""
     shards: tuple[str, ...] = ()
+    """Shards that the report has, such as `2/3`; empty if the run was not divided."""
     partial: str = ""
+    """Shards that are missing from a merged report."""
     published: tuple[Mapping[str, Any], ...] = ()
+    """Published numbers of the summary; a merged report cannot compute them again without the cases."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunInfo:
-        """What a `run.json` says, also one that was written before it said all of it."""
+        """Read the content of a `run.json`; fields that an older one lacks have their defaults."""
         names = ("planned", "versions", "interrupted", "started", "duration", "coverage", "host", "suite", "selected")
         said = {name: record[name] for name in (*names, "partial") if name in record}
         for name in ("missing", "shards", "published"):
@@ -66,7 +69,7 @@ class RunInfo:
         return cls(**said)
 
     def check(self) -> None:
-        """Raise TypeError for what another kind of value was written for; a file may say anything."""
+        """Raise TypeError if a field has a value of the wrong type, as a file may."""
         kinds: dict[str, type | tuple[type, ...]] = {
             "planned": int, "versions": Mapping, "interrupted": str, "started": str, "duration": (int, float),
             "coverage": str, "host": Mapping, "suite": str, "selected": str, "partial": str,

@@ -23,7 +23,7 @@ from conformance.execution.targets import start_workers
 from conformance.execution.workers import on_ray
 from conformance.execution.workers.on_ray import (
     CPUS,
-    DEATHS,
+    MAX_DEATHS,
     LocalRay,
     RayWorkerPool,
     RayWorkerSpec,
@@ -275,7 +275,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
         futures = [pool.submit("it", one, one.text) for one in calls]
         outcomes = [pool.wait(future) for future in futures]
     assert [type(outcome) for outcome in outcomes] == [Returned, Crashed, Returned]
-    assert outcomes[1].how == f"died with its Ray actor, {DEATHS} times"
+    assert outcomes[1].how == f"died with its Ray actor, {MAX_DEATHS} times"
 
 
 # What the cluster has to give

@@ -27,18 +27,19 @@ class Call:
     text: str
     arrays: Mapping[str, Tensor]
     fresh: bool = False
-    """Whether it is compiled anew each time: what compiles a function keeps its own results by the code object."""
+    """Whether to compile the source for each call: `torch.compile` and `jax.jit` cache by code object."""
 
 
 def described(function: Function, problem: Problem) -> str:
-    """What is asked, as a message names it."""
+    """The name of a call for messages."""
     return f"{function.name} on {problem.case}"
 
 
 def lowered(function: Function, problem: Problem) -> Call:
-    """The call that puts a problem to a function; raises LoweringError where the adapter cannot say it.
+    """Return the call of a function on a problem.
 
-    problem: already in a kind of prediction that the function takes.
+    problem: in a kind of input that the function takes.  Raises LoweringError if the tables of the function cannot
+    express it.
     """
     try:
         if function.weights_handed_over == "per_loss":
@@ -99,7 +100,7 @@ def _labels(function: Function, problem: Problem) -> Tensor:
 
 
 def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
-    """A call in a mode, and of the derivative that a quantity is; the call itself for the loss as it stands.
+    """Return a call wrapped in a mode and, for a gradient, in the derivative; an eager loss is returned as it is.
 
     Raises LoweringError where the framework has no such mode or derivative.
     """

@@ -49,17 +49,17 @@ from conformance.model.outcome import Crashed, TimedOut
 
 CPUS = 1
 """CPUs of the cluster that an actor holds."""
-DEATHS = 2
-"""Deaths of an actor over one call after which the call has crashed."""
-STARTS = 3
-"""Deaths of an actor in a row, before it had started, after which no other is tried."""
-GRACE = 60.0
-"""Seconds that an answer may take longer than its call and a start of the framework, before its actor is given up."""
+MAX_DEATHS = 2
+"""Number of actors that may die at one call before the call counts as crashed."""
+MAX_FAILED_STARTS = 3
+"""Maximum number of consecutive actors that die before they have started."""
+ANSWER_GRACE_SECONDS = 60.0
+"""Seconds added to the timeouts of a call and of a start before an actor without an answer is given up."""
 POLL_SECONDS = 1.0
-"""Seconds between looks at what does not tell by itself; idle actors make room for others after as long."""
-PATIENCE = 15.0
-"""Seconds of waiting for an actor after which the user is told."""
-REACH = 10.0
+"""Polling interval; also the idle time after which an actor may be replaced by another."""
+NOTICE_AFTER_SECONDS = 15.0
+"""Seconds of waiting for an actor after which the user is notified."""
+CONNECT_TIMEOUT = 10.0
 """Seconds in which a cluster's address must accept a connection."""
 PACKAGE = "conformance"
 FILES = (
@@ -71,22 +71,22 @@ FILES = (
     "execution/workers/*.py",
     "model/*.py",
 )
-"""Patterns of the files of this package that run on a node, beside the adapters."""
-SHIPPED = 1 << 24
-"""Bytes of an adapter's package that are sent at most."""
-INSTALL = ("--no-deps", "--only-binary", ":all:")
-"""Requirements are pinned and complete: nothing else comes along, and nothing that is downloaded runs its own code."""
-QUOTED = 400
-"""Characters of Ray's own words that a message has room for."""
-SETTINGS = {
+"""Patterns of the files of this package that are sent to nodes, in addition to the adapters."""
+MAX_PACKAGE_BYTES = 1 << 24
+"""Maximum size of an adapter's package that is sent."""
+INSTALL_OPTIONS = ("--no-deps", "--only-binary", ":all:")
+"""Options of `uv pip install`: requirements are pinned and complete, and no source distribution is built."""
+MAX_REASON_LENGTH = 400
+"""Maximum number of characters of a message of Ray's that are quoted."""
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # an actor that dies is told as an outcome, and not beside it by Ray
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # the death of an actor is reported as an outcome, not by Ray, too
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would override our environments
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # it warns about its default
 }
-"""What Ray finds in the environment unless the user has set it: nothing is sent home, nothing is printed."""
+"""Environment variables of Ray unless the user has set them: no telemetry, no logging to the terminal."""
 SET_BY_RAY = "OMP_NUM_THREADS"
-"""Ray sets it for its workers, a local run does not; numbers depend on it."""
+"""Variable that Ray sets for its workers and a local run does not; results depend on it."""
 
 Progress = Callable[[str], None]
 
@@ -124,7 +124,7 @@ class RayWorkerSpec(WorkerSpec):
         variables = {**{name: value for name, value in found.items() if value}, **self.variables}
         if not self.requirements:
             return {"env_vars": variables}
-        install = {"packages": list(self.requirements), "uv_pip_install_options": [*INSTALL, *self.options]}
+        install = {"packages": list(self.requirements), "uv_pip_install_options": [*INSTALL_OPTIONS, *self.options]}
         return {"uv": install, "env_vars": variables}
 
 
@@ -301,13 +301,13 @@ class RayWorker(Worker):
 
     def ensure(self) -> None:
         if self._actor is None and not self.broken and (self._waiting or not self.started.done):
-            self._hire()
+            self._create_actor()
 
     def check(self) -> None:
-        if self.pending() > PATIENCE and not self._announced:
+        if self.pending() > NOTICE_AFTER_SECONDS and not self._announced:
             self._announced = True
             self._progress(f"{self.spec.name} is being installed, or waits for a free CPU of the Ray cluster ...")
-        silence = self.timeout + START_TIMEOUT + GRACE
+        silence = self.timeout + START_TIMEOUT + ANSWER_GRACE_SECONDS
         if self._refs and self.started.done and time.monotonic() - self._since > silence:
             self.end()
             self._waiting.popleft().ended = TimedOut(self.timeout)
@@ -332,7 +332,7 @@ class RayWorker(Worker):
         """Have the actor clean up; None where there is none, or it is busy and must be ended as it is."""
         return self._actor.close.remote() if self._actor is not None and not self._refs else None
 
-    def _hire(self) -> None:
+    def _create_actor(self) -> None:
         self.started = Future(self, (), START_TIMEOUT)
         self._waiting.appendleft(self.started)
         self._since = time.monotonic()
@@ -367,7 +367,7 @@ class RayWorker(Worker):
         return None
 
     def _lost(self, error: Exception) -> None:
-        """The actor is gone, or its node: the first call in the queue is what it was at; all are made again."""
+        """Handle the loss of the actor or its node: the first queued call was running; all are submitted again."""
         self.end()
         future = self._waiting[0]
         self._deaths = self._deaths + 1 if future is self._lethal else 1
@@ -375,11 +375,13 @@ class RayWorker(Worker):
         if future is self.started:
             self._waiting.popleft()
             self._starts += 1
-            if self._starts == STARTS:
-                self._break(f"its Ray actor died {STARTS} times before it had started: {_reason(str(error))}")
-        elif self._deaths == DEATHS:
+            if self._starts == MAX_FAILED_STARTS:
+                self._break(
+                    f"its Ray actor died {MAX_FAILED_STARTS} times before it had started: {_reason(str(error))}"
+                )
+        elif self._deaths == MAX_DEATHS:
             self._waiting.popleft()
-            future.ended = Crashed(f"died with its Ray actor, {DEATHS} times", _reason(str(error)))
+            future.ended = Crashed(f"died with its Ray actor, {MAX_DEATHS} times", _reason(str(error)))
 
     def end(self) -> None:
         # The calls that it was sent are left for the next one.
@@ -410,7 +412,7 @@ def shipped(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
         top = f"{source.parent.name}/__init__.py"
     else:
         own, top = {source.name: source}, source.name
-    if sum(path.stat().st_size for path in own.values()) > SHIPPED:
+    if sum(path.stat().st_size for path in own.values()) > MAX_PACKAGE_BYTES:
         raise WorkerError(f"{adapter}: its package {source.parent} is too large to be sent to a cluster")
     return {name: path.read_bytes() for name, path in {**paths, **own}.items()}, top
 
@@ -441,9 +443,9 @@ def _reader(message: bytes) -> Callable[[int], bytes]:
 
 
 def _reason(text: str) -> str:
-    """What Ray says, on one line; of a failed installation only uv's own words; the end of what is long."""
+    """A message of Ray's on one line, only uv's part of a failed installation, cut to its end if it is long."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).rpartition(" error: ")[2]
-    return text if len(text) <= QUOTED else f"... {text[-QUOTED:]}"
+    return text if len(text) <= MAX_REASON_LENGTH else f"... {text[-MAX_REASON_LENGTH:]}"
 
 
 # Ray itself.
@@ -474,7 +476,7 @@ def connected(address: str, progress: Progress) -> Iterator[Any]:
 
 def imported() -> Any:
     """The module `ray`, silent; raises UserError where it is not installed."""
-    for name, value in SETTINGS.items():
+    for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         with warnings.catch_warnings():
@@ -492,7 +494,7 @@ def _reachable(address: str) -> None:
     if found is None:
         return
     try:
-        socket.create_connection((found[1].strip("[]"), int(found[2])), REACH).close()
+        socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_TIMEOUT).close()
     except OSError as error:
         advice = "check the address, and that the cluster runs"
         raise UserError(f"there is no Ray cluster at {address} ({error.strerror or error}); {advice}") from error
@@ -538,8 +540,9 @@ class LocalRay:
     def _start(self, python: Path, cpus: int | None) -> subprocess.Popen[str]:
         with (self._folder / "log").open("w") as log:
             return subprocess.Popen(  # noqa: S603
-                [str(python), "-c", KEEPER, json.dumps(cpus), str(self._folder)],
-                env={**SETTINGS, **os.environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                [str(python), "-c", RAY_SCRIPT, json.dumps(cpus), str(self._folder)],
+                env={**RAY_ENVIRONMENT, **os.environ},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 start_new_session=True,  # Ctrl-C is the run's to handle
             )  # fmt: skip
 
@@ -555,7 +558,7 @@ class LocalRay:
 
 
 ADDRESS = "address: "
-KEEPER = f"""
+RAY_SCRIPT = f"""
 import json, shutil, sys
 import ray
 cpus, folder = json.loads(sys.argv[1]), sys.argv[2]
