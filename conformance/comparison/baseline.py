@@ -110,9 +110,9 @@ def check(
         drifted past its ratchet      it is right, and its error grew by too much: see the module.
 
     What the ledger knows never fails.  A row that is no longer asked, because the suite has no such case, dtype or
-    reduction, is mentioned.  Frameworks are aligned by name: a baseline of one environment
-    holds for every environment, and of several the nearest counts, that is the same environment, or else
-    the same version, Python and numpy, or else the newest.
+    reduction, is mentioned.  Rows are matched by framework.  If the baseline has a framework several times, the nearest
+    is used: the same device, mode, backend, environment, version, Python and numpy count in this order, then the newest
+    version.  Another device, mode, backend or version is mentioned.
 
     Raises AuditError if a question is repeated, or if the two have no case in common.
     """
@@ -255,6 +255,9 @@ def _minor(version: str) -> list[str]:
 
 
 def _mention_place(place: dict[str, Any], nearest: dict[str, Any], count: int, mentions: list[str]) -> None:
+    if other := [name for name in ("backend", "mode", "device") if nearest[name] != place[name]]:
+        own, theirs = (", ".join(f"{name} {side[name] or 'none'}" for name in other) for side in (place, nearest))
+        mentions.append(f"{place['framework']} ran with {own}, in the baseline with {theirs}")
     where = f" in {nearest['environment']}" if count > 1 and nearest["environment"] != place["environment"] else ""
     if nearest["version"] != place["version"]:
         mentions.append(f"{place['framework']} is {place['version']}, in the baseline {nearest['version']}{where}")

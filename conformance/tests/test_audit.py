@@ -813,6 +813,14 @@ def test_check_compares_and_mentions_another_version():
     assert "torch is 2.0, in the baseline 1.0" in told(found)
 
 
+@pytest.mark.parametrize(("name", "old", "new"), [("device", "cpu", "cuda"), ("mode", "eager", "compile")])
+def test_check_mentions_another_device_or_mode(name, old, new):
+    found = checked([row(**{name: old})], [row(**{name: new})])
+    assert found.ok
+    assert f"torch ran with {name} {new}, in the baseline with {name} {old}" in told(found)
+    assert "ran with" not in told(checked([row()], [row()]))
+
+
 @pytest.mark.parametrize(
     ("place", "nearest"),
     [
