@@ -42,6 +42,7 @@ GRADIENT_EPSILON = float(np.float32(1e-12))
 INDEX = Rule(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
+    source=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SMOOTHED_INDEX = dataclasses.replace(
     INDEX, convention=dataclasses.replace(INDEX.convention, mean_divides_by="label_weight")
@@ -111,7 +112,7 @@ NLL = (
         arguments=CLASS_OPTIONS,
         class_axis=1,
         dtypes=NO_FLOAT16,
-        rules=(INDEX,),
+        rules=(dataclasses.replace(INDEX, source=DOCUMENTATION + "NLLLoss.html"),),
     )
     .since("1.10", targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
     .since("2.4", dtypes=ALL_DTYPES)

@@ -255,8 +255,8 @@ def _minor(version: str) -> list[str]:
 
 
 def _mention_place(place: dict[str, Any], nearest: dict[str, Any], count: int, mentions: list[str]) -> None:
-    if other := [name for name in ("backend", "mode", "device") if nearest[name] != place[name]]:
-        own, theirs = (", ".join(f"{name} {side[name] or 'none'}" for name in other) for side in (place, nearest))
+    if other := [name for name in ("backend", "mode", "device") if nearest[name] not in ("", place[name])]:
+        own, theirs = (", ".join(f"{name} {side[name]}" for name in other) for side in (place, nearest))
         mentions.append(f"{place['framework']} ran with {own}, in the baseline with {theirs}")
     where = f" in {nearest['environment']}" if count > 1 and nearest["environment"] != place["environment"] else ""
     if nearest["version"] != place["version"]:

@@ -358,14 +358,14 @@ def _failure_text(outcome: Outcome) -> str:
 
 def _metadata_error(instance: Instance, prepared: PreparedRelation, answers: Mapping[PreparedSide, Returned]) -> str:
     """An error in shape, dtype or arguments, which are checked before values; "" if there is none."""
-    declared, whole = instance.item.function.returns, prepared.whole
+    declared = {side: instance.item.function.returns(side.handed) for side in answers}
+    one_dtype = len(set(declared.values())) == 1
     for side, answer in answers.items():
         if instance.relation.repeats_call and answer.mutated:
             return f"the call changed its argument {', '.join(answer.mutated)} in place, for whoever asks again"
         if answer.value.shape != side.shape:
             return f"one side has shape {answer.value.shape}, where {side.shape} is due"
-        alike = declared(side.handed) == declared(whole.handed)
-        due = answers[whole].dtype if alike else declared(side.handed)
+        due = answers[prepared.whole].dtype if one_dtype else declared[side]
         if answer.dtype != due:
             return f"one side has dtype {answer.dtype}, where {due} is due"
     return ""
