@@ -35,6 +35,7 @@ UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
 """Bytes are taken as labels of two axes only: https://github.com/pytorch/pytorch/pull/60308."""
 UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
 """The mean gathers the weights of the labels, which takes no bytes."""
+EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
 PROMOTED_DTYPES = "same float32 float64"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
@@ -86,22 +87,13 @@ CROSS_ENTROPY = (
         "1.10",
         targets={"index": INDEX_DTYPES, "one_hot": PROMOTED_DTYPES, "distribution": PROMOTED_DTYPES},
         arguments={"label_smoothing": "label_smoothing"},
-        excludes=(*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN),
+        excludes=EXCLUDES,
         result_dtype="promoted",
         rules=(SMOOTHED_INDEX, SOFT),
     )
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
-    .since(
-        "2.2",
-        dtypes=ALL_DTYPES,
-        excludes=(
-            *IGNORE_INDEX_WITH_ROWS,
-            *UINT8_WITH_HIGHER_RANK,
-            UINT8_WITH_SMOOTHED_MEAN,
-            frozenset({"float16", "index"}),
-        ),
-    )
-    .since("2.4", excludes=(*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN))
+    .since("2.2", dtypes=ALL_DTYPES, excludes=(*EXCLUDES, frozenset({"float16", "index"})))
+    .since("2.4", excludes=EXCLUDES)
 )
 NLL = (
     function(

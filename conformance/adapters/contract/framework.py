@@ -7,7 +7,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -193,7 +193,7 @@ class Function:
             return problem.dtype
         if self.result_dtype != "promoted":
             return self.result_dtype
-        labels = self.labels_as(problem) or problem.labels.dtype.name
+        labels = self.labels_as(problem) or problem.layout.label_dtype or problem.labels.dtype.name
         whole = numpy_dtype(labels).kind in "biu"
         return problem.dtype if whole else np.promote_types(numpy_dtype(problem.dtype), numpy_dtype(labels)).name
 
@@ -209,7 +209,7 @@ class Function:
         return called_path(self.call)
 
     def native(self, input_kind: InputKind) -> InputKind:
-        """The kind of prediction that this function is handed when the case has `given`."""
+        """The kind of prediction that this function is handed when the case has `input_kind`."""
         return input_kind if input_kind in self.takes else next(iter(self.takes))
 
     def target_as(self, kind: str) -> str | None:
@@ -256,12 +256,8 @@ class Function:
 
     @cached_property
     def text(self) -> Callable[..., str]:
-        """`_text` of this function, remembered."""
-
-        def text(*what: Any) -> str:
-            return _text(self, *what)
-
-        return lru_cache(maxsize=1024)(text)
+        """`_text` of this function, cached by its arguments."""
+        return lru_cache(maxsize=1024)(partial(_text, self))
 
 
 def problem_features(problem: Problem, target: str) -> frozenset[str]:
