@@ -250,6 +250,11 @@ def path():
 
 def path_is_other(): sys.path = None
 
+def clears():
+    sys.path.clear()
+    del os.environ["PATH"], os.environ["CONFORMANCE_CACHE"]
+    os.environ = {"DEED": os.environ["DEED"]}
+
 def closes():
     print("printed")
     sys.stdout.close()
@@ -348,6 +353,8 @@ RUN = ("run", "--cases", "cases", "--framework", "rude", "--json", "--report")
         ("path", ("--in-process",), 0, {"agrees": 2}),
         ("path_is_other", (), 0, {"agrees": 2}),
         ("path_is_other", ("--in-process",), 0, {"agrees": 2}),
+        ("clears", (), 0, {"agrees": 2}),
+        ("clears", ("--in-process",), 0, {"agrees": 2}),
     ],
 )
 def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_path):
@@ -374,6 +381,22 @@ def test_path_keeps_what_a_function_adds(monkeypatch):
         sys.path = sys.path[2:]
     assert sys.path is before
     assert sys.path[0] == "added"
+
+
+def test_environment_keeps_what_a_function_adds_or_changes_and_gets_back_what_it_removes(monkeypatch):
+    before = os.environ
+    for name in ("REMOVED", "CHANGED", "CONFORMANCE_CACHE"):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.delenv("ADDED", raising=False)
+    with containment.Surroundings():
+        os.environ.pop("REMOVED")
+        os.environ.update(ADDED="by it", CHANGED="by it", CONFORMANCE_CACHE="by it")
+    named = ("REMOVED", "ADDED", "CHANGED", "CONFORMANCE_CACHE")
+    assert [os.environ[name] for name in named] == ["before", "by it", "by it", "before"]
+    monkeypatch.delenv("ADDED")
+    with containment.Surroundings():
+        vars(os)["environ"] = {}
+    assert os.environ is before
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Only what later calls or this package depend on: the working directory, numpy's handling of floating-point errors and
 its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, limits of
-resources that were lowered, entries that were removed from `sys.path`, and a few variables of the environment.
+resources that were lowered, entries that were removed from `sys.path`, variables that were removed from the
+environment, and a few that were changed in it.
 Filters of warnings are put back by `warnings.catch_warnings`.
 """
 
@@ -27,8 +28,9 @@ except ImportError:  # on Windows
 SIGNALS = tuple(getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(_signal, name))
 """Signals whose handlers are put back, and whose exceptions are not the function's."""
 VARIABLES = tuple(os.environ.encodekey(name) for name in ("GITHUB_ACTIONS", "CONFORMANCE_CACHE", "PATH", "HOME"))
-"""Variables of the environment that this package reads while it runs."""
-_ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]
+"""Variables of the environment that this package reads while it runs; others keep what a function sets them to."""
+_environ = os.environ
+_ENVIRONMENT = _environ._data  # type: ignore[attr-defined]
 _interruptions = 0
 _descriptors: dict[int, int] = {}
 _limits: dict[int, tuple[int, int]] = {}
@@ -96,7 +98,7 @@ class Surroundings:
                 _ASIDE.stream = sys.stderr
             sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _ASIDE  # type: ignore[assignment,misc]
         self.folder = _folder()
-        self.environment = tuple(map(_ENVIRONMENT.get, VARIABLES))
+        self.environment = _ENVIRONMENT.copy()
         self.recursion = sys.getrecursionlimit()
         self.path = sys.path, sys.path.copy()
         self.options = np.get_printoptions()
@@ -124,7 +126,7 @@ class Surroundings:
         if self.folder and _folder() != self.folder:
             with contextlib.suppress(OSError):
                 os.chdir(self.folder)
-        if tuple(map(_ENVIRONMENT.get, VARIABLES)) != self.environment:
+        if self.environment != _ENVIRONMENT or os.environ is not _environ:
             self._restore_environment()
         if np.get_printoptions() != self.options:
             np.set_printoptions(**self.options)
@@ -159,12 +161,14 @@ class Surroundings:
             sys.path = path
 
     def _restore_environment(self) -> None:
-        for name, value in zip(VARIABLES, self.environment, strict=True):
+        os.environ = _environ  # noqa: B003 - the object itself, where a function has put another into its place
+        before = self.environment
+        for name in (before.keys() - _ENVIRONMENT.keys()) | set(VARIABLES):
             decoded = os.environ.decodekey(name)
-            if value is None:
-                os.environ.pop(decoded, None)
+            if name in before:
+                os.environ[decoded] = os.environ.decodevalue(before[name])
             else:
-                os.environ[decoded] = os.environ.decodevalue(value)
+                os.environ.pop(decoded, None)
 
 
 def _folder() -> str:
