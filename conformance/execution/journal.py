@@ -25,7 +25,15 @@ from typing import Any
 import filelock
 
 from conformance.execution.marking import MARK, RUN, put_back
-from conformance.execution.report_folder import FILES, JOURNAL, MAX_BYTES, PREVIOUS, ReportError, check_writable
+from conformance.execution.report_folder import (
+    FILES,
+    JOURNAL,
+    MAX_BYTES,
+    PREVIOUS,
+    ReportError,
+    check_replaceable,
+    check_writable,
+)
 from conformance.execution.run_info import RunInfo
 from conformance.judging.row import COLUMNS, FLOATS, Record, completed, is_readable, key_of
 from conformance.judging.verdict import STATUSES
@@ -106,13 +114,14 @@ class Journal:
         run that was killed or interrupted into a folder of its own.  started: ISO 8601 with zone.  warn: called with a
         message if a row cannot be written later, for instance because the disk is full; it is kept in memory, and
         written with the next one.  resume: go on with the unfinished run, whose journal stays as it is until `plan`;
-        without one this is a run like any other.  Raises ReportError if the folder cannot be written, or if
-        another run holds it.
+        without one this is a run like any other.  Raises ReportError if the folder cannot be written, if another
+        run holds it, or if it has files of other things that a report's would replace.
         """
         journal = cls(folder, started, warn)
         check_writable(folder)
         journal._hold()
         try:
+            check_replaceable(folder)
             journal._make_room(resume)
             if journal.resumed is None:
                 journal._open(folder / JOURNAL, os.O_EXCL)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.execution.marking import ASIDE, RUN
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 
@@ -55,6 +57,26 @@ def check_writable(folder: Path) -> None:
     except ImportError as error:
         advice = "install a pyarrow and a numpy that fit each other"
         raise ReportError(folder, f"results.parquet cannot be written ({error})", advice) from error
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise ReportError if a report would replace files that are not of a report."""
+    present = [name for name in (RUN, ASIDE, *FILES) if (folder / name).is_file()]
+    unfinished = any((folder / name).exists() for name in (JOURNAL, PREVIOUS))
+    if present and not unfinished and not any(_is_of_report(folder / name) for name in (RUN, ASIDE)):
+        what = f"{', '.join(present).replace(ASIDE, RUN)} would be replaced, and no report is there"
+        raise ReportError(folder, what, "name another folder for the report, or remove what is no longer needed")
+
+
+def _is_of_report(file: Path) -> bool:
+    """Whether a `run.json` is that of a report, or was before it was damaged."""
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(value, dict) and "complete" in value
 
 
 def reason_of(error: OSError) -> str:

@@ -23,7 +23,16 @@ from typing import Any
 import pandas as pd
 
 from conformance.execution.marking import RUN, marked, record
-from conformance.execution.report_folder import FILES, JOURNAL, MAX_BYTES, PREVIOUS, RESULTS, ReportError, reason_of
+from conformance.execution.report_folder import (
+    FILES,
+    JOURNAL,
+    MAX_BYTES,
+    PREVIOUS,
+    RESULTS,
+    ReportError,
+    check_replaceable,
+    reason_of,
+)
 from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.model.files import write_atomically
@@ -53,8 +62,10 @@ def write(
     results: a `frame`.  published: see `summary`.  beside: see `page`.
 
     If the folder cannot be written, for instance because the disk is full, everything is written into a temporary
-    folder instead, and the ReportError names both.
+    folder instead, and the ReportError names both.  It is also raised for a folder with files of other things that
+    would be replaced.
     """
+    check_replaceable(folder)
     numbers = list(published)
     try:
         return _write(folder, results, run, numbers, beside)

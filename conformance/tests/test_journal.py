@@ -758,6 +758,19 @@ def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
         recording.recover(tmp_path, pytest.fail)
 
 
+@pytest.mark.parametrize("name", ["index.html", "results.csv", RUN_JSON])
+def test_run_refuses_to_replace_files_of_other_things(name, tmp_path, monkeypatch, capsys):
+    content = '{"name": "the site of somebody"}\n'
+    (tmp_path / name).write_text(content)
+    words = ["run", "-k", "sklearn and categorical/seed/", "--in-process", "--report", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["conformance", *words])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert f"{name} would be replaced, and no report is there" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, content)]
+
+
 def test_folder_of_somebody_called_previous_stays(tmp_path):
     (tmp_path / PREVIOUS).mkdir()
     (tmp_path / PREVIOUS / "mine").write_text("x")
