@@ -5,16 +5,18 @@ Imports nothing that takes time, because `--help` and `--version` need it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from conformance.model.errors import UserError
 from conformance.model.text import printable
 
 
@@ -32,16 +34,31 @@ class Terminal(Console):
         number in `schema` is the same; keys may be added.
         """
         content = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
-        try:
-            self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-            self.file.flush()
-        except BrokenPipeError:
-            self.on_broken_pipe()
+        with _written():
+            try:
+                self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+                self.file.flush()
+            except BrokenPipeError:
+                self.on_broken_pipe()
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich's consoles do.  Raises UserError if the stream cannot be written."""
+        with _written():
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Print nothing more where nobody reads it, as before `| head`; the command ends with its own status."""
         self.quiet = True
         discard(self.file)
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"the output cannot be written ({error.strerror or error})"
+        raise UserError(f"{what}; free some space, or send it somewhere else") from error
 
 
 def discard(stream: IO[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,15 @@ def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words
         assert ended.returncode == status, said
         assert "Traceback" not in said
         assert "interrupted" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", ["--version", "list functions", "list cases --json"])
+def test_output_that_cannot_be_written_is_no_failure_of_the_suite(words):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "conformance", *words.split()],
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("the output cannot be written (No space left on device); free some space")
