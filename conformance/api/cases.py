@@ -279,9 +279,9 @@ def lint(folder: Path | None = None) -> LintResult:
         check_names(load_suite(where)[1])
     except CaseErrors as error:
         problems += error.errors
-    cases, wrong = read(where, generate=True)
-    wrong += [error for case in cases for error in stated_values.expectation_errors(case)]
+    cases, wrong = read(where, thorough=True)
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
+    problems.sort(key=lambda error: (error.path, error.line, error.column))
     return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))
 
 

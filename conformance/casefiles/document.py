@@ -83,6 +83,13 @@ class Document:
     """The file, as it is displayed."""
     value: Any
     location: _Location
+    refused: set[str] = field(default_factory=set)
+    """Paths, as `json_path` writes them, of what is wrong by the schema or as YAML."""
+
+    def refuses(self, path: JsonPath) -> bool:
+        """Whether something at or below `path` is refused."""
+        top = json_path(path)
+        return any(where == top or where.startswith((f"{top}.", f"{top}[")) for where in self.refused)
 
     def position(self, path: JsonPath, at_key: bool = False) -> Position:
         """Line and column, from 1, of the value at `path`, or of its key; of the nearest existing ancestor if there
@@ -130,7 +137,8 @@ def suggest(word: str, names: Iterable[str]) -> str:
 
 
 def read_document(file: Path, schema: str) -> tuple[Document | None, list[CaseFileError]]:
-    """Parse and validate a file; return the document, or None if it cannot be parsed, and the errors.
+    """Parse and validate a file; return the document, or None if it cannot be parsed or has too many errors to list,
+    and the errors.
 
     schema: file name of its JSON Schema in this package.
     """
@@ -146,9 +154,9 @@ def read_document(file: Path, schema: str) -> tuple[Document | None, list[CaseFi
         return None, [*errors, stop.error]
     except yaml.MarkedYAMLError as error:
         return None, [*errors, _syntax_error(name, text, error)]
-    errors += composer.errors
-    errors += _schema_errors(document, schema)
-    return document, errors
+    wrong = [*composer.errors, *_schema_errors(document, schema)]
+    document.refused.update(error.where for error in wrong)
+    return None if len(wrong) > MAX_ERRORS else document, [*errors, *wrong]
 
 
 class _StopError(Exception):
@@ -472,7 +480,7 @@ def _schema_errors(document: Document, schema: str) -> list[CaseFileError]:
     arrays: set[JsonPath] = set()
     for error in _validator(schema).iter_errors(_without_infinities(document.value)):
         path = tuple(error.instance_path)
-        array = _enclosing_array(path)
+        array = () if isinstance(_value_at(document.value, path), dict) else _enclosing_array(path)
         if array in arrays:
             # Of many wrong elements of one array the first is enough.
             continue
@@ -488,7 +496,7 @@ def _schema_errors(document: Document, schema: str) -> list[CaseFileError]:
 
 
 def _enclosing_array(path: JsonPath) -> JsonPath:
-    """Path of the array of numbers that contains `path`, or (); a list of mappings is not an array."""
+    """Path of the array of numbers or names that contains `path`, or ()."""
     end = len(path)
     while end and isinstance(path[end - 1], int):
         end -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from conformance.adapters.registry import within
-from conformance.casefiles.document import display_path, read_document
+from conformance.casefiles.document import Document, JsonPath, display_path, read_document
 from conformance.casefiles.loading import LEDGER_FOLDER, files_below
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import RowKey
@@ -32,8 +32,7 @@ EXTERNAL_PREFIXES = (SWEEP_PREFIX, HARVEST_PREFIX)
 """Prefixes of ids that are not in the case folder; entries with such ids are checked elsewhere."""
 RELATION_PREFIX = "relation/"
 """Prefix of the `case` of an entry about a relation: `relation/NAME/CASE`, or `relation/NAME/asks/` and the options
-and
-layouts of either side, sorted and joined by /.
+and layouts of either side, sorted and joined by /.
 """
 
 Status = Literal["disagrees", "crashed", "timed_out"]
@@ -66,8 +65,7 @@ class KnownIssue:
     quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
     """Traits of the problems that show the issue, for cases that the entry does not name, such as users' and
-    generated
-    cases. Empty if traits cannot describe them.
+    generated cases. Empty if traits cannot describe them.
     """
     symptoms: tuple[str, ...] = ()
     """Ways in which the rows are wrong, see `verdict.Verdict`; empty means any."""
@@ -167,8 +165,7 @@ class Ledger:
         """Return the entry that names the row's case, if there is one.
 
         symptoms: ways in which the row is wrong, which the entry must document. What makes a loss wrong may also
-        explain its
-        gradient. None: the entry for a row that is right, whatever its symptoms.
+        explain its gradient. None: the entry for a row that is right, whatever its symptoms.
         """
         candidates = self._by_case_and_function.get((key.case, key.function))
         if candidates is None:
@@ -185,6 +182,7 @@ class Ledger:
 
         If there are several, the one with the most traits counts, then the first: the more specific reason is the truer
         one.
+
         traits: called only if an entry is about such rows.
         """
         candidates = [entry for entry in self._with_traits if entry.matches_function(key.function)]
@@ -251,41 +249,50 @@ def load(folder: Path) -> Ledger:
 def read_file(file: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
     """Read the entries of one framework's file, which has the framework's name, and the errors in it."""
     document, errors = read_document(file, SCHEMA)
-    if document is None or errors:
+    listed = document.value.get("known") if document is not None and isinstance(document.value, dict) else None
+    if document is None or not isinstance(listed, list):
         return [], errors
     entries = []
-    seen: dict[Any, int] = {}
-    for index, fields_of_entry in enumerate(document.value["known"]):
+    lines: dict[Any, int] = {}
+    for index, content in enumerate(listed):
         path = ("known", index)
+        errors += _field_errors(document, path, content, file.stem)
+        if not isinstance(content, dict) or document.refuses(path):
+            continue
         line = document.position(path)[0]
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields_of_entry.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
         }
-        case_or_cases = fields.pop("case")
-        entry, *others = (
+        cases = fields.pop("case")
+        of_entry = [
             KnownIssue(case=case, **fields, path=document.path, line=line)
-            for case in (case_or_cases if isinstance(case_or_cases, tuple) else (case_or_cases,))
-        )
-        if not entry.function.startswith(file.stem + "."):
-            advice = f"write {file.stem}.{entry.function.partition('.')[2]}, or move the entry"
-            message = f"{entry.function} is no function of {file.stem}, whose file this is"
-            errors.append(document.error((*path, "function"), message, advice))
-        try:
-            SpecifierSet(entry.versions)
-        except InvalidSpecifier:
-            message = f'"{entry.versions}" is not a PEP 440 specifier'
-            errors.append(document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"'))
-        identity = (
-            case_or_cases,
-            entry.function,
-            entry.versions,
-            entry.dtypes,
-            entry.reductions,
-            entry.variants,
-            entry.quantities,
-        )
-        if identity in seen:
-            errors.append(document.error(path, f"the same as the entry on line {seen[identity]}", "remove one"))
-        seen.setdefault(identity, line)
-        entries += [entry, *others]
-    return entries, errors
+            for case in (cases if isinstance(cases, tuple) else (cases,))
+        ]
+        first = of_entry[0]
+        identity = (cases, *(getattr(first, name) for name in _IDENTITY))
+        if identity in lines:
+            errors.append(document.error(path, f"the same as the entry on line {lines[identity]}", "remove one"))
+        lines.setdefault(identity, line)
+        entries += of_entry
+    return entries, sorted(errors, key=lambda error: (error.line, error.column))
+
+
+_IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "quantities")
+"""Fields that, with the cases, no two entries have alike."""
+
+
+def _field_errors(document: Document, path: JsonPath, content: Any, framework: str) -> Iterator[CaseFileError]:
+    """Errors of an entry's function and versions, where the schema accepts them."""
+    fields = content if isinstance(content, dict) else {}
+    function, versions = (
+        "" if document.refuses((*path, name)) else str(fields.get(name, "")) for name in ("function", "versions")
+    )
+    if function and not function.startswith(f"{framework}."):
+        advice = f"write {framework}.{function.partition('.')[2]}, or move the entry"
+        message = f"{function} is no function of {framework}, whose file this is"
+        yield document.error((*path, "function"), message, advice)
+    try:
+        SpecifierSet(versions)
+    except InvalidSpecifier:
+        message = f'"{versions}" is not a PEP 440 specifier'
+        yield document.error((*path, "versions"), message, 'write "<2.1" or ">=1.9,<1.11"')

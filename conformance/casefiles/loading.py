@@ -10,10 +10,10 @@ import math
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from conformance.casefiles.document import (
     schema_of,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.stated_values import expectation_errors
 from conformance.casefiles.validation import ValidationError
 from conformance.model.case import (
     DEFAULT_DTYPES,
@@ -57,6 +58,7 @@ MAX_GENERATED = 100_000_000
 """Maximum number of predictions that a case may generate."""
 
 Shape: TypeAlias = "tuple[int, ...]"
+T = TypeVar("T")
 
 
 def shipped_cases() -> Path:
@@ -74,10 +76,11 @@ def load(folder: Path) -> list[Case]:
     return cases
 
 
-def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+def read(folder: Path, *, thorough: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of all valid files, sorted by id, and the errors in the others.
 
-    generate: also generate arrays and check their digests, which takes as long as generating them.
+    thorough: also generate arrays and compare them with their digests, and the digits of `expect` with the exact
+    answer, which takes as long as computing both.
     """
     folder = Path(folder)
     errors: list[CaseFileError] = []
@@ -103,7 +106,7 @@ def read(folder: Path, *, generate: bool = False) -> tuple[list[Case], list[Case
                 )
             )
         files_by_prefix[id_prefix] = file
-        cases_of_file, errors_of_file = read_file(file, id_prefix, generate=generate)
+        cases_of_file, errors_of_file = read_file(file, id_prefix, thorough=thorough)
         errors += errors_of_file
         cases += [] if errors_of_file else cases_of_file
     return sorted(cases, key=lambda case: case.id), errors
@@ -213,47 +216,40 @@ def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
     return CaseFileError(display_path(path), 0, 0, "", message, advice)
 
 
-def read_file(file: Path, id_prefix: str, *, generate: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+def read_file(file: Path, id_prefix: str, *, thorough: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of one file, and its errors. id_prefix: of their ids, without the slash and the name."""
-    document, errors = read_document(file, SCHEMA)
-    errors += [
+    document, found = read_document(file, SCHEMA)
+    errors = [
         CaseFileError(display_path(file), 1, 1, "", message, advice)
         for message, advice in id_prefix_errors(schema_of(SCHEMA), id_prefix)
-    ]
+    ] + found
+    cases: list[Case] = []
     if document is None:
-        return [], errors
-    # What the schema refused is reported; the rest of the file is still looked at, as far as it makes sense.
-    refused = {error.where for error in errors}
-    if not isinstance(document.value, dict) or not isinstance(document.value.get("cases"), dict):
-        return [], errors
-    if any(where and not where.startswith("$.cases.") for where in refused):
-        return [], errors
-    if not _check_family(document, errors):
-        return [], errors
-    cases = []
-    for name in document.value["cases"]:
-        path = f"$.cases.{name}"
-        if any(where == path or where.startswith((path + ".", path + "[")) for where in refused):
-            continue
-        parser = _CaseParser(document, name, f"{id_prefix}/{name}")
-        try:
-            cases.append(parser.parse(generate))
-        except CaseFileError as error:
-            errors.append(error)
-        errors += parser.errors
+        return cases, errors
+    if _family_fits(document, errors):
+        for name in document.value["cases"]:
+            parser = _CaseParser(document, name, f"{id_prefix}/{name}")
+            cases += filter(None, [parser.parse(thorough)])
+            errors += parser.errors
     return cases, sorted(errors, key=lambda error: (error.line, error.column))
 
 
-def _check_family(document: Document, errors: list[CaseFileError]) -> bool:
-    content = document.value
-    found = list(validation.family_errors(content["loss"], content["given"], content["target"]))
+def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
+    """Whether cases can be read: there are some, and loss, kind of predictions and kind of targets fit together."""
+    content, family = document.value, ("loss", "given", "target")
+    if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
+        return False
+    found = list(validation.family_errors(*(content[key] for key in family)))
     errors += [document.error(error.path, error.message, error.advice) for error in found]
-    return not found
+    return not found and isinstance(content.get("cases"), dict)
 
 
 @dataclass(eq=False)
 class _CaseParser:
-    """Parses one case from a mapping that the schema has accepted, and collects further errors."""
+    """Parses one case, and collects its errors beyond those that the schema found.
+
+    A part that the schema refuses, or that is missing, is left out; every other part is parsed.
+    """
 
     document: Document
     name: str
@@ -276,62 +272,107 @@ class _CaseParser:
         for error in found:
             self.add_error(error.path, error.message, error.advice)
 
-    def parse(self, generate: bool) -> Case:
-        """Parse the case. Raises the first error after which parsing cannot continue."""
-        self.check_integers()
-        self.reductions = tuple(self.list_of("reduction", ("mean",)))
-        self.dtypes = tuple(self.list_of("dtypes", DEFAULT_DTYPES))
-        fields: dict[str, Any] = {
+    def refuses(self, *path: str) -> bool:
+        """Whether the schema refuses something at or below a path in the case."""
+        return self.document.refuses(("cases", self.name, *path))
+
+    def attempt(self, key: str, parse: Callable[..., T], *arguments: Any) -> T | None:
+        """What `parse` returns; None if the schema refuses the key that it reads, or it finds errors in it."""
+        if key and self.refuses(key):
+            return None
+        count = len(self.errors)
+        try:
+            found = parse(*arguments)
+        except CaseFileError as error:
+            self.errors.append(error)
+        return None if len(self.errors) > count else found
+
+    def parse(self, thorough: bool) -> Case | None:
+        """Parse the case; None if one of the parts that its content is checked with is missing or wrong."""
+        if not isinstance(self.content, dict):
+            return None
+        reductions, dtypes = self.attempt_names("reduction", ("mean",)), self.attempt_names("dtypes", DEFAULT_DTYPES)
+        self.reductions = reductions or ()
+        recipe = self.attempt("generate", self.parse_recipe) if "generate" in self.content else None
+        predictions, labels, shape = self.parse_arrays(recipe)
+        expect, published = None, None
+        if reductions is not None:
+            expect = self.attempt("expect", self.parse_expectation, shape)
+            published = self.attempt("published", self.parse_published)
+        options = self.attempt("", self.parse_options, shape, expect)
+        if recipe is not None and options is not None:
+            self.check_generated(recipe, options, expect)
+        if predictions is None or labels is None:
+            return None
+        layout = self.attempt("layout", self.parse_layout, predictions, labels)
+        if options is None or None in (dtypes, expect) or self.refuses("options"):
+            return None
+        fields = {"dtypes": dtypes, "expect": expect, "published": published or (), "layout": layout or Layout()}
+        return self.checked(self.build(recipe, predictions, labels, options, fields), thorough)
+
+    def parse_arrays(self, recipe: Recipe | None) -> tuple[Array | None, Array | None, Shape | None]:
+        """Predictions and labels, of a recipe a few of them, and the shape of all predictions."""
+        if recipe is not None:
+            small = recipe.shrunk().generate()
+            shape = (*recipe.shape, recipe.classes) if self.categorical else recipe.shape
+            return small.predictions, small.labels, shape
+        predictions = labels = None
+        if "predictions" in self.content and not self.refuses("shape"):
+            predictions = self.attempt("predictions", self.parse_predictions)
+        if "labels" in self.content:
+            labels = self.attempt("labels", self.parse_labels, (0,) if predictions is None else predictions.shape)
+        return predictions, labels, None if predictions is None else predictions.shape
+
+    def build(
+        self, recipe: Recipe | None, predictions: Array, labels: Array, options: Options, fields: dict[str, Any]
+    ) -> Case:
+        """The case of its parsed parts; texts that the schema refuses are left out."""
+        fields |= {
             "id": self.id,
-            "why": self.content["why"],
-            "about": self.file["about"],
-            "source": self.content.get("source", self.file["source"]),
+            "why": self.content.get("why", ""),
+            "about": self.file.get("about", ""),
+            "source": self.content.get("source", self.file.get("source", "")),
             "loss": self.file["loss"],
             "input_kind": self.file["given"],
             "target": self.target,
             "reductions": self.reductions,
-            "dtypes": self.dtypes,
             "path": self.document.path,
-            "no_gradient": self.content.get("gradient", {}).get("why", ""),
+            "no_gradient": "" if self.refuses("gradient") else self.content.get("gradient", {}).get("why", ""),
             "line": self.document.position(("cases", self.name), at_key=True)[0],
         }
-        if "generate" in self.content:
-            return self.parse_generated(fields, generate)
-        predictions = self.parse_predictions()
-        labels = self.parse_labels(predictions.shape)
-        expect = self.parse_expectation(self.sample_shape(predictions.shape))
-        case = Case(
-            predictions=predictions,
-            labels=labels,
-            options=self.parse_options(predictions.shape, expect),
-            layout=self.parse_layout(predictions, labels),
-            expect=expect,
-            published=self.parse_published(),
-            **fields,
+        if recipe is None:
+            return Case(predictions=predictions, labels=labels, options=options, **fields)
+        path: JsonPath = ("cases", self.name, "generate", "digest")
+        location = (self.document.path, *self.document.position(path), "$." + ".".join(map(str, path)))
+        digest = self.content["generate"].get("digest", "")
+        return GeneratedCase(
+            recipe=recipe, explicit_options=options, expected_digest=digest, digest_location=location, **fields
         )
-        if not self.errors:
-            self.add_errors(validation.content_errors(case))
+
+    def checked(self, case: Case, thorough: bool) -> Case:
+        """The case; errors in what its arrays hold, and in its digits, are collected."""
+        if thorough or not isinstance(case, GeneratedCase):
+            if not isinstance(case, GeneratedCase) or case.expected_digest:
+                self.attempt("", lambda: self.add_errors(validation.content_errors(case)))
+            if thorough and not self.errors:
+                self.errors += expectation_errors(case)
         return case
 
-    def list_of(self, key: str, default: Sequence[str]) -> Sequence[str]:
-        value = self.content.get(key, self.file.get(key, default))
-        return (value,) if isinstance(value, str) else value
+    def attempt_names(self, key: str, default: Sequence[str]) -> tuple[str, ...] | None:
+        """Reductions or dtypes of the case or else of the file; None if the schema refuses them."""
+        if key in self.content:
+            return self.attempt(key, _as_tuple, self.content[key])
+        return None if self.document.refuses((key,)) else _as_tuple(self.file.get(key, default))
 
     def sample_shape(self, shape: Shape) -> Shape:
         return shape[:-1] if self.categorical else shape
 
-    def check_integers(self) -> None:
+    def check_integers(self, node: dict[str, Any], *path: str) -> None:
         """Raise for a number such as 4.0, which the schema accepts, where an integer is required."""
-        generate = self.content.get("generate", {})
-        found = [((*path, name), of[name]) for path, of in (((), self.content), (("generate",), generate))
-                 for name in ("seed", "samples", "classes", "shape") if name in of]  # fmt: skip
-        for path, value in found:
-            for at, leaf in _leaves(value):
+        for name in ("seed", "samples", "classes", "shape"):
+            for at, leaf in _leaves(node.get(name, [])):
                 if not isinstance(leaf, int):
-                    raise self.make_error((*path, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
-        for name in ("scale", "ignored"):
-            if not math.isfinite(number := generate.get(name, 0)):
-                raise self.make_error(("generate", name), f"{number_text(number)} is not finite", "give a number")
+                    raise self.make_error((*path, name, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
 
     # Arrays
 
@@ -352,6 +393,7 @@ class _CaseParser:
             raise self.make_error((*path, *at), message, "give every row the same length")
 
     def parse_predictions(self) -> Array:
+        self.check_integers(self.content)
         value, shape = self.content["predictions"], self.content.get("shape")
         array = self.parse_numbers(("predictions",), value)
         if shape is not None:
@@ -397,12 +439,15 @@ class _CaseParser:
 
     # Options, layout, expectation
 
-    def parse_options(self, shape: Shape | None, expect: Expectation) -> Options:
-        """Parse the options. shape: that of the predictions."""
+    def parse_options(self, shape: Shape | None, expect: Expectation | None) -> Options:
+        """Parse the options that the schema accepts. shape: that of the predictions, if it is known."""
         values: dict[str, Any] = {}
         shapes_may_differ = expect == MustRaise("shape_mismatch")
-        for name, value in self.content.get("options", {}).items():
+        node = self.content.get("options", {})
+        for name, value in node.items() if isinstance(node, dict) else ():
             path: JsonPath = ("options", name)
+            if self.refuses("options", name):
+                continue
             if (error := validation.option_error(name, self.file["loss"], self.target)) is not None:
                 self.add_errors([error])
                 continue
@@ -417,13 +462,10 @@ class _CaseParser:
             else:
                 array = self.parse_numbers(path, value)
                 if not shapes_may_differ and shape is not None:
-                    self.check_option_shape(name, array, shape)
+                    error = validation.shape_error(name, array.shape, shape, self.file["loss"])
+                    self.add_errors([] if error is None else [error])
                 values[name] = array
         return Options(**values)
-
-    def check_option_shape(self, option: str, array: Array, predictions: Shape) -> None:
-        error = validation.shape_error(option, array.shape, predictions, self.file["loss"])
-        self.add_errors([] if error is None else [error])
 
     def parse_layout(self, predictions: Array, labels: Array) -> Layout:
         """Parse the layout; the last axis becomes class axis -1, any other is counted from 0."""
@@ -437,7 +479,8 @@ class _CaseParser:
         self.add_errors(validation.layout_errors(layout, self.target, predictions, labels))
         return layout
 
-    def parse_expectation(self, samples: Shape) -> Expectation:
+    def parse_expectation(self, shape: Shape | None) -> Expectation:
+        """Parse the expectation. shape: that of the predictions, if it is known."""
         node = self.content.get("expect", "oracle")
         if node == "oracle":
             return ByOracle()
@@ -459,12 +502,12 @@ class _CaseParser:
                     self.add_error((*path, reduction), f"the case is not asked for {reduction}", advice)
         for reduction, expected in value.items():
             at = (*path, reduction) if isinstance(node["value"], dict) else path
-            self.check_shape(at, expected, samples if reduction == "none" else ())
+            if reduction != "none" or shape is not None:
+                self.check_shape(at, expected, self.sample_shape(shape) if shape and reduction == "none" else ())
         return Digits(value)
 
     def check_shape(self, path: JsonPath, value: Any, want: Shape) -> None:
-        if isinstance(value, list):
-            self.check_rectangular(path, value)
+        self.check_rectangular(path, value)
         have = _shape_of(value)
         if have != want:
             message = f"digits of shape {list(have)} where the loss has {list(want)}"
@@ -483,48 +526,27 @@ class _CaseParser:
 
     # Generated arrays
 
-    def parse_generated(self, fields: dict[str, Any], generate: bool) -> Case:
-        recipe = self.parse_recipe()
-        options = self.parse_options(None, ByOracle())
+    def check_generated(self, recipe: Recipe, options: Options, expect: Expectation | None) -> None:
+        """Check what a case with generated arrays states beside its recipe."""
         node = self.content["generate"]
         for name in ("sample_weights", "class_weights"):
             if getattr(options, name) is not None and node.get(name):
                 self.add_error(("generate", name), f"{name} are given and generated", "remove one of the two")
         if recipe.ignored and options.ignore_index is None:
             self.add_error(("generate", "ignored"), "no ignore_index is asked for", "add it to options")
-        shape = recipe.shape if not self.categorical else (*recipe.shape, recipe.classes)
-        for name in ("sample_weights", "class_weights", "positive_weight"):
-            weights = getattr(options, name)
-            if weights is not None:
-                self.check_option_shape(name, weights, shape)
-        if self.errors:
-            raise self.errors.pop()
-        small = recipe.shrunk().generate()
-        layout = self.parse_layout(small.predictions, small.labels)
-        path: JsonPath = ("cases", self.name, "generate", "digest")
-        position = self.document.position(path if "digest" in node else path[:-1])
-        case = GeneratedCase(
-            recipe=recipe,
-            explicit_options=options,
-            expected_digest=node.get("digest", ""),
-            digest_location=(self.document.path, *position, "$." + ".".join(map(str, path))),
-            layout=layout,
-            expect=self.parse_expectation(recipe.shape),
-            published=self.parse_published(),
-            **fields,
-        )
+        if isinstance(expect, MustRaise):
+            self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be refused")
         if "digest" not in node:
             advice = f"add digest: {yaml_quoted_digest(recipe.generate().digest)}"
-            raise self.make_error(("generate",), "digest is missing", advice)
-        if isinstance(case.expect, MustRaise):
-            self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be refused")
-        if generate and not self.errors:
-            self.add_errors(validation.content_errors(case))
-        return case
+            self.add_error(("generate",), "digest is missing", advice)
 
     def parse_recipe(self) -> Recipe:
         node = {name: value for name, value in self.content["generate"].items() if name != "digest"}
         path: JsonPath = ("generate",)
+        self.check_integers(node, "generate")
+        for name in ("scale", "ignored"):
+            if not math.isfinite(number := node.get(name, 0)):
+                raise self.make_error((*path, name), f"{number_text(number)} is not finite", "give a number")
         samples, shape, classes = node.pop("samples", None), node.pop("shape", None), node.get("classes")
         if (samples is None) == (shape is None):
             raise self.make_error(path, "give either samples or shape", "it is the number of samples")
@@ -544,7 +566,7 @@ class _CaseParser:
         if input_kind == "log_probabilities":
             message = "logarithms are not the same bits on every platform"
             raise self.make_error(path, message, "generate logits or probabilities")
-        ignore_index = self.content.get("options", {}).get("ignore_index", -100)
+        ignore_index = -100 if self.refuses("options") else self.content.get("options", {}).get("ignore_index", -100)
         recipe = Recipe(
             loss=self.file["loss"],
             input_kind=input_kind,
@@ -557,6 +579,10 @@ class _CaseParser:
         if count > MAX_GENERATED:
             raise self.make_error(path, f"{count} numbers are more than {MAX_GENERATED}", "ask for fewer")
         return recipe
+
+
+def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _leaves(value: Any, at: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:

@@ -160,6 +160,21 @@ def test_read_reports_error(write, text, message):
     assert message in said(write(text))
 
 
+def test_read_reports_all_errors_of_a_file(write):
+    entry = ENTRY.removeprefix("known:\n")
+    unknown = entry.replace("lib.", "other.") + "    version: '2'\n    versions: 2.x\n"
+    _, errors = write(ENTRY + unknown + entry + entry.replace("reason", "because"))
+    assert [(error.line, error.where) for error in errors] == [
+        (1, ""),
+        (6, "$.known[1].function"),
+        (8, "$.known[1].version"),
+        (9, "$.known[1].versions"),
+        (10, "$.known[2]"),
+        (13, "$.known[3]"),
+        (15, "$.known[3].because"),
+    ]
+
+
 def test_ledger_in_subfolder_is_rejected(write):
     assert "move it to cases/known" in said(write(HEAD + ENTRY, "known/more/lib.yaml"))
 

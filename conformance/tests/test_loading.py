@@ -32,11 +32,11 @@ def write(tmp_path, monkeypatch):
     """Writes one case file and reads its folder; the paths in messages start with `cases/`."""
     monkeypatch.chdir(tmp_path)
 
-    def written(content: "str | bytes", name: str = "categorical/x.yaml", *, generate: bool = False):
+    def written(content: "str | bytes", name: str = "categorical/x.yaml", *, thorough: bool = False):
         file = tmp_path / "cases" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return loading.read(Path("cases"), generate=generate)
+        return loading.read(Path("cases"), thorough=thorough)
 
     return written
 
@@ -184,7 +184,7 @@ def test_read_is_the_same_without_libyaml(write, monkeypatch):
 
 
 def test_shipped_cases_load_with_their_digests():
-    cases, errors = loading.read(loading.shipped_cases(), generate=True)
+    cases, errors = loading.read(loading.shipped_cases(), thorough=True)
     assert cases
     assert not errors, "\n".join(map(str, errors))
 
@@ -207,6 +207,47 @@ def test_read_reports_errors_of_all_files(write):
     places = [(Path(error.path).name, error.line) for error in caught.value.errors]
     assert places == [("a.yaml", 11), ("b.yaml", 8), ("c.yaml", 12), ("c.yaml", 13)]
     assert str(caught.value).count("\n") == 3
+
+
+def test_read_reports_all_errors_of_a_file(write):
+    text = (
+        (HEAD + CASE).removeprefix(MODELINE).replace("source: b\n", "")
+        + """\
+    options: {class_weights: [1], label_smoothing: 2}
+    expect: {value: {sum: '1'}}
+    published: [{value: '1', source: s, reduction: none}]
+  ragged:
+    predictions: [[1.0, 2.0], [3.0]]
+    labels: [0.5]
+    layout: {order: sorted}
+  labels:
+    predictions: [[1.0, 2.0]]
+    labels: [2]
+    layout: {class_axis: 2}
+  digits: {why: w, predictions: [[1.0, 2.0]], labels: [0], expect: {value: '0.5'}}
+  torch_digest: {why: w, generate: {seed: 1, samples: 3, classes: 4, digest: 0123456789abcdef}}
+"""
+    )
+    _, errors = write(text, thorough=True)
+    assert [(error.line, error.where.removeprefix("$.cases.")) for error in errors] == [
+        (1, ""),
+        (1, "$"),
+        (10, "y.options.class_weights"),
+        (10, "y.options.label_smoothing"),
+        (11, "y.expect.value.sum"),
+        (12, "y.published[0]"),
+        (13, "ragged"),
+        (14, "ragged.predictions[1]"),
+        (15, "ragged.labels[0]"),
+        (16, "ragged.layout.order"),
+        (17, "labels"),
+        (19, "labels.labels[0]"),
+        (20, "labels.layout.class_axis"),
+        (21, "digits.expect"),
+        (22, "torch_digest"),
+        (22, "torch_digest.generate.digest"),
+    ]
+    assert all(error.advice for error in errors)
 
 
 def but(old: str, new: str, *, head: str = HEAD) -> str:
@@ -299,7 +340,7 @@ WRONG = {
 
 @pytest.mark.parametrize("message", WRONG)
 def test_read_reports_error(write, message):
-    assert message in said(write(WRONG[message], generate=True))
+    assert message in said(write(WRONG[message], thorough=True))
 
 
 def test_read_locates_bytes_that_are_not_utf_8(write):
@@ -467,7 +508,7 @@ def test_generated_probabilities_sum_to_one():
 def test_equal_rows_accept_broadcast_layout(write):
     text = HEAD + GENERATE % ", distribution: equal_rows, digest: X" + "    layout: {order: broadcast}\n"
     digest = make(distribution="equal_rows").generate().digest
-    case = only(write(text.replace("X", f'"{digest}"'), generate=True))
+    case = only(write(text.replace("X", f'"{digest}"'), thorough=True))
     assert len(np.unique(case.predictions, axis=0)) == 1
 
 
