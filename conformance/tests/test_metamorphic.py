@@ -129,12 +129,12 @@ def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
 def test_relations_hold_for_correct_functions(loss):
     found = list(findings(loss, NARROW))
     assert len(found) > 200
-    assert [str(finding) for finding in found if finding.why] == []
+    assert [str(finding) for finding in found if finding.violation] == []
 
 
 def test_relations_hold_for_definition_in_each_dtype():
     found = list(findings(miniatures.Categorical))
-    assert [str(finding) for finding in found if finding.why] == []
+    assert [str(finding) for finding in found if finding.violation] == []
     everywhere = {finding.instance.relation.name for finding in found}
     everywhere |= {finding.instance.relation.name for finding in findings(miniatures.Binary)}
     documented = {"clipped_beforehand", "halved_rows"}
@@ -144,7 +144,7 @@ def test_relations_hold_for_definition_in_each_dtype():
 @pytest.mark.parametrize("name", CAUGHT)
 def test_relation_detects_fault(name):
     loss = getattr(miniatures, name)
-    broken = next((found for found in findings(loss, among=named(CAUGHT[name])) if found.why), None)
+    broken = next((found for found in findings(loss, among=named(CAUGHT[name])) if found.violation), None)
     assert broken is not None
     assert broken.expected == "unexpected"
 
@@ -213,8 +213,8 @@ def test_instance_with_identical_calls_is_skipped():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_shift_of_logits_is_exact(dtype):
     plain = case([[0.1, -1.7, 0.3], [2.9, 0.2, -1.1]], [1, 0]).problem(dtype, "none")
-    both = named("shifted_logits")[0].restate(plain, miniatures.Categorical.documented)
-    start, moved = (side.predictions.astype(np.float64) for side in (both.whole, both.parts[0]))
+    both = named("shifted_logits")[0].transform(plain, miniatures.Categorical.documented)
+    start, moved = (side.predictions.astype(np.float64) for side in (both.source, both.follow_ups[0]))
     shifts = moved - start
     assert np.all(shifts == shifts[:, :1])
     assert np.all(np.abs(shifts) >= 64)
@@ -246,7 +246,7 @@ def test_scaled_class_weights_keep_the_mean(input_kind):
     for loss in (miniatures.Categorical, miniatures.DividesByTargetWeight, miniatures.DividesByKept):
         held = list(findings(loss, [soft], named("scaled_class_weights")))
         assert held
-        assert [finding.why for finding in held] == [""] * len(held)
+        assert [finding.violation for finding in held] == [""] * len(held)
 
 
 # What is said
@@ -278,14 +278,14 @@ def test_result_text_has_values_error_and_both_calls():
 
 def test_exception_on_one_side_only_violates_relation():
     broken = one(miniatures.RaisesOnColumns, "labels_in_a_column")
-    assert broken.why == "one side raised ValueError: labels have two axes, and another did not"
+    assert broken.violation == "one side raised ValueError: labels have two axes, and another did not"
     raises = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Raised("ValueError", "no"))
-    assert (raises.why, raises.expected) == ("", "ok")
+    assert (raises.violation, raises.expected) == ("", "ok")
 
 
 def test_crash_violates_relation():
     broken = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Crashed("was killed by SIGSEGV"))
-    assert broken.why == "one side had its process die, which was killed by SIGSEGV"
+    assert broken.violation == "one side had its process die, which was killed by SIGSEGV"
 
 
 @pytest.mark.parametrize(
@@ -426,8 +426,10 @@ class Unsteady(miniatures.Categorical):
 def test_nondeterminism_is_detected_within_tolerance():
     chosen = relations.select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
     findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
-    assert {finding.why for finding in findings} >= {"it is not deterministic: asked again, it returned another number"}
+    assert {finding.violation for finding in findings} >= {
+        "it is not deterministic: asked again, it returned another number"
+    }
     steady = relations.select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
-    assert not any(relations.check(instance, perform, Ledger()).why for instance in steady)
+    assert not any(relations.check(instance, perform, Ledger()).violation for instance in steady)

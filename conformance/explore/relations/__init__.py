@@ -1,21 +1,22 @@
-"""Metamorphic relations: properties that the answers to two statements of a problem must share, checked without the
-oracle.
+"""Metamorphic testing: relations between the results for a source problem and for follow-up problems made from it.
 
-`relation` defines relations, `RELATIONS` lists them, `select_instances` selects what is checked, `check` calls both
-sides and compares, `rendering` formats the results.
+No exact answer is needed.
+
+`relation` defines relations, `RELATIONS` lists them, `select_instances` selects what is checked, `check` makes the
+calls and compares, `rendering` formats the results.
 """
 
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
-from conformance.explore.relations.relation import Relation, Restatement
+from conformance.explore.relations.relation import MetamorphicGroup, Relation
 from conformance.explore.relations.selection import select_instances
 
 __all__ = [
     "RELATIONS",
     "Instance",
+    "MetamorphicGroup",
     "Relation",
     "RelationResult",
-    "Restatement",
     "check",
     "check_names",
     "select_instances",

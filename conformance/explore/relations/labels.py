@@ -1,6 +1,6 @@
 """Relations of labels: the order of classes, their encoding, smoothing, and soft labels.
 
-A restatement that is not exact in the dtype, such as a rounded 1 - p or smoothed label, is skipped.
+A follow-up that is not exact in the dtype, such as a rounded 1 - p or smoothed label, is skipped.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 from conformance.adapters.contract import Function
 from conformance.explore.relations.predictions import is_clipped
 from conformance.explore.relations.relation import (
-    Restatement,
+    MetamorphicGroup,
     exact_cast,
     exact_complement,
-    labels_are_valid,
+    labels_are_classes_or_ignored,
     relation,
-    relations_in,
+    relations_of,
     replace_fields,
     replace_layout,
     replace_options,
@@ -33,13 +33,13 @@ MAX_CLASSES_DECOMPOSED = 8
 
 
 @relation("permuted_classes", lambda problem, function: problem.loss == "categorical")
-def reverse_classes(problem: Problem, convention: Convention) -> Restatement | None:
+def reverse_classes(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Reversing the order of the classes does not change the loss.
 
     Reverse the order of classes in predictions, labels, weights and the ignored class.
     """
     classes = problem.predictions.shape[-1]
-    if classes < 2 or not labels_are_valid(problem, convention):
+    if classes < 2 or not labels_are_classes_or_ignored(problem, convention):
         return None
     other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
     options = problem.options
@@ -52,11 +52,11 @@ def reverse_classes(problem: Problem, convention: Convention) -> Restatement | N
         other = replace_options(other, class_weights=options.class_weights[::-1])
     if options.ignore_index is not None and 0 <= options.ignore_index < classes:
         other = replace_options(other, ignore_index=classes - 1 - options.ignore_index)
-    return Restatement(problem, (other,))
+    return MetamorphicGroup(problem, (other,))
 
 
 @relation("permuted_outputs", lambda problem, function: problem.loss == "binary")
-def reverse_outputs(problem: Problem, convention: Convention) -> Restatement | None:
+def reverse_outputs(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Reversing the order of the outputs reverses their losses.
 
     Reverse the order of outputs.
@@ -66,18 +66,18 @@ def reverse_outputs(problem: Problem, convention: Convention) -> Restatement | N
         return None
     other = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
     each = convention.binary_outputs == "each"
-    return Restatement(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
+    return MetamorphicGroup(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
 
 
-def has_complement(problem: Problem, function: Function) -> bool:
+def has_exact_complement(problem: Problem, function: Function) -> bool:
     plain = problem.input_kind in ("logits", "probabilities") and problem.options.positive_weight is None
     return (
         problem.loss == "binary" and plain and problem.input_kind in function.takes
     )  # a conversion loses one end before the other
 
 
-@relation("opposite_outputs", has_complement)
-def complement_outputs(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("opposite_outputs", has_exact_complement)
+def complement_outputs(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """The opposite prediction with the opposite label has the same loss.
 
     Negate each output: -z or 1 - p against 1 - y.
@@ -89,16 +89,16 @@ def complement_outputs(problem: Problem, convention: Convention) -> Restatement 
     if predictions is None or labels is None or is_clipped(problem, without_floor):
         return None
     labels = labels if problem.labels.dtype.kind == "f" else labels.astype(problem.labels.dtype)
-    return Restatement(problem, (replace_fields(problem, predictions=predictions, labels=labels),))
+    return MetamorphicGroup(problem, (replace_fields(problem, predictions=predictions, labels=labels),))
 
 
-def takes_both_encodings(problem: Problem, function: Function) -> bool:
+def accepts_both_encodings(problem: Problem, function: Function) -> bool:
     plain = problem.target_kind in ("index", "one_hot") and problem.options.ignore_index is None
     return plain and {"index"} < function.targets.keys() and function.target_as("one_hot") == "one_hot"
 
 
-@relation("other_encoding", takes_both_encodings)
-def change_encoding(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("other_encoding", accepts_both_encodings)
+def change_encoding(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """An index label and its one-hot row have the same loss.
 
     Encode index labels as one-hot rows, and one-hot rows as index labels.
@@ -106,12 +106,12 @@ def change_encoding(problem: Problem, convention: Convention) -> Restatement | N
     classes = problem.predictions.shape[-1]
     if problem.target == "distribution":
         indices = np.argmax(problem.labels.astype(np.float64), axis=-1)
-        return Restatement(
+        return MetamorphicGroup(
             problem, (replace_fields(replace_layout(problem, label_dtype=None), target="index", labels=indices),)
         )
     if not np.all((problem.labels >= 0) & (problem.labels < classes)):
         return None
-    return Restatement(problem, (_with_distribution(problem, np.eye(classes)[problem.labels]),))
+    return MetamorphicGroup(problem, (_with_distribution(problem, np.eye(classes)[problem.labels]),))
 
 
 def _with_distribution(problem: Problem, rows: Array) -> Problem:
@@ -124,24 +124,24 @@ def is_unsmoothed(problem: Problem, function: Function) -> bool:
 
 
 @relation("no_smoothing", is_unsmoothed)
-def add_zero_smoothing(problem: Problem, convention: Convention) -> Restatement:
+def add_zero_smoothing(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Label smoothing of 0 does not change the loss."""
-    return Restatement(problem, (replace_options(problem, label_smoothing=0.0),))
+    return MetamorphicGroup(problem, (replace_options(problem, label_smoothing=0.0),))
 
 
-def takes_soft_labels(problem: Problem, function: Function) -> bool:
+def accepts_soft_labels(problem: Problem, function: Function) -> bool:
     soft = "soft_binary" if problem.loss == "binary" else "distribution"
     return "label_smoothing" in function.options and soft in function.targets and problem.options.ignore_index is None
 
 
-@relation("smoothed_labels", takes_soft_labels)
-def smooth_labels_first(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("smoothed_labels", accepts_soft_labels)
+def smooth_labels_first(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Smoothing labels before the call has the same effect as smoothing them in the function.
 
     Smooth labels by one half in the function, and before the call.
     """
     classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
-    whole = replace_options(problem, label_smoothing=SMOOTHING)
+    source = replace_options(problem, label_smoothing=SMOOTHING)
     if problem.target == "index":
         if not np.all((problem.labels >= 0) & (problem.labels < classes)):
             return None
@@ -153,10 +153,10 @@ def smooth_labels_first(problem: Problem, convention: Convention) -> Restatement
         return None
     if (smoothed := exact_cast(exact, numpy_dtype(problem.dtype))) is None:
         return None
-    part = replace_options(whole, label_smoothing=None)
+    follow_up = replace_options(source, label_smoothing=None)
     if problem.target == "binary":
-        return Restatement(whole, (replace_fields(replace_layout(part, label_dtype=None), labels=smoothed),))
-    return Restatement(whole, (_with_distribution(part, smoothed),))
+        return MetamorphicGroup(source, (replace_fields(replace_layout(follow_up, label_dtype=None), labels=smoothed),))
+    return MetamorphicGroup(source, (_with_distribution(follow_up, smoothed),))
 
 
 def supports_decomposed_labels(problem: Problem, function: Function) -> bool:
@@ -165,7 +165,7 @@ def supports_decomposed_labels(problem: Problem, function: Function) -> bool:
 
 
 @relation("mixed_labels", supports_decomposed_labels)
-def decompose_soft_labels(problem: Problem, convention: Convention) -> Restatement | None:
+def decompose_soft_labels(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """The loss of a soft label is the weighted sum of the losses of hard labels.
 
     Write the loss of a soft label as the weighted sum of the losses of hard labels.
@@ -176,24 +176,26 @@ def decompose_soft_labels(problem: Problem, convention: Convention) -> Restateme
         if convention.binary_outputs != "each" or rest is None:
             return None
         ends = [np.zeros_like(problem.labels), np.ones_like(problem.labels)]
-        factors = [rest.astype(np.float64), shares]
+        coefficients = [rest.astype(np.float64), shares]
     else:
         classes = problem.predictions.shape[-1]
         if classes > MAX_CLASSES_DECOMPOSED:
             return None
         ends = [np.broadcast_to(row, shares.shape).astype(problem.labels.dtype) for row in np.eye(classes)]
-        factors = list(np.moveaxis(shares, -1, 0))
+        coefficients = list(np.moveaxis(shares, -1, 0))
     none = problem.with_reduction("none")
-    return Restatement(problem, tuple(replace_fields(none, labels=end) for end in ends), factors=tuple(factors))
+    return MetamorphicGroup(
+        problem, tuple(replace_fields(none, labels=end) for end in ends), coefficients=tuple(coefficients)
+    )
 
 
-def takes_both_losses(problem: Problem, function: Function) -> bool:
+def computes_both_losses(problem: Problem, function: Function) -> bool:
     plain = problem.target_kind == "binary" and problem.predictions.ndim == 1 and problem.input_kind == "probabilities"
     return plain and len(function.ranks) > 1 and problem.options.names() in ((), ("sample_weights",))
 
 
-@relation("two_classes", takes_both_losses)
-def as_two_classes(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("two_classes", computes_both_losses)
+def as_two_classes(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """A binary output has the loss of two classes.
 
     Write one probability as the probabilities of two classes.
@@ -204,7 +206,7 @@ def as_two_classes(problem: Problem, convention: Convention) -> Restatement | No
     other = replace_fields(
         problem, loss="categorical", target="index", predictions=pairs, labels=problem.labels.astype(int)
     )
-    return Restatement(problem, (replace_layout(other, label_dtype=None),))
+    return MetamorphicGroup(problem, (replace_layout(other, label_dtype=None),))
 
 
-RELATIONS = relations_in(globals())
+RELATIONS = relations_of(globals())

@@ -10,10 +10,10 @@ import numpy as np
 
 from conformance.adapters.contract import Function
 from conformance.explore.relations.relation import (
+    MetamorphicGroup,
     Relation,
-    Restatement,
     relation,
-    relations_in,
+    relations_of,
     replace_fields,
     replace_layout,
     take_samples,
@@ -29,11 +29,11 @@ def memory_order_relation(order: Order) -> Relation:
         return problem.layout.order == "c" and order in function.layouts
 
     @relation(f"{order}_arrays", applies)
-    def reordered(problem: Problem, convention: Convention) -> Restatement:
+    def reordered(problem: Problem, convention: Convention) -> MetamorphicGroup:
         """Arrays with another memory layout have the same loss."""
-        if order == "broadcast":  # which is a layout of its own only where rows are the same
+        if order == "broadcast":  # broadcast arrays repeat one row
             problem = take_samples(problem, np.zeros(problem.predictions.shape[0], dtype=int))
-        return Restatement(problem, (replace_layout(problem, order=order),))
+        return MetamorphicGroup(problem, (replace_layout(problem, order=order),))
 
     return reordered
 
@@ -43,9 +43,9 @@ def supports_any_class_axis(problem: Problem, function: Function) -> bool:
 
 
 @relation("classes_first", supports_any_class_axis)
-def classes_on_axis_0(problem: Problem, convention: Convention) -> Restatement:
+def classes_on_axis_0(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Classes on axis 0 have the same loss, if the axis is an argument."""
-    return Restatement(problem, (replace_layout(problem, class_axis=0),))
+    return MetamorphicGroup(problem, (replace_layout(problem, class_axis=0),))
 
 
 def supports_class_axis_1(problem: Problem, function: Function) -> bool:
@@ -54,21 +54,21 @@ def supports_class_axis_1(problem: Problem, function: Function) -> bool:
 
 
 @relation("classes_second", supports_class_axis_1)
-def classes_on_axis_1(problem: Problem, convention: Convention) -> Restatement:
+def classes_on_axis_1(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Classes on axis 1 have the same loss, if the axis is an argument."""
-    return Restatement(problem, (replace_layout(problem, class_axis=1),))
+    return MetamorphicGroup(problem, (replace_layout(problem, class_axis=1),))
 
 
 def supports_label_columns(problem: Problem, function: Function) -> bool:
-    # Beside outputs of rank 1 a column is a second axis to some, over which they document that they average.
+    # For outputs of rank 1, some functions take a column for a second axis, over which they document that they average.
     flat = problem.target == "index" and problem.labels.ndim == 1
     return flat and problem.layout.labels == "flat" and "labels_column" in function.layouts
 
 
 @relation("labels_in_a_column", supports_label_columns)
-def labels_as_column(problem: Problem, convention: Convention) -> Restatement:
+def labels_as_column(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Labels of shape (N, 1) have the same losses as labels of shape (N,)."""
-    return Restatement(problem, (replace_layout(problem, labels="column"),))
+    return MetamorphicGroup(problem, (replace_layout(problem, labels="column"),))
 
 
 def supports_label_dtypes(problem: Problem, function: Function) -> bool:
@@ -79,23 +79,23 @@ def supports_label_dtypes(problem: Problem, function: Function) -> bool:
 
 
 @relation("narrow_labels", supports_label_dtypes)
-def narrow_labels(problem: Problem, convention: Convention) -> Restatement:
+def narrow_labels(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Labels of another integer dtype have the same loss.
 
     Cast labels to int8 if they fit, otherwise to int32.
     """
     wide = bool(np.any(np.abs(problem.labels.astype(np.int64)) > np.iinfo(np.int8).max))
-    return Restatement(problem, (replace_layout(problem, label_dtype="int32" if wide else "int8"),))
+    return MetamorphicGroup(problem, (replace_layout(problem, label_dtype="int32" if wide else "int8"),))
 
 
 @relation("asked_again", repeats_call=True)
-def call_twice(problem: Problem, convention: Convention) -> Restatement:
+def call_twice(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """A repeated call returns the same result to the last bit.
 
     Repeat a call after a call with other arguments whose answer has the factor 0.
     """
     other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
-    return Restatement(problem, (other, replace_fields(problem)), factors=(0.0, 1.0))
+    return MetamorphicGroup(problem, (other, replace_fields(problem)), coefficients=(0.0, 1.0))
 
 
 RELATIONS = (
@@ -103,5 +103,5 @@ RELATIONS = (
     memory_order_relation("strided"),
     memory_order_relation("broadcast"),
     memory_order_relation("readonly"),
-    *relations_in(globals()),
+    *relations_of(globals()),
 )

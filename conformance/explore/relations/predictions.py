@@ -1,7 +1,7 @@
 """Relations of predictions: shifted, normalised, converted to another kind, or in a wider dtype.
 
-A shift of arbitrary logits is not exact, as 0.1 + 8 is rounded. The logits of both sides are therefore first rounded
-to a grid on which the shift is exact. Probabilities computed from logits are rounded once each, for which the
+A shift of arbitrary logits is not exact, as 0.1 + 8 is rounded. The logits of source and follow-up are therefore first
+rounded to a grid on which the shift is exact. Probabilities computed from logits are rounded once each, for which the
 tolerance has a term. Probabilities that the function documents to clip or to floor are excluded.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 
 from conformance.adapters.contract import Function
 from conformance.explore.relations.relation import (
-    Restatement,
-    is_finite,
+    MetamorphicGroup,
+    has_finite_losses,
     relation,
-    relations_in,
+    relations_of,
     replace_fields,
     replace_options,
 )
@@ -36,8 +36,8 @@ float16 has 11 significant bits, of which 6 are before the point then, and bfloa
 """
 
 
-def accepts_both(kind: InputKind, other: InputKind) -> Callable[[Problem, Function], bool]:
-    """A test for problems of one kind of predictions, and functions that accept this one and another."""
+def accepts_kinds(kind: InputKind, other: InputKind) -> Callable[[Problem, Function], bool]:
+    """Return a predicate: whether the predictions are of one kind and the function accepts this kind and another."""
     return lambda problem, function: problem.input_kind == kind and {kind, other} <= set(function.takes)
 
 
@@ -46,7 +46,7 @@ def has_logits(problem: Problem, function: Function) -> bool:
 
 
 @relation("shifted_logits", has_logits)
-def shift_logits(problem: Problem, convention: Convention) -> Restatement | None:
+def shift_logits(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Adding a constant to all logits of a row does not change the loss.
 
     Shift rows alternately up and down by the same power of two.
@@ -62,21 +62,21 @@ def shift_logits(problem: Problem, convention: Convention) -> Restatement | None
     signs = np.where(np.arange(math.prod(z.shape[:-1])) % 2, -1.0, 1.0).reshape(*z.shape[:-1], 1)
     shifted = (rounded + signs * shift).astype(dtype)
     source = replace_fields(problem, predictions=rounded.astype(dtype))
-    return Restatement(source, (replace_fields(problem, predictions=shifted),))
+    return MetamorphicGroup(source, (replace_fields(problem, predictions=shifted),))
 
 
 @relation("normalised_logits", lambda problem, function: has_logits(problem, function) and "logits" in function.takes)
-def normalise_logits(problem: Problem, convention: Convention) -> Restatement:
+def normalise_logits(problem: Problem, convention: Convention) -> MetamorphicGroup:
     """Log-probabilities are logits of the same probabilities.
 
     Subtract the log-sum-exp from the logits, which gives logits again.
     """
     logs, _ = convert(problem, "log_probabilities")
-    return Restatement(problem, (replace_fields(logs, input_kind="logits"),), converted=True)
+    return MetamorphicGroup(problem, (replace_fields(logs, input_kind="logits"),), is_rounded=True)
 
 
-@relation("as_probabilities", accepts_both("logits", "probabilities"))
-def logits_to_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("as_probabilities", accepts_kinds("logits", "probabilities"))
+def logits_to_probabilities(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Logits and their softmax or sigmoid have the same loss.
 
     Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost.
@@ -88,17 +88,17 @@ def logits_to_probabilities(problem: Problem, convention: Convention) -> Restate
     edge = math.sqrt(unit) if problem.loss == "binary" else smallest
     if not np.all(nearest >= edge) or is_clipped(other, convention):
         return None
-    return Restatement(problem, (other,), converted=True)
+    return MetamorphicGroup(problem, (other,), is_rounded=True)
 
 
-@relation("as_log_probabilities", accepts_both("logits", "log_probabilities"))
-def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("as_log_probabilities", accepts_kinds("logits", "log_probabilities"))
+def logits_to_log_probabilities(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Logits and their log-softmax have the same loss.
 
     Log-softmax of the logits.
     """
     other, _ = convert(problem, "log_probabilities")
-    return None if problem.loss == "binary" else Restatement(problem, (other,), converted=True)
+    return None if problem.loss == "binary" else MetamorphicGroup(problem, (other,), is_rounded=True)
 
 
 def is_clipped(problem: Problem, convention: Convention) -> bool:
@@ -112,12 +112,12 @@ def is_clipped(problem: Problem, convention: Convention) -> bool:
     return not bool(np.all((p >= max(low, floor)) & (p <= high)))
 
 
-def takes_logits_too(problem: Problem, function: Function) -> bool:
-    return problem.loss == "categorical" and accepts_both("probabilities", "logits")(problem, function)
+def accepts_logits_and_probabilities(problem: Problem, function: Function) -> bool:
+    return problem.loss == "categorical" and accepts_kinds("probabilities", "logits")(problem, function)
 
 
-@relation("as_logits", takes_logits_too)
-def probabilities_to_logits(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("as_logits", accepts_logits_and_probabilities)
+def probabilities_to_logits(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Logarithms of probabilities are logits of the same probabilities.
 
     Logarithms of probabilities that sum to 1 exactly.
@@ -126,15 +126,15 @@ def probabilities_to_logits(problem: Problem, convention: Convention) -> Restate
     sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
     if any(total != 1 for total in sums) or is_clipped(problem, convention):
         return None
-    return Restatement(problem, (convert(problem, "logits")[0],), converted=True)
+    return MetamorphicGroup(problem, (convert(problem, "logits")[0],), is_rounded=True)
 
 
-def takes_probabilities(problem: Problem, function: Function) -> bool:
+def accepts_probabilities(problem: Problem, function: Function) -> bool:
     return problem.input_kind == "probabilities" and "probabilities" in function.takes
 
 
-@relation("clipped_beforehand", takes_probabilities)
-def clip_first(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("clipped_beforehand", accepts_probabilities)
+def clip_first(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """Clipping probabilities as documented before the call does not change the loss.
 
     Clip probabilities to the limits that the function documents.
@@ -146,15 +146,15 @@ def clip_first(problem: Problem, convention: Convention) -> Restatement | None:
         clipped = np.clip(problem.predictions.astype(np.float64), *ends).astype(problem.predictions.dtype)
     if np.array_equal(clipped, problem.predictions, equal_nan=True):
         return None
-    return Restatement(problem, (replace_fields(problem, predictions=clipped),))
+    return MetamorphicGroup(problem, (replace_fields(problem, predictions=clipped),))
 
 
-def takes_rows(problem: Problem, function: Function) -> bool:
-    return takes_probabilities(problem, function) and problem.loss == "categorical"
+def accepts_probability_rows(problem: Problem, function: Function) -> bool:
+    return accepts_probabilities(problem, function) and problem.loss == "categorical"
 
 
-@relation("halved_rows", takes_rows)
-def halve_rows(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("halved_rows", accepts_probability_rows)
+def halve_rows(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """If rows are divided by their sum, halving one does not change the loss.
 
     Halve each row, for a function that divides rows by their sum.
@@ -164,16 +164,16 @@ def halve_rows(problem: Problem, convention: Convention) -> Restatement | None:
     other = replace_fields(problem, predictions=half)
     if not exact or convention.renormalise == "no" or is_clipped(problem, convention) or is_clipped(other, convention):
         return None
-    return Restatement(problem, (other,))
+    return MetamorphicGroup(problem, (other,))
 
 
-def takes_rows_with_hard_labels(problem: Problem, function: Function) -> bool:
+def has_rows_with_hard_labels(problem: Problem, function: Function) -> bool:
     hard = problem.target_kind in ("index", "one_hot") and not problem.options.label_smoothing
-    return hard and takes_rows(problem, function)
+    return hard and accepts_probability_rows(problem, function)
 
 
-@relation("other_probabilities", takes_rows_with_hard_labels)
-def halve_other_classes(problem: Problem, convention: Convention) -> Restatement | None:
+@relation("other_probabilities", has_rows_with_hard_labels)
+def halve_other_classes(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """If rows are not normalised, only the probability of the label affects the loss.
 
     Halve the probabilities of the classes that are not the label, for a function that does not normalise rows.
@@ -182,9 +182,9 @@ def halve_other_classes(problem: Problem, convention: Convention) -> Restatement
     index = problem.target == "index"
     label = problem.labels[..., np.newaxis] == np.arange(classes) if index else problem.labels != 0
     half = problem.predictions * problem.predictions.dtype.type(0.5)
-    if convention.renormalise != "no" or not is_finite(problem):
+    if convention.renormalise != "no" or not has_finite_losses(problem):
         return None
-    return Restatement(problem, (replace_fields(problem, predictions=np.where(label, problem.predictions, half)),))
+    return MetamorphicGroup(problem, (replace_fields(problem, predictions=np.where(label, problem.predictions, half)),))
 
 
 def is_narrow(problem: Problem, function: Function) -> bool:
@@ -192,7 +192,7 @@ def is_narrow(problem: Problem, function: Function) -> bool:
 
 
 @relation("in_float64", is_narrow)
-def cast_to_float64(problem: Problem, convention: Convention) -> Restatement | None:
+def cast_to_float64(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
     """The same numbers in float64 have the same loss.
 
     Cast to float64.
@@ -207,7 +207,9 @@ def cast_to_float64(problem: Problem, convention: Convention) -> Restatement | N
     if problem.target != "index" and problem.labels.dtype.kind not in "biu":
         other = replace_fields(other, labels=problem.labels.astype(wide))
     other = replace_options(other, **weights)
-    return None if is_clipped(problem, convention) or is_clipped(other, convention) else Restatement(problem, (other,))
+    if is_clipped(problem, convention) or is_clipped(other, convention):
+        return None
+    return MetamorphicGroup(problem, (other,))
 
 
-RELATIONS = relations_in(globals())
+RELATIONS = relations_of(globals())

@@ -1,4 +1,4 @@
-"""Metamorphic relations as data and pure functions: a problem, its transformed problems, and how their answers
+"""Metamorphic relations as data and pure functions: a source problem, its follow-up problems, and how their results
 combine.
 
 A relation is a statement about sums. For a mean, `checker` multiplies the documented divisor back in, so that a
@@ -20,81 +20,81 @@ from conformance.model.case import Array, Problem
 from conformance.model.convention import Convention
 
 Floats = npt.NDArray[np.float64]
-Factor = float | Floats
-Assembly = Callable[[Sequence[Floats]], Floats]
-"""Combines the unreduced answers of the parts to the unreduced answer of the whole."""
+Coefficient = float | Floats
+Combiner = Callable[[Sequence[Floats]], Floats]
+"""Combines the unreduced results of the follow-ups to the unreduced result of the source."""
 
 
-def add_up(answers: Sequence[Floats]) -> Floats:
-    """Add answers elementwise; a single one is returned unchanged."""
+def add_elementwise(answers: Sequence[Floats]) -> Floats:
+    """Add results elementwise; a single one is returned unchanged."""
     return sum(answers[1:], answers[0])
 
 
-def scatter(mask: npt.NDArray[np.bool_]) -> Assembly:
-    """Return an assembly that puts the losses of one part at the True positions of `mask`, and 0 elsewhere."""
+def scatter(mask: npt.NDArray[np.bool_]) -> Combiner:
+    """Return a combiner that puts the losses of one follow-up at the True positions of `mask`, and 0 elsewhere."""
 
-    def assemble(answers: Sequence[Floats]) -> Floats:
+    def combine(answers: Sequence[Floats]) -> Floats:
         losses = np.zeros(mask.shape + answers[0].shape[1:])
         losses[mask] = answers[0]
         return losses
 
-    return assemble
+    return combine
 
 
 @dataclass(frozen=True, eq=False)
-class Restatement:
-    """A problem, the whole, and problems, the parts, whose answers determine its answer."""
+class MetamorphicGroup:
+    """A source problem, and follow-up problems whose results determine its result."""
 
-    whole: Problem
-    parts: tuple[Problem, ...]
-    assemble: Assembly = add_up
-    """Combines the unreduced answers of the parts. If the whole is reduced, their sums are added instead."""
-    factors: tuple[Factor, ...] = ()
-    """The factor of each part's answer, exact in float64: a number, or an array shaped as its unreduced answer.
-    Where a
-    factor is 0, the answer is not examined. Empty means 1 for each part.
+    source: Problem
+    follow_ups: tuple[Problem, ...]
+    combine: Combiner = add_elementwise
+    """Combines the unreduced results of the follow-ups. If the source is reduced, their sums are added instead."""
+    coefficients: tuple[Coefficient, ...] = ()
+    """Coefficient of each follow-up's result, exact in float64: a number, or an array shaped as its unreduced result.
+    Where it is 0, the result is not examined. Empty means 1 for each follow-up.
     """
-    converted: bool = False
-    """Whether the predictions of the parts were rounded once, as by a conversion."""
+    is_rounded: bool = False
+    """Whether the predictions of the follow-ups were rounded once, as by a conversion."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Two equivalent statements of a problem whose answers must agree for each implementation that documents its
-    convention.
-    """
+    """A metamorphic relation. It holds for each implementation that follows the convention that it documents."""
 
     name: str
-    why: str
+    description: str
+    """What must hold, in one sentence."""
     applies: Callable[[Problem, Function], bool]
-    """Whether a function with these capabilities can express both sides. Examines neither arrays nor conventions."""
-    restate: Callable[[Problem, Convention], Restatement | None]
-    """Both sides, given the function's documented convention; None if the problem has no other side, or no exact
-    one.
+    """Whether a function can be called with the source and the follow-ups, by what it declares. Examines neither arrays
+    nor conventions.
+    """
+    transform: Callable[[Problem, Convention], MetamorphicGroup | None]
+    """Makes the group of a problem, given the function's documented convention; None if the problem has no follow-up,
+    or no exact one.
     """
     repeats_call: bool = False
-    """Whether both sides are intentionally the same call."""
+    """Whether source and follow-up are intentionally the same call."""
 
 
 def relation(
     name: str,
     applies: Callable[[Problem, Function], bool] = lambda problem, function: True,
     repeats_call: bool = False,
-) -> Callable[[Callable[[Problem, Convention], Restatement | None]], Relation]:
-    """Make a `Relation` of a function that restates a problem; the first line of its docstring says what must hold."""
+) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | None]], Relation]:
+    """Make a `Relation` of a function that transforms a problem; its description is the first line of the docstring."""
 
-    def decorate(restate: Callable[[Problem, Convention], Restatement | None]) -> Relation:
-        return Relation(name, (restate.__doc__ or "").partition("\n")[0], applies, restate, repeats_call)
+    def decorate(transform: Callable[[Problem, Convention], MetamorphicGroup | None]) -> Relation:
+        return Relation(name, (transform.__doc__ or "").partition("\n")[0], applies, transform, repeats_call)
 
     return decorate
 
 
-def relations_in(module: dict[str, Any]) -> tuple[Relation, ...]:
+def relations_of(module: dict[str, Any]) -> tuple[Relation, ...]:
     """The relations among the names of a module, in the order of their definitions."""
     return tuple(value for value in module.values() if isinstance(value, Relation))
 
 
-# What restating is made of.
+# Parts of transformations.
 
 
 def replace_fields(problem: Problem, **changes: Any) -> Problem:
@@ -109,7 +109,7 @@ def replace_options(problem: Problem, **options: Any) -> Problem:
 
 
 def replace_layout(problem: Problem, **layout: Any) -> Problem:
-    """The problem with parts of its layout replaced."""
+    """The problem with some fields of its layout replaced."""
     return dataclasses.replace(problem, layout=dataclasses.replace(problem.layout, **layout))
 
 
@@ -128,8 +128,8 @@ def sample_axes(problem: Problem) -> tuple[int, ...]:
     return tuple(range(rank - 1)) if rank > 1 else (0,)
 
 
-def has_batch_axis(problem: Problem, convention: Convention) -> bool:
-    """Whether the samples of the first axis have separate losses. False if the only axis is averaged to one loss."""
+def has_per_sample_losses(problem: Problem, convention: Convention) -> bool:
+    """Whether each sample of the first axis has a loss. False if the only axis is averaged, or empty."""
     averaged = problem.loss == "binary" and convention.binary_outputs == "mean_of_last_axis"
     return problem.predictions.shape[0] > 0 and not (averaged and problem.predictions.ndim == 1)
 
@@ -165,20 +165,20 @@ def flatten_samples(problem: Problem) -> Problem:
     if (positive := options.positive_weight) is not None and positive.ndim > len(trailing):
         changes["positive_weight"] = np.broadcast_to(positive, problem.predictions.shape).reshape((count, *trailing))
     labels = problem.labels.reshape((count, *(() if problem.target == "index" else trailing)))
-    whole = replace_fields(problem, predictions=problem.predictions.reshape((count, *trailing)), labels=labels)
-    return replace_layout(replace_options(whole, **changes), class_axis=-1)
+    source = replace_fields(problem, predictions=problem.predictions.reshape((count, *trailing)), labels=labels)
+    return replace_layout(replace_options(source, **changes), class_axis=-1)
 
 
 def ignored_mask(problem: Problem, convention: Convention) -> npt.NDArray[np.bool_]:
-    """Which samples are ignored, shaped as the labels."""
+    """Mask of the ignored samples, bool, shaped as the labels."""
     if problem.target != "index":
         return np.zeros(problem.labels.shape, dtype=bool)
     labels = (problem.options.ignore_index, convention.default_ignore_index)
     return np.isin(problem.labels, [label for label in labels if label is not None])
 
 
-def labels_are_valid(problem: Problem, convention: Convention) -> bool:
-    """Whether each label that is not ignored is a class, and no class is ignored by default."""
+def labels_are_classes_or_ignored(problem: Problem, convention: Convention) -> bool:
+    """Whether each label is a class or ignored, and `ignore_index` is no class by default."""
     if problem.target != "index":
         return True
     classes = problem.predictions.shape[-1]
@@ -189,8 +189,8 @@ def labels_are_valid(problem: Problem, convention: Convention) -> bool:
     )
 
 
-def is_finite(problem: Problem) -> bool:
-    """Whether all arrays are finite and no probability is 0 or 1; then each loss is finite, and 0 times it is 0."""
+def has_finite_losses(problem: Problem) -> bool:
+    """Whether each loss is finite, so that 0 times it is 0: all arrays are finite and no probability is 0 or 1."""
     weights = [getattr(problem.options, name) for name in ("class_weights", "sample_weights", "positive_weight")]
     arrays = [problem.predictions, problem.labels, *(array for array in weights if array is not None)]
     x = problem.predictions.astype(np.float64)

@@ -14,14 +14,14 @@ COLUMN_WIDTH = 5
 """Columns per function."""
 
 
-def table(findings: Iterable[RelationResult]) -> Iterator[str]:
+def table(results: Iterable[RelationResult]) -> Iterator[str]:
     """Yield lines of at most 80 columns: a row for each relation, a column for each function."""
     counts: Counter[tuple[str, str, str]] = Counter()
     functions: dict[str, str] = {}
-    for finding in findings:
-        item = finding.instance.item
+    for result in results:
+        item = result.instance.item
         functions[item.function.name] = item.installed.version
-        counts[finding.instance.relation.name, item.function.name, finding.expected] += 1
+        counts[result.instance.relation.name, item.function.name, result.expected] += 1
     wide = max(len(relation.name) for relation in RELATIONS)
     names = list(functions)
     for number, name in enumerate(names, 1):
@@ -30,13 +30,13 @@ def table(findings: Iterable[RelationResult]) -> Iterator[str]:
         yield ""
         yield " " * wide + "".join(f"{names.index(name) + 1:>{COLUMN_WIDTH}}" for name in block)
         for relation in RELATIONS:
-            cells = [_cell(*(counts[relation.name, name, state] for state in STATES)) for name in block]
+            cells = [_cell(*(counts[relation.name, name, state] for state in EXPECTATIONS)) for name in block]
             yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
     yield ""
     yield "36: so many held; 36+2: 2 more are known to be broken; 3!: broken; -: none there"
 
 
-STATES = ("ok", "known", "unexpected", "stale")
+EXPECTATIONS = ("ok", "known", "unexpected", "stale")
 
 
 def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -52,22 +52,22 @@ def _cell(held: int, known: int, unexpected: int, stale: int) -> str:
     return str(held or "-")
 
 
-def as_record(finding: RelationResult) -> dict[str, Any]:
+def as_record(result: RelationResult) -> dict[str, Any]:
     """A result as builtin values."""
-    item, comparison = finding.instance.item, finding.comparison
+    item, comparison = result.instance.item, result.comparison
     return {
-        "relation": finding.instance.relation.name,
+        "relation": result.instance.relation.name,
         "function": item.function.name,
         "version": item.installed.version,
         "environment": item.installed.environment,
         "case": item.case.id,
         "dtype": item.dtype,
         "reduction": item.reduction,
-        "expected": finding.expected,
-        "why": finding.why,
+        "expected": result.expected,
+        "why": result.violation,
         "error": comparison.error if comparison else None,
         "allowed": comparison.tolerance if comparison else None,
         "ratio": comparison.error_ratio if comparison else None,
-        "known": finding.known.summary if finding.known else "",
-        "calls": list(finding.calls),
+        "known": result.known.summary if result.known else "",
+        "calls": list(result.calls),
     }

@@ -3,7 +3,7 @@
 For each relation and function, the cases are visited in order, and one is selected if it has a feature that no
 selected one has: an option, a layout, a kind of target or prediction, a rank, an unusual input, a size, or a pair of
 dtype and reduction. Each combination of features is assigned to every fourth relation, with a different first
-relation for the next combination. Problems that cannot be restated are skipped before they count. The selection is
+relation for the next combination. Problems without follow-ups are skipped before they count. The selection is
 deterministic, transforms each combination of features in the cases, and does not grow with redundant cases.
 
 Cases with generated arrays are used in their small form: two samples, drawn with the same seed.
