@@ -36,7 +36,7 @@ from conformance.explore.sweep.inputs import (
     values,
     values_outside,
 )
-from conformance.explore.sweep.reference_values import ACCURACY, Chunk, Family, has_formula, ulps_of
+from conformance.explore.sweep.reference_values import ACCURACY, Chunk, ProblemFamily, has_formula, ulps_of
 from conformance.explore.sweep.runner import Job, SweepError, load_state, sweep
 from conformance.judging.case_set import load_suite
 from conformance.judging.effects import computed, semantic
@@ -69,11 +69,11 @@ CONVENTIONS = {
 def families(dtypes=NARROWER):
     for dtype in dtypes:
         for input_kind in ("logits", "probabilities"):
-            yield Family("binary", input_kind, "binary", dtype)
+            yield ProblemFamily("binary", input_kind, "binary", dtype)
         for target in ("index", "one_hot"):
             for input_kind in CONVENTIONS:
-                yield Family("categorical", input_kind, target, dtype)
-            yield Family("categorical", "logits", target, dtype, -16.0)
+                yield ProblemFamily("categorical", input_kind, target, dtype)
+            yield ProblemFamily("categorical", "logits", target, dtype, -16.0)
 
 
 def answers(dtypes=NARROWER):
@@ -94,7 +94,7 @@ def test_reference_values_match_oracle_within_certified_bound(dtype):
     compared = 0
     for family, convention, sign, label in answers((dtype,)):
         chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 40, family.shift))
-        want = chunk.exact_losses(sign, label, convention, convention).want
+        want = chunk.exact_losses(sign, label, convention, convention).hi
         assert len(want) > 20
         exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), semantic(convention))
         hi = exact.hi.reshape(-1)
@@ -120,13 +120,13 @@ def test_tolerances_equal_those_of_error_bound(dtype):
 
 
 def test_float64_uses_ball_arithmetic():
-    family = Family("binary", "logits", "binary", "float64")
+    family = ProblemFamily("binary", "logits", "binary", "float64")
     chunk = Chunk(family, sparse_patterns("logits", "float64", 30))
     answer = chunk.exact_losses(-1, 1, DEFINITION, DEFINITION)
-    exact = oracle.evaluate(family.problem(chunk.x(-1), np.ones(len(answer.want), int)))
-    assert answer.low is not None
-    assert np.abs(answer.low).max() > 0
-    assert (answer.want == exact.hi.reshape(-1)).all()
+    exact = oracle.evaluate(family.problem(chunk.x(-1), np.ones(len(answer.hi), int)))
+    assert answer.lo is not None
+    assert np.abs(answer.lo).max() > 0
+    assert (answer.hi == exact.hi.reshape(-1)).all()
 
 
 def subject_of(loss, family, labels=None):
@@ -148,7 +148,7 @@ def said(tallies):
     ],
 )
 def test_verdicts_equal_those_of_judge_input_by_input(loss, input_kind, dtype):
-    family = Family("binary", input_kind, "binary", dtype)
+    family = ProblemFamily("binary", input_kind, "binary", dtype)
     subject = subject_of(loss, family)
     chunk = Chunk(family, sparse_patterns(input_kind, dtype, 60))
     counted = defaultdict(int)
@@ -205,7 +205,7 @@ def test_ulp_of_negative_loss_is_positive():
 
 
 def test_error_near_tolerance_is_decided_by_oracle(monkeypatch):
-    family = Family("binary", "logits", "binary", "float32")
+    family = ProblemFamily("binary", "logits", "binary", "float32")
     chunk = Chunk(family, np.array([bit_pattern(3.0, "float32")], dtype=np.uint32))
     answer = chunk.exact_losses(1, 0, DEFINITION, DEFINITION)
     asked = []
@@ -216,7 +216,7 @@ def test_error_near_tolerance_is_decided_by_oracle(monkeypatch):
         tallies = defaultdict(RegionCounts)
         asked.clear()
         comparer = Comparer(subject_of(miniatures.Binary, family), chunk, 1, 0, "float32")
-        comparer.compare(answer.want + off * answer.tolerance, tallies)
+        comparer.compare(answer.hi + off * answer.tolerance, tallies)
         assert tallies["positive_central_label_0"].status == status, off
         assert len(asked) == decided, off
 
@@ -226,7 +226,7 @@ def test_error_near_tolerance_is_decided_by_oracle(monkeypatch):
 
 @pytest.mark.parametrize("dtype", sorted(NARROW_DTYPES))
 def test_sweep_of_narrow_dtype_has_each_value_once(dtype):
-    family = Family("binary", "logits", "binary", dtype)
+    family = ProblemFamily("binary", "logits", "binary", dtype)
     asked = [Chunk(family, sampled_patterns("logits", dtype)).x(sign) for sign in family.signs]
     asked += list(values_outside("logits", dtype).values())
     bits = np.concatenate(asked).view(np.uint16)
@@ -238,7 +238,7 @@ def test_sweep_of_narrow_dtype_has_each_value_once(dtype):
 
 
 def test_units_of_exhaustive_sweep_have_each_float32_once():
-    job = Job(subject_of(miniatures.Binary, Family("binary", "logits", "binary", "float32")), exhaustive=True)
+    job = Job(subject_of(miniatures.Binary, ProblemFamily("binary", "logits", "binary", "float32")), exhaustive=True)
     last = end_pattern("logits", "float32")
     assert np.array([last], dtype=np.uint32).view(np.float32)[0] == np.inf
     edges = [next(job.patterns(unit))[0] for unit in range(job.units)] + [last]
@@ -310,7 +310,7 @@ for found in (WrongSignBelowMinusTen, ClampsTheWrongEnd, RaisesAtSeven, RefusesN
 
 
 def wrong(loss, input_kind, dtype):
-    family = Family("binary", input_kind, "binary", dtype)
+    family = ProblemFamily("binary", input_kind, "binary", dtype)
     job = Job(subject_of(loss, family))
     return {line["case"].rpartition("/")[2]: line for line in table.region_lines(job, job.run_unit(0), Ledger())}
 
@@ -376,14 +376,14 @@ def test_documented_refusal_is_no_error():
 
 @pytest.mark.parametrize("loss", [miniatures.ReturnsDouble, miniatures.ReturnsColumns, WritesIntoItsLogits])
 def test_result_of_wrong_form_fails_in_each_region(loss):
-    family = Family("categorical", "logits", "index", "float32")
+    family = ProblemFamily("categorical", "logits", "index", "float32")
     tallies = sweep_chunk(subject_of(loss, family), Chunk(family, sparse_patterns("logits", "float32", 20)))
     assert {tally.status for tally in tallies.values()} == {"disagrees"}
     assert all(tally.why for tally in tallies.values())
 
 
 def test_values_outside_unit_interval_are_recorded_by_kind():
-    subject = subject_of(miniatures.Binary, Family("binary", "probabilities", "binary", "float32"))
+    subject = subject_of(miniatures.Binary, ProblemFamily("binary", "probabilities", "binary", "float32"))
     tallies = sweep_outside(subject)
     assert {name.rpartition("_label_")[0] for name in tallies} == set(values_outside("probabilities", "float32"))
     assert tallies["below_zero_label_0"].by_verdict == {("agrees", ""): 64}
@@ -397,7 +397,7 @@ def test_sweep_of_correct_function_finds_no_error(loss, dtype, monkeypatch):
     )
     for input_kind in ("logits", "probabilities", "log_probabilities"):
         for target in ("index", "one_hot"):
-            family = Family("categorical", input_kind, target, dtype)
+            family = ProblemFamily("categorical", input_kind, target, dtype)
             job = Job(subject_of(loss, family))
             for line in table.region_lines(job, job.run_unit(0), Ledger()):
                 assert line["status"] != "disagrees", (line["case"], line["why"])
@@ -414,7 +414,7 @@ def test_histogram_counts_each_error_once():
     assert histogram[11] == 1  # up to 1024
     assert histogram[-2:].tolist() == [1, 1]
     assert histogram.sum() == len(ulps)
-    edges = np.array(table.EDGES)
+    edges = np.array(table.HISTOGRAM_EDGES)
     for value in (0.7, 4.0, 4.1, 31.0, 900.0, 2.0**30):
         one = np.zeros(BINS + 1, dtype=np.int64)
         add_ulps(one, np.array([value]), value)
@@ -448,7 +448,7 @@ def short_units(monkeypatch):
 
 
 def exhaustive_job(loss=miniatures.CancelsLogits):
-    return Job(subject_of(loss, Family("binary", "logits", "binary", "float32")), exhaustive=True)
+    return Job(subject_of(loss, ProblemFamily("binary", "logits", "binary", "float32")), exhaustive=True)
 
 
 def records(state):
@@ -552,7 +552,7 @@ def test_memory_is_bounded_in_number_of_inputs(short_units):
 
 
 def test_mean_oracle_equals_oracle():
-    family = Family("categorical", "logits", "index", "float64")
+    family = ProblemFamily("categorical", "logits", "index", "float64")
     means = long_means.draw_inputs(family, 300)
     exact = oracle.evaluate(means.problem())
     mine = long_means.MeanOracle(means).answer(means.problem())
@@ -561,7 +561,7 @@ def test_mean_oracle_equals_oracle():
 
 
 def test_long_means_locate_overflow_of_float16_sum():
-    family = Family("categorical", "logits", "index", "float16")
+    family = ProblemFamily("categorical", "logits", "index", "float16")
     installed = miniatures.installed(miniatures.HalfAccumulator)
     found = list(long_means.mean_lines(installed, "miniature.HalfAccumulator", family, Ledger(), (10, 1000, 100_000)))
     assert found[0]["status"] == "agrees"
@@ -657,7 +657,7 @@ def test_check_ledger_refuses_unknown_region():
 
 def test_function_without_unreduced_form_is_called_per_input(monkeypatch):
     installed = miniatures.installed(miniatures.Binary)
-    family = Family("binary", "logits", "binary", "float16")
+    family = ProblemFamily("binary", "logits", "binary", "float16")
     subject = Subject(installed, "miniature.Binary", family, (0, 1))
     only_sums = dataclasses.replace(subject.function, reductions={"sum": "reduction='sum'"})
     vars(subject)["function"] = only_sums

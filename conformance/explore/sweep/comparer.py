@@ -1,7 +1,8 @@
 """Compares many returned losses with their exact values by the rules of `verdict`, with statistics per region.
 
-An input agrees if its error is within the tolerance of the definition. Otherwise it diverges if it is within the
-tolerance under all that the function documents; the smallest sufficient part of that is named for each input.
+An input agrees if its error is within the tolerance under the definition. Otherwise it diverges if its error is within
+the tolerance under the function's documented convention; for each input, the smallest sufficient restriction of that
+convention to some of its choices is named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from conformance.adapters.contract.lowering import described, lowered
 from conformance.adapters.registry import Installed, rule_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
-from conformance.explore.sweep.reference_values import UNDECIDED_BAND, Chunk, ExactLosses, Family
+from conformance.explore.sweep.reference_values import UNDECIDED_MARGIN, Chunk, ExactLosses, ProblemFamily
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.rendering import render
@@ -64,7 +65,7 @@ class Subject:
     installed: Installed
     name: str
     """Name of the function, as `installed` has it."""
-    family: Family
+    family: ProblemFamily
     labels: tuple[int, ...]
     """The labels with which it is called."""
 
@@ -82,7 +83,7 @@ class Subject:
         return self.installed.framework
 
     @property
-    def reduces_always(self) -> bool:
+    def always_reduces(self) -> bool:
         """Whether the function has no unreduced form, so that each input needs a call."""
         return "none" not in self.function.reductions
 
@@ -97,8 +98,8 @@ class Subject:
         return rule_for(self.function, self.installed.version, target, self.installed.backend)
 
     @cached_property
-    def parts(self) -> tuple[tuple[str, Convention], ...]:
-        """The relevant parts of the documented convention with their names, smallest first, the whole last."""
+    def restrictions(self) -> tuple[tuple[str, Convention], ...]:
+        """Restrictions of the documented convention to relevant choices, by name; those to the fewest choices first."""
         choices = [name for name in ROWWISE_CHOICES[self.family.input_kind] if name in self.documented.choices()]
         sets = itertools.chain.from_iterable(itertools.combinations(choices, k) for k in range(1, len(choices) + 1))
         return tuple(
@@ -114,11 +115,11 @@ class Subject:
         """The problem with inputs x [n] and labels [n]. targets: those of these labels, if they are already
         computed.
         """
-        return self.family.problem(x, label, "sum" if self.reduces_always else "none", self.takes_flat_outputs, targets)
+        return self.family.problem(x, label, "sum" if self.always_reduces else "none", self.takes_flat_outputs, targets)
 
     def loss_shape(self, count: int) -> tuple[int, ...]:
         """Shape of the losses of `count` inputs, as the function documents it."""
-        if self.reduces_always:
+        if self.always_reduces:
             return ()
         return (count, *self._trailing)
 
@@ -130,7 +131,7 @@ class Subject:
     def outcome_of(self, loss: np.float64, dtype: str) -> Outcome:
         """One loss as an outcome, in the shape in which it is judged."""
         is_vector = self.takes_flat_outputs or self.family.loss == "categorical"
-        shape: tuple[int, ...] = () if self.reduces_always else (1,) if is_vector else (1, 1)
+        shape: tuple[int, ...] = () if self.always_reduces else (1,) if is_vector else (1, 1)
         return Returned(np.full(shape, loss), dtype)
 
     def judge_one(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
@@ -159,11 +160,14 @@ class NoLosses:
 def call(
     subject: Subject, x: Array, label: Array, performer: Performer = perform, targets: Array | None = None
 ) -> Losses | NoLosses:
-    """The losses for x [n] with labels [n], or the verdict if there are none. Raises LoweringError.
+    """Call the function with inputs x [n] and labels [n]; return its losses, or the verdict if there are none.
 
-    targets: those of these labels, if they are already computed.
+    x: in the dtype of the family.
+    targets: the targets of the labels, if they are already computed.
+
+    Raises LoweringError.
     """
-    if not subject.reduces_always:
+    if not subject.always_reduces:
         return _check_form(subject, x, label, _call(subject, x, label, performer, targets))
     losses = []
     for i in range(len(x)):
@@ -203,14 +207,14 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
     labels, targets = _labels_and_targets(subject, len(x) // len(subject.labels))
     result = call(subject, x, labels, performer, targets)
-    for place, (sign, label) in enumerate(variants):
+    for index, (sign, label) in enumerate(variants):
         if isinstance(result, Losses):
-            part_slice = slice(place * len(chunk.patterns), (place + 1) * len(chunk.patterns))
-            Comparer(subject, chunk, sign, label, result.dtype).compare(result.values[part_slice], regions)
+            section = slice(index * len(chunk.patterns), (index + 1) * len(chunk.patterns))
+            Comparer(subject, chunk, sign, label, result.dtype).compare(result.values[section], regions)
         else:
             for _, where in chunk.bands:
-                part = chunk.subset(np.arange(where.start, where.stop))
-                _bisect_failing(subject, part, sign, label, performer, regions, [MAX_BISECTION_CALLS])
+                band = chunk.subset(np.arange(where.start, where.stop))
+                _bisect_failing(subject, band, sign, label, performer, regions, [MAX_BISECTION_CALLS])
     return regions
 
 
@@ -239,7 +243,7 @@ def _bisect_failing(
         counts = RegionCounts({(result.status, result.convention): count})
         if result.status in FAILING:
             x = float(chunk.x(sign)[0])
-            counts.error_ratio, counts.why = _no_loss(x, int(chunk.patterns[0])), f"{result.why}, at {x!r}"
+            counts.error_ratio, counts.why = _missing_loss(x, int(chunk.patterns[0])), f"{result.why}, at {x!r}"
         add_counts(regions, chunk.regions(sign, label)[0], counts)
     else:
         for half in np.array_split(np.arange(count), 2):
@@ -248,22 +252,24 @@ def _bisect_failing(
 
 @dataclass(eq=False)
 class _Errors:
-    """Errors of losses relative to the tolerance and in ulps, with the values on which their verdicts rest."""
+    """Errors of n losses, each array of shape [n], and the exact losses on which their verdicts rest."""
 
     error_ratio: Floats
+    """Absolute error divided by the tolerance."""
     ulps: Floats
+    """Absolute error in ulps of the exact loss."""
     want: Floats
 
     @classmethod
     def of(cls, got: Floats, answer: ExactLosses, where: Any) -> _Errors:
-        """Errors of losses against a part of the reference values."""
-        want = answer.want[where]
+        """Errors of losses against the exact losses at some positions."""
+        want = answer.hi[where]
         error = got - want
-        if answer.low is not None:
-            error -= answer.low[where]
+        if answer.lo is not None:
+            error -= answer.lo[where]
         np.abs(error, out=error)
         ratio = error * answer.inverse_tolerance[where]
-        error /= _select(answer.ulp, where)
+        error /= _at(answer.ulp, where)
         return cls(ratio, error, want)
 
     def subset(self, where: Indices | npt.NDArray[np.bool_]) -> _Errors:
@@ -285,19 +291,22 @@ def _count(which: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(which))
 
 
-def _select(values: Floats, where: Any) -> Floats:
-    """Select elements, unless there is one value for all."""
+def _at(values: Floats, where: Any) -> Floats:
+    """Elements at some positions, or the one value for all positions."""
     return values if len(values) == 1 else np.asarray(values[where])
 
 
 class Comparer:
-    """Compares losses for one sign and label of a chunk. returned: the dtype of the losses."""
+    """Compares losses for one sign and label of a chunk.
+
+    returned: the dtype that the function returned.
+    """
 
     def __init__(self, subject: Subject, chunk: Chunk, sign: int, label: int, returned: str) -> None:
         self.subject, self.chunk, self.sign, self.label, self.returned = subject, chunk, sign, label, returned
 
     def compare(self, got: Floats, regions: Regions) -> None:
-        """Add the statistics of the losses [n] to those of the regions."""
+        """Add the statistics of the losses got [n], one for each magnitude of the chunk, to those of the regions."""
         answer = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.documented)
         bands = self.chunk.bands
         with np.errstate(all="ignore"):
@@ -315,56 +324,57 @@ class Comparer:
         Most functions return the exact loss, rounded, for most inputs, and the statistics of that depend on no
         function. Errors are computed only where something else was returned.
         """
-        known = answer.roundings.get((band.start, self.sign))
-        if known is None:
-            known = self._representable(band, answer) or self._compare_band(answer.rounded[band], band, answer)
-            if all(status == "agrees" for status, _ in known.by_verdict):
-                answer.roundings[band.start, self.sign] = known
-                answer.roundings[band.start, -self.sign] = known.negated()
-        return known
+        counts = answer.rounded_counts.get((band.start, self.sign))
+        if counts is None:
+            counts = self._representable(band, answer) or self._compare_band(answer.rounded[band], band, answer)
+            if all(status == "agrees" for status, _ in counts.by_verdict):
+                answer.rounded_counts[band.start, self.sign] = counts
+                answer.rounded_counts[band.start, -self.sign] = counts.negated()
+        return counts
 
     def _representable(self, band: slice, answer: ExactLosses) -> RegionCounts | None:
         """The same if no loss had to be rounded, which needs no tolerance; None if one had."""
         if not answer.is_representable(band):
             return None
-        first, count = answer.want.item(band.start), band.stop - band.start
-        extreme = self._largest_error(0.0, band.start, first, first)
-        tally = RegionCounts({("agrees", ""): count}, error_ratio=extreme, ulps=extreme)
-        tally.histogram[0] = count
-        return tally
+        first, count = answer.hi.item(band.start), band.stop - band.start
+        largest_error = self._largest_error(0.0, band.start, first, first)
+        counts = RegionCounts({("agrees", ""): count}, error_ratio=largest_error, ulps=largest_error)
+        counts.histogram[0] = count
+        return counts
 
     def _compare_band(self, got: Floats, band: slice, answer: ExactLosses) -> RegionCounts:
         """Statistics of the losses [n] of a band."""
         errors = _Errors.of(got, answer, band)
         counts = RegionCounts()
         worst = errors.error_ratio.argmax()
-        if errors.error_ratio[worst] <= 1 - UNDECIDED_BAND:  # which nan is not
+        if errors.error_ratio[worst] <= 1 - UNDECIDED_MARGIN:  # False for nan
             counts.count_verdict("agrees", "", len(got))
         else:
             errors.want = errors.want.copy()
             self._explain(got, band, answer, errors, counts)
             worst = errors.error_ratio.argmax()
         largest = errors.ulps.argmax()
-        extremes = ((errors.error_ratio.item(worst), worst), (errors.ulps.item(largest), largest))
+        largest_errors = ((errors.error_ratio.item(worst), worst), (errors.ulps.item(largest), largest))
         counts.error_ratio, counts.ulps = (
-            self._largest_error(size, band.start + at, got.item(at), errors.want.item(at)) for size, at in extremes
+            self._largest_error(size, band.start + at, got.item(at), errors.want.item(at))
+            for size, at in largest_errors
         )
         add_ulps(counts.histogram, errors.ulps, counts.ulps.size)
         return counts
 
-    def _largest_error(self, size: float, place: int, got: float, want: float) -> LargestError:
+    def _largest_error(self, size: float, index: int, got: float, want: float) -> LargestError:
         """The input at a position of the chunk, as the one with a largest error; 0 has no sign."""
-        x = float(self.chunk.magnitudes.item(place)) * self.sign
-        return LargestError(size, self.chunk.patterns.item(place), x.hex(), got + 0.0, want + 0.0)
+        x = float(self.chunk.magnitudes.item(index)) * self.sign
+        return LargestError(size, self.chunk.patterns.item(index), x.hex(), got + 0.0, want + 0.0)
 
     def _explain(self, got: Floats, band: slice, answer: ExactLosses, errors: _Errors, counts: RegionCounts) -> None:
         """Count which inputs of a band agree, diverge and disagree. Their errors become those against what explains
         them.
         """
-        undecided = (~(errors.error_ratio <= 1 - UNDECIDED_BAND)).nonzero()[0]
+        undecided = (~(errors.error_ratio <= 1 - UNDECIDED_MARGIN)).nonzero()[0]
         positions = undecided + band.start
         counts.count_verdict("agrees", "", len(got) - len(undecided))
-        if len(undecided) == len(got):  # where slices are views, and indices are copies
+        if len(undecided) == len(got):  # a slice is a view, an index makes copies
             self._explain_undecided(got, band, positions, answer, errors, counts)
         else:
             subset = errors.subset(undecided)
@@ -380,17 +390,22 @@ class Comparer:
         errors: _Errors,
         counts: RegionCounts,
     ) -> None:
-        """The same for inputs whose errors may exceed the tolerance. index, positions: where they are in the chunk."""
+        """The same for inputs whose errors may exceed the tolerance.
+
+        index: selects them from arrays of the chunk.  positions: their positions in the chunk.
+        """
         self._resolve(got, index, DEFINITION, answer, errors)
         over = ~(errors.error_ratio <= 1)
         remaining = _count(over)
         counts.count_verdict("agrees", "", len(got) - remaining)
-        if remaining and self.subject.parts:
-            name, part = self.subject.parts[-1]
-            documented = self._errors_under(got, index, part)
+        if remaining and self.subject.restrictions:
+            name, restriction = self.subject.restrictions[-1]
+            documented = self._errors_under(got, index, restriction)
             explained = over & (documented.error_ratio <= 1)
             errors.assign_where(explained, documented)
-            counts.count_verdict("diverges", name, self._explain_by_parts(got, positions, explained, errors, counts))
+            counts.count_verdict(
+                "diverges", name, self._explain_by_restrictions(got, positions, explained, errors, counts)
+            )
             over ^= explained
             remaining -= _count(explained)
             if remaining:
@@ -401,40 +416,40 @@ class Comparer:
             want, x = float(errors.want[worst]) + 0.0, float(self.chunk.magnitudes[positions[worst]]) * self.sign
             counts.why = f"returned {float(got[worst])!r} for {x!r}, where {want!r} is due"
 
-    def _explain_by_parts(
+    def _explain_by_restrictions(
         self, got: Floats, positions: Indices, explained: npt.NDArray[np.bool_], errors: _Errors, counts: RegionCounts
     ) -> int:
-        """Count inputs by the smallest part of the convention that explains them; return how many need the whole."""
-        if len(self.subject.parts) == 1:
+        """Count inputs by the smallest restriction that explains them; return how many need the whole convention."""
+        if len(self.subject.restrictions) == 1:
             return _count(explained)
         remaining = np.flatnonzero(explained)
-        for name, part in self.subject.parts[:-1]:
+        for name, restriction in self.subject.restrictions[:-1]:
             if not len(remaining):
                 break
-            part_errors = self._errors_under(got[remaining], positions[remaining], part)
-            suffices = part_errors.error_ratio <= 1
+            restricted = self._errors_under(got[remaining], positions[remaining], restriction)
+            suffices = restricted.error_ratio <= 1
             counts.count_verdict("diverges", name, _count(suffices))
-            errors.assign(remaining[suffices], part_errors.subset(suffices))
+            errors.assign(remaining[suffices], restricted.subset(suffices))
             remaining = remaining[~suffices]
         return len(remaining)
 
-    def _errors_under(self, got: Floats, index: slice | Indices, part: Convention) -> _Errors:
-        """Errors of the losses of some inputs under a part of the documented convention."""
+    def _errors_under(self, got: Floats, index: slice | Indices, restriction: Convention) -> _Errors:
+        """Errors of the losses of some inputs under a restriction of the documented convention."""
         chunk, where = self.chunk, index
         if self.subject.family.dtype not in NARROW_DTYPES and len(got) * SUBSET_DIVISOR < len(chunk.patterns):
             chunk, where = chunk.subset(index), slice(None)
-        answer = chunk.exact_losses(self.sign, self.label, part, self.subject.documented)
+        answer = chunk.exact_losses(self.sign, self.label, restriction, self.subject.documented)
         errors = _Errors.of(got, answer, where)
-        self._resolve(got, index, part, answer, errors, where)
+        self._resolve(got, index, restriction, answer, errors, where)
         return errors
 
     def _resolve(
-        self, got: Floats, index: Any, part: Convention, answer: ExactLosses, errors: _Errors, where: Any = None
+        self, got: Floats, index: Any, restriction: Convention, answer: ExactLosses, errors: _Errors, where: Any = None
     ) -> None:
         """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot."""
         where = index if where is None else where
         worst = float(errors.error_ratio.max(initial=0.0))
-        if not math.isfinite(worst):  # else every loss is a number, and some error is allowed
+        if not math.isfinite(worst):  # a loss that is not finite, or a tolerance of 0
             special = ~np.isfinite(got) | ~np.isfinite(errors.want)
             largest = dtype_info(self.returned).largest
             overflowed = np.isinf(got) & (np.abs(errors.want) + answer.tolerance[where] > largest)
@@ -442,22 +457,22 @@ class Comparer:
             same |= overflowed & (np.sign(got) == np.sign(errors.want))
             for sizes in (errors.error_ratio, errors.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]
-            errors.error_ratio[np.isnan(errors.error_ratio)] = 0.0  # no error, where none is allowed
-        if worst < 1 - UNDECIDED_BAND:
+            errors.error_ratio[np.isnan(errors.error_ratio)] = 0.0  # 0/0: no error, and no tolerance
+        if worst < 1 - UNDECIDED_MARGIN:
             return
-        undecided = errors.error_ratio >= 1 - UNDECIDED_BAND
-        undecided &= errors.error_ratio <= 1 + UNDECIDED_BAND
-        for place in np.flatnonzero(undecided).tolist():
-            x = self.chunk.x(self.sign)[index][place : place + 1]
-            exact = certified_loss(self.subject, x, self.label, part)
-            error = abs((float(got[place]) - float(exact.hi.item())) - float(exact.lo.item()))
-            errors.error_ratio[place] = error / answer.tolerance[where][place]
-            errors.ulps[place] = error / float(_select(answer.ulp, where)[place if len(answer.ulp) > 1 else 0])
+        undecided = errors.error_ratio >= 1 - UNDECIDED_MARGIN
+        undecided &= errors.error_ratio <= 1 + UNDECIDED_MARGIN
+        for position in np.flatnonzero(undecided).tolist():
+            x = self.chunk.x(self.sign)[index][position : position + 1]
+            exact = certified_loss(self.subject, x, self.label, restriction)
+            error = abs((float(got[position]) - float(exact.hi.item())) - float(exact.lo.item()))
+            errors.error_ratio[position] = error / answer.tolerance[where][position]
+            errors.ulps[position] = error / float(_at(answer.ulp, where)[position if len(answer.ulp) > 1 else 0])
 
 
-def certified_loss(subject: Subject, x: Array, label: int, part: Convention) -> Exact:
-    """The oracle's answer for one input x [1], under a part of the documented convention."""
-    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(part))
+def certified_loss(subject: Subject, x: Array, label: int, restriction: Convention) -> Exact:
+    """The oracle's answer for one input x [1], under a restriction of the documented convention."""
+    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(restriction))
     assert isinstance(exact, Exact), exact
     return exact
 
@@ -473,20 +488,20 @@ def sweep_outside(subject: Subject, performer: Performer = perform) -> Regions:
             if isinstance(result, NoLosses):
                 counts.count_verdict(result.status, result.convention, len(x))
                 if result.status in FAILING:
-                    counts.merge(RegionCounts(error_ratio=_no_loss(float(x[0])), why=result.why))
+                    counts.merge(RegionCounts(error_ratio=_missing_loss(float(x[0])), why=result.why))
                 continue
-            for place in range(len(x)):
-                input_ = x[place : place + 1]
-                verdict = subject.judge_one(input_, labels[:1], subject.outcome_of(result.values[place], result.dtype))
+            for index in range(len(x)):
+                input_ = x[index : index + 1]
+                verdict = subject.judge_one(input_, labels[:1], subject.outcome_of(result.values[index], result.dtype))
                 counts.count_verdict(verdict.status, verdict.convention, 1)
                 if verdict.status in FAILING:
-                    got, want = float(result.values[place]), _want_of(verdict)
+                    got, want = float(result.values[index]), _want_of(verdict)
                     worst = LargestError(np.inf, 0, float(input_[0]).hex(), got, want)
                     counts.merge(RegionCounts(error_ratio=worst, why=f"{verdict.explanation}, at {float(input_[0])!r}"))
     return regions
 
 
-def _no_loss(x: float, pattern: int = 0) -> LargestError:
+def _missing_loss(x: float, pattern: int = 0) -> LargestError:
     """An input for which no comparable loss was returned."""
     return LargestError(np.inf, pattern, x.hex(), math.nan, math.nan)
 

@@ -20,8 +20,7 @@ Record = dict[str, Any]
 
 BINS = 42
 """Number of finite bins of the histogram: up to 1/2 ulp, up to 1, 2, 4, ..., 2^39; then all larger finite errors.
-One
-more bin has the errors that are not finite.
+One more bin has the errors that are not finite.
 """
 BINS_BY_COMPARISON = 3
 """Number of bins counted by comparison before exponents are extracted for the remaining errors."""
@@ -51,10 +50,10 @@ class LargestError(NamedTuple):
         return (self.pattern, self.x.startswith("-")) < (other.pattern, other.x.startswith("-"))
 
 
-def _negated(extreme: LargestError | None) -> LargestError | None:
-    if extreme is None:
+def _negated(error: LargestError | None) -> LargestError | None:
+    if error is None:
         return None
-    return extreme._replace(x=extreme.x.removeprefix("-") if extreme.x[0] == "-" else f"-{extreme.x}")
+    return error._replace(x=error.x.removeprefix("-") if error.x[0] == "-" else f"-{error.x}")
 
 
 @dataclass
@@ -150,7 +149,7 @@ def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> 
         histogram[bin_index] += remaining
         return
     errors = ulps[above]
-    bins = errors.view(np.int64) - 1  # the number before: bins end with powers of two
+    bins = errors.view(np.int64) - 1  # the preceding float64: bins include their upper edge, a power of two
     bins >>= FRACTION_BITS
     bins -= FIRST_EXPONENT
     np.minimum(bins, BINS - 1, out=bins)

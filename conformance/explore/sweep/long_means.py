@@ -19,7 +19,7 @@ from conformance.adapters.contract.lowering import described, lowered
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.sweep.comparer import Performer, Subject
-from conformance.explore.sweep.reference_values import Family
+from conformance.explore.sweep.reference_values import ProblemFamily
 from conformance.judging.verdict import FAILING, expected, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
@@ -44,7 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def case_of(family: Family, length: int) -> str:
+def case_of(family: ProblemFamily, length: int) -> str:
     """Id of a mean."""
     return f"{family.id}/mean_of_{length}"
 
@@ -53,7 +53,7 @@ def case_of(family: Family, length: int) -> str:
 class MeanInputs:
     """Inputs x [DISTINCT_LOSSES] in the dtype with labels, and the order in which they are drawn."""
 
-    family: Family
+    family: ProblemFamily
     x: npt.NDArray[Any]
     label: npt.NDArray[np.int64]
     order: npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ class MeanInputs:
         return list(map(int, np.bincount(self.order, minlength=len(self.x))))
 
 
-def draw_inputs(family: Family, length: int) -> MeanInputs:
+def draw_inputs(family: ProblemFamily, length: int) -> MeanInputs:
     """Draw the inputs of one length; deterministic."""
     random = np.random.default_rng(SEED)
     match family.input_kind:
@@ -103,7 +103,9 @@ class MeanOracle(Oracle):
         if not isinstance(losses, Exact) or not np.isfinite(losses.hi).all():
             return losses
         terms = zip(
-            self._counts, *(part.reshape(-1).tolist() for part in (losses.hi, losses.lo, losses.rad)), strict=True
+            self._counts,
+            *(component.reshape(-1).tolist() for component in (losses.hi, losses.lo, losses.rad)),
+            strict=True,
         )
         total = spread = Fraction(0)
         for count, hi, lo, rad in terms:
@@ -112,12 +114,17 @@ class MeanOracle(Oracle):
         mean = total / sum(self._counts)
         hi = float(mean)
         lo = float(mean - Fraction(hi))
-        left = abs(mean - Fraction(hi) - Fraction(lo)) + spread / sum(self._counts)
-        return Exact(*(np.array(part) for part in (hi, lo, np.nextafter(float(left), np.inf) if left else 0.0)))
+        remainder = abs(mean - Fraction(hi) - Fraction(lo)) + spread / sum(self._counts)
+        return Exact(
+            *(
+                np.array(component)
+                for component in (hi, lo, np.nextafter(float(remainder), np.inf) if remainder else 0.0)
+            )
+        )
 
 
 def measure(
-    installed: Installed, name: str, family: Family, length: int, ledger: Ledger, performer: Performer = perform
+    installed: Installed, name: str, family: ProblemFamily, length: int, ledger: Ledger, performer: Performer = perform
 ) -> MeanRow:
     """The row of one function on one mean. Raises LoweringError."""
     subject = Subject(installed, name, family, family.labels)
@@ -146,14 +153,14 @@ def measure(
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def overflows(line: MeanRow, family: Family) -> bool:
+def overflows(line: MeanRow, family: ProblemFamily) -> bool:
     """Whether the sum is beyond the range of the dtype, so that longer means are skipped."""
     largest = dtype_info(family.dtype).largest
     return line["got"] is None or not np.isfinite(line["got"]) or line["want"] * line["length"] > 16 * largest
 
 
 def mean_lines(
-    installed: Installed, name: str, family: Family, ledger: Ledger, lengths: Sequence[int] = LENGTHS
+    installed: Installed, name: str, family: ProblemFamily, ledger: Ledger, lengths: Sequence[int] = LENGTHS
 ) -> Iterator[MeanRow]:
     """Rows of means of growing length, up to the first that overflows."""
     for length in lengths:

@@ -1,31 +1,37 @@
-"""Exact losses with a certified error bound for many inputs at once, and their tolerances.
+"""Reference values for many inputs at once: the exact losses with a certified error bound, and their tolerances.
 
-For the narrow dtypes and float32 the losses are computed in float64. Inputs are exact there, and numpy's exp, log and
-log1p have errors of at most 4 ulp, which is 8v with v = 2^-53: the vector loops guarantee that, and the C library does
-better. It is an assumption about the machine, so `table.check_reference_values` compares the largest errors of each
-region with the oracle.
+For float32 and narrower dtypes the losses are computed in float64. The inputs are exact there, and numpy's exp, log and
+log1p have errors of at most 4 ulp, which is 8v: the vector loops guarantee that, and the C library does better. It is
+an assumption about the machine, so `table.check_reference_values` compares the largest errors of each region with the
+oracle. In the proof, in the code and in `error_bound`:
 
-*Logits.* With d the difference of the two logits, rounded once, t = log(1 + exp(-|d|)): rounding d changes exp(-|d|)
-by a relative |d| v, at most 745 v before it underflows; exp and log1p add 8v each (log1p is better conditioned than
-its argument); |d| is added with one rounding. So the relative error of the loss is at most 770 v < 2^-43, and for a
-binary loss, whose d is exact, 17 v. Results that underflow are below 2^-1021, which no dtype here can represent.
+    d   absolute difference of the two logits of a row, or the absolute logit of a binary loss; array `d`
+    t   log(1 + exp(-d)), the softplus of -d; array `softplus`
+    v   unit roundoff of float64, 2^-53
+    u   unit roundoff of the dtype, `unit_roundoff`
+    g   error bound of exp, log and log1p in the dtype, in units of u, `ELEMENTARY`
+
+*Logits.* The loss is t, or t + d if the logits favour the other label. d is rounded once, which changes exp(-d) by a
+relative d v, at most 745 v before it underflows. exp and log1p add 8v each (log1p is better conditioned than its
+argument), and the sum with d is rounded once. So the relative error of the loss is at most 770 v < 2^-43, and 17 v for
+a binary loss, whose d is exact. Results that underflow are below 2^-1021, which no dtype here can represent.
 *Probabilities.* -log p and -log1p(-p) have relative errors of at most 8v. A renormalised pair is -log(p / (p + q)) =
-log1p(q / p), with at most 10v; clipping is a minimum and a maximum of the loss, which keep the relative error.
+log1p(q / p), with at most 10v. Clipping is a minimum and a maximum of the loss, which keep the relative error.
 
 So each loss has a relative error of at most `ACCURACY` = 2^-43. The tolerance of a loss is at least u relative to it,
-2^-24 in float32: the ratio of an error to its tolerance is known to 2^-18. If it is closer to 1 than that
-(`UNDECIDED_BAND`), ball arithmetic decides (Ziv's strategy). In float64, whose unit roundoff is v, ball arithmetic is
-used throughout.
+2^-24 in float32, so that the ratio of an error to its tolerance is known to 2^-18. If that ratio is closer to 1
+(`UNDECIDED_MARGIN`), ball arithmetic decides (Ziv's strategy). In float64, where u = v, ball arithmetic is used
+throughout.
 
 Tolerances are those of `error_bound.tolerance`, which has their derivation, specialised to one or two predictions per
-row; a test compares the two. The loss of a magnitude is shared by both signs and both labels if it is the same.
+row; a test compares the two. Losses that are equal for both signs and labels of a magnitude are computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,24 +49,30 @@ from conformance.reference.flat_problem import clip_ends
 from conformance.reference.oracle import Exact
 
 Floats = npt.NDArray[np.float64]
-LossesAndBudget = tuple[Floats, Callable[[], Floats]]
+LossesAndErrorBound = tuple[Floats, Callable[[], Floats]]
+"""The losses, and a function that computes the error bound of a correct implementation in units of u, without what
+underflow loses. Both have shape [n].
+"""
 
 ACCURACY = 2.0**-43
-"""Bound of the relative error of a float64 reference value."""
-UNDECIDED_BAND = 2.0**-18
-"""Half-width of the interval around an error ratio of 1 in which ball arithmetic decides."""
+"""Bound on the relative error of a loss computed in float64."""
+UNDECIDED_MARGIN = 2.0**-18
+"""Ball arithmetic decides if an error ratio is closer to 1 than this."""
 EXP_UNDERFLOW = 746.0
 """exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
-COMPARED_FIRST = 64
-"""Number of losses compared before all are."""
+PROBE_SIZE = 64
+"""Number of losses that are compared first, since arrays that differ mostly differ early."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """Problems that depend on one variable x. Binary: one output, x. Categorical: a row of two, the second being x.
+class ProblemFamily:
+    """Problems whose samples depend on one variable x.
 
-    The first of two is `shift` for logits (which is also added to x), 0 for log-probabilities, for which only x is the
-    label's, and for probabilities 1 - x rounded, or 0 if x is no probability.
+    A sample of a binary loss is one output, x. A sample of a categorical loss is a row of two predictions:
+
+    logits: (shift, x + shift), rounded to the dtype.
+    log-probabilities: (0, x); the label is always 1.
+    probabilities: (1 - x, x), the first rounded, or (0, x) if x is not in [0, 1].
     """
 
     loss: Loss
@@ -137,37 +149,38 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class ExactLosses:
-    """Exact losses by magnitude, want + low up to the bound in the module's docstring, and their tolerances.
+    """Exact losses for n magnitudes in ascending order, each array of shape [n] and float64, and their tolerances.
 
     Values needed only if a loss is not correctly rounded are computed lazily.
     """
 
     dtype: str
-    want: Floats
-    low: Floats | None
+    """Dtype of the inputs."""
+    hi: Floats
+    """High part of the losses, as double-double numbers."""
+    lo: Floats | None
+    """Low part; None if `hi` has the error bound of the module's docstring."""
     compute_tolerance: Callable[[], Floats]
-    """Computes the tolerances."""
-    exact: bool = False
-    """Whether all losses are representable in the dtype."""
-    roundings: dict[tuple[int, int], RegionCounts] = field(default_factory=dict)
-    """By first magnitude of a band and sign of the input: statistics of correctly rounded losses, if all of them
-    agree.
-    """
+    """Computes `tolerance`."""
+    representable: bool = False
+    """Whether the dtype represents all losses exactly."""
+    rounded_counts: dict[tuple[int, int], RegionCounts] = field(default_factory=dict)
+    """Statistics of the correctly rounded losses of a band, if all agree; keyed by (start of the band, sign)."""
 
     @cached_property
     def rounded(self) -> Floats:
-        """The losses rounded to the dtype, which most functions return for most inputs."""
-        if self.exact:
-            return self.want
-        return self.want.astype(numpy_dtype(self.dtype), copy=False).astype(np.float64, copy=False)
+        """The correctly rounded losses in the dtype, as float64. Most functions return these for most inputs."""
+        if self.representable:
+            return self.hi
+        return self.hi.astype(numpy_dtype(self.dtype), copy=False).astype(np.float64, copy=False)
 
     def is_representable(self, where: slice) -> bool:
-        """Whether the dtype represents the losses of a band without rounding."""
-        return self.exact or (self.low is None and _all_equal(self.rounded[where], self.want[where]))
+        """Whether the dtype represents the losses of a band exactly."""
+        return self.representable or (self.lo is None and _all_equal(self.rounded[where], self.hi[where]))
 
     @cached_property
     def tolerance(self) -> Floats:
-        """Tolerances, absolute."""
+        """Absolute tolerances."""
         return self.compute_tolerance()
 
     @cached_property
@@ -176,40 +189,22 @@ class ExactLosses:
 
     @cached_property
     def ulp(self) -> Floats:
-        """Ulp of each loss in the dtype, or one number if all are equal."""
-        return ulps_of(self.want, self.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class AnswerKey:
-    """What reference values depend on. Instances are unique, so that they are compared by identity, which is fast."""
-
-    exact: Convention
-    """The convention that determines the exact losses."""
-    numeric: Convention
-    """The convention that determines the tolerances."""
-
-
-@cache
-def answer_key(part: Convention, documented: Convention) -> AnswerKey:
-    """The key of a part of a function's documented convention."""
-    return _answer_key(semantic(part), computed(part, documented))
-
-
-@cache
-def _answer_key(exact: Convention, numeric: Convention) -> AnswerKey:
-    return AnswerKey(exact, numeric)
+        """Ulp of each loss in the dtype; shape [1] if all are equal."""
+        return ulps_of(self.hi, self.dtype)
 
 
 class Chunk:
-    """Ascending magnitudes of a family with their exact losses, computed on demand."""
+    """Magnitudes of a family in ascending order, with their exact losses, computed on demand.
 
-    def __init__(self, family: Family, patterns: Patterns) -> None:
+    patterns: bit patterns of the magnitudes, shape [n].
+    """
+
+    def __init__(self, family: ProblemFamily, patterns: Patterns) -> None:
         self.family = family
         self.patterns = patterns
         self.magnitudes = values(patterns, family.dtype)
         self._regions: dict[tuple[int, int], list[str]] = {}
-        self._exact_losses_by_key: dict[tuple[tuple[int, ...], AnswerKey], ExactLosses] = {}
+        self._exact_losses: dict[tuple[tuple[int, ...], Convention, Convention], ExactLosses] = {}
 
     @cached_property
     def bands(self) -> list[tuple[str, slice]]:
@@ -217,10 +212,12 @@ class Chunk:
 
     def regions(self, sign: int, label: int) -> list[str]:
         """Names of the regions of its bands."""
-        known = self._regions.get((sign, label))
-        if known is None:
-            known = self._regions[sign, label] = [region_name(self.family, sign, band, label) for band, _ in self.bands]
-        return known
+        cached = self._regions.get((sign, label))
+        if cached is None:
+            cached = self._regions[sign, label] = [
+                region_name(self.family, sign, band, label) for band, _ in self.bands
+            ]
+        return cached
 
     def subset(self, index: slice | npt.NDArray[np.intp]) -> Chunk:
         """The chunk of some of the magnitudes."""
@@ -229,126 +226,134 @@ class Chunk:
     def x(self, sign: int) -> Array:
         return values(self.patterns, self.family.dtype, sign)
 
-    def exact_losses(self, sign: int, label: int, part: Convention, documented: Convention) -> ExactLosses:
-        """The exact losses for x = sign * magnitude under a part of a function's documented convention."""
-        reading = answer_key(part, documented)
-        key = (self._shared_key(sign, label, reading.numeric), reading)
-        known = self._exact_losses_by_key.get(key)
-        if known is None:
+    def exact_losses(self, sign: int, label: int, restriction: Convention, documented: Convention) -> ExactLosses:
+        """The exact losses for x = sign * magnitude under a restriction of the convention that a function documents."""
+        loss_convention, tolerance_convention = semantic(restriction), computed(restriction, documented)
+        key = (self._shared_key(sign, label, tolerance_convention), loss_convention, tolerance_convention)
+        if key not in self._exact_losses:
             with np.errstate(all="ignore"):
-                known = self._exact_losses_by_key[key] = self._compute(sign, label, reading.exact, reading.numeric)
-        return known
+                self._exact_losses[key] = self._compute(sign, label, loss_convention, tolerance_convention)
+        return self._exact_losses[key]
 
-    def _shared_key(self, sign: int, label: int, numeric: Convention) -> tuple[int, ...]:
-        """Distinguishes the losses of a magnitude: for unshifted logits, only whether the sign is that of the label."""
+    def _shared_key(self, sign: int, label: int, tolerance_convention: Convention) -> tuple[int, ...]:
+        """Key of the losses of a magnitude: for unshifted logits, only whether the sign favours the label."""
         unshifted = self.family.input_kind == "logits" and not self.family.shift
-        if unshifted and (self.family.loss == "binary" or numeric.cancellation == "none"):
-            return (has_right_sign(sign, label),)
+        if unshifted and (self.family.loss == "binary" or tolerance_convention.cancellation == "none"):
+            return (sign_matches_label(sign, label),)
         return sign, label
 
-    def _compute(self, sign: int, label: int, exact: Convention, numeric: Convention) -> ExactLosses:
+    def _compute(
+        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
+    ) -> ExactLosses:
         family = self.family
-        if family.dtype == "float64" or not has_formula(family, exact, numeric):
+        if family.dtype == "float64" or not has_formula(family, loss_convention, tolerance_convention):
             problem = family.problem(self.x(sign), np.full(len(self.patterns), label))
-            answer = oracle.evaluate(problem, exact)
+            answer = oracle.evaluate(problem, loss_convention)
             assert isinstance(answer, Exact), answer
-            tolerance = error_bound.tolerance(problem, numeric).reshape(-1)
+            tolerance = error_bound.tolerance(problem, tolerance_convention).reshape(-1)
             return ExactLosses(family.dtype, answer.hi.reshape(-1), answer.lo.reshape(-1), lambda: tolerance)
         formulas = {"logits": self._logit_losses, "probabilities": self._probability_losses}
-        want, error = formulas.get(family.input_kind, self._log_probability_losses)(sign, label, exact, numeric)
+        losses, error = formulas.get(family.input_kind, self._log_probability_losses)(
+            sign, label, loss_convention, tolerance_convention
+        )
         return ExactLosses(
             family.dtype,
-            want,
+            losses,
             None,
-            lambda: _tolerance(family, want, error()),
-            exact=family.input_kind == "log_probabilities",
+            lambda: _tolerance(family, losses, error()),
+            representable=family.input_kind == "log_probabilities",
         )
 
-    # (the exact losses, what gives their budgets in units of u but for what an underflow loses)
-
-    def _logit_losses(self, sign: int, label: int, exact: Convention, numeric: Convention) -> LossesAndBudget:
-        family, patterns = self.family, self.patterns  # not self: it holds the answer, whose budget this is
-        gap, tail = self._gaps(sign)
+    def _logit_losses(
+        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
+    ) -> LossesAndErrorBound:
+        family, patterns = self.family, self.patterns  # capturing self below would make a reference cycle
+        d, softplus = self._differences(sign)
         g = ELEMENTARY[family.dtype]
-        is_right = has_right_sign(sign, label)
-        want = tail if is_right else tail + gap
-        cancelled = numeric.cancellation == "logits"
+        is_matching = sign_matches_label(sign, label)
+        losses = softplus if is_matching else softplus + d
+        cancelled = tolerance_convention.cancellation == "logits"
 
         def binary() -> Floats:
-            error = tail * (2 * g + 2)  # of which 2 is the loss's, which has the whole gap beside where it is wrong
-            if not is_right or cancelled:
-                error += gap * (2 * (not is_right) + cancelled)
+            # 2g for exp and log1p, and 2 for the operations on the loss, which is t + d if the sign favours the other
+            # label.
+            error = softplus * (2 * g + 2)
+            if not is_matching or cancelled:
+                error += d * (2 * (not is_matching) + cancelled)
             return error
 
         def categorical() -> Floats:
-            e = np.exp(-gap)
-            error = tail * g
-            error += e * gap / (1 + e)
+            e = np.exp(-d)
+            error = softplus * g
+            error += e * d / (1 + e)
             error += g + summing(2)
-            error += want * (2 + family.extra_products)
-            if not is_right:
-                error += gap
+            error += losses * (2 + family.extra_products)
+            if not is_matching:
+                error += d
             if cancelled:
                 z = np.abs(family.predictions(values(patterns, family.dtype, sign)).astype(np.float64))
                 error += z[:, int(sign > 0)] + z[:, label]
             return error
 
-        return want, binary if family.loss == "binary" else categorical
+        return losses, binary if family.loss == "binary" else categorical
 
-    def _gaps(self, sign: int) -> tuple[Floats, Floats]:
+    def _differences(self, sign: int) -> tuple[Floats, Floats]:
         if not self.family.shift:
-            return self._gap
+            return self._unshifted_differences
         z = self.family.predictions(self.x(sign)).astype(np.float64)
-        return _softplus_of_gap(np.abs(z[:, 1] - z[:, 0]))
+        return _with_log1p_exp(np.abs(z[:, 1] - z[:, 0]))
 
     @cached_property
-    def _gap(self) -> tuple[Floats, Floats]:
-        return _softplus_of_gap(self.magnitudes.astype(np.float64))
+    def _unshifted_differences(self) -> tuple[Floats, Floats]:
+        return _with_log1p_exp(self.magnitudes.astype(np.float64))
 
-    def _probability_losses(self, sign: int, label: int, exact: Convention, numeric: Convention) -> LossesAndBudget:
+    def _probability_losses(
+        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
+    ) -> LossesAndErrorBound:
         x = self.family.predictions(self.x(sign)).astype(np.float64)
         g = ELEMENTARY[self.family.dtype]
         if self.family.loss == "binary":
-            p = x[:, 0] if (limits := clip_ends(self.family.dtype, exact)) is None else np.clip(x[:, 0], *limits)
-            want = -np.log(p) if label else -np.log1p(-p)
-            if exact.log_floor is not None:
-                want = np.minimum(want, -exact.log_floor)
-            return want, lambda: want * (g + 2) + (0 if label else p > 0)
-        want = _renormalised(x, label, exact, clip_ends(self.family.dtype, exact))
-        p = x / _row_sums(x)[:, np.newaxis] if numeric.renormalise == "before_clip" else x
-        p = p if (limits := clip_ends(self.family.dtype, numeric)) is None else np.clip(p, *limits)
+            p = _clip(x[:, 0], clip_ends(self.family.dtype, loss_convention))
+            losses = -np.log(p) if label else -np.log1p(-p)
+            if loss_convention.log_floor is not None:
+                losses = np.minimum(losses, -loss_convention.log_floor)
+            return losses, lambda: losses * (g + 2) + (0 if label else p > 0)
+        losses = _renormalised(x, label, loss_convention, clip_ends(self.family.dtype, loss_convention))
+        p = x / _row_sums(x)[:, np.newaxis] if tolerance_convention.renormalise == "before_clip" else x
+        p = _clip(p, clip_ends(self.family.dtype, tolerance_convention))
         minus_log = -np.log(p)
         error = g * minus_log[:, label]
-        if numeric.renormalise == "before_clip":
+        if tolerance_convention.renormalise == "before_clip":
             error += 2 + summing(2) + error_bound.underflow(p[:, label], self.family.dtype)
-        if numeric.renormalise == "after_clip":
-            spent = _row_sums(np.where(p > 0, p * g * minus_log, 0.0))
-            error += _softmax_error(-minus_log, label, g) + 1 + spent
+        if tolerance_convention.renormalise == "after_clip":
+            log_error = _row_sums(np.where(p > 0, p * g * minus_log, 0.0))
+            error += _softmax_error(-minus_log, label, g) + 1 + log_error
         error += (1 + self.family.extra_products) * minus_log[:, label]
-        return want, lambda: error
+        return losses, lambda: error
 
-    def _log_probability_losses(self, sign: int, label: int, exact: Convention, costs: Convention) -> LossesAndBudget:
+    def _log_probability_losses(
+        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
+    ) -> LossesAndErrorBound:
         x = self.magnitudes.astype(np.float64)
-        want = np.negative(x, out=x) if sign > 0 else x
+        losses = np.negative(x, out=x) if sign > 0 else x
         products = 1 + self.family.extra_products
-        return want, lambda: np.abs(want) * products
+        return losses, lambda: np.abs(losses) * products
 
 
-def _tolerance(family: Family, want: Floats, error: Floats) -> Floats:
-    """Convert errors in units of u to tolerances, in place."""
-    error *= dtype_info(family.dtype).unit_roundoff
-    error += DIVISION * error_bound.least(family.dtype)
+def _tolerance(family: ProblemFamily, losses: Floats, error: Floats) -> Floats:
+    """Tolerances from error bounds in units of u."""
+    tolerance = error * dtype_info(family.dtype).unit_roundoff + DIVISION * error_bound.least(family.dtype)
     if family.input_kind == "probabilities":
-        error = np.where(np.isfinite(error) & np.isfinite(want), error, 0.0)
-    return error
+        return np.where(np.isfinite(tolerance) & np.isfinite(losses), tolerance, 0.0)
+    return tolerance
 
 
-def has_right_sign(sign: int, label: int) -> bool:
-    """Whether a logit of that sign is on the side of its label."""
+def sign_matches_label(sign: int, label: int) -> bool:
+    """Whether a logit of that sign favours the label."""
     return (label == 1) == (sign > 0)
 
 
-def region_name(family: Family, sign: int, band: str, label: int) -> str:
+def region_name(family: ProblemFamily, sign: int, band: str, label: int) -> str:
     """Name of a region, which follows the id of its family.
 
     It names no function, so that one id in the ledger serves all frameworks.
@@ -357,36 +362,44 @@ def region_name(family: Family, sign: int, band: str, label: int) -> str:
     return f"{side}{band}_label_{label}"
 
 
-def has_formula(family: Family, exact: Convention, numeric: Convention) -> bool:
+def has_formula(family: ProblemFamily, loss_convention: Convention, tolerance_convention: Convention) -> bool:
     """Whether the module has float64 formulas for these choices; otherwise the oracle computes the losses."""
     if family.loss == "binary":
         return family.input_kind != "log_probabilities"
-    return exact.log_floor is None and exact.default_ignore_index not in (0, 1) and numeric.log_floor is None
+    return (
+        loss_convention.log_floor is None
+        and loss_convention.default_ignore_index not in (0, 1)
+        and tolerance_convention.log_floor is None
+    )
 
 
-def _softplus_of_gap(gap: Floats) -> tuple[Floats, Floats]:
-    """Return (|d|, log(1 + exp(-|d|)))."""
-    if len(gap) and gap.min() > EXP_UNDERFLOW:  # where exp takes three times as long, to no avail
-        return gap, np.zeros(len(gap))
-    e = np.negative(gap)
+def _with_log1p_exp(d: Floats) -> tuple[Floats, Floats]:
+    """Return (d, log(1 + exp(-d)))."""
+    if len(d) and d.min() > EXP_UNDERFLOW:  # exp takes three times as long to underflow
+        return d, np.zeros(len(d))
+    e = np.negative(d)
     np.exp(e, out=e)
-    return gap, np.log1p(e, out=e)
+    return d, np.log1p(e, out=e)
 
 
-def _renormalised(x: Floats, label: int, exact: Convention, limits: tuple[float, float] | None) -> Floats:
+def _renormalised(x: Floats, label: int, loss_convention: Convention, limits: tuple[float, float] | None) -> Floats:
     """-log p of a row of two probabilities, clipped and renormalised in the order of the convention."""
-    if exact.renormalise == "no" or (exact.renormalise == "after_clip" and limits is not None):
-        x = x if limits is None else np.clip(x, *limits)
-    if exact.renormalise == "no":
+    if loss_convention.renormalise == "no" or (loss_convention.renormalise == "after_clip" and limits is not None):
+        x = _clip(x, limits)
+    if loss_convention.renormalise == "no":
         return np.asarray(-np.log(x[:, label]))
-    want = np.log1p(x[:, 1 - label] / x[:, label])
-    if exact.renormalise == "before_clip" and limits is not None:
-        want = np.clip(want, -np.log(limits[1]), -np.log(limits[0]))
-    return np.asarray(want)
+    losses = np.log1p(x[:, 1 - label] / x[:, label])
+    if loss_convention.renormalise == "before_clip" and limits is not None:
+        losses = np.clip(losses, -np.log(limits[1]), -np.log(limits[0]))
+    return np.asarray(losses)
+
+
+def _clip(x: Floats, limits: tuple[float, float] | None) -> Floats:
+    return x if limits is None else np.clip(x, *limits)
 
 
 def _softmax_error(z: Floats, label: int, g: float) -> Floats:
-    """The bound that error_bound.py derives for -log softmax, for rows of two."""
+    """The bound that `error_bound` derives for -log softmax, in units of u, for rows z [n, 2]."""
     top = np.maximum(z[:, 0], z[:, 1])
     d = z - top[:, np.newaxis]
     e = np.exp(d)
@@ -403,28 +416,28 @@ def _row_sums(x: Floats) -> Floats:
 
 
 def _all_equal(a: Floats, b: Floats) -> bool:
-    """Whether all elements are equal; compares a few first, since differences mostly show early."""
-    return bool((a[:COMPARED_FIRST] == b[:COMPARED_FIRST]).all() and (a == b).all())
+    """Whether all elements are equal."""
+    return bool((a[:PROBE_SIZE] == b[:PROBE_SIZE]).all() and (a == b).all())
 
 
-def ulps_of(want: Floats, dtype: str) -> Floats:
-    """Ulp of each loss after rounding to the dtype, or one number if all are equal; losses that are not finite count
-    as 1.
+def ulps_of(losses: Floats, dtype: str) -> Floats:
+    """Ulp of each loss [n] after rounding to the dtype, shape [n], or [1] if all are equal. A loss that is not finite
+    has the ulp of 1.
     """
     kind = numpy_dtype(dtype)
-    if len(want) and dtype not in NARROW_DTYPES:
-        ends = ulp([want.min(), want.max()], kind)
+    if len(losses) and dtype not in NARROW_DTYPES:
+        ends = ulp([losses.min(), losses.max()], kind)
         if ends[0] == ends[1]:
             return np.asarray(ends[:1])
-    return ulp(np.where(np.isfinite(want), want, 1.0), kind)
+    return ulp(np.where(np.isfinite(losses), losses, 1.0), kind)
 
 
 @lru_cache(maxsize=24)
-def _shared_chunk(family: Family, start: int, stop: int) -> Chunk:
+def _shared_chunk(family: ProblemFamily, start: int, stop: int) -> Chunk:
     return Chunk(family, np.arange(start, stop).astype(np.uint16))
 
 
-def chunk_of(family: Family, patterns: Patterns) -> Chunk:
+def chunk_of(family: ProblemFamily, patterns: Patterns) -> Chunk:
     """The chunk of some patterns. Those of a narrow dtype are cached for the next function."""
     contiguous = len(patterns) and int(patterns[-1]) - int(patterns[0]) + 1 == len(patterns)
     if family.dtype in NARROW_DTYPES and contiguous:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from conformance.execution.run_info import host
 from conformance.explore.sweep import long_means
-from conformance.explore.sweep.table import COLUMNS, EDGES, RegionRow
+from conformance.explore.sweep.table import COLUMNS, HISTOGRAM_EDGES, RegionRow
 from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
@@ -39,7 +39,7 @@ def document(lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict
         "format": FORMAT,
         "host": host(),
         **about,
-        "histogram_edges": _json_value(EDGES),
+        "histogram_edges": _json_value(HISTOGRAM_EDGES),
         "lines": [{name: _json_value(value) for name, value in line.items()} for line in lines],
         "means": [{name: _json_value(value) for name, value in line.items()} for line in means],
     }
@@ -108,9 +108,9 @@ def terminal(lines: Sequence[RegionRow], means: Sequence[RegionRow]) -> Iterator
     """Yield a title and a table of at most 80 columns for each function, dtype and kind of input."""
     for title, columns, rows in _tables(lines, means):
         page = Table(*columns, box=None, pad_edge=False, title=f"[bold]{escape(title)}[/]", title_justify="left")
-        for place, column in enumerate(page.columns):
-            column.justify = "right" if 0 < place < len(columns) - 1 and columns[place] != "at" else "left"
-            column.no_wrap = place < len(columns) - 1
+        for index, column in enumerate(page.columns):
+            column.justify = "right" if 0 < index < len(columns) - 1 and columns[index] != "at" else "left"
+            column.no_wrap = index < len(columns) - 1
             column.overflow = "fold"
         for row in rows:
             page.add_row(*map(escape, row))
@@ -182,14 +182,14 @@ def _verdict(line: RegionRow) -> str:
     """The status, the choices that explain it, the number of wrong inputs, and the ledger's status."""
     parts = [line["status"]]
     if line["status"] == "diverges":
-        parts[0] += f": {fields(line['convention'])}"
+        parts[0] += f": {choice_names(line['convention'])}"
     if line["status"] == "disagrees" and line["count"] != line["disagrees"]:
         parts[0] += f": {line['disagrees']}"
     return " ".join(parts if line["expected"] == "ok" else [*parts, line["expected"]])
 
 
-def fields(conventions: str) -> str:
-    """The choices that several conventions name, without what is chosen."""
+def choice_names(conventions: str) -> str:
+    """Names of the choices of several conventions, without the chosen values."""
     return ", ".join(dict.fromkeys(name for one in conventions.split(" | ") for name in choices_of(one)))
 
 
@@ -198,7 +198,7 @@ def _mean_row(line: RegionRow) -> tuple[str, ...]:
 
 
 def _mean_verdict(line: RegionRow) -> str:
-    choices = f": {fields(line['convention'])}" if line["convention"] else ""
+    choices = f": {choice_names(line['convention'])}" if line["convention"] else ""
     got = "" if line["got"] is None else f", returned {line['got']}"
     got = got if line["status"] == "disagrees" else ""
     return f"{line['status']}{choices}{got}" + ("" if line["expected"] == "ok" else f" {line['expected']}")

@@ -36,7 +36,7 @@ from conformance.explore.sweep.inputs import (
     sampled_patterns,
     sparse_patterns,
 )
-from conformance.explore.sweep.reference_values import Chunk, Family, chunk_of
+from conformance.explore.sweep.reference_values import Chunk, ProblemFamily, chunk_of
 from conformance.model.case import DTYPES, INPUT_KINDS
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
@@ -91,7 +91,7 @@ class Job:
     @property
     def by_unit(self) -> bool:
         """Whether it is swept over all patterns in several units."""
-        return self.exhaustive and self.subject.family.dtype not in NARROW_DTYPES and not self.subject.reduces_always
+        return self.exhaustive and self.subject.family.dtype not in NARROW_DTYPES and not self.subject.always_reduces
 
     @property
     def units(self) -> int:
@@ -105,7 +105,7 @@ class Job:
             step = CHUNK_SIZE[family.input_kind]
             for start in range(unit * UNIT_SIZE, last, step):
                 yield np.arange(start, min(start + step, last), dtype=np.uint32)
-        elif self.subject.reduces_always:
+        elif self.subject.always_reduces:
             yield sparse_patterns(family.input_kind, family.dtype, SINGLE_CALLS)
         else:
             whole = sampled_patterns(family.input_kind, family.dtype, family.shift)
@@ -161,7 +161,7 @@ def plan(
     return jobs, skipped
 
 
-def _families(function: Function, request: SweepRequest) -> Iterator[Family]:
+def _families(function: Function, request: SweepRequest) -> Iterator[ProblemFamily]:
     dtypes = [d for d in DTYPES if d in function.dtypes and (not request.dtypes or d in request.dtypes)]
     if request.exhaustive and "float64" in dtypes:
         dtypes.remove("float64")
@@ -177,7 +177,7 @@ def _families(function: Function, request: SweepRequest) -> Iterator[Family]:
         for kind in kinds:
             shifts = SHIFTS if request.pairs and loss == "categorical" and kind == "logits" else ()
             for dtype in dtypes:
-                yield from (Family(loss, kind, target, dtype, shift) for shift in (0.0, *shifts))
+                yield from (ProblemFamily(loss, kind, target, dtype, shift) for shift in (0.0, *shifts))
 
 
 def _merge(whole: Regions, part: Regions) -> None:

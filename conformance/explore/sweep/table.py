@@ -14,7 +14,7 @@ from conformance.explore.sweep.comparer import Regions, Subject
 from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
 from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
-from conformance.explore.sweep.reference_values import ACCURACY, Family, region_name
+from conformance.explore.sweep.reference_values import ACCURACY, ProblemFamily, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.effects import semantic
@@ -34,7 +34,7 @@ COLUMNS = (
     "ratio", "ratio_at", "ratio_at_hex", "ratio_got", "ratio_want",
     "histogram", "why", "known", "call",
 )  # fmt: skip
-EDGES = (*(2.0 ** (k - 1) for k in range(BINS)), float("inf"))
+HISTOGRAM_EDGES = (*(2.0 ** (k - 1) for k in range(BINS)), float("inf"))
 """Upper edges of the histogram's bins, in ulps. The last but one has all larger finite errors."""
 
 
@@ -48,10 +48,10 @@ def region_lines(job: Job, regions: Regions, ledger: Ledger) -> Iterator[RegionR
     """The rows of one job, in the order of its regions."""
     order = list(region_names(job.subject.family))
     for name in sorted(regions, key=order.index):
-        yield _line(job, name, regions[name], ledger)
+        yield _row(job, name, regions[name], ledger)
 
 
-def region_names(family: Family) -> Iterator[str]:
+def region_names(family: ProblemFamily) -> Iterator[str]:
     """Names of all regions that a family can have."""
     names = dict.fromkeys(
         region_name(family, sign, band.name, label)
@@ -68,7 +68,7 @@ def check_ledger(ledger: Ledger) -> None:
     """Raise CaseErrors if an entry names a region that no sweep has."""
     kinds: tuple[tuple[Loss, str], ...] = (("binary", "binary"), ("categorical", "index"), ("categorical", "one_hot"))
     families = [
-        Family(loss, input_kind, target, "float32", shift)
+        ProblemFamily(loss, input_kind, target, "float32", shift)
         for loss, target in kinds
         for input_kind in INPUT_KINDS
         for shift in ((0.0, *SHIFTS) if input_kind == "logits" and loss == "categorical" else (0.0,))
@@ -84,17 +84,17 @@ def check_ledger(ledger: Ledger) -> None:
         raise CaseErrors(tuple(wrong))
 
 
-def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRow:
+def _row(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRow:
     subject, family = job.subject, job.subject.family
     band, _, label = name.rpartition("_label_")
     case = f"{family.id}/{name}"
     installed = subject.installed
-    reduction = "sum" if subject.reduces_always else "none"
+    reduction = "sum" if subject.always_reduces else "none"
     row_key = RowKey(
         case, "", subject.name, family.dtype, reduction, version=installed.version, backend=installed.backend
     )
     known = ledger.find(row_key, _symptoms(counts))
-    if band not in values_outside(family.input_kind, family.dtype):  # whose inputs the oracle has judged one by one
+    if band not in values_outside(family.input_kind, family.dtype):  # the oracle judged each of those
         check_reference_values(subject, int(label), counts)
     inputs_by_status = {
         status: sum(n for (its_status, _), n in counts.by_verdict.items() if its_status == status)
@@ -105,7 +105,7 @@ def _line(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRo
     values = (
         subject.name, installed.version, installed.backend, family.dtype, case, family.input_kind, family.target,
         int(label), band,
-        job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.reduces_always),
+        job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.always_reduces),
         counts.status, expected(counts.status, known is not None), counts.count,
         *(inputs_by_status.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")),
         " | ".join(conventions),
@@ -143,11 +143,11 @@ def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -
             continue
         x = np.array([float.fromhex(error.x)]).astype(numpy_dtype(subject.family.dtype))
         problem = subject.family.problem(x, np.array([label]))
-        parts = [DEFINITION, *(part for _, part in subject.parts)]
-        answers = [oracle.evaluate(problem, semantic(part)) for part in parts]
-        wants = [float(answer.hi.item()) for answer in answers if isinstance(answer, Exact)]
-        if not any(abs(error.want - want) <= ACCURACY * abs(want) for want in wants):
-            raise InaccurateError(f"{subject.key}: {error.want!r} at {error.x}, where one of {wants} is exact")
+        restrictions = [DEFINITION, *(restriction for _, restriction in subject.restrictions)]
+        answers = [oracle.evaluate(problem, semantic(restriction)) for restriction in restrictions]
+        exact_losses = [float(answer.hi.item()) for answer in answers if isinstance(answer, Exact)]
+        if not any(abs(error.want - want) <= ACCURACY * abs(want) for want in exact_losses):
+            raise InaccurateError(f"{subject.key}: {error.want!r} at {error.x}, where one of {exact_losses} is exact")
 
 
 def failing(lines: Iterable[RegionRow]) -> list[RegionRow]:
