@@ -165,7 +165,7 @@ def _text(found: Difference, form: Format) -> str:
             changes, conditions = comparison.for_page(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
-            return report.page(results, run, run.published, report.Beside(changes=changes, against=conditions))
+            return report.page(results, run, run.published, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)

@@ -52,25 +52,25 @@ def page(
     run = report.RunInfo.of(record)
     folder = path if path.is_dir() else path.parent
     found, ledger = _cases(cases, set(results["case"]))
-    beside = report.Beside(report.problems(found), report.sizes(found))
+    supplement = report.PageSupplement(report.problems(found), report.sizes(found))
     if sweep_folder is not None or (folder / "sweep.json").is_file():
         lines, means = rendering.read(sweep_folder or folder)
-        beside = replace(beside, sweep=lines, means=means)
+        supplement = replace(supplement, sweep=lines, means=means)
     if history_folder is not None or (folder / "history.csv").is_file():
-        beside = replace(beside, history=history.read(history_folder or folder))
+        supplement = replace(supplement, history=history.read(history_folder or folder))
     if against is not None:
         changes, conditions = comparison.for_page(comparison.difference(against, path))
-        beside = replace(beside, changes=changes, against=conditions)
+        supplement = replace(supplement, changes=changes, against=conditions)
     if most:
-        beside = replace(beside, explanations=_explanations(results, found, ledger, most))
-    text = report.page(results, run, run.published, beside)
+        supplement = replace(supplement, explanations=_explanations(results, found, ledger, most))
+    text = report.page(results, run, run.published, supplement)
     if output is None:
         report.rewrite_page(folder, text)
     else:
         write_output(output, text)
     written = str(output or folder / "index.html")
     if as_json:
-        contents = {"views": beside.views(), "explained": len(beside.explanations), "bytes": len(text.encode())}
+        contents = {"views": supplement.views(), "explained": len(supplement.explanations), "bytes": len(text.encode())}
         out.facts("page", {"page": written, "report": str(folder), "rows": len(results), **contents})
     else:
         out.print(f"page: {escape(written)}", soft_wrap=True)

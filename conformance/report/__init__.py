@@ -10,7 +10,7 @@ from conformance.report.comment import comment, marker
 from conformance.report.files import read, rewrite_page, write
 from conformance.report.frames import frame, largest_ratios
 from conformance.report.markdown import break_name, status_table, summary
-from conformance.report.page import Beside, page, problems, sizes
+from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, functions_table, markdown_table
 
@@ -18,7 +18,7 @@ __all__ = [
     "FUNCTION_COLUMNS",
     "JOURNAL",
     "PREVIOUS",
-    "Beside",
+    "PageSupplement",
     "ReportError",
     "RunInfo",
     "agreement_matrix",

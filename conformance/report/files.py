@@ -40,7 +40,7 @@ from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
-from conformance.report.page import Beside, page
+from conformance.report.page import PageSupplement, page
 from conformance.report.run import run_record
 
 _SPECIAL = '[",\r\n]'
@@ -55,11 +55,11 @@ def write(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    beside: Beside | None = None,
+    supplement: PageSupplement | None = None,
 ) -> dict[str, Any]:
     """Write a report into `folder` and return its `run.json`.
 
-    results: a `frame`.  published: see `summary`.  beside: see `page`.
+    results: a `frame`.  published: see `summary`.  supplement: see `page`.
 
     If the folder cannot be written, for instance because the disk is full, everything is written into a temporary
     folder instead, and the ReportError names both.  It is also raised for a folder with files of other things that
@@ -68,13 +68,13 @@ def write(
     check_replaceable(folder)
     numbers = list(published)
     try:
-        return _write(folder, results, run, numbers, beside)
+        return _write(folder, results, run, numbers, supplement)
     except OSError as error:
         failure = error
     what = f"the report cannot be written ({reason_of(failure)})"
     try:
         fallback = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(fallback, results, run, numbers, beside)
+        _write(fallback, results, run, numbers, supplement)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
@@ -89,7 +89,7 @@ def _write(
     results: pd.DataFrame,
     run: RunInfo,
     published: list[Mapping[str, Any]],
-    beside: Beside | None,
+    supplement: PageSupplement | None,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def _write(
     # The rows first: they are safe even if the making of another file fails.
     with ThreadPoolExecutor(2) as executor:
         parquet = executor.submit(_parquet, results)  # which compresses without Python's lock, as the page does
-        html = executor.submit(page, results, run, published, beside)
+        html = executor.submit(page, results, run, published, supplement)
         write_file("results.csv", _csv(results))
         write_file("results.parquet", parquet.result())
         values = agreement.parse(results)

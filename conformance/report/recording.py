@@ -30,7 +30,7 @@ from conformance.judging.plan import Item
 from conformance.judging.row import Record, key_of
 from conformance.model.case import Case
 from conformance.report import files, frames
-from conformance.report.page import Beside, problems, sizes
+from conformance.report.page import PageSupplement, problems, sizes
 
 
 def planned(
@@ -78,8 +78,8 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
         interrupted=interrupted,
         duration=round(duration, 3),
     )
-    beside = Beside(plan.problems, plan.sizes)
-    return files.write(folder, results, run, run.published, beside)
+    supplement = PageSupplement(plan.problems, plan.sizes)
+    return files.write(folder, results, run, run.published, supplement)
 
 
 class RecordedRun(Run):

@@ -19,7 +19,7 @@ from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page
-from conformance.report.page import beside as packing_beside
+from conformance.report.page import supplement as page_supplement
 from conformance.tests.test_report import INF, NAN, raised, row
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
@@ -45,8 +45,8 @@ def hostile():
     return [row(**{name: HOSTILE for name in (*INDEX, *DETAIL) if name not in ("error", "budget", "ratio", "ulps")})]
 
 
-def beside(evil=HOSTILE):
-    """What lies beside the rows of a report: one line of each kind, and one in which every text is hostile."""
+def supplement(evil=HOSTILE):
+    """A supplement with one record of each kind, and one in which every text is hostile."""
     swept = {
         "function": "torch.A", "version": "1.0", "dtype": "float16", "case": "sweep/binary", "given": "logits",
         "target": "binary", "label": 1, "region": "zero", "exhaustive": True, "status": "agrees", "expected": "ok",
@@ -72,7 +72,7 @@ def beside(evil=HOSTILE):
         [line, {name: evil if isinstance(cell, str) else cell for name, cell in line.items()}]
         for line in (swept, means[0], step, change)
     ]
-    return report.Beside(
+    return report.PageSupplement(
         problems={"categorical/a/case": f"about: as it was asked {evil}"},
         sizes={"categorical/a/case": (4, 3), "binary/b/wrong": (10, 1), evil: (1, 1)},
         explanations={
@@ -214,7 +214,7 @@ def test_page_has_each_string_in_both_languages():
     for name, text in english.items():
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[name])), name
     said = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', paged([row()])))
-    said |= set(re.findall(r'\bword\("(\w+)"', Elements(paged([row()])).texts[-1][1]))
+    said |= set(re.findall(r'\btranslate\("(\w+)"', Elements(paged([row()])).texts[-1][1]))
     assert said <= english.keys()
 
 
@@ -276,7 +276,7 @@ def whole(tmp_path_factory):
     """A page of everything that a page can have."""
     file = tmp_path_factory.mktemp("whole") / "index.html"
     lines = [*rows(), *hostile()]
-    file.write_text(page(report.frame(lines), RunInfo(7), beside=beside()), encoding="utf-8")
+    file.write_text(page(report.frame(lines), RunInfo(7), supplement=supplement()), encoding="utf-8")
     return file
 
 
@@ -285,7 +285,9 @@ def small(tmp_path_factory):
     file = tmp_path_factory.mktemp("small") / "index.html"
     lines = [*rows(), *hostile()]
     told = {"categorical/a/case": "about: as it was asked"}
-    file.write_text(page(report.frame(lines), RunInfo(7), beside=report.Beside(problems=told)), encoding="utf-8")
+    file.write_text(
+        page(report.frame(lines), RunInfo(7), supplement=report.PageSupplement(problems=told)), encoding="utf-8"
+    )
     return file
 
 
@@ -425,8 +427,8 @@ def test_page_case_has_problem_answers_differences_and_reproducers(chromium, sma
     assert "by convention 0.5; by rounding 0" in text
     assert len(found.all("article")) == 2  # the gradient's answers come when they are asked for
     found.one('[aria-label="Copy: reproducer torch.A 1.0"]').click()
-    found.wait("return document.getElementById('said').textContent")
-    assert found.one("#said").get_attribute("textContent") == "Copied."
+    found.wait("return document.getElementById('announcement').textContent")
+    assert found.one("#announcement").get_attribute("textContent") == "Copied."
     found.run("document.querySelector('details:not([open]) summary').click()")
     found.wait("return document.querySelectorAll('article').length === 3")
     assert "no case of that name" in Page(chromium, small, "case=nowhere").one("#opened").text
@@ -492,7 +494,7 @@ def test_page_sweep_has_histograms_and_worst_inputs(chromium, whole):
         section.find_element("css selector", "summary").click()
     assert "0.75 at 1.5 = 0x1.8p+0, returned 1, exact is 1.25" in sections[0].text
     sections[0].find_element("css selector", "button").click()
-    found.wait("return document.getElementById('said').textContent === 'Copied.'")
+    found.wait("return document.getElementById('announcement').textContent === 'Copied.'")
     assert len(sections[1].find_elements("css selector", ".plane .curve")) == 1
 
 
@@ -523,25 +525,27 @@ def test_page_draws_errors_against_sizes(chromium, whole):
     assert classes == "classes (C): 1–9: 3, largest 0.5"
 
 
-def test_beside_is_bounded():
-    line = beside().sweep[0]
-    many = report.Beside(
+def test_supplement_is_bounded():
+    line = supplement().sweep[0]
+    many = report.PageSupplement(
         sweep=[line] * 9000, explanations={f"c{n},a,b,c": [("prose", "x" * 9000, 0)] for n in range(4000)}
     )
-    said = blocks(page(report.frame(rows()), RunInfo(6), beside=many))["beside"]
-    assert (len(said["sweep"]), said["left_out"]["sweep"]) == (4000, 5000)
+    said = blocks(page(report.frame(rows()), RunInfo(6), supplement=many))["supplement"]
+    assert (len(said["sweep"]), said["omitted"]["sweep"]) == (4000, 5000)
     assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
 
 
 def test_page_is_bounded(monkeypatch):
     monkeypatch.setattr(packing, "MAX_BYTES", 200_000)
-    monkeypatch.setattr(packing_beside, "MAX_CHARACTERS", 200_000)
+    monkeypatch.setattr(page_supplement, "MAX_CHARACTERS", 200_000)
     long = [row(case=f"c{n}", **dict.fromkeys(("explanation", "call", "got"), f"{n} {'é' * 5000}")) for n in range(400)]
-    line = dict.fromkeys(beside().changes[0], HOSTILE * 300)
-    many = report.Beside(changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)})
-    text = page(report.frame(long), RunInfo(400), beside=many)
+    line = dict.fromkeys(supplement().changes[0], HOSTILE * 300)
+    many = report.PageSupplement(
+        changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)}
+    )
+    text = page(report.frame(long), RunInfo(400), supplement=many)
     assert len(text) < 1_000_000
-    assert blocks(text)["beside"]["left_out"]["changes"] > 4900
+    assert blocks(text)["supplement"]["omitted"]["changes"] > 4900
 
 
 def test_page_says_if_the_browser_cannot_decompress(chromium, large):

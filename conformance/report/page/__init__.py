@@ -5,12 +5,12 @@ never as markup, and the page's script puts them into text nodes only.  What may
 is named by hash in a content-security policy, which forbids everything else.
 
 The rows lie there by column, each distinct text once.  What a table needs is apart from the long texts of
-single rows, which are decoded when one is looked at; what `Beside` has is a third part.
+single rows, which are decoded when one is looked at; what `PageSupplement` has is a third part.
 """
 
-from conformance.report.page.beside import Beside, sizes
 from conformance.report.page.building import page
 from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
 from conformance.report.page.problems import problems
+from conformance.report.page.supplement import PageSupplement, sizes
 
-__all__ = ["DETAIL", "INDEX", "LONG", "Beside", "embedded", "packed", "page", "problems", "sizes"]
+__all__ = ["DETAIL", "INDEX", "LONG", "PageSupplement", "embedded", "packed", "page", "problems", "sizes"]

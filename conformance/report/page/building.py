@@ -16,22 +16,22 @@ import pandas as pd
 from conformance.execution.run_info import RunInfo
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import printable
-from conformance.report.page.beside import Beside
 from conformance.report.page.packing import detailed, indexed
+from conformance.report.page.supplement import PageSupplement
 
 
 def page(
     results: pd.DataFrame,
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
-    beside: Beside | None = None,
+    supplement: PageSupplement | None = None,
 ) -> str:
     """A report as one HTML file; without times, so that equal rows give equal text.
 
-    results: a `frame`.  published: see `report.summary`.  beside: what else the page shows.
+    results: a `frame`.  published: see `report.summary`.  supplement: what the page shows in addition.
     """
     parts = _parts()
-    beside = beside or Beside()
+    supplement = supplement or PageSupplement()
     cases = set(results["case"])
     numbers = [number for number in published if number["case"] in cases]
     about = {
@@ -43,12 +43,12 @@ def page(
         "missing": list(run.missing),
         "statuses": STATUSES,
         "published": [{name: printable(str(value)) for name, value in number.items()} for number in numbers],
-        "views": beside.views(),
-        "sizes": {case: beside.sizes[case] for case in results["case"].unique() if case in beside.sizes},
+        "views": supplement.views(),
+        "sizes": {case: supplement.sizes[case] for case in results["case"].unique() if case in supplement.sizes},
     }
     with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
         index = compressing.submit(indexed, results, about)
-        detail = compressing.submit(detailed, results, beside.problems)
+        detail = compressing.submit(detailed, results, supplement.problems)
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],
@@ -57,7 +57,7 @@ def page(
         script_hash=_hash(parts["page.js"]),
         index=index.result(),
         detail=detail.result(),
-        beside=beside.embedded(),
+        supplement=supplement.embedded(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a page shows beside the rows of its report: builtin values of bounded size."""
+"""What a page shows in addition to the rows of its report: builtin values of bounded size."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAX_RECORDS = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a page may show beside the rows; each part may be empty."""
+class PageSupplement:
+    """What a page may show in addition to the rows; each part may be empty."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
     """The text of cases, by id."""
@@ -49,9 +49,9 @@ class Beside:
     def embedded(self) -> str:
         """The parts that are decoded only when they are looked at, as JSON in a page."""
         found = {name: _first_records(getattr(self, name)[:most]) for name, most in MAX_RECORDS.items()}
-        left_out = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
+        omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
         against = [shortened(printable(text), LONG) for text in self.against]
-        return embedded({**found, "against": against, "left_out": left_out, "explanations": self._explanations()})
+        return embedded({**found, "against": against, "omitted": omitted, "explanations": self._explanations()})
 
     def _explanations(self) -> dict[str, list[Block]]:
         kept: dict[str, list[Block]] = {}
