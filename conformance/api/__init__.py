@@ -1,5 +1,6 @@
 """What the commands do, as functions that return values.  Nothing here prints.
 
+Each value is frozen; `to_dict` converts it to builtin values, and `to_json` to what the command prints with `--json`.
 A name is imported when it is first used, because some need libraries that take long to import.
 """
 
@@ -9,19 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conformance.api.cases import expect, explain, lint, show
-    from conformance.api.checks import RelationsResult, relations
-    from conformance.api.observing import Observer
-    from conformance.api.running import RunRequest, RunResult, run
-    from conformance.api.upgrades import AuditResult, audit, bisect
+    from conformance.api.cases import *  # noqa: F403
+    from conformance.api.checks import *  # noqa: F403
+    from conformance.api.observing import *  # noqa: F403
+    from conformance.api.reports import *  # noqa: F403
+    from conformance.api.result import *  # noqa: F403
+    from conformance.api.running import *  # noqa: F403
+    from conformance.api.upgrades import *  # noqa: F403
 
 _MODULES = {
-    "cases": ("explain", "expect", "lint", "show"),
-    "observing": ("Observer",),
+    "cases": (
+        "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LintResult",
+        "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
+    ),
     "checks": ("RelationsResult", "relations"),
-    "upgrades": ("AuditResult", "audit", "bisect"),
+    "observing": ("Observer",),
+    "reports": (
+        "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",
+        "accept", "diff", "history", "merge", "page", "recover",
+    ),
+    "result": ("Result",),
     "running": ("RunRequest", "RunResult", "run"),
-}
+    "upgrades": ("AuditResult", "BisectResult", "audit", "bisect"),
+}  # fmt: skip
+"""Public names by module; the same as its `__all__`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,18 +43,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = [
-    "AuditResult",
-    "Observer",
-    "RelationsResult",
-    "RunRequest",
-    "RunResult",
-    "audit",
-    "bisect",
-    "expect",
-    "explain",
-    "lint",
-    "relations",
-    "run",
-    "show",
-]
+__all__ = [name for names in _MODULES.values() for name in names]

@@ -1,4 +1,4 @@
-"""Cases and their answers without a run: shown, explained, checked."""
+"""Cases, functions and their answers without a run: listed, shown, explained, checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.registry import Installed
+from conformance.api.result import Result
 from conformance.casefiles import stated_values
 from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
@@ -18,7 +19,7 @@ from conformance.casefiles.loading import read, shipped_cases
 from conformance.casefiles.stated_values import PublishedVerdict
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
-from conformance.explain import Explanation
+from conformance.explain import Explanation, as_data
 from conformance.explain import explain as explain_case
 from conformance.explore.relations import check_names
 from conformance.judging.case_set import load_suite
@@ -33,7 +34,9 @@ from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.power.harvest.case_set import load_harvest
-from conformance.reference.oracle import Oracle, cached_oracle, digits
+from conformance.reference.oracle import Oracle, cached_oracle
+from conformance.reference.oracle import digits as digits_of
+from conformance.report import functions_table
 
 EXACT_DIGITS = 20
 """Significant digits of the exact answers that are shown."""
@@ -77,6 +80,96 @@ def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Ca
 
 
 @dataclass(frozen=True, eq=False)
+class CaseList(Result):
+    """Cases, in the order of their ids."""
+
+    command = "list.cases"
+    cases: tuple[Case, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"cases": [describe_case(case) for case in self.cases]}
+
+
+def list_cases(cases: Path | None = None) -> CaseList:
+    """Load every case of a folder.
+
+    Parameters
+    ----------
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+
+    Returns
+    -------
+    CaseList
+
+    Raises
+    ------
+    CaseErrors
+        If something is wrong in the files.
+    """
+    return CaseList(tuple(load_suite(cases)[0]))
+
+
+@dataclass(frozen=True)
+class FunctionEntry:
+    """What an adapter declares of a function."""
+
+    function: str
+    """Its name, such as `torch.CrossEntropyLoss`."""
+    predictions: str
+    """Kinds of input that it takes without a conversion, with the ranks."""
+    labels: str
+    """Kinds of target, with those that are encoded anew for it."""
+    options: str
+    reductions: str
+    dtypes: str
+    layouts: str
+    """Class axes, label dtypes and orders in memory."""
+    weights: str
+    """How it is passed the weights of samples."""
+    untested: tuple[str, ...]
+    """Arguments that no case uses."""
+    version: str
+    """Version of its framework; empty if that is not installed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to builtin values."""
+        values = dataclasses.asdict(self)
+        return {"not asked" if name == "untested" else name: value for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class FunctionList(Result):
+    """What the adapters declare of every function."""
+
+    command = "list.functions"
+    functions: tuple[FunctionEntry, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"functions": [entry.to_dict() for entry in self.functions]}
+
+
+def list_functions() -> FunctionList:
+    """Return what the adapters declare of each known function, whether or not it is installed.
+
+    Returns
+    -------
+    FunctionList
+    """
+    available, _ = registry.installed()
+    versions = {installed.framework.name: installed.version for installed in available}
+    functions = registry.functions()
+    entries = []
+    for function, texts in zip(functions, functions_table(functions), strict=True):
+        name, predictions, labels, options, reductions, dtypes, layouts = texts
+        untested = tuple(f"{argument} ({what})" for argument, what in function.gaps.items())
+        version = versions.get(name.partition(".")[0], "")
+        taken = (predictions, labels, options, reductions, dtypes, layouts)
+        entries.append(FunctionEntry(name, *taken, function.weights_handed_over, untested, version))
+    return FunctionList(tuple(entries))
+
+
+@dataclass(frozen=True, eq=False)
 class CaseAnswers:
     """The exact answer to a case at one dtype and reduction, and what every installed function returned."""
 
@@ -87,16 +180,17 @@ class CaseAnswers:
     rows: list[Record]
     """A row of a report for each function and quantity."""
 
-    def facts(self) -> dict[str, Any]:
-        """The same as builtin values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to builtin values."""
         exact = self.exact if isinstance(self.exact, str | list) else want_of(self.exact)
         return {"dtype": self.dtype, "reduction": self.reduction, "exact": exact, "functions": self.rows}
 
 
 @dataclass(frozen=True, eq=False)
-class ShowResult:
+class ShowResult(Result):
     """A case, its exact answers, and what every installed function returned."""
 
+    command = "show"
     case: Case
     answers: tuple[CaseAnswers, ...]
     published: tuple[PublishedVerdict, ...]
@@ -106,22 +200,21 @@ class ShowResult:
     not_executed: tuple[NotExecuted, ...]
     """Calls that could not be made, each with the reason."""
 
-    def facts(self) -> dict[str, Any]:
-        """The same as builtin values."""
+    def to_dict(self) -> dict[str, Any]:
         published = [
             {**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
             for number in self.published
         ]
         return {
-            **case_facts(self.case),
-            "answers": [answer.facts() for answer in self.answers],
+            **describe_case(self.case),
+            "answers": [answer.to_dict() for answer in self.answers],
             "published": published,
             "unsupported": self.unsupported,
         }
 
 
-def case_facts(case: Case) -> dict[str, Any]:
-    """What `list cases` says of a case, as builtin values."""
+def describe_case(case: Case) -> dict[str, Any]:
+    """A case without its arrays, as builtin values."""
     return {
         "case": case.id,
         "digest": case.digest,
@@ -148,6 +241,10 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult
     dtype : str, optional
         One of the dtypes of the case; all if empty.
 
+    Returns
+    -------
+    ShowResult
+
     Raises
     ------
     SelectionError
@@ -163,7 +260,7 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult
         CaseAnswers(
             chosen,
             reduction,
-            digits(case.problem(chosen, reduction), count=EXACT_DIGITS),
+            digits_of(case.problem(chosen, reduction), count=EXACT_DIGITS),
             [row for row in run.rows if (row["dtype"], row["reduction"]) == (chosen, reduction)],
         )
         for chosen in dtypes
@@ -174,6 +271,18 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult
     return ShowResult(case, tuple(answers), published, unsupported, tuple(run.not_executed))
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainResult(Result):
+    """An explanation with its case."""
+
+    command = "explain"
+    case: Case
+    explanation: Explanation
+
+    def to_dict(self) -> dict[str, Any]:
+        return as_data(self.explanation)
+
+
 def explain(
     case_id: str,
     cases: Path | None = None,
@@ -181,7 +290,7 @@ def explain(
     dtype: str = "",
     reduction: str = "",
     quantity: str = "loss",
-) -> tuple[Case, Explanation]:
+) -> ExplainResult:
     """Explain how the answer to a case comes about, and why each installed function returns another one.
 
     Parameters
@@ -196,8 +305,7 @@ def explain(
 
     Returns
     -------
-    case : Case
-    explanation : Explanation
+    ExplainResult
 
     Raises
     ------
@@ -214,7 +322,8 @@ def explain(
     _check_functions(functions, available)
     with cached_oracle() as oracle:
         judge = Judge(oracle, ledger)
-        return case, explain_case(case, chosen, reduced, available, judge, wanted, functions)
+        explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
+    return ExplainResult(case, explanation)
 
 
 def _check_functions(names: Sequence[str], available: Sequence[Installed]) -> None:
@@ -229,32 +338,55 @@ def _check_functions(names: Sequence[str], available: Sequence[Installed]) -> No
         raise SelectionError(f"--function {name}: there is no such function; {hint}")
 
 
-def expect(case_id: str, count: int = 25, cases: Path | None = None) -> dict[str, Any]:
-    """The exact answers to a case, as its `expect` states them: a reduction's `value`, or the `error`.
+@dataclass(frozen=True)
+class ExpectResult(Result):
+    """The exact answers to a case, rounded to some digits."""
+
+    command = "expect"
+    case: str
+    digits: int
+    """Number of significant digits."""
+    expect: dict[str, Any]
+    """As the `expect` of a case file states them: `value`, with the answer for each reduction, or `error`."""
+
+    to_dict = dataclasses.asdict
+
+
+def expect(case_id: str, digits: int = 25, cases: Path | None = None) -> ExpectResult:
+    """Compute the exact answers to a case, as its `expect` states them.
 
     Parameters
     ----------
     case_id, cases
         As of `load_case`; the case may be one that does not pass `lint`.
-    count : int
+    digits : int
         Number of significant digits.
+
+    Returns
+    -------
+    ExpectResult
+
+    Raises
+    ------
+    SelectionError
+        If there is no such case.
     """
     found, _ = read(shipped_cases() if cases is None else cases)
-    return stated_values.expect_block(find_case(found, case_id, cases), count)
+    return ExpectResult(case_id, digits, stated_values.expect_block(find_case(found, case_id, cases), digits))
 
 
 @dataclass(frozen=True, eq=False)
-class LintResult:
+class LintResult(Result):
     """What is wrong with case files and their ledger, and what the cases cover."""
 
+    command = "lint"
     folder: Path
     cases: int
     """Number of cases that could be read."""
     problems: list[CaseFileError]
     coverage: Coverage
 
-    def facts(self) -> dict[str, Any]:
-        """The same as builtin values."""
+    def to_dict(self) -> dict[str, Any]:
         names = ("path", "line", "column", "where", "message", "advice")
         problems = [{name: getattr(problem, name) for name in names} for problem in self.problems]
         return {
@@ -272,6 +404,10 @@ def lint(folder: Path | None = None) -> LintResult:
     ----------
     folder : Path, optional
         Folder of case files, or one file; the shipped cases if None.
+
+    Returns
+    -------
+    LintResult
     """
     where = shipped_cases() if folder is None else folder
     problems: list[CaseFileError] = []
@@ -285,4 +421,19 @@ def lint(folder: Path | None = None) -> LintResult:
     return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))
 
 
-__all__ = ["CaseAnswers", "LintResult", "ShowResult", "expect", "explain", "find_case", "lint", "load_case", "show"]
+__all__ = [
+    "CaseAnswers",
+    "CaseList",
+    "ExpectResult",
+    "ExplainResult",
+    "FunctionEntry",
+    "FunctionList",
+    "LintResult",
+    "ShowResult",
+    "expect",
+    "explain",
+    "lint",
+    "list_cases",
+    "list_functions",
+    "show",
+]

@@ -9,6 +9,7 @@ from typing import Any
 
 from conformance.adapters.contract.calling import perform
 from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
@@ -20,9 +21,10 @@ from conformance.judging.selection import SelectionError
 
 
 @dataclass(frozen=True, eq=False)
-class RelationsResult:
+class RelationsResult(Result):
     """Which relations hold."""
 
+    command = "relations"
     planned: int
     """Number of instances that were selected."""
     results: list[RelationResult]
@@ -43,8 +45,7 @@ class RelationsResult:
         """Relations that are violated although nothing documents it, or that hold although the ledger denies it."""
         return [result for result in self.results if result.expected in ("unexpected", "stale")]
 
-    def facts(self) -> dict[str, Any]:
-        """The same as builtin values."""
+    def to_dict(self) -> dict[str, Any]:
         return {
             "planned": self.planned,
             "interrupted": bool(self.stopped),
@@ -70,6 +71,10 @@ def relations(
     observer : Observer
         Hears of frameworks that are not installed, and of each instance.
 
+    Returns
+    -------
+    RelationsResult
+
     Raises
     ------
     SelectionError
@@ -94,3 +99,6 @@ def relations(
     complete = len(results) == len(instances) and not keyword and not frameworks
     stale = catalogue.stale_entries(results) if complete else []
     return RelationsResult(len(instances), results, tuple(run.not_executed), stale, run.stopped)
+
+
+__all__ = ["RelationsResult", "relations"]

@@ -23,3 +23,6 @@ class Observer:
 
 
 SILENT = Observer()
+
+
+__all__ = ["Observer"]

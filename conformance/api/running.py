@@ -13,6 +13,7 @@ import pandas as pd
 
 from conformance import comparison
 from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
 from conformance.comparison import read_complete
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
@@ -74,9 +75,10 @@ class RunRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class RunResult:
+class RunResult(Result):
     """How a run ended."""
 
+    command = "run"
     report: Path
     """Folder of the report."""
     record: dict[str, Any]
@@ -105,8 +107,8 @@ class RunResult:
         """Whether every row is there."""
         return bool(self.record["complete"])
 
-    def facts(self) -> dict[str, Any]:
-        """The result as builtin values: number of rows of each kind, and every row that is not as it should be."""
+    def to_dict(self) -> dict[str, Any]:
+        """Number of rows of each kind, and every row that is not as it should be, as builtin values."""
         counted = {name: {str(key): int(count) for key, count in self.results[name].value_counts().items()}
                    for name in ("status", "expected")}  # fmt: skip
         return {

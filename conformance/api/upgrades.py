@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from conformance.adapters import registry
 from conformance.api.cases import load_case
 from conformance.api.observing import SILENT, Observer
-from conformance.comparison import bisection, upgrade
-from conformance.comparison.bisection import Bisection
+from conformance.api.result import Result
+from conformance.comparison import audit_rendering, bisection, upgrade
+from conformance.comparison.bisection import Attempt, Bisection, NothingToFindError
 from conformance.comparison.upgrade import Audit
 from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.case_set import load_suite
@@ -20,13 +22,17 @@ from conformance.reference.oracle import cached_oracle
 
 
 @dataclass(frozen=True, eq=False)
-class AuditResult:
+class AuditResult(Result):
     """What an upgrade changes."""
 
+    command, version = "audit", audit_rendering.FORMAT
     audit: Audit | None
     """None if it was interrupted; both reports then have the rows until then."""
     not_executed: tuple[str, ...]
     """Items that could not be executed, each with the reason; they are in neither report."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {} if self.audit is None else audit_rendering.as_dict(self.audit)
 
 
 def audit(
@@ -38,14 +44,14 @@ def audit(
     timeout: float = TIMEOUT,
     observer: Observer = SILENT,
 ) -> AuditResult:
-    """Put cases to the frameworks of two environments, and compare the answers.
+    """Put cases to the frameworks of two environments, compare the answers, and write what changed.
 
     Parameters
     ----------
     old, new : str
         Requirements, an interpreter, a virtual environment or a requirements file each.
     folder : Path
-        The reports are written into its folders `old` and `new`.
+        Where `audit.md`, `audit.csv` and `audit.json` are written; its folders `old` and `new` are the reports.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     keyword : str, optional
@@ -54,6 +60,10 @@ def audit(
         Seconds that a call may take.
     observer : Observer
         Hears of each step.
+
+    Returns
+    -------
+    AuditResult
 
     Raises
     ------
@@ -72,10 +82,33 @@ def audit(
             items = selected(found, sides.available, keyword)
             answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
             try:
-                result = upgrade.audit(sides, answers, folder)
+                audited = upgrade.audit(sides, answers, folder)
             except KeyboardInterrupt:
                 return AuditResult(None, tuple(answers.failures))
-    return AuditResult(result, tuple(answers.failures))
+    audit_rendering.write(audited, folder)
+    return AuditResult(audited, tuple(answers.failures))
+
+
+@dataclass(frozen=True, eq=False)
+class BisectResult(Result):
+    """Since which release the answer to a case is another one."""
+
+    command = "bisect"
+    distribution: str
+    case: str
+    """Its id."""
+    found: Bisection | None
+    """None if both ends answer alike."""
+    attempts: tuple[Attempt, ...]
+    """Releases that were tried, ascending."""
+    why: str = ""
+    """Why nothing was found."""
+
+    def to_dict(self) -> dict[str, Any]:
+        of = {"distribution": self.distribution, "case": self.case}
+        if self.found is not None:
+            return {**of, **bisection.as_dict(self.found)}
+        return {**of, "found": None, "why": self.why, "tried": bisection.attempts_as_dicts(self.attempts)}
 
 
 def bisect(
@@ -91,7 +124,7 @@ def bisect(
     cases: Path | None = None,
     timeout: float = TIMEOUT,
     observer: Observer = SILENT,
-) -> Bisection:
+) -> BisectResult:
     """Find the release in which the answer to a case changed.
 
     Parameters
@@ -100,21 +133,21 @@ def bisect(
         Name in the package index.
     good, bad : str
         The older and the newer release; `1.0` is the first of 1.0.x if there is no 1.0.
-    case_id, cases
-        As of `load_case`.
+    case_id : str
+        As of `show`.
     function, dtype, reduction : str, optional
         Which answers; all if empty.
     beside : str, optional
         Requirements that every environment has beside the release.
-    timeout : float
-        Seconds that a call may take.
-    observer : Observer
-        Hears of each step.
+    cases, timeout, observer
+        As of `audit`.
+
+    Returns
+    -------
+    BisectResult
 
     Raises
     ------
-    NothingToFindError
-        If both releases answer alike.
     UserError
         If a name or release does not exist, or no two releases can be asked.
     """
@@ -128,6 +161,12 @@ def bisect(
     with cached_oracle() as oracle, observer.status() as show:
         show(f"asking the package index for releases of {distribution}")
         candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
-        return bisection.bisect(
-            query, candidates, bisection.make_probe(query, Judge(oracle, ledger), show, timeout), show
-        )
+        probe = bisection.make_probe(query, Judge(oracle, ledger), show, timeout)
+        try:
+            found = bisection.bisect(query, candidates, probe, show)
+        except NothingToFindError as nothing:
+            return BisectResult(distribution, case.id, None, nothing.attempts, str(nothing))
+    return BisectResult(distribution, case.id, found, found.attempts)
+
+
+__all__ = ["AuditResult", "BisectResult", "audit", "bisect"]

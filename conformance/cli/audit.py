@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +22,8 @@ from conformance.cli.shared import (
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
-from conformance.comparison import audit_rendering, bisection, upgrade
+from conformance.comparison import audit_rendering, bisection
+from conformance.comparison.history import markdown as history_markdown
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.pool import TIMEOUT
 from conformance.model.text import printable
@@ -74,24 +74,19 @@ def audit(
     if audited is None:
         warn(f"interrupted; what there was is in {folder}")
         raise typer.Exit(INTERRUPTED)
-    audit_rendering.write(audited, folder)
-    _print(audited, form)
-    warn(f"audit: {folder}")
-    print_failures(result.not_executed, "not asked, and left out on both sides")
-    if result.not_executed:
-        raise typer.Exit(USAGE)
-    raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
-
-
-def _print(audited: upgrade.Audit, form: Format) -> None:
     match form:
         case Format.terminal:
             for piece in audit_rendering.terminal(audited):
                 out.print(piece)
         case Format.markdown:
-            sys.stdout.write(audit_rendering.markdown(audited))
+            out.write(audit_rendering.markdown(audited))
         case Format.json:
-            sys.stdout.write(audit_rendering.as_json(audited))
+            out.write(result.to_json())
+    warn(f"audit: {folder}")
+    print_failures(result.not_executed, "not asked, and left out on both sides")
+    if result.not_executed:
+        raise typer.Exit(USAGE)
+    raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
 
 
 def bisect(
@@ -112,25 +107,19 @@ def bisect(
     as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
-    try:
-        boundary = api.bisect(
-            distribution, good, bad, case, function=function, dtype=dtype, reduction=reduction, beside=beside,
-            cases=cases, timeout=timeout, observer=Printer(),
-        )  # fmt: skip
-    except bisection.NothingToFindError as nothing:
-        if as_json:
-            out.facts("bisect", {"distribution": distribution, "case": case, "found": None, "why": str(nothing),
-                                 "tried": bisection.attempts_as_data(nothing.attempts)})  # fmt: skip
-            raise typer.Exit(UNEXPECTED) from None
-        for line in bisection.attempt_lines(nothing.attempts):
-            out.print(escape(printable(line)), soft_wrap=True)
-        err.print(escape(str(nothing)), soft_wrap=True)
-        raise typer.Exit(UNEXPECTED) from None
+    result = api.bisect(
+        distribution, good, bad, case, function=function, dtype=dtype, reduction=reduction, beside=beside,
+        cases=cases, timeout=timeout, observer=Printer(),
+    )  # fmt: skip
     if as_json:
-        out.facts("bisect", {"distribution": distribution, "case": case, **bisection.as_data(boundary)})
-        return
-    for line in bisection.lines(boundary):
-        out.print(escape(printable(line)), soft_wrap=True)
+        out.write(result.to_json())
+    else:
+        found = result.found
+        for line in bisection.attempt_lines(result.attempts) if found is None else bisection.lines(found):
+            out.print(escape(printable(line)), soft_wrap=True)
+        if found is None:
+            err.print(escape(result.why), soft_wrap=True)
+    raise typer.Exit(UNEXPECTED if result.found is None else 0)
 
 
 def history(
@@ -144,14 +133,6 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Which release changed what: a report of many releases, told release by release."""
-    from conformance.comparison import history as histories
-
-    found = histories.history(path)
-    home = folder or (path if path.is_dir() else path.parent)
-    text = histories.markdown(found)
-    audit_rendering.put({"history.md": text, "history.csv": histories.as_csv(found)}, home)
-    if as_json:
-        out.facts("history", {"changes": histories.read(home), "failed": found.failed})
-    else:
-        sys.stdout.write(text)
-    warn(f"history: {home}")
+    result = api.history(path, folder)
+    out.write(result.to_json() if as_json else history_markdown(result.history))
+    warn(f"history: {result.folder}")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from conformance import comparison, report
-from conformance.cli.shared import Json, JsonFormat, Level, output_format, warn, write_output
+from conformance import api, comparison, report
+from conformance.cli.shared import Json, JsonFormat, Level, output_format, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
-from conformance.comparison import Difference
+from conformance.model.files import write_output
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
@@ -51,12 +50,16 @@ def diff(
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
     form = Format(output_format(form, as_json))
-    found = comparison.difference(old, new)
-    if output is None:
-        _print(found, form)
-    else:
-        write_output(output, _text(found, form))
+    result = api.diff(old, new)
+    found = result.difference
+    if output is not None:
+        write_output(output, _text(result, form))
         warn(f"{comparison.headline(found)}: {output}")
+    elif form is Format.terminal:
+        for piece in comparison.terminal(found):
+            out.print(piece)
+    else:
+        out.write(_text(result, form))
     raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
 
 
@@ -75,40 +78,34 @@ def accept(
 
     Without --yes it asks; where nobody can answer, and with --json, it only shows, and exits with 1.
     """
-    proposed = comparison.proposal(path, baseline, even_unexpected)
+
+    def confirm(proposed: comparison.Proposal) -> bool:
+        if not as_json:
+            _print_proposal(proposed)
+        if yes:
+            return True
+        if not as_json and sys.stdin.isatty():
+            return typer.confirm("Accept?")
+        err.print("nothing was accepted; --yes accepts it")
+        return False
+
+    result = api.accept(path, baseline, even_unexpected, confirm)
     if as_json:
-        _accept_as_json(proposed, yes)
-        return
+        out.write(result.to_json())
+    elif result.proposal.same:
+        _print_proposal(result.proposal)
+        out.print("the baseline has these rows already; nothing to accept")
+    elif result.accepted:
+        out.print(f"accepted: {escape(str(baseline))}, {len(result.proposal.results)} rows", soft_wrap=True)
+    raise typer.Exit(0 if result.accepted or result.proposal.same else UNEXPECTED)
+
+
+def _print_proposal(proposed: comparison.Proposal) -> None:
     if proposed.difference is not None:
         for piece in comparison.terminal(proposed.difference):
             out.print(piece)
     for line in proposed.lines():
         out.print(escape(line), soft_wrap=True)
-    if proposed.same:
-        out.print("the baseline has these rows already; nothing to accept")
-        return
-    if not yes:
-        _confirm()
-    comparison.accept(proposed)
-    out.print(f"accepted: {escape(str(baseline))}, {len(proposed.results)} rows", soft_wrap=True)
-
-
-def _accept_as_json(proposed: comparison.Proposal, yes: bool) -> None:
-    if yes and not proposed.same:
-        comparison.accept(proposed)
-    out.facts("accept", {**_proposal_facts(proposed), "accepted": yes and not proposed.same})
-    if not (yes or proposed.same):
-        err.print("nothing was accepted; --yes accepts it")
-        raise typer.Exit(UNEXPECTED)
-
-
-def _confirm() -> None:
-    """Ask whether to accept; end the command where the answer is no, or nobody can give one."""
-    if not sys.stdin.isatty():
-        err.print("nothing was accepted; --yes accepts it")
-        raise typer.Exit(UNEXPECTED)
-    if not typer.confirm("Accept?"):
-        raise typer.Exit(UNEXPECTED)
 
 
 def merge(
@@ -117,10 +114,11 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
-    record = comparison.merge_reports(paths, folder)
+    result = api.merge(paths, folder)
     if as_json:
-        out.facts("merge", {"report": str(folder), "parts": list(map(str, paths)), **record})
+        out.write(result.to_json())
         return
+    record = result.record
     state = "complete" if record["complete"] else "incomplete"
     why = "; ".join(filter(None, (str(record["interrupted"]), str(record["partial"]))))
     out.print(
@@ -131,36 +129,15 @@ def merge(
     out.print(f"report: {escape(str(folder))}", soft_wrap=True)
 
 
-def _proposal_facts(proposed: comparison.Proposal) -> dict[str, Any]:
-    """What accepting a report would make of the baseline; `same`: it has these rows already."""
-    difference = proposed.difference
-    return {
-        "report": str(proposed.report),
-        "baseline": str(proposed.baseline),
-        "rows": len(proposed.results),
-        "same": proposed.same,
-        "kept": dict(proposed.kept),
-        "dropped": proposed.dropped,
-        "difference": None if difference is None else json.loads(comparison.as_json(difference)),
-    }
-
-
-def _print(found: Difference, form: Format) -> None:
-    if form is Format.terminal:
-        for piece in comparison.terminal(found):
-            out.print(piece)
-    else:
-        sys.stdout.write(_text(found, form))
-
-
-def _text(found: Difference, form: Format) -> str:
+def _text(result: api.DiffResult, form: Format) -> str:
+    found = result.difference
     match form:
         case Format.markdown:
             return comparison.markdown(found)
         case Format.csv:
             return comparison.as_csv(found)
         case Format.json:
-            return comparison.as_json(found)
+            return result.to_json()
         case Format.html:
             changes, conditions = comparison.for_page(found)
             results, record = report.read(Path(found.new.name))

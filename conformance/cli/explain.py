@@ -28,15 +28,16 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
-    wanted, explanation = api.explain(case, cases, function or [], dtype, reduction, quantity)
+    result = api.explain(case, cases, function or [], dtype, reduction, quantity)
+    explanation = result.explanation
     if as_json:
-        out.facts("explain", explanations.as_data(explanation))
+        out.write(result.to_json())
     elif as_markdown:
         out.print(explanations.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:
         for style, line in explanations.terminal(explanation):
             out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
-        _print_other_options(wanted, explanation.dtype, explanation.reduction, explanation.quantity)
+        _print_other_options(result.case, explanation.dtype, explanation.reduction, explanation.quantity)
 
 
 def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) -> None:

@@ -27,6 +27,7 @@ from conformance.explore.fuzz.strategies import check_installed
 from conformance.judging.choice import installed_among, wanted
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
+from conformance.model.serialization import to_json
 from conformance.model.text import truncate
 
 SECONDS = 60.0
@@ -99,7 +100,7 @@ def fuzz(
         stack.callback(save)
         interrupted = _search(search, seconds, count, save, lambda finding: _print_finding(finding, folder, as_json))
     if as_json:
-        out.facts("fuzz", _facts(search, interrupted))
+        out.write(to_json("fuzz", _facts(search, interrupted)))
     else:
         _print_totals(search)
     for failure in search.state.failures:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from conformance.cli.shared import Json, steps, warn
 from conformance.cli.terminal import UNEXPECTED, out
+from conformance.model.serialization import to_json
 from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvest, Harvests, save
 from conformance.power.harvest.pipeline import harvest as harvest_of
@@ -42,7 +43,7 @@ def harvest(
             stated = {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
     if as_json:
         sources_found = [_facts(found, stated[found.source]) for found in made.harvests]
-        out.facts("harvest", {"sources": sources_found, "missing": list(made.missing)})
+        out.write(to_json("harvest", {"sources": sources_found, "missing": list(made.missing)}))
     else:
         _print(made, stated)
     for name in made.missing:

@@ -34,7 +34,7 @@ def show(
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     shown = api.show(case, cases, dtype)
     if as_json:
-        out.facts("show", shown.facts())
+        out.write(shown.to_json())
     else:
         _print(shown)
     for failure in shown.not_executed:
@@ -50,12 +50,12 @@ def expect(
     as_json: Json = False,
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
-    block = api.expect(case, count, cases)
+    result = api.expect(case, count, cases)
     if as_json:
-        out.facts("expect", {"case": case, "digits": count, "expect": block})
+        out.write(result.to_json())
         return
     out.print("expect:", soft_wrap=True)
-    for name, value in block.items():
+    for name, value in result.expect.items():
         if name == "error":
             out.print(f"  error: {value}")
             continue
@@ -76,7 +76,7 @@ def lint(
     problems = checked.problems
     github.emit(github.error_commands(problems), aside=as_json)
     if as_json:
-        out.facts("lint", checked.facts())
+        out.write(checked.to_json())
         raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)

@@ -15,6 +15,7 @@ from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.judging.case_set import load_suite
 from conformance.model.errors import UserError
+from conformance.model.serialization import to_json
 from conformance.model.text import counted
 from conformance.power.mutants.catalogue import CORRECT, FAULTY, select
 from conformance.power.mutants.parallel import run_in_processes
@@ -93,7 +94,7 @@ def _events(work: Any, parts: Sequence[tuple[Any, ...]], count: int) -> Generato
 def _list(found: list[type[Implementation]], as_json: bool) -> None:
     facts = [{"name": loss.__name__, "family": loss.family, "what": fault_of(loss)} for loss in found]
     if as_json:
-        out.facts("mutants.list", {"mutants": facts})
+        out.write(to_json("mutants.list", {"mutants": facts}))
         return
     for fact in facts:
         out.print(f"[bold]{fact['family']}.{fact['name']}[/]  {escape(fact['what'])}")
@@ -112,7 +113,7 @@ def _print_results(found: list[type[Implementation]], events: Iterator[Any], kil
     score = Score(tuple(decided[loss.__name__] for loss in found if loss.__name__ in decided))
     undecided = len(found) - len(decided)
     if as_json:
-        out.facts("mutants", _facts(score, undecided))
+        out.write(to_json("mutants", _facts(score, undecided)))
     else:
         _print_score(score, kills)
     if interrupted:
@@ -182,7 +183,7 @@ def _print_alarms(events: Iterator[Any], what: str, count: int, as_json: bool) -
         interrupted = True
     if as_json:
         facts = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in found]
-        out.facts("mutants.right", {"items": items, "put": cases_run, "of": count, "alarms": facts})
+        out.write(to_json("mutants.right", {"items": items, "put": cases_run, "of": count, "alarms": facts}))
     else:
         for name in dict.fromkeys(alarm.name for alarm in found):
             out.print(f"{name}: {sum(alarm.name == name for alarm in found)} false alarms")

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from conformance.cli.shared import Json, warn
+from conformance import api
+from conformance.cli.shared import Json, Printer
 from conformance.cli.terminal import out
-from conformance.report import recording
 
 
 def recover(
@@ -21,15 +21,13 @@ def recover(
 
     It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
     """
-    record = recording.recover(folder, warn)
-    unplanned = record["interrupted"] == recording.UNPLANNED
+    result = api.recover(folder, Printer())
     if as_json:
-        names = ("complete", "planned", "finished", "interrupted", "status", "expected")
-        planned = {"planned": None} if unplanned else {}
-        out.facts("recover", {"report": str(folder), **{name: record[name] for name in names}, **planned})
+        out.write(result.to_json())
         return
+    record = result.record
     finished = f"{record['finished']} of {record['planned']} rows were done"
-    if unplanned:
+    if result.planned is None:
         finished = f"{record['finished']} rows were done; how many were planned is not known"
     out.print(escape(finished), soft_wrap=True)
     out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)

@@ -31,7 +31,7 @@ def held(
     """
     found = api.relations(keyword, tuple(framework or ()), cases, Printer())
     if as_json:
-        out.facts("relations", found.facts())
+        out.write(found.to_json())
     else:
         _print(found)
     print_failures(found.not_executed)

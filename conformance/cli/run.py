@@ -140,7 +140,7 @@ def run(
     ended = api.run(request, baseline, Printer(), files.begin)
     found = list(failures(ended.rows, ended.check, strict_known))
     if as_json:
-        out.facts("run", ended.facts())
+        out.write(ended.to_json())
     else:
         _finish(ended, request, strict_known)
     github.emit(workflow_commands(found, ended.cases), aside=as_json)

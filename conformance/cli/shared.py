@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conformance.api.observing import Observer
 from conformance.cli.terminal import err
-from conformance.comparison import AuditError
 from conformance.judging.selection import SelectionError
 
 MAX_FAILURES = 5
@@ -63,15 +62,6 @@ def print_failures(failures: Sequence[object], reason: str = "not asked") -> Non
     """Print the first of the items that could not be executed to stderr."""
     for failure in failures[:MAX_FAILURES]:
         warn(f"{reason}: {failure}")
-
-
-def write_output(file: Path, text: str) -> None:
-    """Write the file that --output names. Raises AuditError."""
-    try:
-        file.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        why = f"cannot be written ({error.strerror})"
-        raise AuditError(file, why, "name a file in a folder that is there") from error
 
 
 @contextlib.contextmanager

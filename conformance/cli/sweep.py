@@ -24,6 +24,7 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
+from conformance.model.serialization import to_json
 
 
 def sweep(
@@ -87,7 +88,7 @@ def sweep(
     complete = not (outcome.interrupted or outcome.failures)
     about = {"asked": function, "seconds": round(time.time() - began, 3), "complete": complete}
     if as_json:
-        out.facts("sweep", rendering.document(outcome.regions, outcome.means, about))
+        out.write(to_json("sweep", rendering.document(outcome.regions, outcome.means, about)))
     else:
         for piece in rendering.terminal(outcome.regions, outcome.means):
             out.print(piece)

@@ -6,10 +6,8 @@ Imports nothing that takes time, because `--help` and `--version` need it.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,16 +25,11 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
-    def facts(self, command: str, facts: Mapping[str, Any]) -> None:
-        """Print the result of a command as a JSON object whose `schema` is `conformance.<command>/1`.
-
-        It is ASCII; nan and infinities are the strings `nan`, `inf` and `-inf`. A key keeps its meaning as long as the
-        number in `schema` is the same; keys may be added.
-        """
-        content = {"schema": f"conformance.{command}/{SCHEMA}", **_finite(facts)}
+    def write(self, text: str) -> None:
+        """Print text as it is.  Raises UserError if the stream cannot be written."""
         with _written():
             try:
-                self.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+                self.file.write(text)
                 self.file.flush()
             except BrokenPipeError:
                 self.on_broken_pipe()
@@ -70,13 +63,3 @@ def discard(stream: IO[str]) -> None:
 out = Terminal(highlight=False, soft_wrap=False)
 err = Terminal(stderr=True, highlight=False)
 UNEXPECTED, USAGE = 1, 2
-SCHEMA = 1
-"""Version of the output of `--json`; increased when a key gets another meaning."""
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

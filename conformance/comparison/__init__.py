@@ -1,6 +1,6 @@
 """Comparison of reports and environments: what changed, what got worse than accepted, what an upgrade does.
 
-Two reports --difference--> changes --markdown, as_csv, as_json, terminal--> people and programs.
+Two reports --difference--> changes --markdown, as_csv, as_dict, terminal--> people and programs.
 A baseline's and a run's results --check--> Check.  A report --proposal--> --accept--> the baseline.
 Reports --merge_reports--> one report.
 Two environments --open_sides--> sides --Answers--> rows --audit--> Audit --audit_rendering--> people and programs.
@@ -17,7 +17,7 @@ from conformance.comparison.changes import (
     changes,
     fails,
 )
-from conformance.comparison.difference_rendering import as_csv, as_json, for_page, headline, markdown, terminal
+from conformance.comparison.difference_rendering import as_csv, as_dict, for_page, headline, markdown, terminal
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import Part, merge, merge_reports
 from conformance.comparison.reports import (
@@ -44,7 +44,7 @@ __all__ = [
     "Side",
     "accept",
     "as_csv",
-    "as_json",
+    "as_dict",
     "by_severity",
     "changes",
     "check",

@@ -18,6 +18,7 @@ from conformance.comparison.changes import LATER_PER_SIDE, changes
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import joined_versions
 from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
+from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
@@ -81,8 +82,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     Raises ReportError or AuditError if the report or the baseline cannot be read, or if the report is incomplete, has
     such rows, or is the baseline itself.
     """
-    home = path if path.is_dir() else path.parent
-    if home.resolve() == baseline.resolve():
+    if folder_of(path).resolve() == baseline.resolve():
         raise AuditError(path, "is the baseline itself", "name the report that is to replace it")
     results, run = read_complete(path)
     unexpected = results[results["expected"].isin(["unexpected", "stale"])]

@@ -7,7 +7,6 @@ clear a terminal.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import Audit
 from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
+from conformance.model.serialization import serialized, to_json
 from conformance.model.text import counted, join_names, one_line
 from conformance.report.markdown import code, link, plain, remaining, table
 
@@ -156,10 +156,9 @@ def as_csv(audit: Audit) -> str:
     return difference_rendering.as_csv(dataclasses.replace(audit.difference, changes=changes))
 
 
-def as_json(audit: Audit) -> str:
-    """The answer, the causes, the signatures and the difference of both reports as JSON; a NaN is null."""
-    record = {
-        "schema": f"conformance.audit/{FORMAT}",
+def as_dict(audit: Audit) -> dict[str, Any]:
+    """The answer, the causes, the signatures and the difference of both reports as builtin values; a NaN is None."""
+    return {
         "format": FORMAT,
         "answer": answer(audit),
         "versions": {name: list(both) for name, both in audit.versions.items()},
@@ -170,9 +169,8 @@ def as_json(audit: Audit) -> str:
             {**dataclasses.asdict(change), "breaking": change.breaking, "what": str(change)}
             for change in audit.signatures
         ],
-        "difference": json.loads(difference_rendering.as_json(audit.difference)),
+        "difference": serialized("diff", difference_rendering.as_dict(audit.difference)),
     }
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def _cause_record(cause: Cause) -> dict[str, Any]:
@@ -191,10 +189,8 @@ def _cause_record(cause: Cause) -> dict[str, Any]:
 
 
 def _drift_record(drift: Drift) -> dict[str, Any]:
-    """A drift as JSON, with numbers that are not finite as text."""
-    numbers = {"before": drift.before, "after": drift.after}
-    values: dict[str, Any] = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-    return {**values, "factor": None if math.isnan(drift.factor) else drift.factor, "index": list(drift.index)}
+    factor = None if math.isnan(drift.factor) else drift.factor
+    return {"before": drift.before, "after": drift.after, "factor": factor, "index": list(drift.index)}
 
 
 def terminal(audit: Audit, most: int = MAX_TERMINAL_CAUSES) -> Iterator[RenderableType]:
@@ -231,7 +227,14 @@ def _cause_lines(cause: Cause) -> list[str]:
 
 def write(audit: Audit, folder: Path) -> Path:
     """Write `audit.md`, `audit.csv` and `audit.json` beside both sides' reports.  Raises ReportError."""
-    return put({"audit.md": markdown(audit), "audit.csv": as_csv(audit), "audit.json": as_json(audit)}, folder)
+    return put(
+        {
+            "audit.md": markdown(audit),
+            "audit.csv": as_csv(audit),
+            "audit.json": to_json("audit", as_dict(audit), FORMAT),
+        },
+        folder,
+    )
 
 
 def put(texts: dict[str, str], folder: Path) -> Path:

@@ -272,7 +272,7 @@ def _why_nothing_selected(query: Query, available: Sequence[Installed]) -> str:
     return f"{case} is not asked as {f'{query.dtype} {query.reduction}'.strip()} there, but as {', '.join(problems)}"
 
 
-def as_data(found: Bisection) -> dict[str, Any]:
+def as_dict(found: Bisection) -> dict[str, Any]:
     """A search as builtin values: `found` has both releases, `changes` the rows that the second answers otherwise."""
     return {
         "found": {"before": str(found.before), "after": str(found.after)},
@@ -281,11 +281,11 @@ def as_data(found: Bisection) -> dict[str, Any]:
         "untried": [str(release) for release in found.untried],
         "documented": sorted({source for cause in found.causes for source in cause.sources}),
         "changes": records(found.changes),
-        "tried": attempts_as_data(found.attempts),
+        "tried": attempts_as_dicts(found.attempts),
     }
 
 
-def attempts_as_data(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+def attempts_as_dicts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     """The releases that were tried, as builtin values."""
     return [{"release": str(one.release), "said": one.outcome, "failed": one.failed} for one in attempts]
 

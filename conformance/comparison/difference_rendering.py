@@ -1,4 +1,4 @@
-"""Renders a difference as Markdown, CSV, JSON and for a terminal.
+"""Renders a difference as Markdown, CSV, builtin values and for a terminal.
 
 Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither
 colour nor clear a terminal.
@@ -6,10 +6,9 @@ colour nor clear a terminal.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from rich.console import RenderableType
@@ -33,9 +32,8 @@ from conformance.report.markdown import (
     terminal_table,
 )
 
-Format = Literal["terminal", "markdown", "csv", "json"]
 FORMAT = 1
-"""Version of the layout of `as_json`."""
+"""Version of the layout of `as_dict`."""
 MAX_GROUPS, MAX_TERMINAL_GROUPS = 40, 20
 """Groups of a severity in Markdown and in a terminal."""
 MAX_LINE = 400
@@ -93,11 +91,10 @@ def as_csv(difference: Difference) -> str:
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
-def as_json(difference: Difference) -> str:
-    """The sums, the groups and every changed row as JSON; an infinity is the text `inf`, a NaN null."""
+def as_dict(difference: Difference) -> dict[str, Any]:
+    """The sums, the groups and every changed row as builtin values; an infinity is the text `inf`, a NaN None."""
     table = difference.changes
-    record = {
-        "schema": f"conformance.diff/{FORMAT}",
+    return {
         "format": FORMAT,
         "old": _side_record(difference.old),
         "new": _side_record(difference.new),
@@ -111,7 +108,6 @@ def as_json(difference: Difference) -> str:
         "groups": _json_records(groups(table)),
         "changes": _json_records(difference.changed),
     }
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 PAGE_COLUMNS = (

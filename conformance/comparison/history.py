@@ -158,31 +158,36 @@ def _kind(cause: Cause) -> str:
     return kinds[cause.section]
 
 
+def as_records(found: History) -> list[dict[str, str]]:
+    """One record per change, with the columns HEADER as text."""
+    return [dict(zip(HEADER, _cells(step, cause), strict=True)) for step in found.steps for cause in step.causes]
+
+
+def _cells(step: Step, cause: Cause) -> list[str]:
+    return [
+        f"{step.framework} {step.place}".strip(),
+        step.after,
+        step.before,
+        cause.function,
+        _kind(cause),
+        cause.description,
+        str(cause.rows),
+        str(cause.cases),
+        drift_text(cause.drift),
+        cause.example,
+        one_line(cause.before, MAX_ANSWER),
+        one_line(cause.after, MAX_ANSWER),
+        "yes" if cause.documented else "no",
+        " ".join(cause.sources) or cause.known_issue,
+    ]
+
+
 def as_csv(found: History) -> str:
-    """Render as CSV: one line per change, with the columns HEADER."""
+    """Render as CSV: one line per change, with the columns HEADER, guarded for spreadsheets."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    for step in found.steps:
-        name = f"{step.framework} {step.place}".strip()
-        for cause in step.causes:
-            cells = [
-                name,
-                step.after,
-                step.before,
-                cause.function,
-                _kind(cause),
-                cause.description,
-                str(cause.rows),
-                str(cause.cases),
-                drift_text(cause.drift),
-                cause.example,
-                one_line(cause.before, MAX_ANSWER),
-                one_line(cause.after, MAX_ANSWER),
-                "yes" if cause.documented else "no",
-                " ".join(cause.sources) or cause.known_issue,
-            ]
-            writer.writerow(map(guarded, cells))
+    writer.writerows(map(guarded, record.values()) for record in as_records(found))
     return text.getvalue()
 
 

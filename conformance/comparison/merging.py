@@ -18,6 +18,7 @@ from conformance import report
 from conformance.comparison.alignment import row_names
 from conformance.comparison.errors import AuditError
 from conformance.execution.journal import Journal
+from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import KEY
 from conformance.model.text import counted
@@ -43,8 +44,7 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     the result would replace one of the parts.
     """
     for path in paths:
-        home = path if path.is_dir() else path.parent
-        if home.resolve() == folder.resolve():
+        if folder_of(path).resolve() == folder.resolve():
             raise AuditError(folder, "the whole would replace one of its parts", "choose another folder for --report")
     results, run = merge([Part(str(path), *report.read(path)) for path in paths])
     journal = Journal.begin(folder, run.started, lambda _: None)

@@ -82,3 +82,8 @@ def _is_of_report(file: Path) -> bool:
 def reason_of(error: OSError) -> str:
     """What the system says of a failure."""
     return error.strerror or type(error).__name__
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of a report that is named by its folder or by its results file."""
+    return path if path.is_dir() else path.parent

@@ -6,7 +6,6 @@ Terminal lines have at most 80 columns, except text to be copied, which has line
 from __future__ import annotations
 
 import dataclasses
-import math
 import textwrap
 from collections.abc import Iterator
 from typing import Any, assert_never
@@ -93,16 +92,12 @@ def markdown(explanation: Explanation) -> str:
 
 
 def as_data(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as values for JSON; numbers that are not finite become strings."""
-    data: dict[str, Any] = _json_value(dataclasses.asdict(explanation))
+    """The explanation as builtin values."""
+    data: dict[str, Any] = _with_json_keys(dataclasses.asdict(explanation))
     return data
 
 
-def _json_value(value: Any) -> Any:
+def _with_json_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_JSON_KEYS.get(name, name): _json_value(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_value(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+        return {_JSON_KEYS.get(name, name): _with_json_keys(inner) for name, inner in value.items()}
+    return list(map(_with_json_keys, value)) if isinstance(value, list | tuple) else value

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from conformance.model.errors import UserError
+
 
 def write_atomically(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     """Write a temporary file in the folder of `path`, and rename it.
@@ -23,3 +25,12 @@ def write_atomically(path: Path, content: bytes, *, overwrite: bool = True) -> N
     finally:
         with contextlib.suppress(OSError):  # the failure of the write is what is worth reporting
             temporary.unlink(missing_ok=True)
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a file that the user has named, as UTF-8 with the line ends of Unix.  Raises UserError."""
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        message = f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there"
+        raise UserError(message) from error

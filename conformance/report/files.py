@@ -31,6 +31,7 @@ from conformance.execution.report_folder import (
     RESULTS,
     ReportError,
     check_replaceable,
+    folder_of,
     reason_of,
 )
 from conformance.execution.run_info import FORMAT, RunInfo
@@ -212,7 +213,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     if not path.exists():
         raise ReportError(path, "does not exist", "name the folder of a report, or its results file")
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     run = _run(folder)
     digests = run["files"]
     files = [folder / name for name in digests if (folder / name).is_file()] if path.is_dir() else [path]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+from pathlib import Path
 
 import pytest
 
 from conformance import api, report
 from conformance.adapters import registry
 from conformance.adapters.contract import LoweringError
+from conformance.comparison import history
 from conformance.judging import judge
 from conformance.judging.selection import SelectionError
 from conformance.model.errors import UserError
+from conformance.report import RunInfo
 from conformance.tests import miniatures
+from conformance.tests.test_audit import BAD
 from conformance.tests.test_json_output import CASES
+from conformance.tests.test_report import row
 
 
 class Listening(api.Observer):
@@ -48,19 +54,19 @@ def request_of(tmp_path, monkeypatch):
     return made
 
 
-def test_run_returns_what_its_report_says(request_of):
+def test_run_returns_rows_and_record_of_its_report(request_of):
     heard = Listening()
     ended = api.run(request_of(), observer=heard)
     table, record = report.read(request_of().report)
     assert ended.complete
     assert ended.record == record
     assert (len(ended.rows), ended.items) == (len(table), len(heard.made))
-    facts = ended.facts()
-    assert facts["status"] == record["status"]
-    assert {row["function"] for row in facts["unexpected"]} == {"miniature.DropsSmoothing"}
+    values = ended.to_dict()
+    assert values["status"] == record["status"]
+    assert {row["function"] for row in values["unexpected"]} == {"miniature.DropsSmoothing"}
 
 
-def test_run_against_baseline_says_what_got_worse(request_of, tmp_path):
+def test_run_against_own_report_passes_baseline(request_of, tmp_path):
     api.run(request_of(report=tmp_path / "accepted"))
     ended = api.run(request_of(), tmp_path / "accepted")
     assert ended.check is not None
@@ -90,7 +96,7 @@ def test_run_that_is_interrupted_returns_rows_so_far(request_of, monkeypatch):
     assert any(line.startswith("going on with the run of ") for line in heard.notes)
 
 
-def test_failure_of_the_suite_is_in_the_result_with_rows_so_far(request_of):
+def test_run_returns_exception_and_partial_rows(request_of):
     class Fails(Listening):
         def rows(self, count):
             return contextlib.nullcontext(lambda framework: [][0])
@@ -104,7 +110,7 @@ def test_failure_of_the_suite_is_in_the_result_with_rows_so_far(request_of):
     "options",
     [{"environments": ("six",)}, {"processes": 2}, {"engine": "ray"}, {"engine": "spark"}, {"keyword": "nobody"}],
 )
-def test_run_of_nothing_or_of_options_at_odds_leaves_the_folder_as_it_was(request_of, options):
+def test_run_rejects_conflicting_options_without_writing_report(request_of, options):
     with pytest.raises(UserError):
         api.run(request_of(**options))
     assert not request_of().report.exists()
@@ -138,7 +144,8 @@ def test_show_keeps_answers_whose_calls_cannot_be_made(request_of, monkeypatch):
 
 
 def test_explain_returns_the_case_and_what_each_function_does(request_of):
-    case, explanation = api.explain("x/smoothed", request_of().cases, ["miniature.DropsSmoothing"], reduction="none")
+    result = api.explain("x/smoothed", request_of().cases, ["miniature.DropsSmoothing"], reduction="none")
+    case, explanation = result.case, result.explanation
     assert (case.id, explanation.dtype, explanation.reduction) == ("x/smoothed", "float32", "none")
     assert [result.function for result in explanation.functions] == ["miniature.DropsSmoothing"]
 
@@ -154,12 +161,12 @@ def test_explain_returns_the_case_and_what_each_function_does(request_of):
         lambda cases: api.relations("nobody", cases=cases),
     ],
 )
-def test_functions_refuse_what_does_not_exist(request_of, ask):
+def test_unknown_names_raise_selection_error(request_of, ask):
     with pytest.raises(SelectionError):
         ask(request_of().cases)
 
 
-def test_lint_returns_what_is_wrong_with_its_line(request_of):
+def test_lint_reports_line_of_problem(request_of):
     folder = request_of().cases
     assert api.lint(folder).problems == []
     file = folder / "x.yaml"
@@ -169,10 +176,10 @@ def test_lint_returns_what_is_wrong_with_its_line(request_of):
     assert all(problem.line > 0 for problem in found.problems)
 
 
-def test_relations_are_held_until_interrupted(request_of):
+def test_relations_returns_partial_results_on_interrupt(request_of):
     whole = api.relations(cases=request_of().cases)
     assert whole.complete
-    assert whole.facts()["planned"] == len(whole.results)
+    assert whole.to_dict()["planned"] == len(whole.results)
 
     class Stops(Listening):
         def rows(self, count):
@@ -195,7 +202,94 @@ def test_relation_whose_calls_cannot_be_made_is_not_executed(request_of, monkeyp
     assert len(found.not_executed) == found.planned > 0
 
 
-def test_every_name_of_the_package_can_be_imported():
+def test_list_cases_has_every_case(request_of):
+    listed = api.list_cases(request_of().cases)
+    assert [case.id for case in listed.cases] == ["x/plain", "x/smoothed"]
+    assert [line["case"] for line in listed.to_dict()["cases"]] == ["x/plain", "x/smoothed"]
+    with pytest.raises(UserError, match=r"nowhere: .*; "):
+        api.list_cases(Path("nowhere"))
+
+
+@pytest.mark.usefixtures("request_of")
+def test_list_functions_has_declarations_and_version():
+    entries = {entry.function: entry for entry in api.list_functions().functions}
+    assert set(entries) == {"miniature.Categorical", "miniature.DropsSmoothing"}
+    entry = entries["miniature.Categorical"]
+    assert entry.version == miniatures.installed(miniatures.Categorical).version
+    assert "label_smoothing" in entry.options
+    assert entry.to_dict()["not asked"] == entry.untested
+
+
+def test_expect_returns_answers_with_requested_digits(request_of):
+    expected = api.expect("x/plain", 5, request_of().cases)
+    assert expected.to_dict() == {"case": "x/plain", "digits": 5, "expect": expected.expect}
+    assert len(expected.expect["value"]["mean"].replace(".", "").lstrip("0")) <= 5
+
+
+@pytest.fixture
+def two_reports(tmp_path):
+    """An older report, and a newer one in which a row got worse."""
+    place = {"framework": "torch", "function": "torch.A", "case": "x/plain"}
+    old = row(version="1", environment="torch==1", **place)
+    new = row(version="2", environment="torch==2", got="5.0", **place, **BAD)
+    for name, rows in (("old", [old]), ("new", [new]), ("both", [old, new])):
+        report.write(tmp_path / name, report.frame(rows), RunInfo(len(rows)))
+    return tmp_path / "old", tmp_path / "new"
+
+
+def test_diff_finds_regression(two_reports):
+    found = api.diff(*two_reports)
+    assert found.to_dict()["severity"] == {"regression": 1}
+    assert found.difference.fails("regression")
+    with pytest.raises(UserError, match=r"nowhere: does not exist; name "):
+        api.diff(two_reports[0], Path("nowhere"))
+
+
+def test_accept_replaces_baseline_only_if_confirmed(two_reports):
+    old, new = two_reports
+    with pytest.raises(UserError, match=r"has 1 row unexpected or stale: .*; .*--even-unexpected"):
+        api.accept(new, old)
+    refused = api.accept(new, old, even_unexpected=True, confirm=lambda proposal: proposal.difference is None)
+    assert (refused.accepted, report.read(old)[0]["got"].tolist()) == (False, ["1.0"])
+    accepted = api.accept(new, old, even_unexpected=True)
+    assert (accepted.accepted, report.read(old)[0]["got"].tolist()) == (True, ["5.0"])
+    assert accepted.to_dict()["difference"]["severity"] == {"regression": 1}
+    assert api.accept(new, old, even_unexpected=True).to_dict()["same"]
+
+
+def test_history_writes_the_changes_that_it_returns(two_reports, tmp_path):
+    found = api.history(tmp_path / "both", tmp_path / "written")
+    assert [(line["release"], line["kind"]) for line in found.to_dict()["changes"]] == [("2", "regression")]
+    assert found.to_dict()["changes"] == history.read(tmp_path / "written")
+    with pytest.raises(UserError, match=r"has one release of each framework.*; make one with "):
+        api.history(two_reports[0])
+
+
+def test_merge_writes_one_report_of_all_parts(two_reports, tmp_path):
+    merged = api.merge(two_reports, tmp_path / "merged")
+    assert merged.record == report.read(tmp_path / "merged")[1]
+    assert merged.to_dict()["finished"] == len(merged.parts) == 2
+    with pytest.raises(UserError, match="the whole would replace one of its parts; choose another folder"):
+        api.merge(two_reports, two_reports[0])
+
+
+def test_page_shows_comparison_beside_rows(two_reports, request_of):
+    old, new = two_reports
+    result = api.page(new, request_of().cases, max_explained=0, against=old)
+    assert (result.rows, result.views, result.explained) == (1, ("changes",), 0)
+    assert len(result.page.read_bytes()) == result.to_dict()["bytes"]
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); name a file in a folder"):
+        api.page(new, request_of().cases, max_explained=0, output=new / "nowhere" / "page.html")
+
+
+def test_recover_refuses_folder_without_journal(two_reports):
+    with pytest.raises(UserError, match=r"; "):
+        api.recover(two_reports[0])
+
+
+def test_every_public_name_is_documented_and_exported_by_its_module():
     assert all(getattr(api, name).__doc__ for name in api.__all__)
+    for module, names in api._MODULES.items():
+        assert set(importlib.import_module(f"conformance.api.{module}").__all__) == set(names)
     with pytest.raises(AttributeError, match="nobody"):
         _ = api.nobody

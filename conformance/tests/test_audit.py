@@ -26,6 +26,7 @@ from conformance.comparison.distance import distances
 from conformance.execution import report_folder
 from conformance.execution.run_info import fingerprint
 from conformance.model.convention import Convention
+from conformance.model.serialization import to_json
 from conformance.report import ReportError, RunInfo
 from conformance.tests.test_report import raised, row
 
@@ -554,7 +555,7 @@ def test_difference_csv_has_every_changed_row_and_no_formula(sides):
 
 def test_difference_json_is_strict_and_complete(sides):
     found = comparison.difference(*sides)
-    told = json.loads(comparison.as_json(found), parse_constant=lambda name: pytest.fail(name))
+    told = json.loads(to_json("diff", comparison.as_dict(found)), parse_constant=lambda name: pytest.fail(name))
     assert told["severity"] == {"regression": 1, "note": 1, "unchanged": 1}
     assert [line["function"] for line in told["changes"]] == ["torch.A", "keras.B"]
     assert told["changes"][0]["ulps"] is None
@@ -572,7 +573,7 @@ def test_difference_context_names_selections_and_other_programs(tmp_path):
 
 def test_difference_json_has_infinities_as_text(tmp_path):
     paths = [written(tmp_path / got, [row(got=got)]) for got in ("1.0", "inf")]
-    assert json.loads(comparison.as_json(comparison.difference(*paths)))["changes"][0]["budgets"] == "inf"
+    assert comparison.as_dict(comparison.difference(*paths))["changes"][0]["budgets"] == "inf"
 
 
 def shown(found, width=80):

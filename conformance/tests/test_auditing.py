@@ -703,7 +703,7 @@ def test_audit_renderings_escape_text_of_reports():
     text = audit_rendering.markdown(found)
     assert "\x1b" not in text
     assert "\n# big" not in text
-    assert json.loads(audit_rendering.as_json(found))["signatures"][0]["kind"] == "deprecated"
+    assert audit_rendering.as_dict(found)["signatures"][0]["kind"] == "deprecated"
     assert all("\x1b" not in str(getattr(piece, "renderable", piece)) for piece in audit_rendering.terminal(found))
 
 
@@ -731,5 +731,8 @@ def test_api_returns_audit_and_bisection_as_values(library, corpus, tmp_path):
     assert found.audit is not None
     assert found.audit.versions == {"fake": ("1.0", "1.1")}
     assert found.not_executed == ()
-    bisection = api.bisect("fake-losses", "1.0", "2.6", "binary/fake/clipped", cases=corpus)
-    assert bisection.before < bisection.after
+    assert json.loads(found.to_json()) == json.loads((tmp_path / "audit" / "audit.json").read_text())
+    bisected = api.bisect("fake-losses", "1.0", "2.6", "binary/fake/clipped", cases=corpus)
+    assert bisected.found is not None
+    assert bisected.found.before < bisected.found.after
+    assert bisected.to_dict()["found"]["after"] == str(bisected.found.after)

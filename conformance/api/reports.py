@@ -1,0 +1,351 @@
+"""Reports: compared, accepted as the baseline, merged, recovered, and read as a history or as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from conformance import comparison, report
+from conformance.adapters import registry
+from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
+from conformance.casefiles.known_issues import HARVEST_PREFIX
+from conformance.comparison import Difference, Proposal, audit_rendering
+from conformance.comparison import history as histories
+from conformance.comparison.history import History
+from conformance.execution.report_folder import folder_of
+from conformance.explain import explain_report
+from conformance.explore.sweep import rendering
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
+from conformance.model.files import write_output
+from conformance.model.serialization import serialized
+from conformance.power.harvest.case_set import load_harvest
+from conformance.reference.oracle import cached_oracle
+from conformance.report import recording
+
+
+@dataclass(frozen=True, eq=False)
+class DiffResult(Result):
+    """What changed between two reports."""
+
+    command = "diff"
+    difference: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        return comparison.as_dict(self.difference)
+
+
+def diff(old: Path, new: Path) -> DiffResult:
+    """Compare two reports.
+
+    Parameters
+    ----------
+    old, new : Path
+        Their folders or results files.
+
+    Returns
+    -------
+    DiffResult
+
+    Raises
+    ------
+    ReportError
+        If a report cannot be read.
+    AuditError
+        If a report is incomplete, or both cannot be compared.
+    """
+    return DiffResult(comparison.difference(old, new))
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptResult(Result):
+    """What accepting a report makes of the baseline."""
+
+    command = "accept"
+    proposal: Proposal
+    accepted: bool
+    """Whether the baseline was replaced."""
+
+    def to_dict(self) -> dict[str, Any]:
+        proposed, difference = self.proposal, self.proposal.difference
+        return {
+            "report": str(proposed.report),
+            "baseline": str(proposed.baseline),
+            "rows": len(proposed.results),
+            "same": proposed.same,
+            "kept": dict(proposed.kept),
+            "dropped": proposed.dropped,
+            "difference": None if difference is None else serialized("diff", comparison.as_dict(difference)),
+            "accepted": self.accepted,
+        }
+
+
+def accept(
+    report: Path,
+    baseline: Path,
+    even_unexpected: bool = False,
+    confirm: Callable[[Proposal], bool] = lambda proposal: True,
+) -> AcceptResult:
+    """Make a report the baseline, merged with the rows that it did not run.
+
+    Parameters
+    ----------
+    report : Path
+        Folder or results file.
+    baseline : Path
+        Folder of the baseline, which may not exist yet.
+    even_unexpected : bool
+        Accept rows that are unexpected or stale, too.
+    confirm : callable
+        Called with the proposal unless the baseline has these rows already; the baseline is replaced if it returns
+        True.
+
+    Returns
+    -------
+    AcceptResult
+
+    Raises
+    ------
+    ReportError
+        If the report cannot be read, or the baseline not be written.
+    AuditError
+        If the report is incomplete, has unexpected rows, or is the baseline itself.
+    """
+    proposal = comparison.proposal(report, baseline, even_unexpected)
+    accepted = not proposal.same and confirm(proposal)
+    if accepted:
+        comparison.accept(proposal)
+    return AcceptResult(proposal, accepted)
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryResult(Result):
+    """Which release changed what."""
+
+    command = "history"
+    history: History
+    folder: Path
+    """Where `history.md` and `history.csv` are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"changes": histories.as_records(self.history), "failed": list(self.history.failed)}
+
+
+def history(report: Path, folder: Path | None = None) -> HistoryResult:
+    """Find what changed from release to release, and write it as Markdown and CSV.
+
+    Parameters
+    ----------
+    report : Path
+        A report of several releases.
+    folder : Path, optional
+        Where `history.md` and `history.csv` are written; beside the report if None.
+
+    Returns
+    -------
+    HistoryResult
+
+    Raises
+    ------
+    ReportError
+        If the report cannot be read, or the files not be written.
+    AuditError
+        If the report is incomplete, or has one release of each framework only.
+    """
+    found = histories.history(report)
+    home = folder or folder_of(report)
+    audit_rendering.put({"history.md": histories.markdown(found), "history.csv": histories.as_csv(found)}, home)
+    return HistoryResult(found, home)
+
+
+@dataclass(frozen=True, eq=False)
+class MergeResult(Result):
+    """A report that was merged from several."""
+
+    command = "merge"
+    report: Path
+    """Its folder."""
+    parts: tuple[Path, ...]
+    record: dict[str, Any]
+    """What its `run.json` says."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"report": str(self.report), "parts": list(map(str, self.parts)), **self.record}
+
+
+def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
+    """Merge partial reports (shards, frameworks, machines) into one, the same whatever their order.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Folders or results files of reports.
+    folder : Path
+        Folder of the merged report.
+
+    Returns
+    -------
+    MergeResult
+
+    Raises
+    ------
+    ReportError
+        If a report cannot be read or written.
+    AuditError
+        If a row is in two parts, the parts are of different suites or versions of this package, or `folder` is one of
+        them.
+    """
+    return MergeResult(folder, tuple(parts), comparison.merge_reports(parts, folder))
+
+
+@dataclass(frozen=True, eq=False)
+class RecoverResult(Result):
+    """The report of a run that was killed."""
+
+    command = "recover"
+    report: Path
+    """Its folder."""
+    record: dict[str, Any]
+    """What its `run.json` says."""
+
+    @property
+    def planned(self) -> int | None:
+        """Number of rows that were planned; None if that is not known."""
+        return None if self.record["interrupted"] == recording.UNPLANNED else self.record["planned"]
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("complete", "planned", "finished", "interrupted", "status", "expected")
+        return {
+            "report": str(self.report), **{name: self.record[name] for name in names}, "planned": self.planned
+        }  # fmt: skip
+
+
+def recover(folder: Path, observer: Observer = SILENT) -> RecoverResult:
+    """Write the report of a run that was killed or interrupted, from its journal.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the report of the run.
+    observer : Observer
+        Hears what could not be read.
+
+    Returns
+    -------
+    RecoverResult
+
+    Raises
+    ------
+    ReportError
+        If there is no journal, a run holds it, or it has no row.
+    """
+    return RecoverResult(folder, recording.recover(folder, observer.note))
+
+
+@dataclass(frozen=True, eq=False)
+class PageResult(Result):
+    """The page of a report, as it was written."""
+
+    command = "page"
+    page: Path
+    report: Path
+    """Folder of the report."""
+    rows: int
+    views: tuple[str, ...]
+    """What the page shows beside the rows."""
+    explained: int
+    """Number of explanations."""
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "page": str(self.page), "report": str(self.report), "views": list(self.views)}
+
+
+def page(
+    report_path: Path,
+    cases: Path | None = None,
+    *,
+    max_explained: int = 400,
+    sweep: Path | None = None,
+    history: Path | None = None,
+    against: Path | None = None,
+    output: Path | None = None,
+    observer: Observer = SILENT,
+) -> PageResult:
+    """Write the page of a report again, with what else is known beside its rows.
+
+    Parameters
+    ----------
+    report_path : Path
+        Folder or results file of the report.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases, or those that were harvested, if None.
+    max_explained : int
+        Number of cases that are explained; those on which functions do not agree come first.
+    sweep, history : Path, optional
+        Folders with `sweep.json` and `history.csv`; that of the report, if it has these files, if None.
+    against : Path, optional
+        An older report that is compared with this one.
+    output : Path, optional
+        File of the page; `index.html` of the report if None.
+    observer : Observer
+        Hears of each case that is explained.
+
+    Returns
+    -------
+    PageResult
+
+    Raises
+    ------
+    UserError
+        If something cannot be read or written, or both reports cannot be compared.
+    """
+    results, record = report.read(report_path)
+    run = report.RunInfo.of(record)
+    folder = folder_of(report_path)
+    sources = {name.split("/")[1] for name in set(results["case"]) if name.startswith(HARVEST_PREFIX)}
+    harvested = sources and cases is None
+    found, ledger = load_harvest(sorted(sources))[:2] if harvested else load_suite(cases)
+    supplement = report.PageSupplement(report.problems(found), report.sizes(found))
+    if sweep is not None or (folder / "sweep.json").is_file():
+        lines, means = rendering.read(sweep or folder)
+        supplement = replace(supplement, sweep=lines, means=means)
+    if history is not None or (folder / "history.csv").is_file():
+        supplement = replace(supplement, history=histories.read(history or folder))
+    if against is not None:
+        changes, conditions = comparison.for_page(comparison.difference(against, report_path))
+        supplement = replace(supplement, changes=changes, against=conditions)
+    if max_explained:
+        count, by_id = min(max_explained, results["case"].nunique()), {case.id: case for case in found}
+        with cached_oracle() as oracle, observer.rows(count) as advance:
+            judge, (available, _) = Judge(oracle, ledger), registry.installed()
+            explanations = explain_report(results, by_id, available, judge, max_explained, advance)
+        supplement = replace(supplement, explanations=explanations)
+    text = report.page(results, run, run.published, supplement)
+    if output is None:
+        report.rewrite_page(folder, text)
+    else:
+        write_output(output, text)
+    written = output or folder / "index.html"
+    return PageResult(
+        written, folder, len(results), tuple(supplement.views()), len(supplement.explanations), len(text.encode())
+    )
+
+
+__all__ = [
+    "AcceptResult",
+    "DiffResult",
+    "HistoryResult",
+    "MergeResult",
+    "PageResult",
+    "RecoverResult",
+    "accept",
+    "diff",
+    "history",
+    "merge",
+    "page",
+    "recover",
+]
