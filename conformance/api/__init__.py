@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conformance.api.cases import *  # noqa: F403
     from conformance.api.checks import *  # noqa: F403
+    from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
     from conformance.api.reports import *  # noqa: F403
     from conformance.api.result import *  # noqa: F403
@@ -24,6 +25,10 @@ _MODULES = {
         "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
     ),
     "checks": ("RelationsResult", "relations"),
+    "measures": (
+        "FalseAlarms", "HarvestResult", "MutantList", "MutationResult",
+        "check_correct", "harvest", "list_mutants", "mutants",
+    ),
     "observing": ("Observer",),
     "reports": (
         "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",

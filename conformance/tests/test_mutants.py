@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from conformance import api
 from conformance.adapters.contract.calling import perform
+from conformance.api import MutationResult, measures
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
@@ -39,13 +42,11 @@ from conformance.power.mutants.catalogue import (
     DropsSmoothing,
     RaisesOnThreeAxes,
 )
-from conformance.power.mutants.parallel import ProcessLostError, run_in_processes
 from conformance.power.mutants.reference import Binary, Categorical, Implementation, installed
 from conformance.power.mutants.score import (
     CaseRun,
     FalseAlarm,
     MutantResult,
-    Score,
     run_correct,
     run_correct_on_generated,
     run_mutants,
@@ -229,9 +230,9 @@ SMOOTHED = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], options={"label_smo
 PLAIN = case([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], [0, 2], id="a/b/plain")
 
 
-def scored(cases: list[Case], *mutants: type[Implementation]) -> Score:
+def scored(cases: list[Case], *mutants: type[Implementation]) -> MutationResult:
     found = {fate.name: fate for fate in run_mutants(cases, mutants) if isinstance(fate, MutantResult)}
-    return Score(tuple(found[mutant.__name__] for mutant in mutants))
+    return MutationResult(tuple(found[mutant.__name__] for mutant in mutants))
 
 
 def test_undetected_mutant_survives():
@@ -317,6 +318,36 @@ def test_generated_cases_are_distributed_over_processes():
     )
 
 
+def test_mutants_returns_what_the_command_prints(folder):
+    result = api.mutants(Path(folder), ["smoothing"])
+    assert json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout) == json.loads(result.to_json())
+    assert (result.killed, result.undecided) == (0, 0)
+    assert api.mutants(Path(folder), ["smoothing"], processes=2) == result
+    assert api.list_mutants(["smoothing"]).to_dict()["mutants"][0]["name"] == result.results[0].name
+
+
+def test_mutants_returns_partial_results_on_interrupt(folder):
+    class Stops(api.Observer):
+        def rows(self, count):
+            def advance(label, count=1):
+                raise KeyboardInterrupt
+
+            return contextlib.nullcontext(advance)
+
+    result = api.mutants(Path(folder), ["smoothing"], observer=Stops())
+    assert (result.results, result.undecided) == ((), 20)
+    found = api.check_correct(Path(folder), "SumsBackwards", observer=Stops())
+    assert (found.interrupted, found.cases_run, found.planned) == (True, 1, 1)
+
+
+def test_check_correct_reports_false_alarms(folder, monkeypatch):
+    monkeypatch.setattr(measures, "CORRECT", (CountsLabelsFromOne,))
+    told = []
+    result = api.check_correct(Path(folder), found=told.append)
+    assert [alarm.name for alarm in told] == [alarm.name for alarm in result.alarms] != []
+    assert set(result.to_dict()["alarms"][0]) == {"name", "item", "yaml"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -337,40 +368,6 @@ def test_mutants_command_lists_mutants():
     assert len(json.loads(run("--list", "--json").stdout)["mutants"]) == len(FAULTY) > 120
     assert "errors.RaisesOnThreeAxes" in run("--list", "--family", "errors").stdout
     assert len(json.loads(run("--list", "--right", "--json").stdout)["mutants"]) == len(CORRECT) > 22
-
-
-# Work that is shared.
-
-
-def counted(start: int, stop: int) -> Iterator[int]:
-    yield from range(start, stop)
-
-
-def broken(start: int, stop: int) -> Iterator[int]:
-    yield start
-    raise UserError(f"{start} is wrong")
-
-
-def killed(start: int, stop: int) -> Iterator[int]:
-    yield start
-    import os
-
-    os._exit(3)
-
-
-def test_run_in_processes_completes_all_work():
-    assert sorted(run_in_processes(counted, [(0, 5), (5, 9)])) == list(range(9))
-    assert list(run_in_processes(counted, [(0, 5)])) == list(range(5))
-
-
-def test_run_in_processes_raises_exception_of_work():
-    with pytest.raises(UserError, match="is wrong"):
-        list(run_in_processes(broken, [(1, 2), (3, 4)]))
-
-
-def test_run_in_processes_reports_lost_process():
-    with pytest.raises(ProcessLostError, match="a process of -n 2 exited with status 3"):
-        list(run_in_processes(killed, [(1, 2), (3, 4)]))
 
 
 def test_mutants_that_raise_are_declared():

@@ -55,20 +55,6 @@ class Harvest:
     notes: tuple[str, ...] = ()
     """Remarks for the reader of the table."""
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The values of the table, as builtin values."""
-        return {
-            "source": self.source,
-            "version": self.version,
-            "home": self.home,
-            "found": self.inputs,
-            "cases": len(self.cases),
-            "duplicates": self.duplicates,
-            "unsaid": dict(self.untranslated),
-            "notes": list(self.notes),
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class Harvests:

@@ -92,45 +92,9 @@ class CaseRun:
     """Number of calls."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """The results of all mutants, in the order of their families."""
-
-    results: tuple[MutantResult, ...]
-
-    @property
-    def survivors(self) -> tuple[MutantResult, ...]:
-        return tuple(result for result in self.results if result.survived)
-
-    @property
-    def killed(self) -> int:
-        return len(self.results) - len(self.survivors)
-
-    def families(self) -> dict[str, tuple[int, int]]:
-        """(killed, all) by family."""
-        found: dict[str, tuple[int, int]] = {}
-        for result in self.results:
-            killed, every = found.get(result.family, (0, 0))
-            found[result.family] = (killed + (not result.survived), every + 1)
-        return found
-
-    def alone(self) -> dict[str, list[str]]:
-        """Mutants that only one case detects, keyed by that case, sorted."""
-        found: dict[str, list[str]] = {}
-        for result in self.results:
-            if result.only_killer:
-                found.setdefault(result.only_killer, []).append(result.name)
-        return {case: found[case] for case in sorted(found)}
-
-
 def describe_mutant(mutant: type[Implementation], kills: Sequence[Kill] = ()) -> MutantResult:
     """The result of a mutant with these kills."""
-    return MutantResult(mutant.__name__, mutant.family, fault_of(mutant), tuple(kills))
-
-
-def fault_of(mutant: type[Implementation]) -> str:
-    """The fault of a mutant, in one sentence."""
-    return " ".join((mutant.__doc__ or "").split())
+    return MutantResult(mutant.__name__, mutant.family, " ".join((mutant.__doc__ or "").split()), tuple(kills))
 
 
 def run_mutants(

@@ -1,0 +1,376 @@
+"""Measures of the suite itself: faulty implementations that it must catch, and the tests of other projects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
+from conformance.execution.distribution import Lost, distribute
+from conformance.judging.case_set import load_suite
+from conformance.model.errors import UserError
+from conformance.power.harvest import pipeline
+from conformance.power.harvest.collection import TIMEOUT
+from conformance.power.harvest.pipeline import Harvests
+from conformance.power.harvest.statements import Holds, JudgedResult, judge_results
+from conformance.power.mutants.catalogue import CORRECT, FAULTY, select
+from conformance.power.mutants.reference import Implementation
+from conformance.power.mutants.score import (
+    CaseRun,
+    FalseAlarm,
+    MutantResult,
+    describe_mutant,
+    run_correct_in_folder,
+    run_correct_on_generated,
+    run_mutants_in_folder,
+)
+from conformance.reference.oracle import cached_oracle
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MutantList(Result):
+    """Fake functions that cases can be put to, in the order of their families."""
+
+    command = "mutants.list"
+    mutants: tuple[MutantResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "mutants": [{"name": one.name, "family": one.family, "what": one.fault} for one in self.mutants]
+        }  # fmt: skip
+
+
+def list_mutants(families: Sequence[str] = (), keyword: str = "", correct: bool = False) -> MutantList:
+    """List faulty or correct implementations, without a run.
+
+    Parameters
+    ----------
+    families : sequence of str
+        Families of faults; all if empty.
+    keyword : str, optional
+        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
+    correct : bool
+        List correct implementations.
+
+    Returns
+    -------
+    MutantList
+
+    Raises
+    ------
+    SelectionError
+        If there is no such family, or nothing is selected.
+    """
+    return MutantList(tuple(map(describe_mutant, select(CORRECT if correct else FAULTY, families, keyword))))
+
+
+@dataclass(frozen=True)
+class MutationResult(Result):
+    """Which mutants are killed: caught by some case."""
+
+    command = "mutants"
+    results: tuple[MutantResult, ...]
+    """In the order of their families."""
+    undecided: int = 0
+    """Number of mutants without a result; not 0 if it was interrupted."""
+
+    @property
+    def survivors(self) -> tuple[MutantResult, ...]:
+        return tuple(result for result in self.results if result.survived)
+
+    @property
+    def killed(self) -> int:
+        return len(self.results) - len(self.survivors)
+
+    def families(self) -> dict[str, tuple[int, int]]:
+        """(killed, all) by family."""
+        of, survivors = Counter(one.family for one in self.results), Counter(one.family for one in self.survivors)
+        return {family: (count - survivors[family], count) for family, count in of.items()}
+
+    def alone(self) -> dict[str, list[str]]:
+        """Mutants that only one case kills, keyed by that case, sorted."""
+        found: dict[str, list[str]] = {}
+        for result in self.results:
+            if result.only_killer:
+                found.setdefault(result.only_killer, []).append(result.name)
+        return {case: found[case] for case in sorted(found)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "killed": self.killed,
+            "of": len(self.results),
+            "undecided": self.undecided,
+            "families": {family: {"killed": killed, "of": of} for family, (killed, of) in self.families().items()},
+            "survivors": [result.name for result in self.survivors],
+            "alone": self.alone(),
+            "mutants": [
+                {
+                    "name": result.name,
+                    "family": result.family,
+                    "fault": result.fault,
+                    "kills": [{"case": kill.case, "item": kill.item, "because": kill.message} for kill in result.kills],
+                }
+                for result in self.results
+            ],
+        }
+
+
+def mutants(
+    cases: Path | None = None,
+    families: Sequence[str] = (),
+    keyword: str = "",
+    processes: int = 1,
+    observer: Observer = SILENT,
+) -> MutationResult:
+    """Put every case to faulty implementations, and find those that no case kills.
+
+    Parameters
+    ----------
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    families, keyword
+        As of `list_mutants`.
+    processes : int
+        Number of processes that share the mutants; 1 is this one.
+    observer : Observer
+        Hears of each case that the mutants of a process have run.
+
+    Returns
+    -------
+    MutationResult
+        Also if it is interrupted.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such family, or nothing is selected.
+    UserError
+        If something is wrong in the files, or a process ends early.
+    """
+    chosen = select(FAULTY, families, keyword)
+    decided: dict[str, MutantResult] = {}
+
+    def add(event: MutantResult | CaseRun) -> None:
+        if isinstance(event, MutantResult):
+            decided[event.name] = event
+
+    parts = _parts_of_folder(cases, chosen, processes)
+    count = len(load_suite(cases)[0]) * len(parts)
+    _each(_events(run_mutants_in_folder, parts), add, count, observer, lambda: f"{len(decided)} decided")
+    results = tuple(decided[loss.__name__] for loss in chosen if loss.__name__ in decided)
+    return MutationResult(results, len(chosen) - len(results))
+
+
+@dataclass(frozen=True)
+class FalseAlarms(Result):
+    """What is reported about correct implementations."""
+
+    command = "mutants.right"
+    alarms: tuple[FalseAlarm, ...]
+    items: int
+    """Number of calls."""
+    cases_run: int
+    """Number of cases that were put to the implementations, of `planned`."""
+    cases: int
+    """Number of cases that there are."""
+    planned: int
+    """Number of cases to be put to them; each process counts."""
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        alarms = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in self.alarms]
+        return {"items": self.items, "put": self.cases_run, "of": self.planned, "alarms": alarms}
+
+
+def check_correct(
+    cases: Path | None = None,
+    keyword: str = "",
+    processes: int = 1,
+    generated: int = 0,
+    seed: int = 0,
+    found: Callable[[FalseAlarm], None] = lambda alarm: None,
+    observer: Observer = SILENT,
+) -> FalseAlarms:
+    """Put cases to correct implementations, none of which may be reported as wrong.
+
+    Parameters
+    ----------
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    keyword, processes
+        As of `mutants`.
+    generated : int
+        Number of random cases that are put to them instead of those of a folder.
+    seed : int
+        The same seed draws the same cases.
+    found : callable
+        Called with each false alarm as it comes.
+    observer : Observer
+        Hears of each case that the implementations of a process have run.
+
+    Returns
+    -------
+    FalseAlarms
+        Also if it is interrupted.
+
+    Raises
+    ------
+    SelectionError
+        If nothing is selected.
+    UserError
+        If something is wrong in the files, or a process ends early.
+    """
+    chosen = select(CORRECT, (), keyword)
+    alarms: list[FalseAlarm] = []
+    runs: list[CaseRun] = []
+
+    def add(event: FalseAlarm | CaseRun) -> None:
+        if isinstance(event, CaseRun):
+            runs.append(event)
+        else:
+            alarms.append(event)
+            found(event)
+
+    if generated:
+        names, shares = [loss.__name__ for loss in chosen], min(processes, generated)
+        parts = [(names, seed, range(start, generated, shares)) for start in range(shares)]
+        count = planned = generated
+        events = _events(run_correct_on_generated, parts)
+    else:
+        of_folder = _parts_of_folder(cases, chosen, processes)
+        count = len(load_suite(cases)[0])
+        planned = count * len(of_folder)
+        events = _events(run_correct_in_folder, of_folder)
+    interrupted = _each(events, add, planned, observer, lambda: f"{len(alarms)} alarms")
+    return FalseAlarms(tuple(alarms), sum(run.items for run in runs), len(runs), count, planned, interrupted)
+
+
+def _parts_of_folder(
+    cases: Path | None, chosen: Sequence[type[Implementation]], processes: int
+) -> list[tuple[Path | None, list[str]]]:
+    """The arguments of each process for the cases of a folder: the folder, and names of implementations."""
+    names = [loss.__name__ for loss in chosen]
+    return [(cases, names[start::processes]) for start in range(min(processes, len(names)))]
+
+
+def _events(work: Callable[..., Iterable[T]], parts: Sequence[tuple[Any, ...]]) -> Generator[T]:
+    """What `work` yields for each part, from a process for each; from this one if there is one part."""
+    if len(parts) == 1:
+        yield from work(*parts[0])
+        return
+    for result in distribute(work, parts, len(parts)):
+        if isinstance(result, Lost):
+            why = f"{result.reason} before its part was done; run with -n 1 to see why"
+            raise UserError(f"a process of -n {len(parts)} {why}")
+        yield result[1]
+
+
+def _each(
+    events: Generator[T], add: Callable[[T], None], count: int, observer: Observer, label: Callable[[], str]
+) -> bool:
+    """Add events as they come; return whether that was interrupted.  count: of cases that the observer hears of."""
+    try:
+        with observer.rows(count) as advance:
+            for event in events:
+                add(event)
+                if isinstance(event, CaseRun):
+                    advance(label())
+    except KeyboardInterrupt:
+        return True
+    finally:
+        events.close()
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class HarvestResult(Result):
+    """What the tests of other projects yield."""
+
+    command = "harvest"
+    harvests: Harvests
+    """The cases by source, with the errors of sources that cannot be read."""
+    statements: Mapping[str, Sequence[JudgedResult]]
+    """Answers that a source states, compared with the exact ones, by source."""
+    files: tuple[Path, ...]
+    """Files that the cases were written to."""
+
+    def wrong(self, source: str) -> list[JudgedResult]:
+        """Stated answers of a source that do not hold."""
+        return [one for one in self.statements[source] if one.holds == "does not hold"]
+
+    def count_held(self, source: str) -> Counter[Holds]:
+        """Number of stated answers of a source by whether they hold."""
+        return Counter(one.holds for one in self.statements[source])
+
+    def to_dict(self) -> dict[str, Any]:
+        sources = [
+            {
+                "source": one.source,
+                "version": one.version,
+                "home": one.home,
+                "found": one.inputs,
+                "cases": len(one.cases),
+                "duplicates": one.duplicates,
+                "unsaid": dict(one.untranslated),
+                "notes": list(one.notes),
+                "stated": dict(self.count_held(one.source)),
+                "wrong": list(map(str, self.wrong(one.source))),
+            }
+            for one in self.harvests.harvests
+        ]
+        return {"sources": sources, "missing": list(self.harvests.missing)}
+
+
+def harvest(
+    sources: Sequence[str] = (), folder: Path | None = None, timeout: float = TIMEOUT, observer: Observer = SILENT
+) -> HarvestResult:
+    """Read cases from the tests that other projects ship in their wheels, and compare the answers that these state.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Names of projects; all that are installed if empty.
+    folder : Path, optional
+        Where the cases are written as case files.
+    timeout : float
+        Seconds that reading one project may take.
+    observer : Observer
+        Hears of each step.
+
+    Returns
+    -------
+    HarvestResult
+        Also if some sources cannot be read.
+
+    Raises
+    ------
+    HarvestError
+        If there is no such source, or none of them is installed.
+    WritingError
+        If the files cannot be written.
+    """
+    with observer.status() as show:
+        made = pipeline.harvest(sources, timeout, show)
+        show("comparing what they state with the oracle")
+        with cached_oracle() as oracle:
+            stated = {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
+    files = () if folder is None else tuple(pipeline.save(made.harvests, folder))
+    return HarvestResult(made, stated, files)
+
+
+__all__ = [
+    "FalseAlarms",
+    "HarvestResult",
+    "MutantList",
+    "MutationResult",
+    "check_correct",
+    "harvest",
+    "list_mutants",
+    "mutants",
+]

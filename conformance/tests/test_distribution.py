@@ -1,0 +1,93 @@
+"""Tasks that are distributed over processes: every result arrives, and a process that dies loses only what it had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from conformance.execution.distribution import Lost, TaskProcesses, distribute
+from conformance.model.errors import ProcessFailedError, UserError
+
+
+def count(start, stop):
+    yield from range(start, stop)
+
+
+def refuse(start, stop):
+    yield start
+    raise UserError(f"{start} is wrong")
+
+
+def fail(start, stop):
+    yield start
+    raise ZeroDivisionError
+
+
+def end_at_three(number):
+    yield number
+    if number == 3:
+        os._exit(3)
+
+
+@contextlib.contextmanager
+def add_to(offset):
+    yield lambda task: [offset + task]
+
+
+def test_distribute_yields_every_result_with_its_task():
+    found = list(distribute(count, [(0, 5), (5, 9), (9, 9)], 2))
+    assert sorted(result for _, result in found) == list(range(9))
+    assert all(start <= result < stop for (start, stop), result in found)
+    assert list(distribute(count, [], 2)) == []
+
+
+@pytest.mark.parametrize(("work", "error"), [(refuse, UserError), (fail, ProcessFailedError)])
+def test_distribute_raises_exception_of_task(work, error):
+    with pytest.raises(error):
+        list(distribute(work, [(1, 2), (3, 4)], 2))
+
+
+def test_distribute_reports_tasks_of_dead_process_and_goes_on():
+    found = list(distribute(end_at_three, [(number,) for number in range(6)], 2))
+    (lost,) = [one for one in found if isinstance(one, Lost)]
+    assert (lost.tasks, lost.reason) == (((3,),), "exited with status 3")
+    assert sorted(one[1] for one in found if not isinstance(one, Lost)) == list(range(6))
+
+
+def test_distribute_reports_tasks_that_no_process_is_left_for():
+    *_, died, rest = list(distribute(end_at_three, [(3,), (4,), (5,)], 1))
+    assert (died.tasks, rest.tasks) == (((3,),), ((4,), (5,)))
+
+
+def test_processes_have_their_own_state_and_several_rounds():
+    with TaskProcesses(add_to, [(10,), (20,)]) as processes:
+        for last in (False, True):
+            tasks = [[1, 2], [3]]
+            found = processes.results(
+                lambda number, tasks=tasks: tasks[number].pop() if tasks[number] else None, last=last
+            )
+            assert sorted(found) == [(1, 11), (2, 12), (3, 23)]
+
+
+def test_process_killed_between_rounds_loses_nothing_and_gets_nothing():
+    with TaskProcesses(add_to, [(10,), (20,)]) as processes:
+        first = iter([1, 2])
+        assert len(list(processes.results(lambda _: next(first, None), last=False))) == 2
+        os.kill(processes._started[0]._process.pid, signal.SIGKILL)
+        processes._started[0]._process.join()
+        rest = [1, 2, 3]
+        found = list(processes.results(lambda _: rest.pop() if rest else None, ahead=2))
+    lost = [task for one in found if isinstance(one, Lost) for task in one.tasks]
+    assert sorted([*lost, *(one[0] for one in found if not isinstance(one, Lost))]) == [1, 2, 3]
+    assert all(result == 20 + task for task, result in (one for one in found if not isinstance(one, Lost)))
+
+
+def test_processes_end_with_their_context():
+    with TaskProcesses(add_to, [(10,), (20,)]) as processes:
+        started = [process._process for process in processes._started]
+    for process in started:
+        process.join(10)
+    assert not any(process.is_alive() for process in started)
