@@ -15,6 +15,7 @@ from conformance.api.result import Result
 from conformance.casefiles import stated_values
 from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
+from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import read, shipped_cases
 from conformance.casefiles.stated_values import PublishedVerdict
 from conformance.execution.assessing import NotExecuted, rows_of
@@ -397,13 +398,15 @@ class LintResult(Result):
         }
 
 
-def lint(folder: Path | None = None) -> LintResult:
+def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     """Check case files and their ledger: schema, ids, labels, digits, generated arrays, unused entries.
 
     Parameters
     ----------
     folder : Path, optional
         Folder of case files, or one file; the shipped cases if None.
+    strict : bool
+        Want what cases that others rely on have: a first line that names the schema, `source` and `why`.
 
     Returns
     -------
@@ -415,7 +418,8 @@ def lint(folder: Path | None = None) -> LintResult:
         check_names(load_suite(where)[1])
     except CaseErrors as error:
         problems += error.errors
-    cases, wrong = read(where, thorough=True)
+    cases, wrong = read(where, thorough=True, strict=strict)
+    wrong += read_known(where, strict=strict)[1]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
     return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))

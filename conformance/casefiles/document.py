@@ -136,17 +136,18 @@ def suggest(word: str, names: Iterable[str]) -> str:
     return f'did you mean "{close[0]}"?' if close else f"give one of: {join_names(known)}"
 
 
-def read_document(file: Path, schema: str) -> tuple[Document | None, list[CaseFileError]]:
+def read_document(file: Path, schema: str, *, strict: bool = False) -> tuple[Document | None, list[CaseFileError]]:
     """Parse and validate a file; return the document, or None if it cannot be parsed or has too many errors to list,
     and the errors.
 
-    schema: file name of its JSON Schema in this package.
+    schema: file name of its JSON Schema in this package.  strict: want its first line to name the schema.
     """
     name = display_path(file)
     text, errors = _read_text(file, name)
     if text is None:
         return None, errors
-    errors += _check_modeline(file, name, text, schema)
+    if strict:
+        errors += _check_modeline(file, name, text, schema)
     composer = _Composer(name)
     try:
         document = composer.compose(text)
@@ -598,7 +599,8 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
             known = list(wrong.rule["properties"])
             for name in wrong.facts["unexpected"]:
                 free = [key for key in known if key not in wrong.value]
-                yield wrong.at(f'unknown key "{name}"', suggest(name, free), name, at_key=True)
+                elsewhere = _other_level(wrong.schema, wrong.path, name)
+                yield wrong.at(f'unknown key "{name}"', elsewhere or suggest(name, free), name, at_key=True)
         case "propertyNames":
             for name in wrong.value:
                 for message, advice in name_errors(wrong.schema, name):
@@ -610,6 +612,14 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
         case "falseSchema":
             last = str(wrong.path[-1]) if wrong.path else "the file"
             yield wrong.at(f"{last} has no place beside {_alternative_of(last)}", "remove one of the two", at_key=True)
+
+
+def _other_level(schema: Any, path: JsonPath, name: str) -> str:
+    """Advice for a key of the file that is at a case, or the other way round; empty if it is neither."""
+    file, case = (rule.get("properties", {}) for rule in (schema, schema.get("definitions", {}).get("case", {})))
+    if path[:1] == ("cases",) and len(path) == 2 and name in file:
+        return f"it belongs to the file, beside cases: all cases of a file have the same {name}"
+    return "it belongs to a case, below cases: and its name" if not path and name in case else ""
 
 
 def _size_error(wrong: _SchemaError) -> CaseFileError:
@@ -664,6 +674,8 @@ def _type_advice(value: Any, types: list[str], meaning: str) -> str:
         return "put it in quotes, with all its digits"
     if types == ["boolean"] and str(value).lower() in ("yes", "no", "on", "off"):
         return "this is YAML 1.2: write true or false"
+    if numeric and isinstance(value, str) and (word := re.fullmatch(r"([-+]?)\.?(inf|infinity|nan)", value.lower())):
+        return f"write {'-' if word[1] == '-' and word[2] != 'nan' else ''}.{word[2][:3]}"
     if types == ["integer"] and isinstance(value, float):
         return "give a whole number without a point"
     wanted = "give " + " or ".join(_TYPES[name] for name in types)

@@ -218,8 +218,11 @@ def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collectio
     return None
 
 
-def read(folder: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
-    """Read the entries below the `known/` of a case folder, in the order of files and lines, and the errors in them."""
+def read(folder: Path, *, strict: bool = False) -> tuple[list[KnownIssue], list[CaseFileError]]:
+    """Read the entries below the `known/` of a case folder, in the order of files and lines, and the errors in them.
+
+    strict: want the first line of each file to name the schema.
+    """
     known = Path(folder) / LEDGER_FOLDER
     entries: list[KnownIssue] = []
     errors: list[CaseFileError] = []
@@ -227,7 +230,7 @@ def read(folder: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
         return entries, errors
     files, errors = files_below(known)
     for file in files:
-        entries_of_file, errors_of_file = read_file(file)
+        entries_of_file, errors_of_file = read_file(file, strict=strict)
         if file.parent != known:
             advice = f"move it to {display_path(known)}"
             errors_of_file.append(
@@ -246,9 +249,9 @@ def load(folder: Path) -> Ledger:
     return Ledger(entries)
 
 
-def read_file(file: Path) -> tuple[list[KnownIssue], list[CaseFileError]]:
+def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], list[CaseFileError]]:
     """Read the entries of one framework's file, which has the framework's name, and the errors in it."""
-    document, errors = read_document(file, SCHEMA)
+    document, errors = read_document(file, SCHEMA, strict=strict)
     listed = document.value.get("known") if document is not None and isinstance(document.value, dict) else None
     if document is None or not isinstance(listed, list):
         return [], errors

@@ -43,9 +43,10 @@ from conformance.model.case import (
     NoRightAnswer,
     Options,
     Published,
+    Target,
 )
 from conformance.model.errors import CaseErrors, CaseFileError
-from conformance.model.text import join_names
+from conformance.model.text import join_names, truncate
 
 __all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped_cases"]
 
@@ -56,6 +57,11 @@ MAX_FILES = 200_000
 """Maximum number of directory entries in a case folder and its subfolders."""
 MAX_GENERATED = 100_000_000
 """Maximum number of predictions that a case may generate."""
+
+TARGETS: dict[str, Target] = {"one_hot": "distribution", "soft_binary": "binary"}
+"""Kinds of targets in files that are special cases or other names of those of a problem."""
+WANTED = {"source": "where the cases come from", "why": "what would go wrong unnoticed without this case"}
+"""Texts that the cases of a published suite have, and what they say."""
 
 Shape: TypeAlias = "tuple[int, ...]"
 T = TypeVar("T")
@@ -76,11 +82,12 @@ def load(folder: Path) -> list[Case]:
     return cases
 
 
-def read(folder: Path, *, thorough: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of all valid files, sorted by id, and the errors in the others.
 
     thorough: also generate arrays and compare them with their digests, and the digits of `expect` with the exact
-    answer, which takes as long as computing both.
+    answer, which takes as long as computing both.  strict: want what cases that others rely on have: a first line that
+    names the schema, `source` and `why`.
     """
     folder = Path(folder)
     errors: list[CaseFileError] = []
@@ -106,7 +113,7 @@ def read(folder: Path, *, thorough: bool = False) -> tuple[list[Case], list[Case
                 )
             )
         files_by_prefix[id_prefix] = file
-        cases_of_file, errors_of_file = read_file(file, id_prefix, thorough=thorough)
+        cases_of_file, errors_of_file = read_file(file, id_prefix, thorough=thorough, strict=strict)
         errors += errors_of_file
         cases += [] if errors_of_file else cases_of_file
     return sorted(cases, key=lambda case: case.id), errors
@@ -216,9 +223,11 @@ def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
     return CaseFileError(display_path(path), 0, 0, "", message, advice)
 
 
-def read_file(file: Path, id_prefix: str, *, thorough: bool = False) -> tuple[list[Case], list[CaseFileError]]:
+def read_file(
+    file: Path, id_prefix: str, *, thorough: bool = False, strict: bool = False
+) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of one file, and its errors. id_prefix: of their ids, without the slash and the name."""
-    document, found = read_document(file, SCHEMA)
+    document, found = read_document(file, SCHEMA, strict=strict)
     errors = [
         CaseFileError(display_path(file), 1, 1, "", message, advice)
         for message, advice in id_prefix_errors(schema_of(SCHEMA), id_prefix)
@@ -226,6 +235,8 @@ def read_file(file: Path, id_prefix: str, *, thorough: bool = False) -> tuple[li
     cases: list[Case] = []
     if document is None:
         return cases, errors
+    if strict:
+        errors += _missing_texts(document)
     if _family_fits(document, errors):
         for name in document.value["cases"]:
             parser = _CaseParser(document, name, f"{id_prefix}/{name}")
@@ -234,12 +245,25 @@ def read_file(file: Path, id_prefix: str, *, thorough: bool = False) -> tuple[li
     return cases, sorted(errors, key=lambda error: (error.line, error.column))
 
 
+def _missing_texts(document: Document) -> Iterator[CaseFileError]:
+    """An error for each text of `WANTED` that a file or one of its cases lacks."""
+    content = document.value if isinstance(document.value, dict) else {}
+    cases = content.get("cases")
+    named = cases.items() if isinstance(cases, dict) else ()
+    nodes: list[tuple[JsonPath, str, Any]] = [((), "source", content)]
+    nodes += [(("cases", name), "why", case) for name, case in named if isinstance(case, dict)]
+    for path, name, node in nodes:
+        if name not in node:
+            yield document.error(path, f"{name} is missing", f"add it: {WANTED[name]}", at_key=True)
+
+
 def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     """Whether cases can be read: there are some, and loss, kind of predictions and kind of targets fit together."""
     content, family = document.value, ("loss", "given", "target")
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
-    found = list(validation.family_errors(*(content[key] for key in family)))
+    loss, given, target = (content[key] for key in family)
+    found = list(validation.family_errors(loss, given, TARGETS.get(target, target)))
     errors += [document.error(error.path, error.message, error.advice) for error in found]
     return not found and isinstance(content.get("cases"), dict)
 
@@ -260,7 +284,7 @@ class _CaseParser:
         self.file = self.document.value
         self.content = self.file["cases"][self.name]
         self.categorical = self.file["loss"] == "categorical"
-        self.target = self.file["target"]
+        self.target: Target = TARGETS.get(self.file["target"], self.file["target"])
 
     def make_error(self, path: JsonPath, message: str, advice: str = "") -> CaseFileError:
         return self.document.error(("cases", self.name, *path), message, advice)
@@ -429,13 +453,28 @@ class _CaseParser:
         if self.target == "index" and float in kinds:
             at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
             message = f"labels of the wrong kind: {number_text(leaf)} is no index"
-            raise self.make_error((*path, *at), message, "write whole numbers, or say target: distribution")
+            whole = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
+            advice = (
+                f"write {leaf:.0f}, without a point" if whole else "write whole numbers, or say target: distribution"
+            )
+            raise self.make_error((*path, *at), message, advice)
         if kinds <= {int}:
             for at, leaf in leaves:
                 if not -(2**63) <= leaf < 2**63:
                     raise self.make_error((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
             return np.array(value, dtype=np.int64)
-        return np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
+        array = np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
+        if self.file["target"] == "one_hot":
+            self.check_one_hot(array)
+        return array
+
+    def check_one_hot(self, labels: Array) -> None:
+        rows = np.atleast_2d(labels).astype(np.float64)
+        wrong = (np.sort(rows, axis=-1) != np.eye(1, rows.shape[-1], rows.shape[-1] - 1)[0]).any(axis=-1)
+        if wrong.any():
+            at = tuple(int(index) for index in np.argwhere(wrong)[0])
+            message = f"{truncate(str(rows[at].tolist()), 40)} is not one 1 and zeros"
+            raise self.make_error(("labels", *at), message, "correct it, or say target: distribution")
 
     # Options, layout, expectation
 
@@ -557,7 +596,7 @@ class _CaseParser:
             "classes": ("a categorical loss", self.categorical),
             "class_weights": ("a categorical loss", self.categorical),
             "scale": ("logits", input_kind == "logits"),
-            "soft": ("targets other than index", self.target != "index"),
+            "soft": ("targets other than index and one_hot", self.file["target"] not in ("index", "one_hot")),
             "ignored": ("index targets", self.target == "index"),
         }
         for name, (needs, met) in requirements.items():
@@ -573,7 +612,7 @@ class _CaseParser:
             target=self.target,
             shape=(samples,) if shape is None else tuple(shape),
             ignore_index=int(ignore_index),
-            **{"soft": self.target == "distribution", **node, "classes": classes or 1},
+            **{"soft": self.file["target"] == "distribution", **node, "classes": classes or 1},
         )
         count = recipe.classes * math.prod(recipe.shape)
         if count > MAX_GENERATED:

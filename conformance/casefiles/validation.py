@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conformance.casefiles.document import JsonPath, number_text
+from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.model.case import Array, Case, InputKind, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
 from conformance.model.convention import INVALID
 from conformance.model.floats import equal_with_nan
@@ -143,7 +144,9 @@ def content_errors(case: Case) -> Iterator[ValidationError]:
         invalid &= {"shape_mismatch"}
     for kind in sorted(invalid - {expected}):
         path, message = _invalid_kind_error(case, kind)
-        advice = "correct it" if expected is not None else f"correct it, or say expect: {{error: {kind}}}"
+        advice = _other_target(case, kind) or "correct it"
+        if expected is None:
+            advice += f", or say expect: {{error: {kind}}}"
         yield ValidationError(path, message, advice)
     if expected is not None and expected not in kinds:
         present = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
@@ -152,10 +155,11 @@ def content_errors(case: Case) -> Iterator[ValidationError]:
 
 
 def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
-    """Position of the first number that overflows in `dtype`, or of a nonzero prediction that underflows to 0."""
+    """Position of the first number that overflows in `dtype`, or of a written prediction that underflows to 0."""
     if dtype == "float64":
         return None
     narrow = numpy_dtype(dtype)
+    underflows = None if isinstance(case, GeneratedCase) else ("predictions",)  # nobody wrote the numbers of those
     arrays: list[tuple[JsonPath, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
     arrays += [(("options", name), getattr(case.options, name)) for name in WEIGHTS]
     for path, exact in arrays:
@@ -166,10 +170,21 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
         over = np.isinf(rounded) != np.isinf(exact)
         under = (rounded == 0) != (exact == 0)
         for where, what in ((over, "overflows"), (under, "becomes 0 in")):
-            if bool(where.any()) and (what == "overflows" or path == ("predictions",)):
+            if bool(where.any()) and (what == "overflows" or path == underflows):
                 at = tuple(int(index) for index in np.argwhere(where)[0])
                 return (*path, *at), float(exact[at]), what
     return None
+
+
+def _other_target(case: Case, kind: str) -> str:
+    """Advice for labels that would fit if they were targets of the other kind; empty if they would not."""
+    samples, shape = case.predictions.shape[:-1], case.labels.shape
+    if kind != "shape_mismatch" or case.loss == "binary":
+        return ""
+    if case.target == "index" and shape == case.predictions.shape:
+        return "say target: distribution"
+    whole = case.labels.dtype.kind in "iu" or bool(np.all(case.labels == np.floor(case.labels)))
+    return "say target: index" if case.target == "distribution" and shape == samples and whole else ""
 
 
 def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:

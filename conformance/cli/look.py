@@ -69,10 +69,13 @@ def lint(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Want a first line that names the schema, source and why, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
-    checked = api.lint(folder)
+    checked = api.lint(folder, strict=strict)
     problems = checked.problems
     github.emit(github.error_commands(problems), aside=as_json)
     if as_json:
@@ -81,7 +84,7 @@ def lint(
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
     out.print(f"{counted(checked.cases, 'case')} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
-    if not problems:
+    if not problems and folder is None:
         out.print(Text(str(checked.coverage)))
     raise typer.Exit(USAGE if problems else 0)
 
@@ -100,8 +103,10 @@ def _print(shown: ShowResult) -> None:
 
 def _print_case(case: Case) -> None:
     out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
-    out.print(Text(case.why))
-    out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets; {case.source}"))
+    if case.why:
+        out.print(Text(case.why))
+    source = f"; {case.source}" if case.source else ""
+    out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets{source}"))
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
     out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
     for name in case.options.names():

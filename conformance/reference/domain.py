@@ -45,21 +45,7 @@ def _contents(problem: Problem) -> frozenset[str]:
     options = problem.options
     x = problem.predictions
     considered = _not_ignored(problem)
-    values = x[considered] if problem.loss == "categorical" else x
-
-    _add_if_any(kinds, "nan_prediction", np.isnan(_wide(values)))
-    _add_if_any(kinds, "infinite_prediction", np.isinf(_wide(values)))
-    if problem.input_kind == "probabilities":
-        _add_if_any(kinds, "invalid_probability", (values < 0) | (values > 1))
-        smallest = dtype_info(problem.dtype).smallest_normal
-        _add_if_any(kinds, "subnormal_prediction", (values > 0) & (_wide(values) < smallest))
-    if problem.loss == "categorical":
-        if x.shape[-1] == 1:
-            kinds.add("one_class")
-        if problem.input_kind == "probabilities" and values.size:
-            unit = dtype_info(problem.dtype).unit_roundoff
-            off = np.abs(_wide(values).sum(axis=-1) - 1)
-            _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * unit * x.shape[-1])
+    _add_predictions(kinds, problem, x[considered] if problem.loss == "categorical" else x)
     if 0 in problem.sample_shape:
         kinds.add("empty_batch")
 
@@ -81,6 +67,23 @@ def _contents(problem: Problem) -> frozenset[str]:
     if options.sample_weights is not None and options.sample_weights.size and not np.any(options.sample_weights):
         kinds.add("no_weight")
     return frozenset(kinds)
+
+
+def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
+    """Add what predictions contain.  values: those of samples that are not ignored."""
+    categorical, classes = problem.loss == "categorical", problem.predictions.shape[-1:]
+    info = dtype_info(problem.dtype)
+    wide = _wide(values)
+    _add_if_any(kinds, "nan_prediction", np.isnan(wide))
+    _add_if_any(kinds, "infinite_prediction", np.isinf(wide))
+    if categorical and classes == (1,):
+        kinds.add("one_class")
+    if problem.input_kind == "probabilities":
+        _add_if_any(kinds, "invalid_probability", (wide < 0) | (wide > 1))
+        _add_if_any(kinds, "subnormal_prediction", (wide > 0) & (wide < info.smallest_normal))
+        if categorical and values.size:
+            off = np.abs(wide.sum(axis=-1) - 1)
+            _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * info.unit_roundoff * classes[0])
 
 
 def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:

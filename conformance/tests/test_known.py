@@ -36,7 +36,7 @@ def write(tmp_path, monkeypatch):
         file = tmp_path / "cases" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        return known_issues.read(Path("cases"))
+        return known_issues.read(Path("cases"), strict=True)
 
     return written
 
@@ -173,6 +173,13 @@ def test_read_reports_all_errors_of_a_file(write):
         (13, "$.known[3]"),
         (15, "$.known[3].because"),
     ]
+
+
+def test_ledger_without_schema_line_is_read_unless_strict(write):
+    write(ENTRY)
+    entries, errors = known_issues.read(Path("cases"))
+    assert [entry.function for entry in entries] == ["lib.Loss"]
+    assert errors == []
 
 
 def test_ledger_in_subfolder_is_rejected(write):

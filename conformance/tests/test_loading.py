@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -29,14 +30,16 @@ GENERATE = "cases:\n  y:\n    why: w\n    generate: {seed: 1, samples: 3, classe
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes one case file and reads its folder; the paths in messages start with `cases/`."""
+    """Writes one case file and reads its folder, strictly; the paths in messages start with `cases/`."""
     monkeypatch.chdir(tmp_path)
 
-    def written(content: "str | bytes", name: str = "categorical/x.yaml", *, thorough: bool = False):
+    def written(
+        content: "str | bytes", name: str = "categorical/x.yaml", *, thorough: bool = False, strict: bool = True
+    ):
         file = tmp_path / "cases" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return loading.read(Path("cases"), thorough=thorough)
+        return loading.read(Path("cases"), thorough=thorough, strict=strict)
 
     return written
 
@@ -184,7 +187,7 @@ def test_read_is_the_same_without_libyaml(write, monkeypatch):
 
 
 def test_shipped_cases_load_with_their_digests():
-    cases, errors = loading.read(loading.shipped_cases(), thorough=True)
+    cases, errors = loading.read(loading.shipped_cases(), thorough=True, strict=True)
     assert cases
     assert not errors, "\n".join(map(str, errors))
 
@@ -284,9 +287,12 @@ WRONG = {
     "an integer of 9001 characters": but("4.0", "1" + "0" * 9000),
     # Keys and names
     "make the first line: # yaml-language-server: $schema=https://": (HEAD + CASE).removeprefix(MODELINE),
+    ":2:1: $: source is missing; add it: where the cases come from": (HEAD + CASE).replace("source: b\n", ""),
+    '$.cases.y.given: unknown key "given"; it belongs to the file, beside cases': plus("given: logits"),
+    '$.options: unknown key "options"; it belongs to a case': "options: {ignore_index: 1}\n".join([HEAD, CASE]),
     ':12:5: $.cases.y.lables: unknown key "lables"': plus("lables: [0]"),
     'did you mean "why"?': but("why", "whi"),
-    ":8:3: $.cases.y: why is missing; add it: What this case is for": but("    why: w\n", ""),
+    ":8:3: $.cases.y: why is missing; add it: what would go wrong unnoticed": but("    why: w\n", ""),
     '"torch" in it, the name of a framework': but("  y:", "  torch_y:"),
     "is not [a-z][a-z0-9_]*": but("  y:", "  Y:"),
     "a categorical loss has no binary target": HEAD.replace("index", "binary") + CASE,
@@ -303,6 +309,17 @@ WRONG = {
     "70000.0 overflows float16; give dtypes: [float32]": but("4.0", "70000") + "    dtypes: [float16, float32]\n",
     "1e-60 becomes 0 in float32": but("4.0", "1e-60"),
     ":11:17: $.cases.y.labels[1]: labels of the wrong kind: 1.5 is no index": but("[0, 1]", "[0, 1.5]"),
+    "2.0 is no index; write 2, without a point": but("[0, 1]", "[2.0, 1.0]"),
+    "0.5 is no index; write whole numbers, or say target: distribution": but("[0, 1]", "[0.5, 1.0]"),
+    "labels of shape [2] where predictions of shape [2, 3] need [2, 3]; say target: index": SOFT + CASE,
+    "labels of shape [2, 3] where predictions of shape [2, 3] need [2]; say target: distribution": but(
+        "[0, 1]", ONE_HOT
+    ),
+    "labels[1]: [0.0, 0.5, 0.5] is not one 1 and zeros; correct it, or say target: distribution": but(
+        "[0, 1]", "[[1, 0, 0], [0, 0.5, 0.5]]", head=HEAD.replace("index", "one_hot")
+    ),
+    "soft is for targets other than index and one_hot only": HEAD.replace("index", "one_hot")
+    + GENERATE % ", soft: true",
     "labels of two kinds": but("[0, 1]", "[true, 1]"),
     '"a" (a string) is not true or false or a number': but("[0, 1]", "[a, 1]"),
     "does not fit into int64": but("[0, 1]", f"[0, {2**63}]"),
@@ -336,6 +353,50 @@ WRONG = {
     "no ignore_index is asked for": HEAD + GENERATE % ", ignored: 0.5",
     "labels has no place beside generate": HEAD + GENERATE % "" + "    labels: [1]\n",
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[(text, ".inf") for text in ("inf", "Inf", "+inf", "Infinity", "INFINITY", "'.inf'")],
+        *[(text, "-.inf") for text in ("-inf", "-Infinity", "'-.inf'")],
+        *[(text, ".nan") for text in ("nan", "NaN", "-nan", "NAN")],
+    ],
+)
+def test_read_says_how_infinities_and_nan_are_written(write, text, number):
+    assert f"is not a number; write {number}" in said(write(but("4.0", text)))
+    assert f"is not a number; write {number}" in said(write(plus(f"options: {{label_smoothing: {text}}}")))
+
+
+def test_read_wants_schema_line_source_and_why_only_if_strict(write):
+    text = (HEAD + CASE).removeprefix(MODELINE).replace("source: b\n", "").replace("    why: w\n", "")
+    case = only(write(text, strict=False))
+    assert (case.why, case.source) == ("", "")
+    assert [error.message for error in write(text)[1]] == [
+        "the first line does not name the schema that editors check it by",
+        "source is missing",
+        "why is missing",
+    ]
+
+
+def test_read_takes_one_hot_and_soft_binary_targets(write):
+    rows = but("[0, 1]", ONE_HOT, head=SOFT)
+    assert only(write(rows.replace("distribution", "one_hot"))).digest == only(write(rows)).digest
+    binary = BINARY + CASE.replace("[0, 1]", "[[0.5, 0, 1], [1, 0, 0.25]]")
+    assert only(write(binary.replace("target: binary", "target: soft_binary"))).digest == only(write(binary)).digest
+    generated = GENERATE % ", digest: '0000000000000000'"
+    cases, _ = write(HEAD.replace("index", "one_hot") + generated)
+    assert set(np.unique(cases[0].recipe.generate().labels)) == {0.0, 1.0}
+
+
+def test_generated_probability_may_round_to_zero(write):
+    recipe = ", distribution: confident, digest: %s}\n    dtypes: [float16]\n"
+    text = PROBABILITIES + GENERATE.replace("classes: 4%s}\n", "classes: 5000" + recipe)
+    (error,) = write(text % "'0123456789abcdef'", thorough=True)[1]
+    case = only(write(text % f"'{re.search('[0-9a-f]{16}', error.message)[0]}'", thorough=True))
+    assert (case.problem("float16", "mean").predictions == 0).any()
+    written = PROBABILITIES + CASE.replace(ROWS, "[[0.5, 0.5, 1.0e-09], [0.5, 0.25, 0.25]]") + "    dtypes: [float16]\n"
+    assert "becomes 0 in float16" in said(write(written))
 
 
 @pytest.mark.parametrize("message", WRONG)
