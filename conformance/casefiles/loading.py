@@ -312,7 +312,10 @@ class _CaseParser:
         return None if len(self.errors) > count else found
 
     def parse(self, thorough: bool) -> Case | None:
-        """Parse the case; None if one of the parts that its content is checked with is missing or wrong."""
+        """Parse the case; None if one of the parts that its content is checked with is missing or wrong.
+
+        An unknown key may be any of them, mistyped.
+        """
         if not isinstance(self.content, dict):
             return None
         reductions, dtypes = self.attempt_names("reduction", ("mean",)), self.attempt_names("dtypes", DEFAULT_DTYPES)
@@ -329,7 +332,8 @@ class _CaseParser:
         if predictions is None or labels is None:
             return None
         layout = self.attempt("layout", self.parse_layout, predictions, labels)
-        if options is None or None in (dtypes, expect) or self.refuses("options"):
+        unknown = self.content.keys() - schema_of(SCHEMA)["definitions"]["case"]["properties"].keys()
+        if options is None or None in (dtypes, expect) or self.refuses("options") or unknown:
             return None
         fields = {"dtypes": dtypes, "expect": expect, "published": published or (), "layout": layout or Layout()}
         return self.checked(self.build(recipe, predictions, labels, options, fields), thorough)

@@ -379,6 +379,11 @@ def test_read_wants_schema_line_source_and_why_only_if_strict(write):
     ]
 
 
+def test_unknown_key_brings_no_errors_of_what_it_may_have_been_meant_to_say(write):
+    _, errors = write(but("[0, 1]\n", "[0, -100]\n    option: {ignore_index: -100}\n"), thorough=True)
+    assert [error.where for error in errors] == ["$.cases.y.option"]
+
+
 def test_read_takes_one_hot_and_soft_binary_targets(write):
     rows = but("[0, 1]", ONE_HOT, head=SOFT)
     assert only(write(rows.replace("distribution", "one_hot"))).digest == only(write(rows)).digest
