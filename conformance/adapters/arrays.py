@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import Array, Order
+from conformance.model.case import Array, Order, dtype_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Tensor:
 
     def source(self) -> str:
         """A numpy expression that rebuilds `laid_out()` bit for bit."""
-        name = "bool" if self.values.dtype == np.bool_ else self.values.dtype.name
+        name = "bool" if self.values.dtype == np.bool_ else dtype_name(self.values.dtype)
         dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
         base = f"np.array({nested(self.values)}, dtype={dtype})"
         if self.values.size == 0:
@@ -70,15 +70,22 @@ def identical(a: Array, b: Array) -> Array:
 
 def nested(values: Array) -> str:
     """An array as nested Python lists whose numbers read back exactly."""
-    if values.dtype.kind in "biu" or (values.dtype == np.float64 and bool(np.all(np.isfinite(values)))):
+    if values.dtype.kind in "biu":
         return str(values.tolist())
-    if values.ndim:
-        return "[" + ", ".join(nested(value) for value in values) + "]"
-    number = float(values)
-    if not np.isfinite(number):
-        return f"float('{number}')"
     # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
-    return str(values[()]) if values.dtype in (np.float16, np.float32) else repr(number)
+    wide = values.dtype not in (np.float16, np.float32)
+    numbers = values.astype(np.float64) if wide else values
+    finite = np.isfinite(numbers)
+    if wide and bool(finite.all()):
+        return str(numbers.tolist())
+    flat = zip(numbers.ravel().tolist() if wide else numbers.ravel(), finite.ravel().tolist(), strict=True)
+    texts = np.empty(numbers.shape, dtype=object)
+    texts.ravel()[:] = [str(number) if is_finite else f"float('{number}')" for number, is_finite in flat]
+    return _joined(texts.tolist())
+
+
+def _joined(texts: Any) -> str:
+    return texts if isinstance(texts, str) else f"[{', '.join(map(_joined, texts))}]"
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ numpy = Arrays(native=lambda memory: memory, literal=Tensor.source, numpy=_numpy
 def _torch_tensor(memory: Array) -> Any:
     import torch
 
-    if memory.dtype.name == "bfloat16":
+    if dtype_name(memory.dtype) == "bfloat16":
         return torch.from_numpy(memory.view(np.int16)).view(torch.bfloat16)  # numpy's is not known to it
     if memory.ndim:
         return torch.from_numpy(memory)
@@ -119,7 +126,7 @@ def _torch_tensor(memory: Array) -> Any:
 
 
 def _torch_literal(tensor: Tensor) -> str:
-    dtype = f"torch.{tensor.values.dtype.name}"
+    dtype = f"torch.{dtype_name(tensor.values.dtype)}"
     if tensor.order == "c" and tensor.values.size:
         return f"torch.tensor({nested(tensor.values)}, dtype={dtype})"
     if dtype != "torch.bfloat16":

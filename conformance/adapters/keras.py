@@ -20,7 +20,7 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.arrays import Arrays, Tensor
 from conformance.adapters.contract import Backend, Framework, Function, Rule
-from conformance.model.case import DTYPES, Array, Loss
+from conformance.model.case import DTYPES, Array, Loss, dtype_name
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
@@ -161,7 +161,7 @@ def handed(memory: Array) -> Any:
     """Arrays as they are; Keras 2 is handed bfloat16 as TensorFlow's, which numpy's of that name is not to it."""
     import keras
 
-    if memory.dtype.name != "bfloat16" or not keras.__version__.startswith("2."):
+    if dtype_name(memory.dtype) != "bfloat16" or not keras.__version__.startswith("2."):
         return memory
     import tensorflow
 

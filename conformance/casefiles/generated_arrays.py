@@ -45,7 +45,7 @@ class GeneratedArrays:
 
     @cached_property
     def digest(self) -> str:
-        return content_digest(dataclasses.asdict(self))
+        return content_digest({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True)

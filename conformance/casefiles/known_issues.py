@@ -160,6 +160,7 @@ class Ledger:
         self._by_case_and_function: dict[tuple[str, str], list[KnownIssue]] = {}
         self._by_case: dict[str, list[KnownIssue]] = {}
         self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
+        self._with_traits_by_function: dict[str, list[KnownIssue]] = {}
 
     def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> KnownIssue | None:
         """Return the entry that names the row's case, if there is one.
@@ -185,8 +186,12 @@ class Ledger:
 
         traits: called only if an entry is about such rows.
         """
-        candidates = [entry for entry in self._with_traits if entry.matches_function(key.function)]
-        candidates = [entry for entry in candidates if traits().issuperset(entry.when)]
+        if key.function not in self._with_traits_by_function:
+            self._with_traits_by_function[key.function] = [
+                entry for entry in self._with_traits if entry.matches_function(key.function)
+            ]
+        of_function = self._with_traits_by_function[key.function]
+        candidates = [entry for entry in of_function if traits().issuperset(entry.when)]
         candidates.sort(key=lambda entry: -len(entry.when))
         return _first_match(candidates, key, symptoms)
 

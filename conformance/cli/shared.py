@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -70,9 +71,14 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
+        done, shown = 0, 0.0
 
         def advance(description: str, count: int = 1) -> None:
-            bar.update(task, advance=count, description=f"{escape(description):<8}")
+            nonlocal done, shown
+            done += count
+            if (now := time.monotonic()) - shown >= 1 / bar.live.refresh_per_second:
+                bar.update(task, completed=done, description=f"{escape(description):<8}")
+                shown = now
 
         yield advance
 

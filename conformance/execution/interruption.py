@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ DEBOUNCE_SECONDS = 0.5
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 
+_getsignal: Callable[[int], object] = importlib.import_module("_signal").getsignal
+"""`signal.getsignal` without its enumerations, which take longer than all else that is done between two rows."""
 _received: tuple[str, float] | None = None
 _finishing = False
 _installed: dict[int, Callable[[int, FrameType | None], None]] = {}
@@ -83,7 +86,7 @@ def ignore_first_signal() -> None:
 def reinstall_handlers() -> None:
     """Set the handlers of `interruptible` again if an imported library has set its own, as Ray does."""
     for number, handle in _installed.items():
-        if signal.getsignal(number) is not handle:
+        if _getsignal(number) is not handle:
             signal.signal(number, handle)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,10 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
 """Whether what is chosen for a field of a convention can have an effect on a problem; other fields always can."""
 
 
-def neighbours(documented: Convention, conventions: Sequence[Convention], quantity: Quantity) -> Iterator[Convention]:
+@functools.lru_cache(maxsize=256)
+def neighbours(
+    documented: Convention, conventions: tuple[Convention, ...], quantity: Quantity
+) -> tuple[Convention, ...]:
     """Known conventions to try, nearest first: one field changed, then whole ones."""
     known: dict[str, list[Any]] = {name: [] for name in judged_fields(quantity)}
     hints = typing.get_type_hints(Convention)
@@ -88,7 +91,5 @@ def neighbours(documented: Convention, conventions: Sequence[Convention], quanti
         options = [getattr(c, name) for c in (DEFINITION, *conventions)]
         options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
         values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
-    for name, values in known.items():
-        for value in values:
-            yield dataclasses.replace(documented, **{name: value})
-    yield from dict.fromkeys(c for c in (DEFINITION, *conventions) if c != documented)
+    changed = [dataclasses.replace(documented, **{name: value}) for name, values in known.items() for value in values]
+    return tuple(dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented))))

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, LoweringError
@@ -147,7 +146,7 @@ class Assessment:
             got=of(outcome.value) if isinstance(outcome, Returned) else None,
             want=of(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
             want_by_convention=of(by_convention.hi) if by_convention is not None else None,
-            budgets=of(_coarse(verdict.tolerance)) if returned and verdict.tolerance.ndim else None,
+            budgets=_coarse(of(verdict.tolerance)) if returned and verdict.tolerance.ndim else None,
             error=comparison.error if comparison else None,
             budget=comparison.tolerance if comparison else None,
             ratio=comparison.error_ratio if comparison else None,
@@ -226,9 +225,10 @@ def _again(item: Item) -> str:
     return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
 
 
-def _coarse(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _coarse(elements: Elements) -> Elements:
     """Four significant digits, which is all a budget has and a third of the text."""
-    return np.array([float(f"{value:.4g}") for value in values.ravel().tolist()]).reshape(values.shape)
+    values = [float(f"{value:.4g}") for value in elements.values.ravel().tolist()]
+    return dataclasses.replace(elements, values=np.array(values).reshape(elements.values.shape))
 
 
 def _short(text: str, most: int = 400) -> str:

@@ -457,9 +457,13 @@ class _Judgement:
         """Which known convention would explain what nothing documented does."""
         if self.handed.predictions.size > SEARCHED:
             return Candidate(searched=False)
-        for candidate in neighbours(self.documented, conventions, self.quantity):
+        tried: set[Convention] = set()
+        for candidate in neighbours(self.documented, tuple(conventions), self.quantity):
             names = self._differing(candidate)
-            if not names or self._held(outcome, self._with(candidate, names)) is None:
+            if not names or (whole := self._with(candidate, names)) in tried:
+                continue
+            tried.add(whole)
+            if self._held(outcome, whole) is None:
                 continue
             parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
             part = next(p for p in parts if self._held(outcome, self._with(candidate, p)) is not None)

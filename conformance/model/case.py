@@ -9,11 +9,11 @@ them over.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ OPTIONS: tuple[str, ...] = (
 )
 
 
+@functools.cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype called `name`; bfloat16 comes from ml_dtypes and needs it installed."""
     if name == "bfloat16":
@@ -53,6 +54,12 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         name = ml_dtypes.bfloat16
     dtype: np.dtype[Any] = np.dtype(name)
     return dtype
+
+
+@functools.cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name of a numpy dtype, which numpy puts together anew each time."""
+    return dtype.name
 
 
 def _frozen(values: Array) -> Array:
@@ -193,7 +200,7 @@ class Case:
         object.__setattr__(self, "predictions", _frozen(self.predictions))
         object.__setattr__(self, "labels", _frozen(self.labels))
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
         """16 hex digits of SHA-256 over everything that changes the problem or its right answer."""
         options = {name: getattr(self.options, name) for name in self.options.names()}
@@ -273,7 +280,7 @@ class Problem:
         problem: Problem = vars(self).get("unreduced", self)
         return problem
 
-    @cached_property
+    @functools.cached_property
     def cache(self) -> dict[Hashable, Any]:
         """What was computed from this problem alone, by whoever computed it; it lives as long as the problem.
 
@@ -281,12 +288,12 @@ class Problem:
         """
         return {}
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
         """32 hex digits of SHA-256 over what the exact answer depends on (not the layout)."""
         return content_digest({"content": self.unreduced._content, "reduction": self.reduction}, digits=32)
 
-    @cached_property
+    @functools.cached_property
     def _content(self) -> str:
         return content_digest(
             {
@@ -307,7 +314,7 @@ class Problem:
         shape = self.predictions.shape
         return shape[:-1] if self.loss == "categorical" else shape
 
-    @cached_property
+    @functools.cached_property
     def target_kind(self) -> str:
         """`index`, `one_hot`, `distribution`, `binary` (all 0 or 1) or `soft_binary`."""
         if self.target == "index":

@@ -7,6 +7,7 @@ oracle is evaluated under it, and the function must then agree within the same t
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,6 +99,18 @@ class Convention:
         unknown = (self.accepts | self.rejects) - INVALID - EDGE
         if unknown:
             raise ValueError(f"unknown kinds of input: {sorted(unknown)}")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Hash of all fields: conventions are keys of most of what is computed for a row."""
+        return hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields without their hash, which is another one in another process."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def choices(self) -> dict[str, Any]:
         """The fields that differ from the definition, in field order."""

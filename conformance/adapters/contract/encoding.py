@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract.errors import LoweringError
-from conformance.model.case import Array, Order, Problem, numpy_dtype
+from conformance.model.case import Array, Order, Problem, dtype_name, numpy_dtype
 
 
 def encodable(problem: Problem) -> bool:
@@ -52,7 +52,7 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
     values = np.argmax(problem.labels.astype(np.float64), axis=-1)
     narrow = problem.layout.label_dtype
     if narrow is not None and dtype in (None, narrow) and not _holds(narrow, problem.predictions.shape[-1] - 1):
-        dtype = values.dtype.name  # what holds 0 and 1 need not hold the index of a class
+        dtype = dtype_name(values.dtype)  # what holds 0 and 1 need not hold the index of a class
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
 
 

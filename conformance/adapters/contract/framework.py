@@ -26,6 +26,7 @@ from conformance.model.case import (
     Loss,
     Order,
     Problem,
+    dtype_name,
     numpy_dtype,
 )  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
@@ -193,7 +194,7 @@ class Function:
             return problem.dtype
         if self.result_dtype != "promoted":
             return self.result_dtype
-        labels = self.labels_as(problem) or problem.layout.label_dtype or problem.labels.dtype.name
+        labels = self.labels_as(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)
         whole = numpy_dtype(labels).kind in "biu"
         return problem.dtype if whole else np.promote_types(numpy_dtype(problem.dtype), numpy_dtype(labels)).name
 
