@@ -165,14 +165,15 @@ def _exact_row(name: str, row: list[float]) -> list[float]:
     if name in ("softmax", "log_softmax"):
         if any(map(math.isnan, row)) or math.isinf(max(row)):
             return [math.nan] * len(row)
-        top = arb(max(row))
+        top, first = arb(max(row)), row.index(max(row))
+        shifted = [None if z == -math.inf else arb(z) - top for z in row]
+        terms = [arb(0) if d is None else d.exp() for d in shifted]
         # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
-        first = row.index(max(row))
-        others = sum(((arb(z) - top).exp() for c, z in enumerate(row) if z != -math.inf and c != first), arb(0))
-        log = others.log1p()
+        others = sum((term for c, term in enumerate(terms) if c != first), arb(0))
         if name == "softmax":
-            return [float(((arb(z) - top).exp() / (1 + others)).mid()) if z != -math.inf else 0.0 for z in row]
-        return [float((arb(z) - top - log).mid()) if z != -math.inf else -math.inf for z in row]
+            return [float((term / (1 + others)).mid()) for term in terms]
+        log = others.log1p()
+        return [-math.inf if d is None else float((d - log).mid()) for d in shifted]
     return [_exact(name, value) for value in row]
 
 
