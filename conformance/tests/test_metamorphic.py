@@ -213,7 +213,7 @@ def test_instance_with_identical_calls_is_skipped():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_shift_of_logits_is_exact(dtype):
     plain = case([[0.1, -1.7, 0.3], [2.9, 0.2, -1.1]], [1, 0]).problem(dtype, "none")
-    both = named("shifted_logits")[0].transform(plain, miniatures.Categorical.documented)
+    both = named("shifted_logits")[0].group(plain, miniatures.Categorical.documented)
     start, moved = (side.predictions.astype(np.float64) for side in (both.source, both.follow_ups[0]))
     shifts = moved - start
     assert np.all(shifts == shifts[:, :1])

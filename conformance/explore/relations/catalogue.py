@@ -1,22 +1,715 @@
-"""All relations, in the order of the tables."""
+"""Every metamorphic relation.
+
+A transformation that is not exact in the dtype, such as a rounded 1 - p or smoothed label, gives no follow-up. Results
+must agree within both tolerances, not to the bit: memory order, for instance, determines the order of a summation and
+the use of vector instructions, which are internal to an implementation.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
+import math
+from typing import Literal
 
+import numpy as np
+
+from conformance.adapters.contract import Function
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.explore.relations import batches, labels, layouts, predictions, weights
-from conformance.explore.relations.relation import Relation
-from conformance.model.errors import CaseErrors, CaseFileError
-
-RELATIONS: tuple[Relation, ...] = (
-    *predictions.RELATIONS,
-    *labels.RELATIONS,
-    *weights.RELATIONS,
-    *batches.RELATIONS,
-    *layouts.RELATIONS,
+from conformance.explore.relations.relation import (
+    MetamorphicGroup,
+    Relation,
+    exact_cast,
+    exact_complement,
+    flatten_samples,
+    has_finite_losses,
+    has_per_sample_losses,
+    ignored_mask,
+    labels_are_classes_or_ignored,
+    relation,
+    replace_fields,
+    replace_layout,
+    replace_options,
+    sample_axes,
+    scatter,
+    take_samples,
 )
+from conformance.model.case import Array, Loss, Order, Problem, numpy_dtype
+from conformance.model.convention import Convention
+from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.reference.conversion import convert
+from conformance.reference.domain import dtype_info
+from conformance.reference.flat_problem import flatten
+
+Weights = Literal["class_weights", "sample_weights", "positive_weight"]
+Transformed = MetamorphicGroup | Problem | None
+"""The result of a transformation: the only follow-up of a problem, or a group."""
+
+SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
+"""Binary exponent of the shift of logits, by dtype: its exponential exceeds the range of the dtype, if the grid is
+still fine enough.
+
+float16 has 11 significant bits, of which 6 are before the point then, and bfloat16 has 8.
+"""
+SMOOTHING = 0.5
+"""With this value, smoothed labels are exact for two and for four classes."""
+MAX_CLASSES_DECOMPOSED = 8
+"""Number of classes up to which a soft label is decomposed."""
+SCALE = 4.0
+"""Factor of scaled weights."""
+COPIES = 3
+"""Number of copies of a repeated row."""
+
+
+# Predictions: shifted, normalised, converted to another kind, or in a wider dtype. A shift of arbitrary logits is not
+# exact, as 0.1 + 8 is rounded. The logits of source and follow-up are therefore first rounded to a grid on which the
+# shift is exact. Probabilities computed from logits are rounded once each, for which the tolerance has a term.
+# Probabilities that the function documents to clip or to floor are excluded.
+
+
+@relation("shifted_logits", loss="categorical", input_kinds=["logits"])
+def shift_logits(problem: Problem, convention: Convention) -> Transformed:
+    """Adding a constant to all logits of a row does not change the loss.
+
+    Shift rows alternately up and down by the same power of two.
+    """
+    dtype = numpy_dtype(problem.dtype)
+    shift = 2.0 ** SHIFTS[problem.dtype]
+    # Numbers up to twice the shift are multiples of their unit in the last place there.
+    grid = shift * dtype_info(problem.dtype).epsilon
+    z = problem.predictions.astype(np.float64)
+    rounded = np.where(np.isfinite(z), np.round(z / grid) * grid, z)
+    if np.any(np.abs(rounded[np.isfinite(rounded)]) >= shift):
+        return None
+    signs = np.where(np.arange(math.prod(z.shape[:-1])) % 2, -1.0, 1.0).reshape(*z.shape[:-1], 1)
+    shifted = (rounded + signs * shift).astype(dtype)
+    source = replace_fields(problem, predictions=rounded.astype(dtype))
+    return MetamorphicGroup(source, (replace_fields(problem, predictions=shifted),))
+
+
+@relation("normalised_logits", loss="categorical", input_kinds=["logits"], supports=["logits"])
+def normalise_logits(problem: Problem, convention: Convention) -> Transformed:
+    """Log-probabilities are logits of the same probabilities.
+
+    Subtract the log-sum-exp from the logits, which gives logits again.
+    """
+    logs, _ = convert(problem, "log_probabilities")
+    return MetamorphicGroup(problem, (replace_fields(logs, input_kind="logits"),), is_rounded=True)
+
+
+@relation("as_probabilities", input_kinds=["logits"], supports=["logits", "probabilities"])
+def logits_to_probabilities(problem: Problem, convention: Convention) -> Transformed:
+    """Logits and their softmax or sigmoid have the same loss.
+
+    Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost.
+    """
+    other, _ = convert(problem, "probabilities")
+    p = other.predictions.astype(np.float64)
+    unit, smallest = dtype_info(problem.dtype)[:2]
+    nearest = np.minimum(p, 1 - p) if problem.loss == "binary" else p
+    edge = math.sqrt(unit) if problem.loss == "binary" else smallest
+    if not np.all(nearest >= edge) or is_clipped(other, convention):
+        return None
+    return MetamorphicGroup(problem, (other,), is_rounded=True)
+
+
+@relation("as_log_probabilities", loss="categorical", input_kinds=["logits"], supports=["logits", "log_probabilities"])
+def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Transformed:
+    """Logits and their log-softmax have the same loss.
+
+    Log-softmax of the logits.
+    """
+    return MetamorphicGroup(problem, (convert(problem, "log_probabilities")[0],), is_rounded=True)
+
+
+def is_clipped(problem: Problem, convention: Convention) -> bool:
+    """Whether the function documents to clip a probability, or to floor its logarithm."""
+    if problem.input_kind != "probabilities":
+        return False
+    p = problem.predictions.astype(np.float64)
+    p = np.stack([p, 1 - p]) if problem.loss == "binary" else p
+    low, high = flatten(problem, convention).clip or (0.0, 1.0)
+    floor = 0.0 if convention.log_floor is None else math.exp(convention.log_floor)
+    return not bool(np.all((p >= max(low, floor)) & (p <= high)))
+
+
+@relation("as_logits", loss="categorical", input_kinds=["probabilities"], supports=["logits", "probabilities"])
+def probabilities_to_logits(problem: Problem, convention: Convention) -> Transformed:
+    """Logarithms of probabilities are logits of the same probabilities.
+
+    Logarithms of probabilities that sum to 1 exactly.
+    """
+    p = problem.predictions.astype(np.float64)
+    sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
+    if any(total != 1 for total in sums) or is_clipped(problem, convention):
+        return None
+    return MetamorphicGroup(problem, (convert(problem, "logits")[0],), is_rounded=True)
+
+
+@relation("clipped_beforehand", input_kinds=["probabilities"], supports=["probabilities"])
+def clip_first(problem: Problem, convention: Convention) -> Transformed:
+    """Clipping probabilities as documented before the call does not change the loss.
+
+    Clip probabilities to the limits that the function documents.
+    """
+    ends = flatten(problem, convention).clip
+    if ends is None or convention.renormalise == "before_clip":
+        return None
+    with np.errstate(invalid="ignore"):
+        clipped = np.clip(problem.predictions.astype(np.float64), *ends).astype(problem.predictions.dtype)
+    if np.array_equal(clipped, problem.predictions, equal_nan=True):
+        return None
+    return replace_fields(problem, predictions=clipped)
+
+
+@relation("halved_rows", loss="categorical", input_kinds=["probabilities"], supports=["probabilities"])
+def halve_rows(problem: Problem, convention: Convention) -> Transformed:
+    """If rows are divided by their sum, halving one does not change the loss.
+
+    Halve each row, for a function that divides rows by their sum.
+    """
+    half = problem.predictions * problem.predictions.dtype.type(0.5)
+    exact = np.array_equal(half.astype(np.float64) * 2, problem.predictions.astype(np.float64), equal_nan=True)
+    other = replace_fields(problem, predictions=half)
+    if not exact or convention.renormalise == "no" or is_clipped(problem, convention) or is_clipped(other, convention):
+        return None
+    return other
+
+
+@relation(
+    "other_probabilities",
+    loss="categorical",
+    input_kinds=["probabilities"],
+    targets=["index", "one_hot"],
+    supports=["probabilities"],
+    where=lambda problem, function: not problem.options.label_smoothing,
+)
+def halve_other_classes(problem: Problem, convention: Convention) -> Transformed:
+    """If rows are not normalised, only the probability of the label affects the loss.
+
+    Halve the probabilities of the classes that are not the label, for a function that does not normalise rows.
+    """
+    classes = problem.predictions.shape[-1]
+    index = problem.target == "index"
+    label = problem.labels[..., np.newaxis] == np.arange(classes) if index else problem.labels != 0
+    half = problem.predictions * problem.predictions.dtype.type(0.5)
+    if convention.renormalise != "no" or not has_finite_losses(problem):
+        return None
+    return replace_fields(problem, predictions=np.where(label, problem.predictions, half))
+
+
+@relation(
+    "in_float64",
+    supports=["float64"],
+    where=lambda problem, function: problem.dtype != "float64" and problem.input_kind in function.takes,
+)
+def cast_to_float64(problem: Problem, convention: Convention) -> Transformed:
+    """The same numbers in float64 have the same loss.
+
+    Cast to float64.
+    """
+    wide = np.dtype(np.float64)
+    other = dataclasses.replace(replace_fields(problem, predictions=problem.predictions.astype(wide)), dtype="float64")
+    weights = {
+        name: weights.astype(wide)
+        for name in ("class_weights", "sample_weights", "positive_weight")
+        if (weights := getattr(problem.options, name)) is not None
+    }
+    if problem.target != "index" and problem.labels.dtype.kind not in "biu":
+        other = replace_fields(other, labels=problem.labels.astype(wide))
+    other = replace_options(other, **weights)
+    if is_clipped(problem, convention) or is_clipped(other, convention):
+        return None
+    return other
+
+
+# Labels: the order of classes, their encoding, smoothing, and soft labels.
+
+
+@relation("permuted_classes", loss="categorical")
+def reverse_classes(problem: Problem, convention: Convention) -> Transformed:
+    """Reversing the order of the classes does not change the loss.
+
+    Reverse the order of classes in predictions, labels, weights and the ignored class.
+    """
+    classes = problem.predictions.shape[-1]
+    if classes < 2 or not labels_are_classes_or_ignored(problem, convention):
+        return None
+    other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
+    options = problem.options
+    if problem.target == "index":
+        in_range = (problem.labels >= 0) & (problem.labels < classes)
+        other = replace_fields(other, labels=np.where(in_range, classes - 1 - problem.labels, problem.labels))
+    else:
+        other = replace_fields(other, labels=problem.labels[..., ::-1])
+    if options.class_weights is not None:
+        other = replace_options(other, class_weights=options.class_weights[::-1])
+    if options.ignore_index is not None and 0 <= options.ignore_index < classes:
+        other = replace_options(other, ignore_index=classes - 1 - options.ignore_index)
+    return other
+
+
+@relation("permuted_outputs", loss="binary")
+def reverse_outputs(problem: Problem, convention: Convention) -> Transformed:
+    """Reversing the order of the outputs reverses their losses.
+
+    Reverse the order of outputs.
+    """
+    axis = problem.predictions.ndim - 1
+    if axis == 0:
+        return None
+    other = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
+    each = convention.binary_outputs == "each"
+    return MetamorphicGroup(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
+
+
+@relation(
+    "opposite_outputs",
+    loss="binary",
+    input_kinds=["logits", "probabilities"],
+    leaves_unset=["positive_weight"],
+    where=lambda problem, function: problem.input_kind in function.takes,
+)
+def complement_outputs(problem: Problem, convention: Convention) -> Transformed:
+    """The opposite prediction with the opposite label has the same loss.
+
+    Negate each output: -z or 1 - p against 1 - y. Not for converted predictions, which lose one end before the other.
+    """
+    x = problem.predictions
+    predictions = -x if problem.input_kind == "logits" else exact_complement(x)
+    labels = exact_complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
+    without_floor = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
+    if predictions is None or labels is None or is_clipped(problem, without_floor):
+        return None
+    labels = labels if problem.labels.dtype.kind == "f" else labels.astype(problem.labels.dtype)
+    return replace_fields(problem, predictions=predictions, labels=labels)
+
+
+@relation(
+    "other_encoding",
+    targets=["index", "one_hot"],
+    leaves_unset=["ignore_index"],
+    where=lambda problem, function: "index" in function.targets and function.target_as("one_hot") == "one_hot",
+)
+def change_encoding(problem: Problem, convention: Convention) -> Transformed:
+    """An index label and its one-hot row have the same loss.
+
+    Encode index labels as one-hot rows, and one-hot rows as index labels.
+    """
+    classes = problem.predictions.shape[-1]
+    if problem.target == "distribution":
+        indices = np.argmax(problem.labels.astype(np.float64), axis=-1)
+        return replace_fields(replace_layout(problem, label_dtype=None), target="index", labels=indices)
+    if not np.all((problem.labels >= 0) & (problem.labels < classes)):
+        return None
+    return _with_distribution(problem, np.eye(classes)[problem.labels])
+
+
+def _with_distribution(problem: Problem, rows: Array) -> Problem:
+    plain = replace_layout(problem, labels="flat", label_dtype=None)
+    return replace_fields(plain, target="distribution", labels=rows.astype(numpy_dtype(problem.dtype)))
+
+
+@relation("no_smoothing", leaves_unset=["label_smoothing"], supports=["label_smoothing"])
+def add_zero_smoothing(problem: Problem, convention: Convention) -> Transformed:
+    """Label smoothing of 0 does not change the loss."""
+    return replace_options(problem, label_smoothing=0.0)
+
+
+@relation(
+    "smoothed_labels",
+    leaves_unset=["ignore_index"],
+    supports=["label_smoothing"],
+    where=lambda problem, function: ("soft_binary" if problem.loss == "binary" else "distribution") in function.targets,
+)
+def smooth_labels_first(problem: Problem, convention: Convention) -> Transformed:
+    """Smoothing labels before the call has the same effect as smoothing them in the function.
+
+    Smooth labels by one half in the function, and before the call.
+    """
+    classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
+    source = replace_options(problem, label_smoothing=SMOOTHING)
+    if problem.target == "index":
+        if not np.all((problem.labels >= 0) & (problem.labels < classes)):
+            return None
+        rows = np.eye(classes)[problem.labels]
+    else:
+        rows = problem.labels.astype(np.float64)
+    exact = (1 - SMOOTHING) * rows + SMOOTHING / classes
+    if not np.array_equal((exact - SMOOTHING / classes) / (1 - SMOOTHING), rows) or classes & (classes - 1):
+        return None
+    if (smoothed := exact_cast(exact, numpy_dtype(problem.dtype))) is None:
+        return None
+    follow_up = replace_options(source, label_smoothing=None)
+    if problem.target == "binary":
+        return MetamorphicGroup(source, (replace_fields(replace_layout(follow_up, label_dtype=None), labels=smoothed),))
+    return MetamorphicGroup(source, (_with_distribution(follow_up, smoothed),))
+
+
+@relation(
+    "mixed_labels",
+    targets=["distribution", "soft_binary"],
+    leaves_unset=["label_smoothing"],
+    supports=["none"],
+    where=lambda problem, function: problem.reduction != "mean",
+)
+def decompose_soft_labels(problem: Problem, convention: Convention) -> Transformed:
+    """The loss of a soft label is the weighted sum of the losses of hard labels.
+
+    Write the loss of a soft label as the weighted sum of the losses of hard labels.
+    """
+    shares = problem.labels.astype(np.float64)
+    if problem.loss == "binary":
+        rest = exact_complement(problem.labels)
+        if convention.binary_outputs != "each" or rest is None:
+            return None
+        ends = [np.zeros_like(problem.labels), np.ones_like(problem.labels)]
+        coefficients = [rest.astype(np.float64), shares]
+    else:
+        classes = problem.predictions.shape[-1]
+        if classes > MAX_CLASSES_DECOMPOSED:
+            return None
+        ends = [np.broadcast_to(row, shares.shape).astype(problem.labels.dtype) for row in np.eye(classes)]
+        coefficients = list(np.moveaxis(shares, -1, 0))
+    none = problem.with_reduction("none")
+    return MetamorphicGroup(
+        problem, tuple(replace_fields(none, labels=end) for end in ends), coefficients=tuple(coefficients)
+    )
+
+
+@relation(
+    "two_classes",
+    input_kinds=["probabilities"],
+    targets=["binary"],
+    leaves_unset=["positive_weight", "label_smoothing"],
+    where=lambda problem, function: problem.predictions.ndim == 1 and len(function.ranks) > 1,
+)
+def as_two_classes(problem: Problem, convention: Convention) -> Transformed:
+    """A binary output has the loss of two classes.
+
+    Write one probability as the probabilities of two classes.
+    """
+    if (rest := exact_complement(problem.predictions)) is None:
+        return None
+    pairs = np.stack([rest, problem.predictions], axis=-1)
+    other = replace_fields(
+        problem, loss="categorical", target="index", predictions=pairs, labels=problem.labels.astype(int)
+    )
+    return replace_layout(other, label_dtype=None)
+
+
+# Weights: of one and of zero, scaled, and equivalent weights of another kind.
+
+
+def unit_weights_relation(name: Weights) -> Relation:
+    losses: dict[Weights, Loss] = {"class_weights": "categorical", "positive_weight": "binary"}
+
+    @relation(f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name])
+    def unit_weights(problem: Problem, convention: Convention) -> Transformed:
+        """Weights of one have the same effect as no weights."""
+        if name == "sample_weights" and not has_per_sample_losses(problem, convention):
+            return None
+        shape = {
+            "class_weights": problem.predictions.shape[-1:],
+            "sample_weights": problem.predictions.shape[:1],
+            "positive_weight": (),
+        }[name]
+        return replace_options(problem, **{name: np.ones(shape, numpy_dtype(problem.dtype))})
+
+    return unit_weights
+
+
+def scaled_weights_relation(name: Weights) -> Relation:
+
+    @relation(f"scaled_{name}", sets=name)
+    def scaled_weights(problem: Problem, convention: Convention) -> Transformed:
+        """Multiplying the weights by four multiplies the losses by four."""
+        weights: Array = getattr(problem.options, name)
+        larger = weights * weights.dtype.type(SCALE)
+        wide = weights.astype(np.float64)
+        limit = dtype_info(problem.dtype).largest / problem.predictions.size  # no sum of weights may overflow
+        if not np.array_equal(larger.astype(np.float64), wide * SCALE) or np.any(np.abs(wide) * SCALE > limit):
+            return None
+        return MetamorphicGroup(problem, (replace_options(problem, **{name: larger}),), coefficients=(1 / SCALE,))
+
+    return scaled_weights
+
+
+unit_class_weights = unit_weights_relation("class_weights")
+unit_sample_weights = unit_weights_relation("sample_weights")
+unit_positive_weight = unit_weights_relation("positive_weight")
+scaled_class_weights = scaled_weights_relation("class_weights")
+scaled_sample_weights = scaled_weights_relation("sample_weights")
+
+
+@relation("left_out_sample", supports=["sample_weights"])
+def drop_zero_weight_sample(problem: Problem, convention: Convention) -> Transformed:
+    """A sample of weight 0 has no effect.
+
+    Give a sample the weight 0, and compare with the batch without it.
+    """
+    count = problem.predictions.shape[0]
+    first = take_samples(problem, [0])
+    if count < 2 or not has_per_sample_losses(problem, convention) or not has_finite_losses(first):
+        return None
+    weights = problem.options.sample_weights
+    weights = np.ones(count, numpy_dtype(problem.dtype)) if weights is None else np.array(weights)
+    weights[0] = 0
+    if not np.any(weights):
+        return None
+    source = replace_options(problem, sample_weights=weights)
+    is_counted = np.arange(count) > 0
+    return MetamorphicGroup(source, (take_samples(source, np.flatnonzero(is_counted)),), scatter(is_counted))
+
+
+@relation(
+    "left_out_class",
+    targets=["index"],
+    leaves_unset=["label_smoothing"],
+    supports=["class_weights"],
+    where=lambda problem, function: problem.labels.ndim == 1,
+)
+def drop_zero_weight_class(problem: Problem, convention: Convention) -> Transformed:
+    """Samples of a class of weight 0 have no effect.
+
+    Give a class the weight 0, and compare with the batch without its samples.
+    """
+    counted_positions = np.flatnonzero(~ignored_mask(problem, convention))
+    if not counted_positions.size or not labels_are_classes_or_ignored(problem, convention):
+        return None
+    label = problem.labels[counted_positions[0]]
+    kept = problem.labels != label
+    if not (kept & ~ignored_mask(problem, convention)).any() or not has_finite_losses(
+        take_samples(problem, np.flatnonzero(~kept))
+    ):
+        return None
+    weights = problem.options.class_weights
+    classes = problem.predictions.shape[-1]
+    weights = np.ones(classes, numpy_dtype(problem.dtype)) if weights is None else np.array(weights)
+    weights[label] = 0
+    source = replace_options(problem, class_weights=weights)
+    return MetamorphicGroup(source, (take_samples(source, np.flatnonzero(kept)),), scatter(kept))
+
+
+@relation(
+    "weighted_classes",
+    targets=["index"],
+    sets="class_weights",
+    leaves_unset=["sample_weights", "label_smoothing"],
+    supports=["sample_weights"],
+)
+def class_weights_as_sample_weights(problem: Problem, convention: Convention) -> Transformed:
+    """Class weights have the same effect as sample weights that are those of the labels.
+
+    Pass the weight of its class as the weight of each sample.
+    """
+    weights = problem.options.class_weights
+    assert weights is not None
+    if not labels_are_classes_or_ignored(problem, convention):
+        return None
+    of_class = weights[np.where(ignored_mask(problem, convention), 0, problem.labels)]
+    return replace_options(problem, class_weights=None, sample_weights=of_class)
+
+
+@relation(
+    "weighted_positives",
+    targets=["binary"],
+    sets="positive_weight",
+    leaves_unset=["sample_weights", "label_smoothing"],
+    supports=["sample_weights"],
+)
+def positive_weight_as_sample_weights(problem: Problem, convention: Convention) -> Transformed:
+    """A positive weight has the same effect as weights of the outputs with label 1.
+
+    Pass the positive weight as the weight of each output with label 1.
+    """
+    weights = problem.options.positive_weight
+    assert weights is not None
+    if convention.binary_outputs != "each":
+        return None
+    of_output = np.where(problem.labels == 1, weights, weights.dtype.type(1)).astype(weights.dtype)
+    return replace_options(problem, positive_weight=None, sample_weights=of_output)
+
+
+# Samples and reductions.
+
+
+@relation("permuted_samples")
+def reverse_samples(problem: Problem, convention: Convention) -> Transformed:
+    """Reversing the order of the samples reverses their losses.
+
+    Reverse the order of samples along each sample axis.
+    """
+    other = problem
+    axes = sample_axes(problem)
+    for axis in axes:
+        other = take_samples(other, np.arange(problem.predictions.shape[axis])[::-1], axis)
+    return MetamorphicGroup(
+        problem,
+        (other,),
+        lambda answers: np.flip(answers[0], tuple(axis for axis in axes if axis < answers[0].ndim)),
+    )
+
+
+@relation("concatenated")
+def split_batch(problem: Problem, convention: Convention) -> Transformed:
+    """The losses of a batch are those of its two halves.
+
+    Split the batch into its first half and the rest.
+    """
+    count = problem.predictions.shape[0]
+    if count < 2 or not has_per_sample_losses(problem, convention):
+        return None
+    halves = np.split(np.arange(count), [count // 2])
+    return MetamorphicGroup(problem, tuple(take_samples(problem, half) for half in halves), np.concatenate)
+
+
+@relation("repeated_row")
+def repeat_row(problem: Problem, convention: Convention) -> Transformed:
+    """A row repeated k times has k times its loss, and the same mean.
+
+    Repeat one row several times.
+    """
+    if not has_per_sample_losses(problem, convention):
+        return None
+    is_counted = ~ignored_mask(problem, convention).reshape(problem.labels.shape[0], -1).all(axis=1)
+    row = take_samples(problem, [int(np.argmax(is_counted))])
+    return MetamorphicGroup(take_samples(row, [0] * COPIES), (row,) * COPIES, np.concatenate)
+
+
+@relation("one_axis", where=lambda problem, function: len(sample_axes(problem)) > 1)
+def flatten_sample_axes(problem: Problem, convention: Convention) -> Transformed:
+    """Flattening the sample axes does not change the losses.
+
+    Put samples of several axes on one axis.
+    """
+    samples = problem.predictions.shape[: len(sample_axes(problem))]
+    return MetamorphicGroup(
+        problem, (flatten_samples(problem),), lambda answers: answers[0].reshape(samples + answers[0].shape[1:])
+    )
+
+
+@relation("sum_of_mean", supports=["mean"], where=lambda problem, function: problem.reduction == "sum")
+def use_mean(problem: Problem, convention: Convention) -> Transformed:
+    """The sum is the mean times its documented divisor."""
+    return problem.with_reduction("mean")
+
+
+@relation("sum_of_losses", supports=["none"], where=lambda problem, function: problem.reduction != "none")
+def use_unreduced_losses(problem: Problem, convention: Convention) -> Transformed:
+    """The sum is that of the unreduced losses, and the mean is the sum over its documented divisor."""
+    return problem.with_reduction("none")
+
+
+@relation("left_out_ignored", targets=["index"])
+def drop_ignored(problem: Problem, convention: Convention) -> Transformed:
+    """An ignored sample has no effect.
+
+    Drop the samples whose label is ignored, after flattening. Their weights must be finite.
+    """
+    mask = ignored_mask(problem, convention)
+    weights = flatten_samples(problem).options.sample_weights
+    if not mask.any() or mask.all() or (weights is not None and not np.all(np.isfinite(weights[mask.reshape(-1)]))):
+        return None
+    return MetamorphicGroup(problem, (take_samples(flatten_samples(problem), np.flatnonzero(~mask)),), scatter(~mask))
+
+
+@relation("left_out_label", targets=["index"], leaves_unset=["ignore_index"], supports=["ignore_index"])
+def ignore_one_class(problem: Problem, convention: Convention) -> Transformed:
+    """Any class can be ignored, also class 0.
+
+    Ignore the lowest label, which may be 0, and compare with the batch without its samples.
+    """
+    labels = problem.labels[~ignored_mask(problem, convention)]
+    if not labels.size:
+        return None
+    return drop_ignored.group(replace_options(problem, ignore_index=int(labels.min())), convention)
+
+
+# Layouts and repeated calls.
+
+
+def memory_order_relation(order: Order) -> Relation:
+    """A relation between C order and another memory order."""
+
+    @relation(f"{order}_arrays", supports=[order], where=lambda problem, function: problem.layout.order == "c")
+    def reordered(problem: Problem, convention: Convention) -> Transformed:
+        """Arrays with another memory layout have the same loss."""
+        if order == "broadcast":  # broadcast arrays repeat one row
+            problem = take_samples(problem, np.zeros(problem.predictions.shape[0], dtype=int))
+        return MetamorphicGroup(problem, (replace_layout(problem, order=order),))
+
+    return reordered
+
+
+fortran_arrays = memory_order_relation("fortran")
+strided_arrays = memory_order_relation("strided")
+broadcast_arrays = memory_order_relation("broadcast")
+readonly_arrays = memory_order_relation("readonly")
+
+
+@relation(
+    "classes_first",
+    loss="categorical",
+    supports=["class_axis_not_1"],
+    where=lambda problem, function: problem.layout.class_axis == -1,
+)
+def classes_on_axis_0(problem: Problem, convention: Convention) -> Transformed:
+    """Classes on axis 0 have the same loss, if the axis is an argument."""
+    return replace_layout(problem, class_axis=0)
+
+
+@relation(
+    "classes_second",
+    loss="categorical",
+    supports=["class_axis"],
+    where=lambda problem, function: problem.layout.class_axis == -1 and problem.predictions.ndim > 2,
+)
+def classes_on_axis_1(problem: Problem, convention: Convention) -> Transformed:
+    """Classes on axis 1 have the same loss, if the axis is an argument."""
+    return replace_layout(problem, class_axis=1)
+
+
+# For outputs of rank 1, some functions take a column for a second axis, over which they document that they average.
+@relation(
+    "labels_in_a_column",
+    targets=["index"],
+    supports=["labels_column"],
+    where=lambda problem, function: problem.labels.ndim == 1 and problem.layout.labels == "flat",
+)
+def labels_as_column(problem: Problem, convention: Convention) -> Transformed:
+    """Labels of shape (N, 1) have the same losses as labels of shape (N,)."""
+    return replace_layout(problem, labels="column")
+
+
+def supports_narrow_labels(problem: Problem, function: Function) -> bool:
+    accepted = function.label_dtypes(function.target_as(problem.target_kind) or "", problem.dtype)
+    return problem.layout.label_dtype is None and (not accepted or {"int8", "int32"} <= set(accepted))
+
+
+@relation("narrow_labels", targets=["index", "one_hot", "binary"], where=supports_narrow_labels)
+def narrow_labels(problem: Problem, convention: Convention) -> Transformed:
+    """Labels of another integer dtype have the same loss.
+
+    Cast labels to int8 if they fit, otherwise to int32.
+    """
+    wide = bool(np.any(np.abs(problem.labels.astype(np.int64)) > np.iinfo(np.int8).max))
+    return replace_layout(problem, label_dtype="int32" if wide else "int8")
+
+
+@relation("asked_again", repeats_call=True)
+def call_twice(problem: Problem, convention: Convention) -> Transformed:
+    """A repeated call returns the same result to the last bit.
+
+    Repeat a call after a call with other arguments whose answer has the factor 0.
+    """
+    other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
+    return MetamorphicGroup(problem, (other, replace_fields(problem)), coefficients=(0.0, 1.0))
+
+
+RELATIONS: tuple[Relation, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Relation))
+"""All relations, in the order of the tables: that of their definitions."""
 
 
 def check_names(ledger: Ledger) -> None:

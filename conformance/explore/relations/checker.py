@@ -117,7 +117,7 @@ class Instance:
         convention = rule_of(item, problem).convention
         if examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention):
             return None
-        if (group := relation.transform(problem, convention)) is None:
+        if (group := relation.group(problem, convention)) is None:
             return None
         return _prepare(item, group, relation.repeats_call)
 

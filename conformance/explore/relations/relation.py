@@ -8,7 +8,7 @@ relation that holds for sums also checks each divisor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
-from conformance.model.case import Array, Problem
+from conformance.model.case import Array, Loss, Problem
 from conformance.model.convention import Convention
 
 Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Relation:
     """Whether a function can be called with the source and the follow-ups, by what it declares. Examines neither arrays
     nor conventions.
     """
-    transform: Callable[[Problem, Convention], MetamorphicGroup | None]
+    group: Callable[[Problem, Convention], MetamorphicGroup | None]
     """Makes the group of a problem, given the function's documented convention; None if the problem has no follow-up,
     or no exact one.
     """
@@ -78,20 +78,51 @@ class Relation:
 
 def relation(
     name: str,
-    applies: Callable[[Problem, Function], bool] = lambda problem, function: True,
+    *,
+    loss: Loss | None = None,
+    input_kinds: Collection[str] = (),
+    targets: Collection[str] = (),
+    sets: str = "",
+    leaves_unset: Collection[str] = (),
+    supports: Collection[str] = (),
+    where: Callable[[Problem, Function], bool] = lambda problem, function: True,
     repeats_call: bool = False,
-) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | None]], Relation]:
-    """Make a `Relation` of a function that transforms a problem; its description is the first line of the docstring."""
+) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | Problem | None]], Relation]:
+    """Make a `Relation` of a function that transforms a problem into its only follow-up, or into a group.
 
-    def decorate(transform: Callable[[Problem, Convention], MetamorphicGroup | None]) -> Relation:
-        return Relation(name, (transform.__doc__ or "").partition("\n")[0], applies, transform, repeats_call)
+    The description is the first line of the function's docstring.
+
+    loss, input_kinds, targets: loss, kinds of predictions and of targets (`Problem.target_kind`) that it is about.
+    sets, leaves_unset: options that a problem must set or not set.
+    supports: options, layouts, reductions, dtypes and kinds of predictions that a function must declare.
+    where: any other condition.
+    """
+
+    def applies(problem: Problem, function: Function) -> bool:
+        options = problem.options
+        return (
+            loss in (None, problem.loss)
+            and (not input_kinds or problem.input_kind in input_kinds)
+            and (not sets or getattr(options, sets) is not None)
+            and all(getattr(options, option) is None for option in leaves_unset)
+            and all(_declares(function, name) for name in supports)
+            and (not targets or problem.target_kind in targets)
+            and where(problem, function)
+        )
+
+    def decorate(transform: Callable[[Problem, Convention], MetamorphicGroup | Problem | None]) -> Relation:
+        def group(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
+            transformed = transform(problem, convention)
+            return MetamorphicGroup(problem, (transformed,)) if isinstance(transformed, Problem) else transformed
+
+        return Relation(name, (transform.__doc__ or "").partition("\n")[0], applies, group, repeats_call)
 
     return decorate
 
 
-def relations_of(module: dict[str, Any]) -> tuple[Relation, ...]:
-    """The relations among the names of a module, in the order of their definitions."""
-    return tuple(value for value in module.values() if isinstance(value, Relation))
+def _declares(function: Function, name: str) -> bool:
+    declared = (function.options, function.takes, function.reductions, function.dtypes, function.layouts)
+    return any(name in names for names in declared)
 
 
 # Parts of transformations.
