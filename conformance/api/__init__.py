@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conformance.api.cases import *  # noqa: F403
-    from conformance.api.checks import *  # noqa: F403
+    from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
     from conformance.api.reports import *  # noqa: F403
@@ -24,12 +24,14 @@ _MODULES = {
         "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LintResult",
         "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
     ),
-    "checks": ("RelationsResult", "relations"),
+    "exploration": (
+        "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",
+    ),
     "measures": (
         "FalseAlarms", "HarvestResult", "MutantList", "MutationResult",
         "check_correct", "harvest", "list_mutants", "mutants",
     ),
-    "observing": ("Observer",),
+    "observing": ("Advance", "Observer"),
     "reports": (
         "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",
         "accept", "diff", "history", "merge", "page", "recover",

@@ -1,28 +1,35 @@
-"""What a run says while it lasts."""
+"""Progress of a function that takes long."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Called with what was finished, such as the framework of a row, and how many of it."""
+
+    def __call__(self, label: str, count: int = 1, /) -> None: ...
 
 
 class Observer:
-    """Hears what a run has to say while it lasts; this one ignores it."""
+    """Is told the progress of a function; this one ignores it."""
 
     def note(self, line: str) -> None:
-        """A sentence that the user should know."""
+        """Take a sentence that the user should know."""
 
     def status(self) -> AbstractContextManager[Callable[[str], None]]:
-        """A context in which steps are said, one replacing the other."""
+        """Return a context that is called with each step."""
         return contextlib.nullcontext(lambda line: None)
 
-    def rows(self, count: int) -> AbstractContextManager[Callable[[str], None]]:
-        """A context in which as many rows are made; called with the framework of each."""
-        return contextlib.nullcontext(lambda framework: None)
+    def rows(self, count: int) -> AbstractContextManager[Advance]:
+        """Return a context that is called with each row that is finished.  count: number of rows."""
+        return contextlib.nullcontext(lambda label, count=1: None)
 
 
 SILENT = Observer()
 
 
-__all__ = ["Observer"]
+__all__ = ["Advance", "Observer"]

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from conformance.api.observing import Observer
+from conformance.api.observing import Advance, Observer
 from conformance.cli.terminal import err
 from conformance.judging.selection import SelectionError
 
@@ -65,42 +65,32 @@ def print_failures(failures: Sequence[object], reason: str = "not asked") -> Non
         warn(f"{reason}: {failure}")
 
 
-@contextlib.contextmanager
-def progress(total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields `advance(description, count=1)`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        done, shown = 0, 0.0
-
-        def advance(description: str, count: int = 1) -> None:
-            nonlocal done, shown
-            done += count
-            if (now := time.monotonic()) - shown >= 1 / bar.live.refresh_per_second:
-                bar.update(task, completed=done, description=f"{escape(description):<8}")
-                shown = now
-
-        yield advance
-
-
-@contextlib.contextmanager
-def steps() -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr; yields a function that displays the current step beside it."""
-    with err.status("") as status:
-        yield lambda line: status.update(escape(line))
-
-
 class Printer(Observer):
-    """Prints notes to stderr, and shows a progress bar while rows are made."""
+    """Prints notes to stderr, and shows progress there."""
 
     def note(self, line: str) -> None:
         """Print a line."""
         warn(line)
 
-    def status(self) -> contextlib.AbstractContextManager[Callable[[str], None]]:
-        """Show the current step."""
-        return steps()
+    @contextlib.contextmanager
+    def status(self) -> Iterator[Callable[[str], None]]:
+        """Show a spinner beside the current step."""
+        with err.status("") as status:
+            yield lambda line: status.update(escape(line))
 
-    def rows(self, count: int) -> contextlib.AbstractContextManager[Callable[[str], None]]:
-        """Show how many rows are made."""
-        return progress(count)
+    @contextlib.contextmanager
+    def rows(self, count: int) -> Iterator[Advance]:
+        """Show a progress bar."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task("", total=count)
+            done, shown = 0, 0.0
+
+            def advance(label: str, finished: int = 1, /) -> None:
+                nonlocal done, shown
+                done += finished
+                if (now := time.monotonic()) - shown >= 1 / bar.live.refresh_per_second:
+                    bar.update(task, completed=done, description=f"{escape(label):<8}")
+                    shown = now
+
+            yield advance

@@ -7,11 +7,13 @@ tasks are lost, and a task has one result.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from conformance.execution.child import ChildProcess, wait_for
@@ -20,6 +22,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Execute = Callable[[Task], Iterable[Result]]
 """Yields the results of a task."""
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,26 @@ class TaskProcesses(Generic[Task, Result]):
         Called in each process; returns a context whose value yields the results of a task.
     arguments : sequence of tuple
         For each process, those of `start`.
+    environment : mapping
+        Environment variables that the processes start with, beside those of this one.
 
     `start`, arguments, tasks and results must be picklable.
     """
 
     def __init__(
-        self, start: Callable[..., AbstractContextManager[Execute[Task, Result]]], arguments: Sequence[tuple[Any, ...]]
+        self,
+        start: Callable[..., AbstractContextManager[Execute[Task, Result]]],
+        arguments: Sequence[tuple[Any, ...]],
+        environment: Mapping[str, str] = NO_VARIABLES,
     ) -> None:
         self._processes: dict[ChildProcess, int] = {}
         self._started: list[ChildProcess] = []
         try:
-            for number, of_process in enumerate(arguments):
-                process = ChildProcess(_serve, start, *of_process)
-                self._started.append(process)
-                self._processes[process] = number
+            with _environment(environment):
+                for number, of_process in enumerate(arguments):
+                    process = ChildProcess(_serve, start, *of_process)
+                    self._started.append(process)
+                    self._processes[process] = number
         except BaseException:
             self.__exit__()
             raise
@@ -129,18 +138,37 @@ class TaskProcesses(Generic[Task, Result]):
 
 
 def distribute(
-    function: Callable[..., Iterable[Result]], tasks: Iterable[tuple[Any, ...]], processes: int
+    function: Callable[..., Iterable[Result]],
+    tasks: Iterable[tuple[Any, ...]],
+    processes: int,
+    environment: Mapping[str, str] = NO_VARIABLES,
 ) -> Generator[tuple[tuple[Any, ...], Result] | Lost[tuple[Any, ...]]]:
     """Yield what `function(*task)` yields for each task, with the task, from as many processes.
 
-    function: at the top of a module.  If all processes end early, tasks that none of them had are in one more `Lost`.
+    function: at the top of a module.  environment: as of `TaskProcesses`.  If all processes end early,
+    tasks that none of them had are in one more `Lost`.
     """
     pending = deque(tasks)
     count = min(processes, len(pending))
-    with TaskProcesses[tuple[Any, ...], Result](_start, [(function,)] * count) as group:
+    with TaskProcesses[tuple[Any, ...], Result](_start, [(function,)] * count, environment) as group:
         yield from group.results(lambda _: pending.popleft() if pending else None)
     if pending:
         yield Lost(count, tuple(pending), "was never started, as all others had ended")
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """A context with other environment variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -196,7 +196,7 @@ def test_relations_returns_partial_results_on_interrupt(request_of):
 
 
 def test_relation_whose_calls_cannot_be_made_is_not_executed(request_of, monkeypatch):
-    monkeypatch.setattr("conformance.api.checks.perform", unexecutable)
+    monkeypatch.setattr("conformance.api.exploration.perform", unexecutable)
     found = api.relations(cases=request_of().cases)
     assert found.results == []
     assert len(found.not_executed) == found.planned > 0
@@ -285,6 +285,49 @@ def test_page_shows_comparison_beside_rows(two_reports, request_of):
 def test_recover_refuses_folder_without_journal(two_reports):
     with pytest.raises(UserError, match=r"; "):
         api.recover(two_reports[0])
+
+
+@pytest.mark.usefixtures("request_of")
+def test_fuzz_returns_findings_with_their_files(tmp_path):
+    told = []
+    result = api.fuzz(count=40, seed=1, folder=tmp_path, found=lambda finding, file: told.append((finding, file)))
+    assert [finding for finding, _ in told] == list(result.findings) != []
+    assert {finding.function for finding in result.findings} == {"miniature.DropsSmoothing"}
+    assert [file.read_text(encoding="utf-8") for _, file in told] == [finding.text for finding in result.findings]
+    assert [line["yaml"] for line in result.to_dict()["findings"]] == [finding.text for finding in result.findings]
+    assert (result.state.position, result.interrupted) == (40, False)
+
+
+@pytest.mark.usefixtures("request_of")
+def test_fuzz_resumes_its_state_and_returns_partial_result_on_interrupt(tmp_path):
+    class Stops(Listening):
+        def status(self):
+            def show(line):
+                if line.startswith("3 cases"):
+                    raise KeyboardInterrupt
+
+            return contextlib.nullcontext(show)
+
+    state = tmp_path / "state.json"
+    part = api.fuzz(count=20, seed=1, state=state, observer=Stops())
+    assert (part.interrupted, part.state.position) == (True, 3)
+    whole = api.fuzz(count=20, seed=1, state=state)
+    assert (whole.interrupted, whole.state.position) == (False, 20)
+    assert [one.text for one in whole.findings] == [one.text for one in api.fuzz(count=20, seed=1).findings]
+
+
+@pytest.mark.usefixtures("request_of")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_shape": "8"}, "--max-shape 8: write samples and classes"),
+        ({"dtypes": ["float8"]}, "--dtype float8: there is no such dtype; there are float16"),
+        ({"keyword": "nobody"}, "nothing is selected"),
+    ],
+)
+def test_fuzz_refuses_invalid_arguments(options, message):
+    with pytest.raises(UserError, match=message):
+        api.fuzz(count=1, **options)
 
 
 def test_every_public_name_is_documented_and_exported_by_its_module():

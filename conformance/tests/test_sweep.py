@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from conformance import api
 from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import lowered
@@ -47,7 +47,6 @@ from conformance.reference import error_bound, oracle
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
 
-COMMAND = importlib.import_module("conformance.cli.sweep")
 NARROWER = ("float16", "bfloat16", "float32")
 CLIPS = Convention(clip=1e-7)
 CONVENTIONS = {
@@ -581,7 +580,7 @@ def command(monkeypatch):
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
-    monkeypatch.setattr(COMMAND, "load_suite", lambda cases: ([], Ledger()))
+    monkeypatch.setattr("conformance.api.exploration.load_suite", lambda cases: ([], Ledger()))
 
     def run(*words):
         return CliRunner().invoke(app, ["sweep", *words])
@@ -616,7 +615,7 @@ def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
 
     def known(function, **more):
         ledger = Ledger([KnownIssue(function=function, **about, **more)])
-        monkeypatch.setattr(COMMAND, "load_suite", lambda cases: ([], ledger))
+        monkeypatch.setattr("conformance.api.exploration.load_suite", lambda cases: ([], ledger))
 
     known("miniature.Wrong*", dtypes=("float32",))
     assert "unexpected" in command("miniature.WrongSignBelowMinusTen", *words).output
@@ -639,6 +638,32 @@ def test_sweep_states_what_cannot_be_swept(command, words, said):
     done = command(*words)
     assert said in str(done.exception)
     assert isinstance(done.exception, registry.UserError)
+
+
+def test_sweep_returns_what_it_writes_and_prints(command, tmp_path):
+    request = api.SweepRequest(("float16",), ("logits",))
+    result = api.sweep(["miniature.WrongSignBelowMinusTen"], request, folder=tmp_path)
+    assert json.loads(result.to_json()) == json.loads((tmp_path / "sweep.json").read_text())
+    assert {line["expected"] for line in result.failing} == {"unexpected"}
+    printed = command("miniature.WrongSignBelowMinusTen", "--dtype", "float16", "--given", "logits", "--json")
+    assert json.loads(printed.stdout)["lines"] == json.loads(result.to_json())["lines"]
+
+
+def test_interrupted_sweep_has_what_was_done(command, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "sweep", interrupt)
+    result = api.sweep(["miniature.Binary"])
+    assert (result.interrupted, result.regions, result.about["complete"]) == (True, [], False)
+
+
+def test_sweep_in_processes_equals_sweep_in_this_process():
+    pytest.importorskip("torch")
+    request = api.SweepRequest(("float16",), ("logits",))
+    one, two = (api.sweep(["torch.BCEWithLogitsLoss", "torch.CrossEntropyLoss"], request, processes=n) for n in (1, 2))
+    assert repr(one.regions) == repr(two.regions) != "[]"
+    assert one.failures == two.failures == []
 
 
 def test_sweep_tables_fit_80_columns(command):

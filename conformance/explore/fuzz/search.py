@@ -12,7 +12,7 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,11 @@ class SearchState:
     failures: list[str] = field(default_factory=list)
     """Messages of items that could not be called."""
 
+    def summary(self, findings: int) -> str:
+        """How far the search is, for a terminal.  findings: how many there are."""
+        known = sum(self.known.values())
+        return f"{self.position} cases, {self.rows} rows, {findings} findings, {known} rows known"
+
 
 class Search:
     """A random search, one case per step.
@@ -118,6 +123,19 @@ class Search:
         self._item_filter = item_filter
         self._performer = performer
         self._shrinks = shrinks
+
+    def steps(self, seconds: float | None = None, count: int | None = None) -> Iterator[float]:
+        """Search until a limit is reached; yields the elapsed seconds before each step.
+
+        seconds: duration.  count: position at which it ends.
+        """
+        start = time.monotonic()
+        while count is None or self.state.position < count:
+            elapsed = time.monotonic() - start
+            if seconds is not None and elapsed >= seconds:
+                return
+            yield elapsed
+            self.step()
 
     def step(self) -> list[Finding]:
         """Call each function that can express the next case; return the new findings.

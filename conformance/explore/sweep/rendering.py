@@ -24,6 +24,7 @@ from conformance.explore.sweep.table import COLUMNS, HISTOGRAM_EDGES, RegionRow
 from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
+from conformance.model.serialization import to_json
 from conformance.report.files import guarded
 from conformance.report.markdown import table as markdown_table
 
@@ -33,22 +34,22 @@ REGION_COLUMNS = ("region", "inputs", "ulps", "at", "budgets", "verdict")
 MEAN_COLUMNS = ("length", "ulps", "budgets", "verdict")
 
 
-def document(lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[str, Any]) -> dict[str, Any]:
-    """The whole sweep as values for JSON."""
+def as_dict(lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[str, Any]) -> dict[str, Any]:
+    """The whole sweep as builtin values."""
     return {
         "format": FORMAT,
         "host": host(),
         **about,
-        "histogram_edges": _json_value(HISTOGRAM_EDGES),
-        "lines": [{name: _json_value(value) for name, value in line.items()} for line in lines],
-        "means": [{name: _json_value(value) for name, value in line.items()} for line in means],
+        "histogram_edges": list(HISTOGRAM_EDGES),
+        "lines": list(lines),
+        "means": list(means),
     }
 
 
 def write(folder: Path, lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[str, Any]) -> None:
     """Write the three files of a sweep into an existing folder. Raises OSError."""
     texts = (
-        json.dumps(document(lines, means, about), indent=1) + "\n",
+        to_json("sweep", as_dict(lines, means, about)),
         as_csv(lines, COLUMNS) + (as_csv(means, long_means.COLUMNS) if means and not lines else ""),
         markdown(lines, means),
     )
@@ -208,12 +209,6 @@ def _format_number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:.3f}" if value < 100 else f"{value:.3g}"
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_json_value(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Function, LoweringError
 from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
-from conformance.execution.child import ChildProcess, wait_for
+from conformance.execution.distribution import Lost, distribute
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import RegionCounts, add_counts
 from conformance.explore.sweep.inputs import (
@@ -37,6 +34,8 @@ from conformance.explore.sweep.inputs import (
     sparse_patterns,
 )
 from conformance.explore.sweep.reference_values import Chunk, ProblemFamily, chunk_of
+from conformance.judging.choice import one_of
+from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
@@ -75,6 +74,17 @@ class SweepRequest:
     """Use all values of float32."""
     pairs: bool = False
     """Also use shifted rows."""
+
+    def check(self) -> None:
+        """Raise SelectionError if a value does not exist, or values contradict each other."""
+        for name in self.dtypes:
+            one_of("--dtype", name, DTYPES)
+        for name in self.input_kinds:
+            one_of("--given", name, INPUT_KINDS)
+        if self.exhaustive and self.dtypes == ("float64",):
+            raise SelectionError(
+                "--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,9 +271,7 @@ def sweep(
 
     If it is interrupted, the state file has all completed units. With `processes` 1 it runs in this process.
     """
-    pending = deque(
-        (job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())
-    )
+    pending = [(job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())]
     for job in jobs:
         done = sum(job.inputs(unit) for unit in state.done.get(job.key, ()))
         advance(job.key, done)
@@ -295,10 +303,9 @@ def keep_memory() -> None:
     np.empty(KEPT_BYTES, dtype=np.uint8)
 
 
-def _in_process(pending: deque[tuple[Job, int]]) -> Results:
+def _in_process(pending: Iterable[tuple[Job, int]]) -> Results:
     keep_memory()
-    while pending:
-        job, unit = pending.popleft()
+    for job, unit in pending:
         yield job, unit, _run_unit(job, unit)
 
 
@@ -309,59 +316,32 @@ def _run_unit(job: Job, unit: int) -> Regions | str:
         return str(error)
 
 
-def in_processes(pending: deque[tuple[Job, int]], processes: int) -> Results:
-    """Execute units in several processes, one at a time each. A process that dies is reported as the failure of its
-    unit.
+def in_processes(pending: Iterable[tuple[Job, int]], processes: int) -> Results:
+    """Execute units in several processes, one at a time each, with one thread each: there is one for every core.
+
+    A process that dies is reported as the failure of its unit.
     """
-    assignments: dict[ChildProcess, tuple[Job, int] | None] = {}
-    try:
-        with _one_thread():
-            for _ in range(min(processes, len(pending))):
-                assignments[ChildProcess(_serve)] = None
-        while assignments:
-            for process in wait_for(assignments):
-                assignment = assignments.pop(process)
-                try:
-                    result = process.receive()
-                    if assignment is not None:
-                        yield *assignment, result
-                    assignment = None
-                    if not pending:
-                        process.send(None)
-                        continue
-                    assignments[process] = assignment = pending.popleft()
-                    subject, unit = assignment[0].subject, assignment[1]
-                    process.send((subject.name, subject.family, subject.labels, assignment[0].exhaustive, unit))
-                except (EOFError, OSError):
-                    assignments.pop(process, None)
-                    if assignment is not None:
-                        yield *assignment, f"the process that asked it {process.exit_reason}"
-    finally:
-        for process in assignments:
-            process.kill()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have processes that are started in the context use one thread each: there is one for every core."""
-    threads = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in threads.items():
-            if value is None:
-                os.environ.pop(name, None)
+    units = {_arguments(job, unit): (job, unit) for job, unit in pending}
+    one_thread = dict.fromkeys(THREADS, "1")
+    with contextlib.closing(distribute(_run_named_unit, units, processes, one_thread)) as results:
+        for result in results:
+            if isinstance(result, Lost):
+                for task in result.tasks:
+                    yield *units[task], f"the process that asked it {result.reason}"
             else:
-                os.environ[name] = value
+                task, regions = result
+                yield *units[task], regions
 
 
-def _serve(run: Connection) -> None:
-    """Execute units until there are none left."""
+def _arguments(job: Job, unit: int) -> tuple[Any, ...]:
+    """The arguments of `_run_named_unit`, which can be sent to a process."""
+    return job.subject.name, job.subject.family, job.subject.labels, job.exhaustive, unit
+
+
+def _run_named_unit(
+    name: str, family: ProblemFamily, labels: tuple[int, ...], exhaustive: bool, unit: int
+) -> Iterator[Regions | str]:
     keep_memory()
     available = registry.installed()[0]
-    run.send(None)
-    while (assignment := run.recv()) is not None:
-        name, family, labels, exhaustive, unit = assignment
-        installed = next(found for found in available if any(f.name == name for f in found.functions))
-        run.send(_run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit))
+    installed = next(found for found in available if any(f.name == name for f in found.functions))
+    yield _run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit)

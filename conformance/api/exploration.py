@@ -1,0 +1,446 @@
+"""Problems beyond the shipped cases: metamorphic relations, random cases, and every input of a dtype."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from conformance import __version__
+from conformance.adapters import registry
+from conformance.adapters.contract.calling import perform
+from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
+from conformance.casefiles import known_issues, writing
+from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.casefiles.loading import shipped_cases
+from conformance.execution.assessing import NotExecuted
+from conformance.execution.run import Run
+from conformance.execution.targets import local_pool, performer
+from conformance.explore import relations as catalogue
+from conformance.explore.fuzz import state as state_file
+from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
+from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits
+from conformance.explore.fuzz.strategies import check_installed
+from conformance.explore.relations import RelationResult, rendering
+from conformance.explore.sweep import long_means, runner, table
+from conformance.explore.sweep import rendering as sweep_rendering
+from conformance.explore.sweep.runner import Job, SweepRequest
+from conformance.explore.sweep.table import RegionRow
+from conformance.judging.case_set import load_suite
+from conformance.judging.choice import installed_among, wanted
+from conformance.judging.selection import SelectionError
+from conformance.model.case import DTYPES
+from conformance.model.errors import UserError
+from conformance.report import check_writable
+
+SECONDS = 60.0
+"""Duration of a random search without a limit."""
+EVERYTHING = SweepRequest()
+SAVE_SECONDS = 1.0
+"""Seconds between two writes of its state file."""
+
+
+@dataclass(frozen=True, eq=False)
+class RelationsResult(Result):
+    """Which relations hold."""
+
+    command = "relations"
+    planned: int
+    """Number of instances that were selected."""
+    results: list[RelationResult]
+    not_executed: tuple[NotExecuted, ...]
+    """Instances whose calls could not be made, each with the reason."""
+    stale: list[KnownIssue]
+    """Entries of the ledger whose relations hold wherever they were checked; empty unless everything was checked."""
+    stopped: str
+    """Why the check ended early; empty if it did not."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every instance was checked."""
+        return len(self.results) == self.planned
+
+    @property
+    def broken(self) -> list[RelationResult]:
+        """Relations that are violated although nothing documents it, or that hold although the ledger denies it."""
+        return [result for result in self.results if result.expected in ("unexpected", "stale")]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "planned": self.planned,
+            "interrupted": bool(self.stopped),
+            "not_asked": list(map(str, self.not_executed)),
+            "findings": list(map(rendering.as_record, self.results)),
+            "gone": list(map(str, self.stale)),
+        }
+
+
+def relations(
+    keyword: str = "", frameworks: Sequence[str] = (), cases: Path | None = None, observer: Observer = SILENT
+) -> RelationsResult:
+    """Check metamorphic relations: put problems to installed functions in two ways each, and compare both answers.
+
+    Parameters
+    ----------
+    keyword : str, optional
+        Only instances whose id matches this expression, as with pytest's `-k`.
+    frameworks : sequence of str
+        Names of frameworks; all that are installed if empty.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    observer : Observer
+        Hears of frameworks that are not installed, and of each instance.
+
+    Returns
+    -------
+    RelationsResult
+
+    Raises
+    ------
+    SelectionError
+        If nothing is selected.
+    CaseErrors
+        If something is wrong in the files.
+    """
+    found, ledger = load_suite(cases)
+    catalogue.check_names(ledger)
+    available, missing = installed_among(frameworks)
+    instances = catalogue.select_instances(found, available, wanted(keyword))
+    if not instances:
+        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
+        raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
+    for name in missing:
+        observer.note(f"left out, not installed: {name}")
+    run, results = Run(), list[RelationResult]()
+    with run.ending(), observer.rows(len(instances)) as advance:
+        results += run.each(instances, lambda instance: catalogue.check(instance, perform, ledger), advance)
+    if run.failure is not None:
+        raise run.failure
+    complete = len(results) == len(instances) and not keyword and not frameworks
+    stale = catalogue.stale_entries(results) if complete else []
+    return RelationsResult(len(instances), results, tuple(run.not_executed), stale, run.stopped)
+
+
+@dataclass(frozen=True, eq=False)
+class FuzzResult(Result):
+    """What a random search has found."""
+
+    command = "fuzz"
+    seed: int
+    state: SearchState
+    """Its progress, with that of earlier searches that it resumed."""
+    findings: tuple[Finding, ...]
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        done = self.state
+        fields = ("function", "version", "mark", "traits", "case", "position", "row")
+        return {
+            "seed": self.seed,
+            "position": done.position,
+            "cases": done.cases,
+            "rows": done.rows,
+            "seconds": round(done.seconds, 3),
+            "interrupted": self.interrupted,
+            "known": dict(done.known),
+            "failures": done.failures,
+            "findings": [
+                {
+                    **{name: getattr(finding, name) for name in fields},
+                    "again": done.again[finding.case],
+                    "yaml": finding.text,
+                }
+                for finding in self.findings
+            ],
+        }
+
+
+def fuzz(
+    *,
+    seconds: float | None = None,
+    count: int | None = None,
+    frameworks: Sequence[str] = (),
+    keyword: str = "",
+    seed: int = 0,
+    dtypes: Sequence[str] = (),
+    max_shape: str = "8x5",
+    edge: bool = False,
+    isolate: bool = False,
+    cases: Path | None = None,
+    state: Path | None = None,
+    folder: Path | None = None,
+    found: Callable[[Finding, Path | None], None] = lambda finding, file: None,
+    observer: Observer = SILENT,
+) -> FuzzResult:
+    """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
+
+    Parameters
+    ----------
+    seconds : float, optional
+        Duration; a minute if None and there is no `count`.
+    count : int, optional
+        Number of cases to draw, counted from the first one of the seed.
+    frameworks : sequence of str
+        Names of frameworks; all that are installed if empty.
+    keyword : str, optional
+        Only items whose id matches this expression, as with pytest's `-k`.
+    seed : int
+        The same seed draws the same cases.
+    dtypes : sequence of str
+        Dtypes of the cases; all if empty.
+    max_shape : str
+        The most samples and the most classes, such as `8x5`.
+    edge : bool
+        Draw nan and infinite weights, too, and numbers whose sums overflow.
+    isolate : bool
+        Make calls in processes that may die.
+    cases : Path, optional
+        Case folder whose ledger counts; the shipped one if None.
+    state : Path, optional
+        File that keeps the search, which goes on from there if the file exists.
+    folder : Path, optional
+        Findings are written as case files below its folder `fuzz`.
+    found : callable
+        Called with each finding as it comes, and its case file, if there is a `folder`.
+    observer : Observer
+        Hears of the progress, and of frameworks that are not installed.
+
+    Returns
+    -------
+    FuzzResult
+        Also if it is interrupted.
+
+    Raises
+    ------
+    UserError
+        If nothing is selected, an argument is wrong, Hypothesis is not installed, or a file cannot be read or written.
+    """
+    check_installed()
+    available, missing = installed_among(frameworks)
+    item_filter = wanted(keyword)
+    functions = [function for one in available for function in one.functions]
+    limits = restrict_limits(_limits(max_shape, dtypes, edge), functions, item_filter)
+    request: state_file.Request = {
+        "suite": __version__,
+        "seed": seed,
+        "frameworks": {one.framework.name: one.version for one in available},
+        "selection": keyword,
+        "shape": [limits.samples, limits.classes],
+        "dtypes": list(limits.dtypes),
+        "kinds": sorted(limits.kinds),
+    }
+    resumed, findings = (state is not None and state_file.read(state, request)) or (SearchState(), [])
+    ledger = known_issues.load(shipped_cases() if cases is None else cases)
+    for name in missing:
+        observer.note(f"left out, not installed: {name}")
+    with contextlib.ExitStack() as stack:
+        perform_call = performer(stack.enter_context(local_pool(available)), available) if isolate else perform
+        search = Search(available, ledger, limits, seed, item_filter, perform_call, resumed, findings)
+
+        def save() -> None:
+            if state is not None:
+                state_file.write(state, request, search.state, search.findings)
+
+        def report(finding: Finding) -> None:
+            found(finding, None if folder is None else writing.save_text(finding.text, folder / finding.path))
+
+        save()
+        stack.callback(save)
+        limit = SECONDS if seconds is None and count is None else seconds
+        interrupted = _search(search.steps(limit, count), search, save, report, observer)
+    return FuzzResult(seed, search.state, tuple(search.findings), interrupted)
+
+
+def _limits(max_shape: str, dtypes: Sequence[str], edge: bool) -> Limits:
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", max_shape)
+    if size is None or max(map(int, size.groups())) > 1000:
+        raise UserError(f"--max-shape {max_shape}: write samples and classes, up to 1000 each, as in 8x5")
+    for name in dtypes:
+        if name not in DTYPES:
+            raise UserError(f"--dtype {name}: there is no such dtype; there are {', '.join(DTYPES)}")
+    samples, classes = map(int, size.groups())
+    chosen = tuple(name for name in DTYPES if name in dtypes) or DTYPES
+    return Limits(samples, classes, chosen, UNUSUAL_KINDS if edge else DEFAULT_KINDS)
+
+
+def _search(
+    steps: Iterable[float],
+    search: Search,
+    save: Callable[[], None],
+    report: Callable[[Finding], None],
+    observer: Observer,
+) -> bool:
+    """Search step by step; return whether it was interrupted.
+
+    save: called each second, and before findings are reported.
+    """
+    saved, first, reported, interrupted = 0.0, search.state.position, 0, False
+    try:
+        with observer.status() as show:
+            for elapsed in steps:
+                if len(search.findings) > reported or elapsed - saved >= SAVE_SECONDS:
+                    save()
+                    saved = elapsed
+                for finding in search.findings[reported:]:
+                    report(finding)
+                    reported += 1
+                rate = (search.state.position - first) / max(elapsed, 1e-9)
+                show(f"{search.state.summary(len(search.findings))}, {rate:.0f} cases/s, {elapsed:.0f} s")
+    except KeyboardInterrupt:
+        interrupted = True
+    save()
+    for finding in search.findings[reported:]:
+        report(finding)
+    return interrupted
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult(Result):
+    """The errors of functions over all inputs, region by region, and over means."""
+
+    command = "sweep"
+    functions: tuple[str, ...]
+    """Names as they were given."""
+    regions: list[RegionRow]
+    """A row for each function, dtype and region of inputs."""
+    means: list[RegionRow]
+    """A row for each function, dtype and number of losses."""
+    failures: list[str]
+    """What could not be executed, each with the reason."""
+    interrupted: bool
+    seconds: float
+    """Duration."""
+
+    @property
+    def failing(self) -> list[RegionRow]:
+        """Rows that neither a documented convention nor the ledger accounts for."""
+        return table.failing([*self.regions, *self.means])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was asked, the duration in seconds, and whether it is complete."""
+        complete = not (self.interrupted or self.failures)
+        return {"asked": list(self.functions), "seconds": round(self.seconds, 3), "complete": complete}
+
+    def to_dict(self) -> dict[str, Any]:
+        return sweep_rendering.as_dict(self.regions, self.means, self.about)
+
+
+def sweep(
+    functions: Sequence[str],
+    request: SweepRequest = EVERYTHING,
+    *,
+    means: bool = False,
+    processes: int = 0,
+    folder: Path | None = None,
+    state: Path | None = None,
+    cases: Path | None = None,
+    observer: Observer = SILENT,
+) -> SweepResult:
+    """Put every value of a narrow dtype, and a grid or all of a wide one, to functions.
+
+    Parameters
+    ----------
+    functions : sequence of str
+        Names of functions, in which `*` stands for anything.
+    request : SweepRequest
+        Which dtypes, kinds of input and labels.
+    means : bool
+        Execute means of 10 to 10^7 losses instead.
+    processes : int
+        Number of processes that share the work; 0 means as many as cores for an exhaustive sweep, 1 otherwise.
+    folder : Path, optional
+        Where `sweep.json`, `sweep.csv` and `sweep.md` are written.
+    state : Path, optional
+        File that keeps what is done; the sweep goes on from there if the file exists.
+    cases : Path, optional
+        Case folder whose ledger counts; the shipped one if None.
+    observer : Observer
+        Hears of functions that are left out, and of the inputs that are done.
+
+    Returns
+    -------
+    SweepResult
+        Also if it is interrupted.
+
+    Raises
+    ------
+    UserError
+        If nothing is selected, arguments contradict each other, or a file cannot be read or written.
+    """
+    _, ledger = load_suite(cases)
+    table.check_ledger(ledger)
+    request.check()
+    if means and (request.exhaustive or request.pairs or request.labels or state):
+        raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
+    jobs, skipped = runner.plan(registry.installed()[0], _names_match(functions), request)
+    if folder is not None:
+        check_writable(folder)
+    for why in skipped:
+        observer.note(f"left out: {why}")
+    if not jobs:
+        raise SelectionError(
+            "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
+        )
+    began, made = time.time(), SweepResult(tuple(functions), [], [], [], False, 0.0)
+    try:
+        if means:
+            _sweep_means(made, jobs, ledger, observer)
+        else:
+            _sweep_inputs(made, jobs, ledger, state, processes, observer)
+        interrupted = False
+    except KeyboardInterrupt:
+        interrupted = True
+    result = replace(made, interrupted=interrupted, seconds=time.time() - began)
+    if folder is not None:
+        sweep_rendering.write(folder, result.regions, result.means, result.about)
+    return result
+
+
+def _names_match(names: Sequence[str]) -> Callable[[str], bool]:
+    """A predicate for names of functions. Raises SelectionError if one of `names` matches none."""
+    known = [function.name for function in registry.functions()]
+    globs = [KnownIssue(case="", function=name) for name in names]
+    for glob in globs:
+        if not any(map(glob.matches_function, known)):
+            raise SelectionError(f"{glob.function}: there is no such function; there are {', '.join(known)}")
+    return lambda name: any(glob.matches_function(name) for glob in globs)
+
+
+def _sweep_means(made: SweepResult, jobs: Sequence[Job], ledger: Ledger, observer: Observer) -> None:
+    """Add means of many lengths to a result."""
+    with observer.rows(len(jobs) * len(long_means.LENGTHS)) as advance:
+        for subject in (job.subject for job in jobs):
+            if "mean" in subject.function.reductions:
+                for line in long_means.mean_lines(subject.installed, subject.name, subject.family, ledger):
+                    made.means.append(line)
+                    advance(_label(subject.key))
+
+
+def _sweep_inputs(
+    made: SweepResult, jobs: Sequence[Job], ledger: Ledger, state: Path | None, processes: int, observer: Observer
+) -> None:
+    """Add all inputs to a result; those that are done, if it is interrupted."""
+    if not processes:
+        processes = (os.cpu_count() or 1) if any(job.by_unit for job in jobs) else 1
+    kept = runner.load_state(state, jobs)
+    try:
+        with observer.rows(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
+            made.failures.extend(runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count)))
+    finally:
+        made.regions.extend(
+            line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)
+        )
+
+
+def _label(key: str) -> str:
+    return key.replace("|sweep/", " ").replace("|", " ")
+
+
+__all__ = ["FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep"]
