@@ -23,7 +23,7 @@ from conformance.report.page import supplement as page_supplement
 from conformance.tests.test_report import INF, NAN, raised, row
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"
-VIEWS = ("matrix", "causes", "errors", "known_view", "table")
+VIEWS = ("overview", "matrix", "causes", "errors", "known_view", "table")
 BESIDE = ("changes", "sweep", "history")
 LINK = "javascript:document.title='owned' (https://example.org/a?b=1&c=2)"
 
@@ -366,8 +366,58 @@ def test_page_filter_search_and_order_set_the_address(chromium, small):
     assert found.count == "7 of 7 rows"
 
 
-def test_page_matrix_counts_rows_and_leads_to_them(chromium, small):
+def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
     found = Page(chromium, small)
+    results = report.frame([*rows(), *hostile()])
+    assert found.texts(".verdict.disagrees b") == ["✗3 unexpected rows;"]  # one disagrees, one crashed, one is hostile
+    ranked = [name.replace("\u200b", "") for name in found.texts(".overview tbody th")]
+    unexpected = (results["expected"] == "unexpected") | ~results["status"].isin({*STATUSES} - {"crashed"})
+    failing = unexpected.groupby(results["function"]).mean()
+    assert [failing[name] for name in ranked] == sorted(failing)
+    assert sorted(ranked) == sorted(failing.index)
+    counts = dict(zip(ranked, found.texts(".overview tbody td:nth-child(4)"), strict=True))
+    assert {name: int(count) for name, count in counts.items()} == results["function"].value_counts().to_dict()
+    found.one('.findings a[aria-label*="mean_divides_by"]').click()
+    found.wait("return document.getElementById('grid')")
+    assert found.cases == ["categorical/a/case"]
+
+
+def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromium, tmp_path):
+    results = report.frame([row(), row(case="binary/b", status="disagrees", expected="known", known="as is told")])
+    info = RunInfo(planned=len(results), started="2026-01-31T23:00:00+00:00")
+    (tmp_path / "index.html").write_text(page(results, info), encoding="utf-8")
+    found = Page(chromium, tmp_path / "index.html")
+    assert found.texts(".verdict.agrees b") == ["✓Nothing unexpected:"]
+    assert found.texts(".tile.agrees") == ["✓1agrees", "✓0unexpected"]
+    assert found.texts("#about time") == ["2026-01-31"]
+    assert found.run("return document.getElementById('narrow').open") is False
+    found.one(".meanings summary").click()
+    assert "the ledger of known discrepancies says why" in found.one(".meanings").text
+
+
+def test_page_rows_have_what_was_returned_and_what_is_exact(chromium, small):
+    found = Page(chromium, small, "view=table&q=torch.A categorical/a/case")
+    found.wait("return document.querySelector('.body .returned').innerText !== '…'")
+    lines = report.frame([*rows(), *hostile()]).set_index(["case", "function"]).sort_index()
+    (line,) = lines.loc[[("categorical/a/case", "torch.A")]].to_dict("records")
+    assert list(map(float, found.texts(".body .returned"))) == [float(line["got"])]
+    assert list(map(float, found.texts(".body .want"))) == [float(line["want"])]
+
+
+def test_page_is_as_long_as_its_content(chromium, tmp_path):
+    lines = [
+        row(case=f"family_{n}/case", function=f"torch.F{n % 7}") for n in range(200)
+    ]  # most functions are asked for few of the families
+    results = report.frame(lines)
+    (tmp_path / "index.html").write_text(page(results, RunInfo(planned=len(results))), encoding="utf-8")
+    found = Page(chromium, tmp_path / "index.html", "view=matrix")
+    found.wait("return document.querySelector('.scroll').getAttribute('aria-busy') === 'false'")
+    last = found.run("return document.querySelector('footer').getBoundingClientRect().bottom + scrollY")
+    assert found.run("return document.documentElement.scrollHeight") <= max(last + 20, 1000)
+
+
+def test_page_matrix_counts_rows_and_leads_to_them(chromium, small):
+    found = Page(chromium, small, "view=matrix")
     assert found.one('[aria-label="keras.B, categorical/a (gradient): agrees 1"]')
     found.one('[aria-label="torch.A, binary/b: disagrees 2; unexpected 1"]').click()
     found.wait("return document.getElementById('grid')")
@@ -416,8 +466,8 @@ def test_page_works_with_the_keyboard(chromium, small):
     assert found.one("#grid").get_attribute("aria-activedescendant") == "row-2"
     found.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
     found.press("\ue014")  # right
-    assert found.run("return document.activeElement.id") == "tab-matrix"
-    assert found.all(".matrix")
+    assert found.run("return document.activeElement.id") == "tab-overview"
+    assert found.all(".overview")
 
 
 def test_page_case_has_problem_answers_differences_and_reproducers(chromium, small):
@@ -425,11 +475,15 @@ def test_page_case_has_problem_answers_differences_and_reproducers(chromium, sma
     text = found.one("#opened").text
     assert "about: as it was asked" in text
     assert "by convention 0.5; by rounding 0" in text
+    assert [name.split()[0] for name in found.texts("details[open] .side-by-side tbody th")] == [
+        "keras.\u200bB",
+        "torch.\u200bA",
+    ]
     assert len(found.all("article")) == 2  # the gradient's answers come when they are asked for
     found.one('[aria-label="Copy: reproducer torch.A 1.0"]').click()
     found.wait("return document.getElementById('announcement').textContent")
     assert found.one("#announcement").get_attribute("textContent") == "Copied."
-    found.run("document.querySelector('details:not([open]) summary').click()")
+    found.run("document.querySelector('#opened details:not([open]) summary').click()")
     found.wait("return document.querySelectorAll('article').length === 3")
     assert "no case of that name" in Page(chromium, small, "case=nowhere").one("#opened").text
 
@@ -575,7 +629,11 @@ def test_page_fits_a_phone(chromium, whole, view):
     try:
         found = Page(chromium, whole, "case=categorical/a/case" if view == "case" else f"view={view}")
         found.unfold()
-        assert found.run("return document.documentElement.scrollWidth") <= 360
+        wide = (
+            "return [...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > 360)"
+            ".map((one) => one.outerHTML.slice(0, 100))"
+        )
+        assert found.run("return document.documentElement.scrollWidth") <= 360, found.run(wide)
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

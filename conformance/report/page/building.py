@@ -26,7 +26,7 @@ def page(
     published: Iterable[Mapping[str, Any]] = (),
     supplement: PageSupplement | None = None,
 ) -> str:
-    """A report as one HTML file; without times, so that equal rows give equal text.
+    """A report as one HTML file; its only time is the date, so that equal rows of one day give equal text.
 
     results: a `frame`.  published: see `report.summary`.  supplement: what the page shows in addition.
     """
@@ -38,6 +38,7 @@ def page(
         "rows": len(results),
         "complete": run.complete(len(results)),
         "planned": run.planned,
+        "date": run.started[:10],
         "why": [printable(text) for text in (run.interrupted, run.partial) if text],
         "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
         "missing": list(run.missing),

@@ -14,16 +14,20 @@
   const SEARCH_BIT = 1 << FACETS.length;
   const SEARCHED_COLUMNS = ["case", "function", "status", "convention", "explanation", "known", "exception", "bridge", "version", "dtype"];
   const NUMBERS = new Set(["error", "budget", "ratio", "ulps"]);
-  const VIEWS = ["matrix", "causes", "errors", "known_view", "table"];
+  const VIEWS = ["overview", "matrix", "causes", "errors", "known_view", "table"];
   const SUPPLEMENT_VIEWS = ["changes", "sweep", "history"];
-  const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "ratio", "ulps", "why"];
+  const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "returned", "want", "ratio", "ulps", "why"];
+  /** Columns by which rows cannot be sorted: they are decoded later, and hold arrays. */
+  const UNSORTED = new Set(["returned", "want"]);
+  /** What becomes of rows, each counted once, in the order of a bar. */
+  const OUTCOMES = ["agrees", "diverges", "known_value", "unexpected", "undefined", "unsupported"];
   /** Number of rows of the matrix that are rendered at a time, so that a filter responds before all are rendered. */
   const ROWS_PER_STEP = 24;
-  const defaultView = () => (VIEWS.includes("changes") ? "changes" : "matrix");
-  const MAX_LINES = { matrix: 400, functions: 80, groups: 300 };
+  const defaultView = () => (VIEWS.includes("changes") ? "changes" : "overview");
+  const MAX_LINES = { matrix: 400, functions: 80, groups: 300, overview: 8 };
 
   let active = 0, wasOpened = false;
-  let run, rows, columns, facets, fails, shownRows, language, detailPromise;
+  let run, rows, columns, facets, fails, shownRows, language, detail, detailPromise;
   let state = {};
 
   // Texts
@@ -96,10 +100,11 @@
     codes: packed.codes === null ? Int32Array.from({ length: rows }, (_, i) => (packed.values.length > 1 ? i : 0)) : Int32Array.from(packed.codes),
   });
   const valueAt = (name, row) => columns[name].values[columns[name].codes[row]];
-  const loadDetail = () => (detailPromise ??= decoded("detail").then((content) => ({
+  const loadDetail = () => (detailPromise ??= decoded("detail").then((content) => (detail = {
     problems: content.problems,
     ...Object.fromEntries(Object.entries(content.columns).map(([name, one]) => [name, column(one, false)])),
   })));
+  const detailAt = (name, row) => detail[name].values[detail[name].codes[row]];
 
   let supplement, supplementPromise;
   const loadSupplement = () => (supplementPromise ??= decoded("supplement").then((content) => (supplement = content)));
@@ -186,7 +191,7 @@
   };
   const sorted = (found) => {
     const [, descending, name] = /^(-?)(\w+)$/.exec(state.sort ?? "") ?? [];
-    if (!COLUMNS.includes(name)) return found;
+    if (!COLUMNS.includes(name) || UNSORTED.has(name)) return found;
     const sign = descending ? -1 : 1;
     const key = name === "why" ? "explanation" : name;
     const { values, codes } = columns[key];
@@ -243,12 +248,16 @@
     for (const element of document.querySelectorAll("[data-language]")) element.setAttribute("aria-pressed", String(element.dataset.language === language));
     const versions = Object.entries(run.versions).map((pair) => pair.join(" ")).join(", ");
     const about = { functions: columns.function.values.length, cases: columns.case.values.length, rows: formatCount(rows), versions };
-    byId("about").textContent = translate("about", about) + (run.missing.length ? ` ${translate("missing", { names: run.missing.join(", ") })}` : "");
+    const date = run.date ? [make("time", { datetime: run.date }, run.date), ": "] : [];
+    byId("about").replaceChildren(...date, translate("about", about) + (run.missing.length ? ` ${translate("missing", { names: run.missing.join(", ") })}` : ""));
     byId("incomplete").hidden = run.complete;
     byId("incomplete").textContent = translate("incomplete", { rows: formatCount(rows), planned: formatCount(run.planned), why: run.why.join("; ") });
   };
-  const tile = (name, value, count) => button(make("span", {}, statusMark(value), make("b", {}, formatCount(count)), translateValue(name, value)),
-    () => navigate({ [name]: state[name] === value ? undefined : value }), { class: `tile ${value}`, "aria-pressed": String(state[name] === value) });
+  const tile = (name, value, count) => {
+    const look = value === "unexpected" && !count ? "agrees" : value;
+    return button(make("span", {}, statusMark(look), make("b", {}, formatCount(count)), translateValue(name, value)),
+      () => navigate({ [name]: state[name] === value ? undefined : value }), { class: `tile ${look}`, "aria-pressed": String(state[name] === value) });
+  };
   const renderTiles = () => {
     const tiles = [];
     for (const [name, order] of [["status", run.statuses], ["expected", ["unexpected", "stale", "known"]]]) {
@@ -303,6 +312,83 @@
     navigate({ view, case: undefined, at: undefined });
     byId(`tab-${view}`).focus();
   });
+
+  // The overview
+
+  const outcomeOf = (i) => {
+    const expected = valueAt("expected", i), status = valueAt("status", i);
+    return expected === "unexpected" || expected === "stale" ? "unexpected" : expected === "known" ? "known_value" : OUTCOMES.includes(status) ? status : "unexpected";
+  };
+  const lookOf = (outcome) => (outcome === "known_value" ? "known" : outcome);
+  /** Number of rows of each outcome. */
+  const outcomesOf = (found) => {
+    const counts = new Map(OUTCOMES.map((name) => [name, 0]));
+    for (const i of found) counts.set(outcomeOf(i), counts.get(outcomeOf(i)) + 1);
+    return counts;
+  };
+  const filterOf = (outcome) => (outcome === "known_value" ? { expected: "known" } : outcome === "unexpected" ? { expected: "unexpected" } : { status: outcome });
+  const byFunction = (found) => {
+    const { values, codes } = columns.function;
+    const own = new Map();
+    for (const i of found) {
+      if (!own.has(codes[i])) own.set(codes[i], []);
+      own.get(codes[i]).push(i);
+    }
+    const share = (counts, total) => [counts.get("unexpected") / total, counts.get("known_value") / total, counts.get("diverges") / total];
+    const lines = [...own].map(([code, members]) => ({ name: values[code], members, counts: outcomesOf(members) }));
+    for (const line of lines) line.rank = share(line.counts, line.members.length);
+    return lines.sort((a, b) => a.rank.reduce((order, one, k) => order || one - b.rank[k], 0) || (a.name < b.name ? -1 : 1));
+  };
+  const outcomeBar = (counts, total) => make("span", { class: "outcomes", "aria-hidden": "true" }, OUTCOMES.filter((name) => counts.get(name)).map((name) => {
+    const part = make("span", { class: `part ${lookOf(name)}` });
+    part.style.flexGrow = String(Math.max(counts.get(name) / total, 0.004));
+    return part;
+  }));
+  const outcomeCells = (name, counts) => OUTCOMES.slice(0, 4).map((outcome) => make("td", { "data-name": translate(outcome) }, counts.get(outcome)
+    ? make("a", { href: hashFor({ function: name, ...filterOf(outcome), view: "table" }), class: outcome === "unexpected" ? "beyond" : null }, formatCount(counts.get(outcome))) : "0"));
+  const functionTable = (found) => {
+    const head = ["function", "version", "rows", ...OUTCOMES.slice(0, 4)].map((key) => make("th", { scope: "col" }, translate(key)));
+    head.splice(2, 0, make("td", {}));
+    const lines = byFunction(found).slice(0, MAX_LINES.functions).map(({ name, members, counts }) => make("tr", {},
+      make("th", { scope: "row" }, make("a", { href: hashFor({ function: name, view: "matrix" }) }, breakable(name))),
+      make("td", { "data-name": translate("version") }, distinct("version", members).join(", ")),
+      make("td", { class: "bar-cell" }, outcomeBar(counts, members.length)),
+      make("td", { "data-name": translate("rows") }, formatCount(members.length)), outcomeCells(name, counts)));
+    return make("table", { class: "groups overview" }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines));
+  };
+  /** The groups with most rows, as a list that leads to them. */
+  const findingList = (name, found, look) => {
+    const groups = grouped(name, found).slice(0, MAX_LINES.overview);
+    return make("ol", { class: "findings" }, groups.map((group) => make("li", { class: look },
+      make("p", {}, titleOf[name]?.(group) ?? withLinks(group.choice)),
+      make("p", { class: "help" }, `${distinct("function", group.rows).join(", ")}: `,
+        make("a", { href: hashFor({ [name]: group.choice, view: "table" }), "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate("rows_count", { count: formatCount(group.rows.length) }))))));
+  };
+  const findingSection = (key, name, found, look, view) => {
+    if (!found.length) return [];
+    const count = grouped(name, found).length;
+    return [make("h2", {}, translate(key)), findingList(name, found, look),
+      count > MAX_LINES.overview ? make("p", {}, make("a", { href: hashFor({ view }) }, translate("all_of", { count: formatCount(count) }))) : null];
+  };
+  const statusHelp = () => make("details", { class: "meanings" }, make("summary", {}, translate("what_statuses_mean")),
+    make("dl", {}, [...run.statuses.filter((status) => facets.status.number.has(status)), "known_value", "unexpected"].map((name) =>
+      make("div", {}, make("dt", {}, statusMark(lookOf(name)), translate(name)), make("dd", {}, translate(`${name}_means`))))),
+    make("p", {}, withLinks(translate("read_more"))));
+  const overview = () => {
+    const found = [...passingRows()], counts = outcomesOf(found);
+    if (!found.length) return [emptyNote()];
+    const count = (name) => formatCount(counts.get(name));
+    const bad = counts.get("unexpected");
+    const clauses = OUTCOMES.filter((name) => name !== "unexpected" && counts.get(name)).map((name) => translate(`${name}_clause`, { count: count(name) }));
+    return [
+      make("p", { class: `verdict ${bad ? "disagrees" : "agrees"}` }, make("b", {}, statusMark(bad ? "disagrees" : "agrees"), translate(bad ? "verdict_bad" : "verdict_good", { count: count("unexpected") })), ` ${clauses.join(translate("clause_joint"))}${translate("full_stop")}`),
+      statusHelp(),
+      ...findingSection("new_findings", "finding", found.filter((i) => outcomeOf(i) === "unexpected"), "disagrees", "causes"),
+      make("h2", {}, translate("functions_heading")), make("p", { class: "help" }, translate("functions_help")), functionTable(found),
+      ...findingSection("known_findings", "known", found.filter((i) => outcomeOf(i) === "known_value"), "known", "known_view"),
+      ...findingSection("documented_differences", "convention", found.filter((i) => valueAt("status", i) === "diverges" && valueAt("convention", i)), "diverges", "causes"),
+    ];
+  };
 
   // The matrix
 
@@ -651,12 +737,13 @@
     const head = make("div", { role: "row", class: "row head", "aria-rowindex": 1 }, COLUMNS.map((name) => {
       const order = by === name ? (descending ? "descending" : "ascending") : "none";
       const next = by !== name ? (NUMBERS.has(name) ? `-${name}` : name) : descending === (NUMBERS.has(name) ? "-" : "") ? (descending ? name : `-${name}`) : undefined;
+      if (UNSORTED.has(name)) return make("div", { role: "columnheader", class: name }, translate(name));
       return make("div", { role: "columnheader", class: name, "aria-sort": order }, button(`${translate(name)}${order === "none" ? "" : order === "ascending" ? " ▲" : " ▼"}`, () => navigate({ sort: next }, true), { class: "plain" }));
     }));
     const body = make("div", { role: "rowgroup", class: "body" });
     grid.append(make("div", { role: "rowgroup", class: "heads" }, head), body);
     const phone = matchMedia("(max-width: 700px)").matches;
-    const height = phone ? 100 : 34;
+    const height = phone ? 124 : 34;
     body.style.height = `${shownRows.length * height}px`;
     active = Math.min(active, Math.max(0, shownRows.length - 1));
     const place = () => {
@@ -699,18 +786,36 @@
     });
     const sortBy = make("select", { id: "sort", on: { change: (event) => navigate({ sort: event.target.value || undefined }, true) } },
       make("option", { value: "" }, translate("none")),
-      COLUMNS.flatMap((name) => [make("option", { value: name }, `${translate(name)}, ${translate("ascending")}`), make("option", { value: `-${name}` }, `${translate(name)}, ${translate("descending")}`)]));
+      COLUMNS.filter((name) => !UNSORTED.has(name)).flatMap((name) => [make("option", { value: name }, `${translate(name)}, ${translate("ascending")}`), make("option", { value: `-${name}` }, `${translate(name)}, ${translate("descending")}`)]));
     sortBy.value = state.sort ?? "";
+    if (!detail) loadDetail().then(() => grid.isConnected && place()).catch(failed);
     return [make("label", { class: "sort" }, make("span", {}, translate("sort")), sortBy), shownRows.length ? grid : emptyNote(), { placed: () => { grid.scrollTop = Math.max(0, active - 3) * height; place(); } }];
   };
+  const numbersIn = (text) => {
+    try {
+      const value = JSON.parse(text.replace(/-?\binf(inity)?\b/gi, (found) => (found.startsWith("-") ? "-1e999" : "1e999")).replace(/\bnan\b/gi, "null"));
+      return [value].flat(Infinity).map((one) => (one === null ? NaN : one));
+    } catch { return null; }
+  };
+  /** Columns whose name stands before their value on a phone. */
+  const PREFIXED = new Set(["ratio", "ulps", "returned", "want"]);
+  /** An answer in the rows: numbers with nine digits, which tell float32 numbers apart. */
+  const shortAnswer = (text) => {
+    const numbers = text ? numbersIn(text) : null;
+    if (!numbers) return text;
+    const shown = numbers.slice(0, 6).map((one) => (Number.isFinite(one) ? String(Number(one.toPrecision(9))) : Number.isNaN(one) ? "nan" : one > 0 ? "inf" : "-inf"));
+    return text.startsWith("[") ? `[${shown.join(", ")}${numbers.length > 6 ? ", …" : ""}]` : shown[0];
+  };
+  const returnedText = (i) => shortAnswer(detailAt("got", i)) || valueAt("exception", i);
   const gridRow = (i, k) => {
-    const cell = (name, ...children) => make("div", { role: "gridcell", class: name, "data-name": name === "ratio" || name === "ulps" ? translate(name) : null }, ...children);
+    const cell = (name, ...children) => make("div", { role: "gridcell", class: name, "data-name": PREFIXED.has(name) ? translate(name) : null }, ...children);
     const status = valueAt("status", i), expected = valueAt("expected", i);
     const why = valueAt("known", i) || (valueAt("conversion", i) ? "" : valueAt("convention", i)) || valueAt("explanation", i) || valueAt("exception", i);
     return make("div", { role: "row", class: k === active ? "row current" : "row", id: `row-${k}`, "data-place": k, "aria-rowindex": k + 2, "aria-selected": String(k === active) },
       cell("status", statusMark(status), translateValue("status", status), expected === "ok" ? null : make("small", { class: `badge ${expected}` }, translateValue("expected", expected))),
       cell("function", valueAt("function", i)), cell("case", valueAt("case", i)), cell("dtype", valueAt("dtype", i)), cell("reduction", valueAt("reduction", i)),
-      cell("quantity", translateValue("quantity", valueAt("quantity", i))), cell("ratio", formatNumber(valueAt("ratio", i))), cell("ulps", formatNumber(valueAt("ulps", i))), cell("why", why));
+      cell("quantity", translateValue("quantity", valueAt("quantity", i))),
+      cell("returned", detail ? returnedText(i) : "…"), cell("want", detail ? shortAnswer(detailAt("want", i)) : "…"), cell("ratio", formatNumber(valueAt("ratio", i))), cell("ulps", formatNumber(valueAt("ulps", i))), cell("why", why));
   };
   const problemOf = (i) => [valueAt("dtype", i), valueAt("reduction", i), valueAt("quantity", i)].join(",");
   const open = (i) => navigate({ case: valueAt("case", i), at: problemOf(i) });
@@ -736,12 +841,6 @@
     const copy = button(translate("copy"), handler, { class: "copy", "aria-label": `${translate("copy")}: ${name}` });
     return make("div", { class: "code" }, make("pre", { tabindex: 0, "aria-label": name, role: "region" }, make("code", {}, text)), copy);
   };
-  const numbersIn = (text) => {
-    try {
-      const value = JSON.parse(text.replace(/-?\binf(inity)?\b/gi, (found) => (found.startsWith("-") ? "-1e999" : "1e999")).replace(/\bnan\b/gi, "null"));
-      return [value].flat(Infinity).map((one) => (one === null ? NaN : one));
-    } catch { return null; }
-  };
   /** The signed difference of largest magnitude between two texts of numbers; NaN if they cannot be compared. */
   const maxDifference = (a, b) => {
     const [left, right] = [numbersIn(a), numbersIn(b)];
@@ -753,8 +852,21 @@
   };
   const WIDE_FIELDS = new Set(["returned", "want_by_convention", "budgets", "explanation", "known", "warnings", "exception"]);
   const field = (name, ...children) => (children.flat().some((child) => child !== "" && child != null) ? make("div", { class: WIDE_FIELDS.has(name) ? "wide" : null }, make("dt", {}, translate(name)), make("dd", {}, ...children)) : null);
-  const answer = (i, texts) => {
-    const one = (name) => texts[name].values[texts[name].codes[i]];
+  /** All functions on one problem, side by side. */
+  const answerTable = (members) => {
+    const head = ["function", "status", "returned", "ratio", "ulps", "why"].map((key) => make("th", { scope: "col" }, translate(key)));
+    const lines = members.map((i) => {
+      const status = valueAt("status", i), expected = valueAt("expected", i);
+      const cell = (key, ...children) => make("td", { "data-name": translate(key) }, ...children);
+      return make("tr", {}, make("th", { scope: "row" }, breakable(valueAt("function", i)), make("small", {}, ` ${valueAt("version", i)}`)),
+        cell("status", make("span", { class: `tag ${status}` }, statusMark(status), translateValue("status", status)), expected === "ok" ? null : make("small", { class: `badge ${expected}` }, translateValue("expected", expected))),
+        cell("returned", make("code", {}, returnedText(i))), cell("ratio", formatNumber(valueAt("ratio", i))), cell("ulps", formatNumber(valueAt("ulps", i))),
+        cell("why", withLinks(valueAt("known", i) || valueAt("convention", i) || (status === "agrees" ? "" : valueAt("explanation", i)))));
+    });
+    return make("table", { class: "groups side-by-side" }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines));
+  };
+  const answer = (i) => {
+    const one = (name) => detailAt(name, i);
     const status = valueAt("status", i), expected = valueAt("expected", i), byConvention = one("want_by_convention");
     const returned = one("got");
     const reference = byConvention || one("want");
@@ -807,11 +919,11 @@
       const counts = countsOf(members);
       const fill = (element) => {
         if (element.childElementCount > 1) return;
-        const wants = [...new Set(members.map((i) => texts.want.values[texts.want.codes[i]]))].filter(Boolean);
+        const wants = [...new Set(members.map((i) => detailAt("want", i)))].filter(Boolean);
         element.append(make("h3", {}, translate("exact")), ...wants.map((want) => copyable(want, translate("exact"))));
         if (!wants.length) element.append(make("p", {}, translate("none")));
         const order = members.slice().sort((a, b) => WORST.indexOf(valueAt("status", a)) - WORST.indexOf(valueAt("status", b)) || a - b);
-        element.append(make("div", { class: "answers" }, order.map((i) => answer(i, texts))));
+        element.append(make("h3", {}, translate("functions_heading")), answerTable(order), make("h3", {}, translate("details")), make("div", { class: "answers" }, order.map(answer)));
       };
       const element = make("details", { open: key === selected, on: { toggle: (event) => event.target.open && fill(event.target) } },
         make("summary", {}, make("span", { class: "tags" }, make("b", {}, translate("same_problem", { dtype, reduction, quantity: translateValue("quantity", quantity) })),
@@ -843,7 +955,7 @@
     loadSupplement().then(render).catch(failed);
     return [make("p", {}, translate("loading"))];
   };
-  const views = { matrix, causes, errors, known_view: knownView, table, changes: deferred(changes), sweep: deferred(sweep), history: deferred(releases) };
+  const views = { overview, matrix, causes, errors, known_view: knownView, table, changes: deferred(changes), sweep: deferred(sweep), history: deferred(releases) };
   const render = () => {
     filter();
     renderTexts();
@@ -886,7 +998,7 @@
     addEventListener("hashchange", () => { read(); render(); });
     addEventListener("popstate", () => { read(); render(); });
     addEventListener("keydown", (event) => { if (event.key === "Escape" && state.case !== undefined) navigate({ case: undefined, at: undefined }); });
-    byId("narrow").open = !matchMedia("(max-width: 700px)").matches || SELECTS.some((name) => state[name] !== undefined);
+    byId("narrow").open = !matchMedia("(max-width: 700px)").matches && SELECTS.some((name) => state[name] !== undefined);
     matchMedia("(max-width: 700px)").addEventListener("change", render);
     render();
   };
