@@ -20,12 +20,14 @@ def replay(
     reduction: str,
     quantity: str = "loss",
     *,
+    mode: str = "eager",
     cases: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Ask one function one case again, in this process, and return what it returned (numpy, float64).
 
-    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.  cases: the
-    folder of case files, or the one file, that the case is in; the shipped or harvested ones unless given.
+    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.  mode: in which the
+    function is called, such as `compile`.  cases: the folder of case files, or the one file, that the case is in; the
+    shipped or harvested ones unless given.
 
     For reproducers whose arrays are too long to write out.  Raises an exception of the name and message that the
     function raised one of, LookupError where there is no such case or function, and CaseErrors for broken files.
@@ -40,4 +42,4 @@ def replay(
         from conformance.power.harvest.pipeline import harvest
 
         among = harvest([case.split("/")[1]]).cases
-    return replay(function, case, dtype, reduction, quantity, among)  # type: ignore[arg-type]
+    return replay(function, case, dtype, reduction, quantity, among, mode)  # type: ignore[arg-type]

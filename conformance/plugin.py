@@ -22,6 +22,7 @@ import pytest
 
 from conformance.execution.marking import mark, unmark
 from conformance.model.errors import ISSUES, UserError
+from conformance.model.row_key import EAGER
 from conformance.model.text import counted, loggable
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "cross-entropy conformance")
     group.addoption(
         "--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones"
+    )
+    group.addoption(
+        "--mode",
+        metavar="NAME",
+        action="append",
+        help="call functions in this mode, such as compile, if their framework has it (may be repeated); else eager",
     )
     group.addoption(
         "--isolate", action="store_true", help="make each framework's calls in a process of its own, which may die"
@@ -234,10 +241,15 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
 
 
 def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
-    from conformance.adapters import registry
-
-    here = registry.installed()[0]
-    marked = [pytest.param(i, id=i.framework.name, marks=getattr(pytest.mark, i.framework.name)) for i in here]
+    here = _installed_frameworks(metafunc.config)
+    marked = [
+        pytest.param(
+            i,
+            id=i.framework.name if i.mode == EAGER else f"{i.framework.name}-{i.mode}",
+            marks=getattr(pytest.mark, i.framework.name),
+        )
+        for i in here
+    ]
     metafunc.parametrize("installed", marked)
 
 
@@ -297,7 +309,6 @@ def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[I
     if not request.config.getoption("isolate"):
         yield judge.assess
         return
-    from conformance.adapters import registry
     from conformance.execution.assessing import PipelinedCalls
     from conformance.execution.targets import local_pool
 
@@ -305,7 +316,8 @@ def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[I
     alone = not hasattr(request.config, "workerinput")
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
-    here = [found for found in registry.installed()[0] if found.framework.name in frameworks or not alone]
+    available = _installed_frameworks(request.config)
+    here = [found for found in available if found.framework.name in frameworks or not alone]
     with local_pool(here, request.config.getoption("call_timeout")) as pool:
         calls = PipelinedCalls(pool, items)
         yield lambda item: judge.judge(*calls.outcome(item))
@@ -319,10 +331,9 @@ def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Cal
     if not request.config.getoption("isolate"):
         yield lambda instance: check(instance, judge.performer, judge.ledger)
         return
-    from conformance.adapters import registry
     from conformance.execution.targets import local_pool, performer
 
-    here, _ = registry.installed()
+    here = _installed_frameworks(request.config)
     with local_pool(here, request.config.getoption("call_timeout")) as pool:
         calls = performer(pool, here)
         yield lambda instance: check(instance, calls, judge.ledger)
@@ -384,7 +395,7 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 
 _SESSION = pytest.StashKey[pytest.Session]()
 _PROPERTIES = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
-_IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "status", "expected"]
+_IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "mode", "status", "expected"]
 _ROW = pytest.StashKey["Record"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
@@ -553,8 +564,8 @@ class Recorder:
         from conformance.report import recording
 
         cases, ledger = _case_set(self.config)
-        here, missing = registry.installed()
-        names = [framework.name for framework in missing]
+        here = _installed_frameworks(self.config)
+        names = [framework.name for framework in registry.installed()[1]]
         timeout = self.config.getoption("call_timeout")
         rows = self.planned + len(self.unsupported or ())
         started = self.run.started
@@ -569,7 +580,7 @@ class Recorder:
         if not _is_requested(self.config) or _item_filter(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
         try:
-            if plan(_cases_of(self.config), _installed_frameworks()):
+            if plan(_cases_of(self.config), _installed_frameworks(self.config)):
                 return False
         except pytest.Collector.CollectError:
             return False
@@ -584,7 +595,7 @@ class Recorder:
             return []
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-        return unasked_rows(_cases_of(self.config), (), _installed_frameworks(), selects)
+        return unasked_rows(_cases_of(self.config), (), _installed_frameworks(self.config), selects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := getattr(report, ROW, None)) is not None:
@@ -760,9 +771,13 @@ def _cases_of(config: pytest.Config) -> list[Case]:
     return _case_set(config)[0]
 
 
-def _installed_frameworks() -> list[Installed]:
-    """The frameworks that are installed; that there are none ends collection with a message."""
+def _installed_frameworks(config: pytest.Config) -> list[Installed]:
+    """The frameworks that are installed, each in the modes of --mode; that there are none ends collection with a
+    message.
+    """
     from conformance.adapters import registry
+    from conformance.judging.plan import in_modes
+    from conformance.judging.selection import SelectionError
 
     here, missing = registry.installed()
     if not here:
@@ -771,13 +786,16 @@ def _installed_frameworks() -> list[Installed]:
             f"none of {names} is installed, so there is nothing to test: "
             'pip install "cross-entropy-conformance[all]", or one of its extras'
         )
-    return here
+    try:
+        return in_modes(here, config.getoption("mode") or ())
+    except SelectionError as error:
+        raise pytest.Collector.CollectError(loggable(str(error))) from None
 
 
 def _items(config: pytest.Config, item_filter: ItemFilter) -> list[Item]:
     from conformance.judging.plan import plan
 
-    here = _installed_frameworks()
+    here = _installed_frameworks(config)
     selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
     items = plan(_cases_of(config), here, selects)
     if not items and item_filter is not None:
@@ -793,7 +811,7 @@ def _instances(config: pytest.Config, item_filter: ItemFilter) -> list[Instance]
     from conformance.explore import relations
     from conformance.model.errors import CaseErrors
 
-    here = _installed_frameworks()
+    here = _installed_frameworks(config)
     cases, ledger = _case_set(config)
     try:
         relations.check_names(ledger)

@@ -19,7 +19,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.arrays import Arrays, Tensor
-from conformance.adapters.contract import Backend, Framework, Function, Rule
+from conformance.adapters.contract import Backend, Framework, Function, Mode, Rule
 from conformance.model.case import DTYPES, Array, Loss, dtype_name
 from conformance.model.convention import Convention
 
@@ -203,6 +203,8 @@ def quiet() -> None:
         os.close(nowhere)
 
 
+GRAPHS = {"graph": "tf.function({loss})", "xla": "tf.function({loss}, jit_compile=True)"}
+TENSORFLOW = frozenset({"tensorflow"})
 LOSSES = (BINARY, SOFT, SPARSE)
 FRAMEWORK = Framework(
     name="keras",
@@ -213,6 +215,7 @@ FRAMEWORK = Framework(
     prepare=quiet,
     needs=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
     functions=(*LOSSES, *map(weighted, LOSSES)),
+    modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={
         "tensorflow": Backend(
             ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),

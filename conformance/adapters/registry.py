@@ -14,7 +14,7 @@ import importlib.util
 import os
 import pkgutil
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -25,6 +25,7 @@ from conformance import adapters
 from conformance.adapters.contract import DeclarationError, Framework, Function, Rule
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
+from conformance.model.row_key import EAGER
 
 ENTRY_POINTS = "conformance.adapters"
 SHARED = frozenset({"arrays", "contract", "registry"})
@@ -39,14 +40,14 @@ NEWEST = "99999"
 """A version that every open range has."""
 
 
-def worker(framework: str, environment: str) -> str:
-    """What the process that makes a framework's calls is called, where they are made in one of its own."""
-    return f"{framework} in {environment}"
+def worker(framework: str, environment: str, mode: str = EAGER) -> str:
+    """The name of the process that makes the calls of a framework in a mode."""
+    return f"{framework} in {environment}" if mode == EAGER else f"{framework} in {environment}, {mode}"
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A framework somewhere, and what is there beside it.
+    """A framework somewhere, what is there beside it, and a mode in which it is called.
 
     version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
     backend: of the framework, that runs there.
@@ -58,11 +59,12 @@ class Installed:
     python: str = platform.python_version()
     numpy: str = numpy.__version__
     backend: str = ""
+    mode: str = EAGER
 
     @property
     def worker(self) -> str:
-        """Its name, as `worker` gives it."""
-        return worker(self.framework.name, self.environment)
+        """Name of the worker that makes its calls, as `worker` gives it."""
+        return worker(self.framework.name, self.environment, self.mode)
 
     @property
     def differentiates(self) -> bool:
@@ -71,8 +73,8 @@ class Installed:
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The framework's functions as this version and backend have them."""
-        return functions_in(self.framework, self.version, self.backend)
+        """The framework's functions as this version, backend and mode have them."""
+        return functions_in(self.framework, self.version, self.backend, self.mode)
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,16 @@ def functions() -> tuple[Function, ...]:
     return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
 
 
-def functions_in(framework: Framework, version: str, backend: str = "") -> tuple[Function, ...]:
-    """A framework's functions in one version and backend, the first unless told otherwise."""
+def functions_in(framework: Framework, version: str, backend: str = "", mode: str = EAGER) -> tuple[Function, ...]:
+    """A framework's functions in one version, backend (the first unless told otherwise) and mode."""
     backend = backend or framework.backend({})
+    excludes = framework.mode(mode).excludes
     return tuple(
-        function
+        replace(function, excludes=(*function.excludes, *excludes)) if excludes else function
         for function in framework.functions
-        if within(version, function.versions) and (function.backends is None or backend in function.backends)
+        if within(version, function.versions)
+        and (function.backends is None or backend in function.backends)
+        and function.has_mode(mode)
     )
 
 

@@ -9,12 +9,14 @@ CPU one operation after another, so the dtypes of a function depend on the relea
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from typing import Any
 
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Neutral, Rule
+from conformance.adapters.contract import Framework, Function, Mode, Neutral, Rule
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
@@ -39,6 +41,7 @@ EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHE
 PROMOTED_DTYPES = "same float32 float64"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 INDEX = Rule(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
@@ -69,6 +72,12 @@ def function(name: str, **fields: Any) -> Function:
         source=f"{DOCUMENTATION}{name}.html",
         **fields,
     )
+
+
+def no_compiler() -> str:
+    """Why inductor, to which `torch.compile` hands the loss, has no compiler; "" if it has one."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
+    return "" if any(map(shutil.which, filter(None, names))) else "there is no C++ compiler; install g++, or set CXX"
 
 
 CROSS_ENTROPY = (
@@ -170,7 +179,7 @@ FRAMEWORK = Framework(
     modules=("torch",),
     arrays=arrays.torch,
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
-    modes={"compile": "torch.compile({loss})"},
+    modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
     needs=(("<2.3", "numpy<2"),),
     functions=(CROSS_ENTROPY, NLL, BCE, WITH_LOGITS),
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from conformance.adapters import registry
+from conformance.adapters.contract.calling import perform
 from conformance.adapters.registry import Installed
 from conformance.api.result import Result
 from conformance.casefiles import stated_values
@@ -20,6 +21,7 @@ from conformance.casefiles.loading import read, shipped_cases
 from conformance.casefiles.stated_values import PublishedVerdict
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
+from conformance.execution.targets import performer, pool_for_modes
 from conformance.explain import Explanation, as_data
 from conformance.explain import explain as explain_case
 from conformance.explore.relations import check_names
@@ -27,13 +29,14 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
-from conformance.judging.plan import plan
+from conformance.judging.plan import in_modes, plan
 from conformance.judging.row import Record
 from conformance.judging.selection import SelectionError
 from conformance.judging.unasked import unasked_rows
 from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.row_key import EAGER
 from conformance.power.harvest.case_set import load_harvest
 from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.reference.oracle import digits as digits_of
@@ -132,6 +135,8 @@ class FunctionEntry:
     """Arguments that no case uses."""
     version: str
     """Version of its framework; empty if that is not installed."""
+    modes: str
+    """Modes in which it can be called, on the backend that runs here."""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to builtin values."""
@@ -158,15 +163,19 @@ def list_functions() -> FunctionList:
     FunctionList
     """
     available, _ = registry.installed()
-    versions = {installed.framework.name: installed.version for installed in available}
+    here = {installed.framework.name: installed for installed in available}
+    frameworks = {framework.name: framework for framework in registry.frameworks()}
     functions = registry.functions()
     entries = []
     for function, texts in zip(functions, functions_table(functions), strict=True):
         name, predictions, labels, options, reductions, dtypes, layouts = texts
         untested = tuple(f"{argument} ({what})" for argument, what in function.gaps.items())
-        version = versions.get(name.partition(".")[0], "")
+        installed, framework = here.get(function.framework), frameworks[function.framework]
+        backend = framework.backend({}) if installed is None else installed.backend
+        modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
+        version = "" if installed is None else installed.version
         taken = (predictions, labels, options, reductions, dtypes, layouts)
-        entries.append(FunctionEntry(name, *taken, function.weights_handed_over, untested, version))
+        entries.append(FunctionEntry(name, *taken, function.weights_handed_over, untested, version, modes))
     return FunctionList(tuple(entries))
 
 
@@ -232,7 +241,7 @@ def describe_case(case: Case) -> dict[str, Any]:
     }
 
 
-def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult:
+def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequence[str] = ()) -> ShowResult:
     """Call every installed function with a case, and compare the results with its exact answers.
 
     Parameters
@@ -241,6 +250,8 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult
         As of `load_case`.
     dtype : str, optional
         One of the dtypes of the case; all if empty.
+    modes : sequence of str, optional
+        Modes in which functions are called, if their framework has them; eager if empty.
 
     Returns
     -------
@@ -249,14 +260,15 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "") -> ShowResult
     Raises
     ------
     SelectionError
-        If there is no such case or dtype.
+        If there is no such case or dtype, or no framework has one of the modes.
     """
     case, ledger = load_case(case_id, cases)
     dtypes = (one_of("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
-    available, _ = registry.installed()
+    available = in_modes(registry.installed()[0], modes)
     planned = plan([case], available)
     run = Run()
-    run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger)))
+    with pool_for_modes(available) as pool:
+        run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
     answers = [
         CaseAnswers(
             chosen,
@@ -291,6 +303,7 @@ def explain(
     dtype: str = "",
     reduction: str = "",
     quantity: str = "loss",
+    mode: str = EAGER,
 ) -> ExplainResult:
     """Explain how the answer to a case comes about, and why each installed function returns another one.
 
@@ -303,6 +316,8 @@ def explain(
     dtype, reduction : str, optional
         Of the case; float32 and mean, or the first ones of the case, if empty.
     quantity : {"loss", "gradient"}
+    mode : str
+        In which functions are called; those of frameworks that have no such mode are left out.
 
     Returns
     -------
@@ -311,7 +326,7 @@ def explain(
     Raises
     ------
     SelectionError
-        If the case, or a function, dtype, reduction or quantity does not exist.
+        If the case, or a function, dtype, reduction, quantity or mode does not exist.
     """
     case, ledger = load_case(case_id, cases)
     mean = "mean" if "mean" in case.reductions else case.reductions[0]
@@ -319,10 +334,10 @@ def explain(
     chosen = one_of("--dtype", dtype or narrow, case.dtypes)
     reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
     wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
-    available, _ = registry.installed()
+    available = in_modes(registry.installed()[0], [mode])
     _check_functions(functions, available)
-    with cached_oracle() as oracle:
-        judge = Judge(oracle, ledger)
+    with cached_oracle() as oracle, pool_for_modes(available) as pool:
+        judge = Judge(oracle, ledger, perform if pool is None else performer(pool, available))
         explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
     return ExplainResult(case, explanation)
 

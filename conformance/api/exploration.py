@@ -21,7 +21,7 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
-from conformance.execution.targets import local_pool, performer
+from conformance.execution.targets import local_pool, performer, pool_for_modes
 from conformance.explore import relations as catalogue
 from conformance.explore.fuzz import state as state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
@@ -82,7 +82,11 @@ class RelationsResult(Result):
 
 
 def relations(
-    keyword: str = "", frameworks: Sequence[str] = (), cases: Path | None = None, observer: Observer = SILENT
+    keyword: str = "",
+    frameworks: Sequence[str] = (),
+    cases: Path | None = None,
+    observer: Observer = SILENT,
+    modes: Sequence[str] = (),
 ) -> RelationsResult:
     """Check metamorphic relations: put problems to installed functions in two ways each, and compare both answers.
 
@@ -96,6 +100,8 @@ def relations(
         Folder of case files, or one file; the shipped cases if None.
     observer : Observer
         Hears of frameworks that are not installed, and of each instance.
+    modes : sequence of str
+        Modes in which functions are called, if their framework has them; eager if empty.
 
     Returns
     -------
@@ -110,7 +116,7 @@ def relations(
     """
     found, ledger = load_suite(cases)
     catalogue.check_names(ledger)
-    available, missing = installed_among(frameworks)
+    available, missing = installed_among(frameworks, modes)
     instances = catalogue.select_instances(found, available, wanted(keyword))
     if not instances:
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
@@ -118,11 +124,12 @@ def relations(
     for name in missing:
         observer.note(f"left out, not installed: {name}")
     run, results = Run(), list[RelationResult]()
-    with run.ending(), observer.rows(len(instances)) as advance:
-        results += run.each(instances, lambda instance: catalogue.check(instance, perform, ledger), advance)
+    with run.ending(), pool_for_modes(available) as pool, observer.rows(len(instances)) as advance:
+        calls = perform if pool is None else performer(pool, available)
+        results += run.each(instances, lambda instance: catalogue.check(instance, calls, ledger), advance)
     if run.failure is not None:
         raise run.failure
-    complete = len(results) == len(instances) and not keyword and not frameworks
+    complete = len(results) == len(instances) and not keyword and not frameworks and not modes
     stale = catalogue.stale_entries(results) if complete else []
     return RelationsResult(len(instances), results, tuple(run.not_executed), stale, run.stopped)
 
@@ -177,6 +184,7 @@ def fuzz(
     folder: Path | None = None,
     found: Callable[[Finding, Path | None], None] = lambda finding, file: None,
     observer: Observer = SILENT,
+    modes: Sequence[str] = (),
 ) -> FuzzResult:
     """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
 
@@ -210,6 +218,8 @@ def fuzz(
         Called with each finding as it comes, and its case file, if there is a `folder`.
     observer : Observer
         Hears of the progress, and of frameworks that are not installed.
+    modes : sequence of str
+        Modes in which functions are called, if their framework has them; eager if empty.
 
     Returns
     -------
@@ -222,10 +232,10 @@ def fuzz(
         If nothing is selected, an argument is wrong, Hypothesis is not installed, or a file cannot be read or written.
     """
     check_installed()
-    available, missing = installed_among(frameworks)
+    available, missing = installed_among(frameworks, modes)
     item_filter = wanted(keyword)
     functions = [function for one in available for function in one.functions]
-    limits = restrict_limits(_limits(max_shape, dtypes, edge), functions, item_filter)
+    limits = restrict_limits(_limits(max_shape, dtypes, edge), functions, item_filter, {one.mode for one in available})
     request: state_file.Request = {
         "suite": __version__,
         "seed": seed,
@@ -234,13 +244,15 @@ def fuzz(
         "shape": [limits.samples, limits.classes],
         "dtypes": list(limits.dtypes),
         "kinds": sorted(limits.kinds),
+        **({"modes": sorted({one.mode for one in available})} if modes else {}),
     }
     resumed, findings = (state is not None and state_file.read(state, request)) or (SearchState(), [])
     ledger = known_issues.load(shipped_cases() if cases is None else cases)
     for name in missing:
         observer.note(f"left out, not installed: {name}")
     with contextlib.ExitStack() as stack:
-        perform_call = performer(stack.enter_context(local_pool(available)), available) if isolate else perform
+        pool = stack.enter_context(local_pool(available) if isolate else pool_for_modes(available))
+        perform_call = perform if pool is None else performer(pool, available)
         search = Search(available, ledger, limits, seed, item_filter, perform_call, resumed, findings)
 
         def save() -> None:

@@ -44,6 +44,8 @@ class RunRequest:
     """Only items whose id matches this expression, as with pytest's `-k`."""
     frameworks: tuple[str, ...] = ()
     """Names of frameworks; all that are there if empty."""
+    modes: tuple[str, ...] = ()
+    """Modes in which functions are called, such as `compile`, if their framework has them; eager if empty."""
     processes: int | None = None
     """Number of processes that judge, each beside workers; as processors and memory allow if None."""
     in_process: bool = False
@@ -222,14 +224,16 @@ def _executor(
 ) -> Executor:
     names = list(request.frameworks)
     if not request.environments:
-        available, missing = installed_among(names)
+        available, missing = installed_among(names, request.modes)
         prepared.missing = tuple(missing)
         return executor.local(cases, available, request.processes, request.in_process, request.timeout)
     with observer.status() as told:
         if not request.engine:
-            return executor.in_environments(stack, cases, request.environments, names, request.timeout, told)
+            return executor.in_environments(
+                stack, cases, request.environments, names, request.timeout, told, request.modes
+            )
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, told)
+        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, told, request.modes)
 
 
 def _planned(

@@ -59,9 +59,10 @@ class KnownIssue:
     versions: str = ""
     """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
-    """Empty means all; so does an empty `reductions` or `variants`."""
+    """Empty means all; so does an empty `reductions`, `variants` or `modes`."""
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
     """Traits of the problems that show the issue, for cases that the entry does not name, such as users' and
@@ -139,6 +140,7 @@ class KnownIssue:
             and (not self.dtypes or key.dtype in self.dtypes)
             and (not self.reductions or key.reduction in self.reductions)
             and (not self.variants or key.backend in self.variants)
+            and (not self.modes or key.mode in self.modes)
             and within(key.version, self.versions)
         )
 
@@ -285,7 +287,7 @@ def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], li
     return entries, sorted(errors, key=lambda error: (error.line, error.column))
 
 
-_IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "quantities")
+_IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "modes", "quantities")
 """Fields that, with the cases, no two entries have alike."""
 
 

@@ -13,6 +13,7 @@ from conformance.cli.shared import CaseArgument, CasesOption, Json
 from conformance.cli.terminal import out
 from conformance.judging.plan import DIFFERENTIATED
 from conformance.model.case import Case
+from conformance.model.row_key import EAGER
 
 
 def explain(
@@ -23,12 +24,15 @@ def explain(
     dtype: Annotated[str, typer.Option(help="One of the case's; float32, or its first, unless given.")] = "",
     reduction: Annotated[str, typer.Option(help="One of the case's; mean, or its first, unless given.")] = "",
     quantity: Annotated[str, typer.Option(help="loss or gradient.")] = "loss",
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="NAME", help="Call functions in this mode; others are left out.")
+    ] = EAGER,
     cases: CasesOption = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
-    result = api.explain(case, cases, function or [], dtype, reduction, quantity)
+    result = api.explain(case, cases, function or [], dtype, reduction, quantity, mode)
     explanation = result.explanation
     if as_json:
         out.write(result.to_json())

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, KeywordOption, Printer, warn
+from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, KeywordOption, ModeOption, Printer, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.fuzz.search import Finding, single_threaded
@@ -24,6 +24,7 @@ def fuzz(
         int | None, typer.Option("--cases-count", min=1, metavar="N", help="How many cases to draw, from the first.")
     ] = None,
     framework: FrameworkOption = None,
+    modes: ModeOption = None,
     keyword: KeywordOption = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     folder: Annotated[
@@ -61,7 +62,7 @@ def fuzz(
     result = api.fuzz(
         seconds=seconds, count=count, frameworks=framework or (), keyword=keyword, seed=seed, dtypes=dtypes or (),
         max_shape=shape, edge=edge, isolate=isolate, cases=cases, state=kept, folder=folder, found=print_finding,
-        observer=Printer(),
+        observer=Printer(), modes=modes or (),
     )  # fmt: skip
     if as_json:
         out.write(result.to_json())

@@ -16,12 +16,13 @@ from conformance import api, report
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, warn
+from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, warn
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.row import array_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
+from conformance.model.row_key import EAGER
 from conformance.model.text import counted, truncate
 
 
@@ -29,10 +30,11 @@ def show(
     case: CaseArgument,
     cases: CasesOption = None,
     dtype: Annotated[str, typer.Option(help="Only this dtype.")] = "",
+    modes: ModeOption = None,
     as_json: Json = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
-    shown = api.show(case, cases, dtype)
+    shown = api.show(case, cases, dtype, modes or ())
     if as_json:
         out.write(shown.to_json())
     else:
@@ -136,7 +138,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         why = f"known: {row['known']}" if row["expected"] == "known" else why
         converted = f" (after {row['bridge']})" if row["bridge"] else ""
         table.add_row(
-            report.break_name(row["function"]).strip(),
+            report.break_name(row["function"]).strip() + ("" if row["mode"] == EAGER else f", {row['mode']}"),
             row["status"],
             escape(_nine_digits(row["got"] or row["exception"])),
             ratio,

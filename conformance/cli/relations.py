@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, FrameworkOption, Json, Printer, print_failures, warn
+from conformance.cli.shared import CasesOption, FrameworkOption, Json, ModeOption, Printer, print_failures, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.relations import rendering
@@ -22,6 +22,7 @@ def held(
         str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose id matches, as in pytest.")
     ] = "",
     framework: FrameworkOption = None,
+    modes: ModeOption = None,
     cases: CasesOption = None,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def held(
 
     Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
     """
-    found = api.relations(keyword, tuple(framework or ()), cases, Printer())
+    found = api.relations(keyword, tuple(framework or ()), cases, Printer(), modes or ())
     if as_json:
         out.write(found.to_json())
     else:

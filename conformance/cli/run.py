@@ -22,6 +22,7 @@ from conformance.cli.shared import (
     FrameworkOption,
     Json,
     KeywordOption,
+    ModeOption,
     Printer,
     print_failures,
     warn,
@@ -49,6 +50,7 @@ def run(
     folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
     keyword: KeywordOption = "",
     framework: FrameworkOption = None,
+    modes: ModeOption = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +127,7 @@ def run(
         cases=cases,
         keyword=keyword,
         frameworks=tuple(framework or ()),
+        modes=tuple(modes or ()),
         processes=processes,
         in_process=in_process,
         environments=tuple(environments or ()),
@@ -222,12 +225,12 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
         _print_known(known, ended.cases)
     if ended.rows:
         out.print(report.status_table(ended.results))
-        partly = request.keyword or request.frameworks or ended.harvested
+        partly = request.keyword or request.frameworks or request.modes or ended.harvested
         record = {**ended.record, "coverage": ""} if partly else ended.record
         values = (record[name] for name in ("largest", "finished", "planned", "coverage"))
         for line in recording.closing_lines(*values):
             out.print(Text(line))
-    for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks)):
+    for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks or request.modes)):
         out.print(Text(line), soft_wrap=True)
     out.print(f"report: {ended.report}", soft_wrap=True)
 

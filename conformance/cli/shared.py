@@ -33,6 +33,15 @@ KeywordOption = Annotated[
 FrameworkOption = Annotated[
     list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
 ]
+ModeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mode",
+        metavar="NAME",
+        help="Call functions in this mode, such as compile, if their framework has it; eager unless given; may be "
+        "repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
 

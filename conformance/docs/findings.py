@@ -83,6 +83,7 @@ def _entry_section(entry: Entry, anchor: str, source: str) -> str:
         f"{name} {', '.join(values)}"
         for name, values in (
             ("on", first.variants),
+            ("in mode", first.modes),
             ("in", first.dtypes),
             ("as", first.reductions),
             ("of the", first.quantities if first.quantities != ("loss",) else ()),

@@ -91,9 +91,10 @@ def in_environments(
     names: list[str],
     timeout: float,
     progress: Progress,
+    modes: Sequence[str] = (),
 ) -> Executor:
     """Execute items in environments, made at need, with as many judging processes as processors and memory allow."""
-    assignments, failed = resolve(texts, progress, names)
+    assignments, failed = resolve(texts, progress, names, modes=modes)
     count = process_count(len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing what is to be asked ...")
@@ -109,9 +110,10 @@ def on_ray(
     names: list[str],
     timeout: float,
     progress: Progress,
+    modes: Sequence[str] = (),
 ) -> Executor:
     """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
-    workers = start_workers(texts, progress, names, timeout, address)
+    workers = start_workers(texts, progress, names, timeout, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda items: _judged(cases, items, pool), workers.failed)
 

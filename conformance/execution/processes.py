@@ -198,7 +198,7 @@ def _key_of(result: RowOrError) -> Key:
     """The key of the item that a result is of."""
     if isinstance(result, NotExecuted):
         return result.worker, result.id
-    return registry.worker(result["framework"], result["environment"]), id_of(result)
+    return registry.worker(result["framework"], result["environment"], result["mode"]), id_of(result)
 
 
 def _serve(run: Connection, setup: _Setup) -> None:

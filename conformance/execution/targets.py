@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +21,13 @@ from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.loop import mount
 from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Versions, WorkerError, WorkerPool, WorkerSpec
+from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
 from conformance.judging.rendering import render
 from conformance.judging.row import Record, Row, record
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome
-from conformance.model.row_key import RowKey
+from conformance.model.row_key import EAGER, RowKey
 
 if TYPE_CHECKING:
     from conformance.execution.environments import EnvironmentRequest
@@ -38,6 +41,7 @@ class Assignment:
 
     environment: str
     worker: WorkerSpec
+    mode: str = EAGER
 
     @property
     def framework(self) -> Framework:
@@ -51,24 +55,28 @@ class Assignment:
 
     def installed(self, versions: Versions) -> Installed:
         """The framework with the versions that its worker found."""
-        return Installed(self.framework, environment=self.environment, **asdict(versions))
+        return Installed(self.framework, environment=self.environment, mode=self.mode, **asdict(versions))
 
 
 def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
     """A worker for each framework that is installed here."""
     found = {one.worker: one for one in available}
-    return [Assignment(one.environment, worker_spec(name, one.framework)) for name, one in found.items()]
+    return [
+        Assignment(one.environment, worker_spec(name, one.framework, one.mode), one.mode) for name, one in found.items()
+    ]
 
 
 def worker_spec(
     name: str,
     framework: Framework,
+    mode: str = EAGER,
     interpreter: Path = Path(sys.executable),
     variables: Mapping[str, str] | None = None,
 ) -> WorkerSpec:
-    """The worker of a framework."""
+    """The worker of a framework in a mode."""
     origin = registry.origin(framework)
-    return WorkerSpec(name, origin.adapter, origin.file, variables or {}, interpreter)
+    variables = {**(variables or {}), **framework.mode(mode).environment}
+    return WorkerSpec(name, origin.adapter, origin.file, variables, interpreter)
 
 
 def local_pool(available: Iterable[Installed], timeout: float = TIMEOUT) -> LocalWorkerPool:
@@ -76,10 +84,20 @@ def local_pool(available: Iterable[Installed], timeout: float = TIMEOUT) -> Loca
     return LocalWorkerPool([one.worker for one in local_assignments(available)], timeout)
 
 
+@contextlib.contextmanager
+def pool_for_modes(available: Sequence[Installed]) -> Iterator[LocalWorkerPool | None]:
+    """Workers if a mode needs a process of its own; None if all calls can be made in this one."""
+    if any(one.framework.mode(one.mode).environment for one in available):
+        with local_pool(available) as pool:
+            yield pool
+    else:
+        yield None
+
+
 def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
     """A `judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
-    workers = {one.framework.name: one.worker for one in available}
-    return lambda framework, call, what: pool.wait(pool.submit(workers[framework.name], call, what))
+    workers = {(one.framework.name, one.mode): one.worker for one in available}
+    return lambda framework, call, what: pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
 
 
 @dataclass(frozen=True)
@@ -98,15 +116,16 @@ def start_workers(
     names: Sequence[str] = (),
     timeout: float = TIMEOUT,
     ray: str | None = None,
+    modes: Sequence[str] = (),
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in the environments that are requested, as after `--with`.
 
     names: of frameworks; all if empty.  progress: called with a line for each step.  timeout: seconds that a call may
     take.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this machine without
-    Ray.  An environment that cannot be made, or whose framework cannot be imported, becomes a row.  Raises UserError if
-    there is no other.
+    Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  An environment that cannot be
+    made, or whose framework cannot be imported, becomes a row.  Raises UserError if there is no other.
     """
-    assignments, failed = resolve(texts, progress, names, ray)
+    assignments, failed = resolve(texts, progress, names, ray, modes)
     pool = _start_pool([one.worker for one in assignments], progress, timeout, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
@@ -116,27 +135,37 @@ def start_workers(
 
 
 def resolve(
-    texts: Sequence[str], progress: Progress, names: Sequence[str] = (), ray: str | None = None
+    texts: Sequence[str],
+    progress: Progress,
+    names: Sequence[str] = (),
+    ray: str | None = None,
+    modes: Sequence[str] = (),
 ) -> tuple[list[Assignment], list[Record]]:
     """Make environments; return the workers to start in them, and a row for each that cannot be made.
 
-    Parameters as of `start_workers`.
+    Parameters as of `start_workers`.  Raises SelectionError for a mode that no framework in the environments has.
     """
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 
     find = _find_on_ray if ray is not None else _find_here
     failed: list[Record] = []
     assignments: dict[str, Assignment] = {}
+    found: list[tuple[Framework, str]] = []
     for text in texts:
         try:
             request = parse(text)
             packages, spec_of = find(request, progress)
             for framework in _frameworks_in(request, packages):
-                if framework.name in names or not names:
-                    name = registry.worker(framework.name, request.name)
-                    assignments[name] = Assignment(request.name, spec_of(name, framework))
+                if names and framework.name not in names:
+                    continue
+                backend = framework.backend({**os.environ, **request.variables})
+                found.append((framework, backend))
+                for mode in chosen_modes(modes, framework, backend):
+                    name = registry.worker(framework.name, request.name, mode)
+                    assignments[name] = Assignment(request.name, spec_of(name, framework, mode), mode)
         except UserError as error:
             failed.append(failed_row(text, "", str(error)))
+    check_modes(modes, found, here=ray is None)
     return list(assignments.values()), failed
 
 
@@ -159,15 +188,17 @@ def find_available(
     return available
 
 
-Found = tuple[Mapping[str, str], Callable[[str, Framework], WorkerSpec]]
-"""Versions by distribution, and what makes the worker of a name and framework."""
+Found = tuple[Mapping[str, str], Callable[[str, Framework, str], WorkerSpec]]
+"""Versions by distribution, and what makes the worker of a name, framework and mode."""
 
 
 def _find_here(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import build
 
     made = build(request, progress)
-    return made.packages, lambda name, framework: worker_spec(name, framework, made.interpreter, made.variables)
+    return made.packages, lambda name, framework, mode: worker_spec(
+        name, framework, mode, made.interpreter, made.variables
+    )
 
 
 def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
@@ -176,13 +207,13 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
 
     pins, index = resolve_pins(request, progress), read_sources()
 
-    def spec_of(name: str, framework: Framework) -> RayWorkerSpec:
+    def spec_of(name: str, framework: Framework, mode: str) -> RayWorkerSpec:
         origin = registry.origin(framework)
         return RayWorkerSpec(
             name,
             origin.adapter,
             origin.file,
-            request.variables,
+            {**request.variables, **framework.mode(mode).environment},
             requirements=pins.lines,
             indexes=index.indexes,
             links=index.links,

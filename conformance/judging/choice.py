@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.plan import Item, plan
+from conformance.judging.plan import Item, in_modes, plan
 from conformance.judging.selection import SelectionError, compiled, substring_of
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Case
 
 
-def installed_among(names: Sequence[str]) -> tuple[list[Installed], list[str]]:
+def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[list[Installed], list[str]]:
     """The frameworks of some names, all if there are none, and the names of those that are not installed.
 
-    Raises SelectionError for a name that no framework has, and where none is installed.
+    modes: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
     """
     here, missing = registry.installed()
     known = [framework.name for framework in registry.frameworks()]
@@ -31,7 +31,7 @@ def installed_among(names: Sequence[str]) -> tuple[list[Installed], list[str]]:
         raise SelectionError(
             f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
         )
-    return here, [framework.name for framework in missing]
+    return in_modes(here, modes), [framework.name for framework in missing]
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record,
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
+from conformance.model.row_key import EAGER
 from conformance.model.text import printable, text_of, type_name
 from conformance.reference.oracle import Exact, Oracle
 
@@ -120,7 +121,7 @@ class Assessment:
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
         item, asked = self.item, self.asked
-        name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity)
+        name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity, item.installed.mode)
         again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
         try:
             return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.backend, again)
@@ -179,6 +180,7 @@ class Assessment:
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
         of = f"{item.dtype}, {item.reduction}{', gradient' if item.quantity == 'gradient' else ''}"
+        of += "" if item.installed.mode == EAGER else f", {item.installed.mode}"
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
@@ -203,7 +205,8 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row.call}")
-        lines.append(f'  again      pytest {options}{_harvesting(item)}{cases_option(item.case)}-k "{_again(item)}"')
+        options += f"{_in_mode(item)}{_harvesting(item)}{cases_option(item.case)}"
+        lines.append(f'  again      pytest {options}-k "{_again(item)}"')
         return printable("\n".join(lines))
 
     def _headline(self) -> str:
@@ -212,6 +215,11 @@ class Assessment:
         return {"disagrees": "disagrees with the definition and with what it documents"}.get(
             self.verdict.status, self.verdict.status
         )
+
+
+def _in_mode(item: Item) -> str:
+    """The option that a test of a mode is run with."""
+    return "" if item.installed.mode == EAGER else f"--mode={item.installed.mode} "
 
 
 def _harvesting(item: Item) -> str:

@@ -10,9 +10,10 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Function, Rule, problem_features
 from conformance.adapters.registry import Installed
 from conformance.judging.row import Record
+from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.model.convention import Convention
-from conformance.model.row_key import RowKey
+from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.conversion import conversion_obstacle
 
 DIFFERENTIATED = 20_000
@@ -37,7 +38,8 @@ class Item:
     @property
     def id(self) -> str:
         """See `RowKey.id`, as pytest shows it."""
-        return RowKey(self.case.id, "", self.function.name, self.dtype, self.reduction, self.quantity).id
+        key = (self.case.id, "", self.function.name, self.dtype, self.reduction, self.quantity)
+        return RowKey(*key, mode=self.installed.mode).id
 
     @property
     def key(self) -> RowKey:
@@ -53,6 +55,7 @@ class Item:
             there.environment,
             there.version,
             there.backend,
+            there.mode,
         )
 
 
@@ -80,6 +83,40 @@ def plan(
                 if asked and unsupported(function, case, problem) is None:
                     items += asked
     return items
+
+
+def in_modes(available: Sequence[Installed], modes: Sequence[str]) -> list[Installed]:
+    """Each framework in each of some modes that it has; eager if there are none.
+
+    Raises SelectionError for a mode that none of the frameworks has.
+    """
+    check_modes(modes, [(one.framework, one.backend) for one in available])
+    return [
+        dataclasses.replace(one, mode=mode)
+        for one in available
+        for mode in chosen_modes(modes, one.framework, one.backend)
+    ]
+
+
+def chosen_modes(modes: Sequence[str], framework: Framework, backend: str) -> list[str]:
+    """Those of some modes that a framework has in a backend; eager if there are none."""
+    return [mode for mode in dict.fromkeys(modes or (EAGER,)) if mode in framework.modes_in(backend)]
+
+
+def check_modes(modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], *, here: bool = True) -> None:
+    """Raise SelectionError for a mode that none of some frameworks, each with its backend, has.
+
+    here: whether calls are made on this machine; then also for a mode that cannot be had on it.
+    """
+    frameworks = tuple(frameworks)
+    had = {framework.name: framework.modes_in(backend) for framework, backend in frameworks}
+    for mode in modes:
+        if had and not any(mode in names for names in had.values()):
+            listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in had.items())
+            raise SelectionError(f"--mode {mode}: no framework that is asked has it; {listed}")
+        for framework, _ in frameworks if here else ():
+            if mode in had[framework.name] and (why := framework.mode(mode).obstacle()):
+                raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it here: {why}")
 
 
 def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:

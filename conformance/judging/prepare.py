@@ -69,7 +69,8 @@ class PreparedCall:
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
         call = lowered(self.item.function, self.handed)
-        return transformed(self.item.framework, call, self.item.quantity, backend=self.item.installed.backend)
+        installed = self.item.installed
+        return transformed(self.item.framework, call, self.item.quantity, installed.mode, installed.backend)
 
     @property
     def what(self) -> str:

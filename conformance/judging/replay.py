@@ -13,18 +13,19 @@ from conformance.adapters.contract.calling import perform
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.casefiles.loading import cases_argument, resolve_links, shipped_cases
 from conformance.casefiles.loading import read as read_cases
-from conformance.judging.plan import plan
+from conformance.judging.plan import in_modes, plan
 from conformance.judging.prepare import prepare
 from conformance.judging.row import Record
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Outcome, Raised, Returned
+from conformance.model.row_key import EAGER
 
 LONG_CALL = 1000
 """Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
 
 
-def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str) -> str:
+def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str, mode: str = EAGER) -> str:
     """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
 
     A folder's path is absolute, so that the call can be pasted wherever Python is started.
@@ -32,6 +33,8 @@ def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity:
     words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
     if quantity == "loss":
         del words[-1]
+    if mode != EAGER:
+        words.append(f"mode={mode!r}")
     if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
         words.append(f"cases={str(resolve_links(Path(folder)))!r}")
     return f"conformance.replay({', '.join(words)})"
@@ -49,8 +52,8 @@ def reproducer_of(row: Record, cases: Iterable[Case]) -> str:
     if len(call) <= LONG_CALL or case is None or not can_be_named(case):
         return call
     framework = next(one for one in registry.frameworks() if one.name == row["framework"])
-    settings = framework.settings(row["backend"])
-    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"])
+    settings = framework.settings(row["backend"], row["mode"])
+    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"], row["mode"])
     return f"{settings}import conformance; {again}"
 
 
@@ -61,6 +64,7 @@ def replay(
     reduction: Reduction,
     quantity: Quantity = "loss",
     cases: Path | Iterable[Case] | None = None,
+    mode: str = EAGER,
 ) -> Any:
     """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
     folder = shipped_cases() if cases is None else cases
@@ -75,7 +79,7 @@ def replay(
         advice = "; `cases` names a folder of yours" if cases is None else ""
         raise LookupError(f"there is no case {case} {where}{advice}")
     here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
-    for item in plan([named], here):
+    for item in plan([named], in_modes(here, [mode])):
         asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
         if asked_for == (function, dtype, reduction, quantity):
             asked = prepare(item)

@@ -17,6 +17,7 @@ from conformance.adapters.contract import (  # fmt: skip
     Framework,
     Function,
     LoweringError,
+    Mode,
     Rule,
 )
 from conformance.adapters.contract.calling import perform
@@ -190,7 +191,10 @@ def slow(loss: Any) -> Any:
 
 
 HERE = "import numpy as np; import conformance.tests.test_contract"
-MODES = {"twice": "conformance.tests.test_contract.slow({loss})", "set": "np.seterr(all='ignore')\n{loss}"}
+MODES = {
+    "twice": Mode("conformance.tests.test_contract.slow({loss})"),
+    "set": Mode("np.seterr(all='ignore')\n{loss}"),
+}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +251,7 @@ def test_bundle_differentiates_several_statements(name):
 
 def test_jit_of_jax_is_differentiated():
     pytest.importorskip("jax")
-    of = framework(bundle=arrays.jax, imports="", modes={"jit": "jax.jit({loss})"})
+    of = framework(bundle=arrays.jax, imports="", modes={"jit": Mode("jax.jit({loss})")})
     call = Call("(predictions ** 2).sum()", {"predictions": Tensor(np.array([1.0, -3.0]))})
     outcome = perform(of, transformed(of, call, "gradient", "jit"), "it")
     assert isinstance(outcome, Returned), outcome
@@ -367,9 +371,14 @@ def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, m
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"modes": {"eager": "{loss}"}}, "modes[eager]: a mode is one word, and not eager"),
-        ({"modes": {"jit": "jax.jit(loss)"}}, "modes[jit]: it has no {loss}"),
-        ({"modes": {"jit": "jax.jit({los})"}}, "modes[jit]: there is no {los}; there is {loss}"),
+        ({"modes": {"eager": Mode()}}, "modes[eager]: a mode is one word, and not eager"),
+        ({"modes": {"jit": Mode("jax.jit(loss)")}}, "modes[jit].wrap: it has no {loss}"),
+        ({"modes": {"jit": Mode("jax.jit({los})")}}, "modes[jit].wrap: there is no {los}; there is {loss}"),
+        ({"modes": {"jit": Mode(backends=frozenset({"jax"}))}}, "modes[jit].backends: there is no backend jax"),
+        (
+            {"modes": {"vmap": Mode("jax.vmap({loss})", unreduced=True)}},
+            "modes[vmap].unreduced: functions[loss] reduces by an argument, before the mode: mean",
+        ),
         (
             {"bundle": dataclasses.replace(arrays.numpy, derivatives={"gradient": "d({result})"})},
             "arrays.derivatives[gradient]: it has no {x}",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import Framework, Function, Mode, Rule
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import transformed
 from conformance.adapters.contract.reproducer import reproducer
@@ -57,7 +57,7 @@ OPTAX = Framework(
     arrays=arrays.jax,
     imports="import optax",
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
-    modes={"jit": "jax.jit({loss})"},
+    modes={"jit": Mode("jax.jit({loss})")},
     functions=(
         function("softmax_cross_entropy", "categorical", CLASSES).since("0.2.4", **AXIS),
         function("safe_softmax_cross_entropy", "categorical", CLASSES),

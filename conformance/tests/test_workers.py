@@ -113,10 +113,10 @@ def test_what_is_no_message_is_told_as_such():
 @pytest.mark.parametrize("order", ["c", "fortran", "strided", "broadcast", "readonly"])
 def test_a_call_arrives_as_it_was(order):
     values = np.broadcast_to(np.arange(3.0), (2, 3))
-    sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, fresh=True)
+    sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, mode="jit")
     head, body = wire.received(reader(b"".join(wire.call_message(sent, "me"))))
     arrived = wire.call_of(head, wire.arrays_of(head, body))
-    assert (arrived.text, arrived.fresh, head["what"]) == (sent.text, True, "me")
+    assert (arrived.text, arrived.mode, head["what"]) == (sent.text, "jit", "me")
     assert list(arrived.arrays) == ["x", "w"]
     assert arrived.arrays["x"].order == order
     np.testing.assert_array_equal(arrived.arrays["x"].laid_out(), sent.arrays["x"].laid_out())

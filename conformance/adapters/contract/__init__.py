@@ -7,7 +7,7 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 """
 
 from conformance.adapters.contract.errors import DeclarationError, LoweringError
-from conformance.adapters.contract.framework import Backend, Framework, Function, Neutral, Rule, problem_features
+from conformance.adapters.contract.framework import Backend, Framework, Function, Mode, Neutral, Rule, problem_features
 
 __all__ = [
     "Backend",
@@ -15,6 +15,7 @@ __all__ = [
     "Framework",
     "Function",
     "LoweringError",
+    "Mode",
     "Neutral",
     "Rule",
     "problem_features",

@@ -21,6 +21,7 @@ from conformance.adapters.contract.lowering import Call, described, lowered
 from conformance.adapters.contract.source import FILE
 from conformance.model.case import Array, Problem
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
+from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -71,6 +72,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 framework.prepare()
+                _check_environment(framework, call)
                 statements, result = (_compiled if call.fresh else _compiled_once)(call.text)
                 arrays, imported = framework.here
                 tensors = call.arrays
@@ -94,6 +96,18 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
             return replace(read, warnings=_texts(caught))
         mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
         return Returned(*read, _texts(caught), mutated)
+
+
+def _check_environment(framework: Framework, call: Call) -> None:
+    """Raise LoweringError if this process lacks an environment variable of the call's mode."""
+    if call.mode == EAGER:
+        return
+    for name, value in framework.mode(call.mode).environment.items():
+        if os.environ.get(name) != value:
+            raise LoweringError(
+                f"{call.mode} of {framework.name} needs a process with {name}={value}: have the calls made in workers, "
+                "as `conformance run` does and pytest with --isolate, or set the variable before Python starts"
+            )
 
 
 _KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")

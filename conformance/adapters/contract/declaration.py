@@ -12,7 +12,6 @@ from conformance.adapters.contract.signatures import passed
 from conformance.adapters.contract.source import (
     ARRAYS,
     DERIVED,
-    EAGER,
     TARGETS,
     argument,
     parameter_of,
@@ -28,9 +27,10 @@ from conformance.model.case import (
     ORDERS,
     REDUCTIONS,
 )  # fmt: skip
+from conformance.model.row_key import EAGER
 
 if TYPE_CHECKING:
-    from conformance.adapters.contract.framework import Framework, Function
+    from conformance.adapters.contract.framework import Framework, Function, Mode
 
 _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "mean_divides_by": lambda f: "mean" in f.reductions,
@@ -52,10 +52,8 @@ _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
 
 def faults(framework: Framework) -> Iterator[str]:
     """What is wrong in a declaration, each as `field: what`."""
-    for mode, text in framework.modes.items():
-        if not mode.isidentifier() or mode == EAGER:
-            yield f"modes[{mode}]: a mode is one word, and not {EAGER}"
-        yield from _source_faults(f"modes[{mode}]", text, ("loss",), needed=("loss",))
+    for name, mode in framework.modes.items():
+        yield from _mode_faults(framework, name, mode)
     for name, backend in framework.backends.items():
         if not backend.environment:
             yield f"backends[{name}].environment: it is empty, so nothing chooses this backend"
@@ -67,6 +65,20 @@ def faults(framework: Framework) -> Iterator[str]:
     for function in framework.functions:
         for field_name, fault in _function_faults(framework, function):
             yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
+
+
+def _mode_faults(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
+    if not name.isidentifier() or name == EAGER:
+        yield f"modes[{name}]: a mode is one word, and not {EAGER}"
+    yield from _source_faults(f"modes[{name}].wrap", mode.wrap, ("loss",), needed=("loss",))
+    if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
+        yield f"modes[{name}].backends: there is no backend {unknown[0]}"
+    for function in framework.functions if mode.unreduced else ():
+        if function.has_mode(name):
+            for reduction in function.reductions:
+                if not function.appends(reduction):
+                    what = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
+                    yield f"modes[{name}].unreduced: {what}: {reduction}"
 
 
 def _source_faults(where: str, text: str, words: Iterable[str], needed: Iterable[str] = ()) -> Iterator[str]:

@@ -17,7 +17,7 @@ from conformance.adapters.contract.declaration import faults
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
 from conformance.adapters.contract.releases import descriptions
-from conformance.adapters.contract.source import FILE, argument, atom, called_path, filled, joined, placeholders, split
+from conformance.adapters.contract.source import FILE, argument, called_path, filled, placeholders
 from conformance.model.case import (
     DTYPES,
     OPTIONS,
@@ -30,6 +30,7 @@ from conformance.model.case import (
     numpy_dtype,
 )  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
+from conformance.model.row_key import EAGER
 
 Table = Mapping[str, str]
 Neutral = Literal["name", "device", "deprecated alias", "implementation"]
@@ -250,6 +251,14 @@ class Function:
                 return f"it does not combine {' and '.join(sorted(group))}"
         return None
 
+    def has_mode(self, mode: str) -> bool:
+        """Whether it can be called in a mode of its framework."""
+        return mode == EAGER or self.modes is None or mode in self.modes
+
+    def appends(self, reduction: str) -> bool:
+        """Whether a reduction is an expression of the unreduced result, and no argument."""
+        return "{result}" in self.reductions[reduction]
+
     @cached_property
     def words(self) -> frozenset[str]:
         """Words whose values its calls may need."""
@@ -289,6 +298,24 @@ class Backend:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """A way to call the functions of a framework other than as they stand, such as compiled or on one thread."""
+
+    wrap: str = "{loss}"
+    """Source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
+    environment: Table = field(default_factory=dict)
+    """Environment variables of the process that makes the calls; calls of a mode with some need their own process."""
+    unreduced: bool = False
+    """Whether it wraps the unreduced loss, as `jax.vmap` does, so that `{result}` of a reduction is what it returns."""
+    excludes: tuple[frozenset[str], ...] = ()
+    """As in `Function`, for each function in this mode."""
+    backends: frozenset[str] | None = None
+    """Backends of the framework that have it; None for all."""
+    obstacle: Callable[[], str] = lambda: ""
+    """Why it cannot be had on this machine, such as that there is no compiler; "" if it can."""
+
+
+@dataclass(frozen=True)
 class Framework:
     """A library under test: how it is found, its arrays, and its functions.
 
@@ -306,8 +333,8 @@ class Framework:
     """One line of source that the calls need."""
     reductions: Table = field(default_factory=dict)
     """As in `Function`, for functions that have none of their own: how users reduce what is returned."""
-    modes: Table = field(default_factory=dict)
-    """Mode -> source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    """By name, which is one word; every framework has `eager`."""
     prepare: Callable[[], None] = lambda: None
     """Runs before each call, in the process that makes it, and before the first import."""
     backends: Mapping[str, Backend] = field(default_factory=dict)
@@ -345,9 +372,24 @@ class Framework:
         """Whether gradients can be had in a backend."""
         return "gradient" in self.bundle(backend).derivatives
 
-    def settings(self, backend: str) -> str:
-        """Source text that sets the environment variables of a backend, for before any import; "" if there are none."""
-        environment = self.backends[backend].environment if backend in self.backends else {}
+    def modes_in(self, backend: str) -> tuple[str, ...]:
+        """The names of the modes that a backend has, `eager` first."""
+        return (
+            EAGER,
+            *(name for name, mode in self.modes.items() if mode.backends is None or backend in mode.backends),
+        )
+
+    def mode(self, name: str) -> Mode:
+        """The mode of a name; raises KeyError."""
+        return Mode() if name == EAGER else self.modes[name]
+
+    def settings(self, backend: str, mode: str = EAGER) -> str:
+        """Source text that sets the environment variables of a backend and a mode, for before any import.
+
+        "" if there are none.
+        """
+        environment = {**(self.backends[backend].environment if backend in self.backends else {})}
+        environment |= self.mode(mode).environment
         lines = [f"os.environ[{json.dumps(name)}] = {json.dumps(value)}; " for name, value in environment.items()]
         return f"import os; {''.join(lines)}" if lines else ""
 
@@ -371,19 +413,16 @@ def _text(
     arrays: tuple[str, ...],
     plain: tuple[tuple[str, str], ...],
 ) -> str:
-    """The source of a call, in which arrays stand under their names and plain values as source."""
+    """The source of a call, in which arrays stand under their names and plain values as source.
+
+    Without a reduction that is an expression of the result.
+    """
     known = {word: word for word in arrays} | dict(plain)
     own = set(placeholders(function.call))
     entries = {
         word: argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
         for word, entry in function.arguments.items()
     }
-    reduce = function.reductions[reduction]
-    appended = "{result}" in reduce
     rest = [function.takes[input_kind], *(text for word, text in entries.items() if word not in own)]
-    options = ", ".join(filter(None, [*rest, "" if appended else reduce]))
-    text = filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})
-    if not appended:
-        return text
-    statements, result = split(text)
-    return joined(statements, reduce.replace("{result}", atom(result)))
+    options = ", ".join(filter(None, [*rest, "" if function.appends(reduction) else function.reductions[reduction]]))
+    return filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})

@@ -15,8 +15,9 @@ from conformance.adapters.contract.containment import cause
 from conformance.adapters.contract.encoding import broadcast_weights, index_labels, labels, one_hot_labels, predictions
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
-from conformance.adapters.contract.source import EAGER, atom, joined, source_of, split
+from conformance.adapters.contract.source import atom, joined, source_of, split
 from conformance.model.case import Problem
+from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
 
@@ -26,8 +27,17 @@ class Call:
 
     text: str
     arrays: Mapping[str, Tensor]
-    fresh: bool = False
-    """Whether to compile the source for each call: `torch.compile` and `jax.jit` cache by code object."""
+    mode: str = EAGER
+    """How the call is made; the text has what follows from it."""
+    unreduced: str = ""
+    """The text without a reduction that is an expression of the result."""
+    reduction: str = "{result}"
+    """That expression."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether to compile the source for each call: `torch.compile` and `jax.jit` cache by code object."""
+        return self.mode != EAGER
 
 
 def described(function: Function, problem: Problem) -> str:
@@ -48,7 +58,9 @@ def lowered(function: Function, problem: Problem) -> Call:
         arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
         # As text, since 0.0 == -0.0 and 1 == True.
         plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
-        return Call(function.text(problem.input_kind, problem.reduction, tuple(arrays), plain), arrays)
+        text = function.text(problem.input_kind, problem.reduction, tuple(arrays), plain)
+        reduction = function.reductions[problem.reduction] if function.appends(problem.reduction) else "{result}"
+        return Call(_reduced(text, reduction), arrays, unreduced=text, reduction=reduction)
     except LoweringError as error:
         raise LoweringError(f"{described(function, problem)}: {error}") from None
     except Exception as error:
@@ -107,26 +119,41 @@ def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: 
     if quantity == "loss" and mode == EAGER:
         return call
     derivatives = framework.bundle(backend).derivatives
-    if mode != EAGER and mode not in framework.modes:
-        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join([EAGER, *framework.modes])}")
+    if mode not in framework.modes_in(backend):
+        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(framework.modes_in(backend))}")
     if quantity != "loss" and quantity not in derivatives:
         raise LoweringError(f"{framework.name} has no {quantity}")
     derivative = "" if quantity == "loss" else derivatives[quantity]
-    text = _transformed(call.text, tuple(call.arrays), framework.modes.get(mode, ""), derivative)
-    return replace(call, text=text, fresh=mode != EAGER)
+    text, names, way = call.text, tuple(call.arrays), framework.mode(mode)
+    if mode != EAGER:
+        inner, reduction = (call.unreduced, call.reduction) if way.unreduced else (call.text, "{result}")
+        text = _reduced(_wrapped(inner, names, way.wrap), reduction)
+    elif split(text)[0]:
+        text = _wrapped(text, names)
+    return replace(call, text=_differentiated(text, derivative) if derivative else text, mode=mode)
 
 
 @lru_cache(maxsize=4096)
-def _transformed(text: str, names: tuple[str, ...], mode: str, derivative: str) -> str:
+def _reduced(text: str, reduction: str) -> str:
+    """Source whose last expression is a reduction of that of other source."""
+    if reduction == "{result}":
+        return text
     statements, result = split(text)
-    if statements or mode:
-        arguments = ", ".join(names)
-        body = joined(statements, f"return {result}")
-        statements, function = f"def loss({arguments}):\n{textwrap.indent(body, '    ')}", "loss"
-        if mode:
-            before, function = split(mode.replace("{loss}", "loss"))
-            statements = joined(statements, before)
-        result = f"{atom(function)}({arguments})"
-    if derivative:
-        result = derivative.replace("{x}", "predictions").replace("{result}", atom(result))
-    return joined(statements, result)
+    return joined(statements, reduction.replace("{result}", atom(result)))
+
+
+@lru_cache(maxsize=4096)
+def _wrapped(text: str, names: tuple[str, ...], wrap: str = "{loss}") -> str:
+    """Source that makes a function `loss` of a call, another one of it as a mode does, and calls that."""
+    statements, result = split(text)
+    before, function = split(wrap.replace("{loss}", "loss"))
+    arguments = ", ".join(names)
+    body = textwrap.indent(joined(statements, f"return {result}"), "    ")
+    return joined(f"def loss({arguments}):\n{body}", before, f"{atom(function)}({arguments})")
+
+
+@lru_cache(maxsize=4096)
+def _differentiated(text: str, derivative: str) -> str:
+    """Source of the derivative, by the predictions, of the last expression of other source."""
+    statements, result = split(text)
+    return joined(statements, derivative.replace("{x}", "predictions").replace("{result}", atom(result)))

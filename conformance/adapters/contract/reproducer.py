@@ -34,8 +34,9 @@ def reproducer(
     """
     call = lowered(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
+    settings = framework.settings(backend, call.mode)
     if largest > LITERAL_LIMIT and replay is not None:
-        return f"{framework.settings(backend)}import conformance; {replay()}"
+        return f"{settings}import conformance; {replay()}"
     if largest > LONGEST_LITERAL:
         return f"# too long to write out: an array of {largest} elements that is in no case"
     preamble = framework.preamble(backend)
@@ -47,7 +48,7 @@ def reproducer(
     lines = "; ".join(filter(None, [preamble, *needed]))
     text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
     separator = "" if text.startswith("\n") else "; "
-    return framework.settings(backend) + "; ".join(filter(None, [lines, *literals])) + separator + text
+    return settings + "; ".join(filter(None, [lines, *literals])) + separator + text
 
 
 @lru_cache(maxsize=4096)

@@ -13,8 +13,6 @@ import numpy as np
 
 from conformance.adapters.contract.errors import LoweringError
 
-EAGER = "eager"
-"""The mode in which a call is made as it stands."""
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
 DERIVED = ("class_axis", "labels_column", "dtype", "classes", "target")
 """Words beside the options that a table of arguments may have; their values follow from the problem."""

@@ -96,14 +96,14 @@ def _name(dtype: np.dtype[Any]) -> str:
 def call_message(call: Call, what: str) -> Buffers:
     """A call to be made.  what: names it in messages."""
     named = [[name, tensor.order] for name, tensor in call.arrays.items()]
-    head = {"do": "perform", "what": what, "text": call.text, "fresh": call.fresh, "named": named}
+    head = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
     return message(head, [tensor.values for tensor in call.arrays.values()])
 
 
 def call_of(head: Head, arrays: Sequence[Array]) -> Call:
     """The call in a message."""
     tensors = {name: Tensor(values, order) for (name, order), values in zip(head["named"], arrays, strict=True)}
-    return Call(head["text"], tensors, head["fresh"])
+    return Call(head["text"], tensors, head["mode"])
 
 
 # Outcomes

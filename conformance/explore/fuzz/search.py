@@ -35,7 +35,7 @@ from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
 from conformance.model.errors import UserError
-from conformance.model.row_key import RowKey
+from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.oracle import Oracle
 
 GENERATED_ID = "drawn/case"
@@ -272,11 +272,14 @@ def single_threaded() -> None:
 
 
 def restrict_limits(
-    limits: Limits | None = None, functions: Iterable[Function] = (), item_filter: ItemFilter | None = None
+    limits: Limits | None = None,
+    functions: Iterable[Function] = (),
+    item_filter: ItemFilter | None = None,
+    modes: Iterable[str] = (EAGER,),
 ) -> Limits:
     """Restrict limits to what at least one function can express, so that few cases are generated in vain.
 
-    item_filter: selects items by function and id.
+    item_filter: selects items by function and id.  modes: in which the functions are called.
     """
     limits, candidates = limits or Limits(), list(functions)
     combinations = [
@@ -286,7 +289,10 @@ def restrict_limits(
         for reduction in limits.reductions
         if dtype in function.dtypes
         and reduction in function.reductions
-        and (item_filter is None or any(item_filter(function, name) for name in _item_ids(function, dtype, reduction)))
+        and (
+            item_filter is None
+            or any(item_filter(function, name) for name in _item_ids(function, dtype, reduction, modes))
+        )
     ]
     candidates = list({function.name: function for function, _, _ in combinations}.values())
     if not candidates:
@@ -307,8 +313,12 @@ def restrict_limits(
     )
 
 
-def _item_ids(function: Function, dtype: str, reduction: str) -> list[str]:
-    return [RowKey(GENERATED_ID, "", function.name, dtype, reduction, quantity).id for quantity in QUANTITIES]
+def _item_ids(function: Function, dtype: str, reduction: str, modes: Iterable[str]) -> list[str]:
+    return [
+        RowKey(GENERATED_ID, "", function.name, dtype, reduction, quantity, mode=mode).id
+        for quantity in QUANTITIES
+        for mode in modes
+    ]
 
 
 def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bool:

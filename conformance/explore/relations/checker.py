@@ -22,7 +22,7 @@ import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Function
-from conformance.adapters.contract.lowering import Call, described, lowered
+from conformance.adapters.contract.lowering import Call, described, lowered, transformed
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
@@ -38,6 +38,7 @@ from conformance.judging.traits import traits
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
+from conformance.model.row_key import EAGER
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.domain import dtype_info, examine
@@ -106,7 +107,8 @@ class Instance:
     def id(self) -> str:
         """`torch.CrossEntropyLoss-shifted_logits-categorical/seed/plain-float32-mean`, as pytest shows it."""
         item = self.item
-        return f"{item.function.name}-{self.relation.name}-{item.case.id}-{item.dtype}-{item.reduction}"
+        mode = "" if item.installed.mode == EAGER else f"-{item.installed.mode}"
+        return f"{item.function.name}-{self.relation.name}-{item.case.id}-{item.dtype}-{item.reduction}{mode}"
 
     @functools.cached_property
     def prepared(self) -> PreparedGroup | None:
@@ -147,7 +149,9 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     passed, name = convert_for(problem, function.native(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
-    return PreparedProblem(problem, passed, convention, lowered(function, passed), is_rounded or bool(name))
+    installed = item.installed
+    call = transformed(item.framework, lowered(function, passed), mode=installed.mode, backend=installed.backend)
+    return PreparedProblem(problem, passed, convention, call, is_rounded or bool(name))
 
 
 def _inexpressible(problem: Problem, convention: Convention) -> bool:
@@ -247,7 +251,8 @@ class RelationResult:
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(members)
         ]
         chosen = self.instance.id.replace("-", " and ")
-        lines.append(f'  again      conformance relations {cases_option(item.case)}-k "{chosen}"')
+        mode = "" if item.installed.mode == EAGER else f"--mode {item.installed.mode} "
+        lines.append(f'  again      conformance relations {mode}{cases_option(item.case)}-k "{chosen}"')
         return printable("\n".join(lines))
 
 

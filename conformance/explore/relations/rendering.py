@@ -70,4 +70,5 @@ def as_record(result: RelationResult) -> dict[str, Any]:
         "ratio": comparison.error_ratio if comparison else None,
         "known": result.known.summary if result.known else "",
         "calls": list(result.calls),
+        "mode": item.installed.mode,
     }
