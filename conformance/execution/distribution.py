@@ -67,13 +67,17 @@ class TaskProcesses(Generic[Task, Result]):
                     self._started.append(process)
                     self._processes[process] = number
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
 
     def __enter__(self) -> TaskProcesses[Task, Result]:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
         for process in self._started:
             process.kill()
 

@@ -8,17 +8,16 @@ and the others go on.  An exception in a process is raised here.  A process whos
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
-from conformance.execution.child import ChildProcess, wait_for
+from conformance.execution.distribution import Execute, Lost, TaskProcesses
 from conformance.execution.targets import Assignment
 from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
 from conformance.judging.case_set import load_suite
@@ -51,23 +50,18 @@ class _Setup:
     timeout: float
 
 
-class _JudgingProcess(ChildProcess):
-    """A judging process, and which items it has."""
+@dataclass(frozen=True)
+class _Chunk:
+    """Items of one worker."""
 
-    def __init__(self, setup: _Setup) -> None:
-        super().__init__(_serve, setup)
-        self.first = setup.first
-        self.current = ""
-        """Name of the worker whose items it takes."""
-        self.pending: set[Key] = set()
-        """Items that it was handed, whose rows it has not sent."""
-        self.chunks = 0
-        """Number of chunks that it has not finished."""
+    worker: str
+    versions: Versions
+    """What the worker has found."""
+    ids: list[str]
 
-    @property
-    def failure(self) -> str:
-        """Why its items are not executed."""
-        return f"the process that was to judge it {self.exit_reason}"
+
+VERSIONS = "versions"
+"""Task of finding the versions of the workers that are started at once."""
 
 
 class JudgingProcesses:
@@ -87,97 +81,72 @@ class JudgingProcesses:
         loaded: tuple[list[Case], Ledger] | None = None,
     ) -> None:
         by_name = {assignment.worker.name: assignment for assignment in assignments}
-        self._processes = [_JudgingProcess(_Setup(by_name, tuple(names), folder, loaded, timeout)) for names in first]
-        self._started = list(self._processes)
-        self._queues: dict[str, deque[Key]] = {}
+        setups = [_Setup(by_name, tuple(names), folder, loaded, timeout) for names in first]
+        self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in setups])
+        self._first = first
+        self._current = [""] * len(first)
+        """For each process, the name of the worker whose items it takes."""
+        self._versions: dict[str, Versions] = {}
+        self._queues: dict[str, deque[str]] = {}
+        """Ids of the items that no process has, by worker."""
 
     def __enter__(self) -> JudgingProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._started:
-            process.kill()
+        self._processes.close()
 
     def versions(self) -> dict[str, Versions | WorkerError]:
         """The versions that the workers started at once have found, by name; for the others, why they cannot be had."""
         found: dict[str, Versions | WorkerError] = {}
-        for process in self._processes:
-            try:
-                process.send(None)
-                found |= process.receive()
-            except (EOFError, OSError):
-                found |= dict.fromkeys(process.first, WorkerError(process.failure))
+        tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
+        for result in self._processes.results(lambda process: tasks.pop(process, None), last=False):
+            if isinstance(result, Lost):
+                found |= dict.fromkeys(self._first[result.process], WorkerError(_why(result)))
+            else:
+                found |= result[1]
         return found
 
     def rows(self, items: Sequence[Item]) -> Generator[RowOrError]:
         """The rows of items, in the order in which they are judged; can be called once."""
-        versions: dict[str, Versions] = {}
         for item in items:
             found = item.installed
-            versions.setdefault(found.worker, Versions(found.version, found.python, found.numpy, found.backend))
-            self._queues.setdefault(found.worker, deque()).append(_key(item))
-        for process in list(self._processes):
-            try:
-                process.send(versions)
-            except OSError:
-                yield from self._lost(process)
+            self._versions[found.worker] = Versions(found.version, found.python, found.numpy, found.backend)
+            self._queues.setdefault(found.worker, deque()).append(item.id)
+        judged: set[Key] = set()
+        why = ""
+        for result in self._processes.results(self._next_chunk, AHEAD):
+            if isinstance(result, Lost):
+                self._current[result.process], why = "", _why(result)
+                keys = ((chunk.worker, name) for chunk in result.tasks for name in chunk.ids)
+                yield from (NotExecuted(worker, name, why) for worker, name in keys if (worker, name) not in judged)
             else:
-                yield from self._hand_out(process)
-        while self._processes:
-            for process in wait_for(self._processes):
-                yield from self._receive(process)
+                judged.add(_key_of(result[1]))
+                yield result[1]
+        for worker, queue in self._queues.items():  # of which there are some if no process is left
+            yield from (NotExecuted(worker, name, why) for name in queue)
 
-    def _receive(self, process: _JudgingProcess) -> Iterator[RowOrError]:
-        """Receive a row, or that the process has finished a chunk."""
-        try:
-            result: RowOrError | None = process.receive()
-        except (EOFError, OSError):
-            yield from self._lost(process)
-            return
-        if result is None:
-            process.chunks -= 1
-            yield from self._hand_out(process)
-        else:
-            process.pending.discard(_key_of(result))
-            yield result
+    def _next_chunk(self, process: int) -> _Chunk | None:
+        """The next items for a process: of its worker, of one that it has started, or of the longest queue."""
+        name = self._current[process] = self._next_worker(process)
+        queue = self._queues.get(name, ())
+        ids = [queue.popleft() for _ in range(min(CHUNK, len(queue)))] if queue else []
+        return _Chunk(name, self._versions[name], ids) if ids else None
 
-    def _hand_out(self, process: _JudgingProcess) -> Iterator[RowOrError]:
-        """Send a process its next items, or have it end if there are none for it."""
-        try:
-            while process.chunks < AHEAD and (queue := self._next(process)):
-                keys = [queue.popleft() for _ in range(min(CHUNK, len(queue)))]
-                process.pending.update(keys)
-                process.chunks += 1
-                process.send(keys)
-            if not process.chunks:
-                process.send(None)
-                self._processes.remove(process)
-        except OSError:
-            yield from self._lost(process)
-
-    def _next(self, process: _JudgingProcess) -> deque[Key] | None:
-        """The queue that a process continues with: of its worker, of one that it has started, or the longest."""
-        if process.current and self._queues[process.current]:
-            return self._queues[process.current]
-        taken = Counter(other.current for other in self._processes if other is not process)
+    def _next_worker(self, process: int) -> str:
+        current = self._current[process]
         left = {name: len(queue) for name, queue in self._queues.items() if queue}
-        mine = {name: count for name, count in left.items() if name in process.first}
+        if current in left:
+            return current
+        taken = Counter(name for number, name in enumerate(self._current) if number != process)
+        mine = {name: count for name, count in left.items() if name in self._first[process]}
         worth = {name: count for name, count in left.items() if not taken[name] or count >= HELP}
-        for among in (mine, worth):
-            if among:
-                process.current = max(among, key=lambda name: among[name] / (1 + taken[name]))
-                return self._queues[process.current]
-        return None
+        among = mine or worth
+        return max(among, key=lambda name: among[name] / (1 + taken[name])) if among else current
 
-    def _lost(self, process: _JudgingProcess) -> Iterator[NotExecuted]:
-        """Why the items of a process that died are not executed, and all that are left if it was the last."""
-        self._processes.remove(process)
-        why = process.failure
-        left = sorted(process.pending)
-        if not self._processes:
-            left += itertools.chain(*self._queues.values())
-            self._queues.clear()
-        return (NotExecuted(worker, name, why) for worker, name in left)
+
+def _why(lost: Lost[Any]) -> str:
+    return f"the process that was to judge it {lost.reason}"
 
 
 def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
@@ -189,11 +158,6 @@ def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
     return [[name] for name in taken.elements()]
 
 
-def _key(item: Item) -> Key:
-    """What an item has in common with its row, and with no other."""
-    return item.installed.worker, item.id
-
-
 def _key_of(result: RowOrError) -> Key:
     """The key of the item that a result is of."""
     if isinstance(result, NotExecuted):
@@ -201,23 +165,26 @@ def _key_of(result: RowOrError) -> Key:
     return registry.worker(result["framework"], result["environment"], result["mode"]), id_of(result)
 
 
-def _serve(run: Connection, setup: _Setup) -> None:
-    """Make rows, in a judging process, until the run has no more items to hand out."""
+@contextlib.contextmanager
+def _judging(setup: _Setup) -> Iterator[Execute[_Chunk | str, RowOrError | dict[str, Versions | WorkerError]]]:
+    """In a judging process, make rows of items with workers and cases that are loaded once."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
             LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeout)
         )
         cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
-        while (versions := run.recv()) is None:
-            run.send(pool.all_versions())
         judge = Judge(stack.enter_context(cached_oracle()), ledger)
         items: dict[str, dict[str, Item]] = {}
-        while (keys := run.recv()) is not None:
-            for name in {name for name, _ in keys} - items.keys():
-                assignment = setup.assignments[name]
-                items[name] = {item.id: item for item in plan(cases, [assignment.installed(versions[name])])}
+
+        def execute(task: _Chunk | str) -> Iterator[RowOrError | dict[str, Versions | WorkerError]]:
+            if isinstance(task, str):
+                yield pool.all_versions()
+                return
+            if task.worker not in items:
+                assignment = setup.assignments[task.worker]
+                items[task.worker] = {item.id: item for item in plan(cases, [assignment.installed(task.versions)])}
                 pool.start(assignment.worker)
-            for result in rows_of([items[name][key] for name, key in keys], judge, pool):
-                run.send(result)
+            yield from rows_of([items[task.worker][name] for name in task.ids], judge, pool)
             judge.oracle.flush()
-            run.send(None)
+
+        yield execute
