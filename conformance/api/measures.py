@@ -313,7 +313,7 @@ class HarvestResult(Result):
             {
                 "source": one.source,
                 "version": one.version,
-                "home": one.home,
+                "home": one.url,
                 "found": one.inputs,
                 "cases": len(one.cases),
                 "duplicates": one.duplicates,

@@ -12,7 +12,7 @@ from conformance.judging.plan import id_of
 from conformance.judging.row import COLUMNS, Record
 from conformance.model.case import Case
 from conformance.report.frames import records
-from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, Place
+from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, SourceLocation
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
 
@@ -51,22 +51,24 @@ def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[
         case = known.get(failure.row["case"])
         path, line = (case.path, case.line) if case is not None else ("", 0)
         about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
-        commands.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.why))
+        commands.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.message))
     return commands
 
 
-def places(cases: Sequence[Case]) -> Callable[[str], Place]:
+def places(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
     """A function that returns the position of a case in its file; without a file, one made from its id."""
     known = {case.id: case for case in cases}
 
-    def place(name: str) -> Place:
+    def locate(name: str) -> SourceLocation:
         case = known.get(name)
         if case is not None and (file := github.in_checkout(case.path)):
-            return Place(CHECKOUT, file, case.line)
+            return SourceLocation(CHECKOUT, file, case.line)
         suffix = PurePosixPath(case.path).suffix if case is not None else ""
-        return Place(ELSEWHERE, f"{name.rpartition('/')[0]}{suffix or '.yaml'}", case.line if case is not None else 0)
+        return SourceLocation(
+            ELSEWHERE, f"{name.rpartition('/')[0]}{suffix or '.yaml'}", case.line if case is not None else 0
+        )
 
-    return place
+    return locate
 
 
 __all__ = ["failures", "places", "workflow_commands"]

@@ -181,7 +181,7 @@ class _Files:
     def end(self, ended: api.RunResult, found: Sequence[Failure]) -> None:
         """Write what makes the run fail."""
         if self.sarif is not None:
-            notes = [f"{one.row['environment']}: {one.why}" for one in found if not one.row["case"]]
+            notes = [f"{one.row['environment']}: {one.message}" for one in found if not one.row["case"]]
             notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
             about = [one for one in found if one.row["case"]]
             _put("--sarif", self.sarif, report.sarif(about, places(ended.cases), notes))

@@ -1,6 +1,6 @@
-"""A run as a comment on a pull request: what fails first, the rest folded away.
+"""A run as a comment on a pull request: failures first, everything else folded.
 
-Text of others stands in code spans only: GitHub makes no links of it there, and notifies nobody whose name is in it.
+Third-party text is put in code spans, in which GitHub renders no links or mentions.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from conformance.judging.unasked import unasked
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted
 from conformance.report.frames import counts, labelled, records
-from conformance.report.markdown import LIMIT, code, known_table, remaining, table
+from conformance.report.markdown import MAX_BYTES, MAX_ROWS, code, known_table, remaining, table
 from conformance.report.sarif import Failure
 
-MAX_ROWS, MAX_FUNCTIONS = 30, 60
-"""Rows of the tables of failures and of functions."""
+MAX_COMMENT_FUNCTIONS = 60
+"""Rows of the table of functions."""
 
 
 def marker(name: str) -> str:
@@ -33,7 +33,7 @@ def marker(name: str) -> str:
 def comment(
     results: pd.DataFrame, run: RunInfo, failures: Iterable[Failure], baseline: Sequence[str] = (), name: str = ""
 ) -> str:
-    """A run as Markdown for a pull request, under `LIMIT` bytes whatever is in it.
+    """A run as Markdown for a pull request, of less than `MAX_BYTES` bytes.
 
     failures: rows that make the run fail.
     baseline: sentences about the baseline, if there is one.
@@ -56,13 +56,14 @@ def comment(
         pieces.append(f"No function that is asked can take {names}; the summary says why.\n")
     sections = {
         f"What fails: {len(found)}": _failures(found) if found else "",
-        "Against the baseline": "".join(f"* {code(line, 400)}\n" for line in baseline[:MAX_ROWS]),
+        "Against the baseline": "".join(f"* {code(line, 400)}\n" for line in baseline[:MAX_ROWS])
+        + remaining(len(baseline), MAX_ROWS),
         "Functions": _functions(results),
         f"Known discrepancies: {counted(int(results['expected'].eq('known').sum()), 'answer')}": known_table(results),
     }
     for number, (title, body) in enumerate(sections.items()):
         section = f"<details{'' if number else ' open'}><summary>{title}</summary>\n\n{body}\n</details>\n"
-        if body and len("\n".join([*pieces, section]).encode()) < LIMIT:
+        if body and len("\n".join([*pieces, section]).encode()) < MAX_BYTES:
             pieces.append(section)
     return "\n".join(pieces)
 
@@ -76,11 +77,11 @@ def _failures(found: Sequence[Failure]) -> str:
             rule.replace("_", " "),
             code(row["got"] or row["exception"], 60),
             code(row["want"], 60),
-            code(why, 400),
+            code(message, 400),
         ]
-        for rule, row, why in found[:MAX_ROWS]
+        for rule, row, message in found[:MAX_ROWS]
     ]
-    header = ["function", "case", "of", "what", "got", "want", "because"]
+    header = ["function", "case", "dtype, reduction", "failure", "got", "want", "reason"]
     return f"{table(header, rows)}{remaining(len(found), len(rows))}"
 
 
@@ -88,6 +89,7 @@ def _functions(results: pd.DataFrame) -> str:
     found = counts(labelled(results))
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
     rows = [
-        [code(name), *(line[column] or "" for column in names)] for name, line in found.head(MAX_FUNCTIONS).iterrows()
+        [code(name), *(line[column] or "" for column in names)]
+        for name, line in found.head(MAX_COMMENT_FUNCTIONS).iterrows()
     ]
     return f"{table(['function', *names], rows)}{remaining(len(found), len(rows))}"

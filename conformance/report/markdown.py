@@ -1,4 +1,4 @@
-"""Markdown and terminal tables of a report; text of others cannot break out of its cell."""
+"""Markdown and terminal tables of a report; third-party text is escaped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios, records
 
-LIMIT = 60_000
+MAX_BYTES = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""
 MAX_ROWS = 30
-"""Rows of a table in a summary; the files beside it have the rest."""
+"""Rows of a table in a summary; the other files of the report have the rest."""
 MAX_MATRIX = 40
 """Functions of an agreement matrix in a summary."""
 MAX_FUNCTIONS = 80
@@ -32,20 +32,20 @@ MAX_CELL = 160
 NAME_WIDTH = 27
 """Columns of a function's name in a terminal."""
 STATUS_VERBS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
-_SPECIAL = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
-_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
+_MARKUP = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
+_WEB_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
 
 # Markdown
 
 
-def plain(text: Any, most: int = MAX_CELL) -> str:
-    """Text on one line, shortened to `most` characters, with every character that could be markup escaped."""
-    return _SPECIAL.sub(r"\\\1", one_line(text, most))
+def plain(text: Any, max_length: int = MAX_CELL) -> str:
+    """Text on one line, shortened to `max_length` characters, with every character that could be markup escaped."""
+    return _MARKUP.sub(r"\\\1", one_line(text, max_length))
 
 
-def code(text: Any, most: int = MAX_CELL) -> str:
+def code(text: Any, max_length: int = MAX_CELL) -> str:
     """Text as a code span, in tables and elsewhere; "" for empty text."""
-    line = one_line(text, most)
+    line = one_line(text, max_length)
     if not line:
         return ""
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
@@ -62,7 +62,7 @@ def fenced_block(source: str, language: str = "") -> str:
 
 def is_linkable(address: str) -> bool:
     """Whether a link to an address cannot break out of its markup and leads to the web."""
-    return _ADDRESS.fullmatch(address) is not None
+    return _WEB_ADDRESS.fullmatch(address) is not None
 
 
 def link(text: str, address: str) -> str:
@@ -87,11 +87,11 @@ def format_number(value: float) -> str:
 
 
 def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
-    """Text cut to stay under `LIMIT` bytes, with a note that says where the rest is."""
-    if len(text.encode()) < LIMIT:
+    """Text cut to stay under `MAX_BYTES` bytes, with a note that says where the rest is."""
+    if len(text.encode()) < MAX_BYTES:
         return text
     note = f"\n*Cut here: {rest}.*\n"
-    kept = text.encode()[: LIMIT - len(note) - 1].decode(errors="ignore")
+    kept = text.encode()[: MAX_BYTES - len(note) - 1].decode(errors="ignore")
     return kept[: kept.rfind("\n") + 1] + note
 
 
@@ -104,7 +104,7 @@ def summary(
     run: RunInfo,
     published: Iterable[Mapping[str, Any]] = (),
 ) -> str:
-    """A report in Markdown, under `LIMIT` bytes whatever is in it; without times, so that equal rows give equal text.
+    """A report in Markdown, of less than `MAX_BYTES` bytes; without times, so that equal rows give equal text.
 
     published: published numbers, each with value, exact (the oracle's answer), holds, source and case; those of cases
     without a row are left out.
@@ -273,11 +273,11 @@ def _problem(row: pd.Series) -> str:
 
 
 def _largest_groups(
-    rows: pd.DataFrame, columns: list[str], most: int
+    rows: pd.DataFrame, columns: list[str], max_groups: int
 ) -> tuple[list[tuple[tuple[Any, ...], pd.DataFrame]], int]:
-    """Group rows; return the `most` largest groups with their keys, largest first, and how many groups there are."""
+    """Group rows; return the largest groups with their keys, largest first, and the number of groups."""
     groups = list(rows.groupby(columns, sort=True))
-    return sorted(groups, key=lambda group: -len(group[1]))[:most], len(groups)
+    return sorted(groups, key=lambda group: -len(group[1]))[:max_groups], len(groups)
 
 
 def _published(numbers: list[Mapping[str, Any]]) -> str:

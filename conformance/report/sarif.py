@@ -1,7 +1,7 @@
 """The failures of a run as SARIF 2.1.0, which code scanning shows beside the case in its file.
 
-One result per row.  A rule is what is wrong with a row; a failure of the run itself is a notification.  Texts of others
-are plain messages: no link, no placeholder, of bounded length.
+One result per row.  A rule is the kind of its failure; a failure of the run itself is a notification.  Third-party text
+is put in plain messages: no link, no placeholder, of bounded length.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Level = Literal["error", "warning"]
 
 
 class Rule(NamedTuple):
-    """What can be wrong with a row."""
+    """A kind of failure."""
 
     level: Level
-    short: str
+    short_description: str
     """A phrase."""
-    full: str
+    full_description: str
     """A sentence, with what to do."""
 
 
@@ -88,12 +88,12 @@ class Failure(NamedTuple):
     rule: str
     """One of `RULES`."""
     row: Record
-    why: str
+    message: str
     """One sentence."""
 
 
-class Place(NamedTuple):
-    """Where a case is written."""
+class SourceLocation(NamedTuple):
+    """The position of a case in its file."""
 
     base: str
     """CHECKOUT or ELSEWHERE."""
@@ -103,17 +103,20 @@ class Place(NamedTuple):
 
 
 def sarif(
-    failures: Iterable[Failure], place: Callable[[str], Place], notes: Sequence[str] = (), most: int = MAX_RESULTS
+    failures: Iterable[Failure],
+    location_of: Callable[[str], SourceLocation],
+    notes: Sequence[str] = (),
+    max_results: int = MAX_RESULTS,
 ) -> str:
     """A run as SARIF: the same text for the same failures, whenever and wherever it was made.
 
-    place: returns the place of a case, by its id.
+    location_of: returns the location of a case, by its id.
     notes: one sentence for each failure of the run itself; a run without any was successful.
     """
-    found = list(failures)
+    every = list(failures)
     notifications = [{"level": "error", "message": _message(note)} for note in notes]
-    if len(found) > most:
-        text = f"{len(found) - most} results more are in the report"
+    if len(every) > max_results:
+        text = f"{len(every) - max_results} results more are in the report"
         notifications.append({"level": "note", "message": _message(text)})
     names = list(RULES)
     run = {
@@ -131,7 +134,7 @@ def sarif(
             CHECKOUT: {"description": {"text": "The root of the repository."}},
             ELSEWHERE: {"description": {"text": "A folder of cases that is not in the repository."}},
         },
-        "results": [_result(failure, place(failure.row["case"]), names) for failure in found[:most]],
+        "results": [_result(failure, location_of(failure.row["case"]), names) for failure in every[:max_results]],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, allow_nan=False) + "\n"
 
@@ -140,25 +143,25 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
     return {
         "id": name,
         "name": "".join(word.capitalize() for word in name.split("_")),
-        "shortDescription": {"text": rule.short},
-        "fullDescription": {"text": rule.full},
-        "help": {"text": rule.full, "markdown": rule.full},
+        "shortDescription": {"text": rule.short_description},
+        "fullDescription": {"text": rule.full_description},
+        "help": {"text": rule.full_description, "markdown": rule.full_description},
         "helpUri": f"{HOME}#read-a-verdict",
         "defaultConfiguration": {"level": rule.level},
     }
 
 
-def _result(failure: Failure, place: Place, names: list[str]) -> dict[str, Any]:
+def _result(failure: Failure, location: SourceLocation, names: list[str]) -> dict[str, Any]:
     row = failure.row
     key = RowKey.of(row)
-    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(place.path), "uriBaseId": place.base}}
-    if place.line:
-        physical["region"] = {"startLine": place.line}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(location.path), "uriBaseId": location.base}}
+    if location.line:
+        physical["region"] = {"startLine": location.line}
     return {
         "ruleId": failure.rule,
         "ruleIndex": names.index(failure.rule),
         "level": RULES[failure.rule].level,
-        "message": _message(f"{key.id}: {failure.why}"),
+        "message": _message(f"{key.id}: {failure.message}"),
         "locations": [
             {
                 "physicalLocation": physical,
@@ -188,5 +191,5 @@ def _property(name: str, value: Any) -> Any:
 
 def _message(text: str) -> dict[str, str]:
     """A plain message: braces doubled, as the format has it, and nothing that a link could be made of."""
-    short = one_line(text, MAX_MESSAGE).replace("](", "] (")
-    return {"text": short.replace("{", "{{").replace("}", "}}")}
+    line = one_line(text, MAX_MESSAGE).replace("](", "] (")
+    return {"text": line.replace("{", "{{").replace("}", "}}")}

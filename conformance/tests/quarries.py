@@ -69,13 +69,13 @@ SOURCE = """
 import numpy as np
 
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, to_plain
-from conformance.power.harvest.recorder import NUMPY, Assertion, RecordedCall, relative_tolerance, parameters, run_tests
+from conformance.power.harvest.recorder import NUMPY, Assertion, RecordedFunction, relative_tolerance, parameters, run_tests
 from conformance.power.harvest.translation import CaseDraft
 from conformance.power.harvest.source import Source
 
 
 def recorded():
-    watched = [RecordedCall("quarry.test_losses", "loss")]
+    watched = [RecordedFunction("quarry.test_losses", "loss")]
     assertions = [Assertion("quarry.test_losses", "assert_allclose", relative_tolerance)]
     return run_tests(SOURCE.paths[0], "quarry/test_losses.py", "test_loss_", watched, assertions)
 
@@ -105,14 +105,15 @@ def translate(found):
     said = found.arguments
     return CaseDraft(
         loss="categorical", input_kind="probabilities", target="index", predictions=said["p"], labels=said["y"],
-        reduction=said["reduction"], sample_weights=said["weight"], class_axis=said["axis"], documented=DOCUMENTED,
+        reduction=said["reduction"], sample_weights=said["weight"], class_axis=said["axis"],
+        documented_function=DOCUMENTED,
     )
 
 
 DOCUMENTED = ""
 SOURCE = Source(
     name="quarry", distribution="quarry", modules={"quarry": "quarry"}, files=("test_losses.py",),
-    collect=COLLECT, translate=translate, home="https://quarry.example",
+    collect=COLLECT, translate=translate, url="https://quarry.example",
 )
 """
 TABLE = "ROWS = [([0, 1], [[0.5, 0.5], [0.25, 0.75]]), ([0, 1], [[0.5, 0.5], [0.25, 0.75]])]\n"

@@ -23,7 +23,7 @@ from conformance.casefiles.writing import save
 from conformance.cli import app
 from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import UNUSUAL_KINDS, Limits, random_case
-from conformance.explore.fuzz.search import Search, SearchState, mark, restrict_limits
+from conformance.explore.fuzz.search import Search, SearchState, failure_signature, restrict_limits
 from conformance.explore.fuzz.strategies import cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
@@ -365,5 +365,5 @@ def test_mark_leaves_out_numbers():
     for smoothing in (0.5, 0.25):
         case = Case("a/b/c", "w", "a", "s", "categorical", "logits", "index", np.array([[0.0, 1.0]]), np.array([0]),
                     Options(label_smoothing=smoothing), dtypes=("float32",))  # fmt: skip
-        made[smoothing] = mark(Judge(Oracle(), Ledger()).assess(plan([case], [there])[0]))
+        made[smoothing] = failure_signature(Judge(Oracle(), Ledger()).assess(plan([case], [there])[0]))
     assert set(made.values()) == {"disagrees: wrong_value"}

@@ -309,7 +309,7 @@ def test_a_summary_stays_small_whatever_a_run_says():
         "coverage": "x" * 10**6,
     }
     text = report.summary(results, report.pairs(results), RunInfo(200, **about), numbers)
-    assert len(text.encode()) < markdown.LIMIT
+    assert len(text.encode()) < markdown.MAX_BYTES
     assert "<script>" not in text.replace("\\<script\\>", "")
     assert not CONTROLS.search(text.replace("\n", ""))
 

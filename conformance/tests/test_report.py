@@ -337,9 +337,9 @@ def test_summary_is_bounded():
             100 * [("diverges", "ok"), ("disagrees", "unexpected"), ("crashed", "known")]
         )
     ]
-    assert len(told(report.frame(rows)).encode()) < markdown.LIMIT
-    cut = markdown.bounded("é\n" * markdown.LIMIT)
-    assert markdown.LIMIT - 100 < len(cut.encode()) < markdown.LIMIT
+    assert len(told(report.frame(rows)).encode()) < markdown.MAX_BYTES
+    cut = markdown.bounded("é\n" * markdown.MAX_BYTES)
+    assert markdown.MAX_BYTES - 100 < len(cut.encode()) < markdown.MAX_BYTES
     assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
 
 

@@ -55,7 +55,7 @@ class Finding:
     function: str
     version: str
     mark: str
-    """In which way the function is wrong; see the function `mark`."""
+    """In which way the function is wrong; see `failure_signature`."""
     traits: tuple[str, ...]
     """The traits that make the case unusual."""
     position: int
@@ -169,29 +169,29 @@ class Search:
 
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
         traits = assessment.asked.traits
-        name, way = assessment.item.function.name, mark(assessment)
+        name, signature = assessment.item.function.name, failure_signature(assessment)
         for finding in self.findings:
-            if (finding.function, finding.mark) == (name, way) and traits.issuperset(finding.traits):
+            if (finding.function, finding.mark) == (name, signature) and traits.issuperset(finding.traits):
                 self.state.again[finding.case] += 1
                 return
-        smallest_assessment = _Smallest(assessment)
+        smaller = [assessment]
         try:
             if self._shrinks:
-                self._shrink(smallest_assessment, choices, name, way)
+                self._shrink(smaller, choices, name, signature)
         finally:
-            self._add_finding(smallest_assessment.assessment)
+            self._add_finding(smaller[-1])
 
-    def _shrink(self, smallest_assessment: _Smallest, choices: Sequence[int], name: str, way: str) -> None:
-        """Look for smaller cases in which the function goes wrong in the same way, until the time is over."""
-        installed, deadline = smallest_assessment.assessment.item.installed, time.monotonic() + SHRINK_SECONDS
+    def _shrink(self, smaller: list[Assessment], choices: Sequence[int], name: str, signature: str) -> None:
+        """Append smaller and smaller cases in which the function is wrong in the same way, until the time is over."""
+        installed, deadline = smaller[0].item.installed, time.monotonic() + SHRINK_SECONDS
 
         def reproduces(case: Case) -> bool:
             if time.monotonic() > deadline:
                 raise _OutOfTime
             items = plan([case], [installed], lambda function, _: function.name == name)
             for attempt in Run().each(items, self._judge().assess):
-                if attempt.expected == "unexpected" and mark(attempt) == way:
-                    smallest_assessment.assessment = attempt
+                if attempt.expected == "unexpected" and failure_signature(attempt) == signature:
+                    smaller.append(attempt)
                     return True
             return False
 
@@ -210,13 +210,6 @@ class Search:
 
 class _OutOfTime(BaseException):
     """Raised when shrinking exceeds its time. No Exception, which Hypothesis would treat as a failing example."""
-
-
-@dataclass
-class _Smallest:
-    """The assessment of the smallest case so far."""
-
-    assessment: Assessment
 
 
 def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
@@ -239,7 +232,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
     return Finding(
         function=item.function.name,
         version=item.installed.version,
-        mark=mark(assessment),
+        mark=failure_signature(assessment),
         traits=tuple(sorted(assessment.asked.traits - PLAIN - SMALL)),
         position=position,
         case=case.id,
@@ -255,8 +248,8 @@ def _summary(verdict: Verdict) -> str:
     return f"{verdict.status.replace('_', ' ')}: {message}"
 
 
-def mark(assessment: Assessment) -> str:
-    """In which way an item is wrong: its status, and what identifies its reason whatever the numbers are."""
+def failure_signature(assessment: Assessment) -> str:
+    """In which way an item is wrong: its status and the identity of its reason, without numbers."""
     reason, quantity = assessment.verdict.reason, assessment.item.quantity
     of = "" if quantity == "loss" else f" ({quantity})"
     return f"{assessment.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"

@@ -31,7 +31,7 @@ class StatedResult:
 
     case: Case
     stated: StatedAnswer
-    documented: str
+    documented_function: str
     version: str
 
 
@@ -41,7 +41,7 @@ class Harvest:
 
     source: str
     version: str
-    home: str
+    url: str
     """Address of the project."""
     inputs: int
     """Number of records."""
@@ -160,11 +160,11 @@ def translate_source(source: Source, collected: CollectedRecords) -> Harvest:
             ids.add(case.id)
             cases[key] = case
         if record.stated is not None:
-            statements.append(StatedResult(case, record.stated, draft.documented, version))
+            statements.append(StatedResult(case, record.stated, draft.documented_function, version))
     return Harvest(
         source.name,
         version,
-        source.home,
+        source.url,
         len(collected.records),
         tuple(sorted(cases.values(), key=lambda case: case.id)),
         duplicates,
@@ -188,7 +188,9 @@ def _with_published(case: Case, record: Record, draft: CaseDraft) -> Case:
     stated = record.stated
     if stated is None or stated.values.ndim or case.reductions == ("none",):
         return case
-    note = f"by the convention of {draft.documented}, where it has another" if draft.documented else ""
+    note = (
+        f"by the convention of {draft.documented_function}, where it has another" if draft.documented_function else ""
+    )
     number = Published(_round_to_tolerance(stated), case.source, note, case.reductions[0])
     return replace(case, published=(number,))
 

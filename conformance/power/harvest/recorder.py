@@ -31,7 +31,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class RecordedCall:
+class RecordedFunction:
     """A function whose calls are recorded."""
 
     holder: str
@@ -74,7 +74,7 @@ def run_tests(
     file: Path,
     label: str,
     keyword: str,
-    watched: Sequence[RecordedCall],
+    watched: Sequence[RecordedFunction],
     assertions: Sequence[Assertion] = (),
     tests: int = 1,
 ) -> CollectedRecords:
@@ -127,7 +127,7 @@ def _pytest_options(folder: Path) -> Iterator[Path]:
 class _Recorder:
     """A plugin that replaces functions after the tests are imported, and records the arguments of calls."""
 
-    def __init__(self, label: str, watched: Sequence[RecordedCall], assertions: Sequence[Assertion]) -> None:
+    def __init__(self, label: str, watched: Sequence[RecordedFunction], assertions: Sequence[Assertion]) -> None:
         self.label, self.watched, self.assertions = label, watched, assertions
         self.records: list[Record] = []
         self.failures: list[str] = []
@@ -167,7 +167,7 @@ class _Recorder:
         except (LookupError, AttributeError, ImportError):
             self.failures.append(f"there is no {holder}.{attribute}")
 
-    def _record_call(self, one: RecordedCall, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _record_call(self, one: RecordedFunction, real: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(real)
 
         @functools.wraps(real)
@@ -194,7 +194,7 @@ class _Recorder:
 
         return recorder
 
-    def _add_record(self, one: RecordedCall, passed: Mapping[str, Any], test: pytest.Item) -> Record:
+    def _add_record(self, one: RecordedFunction, passed: Mapping[str, Any], test: pytest.Item) -> Record:
         values = {
             name: to_plain(value) for name, value in {**passed, **one.equivalents(passed)}.items() if name != "self"
         }

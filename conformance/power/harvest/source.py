@@ -44,7 +44,7 @@ class Source:
     """Reads the records, in the collector's process."""
     translate: Callable[[Record], CaseDraft]
     """Translates a record. Raises UntranslatableError."""
-    home: str
+    url: str
     """Address of the project."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the collector's process."""

@@ -77,7 +77,7 @@ def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterato
     for framework in registry.frameworks():
         backend = framework.backend({})
         for function in registry.functions_in(framework, registry.NEWEST, backend):
-            if function.name != statement.documented or problem.loss not in function.ranks:
+            if function.name != statement.documented_function or problem.loss not in function.ranks:
                 continue
             target = function.target_as(problem.target_kind) or problem.target_kind
             rule = registry.rule_for(function, statement.version, target, backend)

@@ -65,9 +65,9 @@ class CaseDraft:
     """Whether there is one weight for each sample of a binary loss, not for each output."""
     label_smoothing: float | None = None
     ignore_index: int | None = None
-    narrow: str = ""
+    narrow_dtype: str = ""
     """The dtype of the input if it is not one of the default dtypes."""
-    documented: str = ""
+    documented_function: str = ""
     """The function of this suite whose convention the stated answer may follow."""
 
 
@@ -80,7 +80,7 @@ def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source:
     labels = _to_numbers(draft.labels, "labels")
     if predictions.size > MAX_PREDICTIONS:
         raise UntranslatableError(f"more than {MAX_PREDICTIONS} numbers")
-    narrow = draft.narrow or predictions.dtype.name
+    narrow_dtype = draft.narrow_dtype or predictions.dtype.name
     predictions, labels, layout = _arrange_axes(draft, predictions.astype(np.float64), labels)
     samples = predictions.shape[:-1] if draft.loss == "categorical" else predictions.shape
     options = Options(
@@ -109,7 +109,7 @@ def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source:
         path=record.test.partition("::")[0],
         line=record.line,
     )
-    return _with_valid_dtypes(case, narrow)
+    return _with_valid_dtypes(case, narrow_dtype)
 
 
 ABOUT = "Inputs for a {} loss of {} with {} targets."
@@ -232,9 +232,9 @@ def _positive_weight(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
     return weights
 
 
-def _with_valid_dtypes(case: Case, narrow: str) -> Case:
+def _with_valid_dtypes(case: Case, narrow_dtype: str) -> Case:
     """The case with its dtypes, and with the error that it must raise, if any."""
-    expected = dict.fromkeys((*((narrow,) if narrow in DTYPES else ()), *DEFAULT_DTYPES))
+    expected = dict.fromkeys((*((narrow_dtype,) if narrow_dtype in DTYPES else ()), *DEFAULT_DTYPES))
     dtypes = tuple(dtype for dtype in DTYPES if dtype in expected and validation.inexact_value(case, dtype) is None)
     if not dtypes:
         raise UntranslatableError("numbers beyond float64")

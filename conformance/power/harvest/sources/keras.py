@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.model.case import DEFAULT_DTYPES, Reduction
-from conformance.power.harvest.recorder import Assertion, RecordedCall, decimal_places, relative_tolerance, run_tests
+from conformance.power.harvest.recorder import (
+    Assertion,
+    RecordedFunction,
+    decimal_places,
+    relative_tolerance,
+    run_tests,
+)
 from conformance.power.harvest.records import CollectedRecords, Record
 from conformance.power.harvest.source import Source
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError
@@ -29,8 +35,8 @@ REDUCTIONS: dict[str | None, Reduction] = {
 
 def collect() -> CollectedRecords:
     """Calls of the loss objects and of the loss functions."""
-    watched = [RecordedCall(f"{MODULE}.{name}", "__call__", name, configured) for name in LOSSES]
-    watched += [RecordedCall(MODULE, name) for name in FUNCTIONS]
+    watched = [RecordedFunction(f"{MODULE}.{name}", "__call__", name, configured) for name in LOSSES]
+    watched += [RecordedFunction(MODULE, name) for name in FUNCTIONS]
     assertions = [
         Assertion(TESTCASE, "assertAllClose", relative_tolerance, method=True),
         Assertion(TESTCASE, "assertAlmostEqual", decimal_places, method=True),
@@ -79,8 +85,8 @@ def translate(record: Record) -> CaseDraft:
         per_sample=True,
         label_smoothing=arguments.get("label_smoothing") or None,
         ignore_index=arguments.get("ignore_class"),
-        narrow="" if dtype is None or dtype in DEFAULT_DTYPES else dtype,
-        documented=f"keras.{name}{mean}",
+        narrow_dtype="" if dtype is None or dtype in DEFAULT_DTYPES else dtype,
+        documented_function=f"keras.{name}{mean}",
     )
 
 
@@ -91,7 +97,7 @@ SOURCE = Source(
     files=(FILE,),
     collect=collect,
     translate=translate,
-    home="https://github.com/keras-team/keras",
+    url="https://github.com/keras-team/keras",
     variables={"TF_CPP_MIN_LOG_LEVEL": "3"},
     depends=("KERAS_BACKEND",),
 )

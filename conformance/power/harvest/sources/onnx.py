@@ -38,7 +38,7 @@ def collect() -> CollectedRecords:
         if node is None:
             raise SourceMovedError(f"{test.name} has no {' or '.join(OPERATORS)}")
         for inputs, outputs in test.data_sets or ():
-            found.append(_found(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
+            found.append(_record(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
     return CollectedRecords(tuple(found))
 
 
@@ -47,7 +47,7 @@ def _operator(test: Any) -> Any:
     return next((node for node in test.model.graph.node if node.op_type in OPERATORS), None)
 
 
-def _found(test: Any, node: Any, inputs: list[Any], output: Any) -> Record:
+def _record(test: Any, node: Any, inputs: list[Any], output: Any) -> Record:
     from onnx.helper import get_attribute_value
 
     attributes = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
@@ -87,5 +87,5 @@ SOURCE = Source(
     files=("backend/test/loader/__init__.py", *FILES.values()),
     collect=collect,
     translate=translate,
-    home="https://github.com/onnx/onnx",
+    url="https://github.com/onnx/onnx",
 )

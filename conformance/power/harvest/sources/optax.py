@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.power.harvest.recorder import NUMPY, RecordedCall, run_tests
+from conformance.power.harvest.recorder import NUMPY, RecordedFunction, run_tests
 from conformance.power.harvest.records import CollectedRecords, Record
 from conformance.power.harvest.source import Source
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError
@@ -23,7 +23,7 @@ SIGMOID = "sigmoid_binary_cross_entropy"
 
 def collect() -> CollectedRecords:
     """Calls of the four functions, also by other losses."""
-    watched = [RecordedCall(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
+    watched = [RecordedFunction(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
     collected = run_tests(SOURCE.paths[0], f"optax/{FILE}", TESTS, watched, NUMPY)
     # Tests of several functions have the same names.
     named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.records)
@@ -58,6 +58,6 @@ SOURCE = Source(
     files=(FILE,),
     collect=collect,
     translate=translate,
-    home="https://github.com/google-deepmind/optax",
+    url="https://github.com/google-deepmind/optax",
     variables={"JAX_DISABLE_JIT": "1", "JAX_PLATFORMS": "cpu"},
 )

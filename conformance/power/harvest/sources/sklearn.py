@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conformance.model.case import Reduction
-from conformance.power.harvest.recorder import Assertion, RecordedCall, parameters, relative_tolerance, run_tests
+from conformance.power.harvest.recorder import Assertion, RecordedFunction, parameters, relative_tolerance, run_tests
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, first_line, to_plain
 from conformance.power.harvest.source import Source
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError
@@ -31,7 +31,7 @@ def collect() -> CollectedRecords:
         SOURCE.paths[1],
         f"sklearn/{METRICS}",
         "test_log_loss",
-        [RecordedCall(TESTED, "log_loss")],
+        [RecordedFunction(TESTED, "log_loss")],
         [Assertion(TESTED, "assert_allclose", relative_tolerance)],
     )
     return CollectedRecords((*specific, *recorded.records), recorded.notes)
@@ -49,14 +49,14 @@ def _specific() -> Any:
         arguments = {"y_true": np.array([y_true]), "raw_prediction": np.array([raw])}
         stated = StatedAnswer(np.array([answer], dtype=np.float64), "float64", RTOL, ATOL)
         test_id = f"sklearn/{SPECIFIC}::test_loss_on_specific_values[{number}]"
-        name = f"specific_values_{function}_{_spoken(y_true)}_{_spoken(raw)}"
+        name = f"specific_values_{function}_{_number_name(y_true)}_{_number_name(raw)}"
         yield Record(test_id, name, function, {k: to_plain(v) for k, v in arguments.items()}, stated, line=line)
 
 
-def _spoken(value: Any) -> str:
+def _number_name(value: Any) -> str:
     """A number, or a row of numbers, as words of a name."""
     if isinstance(value, list):
-        return "_".join(map(_spoken, value))
+        return "_".join(map(_number_name, value))
     return f"{value:g}".replace("-", "minus_").replace("+", "").replace(".", "_")
 
 
@@ -114,5 +114,5 @@ SOURCE = Source(
     files=(SPECIFIC, METRICS),
     collect=collect,
     translate=translate,
-    home="https://github.com/scikit-learn/scikit-learn",
+    url="https://github.com/scikit-learn/scikit-learn",
 )

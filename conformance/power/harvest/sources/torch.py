@@ -140,7 +140,7 @@ def translate(record: Record) -> CaseDraft:
         positive_weight=arguments.get("pos_weight"),
         label_smoothing=arguments.get("label_smoothing"),
         ignore_index=arguments.get("ignore_index"),
-        documented=f"torch.{module}",
+        documented_function=f"torch.{module}",
     )
 
 
@@ -151,5 +151,5 @@ SOURCE = Source(
     files=(MODULES_FILE, OPERATORS_FILE, "testing/_creation.py"),
     collect=collect,
     translate=translate,
-    home="https://github.com/pytorch/pytorch",
+    url="https://github.com/pytorch/pytorch",
 )
