@@ -359,7 +359,7 @@ def test_stopped_search_keeps_its_findings(fuzz, how, ignored_signals):
     assert [found["case"] for found in facts["findings"]] == [found["case"] for found in before["findings"]]
 
 
-def test_mark_leaves_out_numbers():
+def test_failure_signature_has_no_numbers():
     there = miniatures.installed(miniatures.SmoothsTwice)
     made = {}
     for smoothing in (0.5, 0.25):

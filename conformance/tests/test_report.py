@@ -229,7 +229,7 @@ def test_pairs_leave_out_functions_without_answer():
     assert paired(row("torch.A"), *silent).empty
 
 
-def test_pairs_are_of_one_problem():
+def test_pairs_skip_rows_of_different_problems():
     assert len(paired(*(row(f) for f in ("torch.A", "torch.B", "torch.C")))) == 3
     assert paired(row("torch.A"), row("torch.B", dtype="float64")).empty
     assert paired(row("torch.A"), row("torch.B", digest="other")).empty
@@ -357,7 +357,7 @@ def test_summary_lists_published_numbers_that_do_not_hold():
     assert "0.1054" not in text
 
 
-def test_summary_of_no_rows():
+def test_summary_without_rows_counts_none():
     assert "0 rows" in told(report.frame([]))
 
 
@@ -523,7 +523,7 @@ MINIATURE = Function(
 )
 
 
-def test_functions_table_says_what_functions_take():
+def test_functions_table_lists_supported_inputs():
     assert report.functions_table([MINIATURE]) == [
         [
             "mini.Loss",
