@@ -69,7 +69,9 @@ SOURCE = """
 import numpy as np
 
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer, to_plain
-from conformance.power.harvest.recorder import NUMPY, Assertion, RecordedFunction, relative_tolerance, parameters, run_tests
+from conformance.power.harvest.recorder import (
+    NUMPY, Assertion, RecordedFunction, relative_tolerance, parameters, run_tests,
+)
 from conformance.power.harvest.translation import CaseDraft
 from conformance.power.harvest.source import Source
 

@@ -89,14 +89,9 @@ class _HypothesisSource:
         return self._draw(_integer_strategy(n))
 
     def group(self, make: Callable[[], Any]) -> Any:
-        return self._draw(_group_strategy(make))
+        from hypothesis import strategies
 
-
-def _group_strategy(make: Callable[[], Any]) -> Any:
-    """A strategy that runs `make` while it is drawn, so that Hypothesis sees which choices form a group."""
-    from hypothesis import strategies
-
-    return strategies.builds(make)
+        return self._draw(strategies.builds(make))  # runs `make` while it is drawn: its choices form a group
 
 
 @functools.cache

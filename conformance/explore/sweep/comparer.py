@@ -125,8 +125,16 @@ class Subject:
 
     @cached_property
     def _trailing(self) -> tuple[int, ...]:
-        zero = np.zeros(1, numpy_dtype(self.family.dtype))
-        return flatten(self.problem(zero, np.zeros(1, np.int64)), self.rule.convention).shape[1:]
+        return flatten(self._example, self.rule.convention).shape[1:]
+
+    @cached_property
+    def result_dtype(self) -> str:
+        """Dtype of the losses, as the function documents it."""
+        return self.function.returns(self._example)
+
+    @cached_property
+    def _example(self) -> Problem:
+        return self.problem(np.zeros(1, numpy_dtype(self.family.dtype)), np.zeros(1, np.int64))
 
     def outcome_of(self, loss: np.float64, dtype: str) -> Outcome:
         """One loss as an outcome, in the shape in which it is judged."""
@@ -189,12 +197,11 @@ def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> L
     if not isinstance(outcome, Returned):
         verdict = subject.judge_one(x[:1], label[:1], outcome)
         return NoLosses(verdict.status, verdict.convention, verdict.explanation)
-    expected_dtype = subject.function.returns(subject.problem(x[:1], label[:1]))
     shape = subject.loss_shape(len(x))
     if outcome.mutated:
         return NoLosses("disagrees", "", render(MutatedArgument(outcome.mutated)))
-    if outcome.dtype != expected_dtype:
-        return NoLosses("disagrees", "", render(WrongDtype(outcome.dtype, expected_dtype)))
+    if outcome.dtype != subject.result_dtype:
+        return NoLosses("disagrees", "", render(WrongDtype(outcome.dtype, subject.result_dtype)))
     if outcome.value.shape != shape:
         return NoLosses("disagrees", "", render(WrongShape(got=outcome.value.shape, want=shape)))
     return Losses(outcome.value.reshape(-1), outcome.dtype)

@@ -105,33 +105,34 @@ class Job:
 
     @property
     def units(self) -> int:
+        return -(-self._end // UNIT_SIZE) if self.by_unit else 1
+
+    @property
+    def _end(self) -> int:
         family = self.subject.family
-        return -(-end_pattern(family.input_kind, family.dtype, family.shift) // UNIT_SIZE) if self.by_unit else 1
+        return end_pattern(family.input_kind, family.dtype, family.shift)
 
     def patterns(self, unit: int) -> Iterator[Patterns]:
+        """Yield the bit patterns of a unit, chunk by chunk."""
         family = self.subject.family
         if self.by_unit:
-            last = min((unit + 1) * UNIT_SIZE, end_pattern(family.input_kind, family.dtype, family.shift))
+            last = min((unit + 1) * UNIT_SIZE, self._end)
             step = CHUNK_SIZE[family.input_kind]
             for start in range(unit * UNIT_SIZE, last, step):
                 yield np.arange(start, min(start + step, last), dtype=np.uint32)
         elif self.subject.always_reduces:
             yield sparse_patterns(family.input_kind, family.dtype, SINGLE_CALLS)
         else:
-            whole = sampled_patterns(family.input_kind, family.dtype, family.shift)
-            step = len(whole) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.input_kind]
-            for start in range(0, len(whole), step):
-                yield whole[start : start + step]
+            sample = sampled_patterns(family.input_kind, family.dtype, family.shift)
+            step = len(sample) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.input_kind]
+            for start in range(0, len(sample), step):
+                yield sample[start : start + step]
 
     def inputs(self, unit: int) -> int:
         """Number of inputs of a unit, without those outside the bands."""
-        variants = len(self.subject.family.signs) * len(self.subject.labels)
-        if not self.by_unit:
-            return variants * sum(map(len, self.patterns(unit)))
-        family = self.subject.family
-        return variants * (
-            min((unit + 1) * UNIT_SIZE, end_pattern(family.input_kind, family.dtype, family.shift)) - unit * UNIT_SIZE
-        )
+        first = unit * UNIT_SIZE
+        magnitudes = min(first + UNIT_SIZE, self._end) - first if self.by_unit else sum(map(len, self.patterns(unit)))
+        return len(self.subject.family.signs) * len(self.subject.labels) * magnitudes
 
     def run_unit(self, unit: int, performer: Performer = perform) -> Regions:
         """Execute a unit; the first includes the values outside the bands."""

@@ -1,6 +1,6 @@
 """A report as one page that opens from disk: no network, no library, no script but its own.
 
-Rows are text from strangers.  They lie in the page as JSON inside `<script type="application/json">`,
+Rows are third-party text.  They lie in the page as JSON inside `<script type="application/json">`,
 never as markup, and the page's script puts them into text nodes only.  What may run and how it may look
 is named by hash in a content-security policy, which forbids everything else.
 
@@ -10,7 +10,6 @@ single rows, which are decoded when one is looked at; what `PageSupplement` has 
 
 from conformance.report.page.building import page
 from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
-from conformance.report.page.problems import problems
-from conformance.report.page.supplement import PageSupplement, sizes
+from conformance.report.page.supplement import PageSupplement, problems, sizes
 
 __all__ = ["DETAIL", "INDEX", "LONG", "PageSupplement", "embedded", "packed", "page", "problems", "sizes"]

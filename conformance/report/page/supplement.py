@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.casefiles.writing import WritingError, case_file_text
 from conformance.model.case import Case
 from conformance.model.text import printable, whole
 from conformance.report.page.packing import LONG, embedded, shortened
@@ -19,6 +20,10 @@ MAX_CHARACTERS = 3_000_000
 """Characters of all explanations in a page, and of all records of a kind."""
 MAX_RECORDS = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
 """Records of a kind in a page; the files that they are read from have the rest."""
+
+
+MAX_PREDICTIONS = 2000
+"""Predictions of a case that is written out; a generated case is written as its recipe, whatever its size."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,18 @@ class PageSupplement:
                 break
             kept[key] = cut
         return kept
+
+
+def problems(cases: Iterable[Case]) -> dict[str, str]:
+    """The text of cases by id, without large ones and those that no case file can express."""
+    found = {}
+    for case in cases:
+        if isinstance(case, GeneratedCase) or case.predictions.size <= MAX_PREDICTIONS:
+            try:
+                found[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that leads to the schema
+            except WritingError:
+                continue
+    return found
 
 
 def sizes(cases: Iterable[Case]) -> dict[str, tuple[int, int]]:
