@@ -743,7 +743,7 @@ def _harvested(config: pytest.Config) -> list[str] | None:
 def _harvests(config: pytest.Config) -> Harvests:
     """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
     if _HARVEST not in config.stash:
-        from conformance.power.harvest.case_set import load_harvest
+        from conformance.power.harvest.pipeline import load_harvest
 
         cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
         config.stash[_LOADED] = cases, ledger

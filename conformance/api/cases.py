@@ -37,7 +37,7 @@ from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import EAGER
-from conformance.power.harvest.case_set import load_harvest
+from conformance.power.harvest.pipeline import load_harvest
 from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.reference.oracle import digits as digits_of
 from conformance.report import functions_table

@@ -22,7 +22,7 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.model.files import write_output
 from conformance.model.serialization import serialized
-from conformance.power.harvest.case_set import load_harvest
+from conformance.power.harvest.pipeline import load_harvest
 from conformance.reference.oracle import cached_oracle
 from conformance.report import recording
 

@@ -27,7 +27,7 @@ from conformance.judging.row import Record
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unasked import unasked_rows
 from conformance.model.errors import UserError
-from conformance.power.harvest.case_set import load_harvest
+from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
 from conformance.report.recording import RecordedRun
 

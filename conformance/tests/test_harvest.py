@@ -20,9 +20,8 @@ from conformance.execution.workers import wire
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
 from conformance.model.row_key import RowKey
-from conformance.power.harvest import case_set, collection, expected_counts, pipeline
-from conformance.power.harvest.expected_counts import ExpectedCounts
-from conformance.power.harvest.pipeline import harvest, translate_source
+from conformance.power.harvest import collection, pipeline
+from conformance.power.harvest.pipeline import ExpectedCounts, harvest, translate_source
 from conformance.power.harvest.records import CollectedRecords, Opaque, Record, StatedAnswer, decode, encode, to_plain
 from conformance.power.harvest.source import HarvestError, select_sources
 from conformance.power.harvest.statements import judge_results
@@ -450,7 +449,7 @@ def ledger_of(monkeypatch, *names):
 def test_ledger_matches_harvested_cases(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
-    cases, ledger, _ = case_set.load_harvest()
+    cases, ledger, _ = pipeline.load_harvest()
     assert [case.id for case in cases] == ["harvest/quarry/probabilities_index/row"]
     assert ledger.find(RowKey(cases[0].id, "", "torch.NLLLoss", "float32", "none", version="2.13.0")) is not None
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
@@ -459,18 +458,18 @@ def test_ledger_matches_harvested_cases(quarry, monkeypatch):
 def test_ledger_refuses_entry_about_missing_harvested_case(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
-    case_set.load_harvest()  # of a version that nobody measured, nothing is known
-    monkeypatch.setattr(case_set, "expected_counts", lambda *_: ExpectedCounts("", 1, 1, measured="1.5"))
+    pipeline.load_harvest()  # of a version that nobody measured, nothing is known
+    monkeypatch.setattr(pipeline, "expected_counts", lambda *_: ExpectedCounts("", 1, 1, measured="1.5"))
     with pytest.raises(CaseErrors, match=r"^k:3:1: torch.NLLLoss on harvest/quarry/.*/gone is known, but"):
-        case_set.load_harvest()
+        pipeline.load_harvest()
 
 
 def test_each_source_has_expected_counts():
-    assert set(expected_counts.load_counts()) == {source.name for source in select_sources()}
-    for source, entries in expected_counts.load_counts().items():
+    assert set(pipeline.load_counts()) == {source.name for source in select_sources()}
+    for source, entries in pipeline.load_counts().items():
         for entry in entries:
             assert entry.found >= entry.cases > 0
-            assert expected_counts.expected_counts(source, entry.measured) == entry
+            assert pipeline.expected_counts(source, entry.measured) == entry
 
 
 def test_untranslated_records_are_counted_by_reason(quarry):

@@ -4,6 +4,7 @@ lost.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomllib
+from packaging.version import Version
 
-from conformance.casefiles import writing
-from conformance.casefiles.known_issues import HARVEST_PREFIX
+from conformance.adapters.registry import within
+from conformance.casefiles import known_issues, writing
+from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
+from conformance.casefiles.loading import shipped_cases
+from conformance.judging.case_set import load_suite, strays
 from conformance.model.case import Case, Published
+from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.power.harvest.collection import TIMEOUT, ProgressCallback, collect_all
-from conformance.power.harvest.expected_counts import ExpectedCounts, expected_counts
 from conformance.power.harvest.records import CollectedRecords, Record, StatedAnswer
 from conformance.power.harvest.source import HarvestError, Source, select_sources
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError, build_case, to_name
 
 ROOT = HARVEST_PREFIX.rstrip("/")
+COUNTS_FILE = Path(__file__).with_name("counts.toml")
+"""How many records and cases a source must yield, by version, so that a broken source is noticed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +85,32 @@ class Harvests:
         return self
 
 
+@dataclass(frozen=True)
+class ExpectedCounts:
+    """Minimal counts of a source for some versions."""
+
+    versions: str
+    """PEP 440 specifiers."""
+    found: int
+    """Number of records."""
+    cases: int
+    """Number of cases."""
+    measured: str
+    """The version that was counted; the ledger's entries about the source are checked against its cases."""
+
+
+def expected_counts(source: str, version: str) -> ExpectedCounts | None:
+    """The counts recorded for a source in a version; None if there are none."""
+    return next((entry for entry in load_counts().get(source, ()) if within(version, entry.versions)), None)
+
+
+@functools.cache
+def load_counts() -> dict[str, tuple[ExpectedCounts, ...]]:
+    """All recorded counts, by source."""
+    content = tomllib.loads(COUNTS_FILE.read_text())
+    return {source: tuple(ExpectedCounts(**entry) for entry in entries) for source, entries in content.items()}
+
+
 def harvest(
     names: Sequence[str] = (), timeout: float = TIMEOUT, progress: ProgressCallback = lambda _: None
 ) -> Harvests:
@@ -109,11 +143,11 @@ def _missing_message(source: Source) -> str:
     return f"{source.name}: {lacking} is not installed (pip install {lacking.replace(' and ', ' ')})"
 
 
-def _shortfall(harvest: Harvest, expected_counts: ExpectedCounts | None) -> list[HarvestError]:
+def _shortfall(harvest: Harvest, expected: ExpectedCounts | None) -> list[HarvestError]:
     """The error if a source yields less than expected for its version."""
-    if expected_counts is None:
+    if expected is None:
         return []
-    counts = (("inputs", harvest.inputs, expected_counts.found), ("cases", len(harvest.cases), expected_counts.cases))
+    counts = (("inputs", harvest.inputs, expected.found), ("cases", len(harvest.cases), expected.cases))
     shortfalls = [
         f"{actual} {what} where {minimum} are on record" for what, actual, minimum in counts if actual < minimum
     ]
@@ -122,7 +156,7 @@ def _shortfall(harvest: Harvest, expected_counts: ExpectedCounts | None) -> list
     reasons = "; ".join(f"{count} x {reason}" for reason, count in harvest.untranslated.items())
     advice = (
         "its tests have moved or changed: look at what is left, teach the source, and correct "
-        f"conformance/power/harvest/counts.toml ({harvest.source}, versions {expected_counts.versions})"
+        f"conformance/power/harvest/counts.toml ({harvest.source}, versions {expected.versions})"
     )
     reasons_text = f" (cannot be said: {reasons})" if reasons else ""
     return [HarvestError(f"{harvest.source} {harvest.version}: {' and '.join(shortfalls)}{reasons_text}; {advice}")]
@@ -216,3 +250,34 @@ def save(harvests: Iterable[Harvest], folder: Path) -> list[Path]:
             files.setdefault(renamed.id.rpartition("/")[0], []).append(renamed)
         written += [writing.save(cases, folder) for cases in files.values()]
     return written
+
+
+def load_harvest(
+    sources: Sequence[str] = (),
+    folder: Path | None = None,
+    timeout: float = TIMEOUT,
+    progress: ProgressCallback = lambda _: None,
+) -> tuple[list[Case], Ledger, Harvests]:
+    """Return harvested cases, with those of `folder` if there is one, their known issues, and the harvests.
+
+    Raises HarvestError if a source cannot be read or yields too little, and CaseErrors for invalid files and for known
+    issues about harvested cases that do not exist.
+    """
+    other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
+    about = known_issues.load(shipped_cases())
+    harvests = harvest(sources, timeout, progress).or_raise()
+    for one in harvests.harvests:
+        if wrong := _unmatched_entries(one.source, one.version, about, one.cases):
+            raise CaseErrors(tuple(wrong))
+    entries = [entry for entry in about.entries if entry.case.startswith(HARVEST_PREFIX)]
+    return [*other_entries, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
+
+
+def _unmatched_entries(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:
+    """Errors of ledger entries about a source that match none of its cases, checked for the version that was
+    measured.
+    """
+    recorded = expected_counts(source, version)
+    if recorded is None or Version(Version(version).public) != Version(recorded.measured):
+        return []
+    return strays((entry for entry in about.entries if entry.case.startswith(f"{HARVEST_PREFIX}{source}/")), cases)
