@@ -41,7 +41,7 @@ def comment(
     """
     found = list(failures)
     answered = results[results["status"] != "unsupported"]
-    head = f"{len(found)} {'answers fail' if len(found) != 1 else 'answer fails'}" if found else "nothing fails"
+    head = counted(len(found), "failure") if found else "nothing fails"
     cases = counted(answered.loc[answered["case"] != "", "case"].nunique(), "case")
     versions = ", ".join(code(f"{framework} {version}") for framework, version in sorted(run.versions.items()))
     pieces = [

@@ -32,7 +32,7 @@ def test_comment_says_first_whether_something_fails():
         "### Cross-entropy conformance: nothing fails",
     )
     text = comment_of([row(), row("torch.B", **BAD)])
-    assert "### Cross-entropy conformance: 1 answer fails\n" in text
+    assert "### Cross-entropy conformance: 1 failure\n" in text
     assert "`torch.B`" in text
     assert text.index("<details open>") < text.index("<details><summary>Functions")
     assert "**Incomplete**: 1 of 3 rows" in comment_of([row()], planned=3)
