@@ -18,6 +18,7 @@ import numpy.typing as npt
 from conformance.explain import meanings
 from conformance.explain.derivation import (
     answer_text,
+    binary_shares,
     divisor_terms,
     format_in_dtype,
     smoothed_target,
@@ -303,8 +304,7 @@ def _changed_logs(
 ) -> list[tuple[int, Any, Any]]:
     """Triples (class, -log p before, -log p after) of the logarithms that enter the loss and change."""
     if flat.binary:
-        y = smoothed_target(flat, i)
-        counting = [side for side, share in ((1, y), (0, 1 - y)) if share != 0]
+        counting = [side for side, _ in binary_shares(flat, i)]
     else:
         if flat.index is not None and not 0 <= flat.index[i] < flat.x.shape[1]:
             return []

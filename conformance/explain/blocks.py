@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from conformance.explain.explanation import (
     Decomposition,
@@ -28,48 +28,44 @@ STATUS_TEXT = {
 }
 
 
-@dataclass(frozen=True)
-class Heading:
+class Block(NamedTuple):
+    """A paragraph of an explanation."""
+
+    kind: Literal["heading", "prose", "formula", "code"]
+    """A formula is a step of a derivation; code is text to copy, which is not wrapped."""
     text: str
-    level: int = 1
+    level: int
+    """Of a heading; of a formula or code how far it is indented; 0 for prose."""
 
 
-@dataclass(frozen=True)
-class Prose:
-    text: str
+def _heading(text: str, level: int = 1) -> Block:
+    return Block("heading", text, level)
 
 
-@dataclass(frozen=True)
-class Formula:
-    """One step of a derivation; depth: how far it is indented."""
-
-    text: str
-    depth: int = 1
+def _prose(text: str) -> Block:
+    return Block("prose", text, 0)
 
 
-@dataclass(frozen=True)
-class Code:
-    """Text to copy, which is not wrapped; depth: how far it is indented."""
-
-    text: str
-    depth: int = 1
+def _formula(text: object, depth: int = 1) -> Block:
+    return Block("formula", str(text), depth)
 
 
-Block = Heading | Prose | Formula | Code
+def _code(text: str, depth: int = 1) -> Block:
+    return Block("code", text, depth)
 
 
 def render_blocks(explanation: Explanation) -> Iterator[Block]:
     """Yield the whole explanation in reading order."""
     what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
-    yield Heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
-    yield Prose(explanation.why)
+    yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
+    yield _prose(explanation.why)
     for name, value in explanation.facts:
-        yield Formula(f"{name}: {value}")
-    yield Heading("How the answer comes about", 2)
+        yield _formula(f"{name}: {value}")
+    yield _heading("How the answer comes about", 2)
     yield from _derivation_blocks(explanation.derivation, explanation.quantity)
     for number in explanation.published:
         verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
-        yield Prose(f"Published is {number.value}, {verdict} ({number.source}).")
+        yield _prose(f"Published is {number.value}, {verdict} ({number.source}).")
     yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
     described: dict[object, str] = {}
     for function in explanation.functions:
@@ -78,17 +74,17 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
         key = _equivalence_key(function)
         if key in described:
             yield _headline(function)
-            yield Prose(f"Just as {described[key]} above.")
-            yield Code(function.reproduce)
+            yield _prose(f"Just as {described[key]} above.")
+            yield _code(function.reproduce)
         else:
             described[key] = function.function
             yield from function_blocks(function)
     if explanation.skipped:
-        yield Heading("Who is not asked", 2)
+        yield _heading("Who is not asked", 2)
     reasons = dict.fromkeys(why for _, why in explanation.skipped)
     for reason in reasons:
         names = [name for name, why in explanation.skipped if why == reason]
-        yield Formula(f"{reason}: {', '.join(names)}")
+        yield _formula(f"{reason}: {', '.join(names)}")
 
 
 def _equivalence_key(function: FunctionResult) -> object:
@@ -105,14 +101,14 @@ def _equivalence_key(function: FunctionResult) -> object:
     )
 
 
-def _headline(function: FunctionResult) -> Heading:
+def _headline(function: FunctionResult) -> Block:
     known = " (known)" if function.expected == "known" else ""
     status = STATUS_TEXT[function.status]
     if function.status == "diverges":
         causes = ["by the conversion of its predictions"] if function.conversion else []
         causes += ["as it documents"] if function.differences else []
         status = f"{status}, {' and '.join(causes)}" if causes else status
-    return Heading(f"{function.function} {function.version} {status}{known}", 2)
+    return _heading(f"{function.function} {function.version} {status}{known}", 2)
 
 
 def _behaviour(function: FunctionResult) -> str:
@@ -126,99 +122,99 @@ def _error_text(split: Decomposition | None) -> str:
 
 
 def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]:
-    yield Formula(derivation.rule)
+    yield _formula(derivation.rule)
     if derivation.samples or derivation.reduction:
-        yield Prose("What follows is rounded from exact numbers.")
+        yield _prose("What follows is rounded from exact numbers.")
     for sample in derivation.samples:
         where = str(sample.where[0]) if len(sample.where) == 1 else str(list(sample.where))
-        yield Formula(f"sample {where}: {sample.about}")
+        yield _formula(f"sample {where}: {sample.about}")
         for line in sample.lines:
-            yield Formula(str(line), 2)
+            yield _formula(line, 2)
     if derivation.omitted:
-        yield Formula(f"samples that are not shown: {derivation.omitted}")
+        yield _formula(f"samples that are not shown: {derivation.omitted}")
     if quantity == "gradient" and derivation.reduction:
-        yield Prose("The largest element, as an example:")
+        yield _prose("The largest element, as an example:")
     for line in derivation.reduction:
-        yield Formula(str(line))
+        yield _formula(line)
     if derivation.why:
-        yield Prose(derivation.why)
+        yield _prose(derivation.why)
     if derivation.answer:
-        yield Prose(
+        yield _prose(
             f"The exact answer{', rounded to float64' if '[' not in derivation.answer else ''}: {derivation.answer}"
         )
 
 
 def _agreeing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
     if functions:
-        yield Heading("Who agrees", 2)
+        yield _heading("Who agrees", 2)
     for function in functions:
-        yield Formula(
+        yield _formula(
             f"{function.function} {function.version} {_behaviour(function)}{_error_text(function.decomposition)}"
         )
         if function.conversion_effect:
-            yield Formula(function.conversion_effect, 2)
+            yield _formula(function.conversion_effect, 2)
         if function.expected == "stale" and function.ledger is not None:
-            yield Formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
+            yield _formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
 
 
 def function_blocks(function: FunctionResult) -> Iterator[Block]:
     """Yield the explanation of one function that differs."""
     yield _headline(function)
-    yield Formula(f"It {_behaviour(function)}")
+    yield _formula(f"It {_behaviour(function)}")
     yield from _cause_blocks(function)
     if function.decomposition is not None:
         yield from _decomposition_blocks(function.decomposition)
     if function.remedies:
-        yield Prose("What makes them equal (tried, within the allowed error):")
+        yield _prose("What makes them equal (tried, within the allowed error):")
     for remedy in function.remedies:
-        yield Formula(f"{remedy.advice}: {remedy.shown}")
+        yield _formula(f"{remedy.advice}: {remedy.shown}")
         if remedy.call:
-            yield Code(remedy.call, 2)
+            yield _code(remedy.call, 2)
     if function.ledger is not None:
         yield from _ledger_blocks(function.ledger)
     if function.source and function.differences:
-        yield Prose("Documented at:")
-        yield Code(function.source)
+        yield _prose("Documented at:")
+        yield _code(function.source)
     if function.reproduce:
-        yield Prose("To see it:")
-        yield Code(function.reproduce)
+        yield _prose("To see it:")
+        yield _code(function.reproduce)
 
 
 def _cause_blocks(function: FunctionResult) -> Iterator[Block]:
     """What makes a function differ."""
     if function.conversion_effect:
-        yield Prose(function.conversion_effect)
+        yield _prose(function.conversion_effect)
     conversion_rendered = function.status == "diverges" and function.conversion
     if not function.differences and function.message and not conversion_rendered:
-        yield Prose(as_sentence(function.message))
+        yield _prose(as_sentence(function.message))
     for number, difference in enumerate(function.differences):
         yield from _difference_blocks(difference, also=number > 0)
     if function.status == "disagrees" and function.differences:
-        yield Prose(f"That does not explain what it returns: {function.message}.")
+        yield _prose(f"That does not explain what it returns: {function.message}.")
     if function.gradient:
-        yield Prose("By the definition, where it is furthest off:")
+        yield _prose("By the definition, where it is furthest off:")
         for line in function.gradient:
-            yield Formula(str(line))
+            yield _formula(line)
 
 
 def _ledger_blocks(entry: KnownIssueNote) -> Iterator[Block]:
-    yield Prose(f"The ledger knows it ({entry.location}): {entry.reason}")
+    yield _prose(f"The ledger knows it ({entry.location}): {entry.reason}")
     for text in filter(None, (entry.see, entry.reproducer)):
-        yield Code(text)
+        yield _code(text)
     if entry.shows:
-        yield Formula(f"shows {entry.shows}")
+        yield _formula(f"shows {entry.shows}")
 
 
 def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
     instead = f"; the definition {difference.definition}" if difference.definition else ""
-    yield Prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
+    yield _prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
     for line in difference.lines:
-        yield Formula(str(line))
+        yield _formula(line)
     if difference.before or difference.after:
         if difference.before == difference.after:
-            yield Formula(f"here that leaves the answer at {difference.after}")
+            yield _formula(f"here that leaves the answer at {difference.after}")
         else:
-            yield Formula(f"that takes the answer from {difference.before} to {difference.after}")
+            yield _formula(f"that takes the answer from {difference.before} to {difference.after}")
 
 
 def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
@@ -227,15 +223,15 @@ def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
     name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
     rounding = Step(name, "", _subtraction_text(split.got, split.by_convention), _difference_text(split.numeric))
     if split.undefined_text:
-        yield Prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
-        yield Formula(f"{rounding} ({error_text})")
+        yield _prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
+        yield _formula(f"{rounding} ({error_text})")
         return
     total = _difference_text(split.total)
-    yield Prose(f"The difference from the definition{place}: {_subtraction_text(split.got, split.want)} = {total}")
-    yield Formula(
+    yield _prose(f"The difference from the definition{place}: {_subtraction_text(split.got, split.want)} = {total}")
+    yield _formula(
         str(Step(split.cause, "", _subtraction_text(split.by_convention, split.want), _difference_text(split.semantic)))
     )
-    yield Formula(f"{rounding} ({error_text})")
+    yield _formula(f"{rounding} ({error_text})")
 
 
 def _difference_text(value: float | None) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from flint import ctx
@@ -21,9 +21,10 @@ from conformance.explain.number_format import (
     format_numbers,
     format_row,
     format_sum,
+    step,
 )
 from conformance.explain.subproblems import PRECISION, ball, negative_logs, subproblem, to_balls
-from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.model.case import Array, Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import oracle
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
@@ -68,7 +69,9 @@ def derive(
         else DEFAULT_DIGITS
     )
     samples = tuple(_sample(problem, flat, i, digits) for i in picked)
-    reduction = () if quantity == "gradient" else _reduction_lines(problem, flat, losses, answer_of, want, digits)
+    reduction = (
+        () if quantity == "gradient" else tuple(_reduction_lines(problem, flat, losses, answer_of, want, digits))
+    )
     answer = "" if why else answer_text(want)
     return Derivation(
         formula_text, samples, len(flat.x) - len(samples), reduction, answer, why or explain_non_finite(want)
@@ -167,8 +170,9 @@ def _sample(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Sample:
     loss = float(answer.hi.ravel()[0]) if isinstance(answer, Exact) else math.nan
     divisor = oracle.divisor(part)
     weight = math.nan if divisor is None else float(divisor)
-    lines = (binary_lines if flat.binary else categorical_lines)(problem, flat, i, digits)
-    lines += [Step("loss", *_loss_terms(problem, flat, i, digits), format_number(loss, digits))]
+    terms, omitted = _terms(problem, flat, i)
+    lines = [*_smoothed_line(problem, flat, i, digits), *_logarithm_lines(problem, flat, i, terms, digits)]
+    lines.append(step("loss", loss, *_loss_terms(problem, flat, i, terms, omitted, digits), digits))
     if problem.options.class_weights is not None or (flat.sample_weights is not None and flat.index is None):
         lines.append(_weight_line(problem, flat, i, weight, digits))
     return Sample(where, _describe_sample(problem, flat, i), tuple(lines), loss, weight)
@@ -216,87 +220,87 @@ def without_class_weights(flat: FlatProblem) -> FlatProblem:
     return dataclasses.replace(flat, class_weights=None)
 
 
-def categorical_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[Step]:
-    """Steps from the predictions of row `i` to -log p of each class with a nonzero target."""
+class _Term(NamedTuple):
+    """A term of the loss of a row, weight * share * log."""
+
+    class_index: int
+    """The class; of a binary output 1 for -log p and 0 for -log(1 - p)."""
+    weight: float | None
+    """The weight of the class, or of the positive side; None for none."""
+    share: Any
+    """The smoothed target, as a ball."""
+    log: Any
+    """-log p of the class or side, as a ball."""
+
+
+def _terms(problem: Problem, flat: FlatProblem, i: int) -> tuple[list[_Term], int]:
+    """The leading terms of the loss of row `i` with a nonzero target, and how many others there are."""
+    if flat.binary:
+        positive = None if flat.positive_weight is None else flat.positive_weight[i]
+        found = [(side, positive if side else None, share) for side, share in binary_shares(flat, i)]
+    else:
+        shares, weights = dict(weighted_targets(without_class_weights(flat), i)), flat.class_weights
+        found = [(c, None if weights is None else weights[c], shares[c]) for c, _ in weighted_targets(flat, i)]
+    shown = found[:MAX_TERMS]
+    logs = negative_logs(problem, DEFINITION, i, [index for index, _, _ in shown]) if shown else []
+    terms = [_Term(*parts, log) for parts, log in zip(shown, logs or (), strict=logs is not None)]
+    return terms, len(found) - len(shown)
+
+
+_BINARY_LOGARITHMS = {
+    "logits": (("log(1 + e^z)", "log(1 + e^{x})"), ("log(1 + e^-z)", "log(1 + e^-{bracketed})")),
+    "probabilities": (("", "-log(1 - {x})"), ("", "-log {x}")),
+    "log_probabilities": (("", "-log(1 - e^({x}))"), ("", "-({x})")),
+}
+"""Formulas in symbols and with a number, of -log(1 - p) and of -log p."""
+
+
+def _logarithm_lines(
+    problem: Problem, flat: FlatProblem, i: int, terms: Sequence[_Term], digits: int
+) -> Iterator[Step]:
+    """Steps from the predictions of row `i` to the logarithms in the terms of its loss."""
     x = flat.x[i]
-    lines = []
-    parts = weighted_targets(flat, i)
-    if flat.smoothing:
-        lines.append(_smoothed_line(problem, flat, i, digits))
-    shown = [c for c, _ in parts][:MAX_TERMS]
-    logs = negative_logs(problem, DEFINITION, i, shown) if shown else None
-    if logs is None:
-        return lines
-    if problem.input_kind == "logits":
-        lse = _logsumexp(x, shown, logs)
+    if flat.binary:
+        for term in terms:
+            formula, filled = _BINARY_LOGARITHMS[problem.input_kind][term.class_index]
+            text = format_element(x)
+            filled = filled.format(x=text, bracketed=_parenthesise(text))
+            yield step("-log p" if term.class_index else "-log(1 - p)", term.log, formula, filled, digits)
+        return
+    lse = _logsumexp(x, terms) if problem.input_kind == "logits" else None
+    if lse is not None:
+        yield step("logsumexp(z)", lse, "", f"log({format_sum([f'e^{format_element(z)}' for z in x])})", digits)
+    for term in terms:
+        c, text = term.class_index, format_element(x[term.class_index])
+        formula, filled = "", f"-log {text}" if problem.input_kind == "probabilities" else f"-({text})"
         if lse is not None:
-            filled = format_sum([f"e^{format_element(z)}" for z in x])
-            lines.append(Step("logsumexp(z)", "", f"log({filled})", format_number(lse, digits)))
-            for c, log in zip(shown, logs, strict=True):
-                filled = f"{format_number(lse, digits)} - {_parenthesise(format_element(x[c]))}"
-                lines.append(Step(f"-log p_{c}", f"logsumexp(z) - z_{c}", filled, format_number(log, digits)))
-            return lines
-    for c, log in zip(shown, logs, strict=True):
-        filled = (
-            f"-log {format_element(x[c])}" if problem.input_kind == "probabilities" else f"-({format_element(x[c])})"
-        )
-        lines.append(Step(f"-log p_{c}", "", filled, format_number(log, digits)))
-    return lines
+            formula, filled = f"logsumexp(z) - z_{c}", f"{format_number(lse, digits)} - {_parenthesise(text)}"
+        yield step(f"-log p_{c}", term.log, formula, filled, digits)
 
 
-def _logsumexp(x: Any, shown: Sequence[int], logs: Sequence[Any]) -> Any:
-    """The log-sum-exp of a row, recovered as -log p_c + z_c from a class for which both are finite; None if there is
-    none.
-    """
-    for c, log in zip(shown, logs, strict=True):
-        if not isinstance(log, float) and math.isfinite(float(x[c])):
+def _logsumexp(x: Any, terms: Sequence[_Term]) -> Any:
+    """The log-sum-exp of a row, recovered as -log p_c + z_c from a class for which both are finite, or None."""
+    for term in terms:
+        if not isinstance(term.log, float) and math.isfinite(float(x[term.class_index])):
             with ctx.workprec(PRECISION):
-                return log + ball(float(x[c]))
+                return term.log + ball(float(x[term.class_index]))
     return None
 
 
-def _smoothed_line(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Step:
-    classes = flat.x.shape[1]
-    q = dict(weighted_targets(without_class_weights(flat), i))
-    if flat.index is not None:
-        one = np.eye(classes)[int(flat.index[i])]
-    else:
-        assert flat.q is not None
-        one = flat.q[i]
+def _smoothed_line(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Iterator[Step]:
+    """The step to the smoothed target, if targets are smoothed."""
     e = f"{flat.smoothing:g}"
-    values = [q.get(c, 0) for c in range(classes)]
-    return Step(
-        "q'",
-        "(1 - e) q + e/C",
-        f"(1 - {e}) {format_row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}",
-        format_numbers(values, digits),
-    )
-
-
-def binary_lines(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[Step]:
-    """Steps from the prediction of output `i` to -log p and -log(1 - p), as far as they have a nonzero coefficient."""
-    x = flat.x[i]
-    lines = []
-    y = smoothed_target(flat, i)
-    if flat.smoothing:
+    if flat.smoothing and flat.binary:
         assert flat.q is not None
-        e = f"{flat.smoothing:g}"
         filled = f"(1 - {e}) * {format_in_dtype(problem, flat.q[i])} + {e}/2"
-        lines.append(Step("y'", "(1 - e) y + e/2", filled, format_number(y, digits)))
-    sides = [side for side, share in ((1, y), (0, 1 - y)) if share != 0]
-    logs = negative_logs(problem, DEFINITION, i, sides)
-    for side, log in zip(sides, logs or (), strict=logs is not None):
-        name = "-log p" if side else "-log(1 - p)"
-        if problem.input_kind == "logits":
-            z = format_element(x)
-            formula = "log(1 + e^-z)" if side else "log(1 + e^z)"
-            filled = f"log(1 + e^-{_parenthesise(z)})" if side else f"log(1 + e^{z})"
-        elif problem.input_kind == "probabilities":
-            formula, filled = "", f"-log {format_element(x)}" if side else f"-log(1 - {format_element(x)})"
-        else:
-            formula, filled = "", f"-({format_element(x)})" if side else f"-log(1 - e^({format_element(x)}))"
-        lines.append(Step(name, formula, filled, format_number(log, digits)))
-    return lines
+        yield step("y'", smoothed_target(flat, i), "(1 - e) y + e/2", filled, digits)
+    elif flat.smoothing:
+        classes = flat.x.shape[1]
+        targets = dict(weighted_targets(without_class_weights(flat), i))
+        one = np.eye(classes)[int(flat.index[i])] if flat.index is not None else cast("Array", flat.q)[i]
+        filled = f"(1 - {e}) {format_row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}"
+        values = format_numbers([targets.get(c, 0) for c in range(classes)], digits)
+        yield step("q'", values, "(1 - e) q + e/C", filled)
 
 
 def smoothed_target(flat: FlatProblem, i: int) -> Any:
@@ -307,46 +311,28 @@ def smoothed_target(flat: FlatProblem, i: int) -> Any:
         return y if not flat.smoothing or isinstance(y, float) else (1 - e) * y + e / 2
 
 
-def _loss_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> tuple[str, str]:
-    """Return (formula, filled formula) of the loss of a row in terms of its logarithms."""
-    s = sample_weight(flat, i)
-    factor = "" if s is None else f"{format_in_dtype(problem, s)} * "
-    terms = _binary_terms(problem, flat, i, digits) if flat.binary else _categorical_terms(problem, flat, i, digits)
-    if not terms:
-        return "nothing counts", ""
-    total = format_sum(terms)
-    return "", f"{factor}({total})" if factor and len(terms) > 1 else f"{factor}{total}"
-
-
-def _categorical_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[str]:
-    parts = weighted_targets(flat, i)
-    shown = parts[:MAX_TERMS]
-    logs = negative_logs(problem, DEFINITION, i, [c for c, _ in shown]) if shown else []
-    smoothed = dict(weighted_targets(without_class_weights(flat), i))
-    terms = []
-    for (c, _), log in zip(shown, logs or (), strict=logs is not None):
-        w = None if flat.class_weights is None else flat.class_weights[c]
-        q = format_number(smoothed[c], digits)
-        factors = [
-            *([] if w is None else [format_in_dtype(problem, w)]),
-            *([] if q == "1" else [q]),
-            format_number(log, digits),
-        ]
-        terms.append(" * ".join(map(_parenthesise, factors)))
-    return terms + ["..."] * (len(parts) - len(shown))
-
-
-def _binary_terms(problem: Problem, flat: FlatProblem, i: int, digits: int) -> list[str]:
+def binary_shares(flat: FlatProblem, i: int) -> list[tuple[int, Any]]:
+    """Pairs (1, y') and (0, 1 - y') of binary output `i`, without one that is 0."""
     y = smoothed_target(flat, i)
-    sides = [(side, share) for side, share in ((1, y), (0, 1 - y)) if share != 0]
-    logs = negative_logs(problem, DEFINITION, i, [side for side, _ in sides])
-    terms = []
-    for (side, share), log in zip(sides, logs or (), strict=logs is not None):
-        factors = [] if format_number(share, digits) == "1" else [format_number(share, digits)]
-        if side and flat.positive_weight is not None:
-            factors.insert(0, format_in_dtype(problem, flat.positive_weight[i]))
-        terms.append(" * ".join(map(_parenthesise, [*factors, format_number(log, digits)])))
-    return terms
+    return [(side, share) for side, share in ((1, y), (0, 1 - y)) if share != 0]
+
+
+def _loss_terms(
+    problem: Problem, flat: FlatProblem, i: int, terms: Sequence[_Term], omitted: int, digits: int
+) -> tuple[str, str]:
+    """Return (formula, filled formula) of the loss of a row in terms of its logarithms."""
+    texts = []
+    for term in terms:
+        weight = [] if term.weight is None else [format_in_dtype(problem, term.weight)]
+        numbers = [format_number(number, digits) for number in (term.share, term.log)]
+        texts.append(" * ".join(map(_parenthesise, [*weight, *(numbers[1:] if numbers[0] == "1" else numbers)])))
+    texts += ["..."] * omitted
+    if not texts:
+        return "nothing counts", ""
+    s, total = sample_weight(flat, i), format_sum(texts)
+    if s is None:
+        return "", total
+    return "", f"{format_in_dtype(problem, s)} * {f'({total})' if len(texts) > 1 else total}"
 
 
 def _parenthesise(text: str) -> str:
@@ -357,50 +343,38 @@ def _weight_line(problem: Problem, flat: FlatProblem, i: int, weight: float, dig
     s = sample_weight(flat, i)
     factor = [] if s is None else [format_in_dtype(problem, s)]
     if flat.binary or flat.class_weights is None:
-        return Step("weight", "s" if factor else "1", "", format_number(weight, digits))
+        return step("weight", weight, "s" if factor else "1", "", digits)
     q = "q'" if flat.smoothing else "q"
-    parts = [format_number(part, digits) for _, part in weighted_targets(flat, i)]
-    shares = [format_number(part, digits) for _, part in weighted_targets(without_class_weights(flat), i)]
-    of_label = len(parts) == 1 and not flat.smoothing and shares == ["1"]
-    formula = "w_y" if of_label else f"sum_c w_c {q}_c"
-    total = f"({format_sum(parts)})" if (factor or flat.q is not None) and len(parts) > 1 else format_sum(parts) or "0"
+    parts = [part for _, part in weighted_targets(flat, i)]
+    shares = [share for _, share in weighted_targets(without_class_weights(flat), i)]
+    of_label = len(parts) == 1 and not flat.smoothing and [format_number(share, digits) for share in shares] == ["1"]
+    formula, total = "w_y" if of_label else f"sum_c w_c {q}_c", format_sum(parts, digits)
+    if (factor or flat.q is not None) and len(parts) > 1:
+        total = f"({total})"
     if flat.q is not None and not of_label:
         formula += f" / sum_c {q}_c"
-        total += f" / ({format_sum(shares)})" if len(shares) > 1 else f" / {format_sum(shares) or '0'}"
-    return Step(
-        "weight", f"{'s ' if factor else ''}{formula}", " * ".join([*factor, total]), format_number(weight, digits)
-    )
+        total += " / " + (f"({format_sum(shares, digits)})" if len(shares) > 1 else format_sum(shares, digits))
+    return step("weight", weight, f"{'s ' if factor else ''}{formula}", " * ".join([*factor, total]), digits)
 
 
 def _reduction_lines(
     problem: Problem, flat: FlatProblem, unreduced: Exact, answer_of: AnswerFunction, want: Answer, digits: int
-) -> tuple[Step, ...]:
-    if problem.reduction == "none":
-        return ()
-    total = answer_of(problem.with_reduction("sum"))
+) -> Iterator[Step]:
+    """Steps from the losses to their sum, and from that to the mean."""
+    total = None if problem.reduction == "none" else answer_of(problem.with_reduction("sum"))
     if not isinstance(total, Exact):
-        return ()
+        return
     losses = unreduced.hi.ravel().tolist()
-    omitted = ["..."] * (len(flat.x) - len(losses))
-    digits_shown = distinguishing_digits([*losses[:MAX_TERMS], float(total.hi)], digits)
-    lines = [
-        Step(
-            "sum",
-            "",
-            format_sum([format_number(loss, digits_shown) for loss in losses] + omitted),
-            format_number(total.hi, digits_shown),
-        )
-    ]
-    if problem.reduction == "sum":
-        return tuple(lines)
-    divisor = oracle.divisor(problem)
+    sum_digits = distinguishing_digits([*losses[:MAX_TERMS], float(total.hi)], digits)
+    terms = [*losses, *["..."] * (len(flat.x) - len(losses))]
+    yield step("sum", total.hi, "", format_sum(terms, sum_digits), sum_digits)
+    divisor = None if problem.reduction == "sum" else oracle.divisor(problem)
     if divisor is None:
-        return tuple(lines)
-    lines.append(Step("divisor", "sum of the weights", divisor_terms(problem, flat), format_number(divisor, digits)))
+        return
+    yield step("divisor", divisor, "sum of the weights", divisor_terms(problem, flat), digits)
     if isinstance(want, Exact):
-        filled = f"{format_number(total.hi, digits_shown)} / {format_number(divisor, digits)}"
-        lines.append(Step("mean", "sum / divisor", filled, format_number(want.hi, digits_shown)))
-    return tuple(lines)
+        filled = f"{format_number(total.hi, sum_digits)} / {format_number(divisor, digits)}"
+        yield step("mean", want.hi, "sum / divisor", filled, sum_digits)
 
 
 def divisor_terms(problem: Problem, flat: FlatProblem) -> str:
@@ -410,5 +384,4 @@ def divisor_terms(problem: Problem, flat: FlatProblem) -> str:
     divisors = [oracle.divisor(subproblem(problem, flat, [i])) for i in range(min(len(flat.x), MAX_TERMS))]
     if any(weight is None for weight in divisors):
         return ""
-    texts = [format_number(weight) for weight in divisors]
-    return format_sum(texts + ["..."] * (len(flat.x) - len(divisors)))
+    return format_sum([*divisors, *["..."] * (len(flat.x) - len(divisors))])

@@ -10,6 +10,7 @@ import numpy as np
 from flint import arb
 
 from conformance.adapters.arrays import nested
+from conformance.explain.explanation import Step
 
 DEFAULT_DIGITS = 5
 """Significant digits, unless more are needed to distinguish values."""
@@ -56,12 +57,17 @@ def format_numbers(values: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
     return f"[{', '.join(format_number(v, digits) for v in values[:MAX_TERMS])}{_ellipsis(len(values) - MAX_TERMS)}]"
 
 
-def format_sum(terms: Sequence[str], sign: str = " + ") -> str:
-    """Write out a sum; terms beyond the first `MAX_TERMS` are only counted."""
-    if not terms:
-        return "0"
-    shown = [f"({term})" if term.startswith("-") and index else term for index, term in enumerate(terms[:MAX_TERMS])]
-    return sign.join(shown) + (f"{sign}... ({len(terms) - MAX_TERMS} more)" if len(terms) > MAX_TERMS else "")
+def format_sum(terms: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
+    """Write out a sum of texts or numbers; terms beyond the first `MAX_TERMS` are only counted."""
+    shown = [term if isinstance(term, str) else format_number(term, digits) for term in terms[:MAX_TERMS]]
+    shown = [f"({text})" if text.startswith("-") and index else text for index, text in enumerate(shown)]
+    more = f" + ... ({len(terms) - MAX_TERMS} more)" if len(terms) > MAX_TERMS else ""
+    return " + ".join(shown) + more or "0"
+
+
+def step(name: str, value: Any, formula: str = "", filled: str = "", digits: int = DEFAULT_DIGITS) -> Step:
+    """A step of a derivation to a number, which is formatted, or to a text."""
+    return Step(name, formula, filled, value if isinstance(value, str) else format_number(value, digits))
 
 
 def _ellipsis(omitted: int) -> str:

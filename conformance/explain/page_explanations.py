@@ -6,12 +6,12 @@ They are made by `conformance page` and not in each run: an explanation calls fu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import assert_never, cast
+from typing import cast
 
 import pandas as pd
 
 from conformance.adapters.registry import Installed
-from conformance.explain.blocks import Block, Code, Formula, Heading, Prose, render_blocks
+from conformance.explain.blocks import render_blocks
 from conformance.explain.explainer import explain
 from conformance.judging.judge import Judge
 from conformance.model.case import Case, Quantity, Reduction
@@ -65,7 +65,7 @@ def explain_report(
             )
         except (UserError, ArithmeticError):
             continue
-        explanations[",".join(key)] = [_as_tuple(block) for block in render_blocks(explanation)]
+        explanations[",".join(key)] = [*render_blocks(explanation)]
     return explanations
 
 
@@ -85,17 +85,3 @@ def _select_problems(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     )
     ordered = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, _KEY]
     return list(ordered.drop_duplicates("case").itertuples(index=False, name=None))
-
-
-def _as_tuple(block: Block) -> tuple[str, str, int]:
-    match block:
-        case Heading(text, level):
-            return "heading", text, level
-        case Prose(text):
-            return "prose", text, 0
-        case Formula(text, depth):
-            return "formula", text, depth
-        case Code(text, depth):
-            return "code", text, depth
-        case _:
-            assert_never(block)

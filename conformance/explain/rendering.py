@@ -6,11 +6,12 @@ Terminal lines have at most 80 columns, except text to be copied, which has line
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import textwrap
 from collections.abc import Iterator
-from typing import Any, assert_never
+from typing import Any
 
-from conformance.explain.blocks import Code, Formula, Heading, Prose, render_blocks
+from conformance.explain.blocks import render_blocks
 from conformance.explain.explanation import Explanation
 from conformance.model.text import printable, whole
 from conformance.report.markdown import code, fenced_block, plain
@@ -35,20 +36,18 @@ _JSON_KEYS = {
 
 def terminal(explanation: Explanation) -> Iterator[tuple[str, str]]:
     """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored."""
-    for block in render_blocks(explanation):
-        match block:
-            case Heading(text, level):
+    for kind, text, level in render_blocks(explanation):
+        match kind:
+            case "heading":
                 if level > 1:
                     yield "", ""
                 yield from (("bold", line) for line in _wrapped(text, 0))
-            case Prose(text):
+            case "prose":
                 yield from (("", line) for line in _wrapped(text, INDENT // 2, 0))
-            case Formula(text, depth):
-                yield from (("", line) for line in _wrapped(text, INDENT * depth))
-            case Code(text, depth):
-                yield from (("dim", " " * INDENT * depth + line) for line in printable(text).splitlines())
-            case _:
-                assert_never(block)
+            case "formula":
+                yield from (("", line) for line in _wrapped(text, INDENT * level))
+            case "code":
+                yield from (("dim", " " * INDENT * level + line) for line in printable(text).splitlines())
 
 
 def _wrapped(text: str, indent: int, hanging: int = INDENT // 2) -> list[str]:
@@ -64,37 +63,25 @@ def _wrapped(text: str, indent: int, hanging: int = INDENT // 2) -> list[str]:
 def markdown(explanation: Explanation) -> str:
     """Render as Markdown, with formulas in code blocks so that nothing in them is taken as markup."""
     parts: list[str] = []
-    lines: list[str] = []
-
-    def close() -> None:
-        if lines:
+    for is_formula, blocks in itertools.groupby(render_blocks(explanation), lambda block: block.kind == "formula"):
+        if is_formula:
+            lines = ["  " * (level - 1) + printable(" ".join(text.split())) for _, text, level in blocks]
             parts.append(fenced_block("\n".join(lines), "text"))
-            lines.clear()
-
-    for block in render_blocks(explanation):
-        if not isinstance(block, Formula):
-            close()
-        match block:
-            case Heading(text, level):
-                parts.append(f"{'#' * (level + 1)} {plain(text, MAX_PARAGRAPH)}")
-            case Prose(text):
-                parts.append(plain(text, MAX_PARAGRAPH))
-            case Formula(text, depth):
-                lines.append("  " * (depth - 1) + printable(" ".join(text.split())))
-            case Code(text) if "\n" not in text.strip():
-                parts.append(code(whole(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
-            case Code(text):
+            continue
+        for kind, text, level in blocks:
+            if kind != "code":
+                mark = f"{'#' * (level + 1)} " if kind == "heading" else ""
+                parts.append(mark + plain(text, MAX_PARAGRAPH))
+            elif "\n" in text.strip():
                 parts.append(fenced_block(text, "python"))
-            case _:
-                assert_never(block)
-    close()
+            else:
+                parts.append(code(whole(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def as_data(explanation: Explanation) -> dict[str, Any]:
     """The explanation as builtin values."""
-    data: dict[str, Any] = _with_json_keys(dataclasses.asdict(explanation))
-    return data
+    return dict(_with_json_keys(dataclasses.asdict(explanation)))
 
 
 def _with_json_keys(value: Any) -> Any:

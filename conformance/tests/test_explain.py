@@ -19,7 +19,7 @@ from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.explain import meanings
-from conformance.explain.blocks import Code, function_blocks, render_blocks
+from conformance.explain.blocks import function_blocks, render_blocks
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import distinguishing_digits, format_number
 from conformance.judging.judge import Judge
@@ -447,7 +447,7 @@ def test_terminal_lines_fit_80_columns(of, quantity):
 def test_code_to_copy_has_a_line_of_its_own():
     explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
     lines = [line.strip() for _, line in explain.terminal(explanation)]
-    assert all(block.text in lines for block in render_blocks(explanation) if isinstance(block, Code))
+    assert all(block.text in lines for block in render_blocks(explanation) if block.kind == "code")
     assert explanation.functions[0].reproduce in lines
 
 
