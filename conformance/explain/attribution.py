@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from conformance.explain.number_format import (
     format_numbers,
     format_row,
     format_sum,
+    step,
 )
 from conformance.explain.subproblems import negative_logs, to_balls
 from conformance.judging.compare import compare
@@ -86,14 +89,52 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
         names = (*names, "empty_mean")
     parts = [convention.restricted_to(names[:number]) for number in range(len(names) + 1)]
     texts = _answer_texts(assessment, [answer(assessment, part, exact) for part in parts])
-    effects = []
+    found = []
     for number, name in enumerate(names):
-        lines = tuple(_choice_lines(assessment, exact, name, *parts[number : number + 2]))
+        choice = _Choice(assessment, exact, name, *parts[number : number + 2])
         changes_answer = name not in (*NUMERIC_FIELDS, "rejects")
         before, after = texts[number : number + 2] if changes_answer else ("", "")
         if not changes_answer or before != after or assessment.verdict.convention:
-            effects.append(_difference(assessment, name, getattr(convention, name), lines, before, after))
-    return tuple(effects)
+            found.append(_difference(choice, getattr(convention, name), before, after))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A documented choice that is added to those before it."""
+
+    assessment: Assessment
+    exact: Oracle
+    name: str
+    """The field of the convention."""
+    before: Convention
+    """The convention without the choice."""
+    after: Convention
+    """The convention with it."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem as it is passed to the function."""
+        return self.assessment.asked.handed
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether gradients are compared."""
+        return self.assessment.item.quantity == "gradient"
+
+    @cached_property
+    def flat(self) -> FlatProblem:
+        """The problem as rows, without the choice."""
+        return flatten(self.problem, self.before)
+
+    def answers(self, problem: Problem) -> list[Answer]:
+        """Exact losses of a problem without and with the choice."""
+        return [self.exact.answer(problem, semantic(part)) for part in (self.before, self.after)]
+
+    def most_changed(self) -> tuple[int, ...] | None:
+        """Index of the element of the answer that changes most; None if there is none."""
+        a, b = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
+        return largest_difference(a, b) if isinstance(a, Exact) and isinstance(b, Exact) else None
 
 
 def _divides_by_zero(assessment: Assessment, part: Convention) -> bool:
@@ -113,13 +154,14 @@ def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Ans
         return None
 
 
-def _difference(
-    assessment: Assessment, name: str, choice: Any, lines: tuple[Step, ...], before: str, after: str
-) -> Difference:
-    if isinstance(choice, frozenset):
-        choice = choice & examine(assessment.asked.handed)
-    instead = "" if isinstance(choice, frozenset) else meanings.meaning(name, getattr(DEFINITION, name))
-    text, text_meaning = describe({name: choice}), meanings.meaning_in_problem(name, choice, assessment.asked.problem)
+def _difference(choice: _Choice, value: Any, before: str, after: str) -> Difference:
+    asked, name = choice.assessment.asked, choice.name
+    is_set = isinstance(value, frozenset)
+    if is_set:
+        value = value & examine(asked.handed)
+    instead = "" if is_set else meanings.meaning(name, getattr(DEFINITION, name))
+    text, text_meaning = describe({name: value}), meanings.meaning_in_problem(name, value, asked.problem)
+    lines = tuple(_choice_lines(choice))
     return Difference(name, text, text_meaning, instead, lines, before, after, name in NUMERIC_FIELDS)
 
 
@@ -154,47 +196,31 @@ def largest_difference(a: Exact, b: Exact) -> tuple[int, ...]:
     )
 
 
-def _choice_lines(
-    assessment: Assessment, exact: Oracle, name: str, before: Convention, after: Convention
-) -> Iterator[Step]:
+def _choice_lines(choice: _Choice) -> Iterator[Step]:
     """Steps that show one choice with the numbers of the case."""
-    problem = assessment.asked.handed
-    if name in NUMERIC_FIELDS:
-        yield from _tolerance_lines(assessment, before, after)
-    elif refused(problem, after) or not problem.predictions.size:
-        return
-    elif name == "mean_divides_by":
-        yield from _divisor_lines(assessment, exact, before, after)
-    elif name == "binary_outputs":
-        yield from _output_mean_lines(problem, exact, before, after)
-    elif name in ("clip", "log_floor", "renormalise"):
-        yield from _logarithm_lines(assessment, name, before, after)
-    elif name in ("gradient_total", "gradient_floor"):
-        lines = _target_sum_lines if name == "gradient_total" else _gradient_floor_lines
-        yield from lines(assessment, exact, before, after)
-    else:
-        yield from _sample_lines(problem, name, after)
+    if choice.name in NUMERIC_FIELDS:
+        yield from _tolerance_lines(choice)
+    elif choice.name in _LINES and choice.problem.predictions.size and not refused(choice.problem, choice.after):
+        yield from _LINES[choice.name](choice)
 
 
-def _sample_lines(problem: Problem, name: str, after: Convention) -> Iterator[Step]:
-    """Steps that show which samples count."""
-    if name == "default_ignore_index":
-        labels = problem.labels.reshape(-1)
-        positions = np.flatnonzero(labels == after.default_ignore_index)
-        yield Step("samples with that label", "", "", format_numbers(positions.tolist()))
-        yield Step("samples that count", "", f"{labels.size} - {positions.size}", str(labels.size - positions.size))
-    elif name == "out_of_range":
-        yield from _label_lines(problem, after)
-    elif name == "empty_mean":
-        yield Step("the mean divides by", "", "", "0")
+def _ignored_lines(choice: _Choice) -> Iterator[Step]:
+    labels = choice.problem.labels.reshape(-1)
+    positions = np.flatnonzero(labels == choice.after.default_ignore_index)
+    yield step("samples with that label", format_numbers(positions.tolist()))
+    yield step("samples that count", str(labels.size - positions.size), "", f"{labels.size} - {positions.size}")
 
 
-def _tolerance_lines(assessment: Assessment, before: Convention, after: Convention) -> Iterator[Step]:
-    for name, part in (("allowed error without it", before), ("allowed error with it", after)):
-        tolerance = tolerance_under(assessment, part)
-        comparison = assessment.verdict.comparison
-        where = comparison.where if comparison is not None else ()
-        yield Step(name, "", "", format_number(tolerance[where] if tolerance.shape else tolerance, 3))
+def _empty_mean_lines(choice: _Choice) -> Iterator[Step]:
+    yield step("the mean divides by", "0")
+
+
+def _tolerance_lines(choice: _Choice) -> Iterator[Step]:
+    comparison = choice.assessment.verdict.comparison
+    where = comparison.where if comparison is not None else ()
+    for name, part in (("allowed error without it", choice.before), ("allowed error with it", choice.after)):
+        tolerance = tolerance_under(choice.assessment, part)
+        yield step(name, tolerance[where] if tolerance.shape else tolerance, digits=3)
 
 
 def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.float64]:
@@ -206,85 +232,64 @@ def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.
     return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.conversion else None)
 
 
-def _divisor_lines(assessment: Assessment, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:
-    problem = assessment.asked.handed
+def _divisor_lines(choice: _Choice) -> Iterator[Step]:
+    problem, before, after = choice.problem, choice.before, choice.after
     old, new = oracle.divisor(problem, before), oracle.divisor(problem, after)
     if old is None or new is None:
         return
-    terms = divisor_terms(problem, flatten(problem, before)) if before.mean_divides_by == "weight" else ""
+    terms = divisor_terms(problem, choice.flat) if before.mean_divides_by == "weight" else ""
     counting = {"samples": "losses", "kept": "losses that are not ignored"}.get(after.mean_divides_by, "")
-    yield Step("definition divides by", "", terms, format_number(old))
-    yield Step("it divides by", "", "", f"{format_number(new)} {counting}".rstrip())
-    if assessment.item.quantity == "gradient":
-        yield Step(
-            "so every element is multiplied by", "", f"{format_number(old)} / {format_number(new)}", _ratio(old, new)
-        )
+    yield step("definition divides by", old, "", terms)
+    yield step("it divides by", f"{format_number(new)} {counting}".rstrip())
+    if choice.is_gradient:
+        factor = f"{format_number(old)} / {format_number(new)}"
+        yield step("so every element is multiplied by", old / new if new else math.inf, "", factor)
         return
-    total = exact.answer(problem.with_reduction("sum"), semantic(after))
-    mean = exact.answer(problem, semantic(after))
+    (_, total), (_, mean) = choice.answers(problem.with_reduction("sum")), choice.answers(problem)
     if isinstance(total, Exact) and isinstance(mean, Exact) and total.hi.ndim == 0 == mean.hi.ndim:
         digits = distinguishing_digits([float(total.hi), float(mean.hi)])
         filled = f"{format_number(total.hi, digits)} / {format_number(new)}"
-        yield Step("its mean", "sum / divisor", filled, format_number(mean.hi, digits))
+        yield step("its mean", mean.hi, "sum / divisor", filled, digits)
 
 
-def _ratio(old: Fraction, new: Fraction) -> str:
-    return format_number(old / new) if new else "inf"
-
-
-def _output_mean_lines(problem: Problem, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:
-    unreduced = exact.answer(problem.with_reduction("none"), semantic(before))
-    averaged = exact.answer(problem.with_reduction("none"), semantic(after))
+def _output_mean_lines(choice: _Choice) -> Iterator[Step]:
+    unreduced, averaged = choice.answers(choice.problem.with_reduction("none"))
     if not isinstance(unreduced, Exact) or not isinstance(averaged, Exact) or unreduced.hi.ndim == 0:
         return
-    outputs = problem.predictions.shape[-1]
-    for i, (losses, mean) in enumerate(
-        zip(unreduced.hi.reshape(-1, outputs)[:ROWS_SHOWN], averaged.hi.ravel()[:ROWS_SHOWN], strict=False)
-    ):
-        terms = format_sum([format_number(loss) for loss in losses])
-        yield Step(f"loss of row {i}", f"mean over {outputs} outputs", f"({terms}) / {outputs}", format_number(mean))
-    if problem.reduction == "sum":
-        total = exact.answer(problem, semantic(after))
+    outputs, means = choice.problem.predictions.shape[-1], averaged.hi.ravel().tolist()
+    rows = unreduced.hi.reshape(-1, outputs)[:ROWS_SHOWN].tolist()
+    for i, (losses, mean) in enumerate(zip(rows, means, strict=False)):
+        yield step(f"loss of row {i}", mean, f"mean over {outputs} outputs", f"({format_sum(losses)}) / {outputs}")
+    if choice.problem.reduction == "sum":
+        total = choice.answers(choice.problem)[1]
         if isinstance(total, Exact):
-            yield Step(
-                "its sum",
-                "",
-                format_sum([format_number(mean) for mean in averaged.hi.ravel()]),
-                format_number(total.hi),
-            )
+            yield step("its sum", total.hi, "", format_sum(means))
 
 
-def _logarithm_lines(assessment: Assessment, name: str, before: Convention, after: Convention) -> Iterator[Step]:
+def _logarithm_lines(choice: _Choice) -> Iterator[Step]:
     """Rows whose logarithms change most: the probability, its new value, and -log p before and after."""
-    problem = assessment.asked.handed
-    flat = flatten(problem, before)
-    if name == "clip":
+    problem, flat, after = choice.problem, choice.flat, choice.after
+    if choice.name == "clip":
         ends = clip_ends(problem.dtype, after)
         assert ends is not None
-        yield Step(
-            f"its clip in {problem.dtype}", "", "", f"[{', '.join(format_in_dtype(problem, end) for end in ends)}]"
-        )
+        yield step(f"its clip in {problem.dtype}", f"[{', '.join(format_in_dtype(problem, end) for end in ends)}]")
     if flat.x.size > MAX_PREDICTIONS_SEARCHED:
         return
-    changes = [
-        (i, changed)
-        for i in np.flatnonzero(flat.kept).tolist()
-        if (changed := _changed_logs(problem, flat, i, before, after))
-    ]
+    changes = [(i, changed) for i in np.flatnonzero(flat.kept).tolist() if (changed := _changed_logs(choice, i))]
     changes = sorted(changes, key=lambda row: -_change_size(row[1]))
     changes = [row for row in changes if _change_size(row[1]) >= MIN_RELATIVE_CHANGE * _change_size(changes[0][1])]
     for i, changed in sorted(changes[:ROWS_SHOWN]):
         place = f" of {'output' if flat.binary else 'sample'} {_position_text(problem, i)}" if len(flat.x) > 1 else ""
-        yield from _probability_lines(problem, name, flat, i, [c for c, _, _ in changed], place)
+        yield from _probability_lines(choice, i, [c for c, _, _ in changed[:ROWS_SHOWN]], place)
         for c, old, new in changed[:ROWS_SHOWN]:
-            if assessment.item.quantity == "gradient" and name != "renormalise" and after.renormalise == "no":
-                yield Step(f"slope{place}", "nothing depends on p there", "", "0")
+            if choice.is_gradient and choice.name != "renormalise" and after.renormalise == "no":
+                yield step(f"slope{place}", "0", "nothing depends on p there")
                 continue
             digits = distinguishing_digits([float_of(old), float_of(new)])
             what = ("-log p" if c else "-log(1 - p)") if flat.binary else f"-log p_{c}"
-            yield Step(what + place, "", "", f"{format_number(new, digits)} instead of {format_number(old, digits)}")
+            yield step(what + place, f"{format_number(new, digits)} instead of {format_number(old, digits)}")
     if len(changes) > ROWS_SHOWN:
-        yield Step("others that change", "", "", str(len(changes) - ROWS_SHOWN))
+        yield step("others that change", str(len(changes) - ROWS_SHOWN))
 
 
 def _change_size(changed: list[tuple[int, Any, Any]]) -> float:
@@ -299,109 +304,92 @@ def _position_text(problem: Problem, i: int) -> str:
     return str(position[0] if len(position) == 1 else position)
 
 
-def _changed_logs(
-    problem: Problem, flat: FlatProblem, i: int, before: Convention, after: Convention
-) -> list[tuple[int, Any, Any]]:
-    """Triples (class, -log p before, -log p after) of the logarithms that enter the loss and change."""
-    if flat.binary:
-        counting = [side for side, _ in binary_shares(flat, i)]
-    else:
-        if flat.index is not None and not 0 <= flat.index[i] < flat.x.shape[1]:
-            return []
-        counting = [c for c, _ in weighted_targets(flat, i)][:MAX_TERMS]
-    old, new = (negative_logs(problem, convention, i, counting) if counting else None for convention in (before, after))
-    if old is None or new is None:
+def _changed_logs(choice: _Choice, i: int) -> list[tuple[int, Any, Any]]:
+    """Triples (class, -log p before, -log p after) of the logarithms that enter the loss of row `i` and change."""
+    flat = choice.flat
+    if flat.index is not None and not 0 <= flat.index[i] < flat.x.shape[1]:
         return []
-    pairs = zip(counting, old, new, strict=True)
+    counting = [c for c, _ in (binary_shares if flat.binary else weighted_targets)(flat, i)][:MAX_TERMS]
+    old, new = (
+        negative_logs(choice.problem, part, i, counting) if counting else None for part in (choice.before, choice.after)
+    )
+    pairs = zip(counting, old or (), new or (), strict=False)
     return [(c, a, b) for c, a, b in pairs if format_number(a, 17) != format_number(b, 17)]
 
 
-def _probability_lines(
-    problem: Problem, name: str, flat: FlatProblem, i: int, classes: list[int], place: str
-) -> Iterator[Step]:
+def _probability_lines(choice: _Choice, i: int, classes: list[int], place: str) -> Iterator[Step]:
     """The probabilities that the choice applies to, and for a renormalisation the sum of the row."""
-    x = flat.x[i]
+    flat, x = choice.flat, choice.flat.x[i]
     if flat.binary:
-        yield Step(f"p{place}", "", "", format_element(x))
-    elif name != "renormalise":
-        for c in classes[:ROWS_SHOWN]:
-            yield Step(f"p_{c}{place}", "", "", format_element(x[c]))
+        yield step(f"p{place}", format_element(x))
+    elif choice.name != "renormalise":
+        for c in classes:
+            yield step(f"p_{c}{place}", format_element(x[c]))
     elif flat.clip is not None:
-        yield Step(f"p{place}", "clipped", "", format_row(np.clip(x, *np.array(flat.clip).astype(x.dtype))))
+        yield step(f"p{place}", format_row(np.clip(x, *np.array(flat.clip).astype(x.dtype))), "clipped")
     elif np.all(np.isfinite(x.astype(np.float64))):
         total = sum((Fraction(float(value)) for value in x.tolist()), Fraction(0))
-        yield Step(
-            f"sum of the row{place}", "", format_sum([format_element(value) for value in x]), format_number(total)
-        )
-        for c in classes[:ROWS_SHOWN] if total else ():
+        yield step(f"sum of the row{place}", total, "", format_sum([format_element(value) for value in x]))
+        for c in classes if total else ():
             share = Fraction(float(x[c])) / total
-            yield Step(f"p_{c} / sum", "", f"{format_element(x[c])} / {format_number(total)}", format_number(share))
+            yield step(f"p_{c} / sum", share, "", f"{format_element(x[c])} / {format_number(total)}")
 
 
-def _label_lines(problem: Problem, after: Convention) -> Iterator[Step]:
+def _label_lines(choice: _Choice) -> Iterator[Step]:
+    problem, after = choice.problem, choice.after
     classes = problem.predictions.shape[-1]
     labels = problem.labels.reshape(-1).tolist()
     outside = [(i, label) for i, label in enumerate(labels) if not 0 <= label < classes]
     counting = [pair for pair in outside if pair[1] not in (problem.options.ignore_index, after.default_ignore_index)]
     for i, label in counting[:ROWS_SHOWN]:
-        match after.out_of_range:
-            case "wrap":
-                yield Step(f"class of sample {i}", "label mod C", f"{label} mod {classes}", str(label % classes))
-            case "zero" | "nan":
-                value = "0" if after.out_of_range == "zero" else "nan"
-                yield Step(f"loss of sample {i}, label {label}", "", "", value)
+        if after.out_of_range == "wrap":
+            yield step(f"class of sample {i}", str(label % classes), "label mod C", f"{label} mod {classes}")
+        elif after.out_of_range != "refuse":
+            yield step(f"loss of sample {i}, label {label}", "0" if after.out_of_range == "zero" else "nan")
 
 
-def _most_changed(
-    assessment: Assessment, exact: Oracle, before: Convention, after: Convention
-) -> tuple[int, ...] | None:
-    a, b = answer(assessment, before, exact), answer(assessment, after, exact)
-    return largest_difference(a, b) if isinstance(a, Exact) and isinstance(b, Exact) else None
-
-
-def _target_sum_lines(assessment: Assessment, exact: Oracle, before: Convention, after: Convention) -> Iterator[Step]:
-    problem = assessment.asked.handed
-    where = _most_changed(assessment, exact, before, after)
+def _target_sum_lines(choice: _Choice) -> Iterator[Step]:
+    where = choice.most_changed()
     if where is None:
         return
-    flat = flatten(problem, before)
-    i, c = int(np.ravel_multi_index(where[:-1], problem.sample_shape)), where[-1]
-    parts = [part for _, part in weighted_targets(flat, i)]
-    yield Step(
-        "sum of the row's targets", "", format_sum([format_number(part) for part in parts]), format_number(sum(parts))
-    )
+    flat = choice.flat
+    i, c = int(np.ravel_multi_index(where[:-1], choice.problem.sample_shape)), where[-1]
+    parts = dict(weighted_targets(flat, i))
+    total, t = sum(parts.values()), parts.get(c, 0)
+    yield step("sum of the row's targets", total, "", format_sum(list(parts.values())))
     p = gradient.softmax(flat.x[i : i + 1].astype(np.float64), to_balls)[0, c]
-    t = dict(weighted_targets(flat, i)).get(c, 0)
-    old, new = sum(parts) * p - t, p - t
-    yield Step(
-        f"slope at {list(where)}",
-        "T p - t",
-        f"{format_number(sum(parts))} * {format_number(p)} - {format_number(t)}",
-        format_number(old),
-    )
-    yield Step("its slope", "p - t", f"{format_number(p)} - {format_number(t)}", format_number(new))
+    with_t = f"{format_number(p)} - {format_number(t)}"
+    yield step(f"slope at {list(where)}", total * p - t, "T p - t", f"{format_number(total)} * {with_t}")
+    yield step("its slope", p - t, "p - t", with_t)
 
 
-def _gradient_floor_lines(
-    assessment: Assessment, exact: Oracle, before: Convention, after: Convention
-) -> Iterator[Step]:
-    problem = assessment.asked.handed
-    where = _most_changed(assessment, exact, before, after)
-    if where is None:
+def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:
+    where, flat = choice.most_changed(), choice.flat
+    floor = gradient.gradient_floor(flat, choice.after)
+    if where is None or not floor:
         return
-    flat = flatten(problem, before)
-    i = int(np.ravel_multi_index(where, problem.sample_shape)) if where else 0
-    p, y, floor = Fraction(float(flat.x[i])), smoothed_target(flat, i), gradient.gradient_floor(flat, after)
-    if not floor:
-        return
+    i = int(np.ravel_multi_index(where, choice.problem.sample_shape)) if where else 0
+    p, y, text = Fraction(float(flat.x[i])), smoothed_target(flat, i), format_element(flat.x[i])
     product = p * (1 - p)
-    yield Step(
-        "p (1 - p)", "", f"{format_element(flat.x[i])} * (1 - {format_element(flat.x[i])})", format_number(product)
-    )
-    used = max(product, Fraction(floor))
-    filled = f"({format_element(flat.x[i])} - {format_number(y)}) / {format_number(used)}"
-    y_exact = Fraction(float(format_number(y, 17)))
-    yield Step("its slope", "(p - y) / max(p (1 - p), floor)", filled, format_number((p - y_exact) / used))
+    yield step("p (1 - p)", product, "", f"{text} * (1 - {text})")
+    used, y_exact = max(product, Fraction(floor)), Fraction(float(format_number(y, 17)))
+    filled = f"({text} - {format_number(y)}) / {format_number(used)}"
+    yield step("its slope", (p - y_exact) / used, "(p - y) / max(p (1 - p), floor)", filled)
+
+
+_LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
+    "mean_divides_by": _divisor_lines,
+    "binary_outputs": _output_mean_lines,
+    "clip": _logarithm_lines,
+    "log_floor": _logarithm_lines,
+    "renormalise": _logarithm_lines,
+    "gradient_total": _target_sum_lines,
+    "gradient_floor": _gradient_floor_lines,
+    "default_ignore_index": _ignored_lines,
+    "out_of_range": _label_lines,
+    "empty_mean": _empty_mean_lines,
+}
+"""Steps that show a choice, by field; other choices are not shown with numbers."""
 
 
 def decompose(assessment: Assessment) -> Decomposition | None:
