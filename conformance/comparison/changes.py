@@ -25,7 +25,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ KINDS = (
 """Kinds of change, worst first."""
 SEVERITIES = ("regression", "change", "improvement", "note", "unchanged")
 CAUSES = ("undocumented", "judgement", "suite", "documented", "rounding")
-"""Why, as far as the reports show: see `documented` and `cause`."""
+"""Why, as far as the reports show: see `_cause`."""
 LEVELS = ("regression", "change", "drift", "any", "never")
 """Levels of `fails`, strictest last but one."""
 MAX_ROUNDING_ULPS = 8.0
@@ -104,7 +104,7 @@ def changes(
     Returns a frame with the columns COLUMNS:
         severity: see the module.
         kinds: of KINDS, worst first, joined by `; `.
-        cause: see `cause`.
+        cause: see `_cause`.
         ulps, budgets: how far the answers lie apart (see `distances`), NaN if they were not compared.
         what: one sentence.
         transition: the sentence without what is peculiar to one case.
@@ -154,15 +154,13 @@ def compare(
 ) -> pd.DataFrame:
     """Compare frames that have a column `place` already, as `changes` does, without its checks."""
     table = _merged(old, new)
-    both = table["side"] == "both"
-    flags = _one_sided_kinds(table, old, new, scopes, cases) | _differences(table, both) | _distances(table, both)
-    flags["unchanged"] = ~np.any(list(flags.values()), axis=0)
-    names = np.array(KINDS, dtype=object)
-    table["kinds"] = [
-        "; ".join(names[list(row)]) for row in zip(*(flags[name].tolist() for name in KINDS), strict=True)
-    ]
-    table["severity"] = _severity(table, flags, both)
-    table["cause"] = cause(table)
+    flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))
+    _flag_one_sided(flags, table, (old, new), scopes, cases)
+    _flag_differences(flags, table)
+    flags["unchanged"] = ~flags.any(axis=1)
+    table["kinds"] = _listed(flags)
+    table["severity"] = _severity(table, flags)
+    table["cause"] = _cause(table, flags)
     table["what"], table["transition"] = "the same to the bit", ""
     changed = ~flags["unchanged"]
     rows = records(table[changed])
@@ -171,7 +169,17 @@ def compare(
     return _worst_first(typed(table[list(COLUMNS)], FLOATS))
 
 
-def documented(table: pd.DataFrame) -> pd.Series:
+def _listed(flags: pd.DataFrame) -> list[str]:
+    """The names of the columns that are true in each row, joined by `; `."""
+    bits = (flags.to_numpy(dtype=np.int64) << np.arange(len(flags.columns))).sum(axis=1).tolist()
+    texts = {
+        value: "; ".join(name for bit, name in enumerate(flags.columns) if value >> bit & 1)
+        for value in dict.fromkeys(bits)
+    }
+    return [texts[value] for value in bits]
+
+
+def _documented(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series) -> pd.Series:
     """Which changes are documented convention changes.
 
     Both rows are right by what their version documents (agrees or diverges); what was observed differs;
@@ -185,34 +193,34 @@ def documented(table: pd.DataFrame) -> pd.Series:
     the documentation stayed.
     """
     right = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
-    dtypes = has_kind(table["kinds"], "dtype")
-    chosen = right & (has_kind(table["kinds"], "convention") | dtypes) & ~_only_judged(table)
-    candidates = table[chosen].assign(dtypes=dtypes[chosen])
-    declared = {versions: changed_fields(*versions) for versions in set(map(_versions, records(candidates)))}
-
-    def is_documented(row: Mapping[str, Any]) -> bool:
-        differing = choices_of(row["old_convention"]).items() ^ choices_of(row["new_convention"]).items()
-        fields = {name for name, _ in differing} | ({RESULT_DTYPE} if row["dtypes"] else set())
-        changed = declared[_versions(row)]
-        return bool(fields if changed is None else fields & changed)
-
-    return _rows_that(is_documented, candidates, table.index)
+    candidates = right & (flags["convention"] | flags["dtype"]) & ~only_judged
+    columns = [*_FUNCTION_VERSIONS, "old_convention", "new_convention", "dtypes_differ"]
+    rows = table.assign(dtypes_differ=flags["dtype"]).loc[candidates, columns]
+    return _each(_is_documented, rows).reindex(table.index, fill_value=False)
 
 
-def _versions(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["function"], row["old_version"], row["new_version"]
+def _is_documented(function: str, before: str, after: str, old: str, new: str, dtypes_differ: bool) -> bool:
+    """Whether a function documents that its convention changed from `old` to `new`, or its dtype."""
+    fields = {name for name, _ in choices_of(old).items() ^ choices_of(new).items()}
+    fields |= {RESULT_DTYPE} if dtypes_differ else set()
+    changed = changed_fields(function, before, after)
+    return bool(fields if changed is None else fields & changed)
 
 
-def _rows_that(condition: Callable[[Mapping[str, Any]], bool], candidates: pd.DataFrame, index: pd.Index) -> pd.Series:
-    """Flags, by an index, of the candidates that satisfy a condition."""
-    flags = pd.Series(list(map(condition, records(candidates))), index=candidates.index, dtype=bool)
-    return flags.reindex(index, fill_value=False)
+_FUNCTION_VERSIONS = ["function", "old_version", "new_version"]
 
 
-def cause(table: pd.DataFrame) -> pd.Series:
+def _each(condition: Callable[..., bool], rows: pd.DataFrame) -> pd.Series:
+    """Which rows satisfy a condition on their values, which is called once for equal rows."""
+    lines = list(rows.itertuples(index=False, name=None))
+    found = {line: condition(*line) for line in dict.fromkeys(lines)}
+    return pd.Series([found[line] for line in lines], index=rows.index, dtype=bool)
+
+
+def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     """Why, as far as two reports show; one of CAUSES, "" for an unchanged row.
 
-    documented: see `documented`; and a function or a support that came or went while the adapter declares
+    documented: see `_documented`; and a function or a support that came or went while the adapter declares
         the function otherwise for the new version than for the old one.
     judgement: the function did the same to the bit and is judged differently: an adapter, the oracle or a
         budget changed.
@@ -220,23 +228,20 @@ def cause(table: pd.DataFrame) -> pd.Series:
     rounding: the answer drifted by no more than counts as a note, and nothing else changed.
     undocumented: everything else.
     """
-    kinds = table["kinds"]
-    support = kinds.map(listed_in).map(lambda found: bool(_SUPPORT_KINDS & set(found))).astype(bool)
-    distinct = set(map(_versions, records(table[support])))
-    redescribed = {versions for versions in distinct if description_changed(*versions)}
+    support = flags[["function lost", "function gained", "support lost", "support gained"]].any(axis=1)
+    redescribed = _each(description_changed, table.loc[support, _FUNCTION_VERSIONS])
+    same = np.all([table[f"old_{name}"] == table[f"new_{name}"] for name in _OBSERVED], axis=0)
+    only_judged = (flags["status"] | flags["convention"]) & same
     conditions = [
-        kinds == "unchanged",
-        (kinds == "drifted") & (table["severity"] == "note"),
-        _rows_that(lambda row: _versions(row) in redescribed, table[support], table.index),
-        has_kind(kinds, "added") | has_kind(kinds, "removed"),
-        _only_judged(table),
-        documented(table),
+        flags["unchanged"],
+        (table["kinds"] == "drifted") & (table["severity"] == "note"),
+        redescribed.reindex(table.index, fill_value=False),
+        flags["added"] | flags["removed"],
+        only_judged,
+        _documented(table, flags, only_judged),
     ]
     causes = ["", "rounding", "documented", "suite", "judgement", "documented"]
-    return pd.Series(np.select(conditions, causes, "undocumented").astype(object), index=table.index)
-
-
-_SUPPORT_KINDS = {"function lost", "function gained", "support lost", "support gained"}
+    return np.select(conditions, causes, "undocumented").astype(object)
 
 
 def fails(table: pd.DataFrame, level: str) -> bool:
@@ -254,7 +259,7 @@ def fails(table: pd.DataFrame, level: str) -> bool:
 
 def has_kind(kinds: pd.Series, name: str) -> pd.Series:
     """Which changes are of a kind; kinds: the column of that name."""
-    return kinds.map(lambda text: name in listed_in(text)).astype(bool)
+    return kinds.isin([text for text in kinds.unique() if name in listed_in(text)])
 
 
 def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> None:
@@ -282,7 +287,7 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[f"new_{name}"].where(table["side"] != "left_only", table[f"old_{name}"])
     for side, rows, absent in (("old", old, "right_only"), ("new", new, "left_only")):
         lacking = table[table["side"] == absent]
-        for name in ("version", "environment"):
+        for name in ("version", "environment") if len(lacking) else ():
             table.loc[lacking.index, f"{side}_{name}"] = _where_run(rows, lacking, name)
     return table
 
@@ -298,21 +303,26 @@ def _where_run(side: pd.DataFrame, rows: pd.DataFrame, column: str) -> pd.Series
     return pd.Series(found, index=rows.index)
 
 
-def _one_sided_kinds(
+_ONE_SIDED = (
+    ("left_only", "case removed", "function lost", "no longer asked", "support lost", "removed"),
+    ("right_only", "case added", "function gained", "newly asked", "support gained", "added"),
+)
+"""Kinds of the rows that only one side has."""
+
+
+def _flag_one_sided(
+    flags: pd.DataFrame,
     table: pd.DataFrame,
-    old: pd.DataFrame,
-    new: pd.DataFrame,
+    sides: tuple[pd.DataFrame, pd.DataFrame],
     scopes: tuple[Scope, Scope],
     cases: Collection[str] | None,
-) -> dict[str, pd.Series]:
-    """Flags, by kind, of the rows that are on one side only."""
-    flags = {name: pd.Series(False, index=table.index) for name in KINDS}
-    plans = (
-        ("left_only", new, scopes[1], "case removed", "function lost", "no longer asked", "support lost", "removed"),
-        ("right_only", old, scopes[0], "case added", "function gained", "newly asked", "support gained", "added"),
-    )
-    for side, other, scope, case_kind, function_kind, question_kind, support_kind, general in plans:
+) -> None:
+    """Flag, by kind, the rows that are on one side only."""
+    others = zip(_ONE_SIDED, reversed(sides), reversed(scopes), strict=True)
+    for (side, case_kind, function_kind, question_kind, support_kind, general), other, scope in others:
         rows = table[table["side"] == side]
+        if rows.empty:
+            continue
         lost_function, lost_case, lost_digest = (
             ~_among(rows, other, columns) for columns in (["function", "place"], ["case"], ["case", "digest"])
         )
@@ -325,9 +335,8 @@ def _one_sided_kinds(
             support_kind,
         )
         for name in (case_kind, function_kind, "case changed", question_kind, support_kind):
-            flags[name][rows.index[kinds == name]] = True
-        flags[general][rows.index] = True
-    return flags
+            flags.loc[rows.index[kinds == name], name] = True
+        flags.loc[rows.index, general] = True
 
 
 def _among(rows: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> Flags:
@@ -336,28 +345,22 @@ def _among(rows: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> Flags
     return np.asarray(pd.MultiIndex.from_frame(rows[columns]).isin(known), dtype=bool)
 
 
-def _differences(table: pd.DataFrame, both: pd.Series) -> dict[str, pd.Series]:
-    """Flags, by kind, of the columns that differ."""
-
-    def differs(name: str) -> pd.Series:
-        return both & (table[f"old_{name}"] != table[f"new_{name}"])
-
-    types = [table[f"{side}_exception"].map(exception_type) for side in ("old", "new")]
-    exception = both & (types[0] != types[1])
-    return {
-        "status": differs("status"),
-        "convention": differs("convention"),
-        "warning": differs("warnings"),
-        "exception": exception,
-        "message": differs("exception") & ~exception,
-        "dtype": differs("result_dtype") & (table["old_got"] != "") & (table["new_got"] != ""),
+def _flag_differences(flags: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Flag, by kind, what differs in the rows of both sides; add the columns ulps, budgets and shapes."""
+    both = table["side"] == "both"
+    returned = both & (table["old_got"] != "") & (table["new_got"] != "")
+    differs = {
+        name: both & (table[f"old_{name}"] != table[f"new_{name}"])
+        for name in ("status", "convention", "warnings", "exception", "result_dtype", "got")
     }
-
-
-def _distances(table: pd.DataFrame, both: pd.Series) -> dict[str, pd.Series]:
-    """Add the columns ulps, budgets and shapes, and flag rows whose answer drifted or has another shape."""
-    returned = (table["old_got"] != "") & (table["new_got"] != "")
-    moved = both & returned & (table["old_got"] != table["new_got"])
+    types = [table[f"{side}_exception"].map(exception_type) for side in ("old", "new")]
+    flags["status"], flags["convention"], flags["warning"] = (
+        differs[name] for name in ("status", "convention", "warnings")
+    )
+    flags["exception"] = both & (types[0] != types[1])
+    flags["message"] = differs["exception"] & ~flags["exception"]
+    flags["dtype"] = differs["result_dtype"] & returned
+    moved = differs["got"] & returned
     columns = ["got", "budget", "budgets"]
     sides = [
         table.loc[moved, ["dtype", *(f"{side}_{name}" for name in columns)]].set_axis(["dtype", *columns], axis=1)
@@ -367,10 +370,11 @@ def _distances(table: pd.DataFrame, both: pd.Series) -> dict[str, pd.Series]:
     table["ulps"], table["budgets"] = apart["ulps"].astype("float64"), apart["budgets"].astype("float64")
     table["shapes"] = apart["shapes"].fillna("")
     reshaped = table["shapes"] != ""
-    return {"shape": moved & reshaped, "drifted": moved & ~reshaped}
+    flags["shape"], flags["drifted"] = moved & reshaped, moved & ~reshaped
 
 
-def _severity(table: pd.DataFrame, flags: dict[str, pd.Series], both: pd.Series) -> Any:
+def _severity(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
+    both = table["side"] == "both"
     was, now = (table[f"{side}_status"].map(_BADNESS).fillna(0) for side in ("old", "new"))
     raises = flags["exception"] & (table["old_exception"] == "") & (now > 0) & (was > 0)
     budgets, ulps = table["budgets"], table["ulps"]
@@ -388,13 +392,6 @@ def _severity(table: pd.DataFrame, flags: dict[str, pd.Series], both: pd.Series)
     ]
     chosen = ["unchanged", "regression", "change", "regression", "improvement", "change"]
     return np.select(conditions, chosen, "note").astype(object)
-
-
-def _only_judged(table: pd.DataFrame) -> pd.Series:
-    """Rows that did the same to the bit, and are judged otherwise."""
-    judged = has_kind(table["kinds"], "status") | has_kind(table["kinds"], "convention")
-    same: Flags = np.all([table[f"old_{name}"] == table[f"new_{name}"] for name in _OBSERVED], axis=0)
-    return judged & same
 
 
 def _worst_first(table: pd.DataFrame) -> pd.DataFrame:

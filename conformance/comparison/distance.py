@@ -71,8 +71,15 @@ def drift(old: str, new: str) -> Drift | None:
     a, b = _array(old), _array(new)
     if a is None or b is None or a.shape != b.shape:
         return None
-    changed = np.argwhere(~equal_with_nan(a, b)).tolist()
-    return largest(Drift(float(a[tuple(index)]), float(b[tuple(index)]), tuple(index)) for index in changed)
+    changed = ~equal_with_nan(a, b)
+    if not changed.any():
+        return None
+    with np.errstate(all="ignore"):
+        scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
+        sizes = np.abs(b / scale - a / scale)
+    rank = np.where(changed, np.where(np.isfinite(a) & np.isfinite(b), sizes, -1.0), -2.0)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+    return Drift(float(a[where]), float(b[where]), where)
 
 
 def largest(drifts: Iterable[Drift]) -> Drift | None:
@@ -105,7 +112,7 @@ def _distance(old: Any, new: Any) -> tuple[float, float, str]:
         return math.nan, math.nan, ""
     budget = np.fmax(_budget(old, a.shape), _budget(new, a.shape))
     apart = np.abs(subtract(a, b))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ulps = apart / _finite_ulp(a, old.dtype)
         shares = np.where(apart == 0, np.where(np.isnan(budget), np.nan, 0.0), apart / budget)
     return float(np.max(ulps)), float(np.max(shares)), ""
