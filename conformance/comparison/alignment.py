@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 import pandas as pd
+from packaging.version import InvalidVersion, Version
 
 from conformance.comparison.errors import AuditError
 from conformance.model.row_key import PLACE, QUESTION
@@ -58,6 +59,14 @@ def row_names(rows: pd.DataFrame) -> str:
     columns = ["function", "case", "dtype", "reduction", "quantity", "environment"]
     names = [" ".join(map(str, row)) for row in rows[columns].head(MAX_NAMES).to_numpy(dtype=object)]
     return "; ".join(names) + (f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else "")
+
+
+def version_key(text: str) -> tuple[bool, Version, str]:
+    """Sort key of versions, oldest first; texts that are no versions come before all."""
+    try:
+        return True, Version(text), text
+    except InvalidVersion:
+        return False, Version("0"), text
 
 
 def first_names(names: Iterable[str]) -> str:

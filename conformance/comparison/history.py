@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
-from packaging.version import InvalidVersion, Version
 
+from conformance.comparison.alignment import version_key
 from conformance.comparison.audit_rendering import drift_text, known_issue_link, source_link
 from conformance.comparison.causes import Cause, causes
 from conformance.comparison.changes import SAME_QUESTIONS, changes
@@ -71,7 +71,7 @@ def history(path: Path) -> History:
 
 def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
     for place, series in _series(framework, rows):
-        for before, after in pairwise(sorted(series["version"].unique(), key=_order)):
+        for before, after in pairwise(sorted(series["version"].unique(), key=version_key)):
             old, new = (series[series["version"] == version] for version in (before, after))
             table = changes(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
             found = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
@@ -98,13 +98,6 @@ def _backend(environment: str) -> str:
 
 def _unversioned(environment: str) -> str:
     return re.sub(r"[=<>!~]=?=?\s*[\w.*+!]+", "", environment)
-
-
-def _order(version: str) -> tuple[int, Version, str]:
-    try:
-        return 1, Version(version), version
-    except InvalidVersion:
-        return 0, Version("0"), version
 
 
 def markdown(found: History) -> str:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from packaging.version import InvalidVersion, Version
 
 from conformance import report
-from conformance.comparison.alignment import row_names
+from conformance.comparison.alignment import row_names, version_key
 from conformance.comparison.errors import AuditError
 from conformance.execution.journal import Journal
 from conformance.execution.report_folder import folder_of
@@ -80,16 +79,9 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
 
 
 def joined_versions(texts: Iterable[str]) -> str:
-    """Join versions and the like, oldest first, without repetitions; each text may hold several joined by `, `."""
+    """Join versions and the like in the order of `version_key`, each once; a text may hold several joined by `, `."""
     found = {piece for text in texts for piece in text.split(", ") if piece}
-    return ", ".join(sorted(found, key=_age))
-
-
-def _age(text: str) -> tuple[bool, Version, str]:
-    try:
-        return False, Version(text), text
-    except InvalidVersion:
-        return True, Version("0"), text
+    return ", ".join(sorted(found, key=version_key))
 
 
 def _check_equal(parts: list[Part], field: str, message: str, values: list[str]) -> None:

@@ -20,7 +20,7 @@ from conformance import comparison, report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function, Rule
 from conformance.comparison import AuditError, Part, RunScope, acceptance, difference_rendering
-from conformance.comparison.baseline import SLACK, limit
+from conformance.comparison.baseline import MIN_LIMIT, limit
 from conformance.comparison.changes import COLUMNS
 from conformance.comparison.distance import distances
 from conformance.execution import report_folder
@@ -658,7 +658,7 @@ def reasons(found):
 
 
 def told(found):
-    return "\n".join(found.mentions)
+    return "\n".join(found.notes)
 
 
 @pytest.mark.parametrize(
@@ -694,11 +694,11 @@ def test_check_fails_rows_that_got_worse_with_a_reason(old, new, why):
 def test_ratchet_is_the_slack_or_the_old_error_plus_one_ulp():
     numbers = [pd.Series([value]) for value in (0.75, 0.9, 9.0)]
     assert limit(*numbers)[0] == pytest.approx(0.85)
-    assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == SLACK
-    assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == SLACK
+    assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == MIN_LIMIT
+    assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == MIN_LIMIT
 
 
-def test_check_mentions_a_grown_largest_error():
+def test_check_notes_a_grown_largest_error():
     old = [row(ratio=0.1), row(ratio=0.1, quantity="gradient"), row(ratio=0.6, dtype="float16")]
     new = [
         *old[1:],
@@ -707,7 +707,7 @@ def test_check_mentions_a_grown_largest_error():
         row(case="binary/new", ratio=0.61, ulps=9.0, dtype="float16"),
     ]
     found = checked(old, new)
-    assert [mention for mention in found.mentions if "largest" in mention] == [
+    assert [note for note in found.notes if "largest" in note] == [
         "the largest error of torch.A (loss, float32) is 0.70 budgets, in the baseline 0.10: binary/new"
     ]
 
@@ -718,7 +718,7 @@ def test_check_fails_requested_rows_that_vanished():
     assert set(found.failures["kinds"]) == {"function lost; removed", "support lost; removed"}
 
 
-def test_check_mentions_rows_that_the_suite_no_longer_has():
+def test_check_notes_rows_that_the_suite_no_longer_has():
     old = [row(), row(case="binary/b"), row("torch.B", case="binary/b"), row(dtype="float16"), row(reduction="sum")]
     suite = {("categorical/a/case", "float32", "mean")}
     found = checked(old, [row()], suite=suite)
@@ -774,7 +774,7 @@ def test_check_fails_new_rows_only_if_they_fail():
     assert "1 row changed or new, and fail as the ledger knows" in told(found)
 
 
-def test_check_mentions_frameworks_that_were_not_run():
+def test_check_notes_frameworks_that_were_not_run():
     rows = [row(), row("keras.B")]
     assert reasons(checked(rows, rows[:1])) == ["vanished"]
     found = checked(rows, rows[:1], frameworks=frozenset({"torch"}))
@@ -782,14 +782,14 @@ def test_check_mentions_frameworks_that_were_not_run():
     assert "not run, so not compared: keras (1 row of the baseline)" in told(found)
 
 
-def test_check_mentions_rows_that_were_not_selected():
+def test_check_notes_rows_that_were_not_selected():
     rows = [row(), row(case="binary/b"), row("torch.B", case="binary/b")]
     found = checked(rows, rows[1:2], selects=lambda framework, item: item != "torch.A-categorical/a/case-float32-mean")
     assert found.failures["function"].tolist() == ["torch.B"]
     assert "not selected, so not compared: 1 row of the baseline" in told(found)
 
 
-def test_check_mentions_rows_that_an_interrupted_run_lacks():
+def test_check_notes_rows_that_an_interrupted_run_lacks():
     found = checked([row(), row(case="binary/b")], [row()], finished=False)
     assert found.ok
     assert "1 row not there, because the run ended early" in told(found)
@@ -801,21 +801,21 @@ def test_check_fails_a_framework_that_ran_without_rows():
     assert found.failures[["function", "old_version"]].values.tolist() == [["keras.B", "1.0"]]
 
 
-def test_check_mentions_changed_cases_unless_they_fail():
+def test_check_notes_changed_cases_unless_they_fail():
     old, new = row(case="binary/b"), row(case="binary/b", digest="e")
     assert checked([row(), old], [row(), new]).ok
     found = checked([row(), old], [row(), new | BAD])
     assert reasons(found) == ["new disagreement"]
 
 
-def test_check_compares_and_mentions_another_version():
+def test_check_compares_and_notes_another_version():
     found = checked([row()], [row(version="2.0", environment="python3.12.1", got="5.0", **BAD)])
     assert reasons(found) == ["new disagreement"]
     assert "torch is 2.0, in the baseline 1.0" in told(found)
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [("device", "cpu", "cuda"), ("mode", "eager", "compile")])
-def test_check_mentions_another_device_or_mode(name, old, new):
+def test_check_notes_another_device_or_mode(name, old, new):
     found = checked([row(**{name: old})], [row(**{name: new})])
     assert found.ok
     assert f"torch ran with {name} {new}, in the baseline with {name} {old}" in told(found)
@@ -862,7 +862,7 @@ def test_check_refuses_a_repeated_question():
         checked([row()], [row(), row(got="2.0")])
 
 
-def test_check_lines_are_failures_by_cause_then_mentions():
+def test_check_lines_are_failures_by_cause_then_notes():
     old = [row(case=f"binary/{n}") for n in range(30)]
     new = [row(case=f"binary/{n}", got="5.0", **BAD) for n in range(20)]
     nobody = [line | {"status": "unsupported", "got": ""} for line in old[20:25]]

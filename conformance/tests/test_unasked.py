@@ -105,7 +105,7 @@ def test_it_changes_nothing_in_comparisons():
     for before, after in ((old, new), (new, old), (old, old)):
         check = comparison.check(before, after)
         assert check.ok
-        assert not any("gone" in line or "new" in line for line in check.mentions)
+        assert not any("gone" in line or "new" in line for line in check.notes)
         assert set(comparison.changes(before, after)["severity"]) == {"unchanged"}
 
 
