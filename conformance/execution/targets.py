@@ -19,7 +19,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
-from conformance.execution.workers.loop import mount
+from conformance.execution.workers.loop import import_from_file
 from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Versions, WorkerError, WorkerPool, WorkerSpec
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
@@ -49,7 +49,7 @@ class Assignment:
         module, _, attribute = self.worker.adapter.partition(":")
         top = module.partition(".")[0]
         if self.worker.file and importlib.util.find_spec(top) is None:
-            mount(top, self.worker.file)
+            import_from_file(top, self.worker.file)
         found: Framework = getattr(importlib.import_module(module), attribute)
         return found
 

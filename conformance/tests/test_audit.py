@@ -691,7 +691,7 @@ def test_check_fails_rows_that_got_worse_with_a_reason(old, new, why):
     assert found.ok is (why is None)
 
 
-def test_ratchet_is_the_slack_or_the_old_error_plus_one_ulp():
+def test_limit_is_its_minimum_or_old_error_plus_one_ulp():
     numbers = [pd.Series([value]) for value in (0.75, 0.9, 9.0)]
     assert limit(*numbers)[0] == pytest.approx(0.85)
     assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == MIN_LIMIT

@@ -327,9 +327,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
 @pytest.mark.parametrize(("function", "reduction"), [(SPARSE, "none"), *REDUCED])
 @pytest.mark.parametrize(("dtype", "classes", "label"), [("bfloat16", 300, 257), ("float16", 2052, 2049)])
-def test_a_label_that_the_dtype_does_not_hold_is_known_in_each_reduction(
-    function, dtype, classes, label, reduction, quantity
-):
+def test_shipped_ledger_explains_inexact_label_in_each_reduction(function, dtype, classes, label, reduction, quantity):
     stated = case(row_of(classes, label), [label])
     assessment = shown(stated, function, dtype, reduction, quantity)
     assert assessment.expected == "known"
@@ -351,13 +349,11 @@ def probabilities(label: int, classes: int = 300):
     ids=["probabilities", "weighted", "neighbour_ignored", "beyond_the_last"],
 )
 @pytest.mark.parametrize(("function", "reduction"), REDUCED)
-def test_a_label_that_the_dtype_does_not_hold_is_known_with_options_and_beyond_the_last_class(
-    function, stated, reduction
-):
+def test_shipped_ledger_explains_inexact_label_with_options_and_out_of_range(function, stated, reduction):
     assert shown(stated, function, "bfloat16", reduction).expected == "known"
 
 
-def test_a_label_that_the_dtype_holds_is_no_reason():
+def test_shipped_ledger_does_not_explain_exact_label():
     def off(framework, call, what):
         return Returned(np.array(2.5), "bfloat16")
 
@@ -394,13 +390,13 @@ SMOOTHED = {"options": {"label_smoothing": 0.25}}
         ),
     ],
 )
-def test_what_is_beyond_float16_is_known_with_the_reason_that_holds(function, stated, reason):
+def test_shipped_ledger_explains_float16_overflow_with_matching_reason(function, stated, reason):
     assessment = shown(stated, function, "float16", "mean")
     assert assessment.expected == "known"
     assert reason in assessment.record["known"]
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])
-def test_the_slope_of_a_small_weight_on_a_tiny_probability_is_known(reduction):
+def test_shipped_ledger_explains_gradient_of_small_weight_on_tiny_probability(reduction):
     stated = case([1.2e-5], [1], input_kind="probabilities", **BINARY, options={"sample_weights": [0.125]})
     assert shown(stated, "torch.BCELoss", "float16", reduction, "gradient").expected == "known"

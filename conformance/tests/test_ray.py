@@ -20,21 +20,18 @@ from conformance.adapters.contract import LoweringError
 from conformance.execution.assessing import rows_of
 from conformance.execution.environments import builder, interpreters, parse, uv
 from conformance.execution.targets import start_workers
-from conformance.execution.workers import on_ray
 from conformance.execution.workers.on_ray import (
     CPUS,
     MAX_DEATHS,
     LocalRay,
     RayWorkerPool,
     RayWorkerSpec,
-    connected,
-    shipped,
+    connect,
 )
-from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError
+from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
-from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
 from conformance.reference.oracle import Oracle
 from conformance.tests import fragile
@@ -58,7 +55,7 @@ def head():
 
 @pytest.fixture(scope="module")
 def cluster(head):
-    with connected(head.address, print) as ray:
+    with connect(head.address, print) as ray:
         yield ray
 
 
@@ -139,7 +136,7 @@ def gone(process, seconds=20.0):
 
 
 @needs_index
-def test_the_rows_are_those_of_a_local_run(cluster):
+def test_rows_equal_those_of_local_run(cluster):
     texts = ["scikit-learn==1.9.1", "scikit-learn==1.6.1"]
     near = start_workers(texts, print)
     found, ledger = load_suite(None)
@@ -170,7 +167,7 @@ def test_the_rows_are_those_of_a_local_run(cluster):
 
 @needs_index
 @pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble", "segfault", "abort", "vanish"])
-def test_it_says_what_a_local_worker_says(pool, name):
+def test_actor_returns_outcome_of_local_worker(pool, name):
     with LocalWorkerPool([spec()]) as near:
         expected, outcome = ask(near, name), ask(pool, name)
     assert type(outcome) is type(expected)
@@ -187,15 +184,15 @@ def test_it_says_what_a_local_worker_says(pool, name):
 
 
 @needs_index
-def test_large_arrays_go_both_ways(pool):
+def test_actor_exchanges_large_arrays(pool):
     large = np.random.default_rng(0).random((1000, 1000))
-    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(AHEAD + 2)]
+    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(MAX_IN_FLIGHT + 2)]
     for future in futures:
         assert pool.wait(future).value.tobytes() == large.tobytes()
 
 
 @needs_index
-def test_a_bug_of_an_adapter_is_no_outcome(pool):
+def test_adapter_error_raises_lowering_error(pool):
     with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
         ask(pool, "nobody")
     assert ask(pool, "fail") == Raised("ValueError", "no such thing")
@@ -203,7 +200,7 @@ def test_a_bug_of_an_adapter_is_no_outcome(pool):
 
 
 @needs_index
-def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
+def test_call_times_out_and_others_go_on(cluster):
     with RayWorkerPool([wanted()], timeout=2.0) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
@@ -216,7 +213,7 @@ def test_a_call_that_hangs_is_given_up_and_the_others_go_on(cluster):
 
 
 @needs_index
-def test_work_that_is_lost_with_an_actor_is_done_again(pool):
+def test_calls_of_lost_actor_are_made_again(pool):
     worker = int(ask(pool, "whoami").value)
     futures = [pool.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]
     pool.wait(futures[0])
@@ -228,7 +225,7 @@ def test_work_that_is_lost_with_an_actor_is_done_again(pool):
 
 
 @needs_index
-def test_work_that_is_lost_with_a_node_is_done_again_on_another(node):
+def test_calls_of_lost_node_are_made_on_another(node):
     process, give_free = node
     with RayWorkerPool([wanted()], timeout=60) as pool:
         worker = int(ask(pool, "whoami").value)
@@ -244,7 +241,7 @@ def test_work_that_is_lost_with_a_node_is_done_again_on_another(node):
 
 
 @needs_index
-def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
+def test_call_that_kills_actors_is_crash(cluster, tmp_path):
     """The adapter lies in a file of somebody else, which is sent along."""
     other = tmp_path / "elsewhere.py"
     other.write_text(
@@ -282,7 +279,7 @@ def test_a_call_that_takes_its_actor_along_has_crashed(cluster, tmp_path):
 
 
 @needs_index
-def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
+def test_more_environments_than_cpus_take_turns(cluster):
     names = ["one", "two", "three"]
     with RayWorkerPool([wanted(name, NUMBER=name) for name in names]) as pool:
         assert [pool.versions(name).numpy for name in names] == [np.__version__] * 3
@@ -298,7 +295,7 @@ def test_more_environments_than_cpus_take_turns_and_are_given_back(cluster):
 
 
 @needs_index
-def test_an_environment_that_cannot_be_made_is_one_message(cluster):
+def test_failed_installation_raises_worker_error(cluster):
     specs = [wanted("bad", ("numpy==99.0",)), wanted("none", adapter=f"{fragile.__name__}:NOBODY"), wanted()]
     with RayWorkerPool(specs) as pool:
         future = pool.submit("bad", call("echo"), "x")
@@ -309,62 +306,6 @@ def test_an_environment_that_cannot_be_made_is_one_message(cluster):
         with pytest.raises(WorkerError, match=r"^none: the framework cannot be imported: AttributeError"):
             pool.versions("none")
         assert isinstance(ask(pool, "echo"), Returned)
-
-
-def test_an_address_where_nobody_listens_is_one_message():
-    for address in ("ray://127.0.0.1:1", "127.0.0.1:1"):
-        with pytest.raises(UserError, match=rf"^there is no Ray cluster at {address} \(Connection refused\); check"):
-            on_ray._reachable(address)
-
-
-def test_without_ray_it_says_how_to_install_it():
-    source = """
-        import sys
-        sys.modules["ray"] = None
-        from conformance.execution.workers.on_ray import imported
-        imported()
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False)
-    assert 'pip install "cross-entropy-conformance[ray]"' in done.stderr
-
-
-# What is sent, and how it is found
-
-
-def test_what_is_sent_is_this_package_and_the_adapter():
-    files, top = shipped("conformance.adapters.torch:FRAMEWORK")
-    assert top == ""
-    assert {
-        "conformance/__init__.py",
-        "conformance/adapters/torch.py",
-        "conformance/adapters/contract/calling.py",
-        "conformance/execution/workers/wire.py",
-    } <= files.keys()
-    assert not [name for name in files if "sklearn" in name or "oracle" in name]
-
-
-def test_a_package_of_somebody_else_is_sent_whole(tmp_path):
-    (tmp_path / "theirs" / "inner").mkdir(parents=True)
-    for name in ("__init__", "inner/__init__", "inner/losses"):
-        (tmp_path / "theirs" / f"{name}.py").write_text("")
-    files, top = shipped("theirs.inner.losses:FRAMEWORK", str(tmp_path / "theirs/__init__.py"))
-    assert top == "theirs/__init__.py"
-    assert "theirs/inner/losses.py" in files
-
-
-def test_paths_of_this_machine_are_for_nodes_on_it():
-    spec = RayWorkerSpec(
-        "x", ADAPTER, "", {"A": "1"}, requirements=("numpy==1.0",),
-        indexes=("file:///simple", "https://index/simple"), links=("/wheels",),
-        connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
-    )  # fmt: skip
-    here, away = (spec.runtime_env(here=here) for here in (True, False))
-    assert here["uv"] == away["uv"]
-    assert "--no-deps" in here["uv"]["uv_pip_install_options"]
-    assert here["env_vars"]["UV_INDEX"] == "file:///simple"
-    assert here["env_vars"]["SSL_CERT_FILE"] == "/certificates"
-    rule = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
-    assert away["env_vars"] == {"UV_DEFAULT_INDEX": "https://index/simple", **rule, "A": "1"}
 
 
 OWN = """
@@ -380,7 +321,7 @@ OWN = """
 
 @needs_index
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_ray_of_its_own_says_nothing_and_leaves_nothing(killed):
+def test_local_ray_is_silent_and_leaves_nothing(killed):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     source = textwrap.dedent(OWN).replace("END", "import time; time.sleep(600)" if killed else "pass")
     with (

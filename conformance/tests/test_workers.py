@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call
 from conformance.execution.workers import wire
-from conformance.execution.workers.pool import AHEAD, LocalWorkerPool, WorkerError, WorkerSpec
+from conformance.execution.workers.on_ray import RayWorkerSpec, check_reachable, files_to_send
+from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError, WorkerSpec
+from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
 from conformance.tests import fragile
 
@@ -69,9 +72,9 @@ def ask(pool, name, *arguments, **keywords):
     ],
     ids=lambda values: f"{values.dtype}{values.shape}",
 )
-def test_an_array_arrives_bit_for_bit(values):
+def test_message_round_trips_arrays_bit_exactly(values):
     stream = b"".join(wire.message({}, [values, values[:0] if values.ndim else values]))
-    head, body = wire.received(reader(stream))
+    head, body = wire.read_message(reader(stream))
     arrived, _ = wire.arrays_of(head, body)
     assert arrived.shape == values.shape
     assert arrived.dtype == values.dtype.newbyteorder("=")
@@ -100,21 +103,21 @@ def reader(stream):
         Unsupported("because"),
     ],
 )
-def test_an_outcome_arrives_as_it_was(outcome):
-    head, body = wire.received(reader(b"".join(wire.outcome_message(outcome))))
+def test_message_round_trips_outcome(outcome):
+    head, body = wire.read_message(reader(b"".join(wire.outcome_message(outcome))))
     assert wire.outcome_of(head, wire.arrays_of(head, body)) == outcome
 
 
-def test_what_is_no_message_is_told_as_such():
+def test_read_message_refuses_other_bytes():
     with pytest.raises(wire.WireError, match="expected a message"):
-        wire.received(reader(b"Traceback (most recent call last):"))
+        wire.read_message(reader(b"Traceback (most recent call last):"))
 
 
 @pytest.mark.parametrize("order", ["c", "fortran", "strided", "broadcast", "readonly"])
-def test_a_call_arrives_as_it_was(order):
+def test_message_round_trips_call(order):
     values = np.broadcast_to(np.arange(3.0), (2, 3))
     sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, mode="jit")
-    head, body = wire.received(reader(b"".join(wire.call_message(sent, "me"))))
+    head, body = wire.read_message(reader(b"".join(wire.call_message(sent, "me"))))
     arrived = wire.call_of(head, wire.arrays_of(head, body))
     assert (arrived.text, arrived.mode, head["what"]) == (sent.text, "jit", "me")
     assert list(arrived.arrays) == ["x", "w"]
@@ -127,7 +130,7 @@ def test_a_call_arrives_as_it_was(order):
 
 
 @pytest.mark.parametrize("name", ["echo", "total", "warn", "fail", "leave", "scribble"])
-def test_it_says_what_this_process_would_say(pool, name):
+def test_worker_returns_outcome_of_call_in_process(pool, name):
     here = perform(fragile.FRAMEWORK, call(name), "x")
     there = ask(pool, name)
     if isinstance(here, Returned):
@@ -137,7 +140,7 @@ def test_it_says_what_this_process_would_say(pool, name):
         assert there == here
 
 
-def test_a_framework_that_exits_has_raised(pool):
+def test_exit_in_a_call_is_raised(pool):
     before = ask(pool, "whoami").value
     assert ask(pool, "leave") == Raised("SystemExit", "enough")
     assert ask(pool, "whoami").value == before
@@ -153,7 +156,7 @@ def test_a_framework_that_exits_has_raised(pool):
         ("vanish", "exited with status 3", ""),
     ],
 )
-def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(pool, name, how, said):
+def test_dead_process_is_crash_and_is_replaced(pool, name, how, said):
     before = ask(pool, "whoami").value
     outcome = ask(pool, name)
     assert isinstance(outcome, Crashed)
@@ -163,7 +166,7 @@ def test_a_process_that_dies_is_an_outcome_and_the_next_call_has_another_one(poo
 
 
 @needs_signals
-def test_a_process_that_dies_is_noticed_though_its_child_holds_the_connection(pool):
+def test_dead_process_is_noticed_while_child_holds_connection(pool):
     began = time.monotonic()
     outcome = ask(pool, "orphan")
     assert isinstance(outcome, Crashed)
@@ -173,7 +176,7 @@ def test_a_process_that_dies_is_noticed_though_its_child_holds_the_connection(po
 
 
 @needs_signals
-def test_only_the_call_that_died_is_lost():
+def test_calls_behind_a_crash_are_made_again():
     with LocalWorkerPool([spec()]) as pool:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
         futures = [pool.submit("fragile", call(name), name) for name in names]
@@ -181,10 +184,10 @@ def test_only_the_call_that_died_is_lost():
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [Returned, Returned, Crashed, Returned, Crashed, Crashed, *[Returned] * 20]
     assert len({float(outcome.value) for outcome in outcomes[6:]}) == 1
-    assert len(names) > AHEAD
+    assert len(names) > MAX_IN_FLIGHT
 
 
-def test_a_call_that_hangs_is_given_up_and_the_others_go_on():
+def test_call_times_out_and_others_go_on():
     with LocalWorkerPool([spec()], timeout=1.0) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
@@ -195,39 +198,39 @@ def test_a_call_that_hangs_is_given_up_and_the_others_go_on():
     assert 1.0 <= time.monotonic() - began < 30
 
 
-def test_what_a_framework_prints_does_not_mix_with_the_answers(pool):
+def test_output_of_framework_is_not_read_as_messages(pool):
     for _ in range(30):
         np.testing.assert_array_equal(ask(pool, "shout").value, ONES)
     assert float(ask(pool, "listen").value) == 0.0
 
 
-def test_large_arrays_go_both_ways_while_both_sides_send(pool):
+def test_pool_exchanges_large_arrays_in_both_directions(pool):
     large = np.random.default_rng(0).random((1000, 2000))
-    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(2 * AHEAD)]
+    futures = [pool.submit("fragile", call("echo", large), "x") for _ in range(2 * MAX_IN_FLIGHT)]
     for future in futures:
         assert pool.wait(future).value.tobytes() == large.tobytes()
 
 
-def test_a_bug_of_an_adapter_is_no_outcome(pool):
+def test_adapter_error_raises_lowering_error(pool):
     with pytest.raises(LoweringError, match=r"^nobody on x: AttributeError"):
         ask(pool, "nobody")
     assert isinstance(ask(pool, "echo"), Returned)
 
 
-def test_it_says_what_is_there(pool):
+def test_pool_returns_versions(pool):
     facts = pool.versions("fragile")
     assert (facts.version, facts.numpy) == (np.__version__, np.__version__)
     assert facts.python == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_it_gives_signatures(pool):
+def test_pool_returns_signatures(pool):
     paths = [f"{fragile.__name__}.{name}" for name in ("total", "nobody")]
     total, nobody = pool.signatures("fragile", paths).values()
     assert [(name, default) for name, _, default in total] == [("x", ""), ("scale", "1.0")]
     assert nobody is None
 
 
-def test_variables_reach_it():
+def test_worker_has_environment_variables_of_spec():
     with LocalWorkerPool([spec(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")]) as pool:
         assert pool.versions("fragile")
 
@@ -243,7 +246,7 @@ def test_variables_reach_it():
         ("NOBODY", "the framework cannot be imported: AttributeError"),
     ],
 )
-def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, why):
+def test_failed_import_raises_worker_error_for_every_call(attribute, why):
     with LocalWorkerPool([spec("it", attribute), spec()]) as pool:
         future = pool.submit("it", call("echo"), "x")
         for _ in range(2):
@@ -257,7 +260,7 @@ def test_a_framework_that_cannot_be_imported_is_one_message_for_all(attribute, w
 
 
 @needs_signals
-def test_an_interpreter_that_is_none_is_one_message(tmp_path):
+def test_unusable_interpreter_raises_worker_error(tmp_path):
     nothing = tmp_path / "python"
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho cannot find libpython >&2\nexit 4\n")
@@ -273,7 +276,7 @@ def test_an_interpreter_that_is_none_is_one_message(tmp_path):
 
 
 @needs_signals
-def test_a_worker_that_somebody_kills_is_started_again(pool):
+def test_killed_worker_is_restarted(pool):
     process = int(ask(pool, "whoami").value)
     os.kill(process, signal.SIGKILL)
     time.sleep(0.2)
@@ -284,10 +287,11 @@ def test_a_worker_that_somebody_kills_is_started_again(pool):
 
 @needs_signals
 @pytest.mark.parametrize("last", ["echo", "hang"])
-def test_workers_do_not_outlive_a_run_that_is_killed(last):
+def test_workers_end_with_killed_run(last):
     source = f"""
 import time, numpy as np
 from conformance.tests.test_workers import call, spec
+from conformance.execution.workers.on_ray import RayWorkerSpec, check_reachable, files_to_send
 from conformance.execution.workers.pool import LocalWorkerPool
 pool = LocalWorkerPool([spec()])
 print(int(pool.wait(pool.submit("fragile", call("whoami"), "x")).value), flush=True)
@@ -314,9 +318,68 @@ def alive(process):
 
 
 @needs_signals
-def test_closing_ends_what_hangs():
+def test_close_ends_hanging_worker():
     pool = LocalWorkerPool([spec()])
     process = int(ask(pool, "whoami").value)
     pool.submit("fragile", call("hang"), "x")
     pool.close()
     assert not alive(process)
+
+
+# Ray, without Ray
+
+
+def test_connect_refuses_address_without_listener():
+    for address in ("ray://127.0.0.1:1", "127.0.0.1:1"):
+        with pytest.raises(UserError, match=rf"^there is no Ray cluster at {address} \(Connection refused\); check"):
+            check_reachable(address)
+
+
+def test_import_ray_says_how_to_install_it():
+    source = """
+        import sys
+        sys.modules["ray"] = None
+        from conformance.execution.workers.on_ray import import_ray
+        import_ray()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False)
+    assert 'pip install "cross-entropy-conformance[ray]"' in done.stderr
+
+
+# What is sent, and how it is found
+
+
+def test_files_to_send_are_this_package_and_adapter():
+    files, top = files_to_send("conformance.adapters.torch:FRAMEWORK")
+    assert top == ""
+    assert {
+        "conformance/__init__.py",
+        "conformance/adapters/torch.py",
+        "conformance/adapters/contract/calling.py",
+        "conformance/execution/workers/wire.py",
+    } <= files.keys()
+    assert not [name for name in files if "sklearn" in name or "oracle" in name]
+
+
+def test_files_to_send_have_whole_foreign_package(tmp_path):
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    for name in ("__init__", "inner/__init__", "inner/losses"):
+        (tmp_path / "theirs" / f"{name}.py").write_text("")
+    files, top = files_to_send("theirs.inner.losses:FRAMEWORK", str(tmp_path / "theirs/__init__.py"))
+    assert top == "theirs/__init__.py"
+    assert "theirs/inner/losses.py" in files
+
+
+def test_runtime_env_has_local_paths_for_local_nodes_only():
+    spec = RayWorkerSpec(
+        "x", f"{fragile.__name__}:FRAMEWORK", "", {"A": "1"}, requirements=("numpy==1.0",),
+        indexes=("file:///simple", "https://index/simple"), links=("/wheels",),
+        connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
+    )  # fmt: skip
+    here, away = (spec.runtime_env(is_local=local) for local in (True, False))
+    assert here["uv"] == away["uv"]
+    assert "--no-deps" in here["uv"]["uv_pip_install_options"]
+    assert here["env_vars"]["UV_INDEX"] == "file:///simple"
+    assert here["env_vars"]["SSL_CERT_FILE"] == "/certificates"
+    rule = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert away["env_vars"] == {"UV_DEFAULT_INDEX": "https://index/simple", **rule, "A": "1"}

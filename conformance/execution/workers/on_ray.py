@@ -1,8 +1,8 @@
 """Workers on Ray: each in an actor with a runtime environment of its own, on this machine or on a cluster's.
 
-The actor's node is sent the few files of this package that run beside a framework.  The actor keeps the
-framework in a process beside itself, as a local run does, so that a crash or a hang there is told in the same
-words and costs no actor.  What travels between here and there are the messages of `wire`, as bytes.
+An actor receives the few files of this package that run beside a framework.  It starts the framework in a process of
+its own, as a local run does, so that a crash or a hang is reported in the same words and does not end the actor.  The
+run and the actor exchange the messages of `wire`, as bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 
 from conformance.execution.workers import wire
 from conformance.execution.workers.pool import (
-    AHEAD,
+    MAX_IN_FLIGHT,
     START_TIMEOUT,
     TIMEOUT,
     Future,
@@ -43,7 +43,7 @@ from conformance.execution.workers.pool import (
     WorkerPool,
     WorkerSpec,
 )
-from conformance.execution.workers.wire import Head
+from conformance.execution.workers.wire import Header
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, TimedOut
 
@@ -93,29 +93,31 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkerSpec(WorkerSpec):
-    """What a worker in an actor runs, by the interpreter of its node.
+    """What a worker in an actor runs, with the interpreter of its node.
 
-    Paths and the connection are for nodes on this machine.
+    Local paths and the connection settings are used only if all nodes are on this machine.
     """
 
     requirements: tuple[str, ...] = ()
-    """Lines of a requirements file that pin everything that is to be installed."""
+    """Pinned requirements, complete, as lines of a requirements file."""
     indexes: tuple[str, ...] = ()
-    """Package indexes, the default one last."""
+    """Package indexes, in order of priority; the last is the default index."""
     links: tuple[str, ...] = ()
-    """Further places to find packages in."""
+    """Folders and pages with wheels."""
     first_index: bool = False
     """Whether the first index that has a package hides the others."""
     options: tuple[str, ...] = ()
-    """More words for `uv pip install`."""
+    """Further arguments of `uv pip install`."""
     connection: Mapping[str, str] = field(default_factory=dict)
-    """How the indexes are reached, in uv's variables."""
+    """Environment variables of uv for certificates, hosts and proxy."""
 
-    def runtime_env(self, *, here: bool) -> dict[str, Any]:
-        """Ray's description of the environment; here: whether its nodes are this machine."""
-        indexes, links = (tuple(x for x in found if here or _remote(x)) for found in (self.indexes, self.links))
+    def runtime_env(self, *, is_local: bool) -> dict[str, Any]:
+        """Ray's description of the environment.  is_local: whether all nodes are on this machine."""
+        indexes, links = (
+            tuple(one for one in addresses if is_local or _is_remote(one)) for addresses in (self.indexes, self.links)
+        )
         found = {
-            **(self.connection if here else {}),
+            **(self.connection if is_local else {}),
             "UV_DEFAULT_INDEX": "".join(indexes[-1:]),
             "UV_INDEX": " ".join(indexes[:-1]),
             "UV_FIND_LINKS": ",".join(links),
@@ -128,7 +130,7 @@ class RayWorkerSpec(WorkerSpec):
         return {"uv": install, "env_vars": variables}
 
 
-def _remote(address: str) -> bool:
+def _is_remote(address: str) -> bool:
     return "://" in address and not address.startswith("file:")
 
 
@@ -136,45 +138,52 @@ def _remote(address: str) -> bool:
 
 
 class Actor:
-    """What Ray runs; it travels by value, so it knows this package only once its files are there."""
+    """The class of Ray's actors.
 
-    def __init__(self, files: dict[str, bytes], own: bool) -> None:
-        """Lay out the files; own: whether the Python is this environment's own, whose folder goes when it goes."""
+    It is pickled by value, because this package is not installed on nodes; its methods import what they need.
+    """
+
+    def __init__(self, files: dict[str, bytes], in_own_environment: bool) -> None:
+        """Write the files of this package into a temporary folder and make it importable.
+
+        in_own_environment: whether the actor has a virtual environment of its own; the folder is then inside of it
+        and removed with it.
+        """
         import pathlib
         import runpy
         import sys
         import tempfile
 
-        place = sys.prefix if own else None
-        self._folder = tempfile.TemporaryDirectory(prefix="conformance-", dir=place, ignore_cleanup_errors=True)
+        parent = sys.prefix if in_own_environment else None
+        self._folder = tempfile.TemporaryDirectory(prefix="conformance-", dir=parent, ignore_cleanup_errors=True)
         root = pathlib.Path(self._folder.name)
         for name, content in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
-        mount = runpy.run_path(str(root / "conformance/execution/workers/loop.py"))["mount"]
-        mount("conformance", str(root / "conformance/__init__.py"))
+        import_from_file = runpy.run_path(str(root / "conformance/execution/workers/loop.py"))["import_from_file"]
+        import_from_file("conformance", str(root / "conformance/__init__.py"))
 
     def start(self, name: str, adapter: str, file: str, variables: dict[str, str], timeout: float) -> bytes:
-        """Start the framework in a process of its own, and say what is there."""
-        from conformance.execution.workers.on_ray import Relay
+        """Start the framework in a process of its own; return its versions or its failure as a message."""
+        from conformance.execution.workers.on_ray import ActorPool
 
         inside = f"{self._folder.name}/{file}" if file else ""
-        self._relay = Relay(name, adapter, inside, variables, timeout)
-        return self._relay.started()
+        self._pool = ActorPool(name, adapter, inside, variables, timeout)
+        return self._pool.started()
 
     def answer(self, message: bytes) -> bytes:
         """The answer to one message."""
-        return self._relay.answer(message)
+        return self._pool.answer(message)
 
     def close(self) -> None:
-        """End the process and leave nothing behind."""
+        """End the process and remove the files."""
         with contextlib.suppress(AttributeError):
-            self._relay.close()
+            self._pool.close()
         self._folder.cleanup()
 
 
-class Relay(LocalWorkerPool):
-    """A pool of one worker that takes calls and returns answers as messages."""
+class ActorPool(LocalWorkerPool):
+    """A pool of one worker in an actor, which receives and returns messages."""
 
     def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeout: float) -> None:
         if SET_BY_RAY not in variables:
@@ -183,26 +192,26 @@ class Relay(LocalWorkerPool):
         self._name = name
 
     def started(self) -> bytes:
-        """The versions there, or why the worker cannot be had."""
+        """The versions of the worker, or why it failed to start, as a message."""
         try:
             return _message({"ready": asdict(self.versions(self._name))})
         except WorkerError as error:
             return _message({"failed": str(error)})
 
     def answer(self, message: bytes) -> bytes:
-        """The worker's own answer to a message, or the outcome of a call that it could not answer."""
+        """The worker's answer to a message, or the outcome if it gives none."""
         future = self._workers[self._name].submit([memoryview(message)])
         self.wait_any([future])
         if future.ended is not None:
             return b"".join(wire.outcome_message(future.ended))
-        if future.head is None:
+        if future.header is None:
             return _message({"failed": future.worker.broken})
-        text = json.dumps(future.head).encode()
+        text = json.dumps(future.header).encode()
         return wire.LENGTHS.pack(wire.MAGIC, len(text), len(future.body)) + text + future.body
 
 
-def _message(head: Head) -> bytes:
-    return b"".join(wire.message(head))
+def _message(header: Header) -> bytes:
+    return b"".join(wire.message(header))
 
 
 # Here: the pool.
@@ -224,33 +233,34 @@ class RayWorkerPool(WorkerPool):
         progress: Progress = lambda line: None,
     ) -> None:
         with contextlib.ExitStack() as stack:
-            self._ray = stack.enter_context(connected(address, progress))
+            self._ray = stack.enter_context(connect(address, progress))
             on_this_machine = _on_this_machine(self._ray)
             self._actors = {spec.name: RayWorker(spec, timeout, self._ray, on_this_machine, progress) for spec in specs}
             super().__init__(self._actors)
             self._held = stack.pop_all()
 
     def close(self) -> None:
-        """Give every actor back, whatever it is doing, and end what was started for them."""
+        """End every actor, whatever it is doing, and the Ray that was started for them."""
         with contextlib.suppress(Exception):  # the cluster may be gone
-            leaving = [ref for worker in self._actors.values() if (ref := worker.leave()) is not None]
-            if leaving:
-                self._ray.wait(leaving, num_returns=len(leaving), timeout=5.0)
+            references = [ref for worker in self._actors.values() if (ref := worker.request_shutdown()) is not None]
+            if references:
+                self._ray.wait(references, num_returns=len(references), timeout=5.0)
         super().close()
         self._held.close()
 
     def _step(self, workers: Sequence[Worker]) -> None:
         for worker in workers:
-            worker.ensure()
-        first = {worker.first: worker for worker in self._actors.values() if worker.first is not None}
-        if first:
-            ready, _ = self._ray.wait(list(first), num_returns=1, timeout=POLL_SECONDS)
+            worker.ensure_started()
+        workers_by_ref = {ref: one for one in self._actors.values() if (ref := one.next_reference) is not None}
+        if workers_by_ref:
+            refs = list(workers_by_ref)
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
             if ready:
-                ready, _ = self._ray.wait(list(first), num_returns=len(first), timeout=0)
+                ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
             for ref in ready:
-                first[ref].take()
+                workers_by_ref[ref].receive_answers()
         for actor in self._actors.values():
-            actor.check()
+            actor.enforce_timeout()
         self._make_room()
 
     def _make_room(self) -> None:
@@ -260,12 +270,12 @@ class RayWorkerPool(WorkerPool):
             return
         if self._ray.available_resources().get("CPU", 0.0) < CPUS:
             longest = max(idle, key=RayWorker.idle)
-            self._ray.wait([longest.leave()], timeout=5.0)
+            self._ray.wait([longest.request_shutdown()], timeout=5.0)
             longest.end()
 
 
 class RayWorker(Worker):
-    """An actor, and the next one if that is lost."""
+    """A worker in an actor, which is replaced if it is lost."""
 
     def __init__(
         self, spec: RayWorkerSpec, timeout: float, ray: Any, on_this_machine: bool, progress: Progress
@@ -273,7 +283,7 @@ class RayWorker(Worker):
         super().__init__(spec, timeout)
         self._ray = ray
         self._progress = progress
-        self._environment = spec.runtime_env(here=on_this_machine)
+        self._environment = spec.runtime_env(is_local=on_this_machine)
         self._actor: Any = None
         self._refs: deque[Any] = deque()
         """Ray's references to the answers to the first of the waiting calls."""
@@ -287,33 +297,33 @@ class RayWorker(Worker):
         """Whether the user was told that the actor takes long."""
 
     @property
-    def first(self) -> Any:
-        """Ray's reference to the next answer."""
+    def next_reference(self) -> Any:
+        """Ray's reference to the next answer; None if no call was sent."""
         return self._refs[0] if self._refs else None
 
     def idle(self) -> float:
         """Seconds since the actor has had nothing to do."""
-        return time.monotonic() - self._since if self._actor is not None and not self._waiting else 0.0
+        return time.monotonic() - self._waiting_since if self._actor is not None and not self._waiting else 0.0
 
     def pending(self) -> float:
         """Seconds since the actor was requested, until it has started."""
-        return time.monotonic() - self._since if self._actor is not None and not self.started.done else 0.0
+        return time.monotonic() - self._waiting_since if self._actor is not None and not self.started.done else 0.0
 
-    def ensure(self) -> None:
+    def ensure_started(self) -> None:
         if self._actor is None and not self.broken and (self._waiting or not self.started.done):
             self._create_actor()
 
-    def check(self) -> None:
+    def enforce_timeout(self) -> None:
         if self.pending() > NOTICE_AFTER_SECONDS and not self._announced:
             self._announced = True
             self._progress(f"{self.spec.name} is being installed, or waits for a free CPU of the Ray cluster ...")
         silence = self.timeout + START_TIMEOUT + ANSWER_GRACE_SECONDS
-        if self._refs and self.started.done and time.monotonic() - self._since > silence:
+        if self._refs and self.started.done and time.monotonic() - self._waiting_since > silence:
             self.end()
             self._waiting.popleft().ended = TimedOut(self.timeout)
 
-    def take(self) -> None:
-        """Take in what was answered, in order."""
+    def receive_answers(self) -> None:
+        """Receive the answers that are ready, in order."""
         errors = self._ray.exceptions
         ready = set(self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0)[0])
         while self._refs and self._refs[0] in ready:
@@ -324,49 +334,49 @@ class RayWorker(Worker):
             except errors.RayTaskError as error:
                 return self._break(f"it cannot be started on Ray: {_reason(str(error.cause))}")
             except errors.RayError as error:
-                return self._lost(error)
-            self._answered(*wire.received(_reader(answer)))
-        return self._feed()
+                return self._on_actor_lost(error)
+            self._on_answer(*wire.read_message(_reader(answer)))
+        return self._send_pending()
 
-    def leave(self) -> Any:
-        """Have the actor clean up; None where there is none, or it is busy and must be ended as it is."""
+    def request_shutdown(self) -> Any:
+        """Ask the actor to clean up; return Ray's reference, or None if there is no actor or it is busy."""
         return self._actor.close.remote() if self._actor is not None and not self._refs else None
 
     def _create_actor(self) -> None:
         self.started = Future(self, (), START_TIMEOUT)
         self._waiting.appendleft(self.started)
-        self._since = time.monotonic()
+        self._waiting_since = time.monotonic()
         self._announced = False
-        files, file = shipped(self.spec.adapter, self.spec.file)
+        files, file = files_to_send(self.spec.adapter, self.spec.file)
         variables = dict(self.spec.variables)
         if SET_BY_RAY in os.environ:
             variables.setdefault(SET_BY_RAY, os.environ[SET_BY_RAY])
         with _by_value(self._ray):
-            kind = self._ray.remote(num_cpus=CPUS, max_restarts=0, runtime_env=self._environment)(Actor)
-            self._actor = kind.remote(files, "uv" in self._environment)
+            actor_class = self._ray.remote(num_cpus=CPUS, max_restarts=0, runtime_env=self._environment)(Actor)
+            self._actor = actor_class.remote(files, "uv" in self._environment)
         start = self._actor.start.remote(self.spec.name, self.spec.adapter, file, variables, self.timeout)
         self._refs.append(start)
 
-    def _feed(self) -> None:
+    def _send_pending(self) -> None:
         if self._actor is None or not self.started.done:
             return
-        while len(self._refs) < min(AHEAD, len(self._waiting)):
-            pieces = self._waiting[len(self._refs)].pieces
-            self._refs.append(self._actor.answer.remote(b"".join(pieces)))
+        while len(self._refs) < min(MAX_IN_FLIGHT, len(self._waiting)):
+            buffers = self._waiting[len(self._refs)].buffers
+            self._refs.append(self._actor.answer.remote(b"".join(buffers)))
 
-    def _answered(self, head: Head, body: bytes | bytearray) -> None:
+    def _on_answer(self, header: Header, body: bytes | bytearray) -> None:
         self._refs.popleft()
         future = self._waiting.popleft()
-        self._since = time.monotonic()
-        if "failed" in head:
-            self.broken = head["failed"]
+        self._waiting_since = time.monotonic()
+        if "failed" in header:
+            self.broken = header["failed"]
             return self.end()
         if future is self.started:
             self._starts = 0
-        future.head, future.body = head, body
+        future.header, future.body = header, body
         return None
 
-    def _lost(self, error: Exception) -> None:
+    def _on_actor_lost(self, error: Exception) -> None:
         """Handle the loss of the actor or its node: the first queued call was running; all are submitted again."""
         self.end()
         future = self._waiting[0]
@@ -384,7 +394,7 @@ class RayWorker(Worker):
             future.ended = Crashed(f"died with its Ray actor, {MAX_DEATHS} times", _reason(str(error)))
 
     def end(self) -> None:
-        # The calls that it was sent are left for the next one.
+        # Calls without an answer stay in the queue for the next actor.
         self._refs.clear()
         if self._actor is not None:
             with contextlib.suppress(Exception):  # it may be gone already, or the cluster
@@ -392,33 +402,37 @@ class RayWorker(Worker):
             self._actor = None
 
 
-# What an actor is sent.
+# The files that are sent to an actor.
 
 
-def shipped(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
-    """(content by path of all that an actor needs, the path among them of an adapter's own top-level package).
+def files_to_send(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
+    """Return the files that an actor needs, content by path, and the path of the adapter's top-level package.
 
-    adapter: `module:attribute`; file: of its top-level package, "" for one in this package.
+    adapter: `module:attribute`.  file: of its top-level package; "" for an adapter in this package.
+    Raises WorkerError if the package is larger than MAX_PACKAGE_BYTES.
     """
     root = Path(__file__).parents[3]
     found = [path for pattern in FILES for path in sorted((root / PACKAGE).glob(pattern))]
     paths = {path.relative_to(root).as_posix(): path for path in found}
     source = Path(file)
     if not file:
-        own, top = {path.relative_to(root).as_posix(): path for path in _sources(adapter.partition(":")[0])}, ""
+        in_own_environment, top = (
+            {path.relative_to(root).as_posix(): path for path in _module_files(adapter.partition(":")[0])},
+            "",
+        )
     elif source.name == "__init__.py":
         inside = sorted(source.parent.rglob("*.py"))
-        own = {path.relative_to(source.parents[1]).as_posix(): path for path in inside}
+        in_own_environment = {path.relative_to(source.parents[1]).as_posix(): path for path in inside}
         top = f"{source.parent.name}/__init__.py"
     else:
-        own, top = {source.name: source}, source.name
-    if sum(path.stat().st_size for path in own.values()) > MAX_PACKAGE_BYTES:
+        in_own_environment, top = {source.name: source}, source.name
+    if sum(path.stat().st_size for path in in_own_environment.values()) > MAX_PACKAGE_BYTES:
         raise WorkerError(f"{adapter}: its package {source.parent} is too large to be sent to a cluster")
-    return {name: path.read_bytes() for name, path in {**paths, **own}.items()}, top
+    return {name: path.read_bytes() for name, path in {**paths, **in_own_environment}.items()}, top
 
 
-def _sources(module: str) -> Iterator[Path]:
-    """The file of a module, and those of the packages it lies in."""
+def _module_files(module: str) -> Iterator[Path]:
+    """The file of a module, and those of the packages that contain it."""
     while module:
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.origin is not None:
@@ -428,7 +442,7 @@ def _sources(module: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _by_value(ray: Any) -> Iterator[None]:
-    """The actor's class is sent itself, and not its name: this package is not installed over there."""
+    """Pickle the classes of this module by value, because this package is not installed on nodes."""
     module = sys.modules[__name__]
     ray.cloudpickle.register_pickle_by_value(module)
     try:
@@ -443,7 +457,7 @@ def _reader(message: bytes) -> Callable[[int], bytes]:
 
 
 def _reason(text: str) -> str:
-    """A message of Ray's on one line, only uv's part of a failed installation, cut to its end if it is long."""
+    """A message of Ray on one line; of a failed installation only uv's error, of a long one only the end."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).rpartition(" error: ")[2]
     return text if len(text) <= MAX_REASON_LENGTH else f"... {text[-MAX_REASON_LENGTH:]}"
 
@@ -452,8 +466,11 @@ def _reason(text: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(address: str, progress: Progress) -> Iterator[Any]:
-    """The module `ray`, connected, where it was not, to a cluster or to a Ray of its own; raises UserError."""
+def connect(address: str, progress: Progress) -> Iterator[Any]:
+    """The module `ray`, connected to a cluster, or to a Ray that ends with the context.
+
+    address: as for `RayWorkerPool`.  A connection that exists already is used.  Raises UserError if there is none.
+    """
     with contextlib.ExitStack() as held:
         address = address or os.environ.get("RAY_ADDRESS", "")
         ray = sys.modules.get("ray")
@@ -463,8 +480,8 @@ def connected(address: str, progress: Progress) -> Iterator[Any]:
         if not address:
             progress("starting Ray on this machine ...")
             address = held.enter_context(LocalRay()).address
-        ray = imported()
-        _reachable(address)
+        ray = import_ray()
+        check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
@@ -474,8 +491,8 @@ def connected(address: str, progress: Progress) -> Iterator[Any]:
         yield ray
 
 
-def imported() -> Any:
-    """The module `ray`, silent; raises UserError where it is not installed."""
+def import_ray() -> Any:
+    """Import `ray` without warnings.  Raises UserError if it is not installed."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -488,8 +505,8 @@ def imported() -> Any:
     return ray
 
 
-def _reachable(address: str) -> None:
-    """Raises UserError where nobody listens at an address; Ray itself takes minutes to find out."""
+def check_reachable(address: str) -> None:
+    """Raise UserError if nothing listens at an address; Ray itself takes minutes to find out."""
     found = re.fullmatch(r"(?:ray://)?(\[[^]]+\]|[^:/]+):(\d+)", address)
     if found is None:
         return
@@ -501,26 +518,26 @@ def _reachable(address: str) -> None:
 
 
 def _on_this_machine(ray: Any) -> bool:
-    """Whether every node is this machine, which knows the same paths."""
+    """Whether all nodes are on this machine, so that its paths are valid on them."""
     return all(node["NodeManagerHostname"] == socket.gethostname() for node in ray.nodes() if node["Alive"])
 
 
 class LocalRay:
     """A Ray on this machine, which ends with this process at the latest.
 
-    Ray copies the virtual environment that it runs in for every runtime environment.  So it runs in one that holds
-    nothing but Ray, by link: a copy takes no time, and what is installed here is not seen there.
+    Ray copies the virtual environment in which it runs for every runtime environment.  Therefore it runs in one that
+    contains only links to Ray and its dependencies: copying is fast, and packages of this environment are not visible.
     """
 
     def __init__(self, cpus: int | None = None) -> None:
         if importlib.util.find_spec("ray") is None:
-            imported()  # says so
+            import_ray()  # says so
         if "RAY_AUTH_MODE" not in os.environ:  # Ray would write a token into the user's home folder
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         try:
             self.python = bare_environment(self._folder)
-            """What nodes on this machine run in."""
+            """The interpreter of nodes on this machine."""
             self._process = self._start(self.python, cpus)
             self.address = self._read_address()
         except BaseException:
@@ -534,7 +551,7 @@ class LocalRay:
         self.close()
 
     def close(self) -> None:
-        """End it, and remove the environments that were made."""
+        """End it, and remove its environments."""
         self._process.communicate()
 
     def _start(self, python: Path, cpus: int | None) -> subprocess.Popen[str]:
@@ -547,7 +564,7 @@ class LocalRay:
             )  # fmt: skip
 
     def _read_address(self) -> str:
-        """Wait for the address."""
+        """Wait for the address.  Raises UserError if Ray does not start."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(ADDRESS):
@@ -568,21 +585,22 @@ sys.stdin.read()
 ray.shutdown()
 shutil.rmtree(folder, ignore_errors=True)
 """
-"""Lasts as long as its stdin, and then removes what was made."""
+"""Runs Ray until its stdin is closed, and then removes its folder."""
 
 
 def bare_environment(folder: Path) -> Path:
-    """The interpreter of a new virtual environment below a folder that holds nothing but what Ray needs, by link.
+    """Create a virtual environment in a folder with links to Ray and its dependencies; return its interpreter.
 
-    It is linked beside site-packages, so that what is installed there comes first and never replaces a file here.
+    The links are in a folder beside site-packages, so that packages installed later take precedence and never replace
+    a file of this environment.
     """
     builder = venv.EnvBuilder(symlinks=os.name != "nt")
-    place = folder / "python"
-    builder.create(place)
-    context = builder.ensure_directories(place)
+    prefix = folder / "python"
+    builder.create(prefix)
+    context = builder.ensure_directories(prefix)
     library = folder / "library"
     library.mkdir()
-    for source in _needed(("ray", "virtualenv", "uv")):
+    for source in _installed_files(("ray", "virtualenv", "uv")):
         if not (library / source.name).exists():
             (library / source.name).symlink_to(source)
     with contextlib.suppress(ImportError, OSError):
@@ -590,18 +608,18 @@ def bare_environment(folder: Path) -> Path:
 
         program = Path(uv.find_uv_bin())
         (Path(context.bin_path) / program.name).symlink_to(program)
-    packages = sysconfig.get_path("purelib", "venv", {"base": str(place), "platbase": str(place)})
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(prefix), "platbase": str(prefix)})
     (Path(packages) / "ray.pth").write_text(f"{library}\n", encoding="utf-8")
     return Path(context.env_exe)
 
 
-def _needed(names: Sequence[str]) -> Iterator[Path]:
-    """What distributions and all that they need have put into site-packages; those that are not here are left out."""
+def _installed_files(names: Sequence[str]) -> Iterator[Path]:
+    """Top-level files and folders in site-packages of distributions and their dependencies, as far as installed."""
     from packaging.requirements import Requirement
 
-    later, seen = list(names), set()
-    while later:
-        name = later.pop()
+    pending, seen = list(names), set()
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
@@ -610,6 +628,6 @@ def _needed(names: Sequence[str]) -> Iterator[Path]:
         except importlib.metadata.PackageNotFoundError:
             continue
         needs = map(Requirement, found.requires or ())
-        later += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+        pending += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
         tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
         yield from (Path(str(found.locate_file(top))) for top in sorted(tops) if not top.endswith(".pth"))

@@ -1,7 +1,7 @@
-"""Pool of worker processes: starts them, sends calls ahead of the answers, and starts them again when they die.
+"""Pool of worker processes: starts them, sends calls before earlier ones are answered, and restarts processes that die.
 
-One thread serves all local workers: messages wait in the buffers of the sockets, so that a worker has its next call
-while this process judges the last answer.
+One thread serves all local workers: the next calls are in the buffers of the sockets, so that a worker continues while
+this process judges its last answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.calling import SHARING
 from conformance.adapters.contract.lowering import Call
 from conformance.execution.workers import loop, wire
-from conformance.execution.workers.wire import Head
+from conformance.execution.workers.wire import Header
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Outcome, TimedOut
 
@@ -40,10 +40,10 @@ TIMEOUT = 120.0
 """Seconds that a call may take."""
 START_TIMEOUT = 300.0
 """Seconds that the start of an interpreter and the import of a framework may take."""
-AHEAD = 8
-"""Calls that a worker has before it has answered the first of them."""
+MAX_IN_FLIGHT = 8
+"""Maximum number of calls that a worker has received and not answered."""
 OUTPUT_LINES = 8
-"""Last lines of a worker's output that the message about a crash has."""
+"""Number of last lines of a worker's output in the message about a crash."""
 MAX_OUTPUT = 1 << 24
 """Size in bytes at which a worker's output is truncated."""
 CHECK_INTERVAL = 64
@@ -51,12 +51,12 @@ CHECK_INTERVAL = 64
 POLL_SECONDS = 0.1
 """Seconds between two checks whether a process that has not connected yet is still running."""
 ALIVE_SECONDS = 1.0
-"""Seconds without an answer after which a worker's process is looked at; its children may hold its connection open."""
+"""Seconds without an answer after which the process is polled, because its children may keep the connection open."""
 READ_BYTES = 1 << 20
 
 
 class WorkerError(UserError):
-    """A worker cannot be had: for what, and why."""
+    """A worker cannot be started, or can make no calls: its name, and why."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class WorkerSpec:
     """What a worker runs."""
 
     name: str
-    """In messages and reports."""
+    """Name in messages and reports."""
     adapter: str
     """`module:attribute` of the `Framework`."""
     file: str = ""
-    """Of the adapter's top-level package, if that is not installed where the worker runs."""
+    """File of the adapter's top-level package, if that is not installed where the worker runs."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Added to the environment."""
+    """Environment variables to be added."""
     interpreter: Path = Path(sys.executable)
     """The worker's Python."""
 
@@ -88,22 +88,22 @@ class Versions:
 class Future:
     """The outcome of a call that a worker has not answered yet.
 
-    pieces: of the message.  seconds: that the answer may take.
+    buffers: of the message.  seconds: timeout of the answer.
     """
 
-    def __init__(self, worker: Worker, pieces: Sequence[memoryview], seconds: float) -> None:
+    def __init__(self, worker: Worker, buffers: Sequence[memoryview], seconds: float) -> None:
         self.worker = worker
-        self.pieces = pieces
+        self.buffers = buffers
         self.seconds = seconds
-        self.head: Head | None = None
+        self.header: Header | None = None
         self.body: bytes | bytearray = b""
         self.ended: Outcome | None = None
-        """Why there will be no answer: the worker died of it, or it took too long."""
+        """The outcome if there is no answer: the worker died of the call, or it took too long."""
 
     @property
     def done(self) -> bool:
-        """Whether the answer is there, or never will be."""
-        return self.head is not None or self.ended is not None or bool(self.worker.broken)
+        """Whether the answer has arrived, or will never arrive."""
+        return self.header is not None or self.ended is not None or bool(self.worker.broken)
 
 
 class Worker(abc.ABC):
@@ -117,12 +117,12 @@ class Worker(abc.ABC):
         self.spec = spec
         self.timeout = timeout
         self.broken = ""
-        """Why no call can be made here at all."""
+        """Why the worker can make no calls; "" if it can."""
         self.started = Future(self, (), START_TIMEOUT)
         """The import of the framework."""
         self._waiting: deque[Future] = deque()
         """Calls that are not answered yet, in order."""
-        self._since = 0.0
+        self._waiting_since = 0.0
         """When the last answer arrived, or when the first of these calls was submitted."""
 
     @property
@@ -130,21 +130,21 @@ class Worker(abc.ABC):
         """Number of calls that are not answered yet."""
         return len(self._waiting)
 
-    def submit(self, pieces: Sequence[memoryview]) -> Future:
-        """Have a message answered."""
-        future = Future(self, pieces, self.timeout)
+    def submit(self, buffers: Sequence[memoryview]) -> Future:
+        """Send a message, when earlier ones allow, and return its future answer."""
+        future = Future(self, buffers, self.timeout)
         if not self._waiting:
-            self._since = time.monotonic()
+            self._waiting_since = time.monotonic()
         self._waiting.append(future)
-        self._feed()
+        self._send_pending()
         return future
 
     def versions(self) -> Versions:
-        """The versions there, once it has started; raises WorkerError if it could not."""
+        """The versions where a started worker runs.  Raises WorkerError if it could not start."""
         if self.broken:
             raise WorkerError(self.broken)
-        assert self.started.head is not None
-        return Versions(**self.started.head["ready"])
+        assert self.started.header is not None
+        return Versions(**self.started.header["ready"])
 
     def _break(self, why: str) -> None:
         """Give up for good."""
@@ -152,19 +152,19 @@ class Worker(abc.ABC):
         self.end()
 
     @abc.abstractmethod
-    def ensure(self) -> None:
-        """Start a process if there is none and one is needed, unless none can be had."""
+    def ensure_started(self) -> None:
+        """Start a process if there is none and one is needed, unless the worker is broken."""
 
     @abc.abstractmethod
-    def check(self) -> None:
-        """Give up on the first call in the queue if it has taken too long."""
+    def enforce_timeout(self) -> None:
+        """End the first call in the queue if it has taken too long."""
 
     @abc.abstractmethod
     def end(self) -> None:
         """Kill the process."""
 
     @abc.abstractmethod
-    def _feed(self) -> None:
+    def _send_pending(self) -> None:
         """Send the next calls, up to `AHEAD`, if the process can take them."""
 
 
@@ -177,7 +177,7 @@ class WorkerPool(abc.ABC):
     def __init__(self, workers: Mapping[str, Worker]) -> None:
         self._workers = dict(workers)
         for worker in self._workers.values():
-            worker.ensure()
+            worker.ensure_started()
 
     def __enter__(self) -> Self:
         return self
@@ -193,7 +193,7 @@ class WorkerPool(abc.ABC):
         return worker.versions()
 
     def all_versions(self) -> dict[str, Versions | WorkerError]:
-        """The versions of each worker by name, or why it cannot be had."""
+        """The versions of each worker by name, or why it could not start."""
         found: dict[str, Versions | WorkerError] = {}
         for name in self._workers:
             try:
@@ -206,25 +206,25 @@ class WorkerPool(abc.ABC):
         """Signatures of the objects at dotted paths; see `serve.signature`."""
         future = self._workers[name].submit(wire.message({"do": "signatures", "paths": list(paths)}))
         self.wait_any([future])
-        return {} if future.head is None else dict(future.head["signatures"])
+        return {} if future.header is None else dict(future.header["signatures"])
 
     def submit(self, name: str, call: Call, what: str) -> Future:
-        """Have a worker make a call.  what: names the call in messages."""
+        """Submit a call to a worker.  what: name of the call in messages."""
         return self._workers[name].submit(wire.call_message(call, what))
 
     def wait(self, future: Future) -> Outcome:
         """The outcome of a call.
 
-        Raises LoweringError if the call could not be made, and WorkerError if the worker can make none.
+        Raises LoweringError if the call could not be made, and WorkerError if the worker can make no calls.
         """
         self.wait_any([future])
         if future.ended is not None:
             return future.ended
-        if future.head is None:
+        if future.header is None:
             raise WorkerError(future.worker.broken)
-        if "harness" in future.head:
-            raise LoweringError(future.head["harness"])
-        return wire.outcome_of(future.head, wire.arrays_of(future.head, future.body))
+        if "harness" in future.header:
+            raise LoweringError(future.header["harness"])
+        return wire.outcome_of(future.header, wire.arrays_of(future.header, future.body))
 
     def wait_any(self, futures: Sequence[Future]) -> None:
         """Wait until one of some futures is done."""
@@ -239,7 +239,7 @@ class WorkerPool(abc.ABC):
 
     @abc.abstractmethod
     def _step(self, workers: Sequence[Worker]) -> None:
-        """Wait for something to happen, at most until a call of these workers has taken too long."""
+        """Wait for an event, at most until a call of these workers has taken too long."""
 
 
 class LocalWorkerPool(WorkerPool):
@@ -263,36 +263,36 @@ class LocalWorkerPool(WorkerPool):
     def _step(self, workers: Sequence[Worker]) -> None:
         local = cast("Sequence[LocalWorker]", workers)
         for worker in local:
-            worker.ensure()
-        patience = [worker.patience() for worker in local if not worker.broken]
-        ready = self._ready(min(patience, default=0.0))
+            worker.ensure_started()
+        remaining_seconds = [worker.remaining_seconds() for worker in local if not worker.broken]
+        ready = self._ready(min(remaining_seconds, default=0.0))
         for key, mask in ready:
             key.data.transfer(mask)
         for worker in local:
             if not ready:
                 worker.check_process()
-            worker.check()
+            worker.enforce_timeout()
 
-    def _ready(self, patience: float) -> list[tuple[selectors.SelectorKey, int]]:
+    def _ready(self, remaining_seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
         """Connections that can be read or written.
 
-        If one answer is all that is due, this process stays awake for a moment, as workers do.
+        If a single answer is outstanding, this process polls for a moment before it sleeps, as workers do.
         """
         is_single = sum(worker.unanswered for worker in self._workers.values()) == 1
-        until = time.monotonic() + (min(loop.AWAKE, patience) if is_single else 0.0)
+        until = time.monotonic() + (min(loop.SPIN_SECONDS, remaining_seconds) if is_single else 0.0)
         while not (ready := self._selector.select(0)) and time.monotonic() < until:
             loop.give_way()
-        return ready or self._selector.select(min(patience, ALIVE_SECONDS))
+        return ready or self._selector.select(min(remaining_seconds, ALIVE_SECONDS))
 
 
 class LocalWorker(Worker):
-    """A process on this machine, reached over a socket; it is started again if it dies."""
+    """A process on this machine, connected by a socket; it is replaced if it dies."""
 
     def __init__(self, spec: WorkerSpec, timeout: float, selector: selectors.BaseSelector) -> None:
         super().__init__(spec, timeout)
         self._selector = selector
         self._sent = 0
-        """How many of the waiting calls are on their way."""
+        """Number of waiting calls that were sent."""
         self._out: deque[memoryview] = deque()
         self._in = bytearray()
         self._socket: socket.socket | None = None
@@ -302,24 +302,24 @@ class LocalWorker(Worker):
         self._answered = 0
         self._spawn()
 
-    def ensure(self) -> None:
+    def ensure_started(self) -> None:
         if self._process is None and not self.broken:
             self._spawn()
         if self._socket is None and not self.broken:
             self._connect()
 
-    def patience(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds until the first call in the queue has taken too long."""
         if not self._waiting:
             return 0.0
-        return max(0.0, self._since + self._waiting[0].seconds - time.monotonic())
+        return max(0.0, self._waiting_since + self._waiting[0].seconds - time.monotonic())
 
-    def check(self) -> None:
-        if self._waiting and not self.broken and self.patience() == 0.0:
+    def enforce_timeout(self) -> None:
+        if self._waiting and not self.broken and self.remaining_seconds() == 0.0:
             self._fail(TimedOut(self._waiting[0].seconds))
 
     def check_process(self) -> None:
-        """Notice that the process is dead although its connection is open, as where it has left a child behind."""
+        """Notice that the process is dead although its connection is open, as when a child process holds it."""
         process = self._process
         if process is None or self._socket is None or process.poll() is None:
             return
@@ -328,7 +328,7 @@ class LocalWorker(Worker):
             self._died()
 
     def transfer(self, mask: int) -> None:
-        """Send and receive what can be without waiting."""
+        """Send and receive as much as possible without blocking."""
         if mask & selectors.EVENT_WRITE:
             self._send()
         if mask & selectors.EVENT_READ:
@@ -379,7 +379,7 @@ class LocalWorker(Worker):
                 continue
             connection.settimeout(5.0)
             with contextlib.suppress(OSError):
-                if secrets.compare_digest(_exactly(connection, len(self._token)), self._token):
+                if secrets.compare_digest(_receive_exactly(connection, len(self._token)), self._token):
                     return self._connected(connection)
             connection.close()
         if not self.broken:
@@ -395,8 +395,8 @@ class LocalWorker(Worker):
         self._in.clear()
         self._out.clear()
         self._selector.register(connection, selectors.EVENT_READ, self)
-        self._since = time.monotonic()
-        self._feed()
+        self._waiting_since = time.monotonic()
+        self._send_pending()
 
     def _disconnect(self) -> None:
         self._endpoint.close()
@@ -407,13 +407,13 @@ class LocalWorker(Worker):
 
     # Messages
 
-    def _feed(self) -> None:
+    def _send_pending(self) -> None:
         if self._socket is None:
             return
         if not self._sent:
-            self._since = time.monotonic()
-        while self._sent < min(AHEAD, len(self._waiting)):
-            self._out.extend(self._waiting[self._sent].pieces)
+            self._waiting_since = time.monotonic()
+        while self._sent < min(MAX_IN_FLIGHT, len(self._waiting)):
+            self._out.extend(self._waiting[self._sent].buffers)
             self._sent += 1
         self._send()
 
@@ -425,7 +425,7 @@ class LocalWorker(Worker):
             except BlockingIOError:
                 break
             except OSError:
-                self._out.clear()  # it is gone; its last answers are still to be read
+                self._out.clear()  # the process has ended; its last answers are still to be read
                 break
             if count == len(self._out[0]):
                 self._out.popleft()
@@ -440,17 +440,17 @@ class LocalWorker(Worker):
         try:
             while (answer := self._next()) is not None:
                 future = self._waiting.popleft()
-                future.head, future.body = answer
+                future.header, future.body = answer
                 self._sent -= 1
-                self._since = time.monotonic()
-                if future is self.started and "failed" in future.head:
-                    return self._break(f"the framework cannot be imported: {future.head['failed']}")
+                self._waiting_since = time.monotonic()
+                if future is self.started and "failed" in future.header:
+                    return self._break(f"the framework cannot be imported: {future.header['failed']}")
         except wire.WireError as error:
             return self._fail(Crashed(f"was out of step: {error}", "\n".join(self._last_output())))
         if gone:
             return self._died()
         self._truncate_output()
-        return self._feed()
+        return self._send_pending()
 
     def _read(self) -> bool:
         """Read what has arrived; return whether the connection is closed."""
@@ -464,22 +464,22 @@ class LocalWorker(Worker):
             return True
         return True
 
-    def _next(self) -> tuple[Head, bytes | bytearray] | None:
+    def _next(self) -> tuple[Header, bytes | bytearray] | None:
         """(head, body) of the first complete message; None if there is none."""
         start = wire.LENGTHS.size
         if len(self._in) < start:
             return None
-        head, arrays = wire.lengths(bytes(self._in[:start]))
-        if len(self._in) < start + head + arrays:
+        header, arrays = wire.lengths(bytes(self._in[:start]))
+        if len(self._in) < start + header + arrays:
             return None
-        message = bytes(self._in[start : start + head + arrays])
-        del self._in[: start + head + arrays]
-        return wire.received(_reader(message, head))
+        message = bytes(self._in[start : start + header + arrays])
+        del self._in[: start + header + arrays]
+        return wire.read_message(_reader(message, header))
 
     # The end of the process
 
     def _died(self) -> None:
-        """End the first call in the queue, which the process died of."""
+        """End the first call in the queue, of which the process died."""
         assert self._process is not None
         try:
             self._process.wait(5.0)
@@ -587,16 +587,16 @@ class _LocalPort:
         self._listener.close()
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _receive_exactly(connection: socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count and (chunk := connection.recv(count - len(data))):
         data += chunk
     return data
 
 
-def _reader(data: bytes, head: int) -> Any:
+def _reader(data: bytes, header: int) -> Any:
     """Return a `read` of a message whose lengths were read before."""
-    parts = iter((wire.LENGTHS.pack(wire.MAGIC, head, len(data) - head), data[:head], data[head:]))
+    parts = iter((wire.LENGTHS.pack(wire.MAGIC, header, len(data) - header), data[:header], data[header:]))
     return lambda _: next(parts)
 
 

@@ -1,4 +1,4 @@
-"""What a worker does with a message, wherever it runs: in a process beside the run, or on another machine."""
+"""Answers the messages of a run in a worker process, on this machine or another one."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from conformance.adapters.contract import Framework, LoweringError
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.signatures import resolve
 from conformance.execution.workers import wire
-from conformance.execution.workers.loop import mount
-from conformance.execution.workers.wire import Buffers, Head
+from conformance.execution.workers.loop import import_from_file
+from conformance.execution.workers.wire import Buffers, Header
 from conformance.model.outcome import Unsupported
 
 
 class Server:
-    """Answers messages, one after another; the first one says for which framework."""
+    """Answers messages in order; the first names the framework."""
 
     def __init__(self) -> None:
         self._framework: Framework | None = None
 
-    def answer(self, head: Head, body: bytes | bytearray) -> Buffers:
-        """The answer to one message; what goes wrong here is an answer, too."""
+    def answer(self, header: Header, body: bytes | bytearray) -> Buffers:
+        """The answer to one message; errors of the harness are answers, too."""
         try:
-            match head["do"]:
+            match header["do"]:
                 case "start":
-                    return self._start(head)
+                    return self._start(header)
                 case "perform":
-                    return self._perform(head, body)
+                    return self._perform(header, body)
                 case "signatures":
-                    return wire.message({"signatures": {path: signature(path) for path in head["paths"]}})
+                    return wire.message({"signatures": {path: signature(path) for path in header["paths"]}})
         except LoweringError as error:
             return wire.message({"harness": str(error)})
-        return wire.message({"harness": f"there is no {head['do']}"})
+        return wire.message({"harness": f"there is no {header['do']}"})
 
-    def _start(self, head: Head) -> Buffers:
-        """Import the adapter and the framework, and say what is here, or why that cannot be done."""
+    def _start(self, header: Header) -> Buffers:
+        """Import the adapter and the framework; return their versions, or why they cannot be imported."""
         try:
-            module, _, attribute = head["adapter"].partition(":")
-            if head["file"] and importlib.util.find_spec(module.partition(".")[0]) is None:
-                mount(module.partition(".")[0], head["file"])
+            module, _, attribute = header["adapter"].partition(":")
+            if header["file"] and importlib.util.find_spec(module.partition(".")[0]) is None:
+                import_from_file(module.partition(".")[0], header["file"])
             self._framework = getattr(importlib.import_module(module), attribute)
             self._framework.prepare()
             with warnings.catch_warnings():
@@ -56,26 +56,26 @@ class Server:
                     importlib.import_module(name)
         except (Exception, SystemExit) as error:
             return wire.message({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"})
-        here = {
+        versions = {
             "version": _version(self._framework.distributions),
             "python": platform.python_version(),
             "numpy": np.__version__,
             "backend": self._framework.backend(os.environ),
         }
-        return wire.message({"ready": here})
+        return wire.message({"ready": versions})
 
-    def _perform(self, head: Head, body: bytes | bytearray) -> Buffers:
+    def _perform(self, header: Header, body: bytes | bytearray) -> Buffers:
         if self._framework is None:
             raise LoweringError("a worker was asked before it was started")
         try:
-            arrays = wire.arrays_of(head, body)
+            arrays = wire.arrays_of(header, body)
         except ImportError as error:
             return wire.outcome_message(Unsupported(f"{error} where it runs"))
-        return wire.outcome_message(perform(self._framework, wire.call_of(head, arrays), head["what"]))
+        return wire.outcome_message(perform(self._framework, wire.call_of(header, arrays), header["what"]))
 
 
 def signature(path: str) -> list[list[str]] | None:
-    """Parameters of what stands at a dotted path as (name, kind, default or ""); None where there is none."""
+    """Parameters of the callable at a dotted path as [name, kind, default or ""]; None if there is none."""
     try:
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always")

@@ -1,7 +1,7 @@
-"""What travels between a run and its workers: one JSON head and the bytes of some arrays per message.
+"""Messages between a run and its workers: a JSON header and the bytes of arrays.
 
-No pickles: what one version of Python or numpy writes, any other reads.  Arrays are bit-exact.  A message
-is `MAGIC`, the length of the head (uint32), the length of all arrays (uint64), the head, the arrays.
+No pickles, so that versions of Python and numpy may differ.  Arrays are bit-exact.  A message consists of `MAGIC`, the
+length of the header (uint32), the length of all arrays (uint64), the header, and the arrays.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 
 MAGIC = b"CE01"
 LENGTHS = struct.Struct("<4sIQ")
-JOINED = 1 << 16
-"""Messages with less than these bytes in arrays are sent in one piece: copying it costs less than sending twice."""
-LARGEST = 1 << 40
-"""No message is longer; a length beyond it is a stream that is out of step."""
+JOIN_LIMIT_BYTES = 1 << 16
+"""Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
+MAX_MESSAGE_BYTES = 1 << 40
+"""Maximum length of the arrays of a message; a larger one means that the stream is corrupt."""
 
-Head = dict[str, Any]
+Header = dict[str, Any]
 Buffers = list[memoryview]
 
 
@@ -36,30 +36,30 @@ class WireError(Exception):
     """The bytes are no message."""
 
 
-def message(head: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
-    """The pieces of a message, in the order they are sent in; an array that lies in one piece is not copied."""
+def message(header: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
+    """The buffers of a message, in order; contiguous arrays are not copied."""
     flat = [np.ascontiguousarray(array, dtype=_little(array.dtype)) for array in arrays]
     described = [[_name(array.dtype), list(array.shape)] for array in arrays]
-    text = json.dumps({**head, "arrays": described}).encode()
+    text = json.dumps({**header, "arrays": described}).encode()
     size = sum(array.nbytes for array in flat)
     # memoryview knows neither bfloat16 nor arrays without elements.
-    pieces = [memoryview(LENGTHS.pack(MAGIC, len(text), size) + text)]
-    pieces += [array.reshape(-1).view(np.uint8).data for array in flat if array.size]
-    return [memoryview(b"".join(pieces))] if size < JOINED else pieces
+    buffers = [memoryview(LENGTHS.pack(MAGIC, len(text), size) + text)]
+    buffers += [array.reshape(-1).view(np.uint8).data for array in flat if array.size]
+    return [memoryview(b"".join(buffers))] if size < JOIN_LIMIT_BYTES else buffers
 
 
 def lengths(start: bytes | bytearray) -> tuple[int, int]:
-    """(bytes of the head, bytes of the arrays) that follow; raises WireError."""
-    magic, head, arrays = LENGTHS.unpack(start)
-    if magic != MAGIC or arrays > LARGEST:
+    """Lengths in bytes of the header and the arrays that follow.  Raises WireError."""
+    magic, header, arrays = LENGTHS.unpack(start)
+    if magic != MAGIC or arrays > MAX_MESSAGE_BYTES:
         raise WireError(f"expected a message, got {start!r}")
-    return head, arrays
+    return header, arrays
 
 
-def arrays_of(head: Head, body: bytes | bytearray | memoryview) -> list[Array]:
-    """The arrays of a message, as read-only views of its body; raises ImportError where numpy lacks a dtype."""
+def arrays_of(header: Header, body: bytes | bytearray | memoryview) -> list[Array]:
+    """The arrays of a message, as read-only views of its body.  Raises ImportError if numpy lacks a dtype."""
     arrays, start = [], 0
-    for name, shape in head["arrays"]:
+    for name, shape in header["arrays"]:
         dtype = _dtype(name)
         count = math.prod(shape)
         array = np.frombuffer(body, np.uint8, count * dtype.itemsize, start).view(dtype).reshape(shape)
@@ -74,10 +74,10 @@ def _dtype(name: str) -> np.dtype[Any]:
     return numpy_dtype(name) if name == "bfloat16" else np.dtype(name)
 
 
-def received(read: Callable[[int], bytes | bytearray]) -> tuple[Head, bytes | bytearray]:
-    """(head, body) of the next message of a stream; `read` returns as many bytes as it is asked for, or raises."""
-    head, arrays = lengths(read(LENGTHS.size))
-    return json.loads(read(head)), read(arrays)
+def read_message(read: Callable[[int], bytes | bytearray]) -> tuple[Header, bytes | bytearray]:
+    """Header and body of the next message of a stream.  read: returns the given number of bytes, or raises."""
+    header, arrays = lengths(read(LENGTHS.size))
+    return json.loads(read(header)), read(arrays)
 
 
 @cache
@@ -94,16 +94,16 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 
 def call_message(call: Call, what: str) -> Buffers:
-    """A call to be made.  what: names it in messages."""
+    """The message that requests a call.  what: name of the call in errors."""
     named = [[name, tensor.order] for name, tensor in call.arrays.items()]
-    head = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
-    return message(head, [tensor.values for tensor in call.arrays.values()])
+    header = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
+    return message(header, [tensor.values for tensor in call.arrays.values()])
 
 
-def call_of(head: Head, arrays: Sequence[Array]) -> Call:
+def call_of(header: Header, arrays: Sequence[Array]) -> Call:
     """The call in a message."""
-    tensors = {name: Tensor(values, order) for (name, order), values in zip(head["named"], arrays, strict=True)}
-    return Call(head["text"], tensors, head["mode"])
+    tensors = {name: Tensor(values, order) for (name, order), values in zip(header["named"], arrays, strict=True)}
+    return Call(header["text"], tensors, header["mode"])
 
 
 # Outcomes
@@ -112,17 +112,22 @@ _PLAIN: dict[str, Any] = {kind.__name__: kind for kind in (NonNumeric, Raised, C
 
 
 def outcome_message(outcome: Outcome) -> Buffers:
-    """What came of a call."""
+    """The message with the outcome of a call."""
     if isinstance(outcome, Returned):
-        head = {"outcome": "Returned", "dtype": outcome.dtype, "warnings": outcome.warnings, "mutated": outcome.mutated}
-        return message(head, [outcome.value])
+        header = {
+            "outcome": "Returned",
+            "dtype": outcome.dtype,
+            "warnings": outcome.warnings,
+            "mutated": outcome.mutated,
+        }
+        return message(header, [outcome.value])
     return message({"outcome": type(outcome).__name__, "fields": asdict(outcome)})
 
 
-def outcome_of(head: Head, arrays: Sequence[Array]) -> Outcome:
+def outcome_of(header: Header, arrays: Sequence[Array]) -> Outcome:
     """The outcome in a message."""
-    if head["outcome"] == "Returned":
-        return Returned(arrays[0], head["dtype"], tuple(head["warnings"]), tuple(head["mutated"]))
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in head["fields"].items()}
-    outcome: Outcome = _PLAIN[head["outcome"]](**fields)
+    if header["outcome"] == "Returned":
+        return Returned(arrays[0], header["dtype"], tuple(header["warnings"]), tuple(header["mutated"]))
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in header["fields"].items()}
+    outcome: Outcome = _PLAIN[header["outcome"]](**fields)
     return outcome

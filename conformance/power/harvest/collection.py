@@ -147,7 +147,7 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
             raise wire.WireError("what was read ends early")
         return part
 
-    head, body = wire.received(exactly)
+    head, body = wire.read_message(exactly)
     if "failed" in head:
         advice = "if it is a newer release than this package knows, take a newer one of this package"
         raise _source_error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")

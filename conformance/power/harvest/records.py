@@ -144,7 +144,7 @@ def encode(collected: CollectedRecords) -> wire.Buffers:
     return wire.message({"collected": describe(collected)}, arrays)
 
 
-def decode(head: wire.Head, body: bytes | bytearray) -> CollectedRecords:
+def decode(head: wire.Header, body: bytes | bytearray) -> CollectedRecords:
     """Deserialise the records of a source."""
     arrays = wire.arrays_of(head, body)
 
