@@ -818,7 +818,7 @@ def test_requirements_file_uses_its_find_links(links, monkeypatch, tmp_path):
 
 @needs_uv
 def test_wheel_for_other_python_selects_it(links, monkeypatch):
-    other = next((one for one in builder._other_interpreters(tool()) if one.minor != running_interpreter().minor), None)
+    other = next((one for one in builder.other_interpreters(tool()) if one.minor != running_interpreter().minor), None)
     if other is None:
         pytest.skip("no other Python is installed")
     major, minor = other.minor

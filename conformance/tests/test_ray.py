@@ -149,7 +149,7 @@ def test_rows_equal_those_of_local_run(cluster):
     specs = []
     for text in texts:
         asked = parse(text)
-        lock = builder._lock(asked, interpreters.running_interpreter(), tool).splitlines()
+        lock = builder.Builder(asked, tool).lock(interpreters.running_interpreter()).splitlines()
         name = f"sklearn in {text}"
         specs.append(wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK"))
     with RayWorkerPool(specs) as pool:

@@ -14,13 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from conformance.execution.environments.interpreters import executable_in, query, site_packages
+from conformance.execution.environments.interpreters import Interpreter, query, site_packages
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 from conformance.reference.cache import default_folder
@@ -32,15 +31,6 @@ RESOLUTION_LIFETIME = 24 * 3600.0
 """Seconds after which a version range is resolved again."""
 
 
-@dataclass(frozen=True)
-class InstalledEnvironment:
-    """An environment on disk."""
-
-    interpreter: Path
-    python: str
-    packages: dict[str, str]
-
-
 def digest_of(lock: str, python: str) -> str:
     """16 hex digits that name the folder of a lock for a Python version and this kind of machine."""
     libc = "-".join(platform.libc_ver())
@@ -49,15 +39,19 @@ def digest_of(lock: str, python: str) -> str:
 
 
 class Store:
-    """The folder that contains environments."""
+    """A folder that contains environments.
 
-    def __init__(self, root: Path) -> None:
+    temporary: the folder as an object that removes it, if it is to be removed.
+    """
+
+    def __init__(self, root: Path, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
         self.root = root
+        self._temporary = temporary
 
     def folder(self, digest: str) -> Path:
         return self.root / digest
 
-    def lookup(self, request_key: str, *, stale: bool = False) -> InstalledEnvironment | None:
+    def lookup(self, request_key: str, *, stale: bool = False) -> Interpreter | None:
         """The environment of an earlier request, if it is complete; stale: even if a range was resolved too long
         ago.
         """
@@ -76,32 +70,24 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps({"folder": digest, "exact": exact, "resolved": time.time()}).encode())
 
-    def read(self, digest: str) -> InstalledEnvironment | None:
+    def read(self, digest: str) -> Interpreter | None:
         """The environment in a folder; None if it is absent, incomplete, or does not match its marker."""
         folder = self.folder(digest)
         try:
             marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-            installed = InstalledEnvironment(
-                folder / marker["executable"], str(marker["python"]), dict(marker["packages"])
-            )
-            is_consistent = marker["layout"] == LAYOUT_VERSION and digest_of(marker["lock"], installed.python) == digest
+            path, version = folder / marker["executable"], str(marker["python"])
+            is_consistent = marker["layout"] == LAYOUT_VERSION and digest_of(marker["lock"], version) == digest
             if not is_consistent or marker["installed"] != _site_packages_entries(folder):
                 return None
-            if (
-                marker["stamp"] != _fingerprint(installed.interpreter)
-                and query(installed.interpreter).version != installed.python
-            ):
+            if marker["stamp"] != _fingerprint(path) and query(path).version != version:
                 return None
+            return Interpreter(path, version, packages=dict(marker["packages"]))
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
-        return installed
 
-    def write_marker(self, digest: str, lock: str) -> InstalledEnvironment:
+    def write_marker(self, digest: str, lock: str, executable: Path) -> Interpreter:
         """Write the marker of a complete folder. Raises UserError if its interpreter does not run."""
         folder = self.folder(digest)
-        executable = executable_in(folder)
-        if executable is None:
-            raise UserError(f"{folder} has no interpreter")
         interpreter = query(executable)
         marker = {
             "layout": LAYOUT_VERSION,
@@ -114,7 +100,7 @@ class Store:
             "installed": _site_packages_entries(folder),
         }
         write_atomically(folder / MARKER, json.dumps(marker).encode())
-        return InstalledEnvironment(executable, interpreter.version, interpreter.packages)
+        return interpreter
 
     @contextlib.contextmanager
     def lock(self, digest: str, progress: Callable[[str], None]) -> Iterator[None]:
@@ -138,16 +124,13 @@ def existing_stores() -> list[Store]:
 
 def temporary_store() -> Store:
     """A store that is removed when the process ends."""
-    if _TEMPORARY:
-        return _TEMPORARY[-1]
-    folder = tempfile.TemporaryDirectory(prefix="conformance-environments-", ignore_cleanup_errors=True)
-    _TEMPORARY_FOLDERS.append(folder)
-    _TEMPORARY.append(Store(Path(folder.name)))
+    if not _TEMPORARY:
+        folder = tempfile.TemporaryDirectory(prefix="conformance-environments-", ignore_cleanup_errors=True)
+        _TEMPORARY.append(Store(Path(folder.name), folder))
     return _TEMPORARY[-1]
 
 
 _TEMPORARY: list[Store] = []
-_TEMPORARY_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _site_packages_entries(folder: Path) -> list[str]:
