@@ -84,7 +84,7 @@ class Document:
     value: Any
     location: _Location
     refused: set[str] = field(default_factory=set)
-    """Paths, as `json_path` writes them, of what is wrong by the schema or as YAML."""
+    """JSON paths of errors that the schema or the YAML reader found."""
 
     def refuses(self, path: JsonPath) -> bool:
         """Whether something at or below `path` is refused."""
@@ -571,7 +571,7 @@ class _SchemaError:
 
     @property
     def meaning(self) -> str:
-        """What the schema says that the value is."""
+        """The schema's description of the value."""
         return str(self.rule.get("description", "")) if isinstance(self.rule, dict) else ""
 
     @property
@@ -623,7 +623,7 @@ def _other_level(schema: Any, path: JsonPath, name: str) -> str:
 
 
 def _size_error(wrong: _SchemaError) -> CaseFileError:
-    """Too little or too much of something, or the same thing twice."""
+    """Wrong number of entries or characters, or repeated entries."""
     if wrong.kind == "uniqueItems":
         return wrong.at("the same thing is listed twice", "list it once")
     if wrong.kind == "minLength":
@@ -637,7 +637,7 @@ def _size_error(wrong: _SchemaError) -> CaseFileError:
 
 
 def _value_error(wrong: _SchemaError) -> CaseFileError:
-    """A value of another kind, outside of an interval, or none of those that there are."""
+    """A value of the wrong type, outside of an interval, or not one of the choices."""
     value, meaning, facts = wrong.value, wrong.meaning, wrong.facts
     match wrong.kind:
         case "type":

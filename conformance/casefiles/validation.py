@@ -1,6 +1,6 @@
 """Semantic validation of a case: its parts must fit each other, and its content must be what it declares.
 
-The loader validates cases from files, and the fuzzer generated ones. The path of a fault is relative to the case,
+The loader validates cases from files, and the fuzzer generated ones. The path of an error is relative to the case,
 `("options", "class_weights")`.
 """
 
@@ -31,22 +31,22 @@ class ValidationError:
 
 
 def find_errors(case: Case) -> list[ValidationError]:
-    """All faults of a case, empty for a valid one. What a schema checks is not checked again."""
-    faults = list(family_errors(case.loss, case.input_kind, case.target))
-    if faults:
-        return faults
+    """All errors of a case that a schema cannot find; empty for a valid case."""
+    errors = list(family_errors(case.loss, case.input_kind, case.target))
+    if errors:
+        return errors
     shape = case.predictions.shape
     shapes_may_differ = case.expect == MustRaise("shape_mismatch")
     for name in case.options.names():
-        if (fault := option_error(name, case.loss, case.target)) is not None:
-            faults.append(fault)
+        if (error := option_error(name, case.loss, case.target)) is not None:
+            errors.append(error)
         elif name in WEIGHTS and not shapes_may_differ:
             wrong = shape_error(name, getattr(case.options, name).shape, shape, case.loss)
-            faults += [] if wrong is None else [wrong]
+            errors += [] if wrong is None else [wrong]
     if case.layout.class_axis != -1:
-        faults += axis_errors(case.loss, len(shape), case.layout.class_axis)
-    faults += layout_errors(case.layout, case.target, case.predictions, case.labels)
-    return faults or list(content_errors(case))
+        errors += axis_errors(case.loss, len(shape), case.layout.class_axis)
+    errors += layout_errors(case.layout, case.target, case.predictions, case.labels)
+    return errors or list(content_errors(case))
 
 
 def family_errors(loss: Loss, input_kind: InputKind, target: Target) -> Iterator[ValidationError]:
@@ -61,7 +61,7 @@ def family_errors(loss: Loss, input_kind: InputKind, target: Target) -> Iterator
 
 
 def option_error(option: str, loss: Loss, target: Target) -> ValidationError | None:
-    """The fault of an option that has no meaning for the loss or the targets; None otherwise."""
+    """The error for an option that does not apply to the loss or the targets; None if it applies."""
     belongs = {
         "class_weights": ("categorical losses", loss == "categorical"),
         "positive_weight": ("binary losses", loss == "binary"),
@@ -72,7 +72,7 @@ def option_error(option: str, loss: Loss, target: Target) -> ValidationError | N
 
 
 def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> ValidationError | None:
-    """The fault of an option whose shape does not fit; None if it fits."""
+    """The error for an option whose shape does not fit; None if it fits."""
     if fits(option, shape, predictions, loss):
         return None
     path: JsonPath = ("options", option)
@@ -202,9 +202,9 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
     classes = predictions.shape[-1]
     where = labels < 0
     path: JsonPath = ("labels",)
-    array, fault = labels, "outside [0, 1]"
+    array, interval = labels, "outside [0, 1]"
     if kind == "label_out_of_range":
-        where, fault = where | (labels >= classes), f"outside [0, {classes})"
+        where, interval = where | (labels >= classes), f"outside [0, {classes})"
         if case.options.ignore_index is not None:
             where = where & (labels != case.options.ignore_index)
     elif kind == "invalid_target":
@@ -214,4 +214,4 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
     if not bool(np.any(where)):
         return path, f"there is a {kind}"
     at = tuple(int(index) for index in np.argwhere(where)[0])
-    return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {fault}"
+    return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {interval}"

@@ -1,4 +1,4 @@
-"""Makes a report the baseline: shown first, merged with the rows that it did not run, and swapped in whole."""
+"""Accepts a report as the baseline: proposes the merged rows, and replaces the baseline atomically."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from conformance.model.text import counted
 from conformance.report.frames import records
 
 _ASKED = [name for name in QUESTION if name != "digest"]
-"""Columns of a question, whatever the content of its case is now."""
+"""Columns of a question, without the digest of its case."""
 _PLACE = ["framework", *(name for name in PLACE if name != "version")]
-"""Columns of where a row ran, in whichever release."""
+"""Columns that name where a row ran, without the version."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,11 @@ class Proposal:
     run: RunInfo
     """The run that the baseline will hold."""
     difference: Difference | None
-    """What changes from the existing baseline; None if there is none."""
+    """Changes from the existing baseline; None if there is none."""
     kept: Mapping[str, int]
-    """How many rows of the existing baseline stay because the report did not run them, by framework."""
+    """Number of rows of the existing baseline that are kept because the report did not run them, by framework."""
     dropped: int
-    """How many rows the report did not run either, and go because their cases changed."""
+    """Number of rows that the report did not run and that are dropped because their cases changed."""
 
     @property
     def same(self) -> bool:
@@ -58,7 +58,7 @@ class Proposal:
         return bool((table["severity"] == "unchanged").all() and equal)
 
     def lines(self) -> list[str]:
-        """What the difference does not show: the rows that stay or go without having been run."""
+        """Sentences about what the difference does not show: rows that are kept or dropped without having been run."""
         lines = [
             f"kept, because the report did not run it: {counted(count, 'row')} of {name}"
             for name, count in self.kept.items()
@@ -72,7 +72,7 @@ class Proposal:
 
 
 def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Proposal:
-    """Show what accepting the report at `path` would make of a baseline.
+    """The baseline that results from accepting the report at `path`.
 
     Rows of frameworks that the report did not run stay; so do those of environments that it did not run if it ran
     another one of the baseline's, and, after a selection, those outside of it.
@@ -108,9 +108,9 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
 def accept(proposed: Proposal) -> dict[str, Any]:
     """Make a proposal the baseline and return its `run.json`.
 
-    It is written beside the baseline and takes its place when it is whole: a reader finds the old
-    one, the new one, or for a moment none, and never parts of both.  Files in the folder that are no part of a
-    report stay.  Raises ReportError if it cannot be written; the old one is then as it was.
+    It is written to a temporary folder and renamed, so that a reader finds the old baseline, the new one, or for a
+    moment none, and never parts of both.  Files in the folder that are no part of a report are kept.  Raises
+    ReportError if it cannot be written; the old baseline is then unchanged.
     """
     target = proposed.baseline.resolve()
     staging, retired = (target.with_name(f".{target.name}.{os.getpid()}.{which}") for which in ("new", "old"))

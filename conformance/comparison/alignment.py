@@ -1,6 +1,7 @@
-"""Which row of one report answers the same question as which row of another.
+"""Alignment of two reports: pairs of rows that answer the same question.
 
-Rows are matched by the question and by the column `place`, which holds as much of where a row ran as is needed.
+Rows are matched by the question and by a column `place`, the columns of `row_key.PLACE` that are needed to tell rows
+apart, joined by blanks.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ MAX_NAMES = 3
 def add_places(
     old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return both frames with a column `place`, so that rows which are equal in IDENTITY answer the same question.
+    """Return both frames with a column `place`; rows with equal values of IDENTITY answer the same question.
 
-    A function that each side ran in one environment is matched without it, since a difference between environments
-    is what is examined; the same holds for backend, mode and device.  If a side has several, they have to match; if
-    that still leaves several rows for a question, so does the version.
+    The environment of a function is part of its place only if a side has several, because a comparison is often one of
+    environments; the same holds for backend, mode and device.  The version is part of it if a question would otherwise
+    have several rows.
 
     Raises AuditError if none of a function's several environments is on the other side, or a question is repeated.
     """

@@ -29,7 +29,7 @@ Progress = Callable[[str], None]
 MAX_NEAREST = 3
 """Releases that an error suggests."""
 MAX_OUTCOME = 300
-"""Characters of what a tried release answered."""
+"""Characters of the outcome of an attempt."""
 
 
 class Probe(Protocol):
@@ -49,7 +49,7 @@ class Query:
     dtype: str = ""
     reduction: str = ""
     beside: str = ""
-    """Requirements that every environment has beside the release."""
+    """Further requirements of every environment."""
 
     def requirements(self, release: Version) -> str:
         """The requirements of the environment of a release."""

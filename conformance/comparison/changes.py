@@ -1,9 +1,11 @@
-"""What changed between two results frames: one row per question, its kinds, how bad, and whether that was documented.
+"""Changes between two results frames: a row per question, with its kinds of change, severity and cause.
 
-*Severity* of a question that both sides asked, the first that holds:
+A question is a problem and a function, whose columns are `row_key.QUESTION`.
+
+*Severity* of a question of both sides, the first that holds:
 
     regression   it is worse: right or undefined before and failing now; disagreed before and died now; or
-                 failing on both sides, and it raises where it answered.
+                 failing on both sides, and it raises now and returned a value before.
     improvement  it is better: failing before and not now; died before and only disagrees now.
     change       the status, the convention, the type of an exception, the result's dtype or shape differ,
                  or the answer drifted by more than one budget (by more than MAX_ROUNDING_ULPS if there is
@@ -11,10 +13,10 @@
     note         it drifted by less, or warns or words its exception differently.
     unchanged    got, status, convention, exception, warnings and result dtype are the same to the bit.
 
-"Failing" is disagrees, crashed and timed_out.  Severity of a question that only one side asked:
+The failing statuses are disagrees, crashed and timed_out.  Severity of a question of one side:
 
-    regression   it is gone: the function or its support vanished; or it is new and fails, and the ledger does not
-                 know that.
+    regression   it was removed: the function or its support vanished; or it was added and fails, and the ledger
+                 does not know that.
     improvement  a function or its support is new, and does not fail.
     change       the case has the same id and another digest: its old and its new row are never compared (the new
                  one is a regression if it fails and the ledger does not know that); or it is no longer asked: no
@@ -43,7 +45,7 @@ from conformance.report.frames import records, typed
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
-"""Which rows of another report a run was asked for, whether or not it has them."""
+"""Maps the rows of another report to flags: whether the run was meant to have such rows."""
 
 KINDS = (
     "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "no longer asked",
@@ -64,7 +66,7 @@ PER_SIDE = (
     "bridge", "explanation", "expected", "known",
 )  # fmt: skip
 LATER_PER_SIDE = ("reason_code", "candidate", "known_source")
-"""Columns of both rows, such as `old_version` and `new_version`; the later ones stand last, so that files only grow."""
+"""Columns of both rows, such as `old_version` and `new_version`; later additions are the last columns of files."""
 FLOATS = frozenset({"ulps", "budgets", "old_ratio", "new_ratio", "old_ulps", "new_ulps"})
 COLUMNS = (
     "severity", "kinds", "cause", "framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device",
@@ -74,18 +76,18 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of `changes`, in order."""
 _FROM_EITHER = ("framework", "backend", "mode", "device", "call")
-"""Columns that are taken from the new row, or from the old one if there is no new one."""
+"""Columns of the new row, or of the old row if the question was removed."""
 _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
 _OBSERVED = ("got", "exception", "warnings", "result_dtype")
 
 
 def everything(rows: pd.DataFrame) -> Flags:
-    """The scope of a run that was asked the same questions as the other side."""
+    """Scope of a run with the same questions as the other side."""
     return np.ones(len(rows), dtype=bool)
 
 
 SAME_QUESTIONS: tuple[Scope, Scope] = (everything, everything)
-"""Scopes of two sides that were asked the same questions."""
+"""Scopes of two sides with the same questions."""
 
 
 def changes(
@@ -105,10 +107,10 @@ def changes(
         severity: see the module.
         kinds: of KINDS, worst first, joined by `; `.
         cause: see `_cause`.
-        ulps, budgets: how far the answers lie apart (see `distances`), NaN if they were not compared.
+        ulps, budgets: distance between the answers (see `distances`), NaN if they were not compared.
         what: one sentence.
-        transition: the sentence without what is peculiar to one case.
-        call: of the new row, or of the old one if there is no new one.
+        transition: the sentence without details of the case.
+        call: of the new row, or of the old row if the question was removed.
 
     Raises AuditError if the reports share no case or no function, if a question is repeated, or if environments do
     not match (see `alignment.add_places`).
@@ -120,7 +122,7 @@ def changes(
 
 
 def scope_of(results: pd.DataFrame) -> Scope:
-    """The rows whose case, dtype and reduction some function was asked in a report, or could not be asked.
+    """The scope of the problems (case, dtype and reduction) that a report has, answered or `unsupported`.
 
     A case whose rows are all `unsupported` counts for all dtypes and reductions, such a dtype for all reductions.
     """
@@ -141,7 +143,7 @@ def scope_of(results: pd.DataFrame) -> Scope:
 
 
 def scope_of_cases(results: pd.DataFrame) -> Scope:
-    """The rows whose case a report has, whoever was asked it or could not be asked."""
+    """The scope of the cases that a report has."""
     cases = set(results["case"])
     return lambda rows: rows["case"].isin(cases).to_numpy(dtype=bool)
 
@@ -245,10 +247,10 @@ def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
 
 
 def fails(table: pd.DataFrame, level: str) -> bool:
-    """Whether a table of changes has something at or above one of LEVELS.
+    """Whether a table of changes has a row at or above one of LEVELS.
 
     regression: a regression.  change: that or a change.  drift: that, or an answer that drifted at all.
-    any: anything that is not unchanged.  never: nothing.
+    any: every change.  never: nothing.
     """
     if level not in LEVELS:
         raise ValueError(f"{level} is none of {', '.join(LEVELS)}")

@@ -1,4 +1,4 @@
-"""How far two returned values lie apart: in ulps and budgets, and as the element that drifted the farthest."""
+"""Distance between two returned values in ulps and budgets, and the element with the largest drift."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def largest(drifts: Iterable[Drift]) -> Drift | None:
 def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Compare rows of two frames by position; each needs the columns got, dtype, budget and budgets.
 
-    A NaN equals a NaN and an infinity itself; either is infinitely far from anything else.
+    NaN equals NaN, and an infinity equals itself; their distance to other values is infinite.
 
     Returns a frame with a row for each pair of rows:
         ulps: |new - old| / ulp of the row's dtype at the old value, of the worst element; NaN if not compared.

@@ -15,7 +15,7 @@ from conformance.adapters.contract import Function, Rule
 from conformance.model.convention import DEFINITION, Convention, value_text
 
 RESULT_DTYPE = "result_dtype"
-"""Stands beside the fields of a convention: the dtype of a function's results, which its adapter declares, too."""
+"""Pseudo-field beside those of `Convention`: the dtype of results that an adapter declares."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _matching_rule(rule: Rule, rules: list[Rule]) -> Rule | None:
 
 
 def _scope(rule: Rule) -> Rule:
-    """What a rule holds for, apart from versions."""
+    """The rule without its convention, versions and source: what it applies to."""
     return dataclasses.replace(rule, convention=DEFINITION, versions="", source="")
 
 

@@ -1,4 +1,4 @@
-"""Tells which release of a framework changed what, from one report of many releases."""
+"""History of a framework: the changes between successive releases, from one report of many releases."""
 
 from __future__ import annotations
 

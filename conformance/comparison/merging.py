@@ -57,13 +57,13 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
 
 
 def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
-    """Return the rows of all parts and their run as a whole, whatever the order of the parts.
+    """Return the rows of all parts and their merged run; the order of the parts does not matter.
 
-    The whole is complete if all parts are and no shard is lacking.  Versions of a framework, of Python or of numpy
-    that differ between parts are joined by `, `; `missing` is what is missing in all of them.
+    The result is complete if all parts are and no shard is missing.  Different versions of a framework, of Python or of
+    numpy are joined by `, `; `missing` has the frameworks that are missing in all parts.
 
-    Raises AuditError, which names parts, if there is none, if they are of different suites or versions of this
-    program, or if a row is in two of them.
+    Raises AuditError, which names parts, for no parts, for parts of different suites or versions of this program, and
+    for a row that is in two of them.
     """
     ordered = sorted(parts, key=lambda part: (json.dumps(part.run, sort_keys=True), part.name))
     if not ordered:

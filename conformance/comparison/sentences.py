@@ -1,4 +1,4 @@
-"""One sentence for a changed row, and its transition: what rows with one cause have in common."""
+"""Sentences about changed rows, and their transitions, which rows of one group have in common."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sentence(row: Row) -> str:
 
 
 def transition(row: Row) -> str:
-    """The sentence without what is peculiar to the row's case, such as `agrees -> disagrees; wrong value`."""
+    """The sentence without details of the case, such as `agrees -> disagrees; wrong value`."""
     kinds = listed_in(row["kinds"])
     if "removed" in kinds or "added" in kinds:
         return _one_sided(row, kinds)

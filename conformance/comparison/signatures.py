@@ -42,7 +42,7 @@ class Parameter:
 
     @property
     def deprecated(self) -> bool:
-        """Whether its default says that nobody should pass it."""
+        """Whether its default marks it as deprecated."""
         return self.default in SENTINELS
 
     def __str__(self) -> str:
@@ -98,11 +98,10 @@ def parameters(signature: Sequence[Sequence[str]] | None) -> list[Parameter] | N
 def compare_signatures(
     path: str, functions: Sequence[str], old: Sequence[Parameter] | None, new: Sequence[Parameter] | None
 ) -> list[SignatureChange]:
-    """Compare two signatures of the function at a path, worst difference first; None: there is no such function.
+    """Compare two signatures of the function at a path, worst difference first.  None: the function does not exist.
 
-    A parameter counts as renamed if another name stands at its place between the same neighbours, with its
-    kind, and either with its default or while the old name lives on as deprecated.  Otherwise one is
-    removed and another added.
+    A parameter counts as renamed if a new name is at its position between the same neighbours, with the same kind, and
+    either the default is the same or the old name is deprecated.  Otherwise one is removed and another added.
     """
     if old is None or new is None:
         lost = old is not None
@@ -140,7 +139,7 @@ def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Differ
 def _renamed(
     old: list[Parameter], new: list[Parameter], before: Mapping[str, Parameter], after: Mapping[str, Parameter]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (old name, new name) of parameters that stand for each other between the same neighbours."""
+    """Yield (old name, new name) of parameters that were renamed; see `compare_signatures`."""
     new = [one for one in new if not one.deprecated]
     matcher = SequenceMatcher(None, [one.name for one in old], [one.name for one in new], autojunk=False)
     for what, a, b, c, d in matcher.get_opcodes():
@@ -160,7 +159,7 @@ def _changed_default(name: str, old: Parameter, new: Parameter) -> Iterator[_Dif
 
 
 def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
-    """Positional parameters that keep their name and stand at another position."""
+    """Positional parameters with the same name at another position."""
     before, after = (
         {one.name: position for position, one in enumerate(side, 1) if one.positional} for side in (old, new)
     )

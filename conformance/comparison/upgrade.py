@@ -1,4 +1,4 @@
-"""Audits an upgrade: runs both sides at once, and groups what changed by cause."""
+"""Audits an upgrade: runs both sides at once, and groups the changes by cause."""
 
 from __future__ import annotations
 
