@@ -177,7 +177,7 @@ def test_diff_html_has_both_sides(conformance, sides, tmp_path):
     assert (status, "1 regression, 1 note" in " ".join(told.split())) == (1, True)
     said = blocks((tmp_path / "both.html").read_text(encoding="utf-8"))
     assert said["index"]["views"] == ["changes"]
-    first = said["beside"]["changes"][0]
+    first = said["supplement"]["changes"][0]
     assert (first["severity"], first["old_got"], first["new_got"]) == ("regression", "1.0", "5.0")
 
 
@@ -192,8 +192,8 @@ def test_page_adds_files_beside_the_report(conformance, sides, tmp_path):
     assert len(results) == record["finished"] == 3
     said = blocks((new / "index.html").read_text(encoding="utf-8"))
     assert said["index"]["views"] == ["changes", "sweep", "history"]
-    assert said["beside"]["history"] == [step | {"answer": "=1+1"}]
-    assert said["beside"]["sweep"][0]["region"] == "zero"
+    assert said["supplement"]["history"] == [step | {"answer": "=1+1"}]
+    assert said["supplement"]["sweep"][0]["region"] == "zero"
 
 
 def lines_of_a_sweep():
