@@ -15,7 +15,18 @@ import tomllib
 from conformance import report
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
-from conformance.docs import accuracy, commands, conventions, findings, markup, option_names, readme, releases, schema
+from conformance.docs import (
+    accuracy,
+    commands,
+    conventions,
+    findings,
+    markup,
+    option_names,
+    python_api,
+    readme,
+    releases,
+    schema,
+)
 from conformance.judging.row import SCHEMA
 from conformance.reference import error_bound
 from conformance.report.markdown import fenced_block
@@ -84,6 +95,8 @@ class Checkout:
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "report columns": _report_columns,
             "commands": commands.reference,
+            **{f"api {name}": functools.partial(python_api.function_section, name) for name in python_api.functions()},
+            "api values": python_api.value_sections,
             "template audit upgrade": lambda: fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }
 
