@@ -18,7 +18,6 @@ from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import read, shipped_cases
-from conformance.casefiles.stated_values import PublishedVerdict
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
 from conformance.execution.targets import performer, pool_for_modes
@@ -30,6 +29,7 @@ from conformance.judging.choice import one_of
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
 from conformance.judging.plan import in_modes, plan
+from conformance.judging.published import PublishedVerdict, published
 from conformance.judging.row import Record
 from conformance.judging.selection import SelectionError
 from conformance.judging.unasked import unasked_rows
@@ -212,7 +212,13 @@ class ShowResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         published = [
-            {**dataclasses.asdict(number.published), "exact": number.exact, "holds": number.holds}
+            {
+                **dataclasses.asdict(number.published),
+                "exact": number.exact,
+                "holds": number.holds,
+                "dtype": number.dtype,
+                "explanations": [] if number.explanations is None else number.explanations.lines(),
+            }
             for number in self.published
         ]
         return {
@@ -280,8 +286,8 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
         for reduction in case.reductions
     ]
     unsupported = [row for row in unasked_rows([case], planned, available) if row["dtype"] in dtypes]
-    published = tuple(stated_values.published(case))
-    return ShowResult(case, tuple(answers), published, unsupported, tuple(run.not_executed))
+    numbers = tuple(published(case))
+    return ShowResult(case, tuple(answers), numbers, unsupported, tuple(run.not_executed))
 
 
 @dataclass(frozen=True, eq=False)

@@ -325,7 +325,7 @@ class _CaseParser:
         expect, published = None, None
         if reductions is not None:
             expect = self.attempt("expect", self.parse_expectation, shape)
-            published = self.attempt("published", self.parse_published)
+            published = self.attempt("published", self.parse_published, shape)
         options = self.attempt("", self.parse_options, shape, expect)
         if recipe is not None and options is not None:
             self.check_generated(recipe, options, expect)
@@ -553,10 +553,11 @@ class _CaseParser:
         self.check_rectangular(path, value)
         have = _shape_of(value)
         if have != want:
-            message = f"digits of shape {list(have)} where the loss has {list(want)}"
-            self.add_error(path, message, "give one for each loss" if want else "give digits without brackets")
+            message = f"digits of shape {list(have)} where there should be {list(want)}"
+            self.add_error(path, message, "give one for each element" if want else "give digits without brackets")
 
-    def parse_published(self) -> tuple[Published, ...]:
+    def parse_published(self, shape: Shape | None) -> tuple[Published, ...]:
+        """Parse published numbers. shape: that of the predictions, if it is known."""
         found = []
         for index, node in enumerate(self.content.get("published", ())):
             only = self.reductions[0] if len(self.reductions) == 1 else "mean"
@@ -564,7 +565,14 @@ class _CaseParser:
             if reduction not in self.reductions:
                 advice = f"say reduction: with one of {join_names(self.reductions)}"
                 self.add_error(("published", index), f"the case is not asked for {reduction}", advice)
-            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction))
+                continue
+            quantity = node.get("quantity", "loss")
+            if shape is not None:
+                of_losses = self.sample_shape(shape) if reduction == "none" else ()
+                self.check_shape(
+                    ("published", index, "value"), node["value"], shape if quantity == "gradient" else of_losses
+                )
+            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction, quantity))
         return tuple(found)
 
     # Generated arrays

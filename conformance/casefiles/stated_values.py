@@ -1,15 +1,14 @@
-"""Compares printed numbers with the oracle: those that a case expects, and published ones."""
+"""Compares the digits that a case expects with the oracle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from flint import arb, ctx
 
-from conformance.model.case import Case, Digits, Published, Reduction
+from conformance.model.case import Case, Digits, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseFileError
 from conformance.reference import oracle
@@ -17,27 +16,6 @@ from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Invalid, NoAnswerError, Undefined
 
 PRECISION = 512
-
-
-@dataclass(frozen=True)
-class PublishedVerdict:
-    """Whether a published number is right to its printed digits, with the exact one (float64 inputs)."""
-
-    case: str
-    published: Published
-    exact: str
-    holds: bool
-
-
-def published(case: Case) -> list[PublishedVerdict]:
-    """Compare all published numbers of a case with the oracle."""
-    found = []
-    for number in case.published:
-        exact = oracle.digits(case.problem("float64", number.reduction), count=20)
-        shown = exact if isinstance(exact, str) else _undefined_text(exact)
-        holds = isinstance(exact, str) and all(_matches_digits(case, number.reduction, number.value, half_units=1))
-        found.append(PublishedVerdict(case.id, number, shown, holds))
-    return found
 
 
 def expectation_errors(case: Case) -> list[CaseFileError]:
@@ -48,7 +26,7 @@ def expectation_errors(case: Case) -> list[CaseFileError]:
     for reduction, value in case.expect.values.items():
         name: Reduction = reduction  # type: ignore[assignment]
         try:
-            fits = all(_matches_digits(case, name, value, half_units=2))
+            fits = all(_matches_digits(case, name, value))
         except (NoAnswerError, InvalidOperation, ValueError):
             fits = False
         if not fits:
@@ -77,8 +55,8 @@ def _undefined_text(answer: Any) -> str:
     return f"undefined ({answer.why})" if isinstance(answer, Undefined) else f"an error ({', '.join(answer.kinds)})"
 
 
-def _matches_digits(case: Case, reduction: Reduction, value: Any, half_units: int) -> Iterator[bool]:
-    """For each printed number, whether the exact one lies within that many half units of its last digit."""
+def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bool]:
+    """For each printed number, whether the exact one lies within a unit of its last digit."""
     problem = case.problem("float64", reduction)
     if refused(problem, DEFINITION):
         yield False
@@ -97,8 +75,7 @@ def _matches_digits(case: Case, reduction: Reduction, value: Any, half_units: in
             if not isinstance(exponent, int):
                 yield False
                 continue
-            slack = arb(half_units) / 2 * arb(10) ** exponent
-            yield bool(abs(arb(text) - term) <= slack)
+            yield bool(abs(arb(text) - term) <= arb(10) ** exponent)
 
 
 def _flat(value: Any) -> Iterator[str]:

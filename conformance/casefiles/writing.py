@@ -191,11 +191,13 @@ def _expect(case: Case) -> Iterator[str]:
 
 
 def _published(number: Published) -> Iterator[str]:
-    yield f"value: {_text(number.value, quoted=True)}"
+    yield f"value: {_flow(number.value, quoted=True)}"
     yield f"source: {_text(number.source)}"
     if number.note:
         yield f"note: {_text(number.note)}"
     yield f"reduction: {number.reduction}"
+    if number.quantity != "loss":
+        yield f"quantity: {number.quantity}"
 
 
 def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:

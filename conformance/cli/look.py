@@ -18,6 +18,7 @@ from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
 from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, warn
 from conformance.cli.terminal import USAGE, out
+from conformance.judging.published import digits_text
 from conformance.judging.row import array_of
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
@@ -99,8 +100,13 @@ def _print(shown: ShowResult) -> None:
     for line in unasked_lines(unasked([*called, *shown.unsupported])):
         out.print(Text(line), soft_wrap=True)
     for number in shown.published:
-        verdict = "holds" if number.holds else f"does not hold: {number.exact}"
-        out.print(f"published {number.published.value} ({escape(number.published.source)}): {verdict}", soft_wrap=True)
+        stated = number.published
+        of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
+        what = f"published {digits_text(stated.value)} ({escape(stated.source)}), {of}"
+        verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
+        out.print(f"{what}: {escape(verdict)}", soft_wrap=True)
+        for line in [] if number.explanations is None else number.explanations.lines():
+            out.print(Text(f"    {line}"), soft_wrap=True)
 
 
 def _print_case(case: Case) -> None:

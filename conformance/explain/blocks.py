@@ -58,14 +58,19 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
     """Yield the whole explanation in reading order."""
     what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
     yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
-    yield _prose(explanation.why)
+    if explanation.why:
+        yield _prose(explanation.why)
     for name, value in explanation.facts:
         yield _formula(f"{name}: {value}")
     yield _heading("How the answer comes about", 2)
     yield from _derivation_blocks(explanation.derivation, explanation.quantity)
     for number in explanation.published:
-        verdict = "which holds" if number.holds else f"which does not hold: in float64 it is {number.exact}"
-        yield _prose(f"Published is {number.value}, {verdict} ({number.source}).")
+        right, wrong = f"which holds in {number.dtype}", f"which does not hold: in float64 it is {number.exact}"
+        yield _prose(f"Published is {number.value}, {right if number.holds else wrong} ({number.source}).")
+        for line in number.explanations[:1]:
+            yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(number.explanations) > 1 else '.'}")
+        for line in number.explanations[1:]:
+            yield _formula(line)
     yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
     described: dict[object, str] = {}
     for function in explanation.functions:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from conformance.adapters.arrays import nested
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.casefiles.stated_values import published
 from conformance.execution.run import Run
 from conformance.explain import gradient_derivation
 from conformance.explain.attribution import decompose, differences, tolerance_under
@@ -27,6 +26,7 @@ from conformance.judging.conversions import change_of, conversion_of
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import not_differentiated, plan, rule_of, unsupported
+from conformance.judging.published import digits_text, published
 from conformance.judging.rendering import render_conversion
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
@@ -87,15 +87,22 @@ def explain(
         derivation,
         functions,
         (*failed, *skipped),
-        () if quantity == "gradient" else _published(case, reduction),
+        _published(case, reduction, quantity),
     )
 
 
-def _published(case: Case, reduction: Reduction) -> tuple[PublishedNumber, ...]:
+def _published(case: Case, reduction: Reduction, quantity: Quantity) -> tuple[PublishedNumber, ...]:
     return tuple(
-        PublishedNumber(number.published.value, number.published.source, number.exact, number.holds)
+        PublishedNumber(
+            digits_text(number.published.value),
+            number.published.source,
+            number.exact,
+            number.holds,
+            number.dtype,
+            () if number.explanations is None else tuple(number.explanations.lines()),
+        )
         for number in published(case)
-        if number.published.reduction == reduction
+        if (number.published.reduction, number.published.quantity) == (reduction, quantity)
     )
 
 

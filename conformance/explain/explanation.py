@@ -167,14 +167,18 @@ class FunctionResult:
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """A published number, compared with the exact one at float64."""
+    """A published number, compared with the exact one."""
 
     value: str
-    """The number as printed."""
+    """The number as printed, or a list of numbers."""
     source: str
     exact: str
     holds: bool
-    """Whether it is right to its printed digits."""
+    """Whether it is right in a dtype of the case, rounded or cut to its digits."""
+    dtype: str = ""
+    """The first such dtype; empty if there is none."""
+    explanations: tuple[str, ...] = ()
+    """What would explain a number that does not hold, after a sentence about all of them."""
 
 
 @dataclass(frozen=True)

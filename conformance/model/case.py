@@ -161,10 +161,12 @@ Expectation = ByOracle | Digits | MustRaise | NoRightAnswer
 class Published:
     """A number that somebody printed.  The oracle decides whether it holds to its printed digits."""
 
-    value: str
+    value: Any
+    """Digits as printed; nested lists of them for losses that are not reduced, or a gradient."""
     source: str
     note: str = ""
     reduction: Reduction = "mean"
+    quantity: Quantity = "loss"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,8 @@ from conformance.report.frames import counts, labelled, largest_ratios, records
 
 MAX_BYTES = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""
+MAX_EXPLANATIONS = 4
+"""Lines of what would explain a published number, the first of which is about all of them."""
 MAX_ROWS = 30
 """Rows of a table in a summary; the other files of the report have the rest."""
 MAX_MATRIX = 40
@@ -285,12 +287,19 @@ def _published(numbers: list[Mapping[str, Any]]) -> str:
         return ""
     wrong = [number for number in numbers if not number["holds"]]
     rows = [
-        [code(number["value"], 40), code(number["exact"], 40), code(number["case"]), plain(number["source"])]
+        [
+            code(number["value"], 40),
+            code(number["exact"], 40),
+            code(number["case"]),
+            plain("; ".join(number.get("explanations", [])[:MAX_EXPLANATIONS])),
+            plain(number["source"]),
+        ]
         for number in wrong[:MAX_ROWS]
     ]
-    text = f"{len(numbers) - len(wrong)} of {len(numbers)} published numbers hold to their printed digits.\n"
+    text = f"{len(numbers) - len(wrong)} of {len(numbers)} published numbers hold in a dtype of their case.\n"
     if wrong:
-        text += f"\nThese do not:\n\n{_bounded_table(['printed', 'exact', 'case', 'source'], rows, len(wrong))}"
+        header = ["printed", "exact", "case", "what would explain it", "source"]
+        text += f"\nThese do not:\n\n{_bounded_table(header, rows, len(wrong))}"
     return _section("Published numbers", text)
 
 

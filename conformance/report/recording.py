@@ -18,7 +18,6 @@ import pandas as pd
 from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.stated_values import PublishedVerdict, published
 from conformance.execution.interruption import ignore_first_signal
 from conformance.execution.journal import Journal, Plan, Recorded, read_journal
 from conformance.execution.marking import MARK, marked, put_back
@@ -27,6 +26,7 @@ from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
+from conformance.judging.published import PublishedVerdict, digits_text, published
 from conformance.judging.row import Record, key_of
 from conformance.model.case import Case
 from conformance.report import files, frames
@@ -291,9 +291,12 @@ def covered(cases: Sequence[Case]) -> str:
 def _number(number: PublishedVerdict) -> dict[str, object]:
     return {
         "case": number.case,
-        "value": number.published.value,
+        "value": digits_text(number.published.value),
         "exact": number.exact,
         "holds": number.holds,
+        "quantity": number.published.quantity,
+        "dtype": number.dtype,
+        "explanations": [] if number.explanations is None else number.explanations.lines(),
         "source": number.published.source,
     }
 

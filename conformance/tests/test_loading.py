@@ -342,7 +342,7 @@ WRONG = {
     "there is no invalid_probability in this case": plus("expect: {error: invalid_probability}"),
     "put it in quotes": plus("expect: {value: 0.25}"),
     "Digits in quotes": plus("expect: {value: '0.x'}"),
-    "digits of shape [1] where the loss has [2]": plus("reduction: none", "expect: {value: ['1']}"),
+    "digits of shape [1] where there should be [2]": plus("reduction: none", "expect: {value: ['1']}"),
     "not asked for sum": plus("expect: {value: {sum: '1'}}"),
     "one value for several reductions": plus("reduction: [sum, mean]", "expect: {value: '1'}"),
     "write oracle": plus("expect: oracel"),

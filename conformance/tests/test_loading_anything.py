@@ -15,10 +15,11 @@ from conformance.casefiles.document import schema_line
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import SCHEMA, read_file
-from conformance.casefiles.stated_values import expect_block, expectation_errors, published
+from conformance.casefiles.stated_values import expect_block, expectation_errors
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
+from conformance.judging.published import published
 from conformance.judging.verdict import STATUSES
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseFileError

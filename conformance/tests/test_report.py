@@ -345,7 +345,14 @@ def test_summary_is_bounded():
 
 def test_summary_lists_published_numbers_that_do_not_hold():
     published = [
-        {"value": "0.2162", "exact": "0.2393", "holds": False, "source": "an article", "case": "article/a"},
+        {
+            "value": "0.2162",
+            "exact": "0.2393",
+            "holds": False,
+            "source": "an article",
+            "case": "article/a",
+            "explanations": ["1 explanation fits", "the sum"],
+        },
         {"value": "0.1054", "exact": "0.10536", "holds": True, "source": "an article", "case": "article/b"},
         {"value": "0.7", "exact": "0.8", "holds": False, "source": "an article", "case": "article/not_selected"},
     ]
@@ -353,7 +360,7 @@ def test_summary_lists_published_numbers_that_do_not_hold():
     text = report.summary(results, report.pairs(results), RunInfo(2), published)
     assert "1 of 2 published numbers hold" in text
     assert "not_selected" not in text
-    assert "| `0.2162` | `0.2393` | `article/a` | an article |" in text
+    assert "| `0.2162` | `0.2393` | `article/a` | 1 explanation fits; the sum | an article |" in text
     assert "0.1054" not in text
 
 
@@ -379,7 +386,8 @@ def test_read_returns_what_was_written(tmp_path):
 
 def test_write_is_reproducible(tmp_path):
     results = faulty()
-    for name, info in (("a", RunInfo(6, started="now")), ("b", RunInfo(6, started="then", duration=9.0))):
+    morning, evening = "2026-01-31T08:00:00+00:00", "2026-01-31T20:00:00+00:00"
+    for name, info in (("a", RunInfo(6, started=morning)), ("b", RunInfo(6, started=evening, duration=9.0))):
         report.write(tmp_path / name, results, info)
     for name in (
         "results.csv",

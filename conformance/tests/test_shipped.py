@@ -17,10 +17,11 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.casefiles import known_issues
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.casefiles.stated_values import expectation_errors, published
+from conformance.casefiles.stated_values import expectation_errors
 from conformance.docs import readme
 from conformance.judging.case_set import load_suite
 from conformance.judging.coverage import coverage
+from conformance.judging.published import published
 
 CASES = load(shipped_cases())
 ENTRIES, WRONG = known_issues.read(shipped_cases())

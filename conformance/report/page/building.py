@@ -43,7 +43,13 @@ def page(
         "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
         "missing": list(run.missing),
         "statuses": STATUSES,
-        "published": [{name: printable(str(value)) for name, value in number.items()} for number in numbers],
+        "published": [
+            {
+                name: [*map(printable, value)] if isinstance(value, list) else printable(str(value))
+                for name, value in number.items()
+            }
+            for number in numbers
+        ],
         "views": supplement.views(),
         "sizes": {case: supplement.sizes[case] for case in results["case"].unique() if case in supplement.sizes},
     }

@@ -1,0 +1,174 @@
+"""Published numbers: in which dtype they hold, and what would explain those that do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from conformance.judging.published import Printed, published
+from conformance.model.case import Case, Options, Published
+
+X = np.array([[1.0, 2.0, 0.5], [0.2, 0.1, 0.4], [-1.0, 0.3, 2.5]])
+Y = np.array([1, 2, 0])
+
+
+def asked(value, predictions=X, labels=Y, *, reduction="mean", quantity="loss", input_kind="logits", **fields):
+    loss = fields.pop("loss", "categorical")
+    target = fields.pop("target", "index" if loss == "categorical" else "binary")
+    case = Case(
+        id="a/b", why="", about="", source="", loss=loss, input_kind=input_kind, target=target,
+        predictions=np.asarray(predictions, dtype=float), labels=np.asarray(labels), reductions=(reduction,),
+        published=(Published(value, "s", "", reduction, quantity),), **fields,
+    )  # fmt: skip
+    (verdict,) = published(case)
+    return verdict
+
+
+def texts(verdict):
+    """The explanations of a number, without the sentence about all of them."""
+    return verdict.explanations.lines()[1:]
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+LOSSES = -log_softmax(X)[np.arange(3), Y]
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("0.25", 0.245, 0.26),
+        ("-0.25", -0.26, -0.245),
+        ("2", 1.5, 3.0),
+        ("0", -1.0, 1.0),
+        ("0.0", -0.1, 0.1),
+        ("1.5e-3", 1.45e-3, 1.6e-3),
+        ("1e400", math.inf, math.inf),
+        ("1e-400", 0.0, 0.0),
+        ("-inf", -math.inf, -math.inf),
+    ],
+)
+def test_printed_number_stands_for_what_rounds_or_is_cut_to_it(text, low, high):
+    assert Printed.parse(text) == (pytest.approx(low, rel=1e-15), pytest.approx(high, rel=1e-15))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        ("0.6931471805599453", "float64"),
+        ("0.693147", "float64"),
+        ("0.69314", "float64"),  # cut
+        ("0.69315", "float64"),  # rounded
+        ("0.69316", ""),
+        ("0.6931471824645996", "float32"),
+        ("0.69314718246459961", "float32"),
+        ("0.69314719", ""),
+        ("0.6931472", "float64"),
+        ("0.69314724", "float32"),  # one unit in the last place away
+        ("0.6931492", ""),
+        ("0.69140625", "bfloat16"),
+        ("0.6914", "bfloat16"),
+        ("0.6920", ""),  # no number of bfloat16 with these digits is near enough
+    ],
+)
+def test_number_holds_in_the_dtype_whose_numbers_print_so(value, dtype):
+    dtypes = (
+        ("float32", "bfloat16") if dtype in ("bfloat16", "") and value.startswith(("0.691", "0.692")) else ("float32",)
+    )
+    assert asked(value, [[0.0, 0.0]], [0], dtypes=dtypes).dtype == dtype
+
+
+def test_infinite_and_undefined_answers():
+    assert asked("inf", [[0.0, -math.inf]], [1]).dtype == "float64"
+    assert not asked("1e308", [[0.0, -math.inf]], [1]).holds
+    nothing = asked("0.5", X, [-100, -100, -100], options=Options(ignore_index=-100))
+    assert not nothing.holds
+    assert nothing.exact.startswith("undefined")
+
+
+def test_lists_and_gradients_can_be_published():
+    losses = [f"{value:.5f}" for value in LOSSES]
+    assert asked(losses, reduction="none").dtype == "float64"
+    assert not asked([losses[1], losses[0], losses[2]], reduction="none").holds
+    slope = (np.exp(log_softmax(X)) - np.eye(3)[Y]) / 3
+    gradient = [[f"{value:.6g}" for value in row] for row in slope]
+    assert asked(gradient, quantity="gradient").dtype == "float64"
+    found = asked([[f"{value * 3:.6g}" for value in row] for row in slope], quantity="gradient")
+    assert texts(found) == ["the sum"]
+
+
+def test_another_reduction_or_divisor_explains_a_number():
+    weights = Options(class_weights=np.array([1.0, 2.0, 3.0]))
+    found = asked("1.87412", X[:2], Y[:2], options=weights)
+    assert found.exact.startswith("0.7496461")
+    assert texts(found)[0].startswith("the sum divided by the number of samples, 2")
+    assert asked("3.74823", X[:2], Y[:2], options=weights).explanations.lines()[1:] == ["the sum"]
+
+
+def softmax(x):
+    return np.exp(log_softmax(x))
+
+
+MISTAKES = {
+    "softmax applied twice": np.mean(-log_softmax(softmax(X))[np.arange(3), Y]),
+    "logits taken as log-probabilities": np.mean(-X[np.arange(3), Y]),
+    "the logarithm to the base 2": LOSSES.mean() / math.log(2),
+    "the logarithm to the base 10": LOSSES.mean() / math.log(10),
+    "the sign turned": -LOSSES.mean(),
+    "its exponential, a perplexity": math.exp(LOSSES.mean()),
+    "labels shifted up by one": np.mean(-log_softmax(X)[np.arange(3), (Y + 1) % 3]),
+    "labels shifted down by one": np.mean(-log_softmax(X)[np.arange(3), (Y - 1) % 3]),
+    "classes in reverse order": np.mean(-log_softmax(X)[np.arange(3), 2 - Y]),
+    "classes taken from the first axis": np.mean(-log_softmax(X.T)[np.arange(3), Y]),
+    "the sum divided by the number of predictions, 9": LOSSES.sum() / 9,
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_explains_the_number_that_it_leads_to(mistake):
+    found = asked(f"{MISTAKES[mistake]:.8f}")
+    assert not found.holds
+    assert texts(found)[0] == mistake
+    assert found.explanations.by_chance < 1e-3
+
+
+def test_probabilities_taken_as_logits_and_weights_left_out_explain_numbers():
+    p = softmax(X)
+    assert texts(asked(f"{np.mean(-log_softmax(p)[np.arange(3), Y]):.7f}", p, input_kind="probabilities"))[0] == (
+        "probabilities taken as logits"
+    )
+    options = Options(class_weights=np.array([1.0, 2.0, 3.0]), label_smoothing=0.1)
+    left_out = dataclasses.replace(options, label_smoothing=None)
+    without = asked("0", options=left_out).exact
+    assert texts(asked(without[:9], options=options))[0] == "label smoothing left out"
+    binary = {"loss": "binary", "predictions": X, "labels": [[0, 1, 1], [1, 0, 0], [0, 0, 1]]}
+    turned = asked("0", **{**binary, "labels": 1 - np.array(binary["labels"])}).exact
+    assert texts(asked(turned[:9], **binary))[0] == "labels turned, 0 for 1"
+
+
+def test_documented_convention_is_named_with_its_functions():
+    found = asked("0.243", [[1.0, 2.0], [0.5, -1.0]], [[1, 0], [0, 1]], loss="binary",
+                  options=Options(sample_weights=np.array([[1.0, 0.5], [0.25, 0.25]])))  # fmt: skip
+    exact = float(found.exact)
+    found = asked(f"{exact * 2 / 4:.8f}", [[1.0, 2.0], [0.5, -1.0]], [[1, 0], [0, 1]], loss="binary",
+                  options=Options(sample_weights=np.array([[1.0, 0.5], [0.25, 0.25]])))  # fmt: skip
+    (line,) = texts(found)
+    assert line.startswith("mean_divides_by=kept (documented by torch.BCELoss, torch.BCEWithLogitsLoss")
+    assert "; or, the same number, the sum divided by the number of samples, 4" in line
+
+
+def test_few_digits_fit_more_by_chance_and_all_that_fit_are_listed():
+    short, long = asked("3"), asked(f"{MISTAKES['softmax applied twice']:.8f}")
+    assert short.explanations.by_chance > 1 > long.explanations.by_chance
+    assert len(texts(short)) > 1 == len(texts(long))
+
+
+def test_number_that_nothing_explains_says_how_much_was_tried():
+    found = asked("77.7777")
+    assert found.explanations.lines() == [f"none of {found.explanations.tried} explanations that were tried fits"]
+    assert found.explanations.tried > 50
