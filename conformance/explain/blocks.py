@@ -12,6 +12,7 @@ from conformance.explain.explanation import (
     Explanation,
     FunctionResult,
     KnownIssueNote,
+    PublishedNumber,
     Step,
 )
 from conformance.explain.number_format import format_number
@@ -64,13 +65,7 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
         yield _formula(f"{name}: {value}")
     yield _heading("How the answer comes about", 2)
     yield from _derivation_blocks(explanation.derivation, explanation.quantity)
-    for number in explanation.published:
-        right, wrong = f"which holds in {number.dtype}", f"which does not hold: in float64 it is {number.exact}"
-        yield _prose(f"Published is {number.value}, {right if number.holds else wrong} ({number.source}).")
-        for line in number.explanations[:1]:
-            yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(number.explanations) > 1 else '.'}")
-        for line in number.explanations[1:]:
-            yield _formula(line)
+    yield from _published_blocks(explanation.published)
     yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
     described: dict[object, str] = {}
     for function in explanation.functions:
@@ -90,6 +85,16 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
     for reason in reasons:
         names = [name for name, why in explanation.skipped if why == reason]
         yield _formula(f"{reason}: {', '.join(names)}")
+
+
+def _published_blocks(published: Sequence[PublishedNumber]) -> Iterator[Block]:
+    for number in published:
+        right, wrong = f"which holds in {number.dtype}", f"which does not hold: in float64 it is {number.exact}"
+        yield _prose(f"Published is {number.value}, {right if number.holds else wrong} ({number.source}).")
+        for line in number.explanations[:1]:
+            yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(number.explanations) > 1 else '.'}")
+        for line in number.explanations[1:]:
+            yield _formula(line)
 
 
 def _equivalence_key(function: FunctionResult) -> object:
