@@ -40,7 +40,7 @@ _MODULES = {
     "running": ("RunRequest", "RunResult", "run"),
     "upgrades": ("AuditResult", "BisectResult", "audit", "bisect"),
 }  # fmt: skip
-"""Public names by module; the same as its `__all__`."""
+"""Public names by module."""
 
 
 def __getattr__(name: str) -> Any:

@@ -444,21 +444,3 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
     return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))
-
-
-__all__ = [
-    "CaseAnswers",
-    "CaseList",
-    "ExpectResult",
-    "ExplainResult",
-    "FunctionEntry",
-    "FunctionList",
-    "LintResult",
-    "ShowResult",
-    "expect",
-    "explain",
-    "lint",
-    "list_cases",
-    "list_functions",
-    "show",
-]

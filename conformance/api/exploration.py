@@ -453,6 +453,3 @@ def _sweep_inputs(
 
 def _label(key: str) -> str:
     return key.replace("|sweep/", " ").replace("|", " ")
-
-
-__all__ = ["FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep"]

@@ -362,15 +362,3 @@ def harvest(
             stated = {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
     files = () if folder is None else tuple(pipeline.save(made.harvests, folder))
     return HarvestResult(made, stated, files)
-
-
-__all__ = [
-    "FalseAlarms",
-    "HarvestResult",
-    "MutantList",
-    "MutationResult",
-    "check_correct",
-    "harvest",
-    "list_mutants",
-    "mutants",
-]

@@ -30,6 +30,3 @@ class Observer:
 
 
 SILENT = Observer()
-
-
-__all__ = ["Advance", "Observer"]

@@ -333,19 +333,3 @@ def page(
     return PageResult(
         written, folder, len(results), tuple(supplement.views()), len(supplement.explanations), len(text.encode())
     )
-
-
-__all__ = [
-    "AcceptResult",
-    "DiffResult",
-    "HistoryResult",
-    "MergeResult",
-    "PageResult",
-    "RecoverResult",
-    "accept",
-    "diff",
-    "history",
-    "merge",
-    "page",
-    "recover",
-]

@@ -22,6 +22,3 @@ class Result:
     def to_json(self) -> str:
         """Convert to JSON, as the command with `--json` prints it; see `conformance.model.serialization.to_json`."""
         return to_json(self.command, self.to_dict(), self.version)
-
-
-__all__ = ["Result"]

@@ -272,6 +272,3 @@ def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> 
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
     )
-
-
-__all__ = ["RunRequest", "RunResult", "run"]

@@ -167,6 +167,3 @@ def bisect(
         except NothingToFindError as nothing:
             return BisectResult(distribution, case.id, None, nothing.attempts, str(nothing))
     return BisectResult(distribution, case.id, found, found.attempts)
-
-
-__all__ = ["AuditResult", "BisectResult", "audit", "bisect"]

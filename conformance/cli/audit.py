@@ -1,4 +1,4 @@
-"""`conformance audit`, `bisect` and `history`: what an upgrade changes, since when, and what changed over the years."""
+"""`conformance audit` and `bisect`: what an upgrade changes, and since when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from conformance.cli.shared import (
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
-from conformance.comparison.history import markdown as history_markdown
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.pool import TIMEOUT
 from conformance.model.text import printable
@@ -120,19 +119,3 @@ def bisect(
         if found is None:
             err.print(escape(result.why), soft_wrap=True)
     raise typer.Exit(UNEXPECTED if result.found is None else 0)
-
-
-def history(
-    path: Annotated[
-        Path, typer.Argument(metavar="REPORT", help="A report of many releases, made with `run --with ... --with ...`.")
-    ],
-    folder: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Which release changed what: a report of many releases, told release by release."""
-    result = api.history(path, folder)
-    out.write(result.to_json() if as_json else history_markdown(result.history))
-    warn(f"history: {result.folder}")

@@ -17,7 +17,7 @@ MAX_VIOLATIONS = 10
 """Number of violated relations that are printed."""
 
 
-def held(
+def relations(
     keyword: Annotated[
         str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose id matches, as in pytest.")
     ] = "",

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conformance import cli, report
-from conformance.cli import compare
+from conformance.cli import reports
 from conformance.comparison import history
 from conformance.explore.sweep import rendering
 from conformance.explore.sweep.table import COLUMNS
@@ -128,7 +128,7 @@ def test_accept_asks_at_a_terminal(conformance, sides, tmp_path, monkeypatch, an
         def isatty(self):
             return True
 
-    monkeypatch.setattr(compare.sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(reports.sys, "stdin", Terminal(answer))
     baseline = written(tmp_path / "baseline", [row()])
     assert conformance("accept", sides[0], "--baseline", baseline)[0] == status
     assert len(report.read(baseline)[0]) == rows

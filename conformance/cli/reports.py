@@ -1,4 +1,4 @@
-"""`conformance diff`, `accept` and `merge`: reports held against each other, accepted and joined."""
+"""`conformance diff`, `accept`, `merge`, `history`, `recover` and `page`: what is done with reports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, comparison, report
-from conformance.cli.shared import Json, JsonFormat, Level, output_format, warn
+from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, output_format, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
+from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
 
 ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
@@ -149,3 +150,73 @@ def _text(result: api.DiffResult, form: Format) -> str:
             for piece in comparison.terminal(found):
                 console.print(piece)
             return page.getvalue()
+
+
+def history(
+    path: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report of many releases, made with `run --with ... --with ...`.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Which release changed what: a report of many releases, told release by release."""
+    result = api.history(path, folder)
+    out.write(result.to_json() if as_json else history_markdown(result.history))
+    warn(f"history: {result.folder}")
+
+
+def recover(
+    folder: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of the report of the run.")],
+    as_json: Json = False,
+) -> None:
+    """Write the report of what a run had done that was killed or interrupted.
+
+    It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
+    """
+    result = api.recover(folder, Printer())
+    if as_json:
+        out.write(result.to_json())
+        return
+    record = result.record
+    finished = f"{record['finished']} of {record['planned']} rows were done"
+    if result.planned is None:
+        finished = f"{record['finished']} rows were done; how many were planned is not known"
+    out.print(escape(finished), soft_wrap=True)
+    out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)
+
+
+def page(
+    path: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of a report.")],
+    cases: CasesOption = None,
+    most: Annotated[
+        int,
+        typer.Option("--explain", min=0, metavar="N", help="Explain up to N cases on which functions do not agree."),
+    ] = 400,
+    sweep_folder: Annotated[
+        Path | None,
+        typer.Option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given."),
+    ] = None,
+    history_folder: Annotated[
+        Path | None,
+        typer.Option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="OLD", help="An older report, whose answers stand beside these.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
+    result = api.page(
+        path, cases, max_explained=most, sweep=sweep_folder, history=history_folder, against=against, output=output,
+        observer=Printer(),
+    )  # fmt: skip
+    if as_json:
+        out.write(result.to_json())
+    else:
+        out.print(f"page: {escape(str(result.page))}", soft_wrap=True)
