@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from conformance.adapters.registry import Installed
+    from conformance.execution.run import Run
     from conformance.explore.relations import Instance, RelationResult
     from conformance.judging.judge import Assessment, Judge
     from conformance.judging.plan import Item
-    from conformance.judging.row import Record
+    from conformance.judging.row import Row
     from conformance.model.case import Case
     from conformance.power.harvest.pipeline import Harvests
-    from conformance.report.recording import RecordedRun
 
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
@@ -340,21 +340,21 @@ def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Cal
 
 
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
+def add_row(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
     """Stores the row of an assessment for the recorder, and what identifies it for `--junit-xml`."""
 
-    def note(assessment: Assessment) -> None:
-        row = request.node.stash[_ROW] = assessment.record
+    def add(assessment: Assessment) -> None:
+        row = request.node.stash[_ROW] = assessment.row
         if request.config.getoption("xmlpath", None):
             case = assessment.item.case
-            told = {
+            properties = {
                 "file": case.path,
                 "line": case.line if case.path else "",
-                **{name: row[name] for name in _PROPERTIES},
+                **{name: row.cells[name] for name in _PROPERTIES},
             }
-            request.node.user_properties += [(name, str(value)) for name, value in told.items() if value != ""]
+            request.node.user_properties += [(name, str(value)) for name, value in properties.items() if value != ""]
 
-    return note
+    return add
 
 
 def _item(test: pytest.Item) -> Item | None:
@@ -389,14 +389,14 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     if (rows := _baseline(request.config)) is None:
         return lambda _: False
     rows = rows[rows["expected"].isin(["unexpected", "stale"])]
-    keys = set(rows[_IDENTITY].itertuples(index=False, name=None))
-    return lambda assessment: tuple(assessment.record[name] for name in _IDENTITY) in keys
+    failures = set(rows[_IDENTITY].itertuples(index=False, name=None))
+    return lambda assessment: tuple(assessment.row.cells[name] for name in _IDENTITY) in failures
 
 
 _SESSION = pytest.StashKey[pytest.Session]()
 _PROPERTIES = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "mode", "status", "expected"]
-_ROW = pytest.StashKey["Record"]()
+_ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
@@ -410,7 +410,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if call.when == "call" and (why := _fault(item, call)):
         setattr(report, FAULT, why)
     if call.when == "call" and (row := item.stash.get(_ROW, None)) is not None:
-        setattr(report, ROW, row)  # builtin values only: it crosses xdist with the report
+        setattr(report, ROW, row.cells)  # builtin values: xdist and other plugins serialise the report
         del item.stash[_ROW]
     return report
 
@@ -431,9 +431,10 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.rows: list[Record] = []
-        self.unsupported: list[Record] | None = None
+        self.run: Run | None = None
+        """Has the rows; with `--report` a `RecordedRun` from the start, else None until something is planned."""
         self.planned = 0
+        """Number of rows."""
         self.written: dict[str, Any] = {}
         self.regressions: list[str] = []
         self.problem = ""
@@ -445,9 +446,12 @@ class Recorder:
         """Whether that was from outside, and not because tests could not be made."""
         self.faults: list[str] = []
         """Exceptions of this package."""
-        self.run: RecordedRun | None = None
-        """What writes the report, if there is to be one."""
         self.signals = contextlib.ExitStack()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows so far."""
+        return [] if self.run is None else self.run.rows
 
     def pytest_sessionstart(self) -> None:
         if all(PACKAGE.resolve() in _path_of(self.config, argument).parents for argument in self.config.args):
@@ -470,7 +474,6 @@ class Recorder:
                 self.run = RecordedRun(Path(folder), self.notes.append)
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
-            self.rows = self.run.rows
             self.signals.enter_context(interruptible(TERMINATION_SIGNALS[1:]))  # Ctrl-C is pytest's
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -543,35 +546,40 @@ class Recorder:
         _check_marks(self.config, items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._plan(sum(_is_conformance_test(item.nodeid) for item in session.items))
+        self._plan_tests(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        self._plan(sum(map(_is_conformance_test, ids)))
+        self._plan_tests(ids)
 
-    def _plan(self, count: int) -> None:
-        """Plan the run once the number of rows is known."""
-        self.planned = max(self.planned, count)
-        if self.planned and self.unsupported is None:
-            self.unsupported = self._unsupported()
-        if self.planned:
-            self._begin()
+    def _plan_tests(self, nodeids: Iterable[str]) -> None:
+        """Plan a row for each test that is ours, and those of unsupported cases, once it is known which tests run."""
+        count = sum(map(_is_conformance_test, nodeids))
+        if count and not self.planned:  # each process of xdist has collected the same tests
+            self._plan(count, self._unsupported())
 
-    def _begin(self) -> None:
-        if self.run is None or self.run.planned is not None:
-            return
+    def _plan(self, count: int, unsupported: Sequence[Row]) -> None:
         from conformance.adapters import registry
+        from conformance.execution.run import Run
         from conformance.report import recording
 
+        self.planned = count + len(unsupported)
+        self.run = self.run or Run()
+        if not isinstance(self.run, recording.RecordedRun):
+            self.run.rows += unsupported
+            return
         cases, ledger = _case_set(self.config)
-        here = _installed_frameworks(self.config)
-        names = [framework.name for framework in registry.installed()[1]]
-        timeout = self.config.getoption("call_timeout")
-        rows = self.planned + len(self.unsupported or ())
-        started = self.run.started
-        self.run.plan(recording.planned(cases, rows, started, names, self._selected(), ledger, here, timeout))
-        for row in self.unsupported or ():
-            self.run.record(row)
+        planned = recording.planned(
+            cases,
+            self.planned,
+            self.run.started,
+            [framework.name for framework in registry.installed()[1]],
+            self._selected(),
+            ledger,
+            _installed_frameworks(self.config),
+            self.config.getoption("call_timeout"),
+        )
+        self.run.plan(planned, uncalled=unsupported)
 
     def _nothing_can_be_called(self) -> bool:
         """Whether no function can take any of the cases; then each case gets a row with the reason."""
@@ -580,14 +588,11 @@ class Recorder:
         if not _is_requested(self.config) or _item_filter(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
             return False
         try:
-            if plan(_cases_of(self.config), _installed_frameworks(self.config)):
-                return False
+            return not plan(_cases_of(self.config), _installed_frameworks(self.config))
         except pytest.Collector.CollectError:
             return False
-        self.unsupported = self._unsupported()
-        return bool(self.unsupported)
 
-    def _unsupported(self) -> list[Record]:
+    def _unsupported(self) -> list[Row]:
         """The rows of selected cases that no function can take; none if tests are named one by one."""
         from conformance.judging.unasked import unasked_rows
 
@@ -598,11 +603,10 @@ class Recorder:
         return unasked_rows(_cases_of(self.config), (), _installed_frameworks(self.config), selects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if (row := getattr(report, ROW, None)) is not None:
-            if self.run is None:
-                self.rows.append(row)
-            else:
-                self.run.accept(row)
+        if self.run is not None and (cells := getattr(report, ROW, None)) is not None:
+            from conformance.judging.row import Row
+
+            self.run.accept(Row.of(cells))
         if (fault := getattr(report, FAULT, "")) != "":
             self.faults.append(f"{report.nodeid}: {fault}")
 
@@ -613,23 +617,27 @@ class Recorder:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         if self.planned and (baseline := _baseline(self.config)) is not None:
             self._compare_with_baseline(baseline, session)
-        only_unsupported = not self.planned and not self.signalled and self._nothing_can_be_called()
-        if self.run is None:
-            return
-        if only_unsupported:
-            self._begin()
-        if not self.planned and not only_unsupported and not (self.stopped and _is_requested(self.config)):
-            self.run.abandon()
-            return
-        self.run.stopped = "" if finished or only_unsupported else self.stopped or "interrupted"
-        self._write(self.run, session)
+        nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
+        if nothing_called and (unsupported := self._unsupported()):
+            self._plan(0, unsupported)
+            finished = True
+        if self.config.getoption("report") is not None:
+            self._end(finished, session)
 
-    def _write(self, run: RecordedRun, session: pytest.Session) -> None:
-        """Write the report, and have the session fail if that fails or is interrupted."""
+    def _end(self, finished: bool, session: pytest.Session) -> None:
+        """Write the report, and have the session fail if that fails or is interrupted.
+
+        finished: whether all tests ran.
+        """
         from conformance.report import ReportError
+        from conformance.report.recording import RecordedRun
 
-        ended = run.stopped
-        run.rows = [*self.rows, *(self.unsupported or ())]
+        if not isinstance(run := self.run, RecordedRun):  # its folder cannot be had
+            return
+        if not self.planned and not (self.stopped and _is_requested(self.config)):
+            run.abandon()
+            return
+        ended = run.stopped = "" if finished else self.stopped or "interrupted"
         try:
             self.written = run.write()
         except ReportError as error:
@@ -647,7 +655,7 @@ class Recorder:
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
         asked = comparison.RunScope(
-            frozenset(row["framework"] for row in self.rows),
+            frozenset(row.framework for row in self.rows),
             lambda of, name: (
                 (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
             ),
@@ -670,7 +678,7 @@ class Recorder:
             for fault in self.faults[:MAX_FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
-        if not self.rows and not self.unsupported:
+        if not self.rows:
             return
         terminalreporter.section("cross-entropy conformance")
         lines = [*self._closing_lines(), *self._other_packages(), *self.regressions]
@@ -694,7 +702,7 @@ class Recorder:
             coverage = recording.covered(_cases_of(self.config)) if everything else ""
         closing = recording.closing_lines(largest, len(self.rows), self.planned, coverage if everything else "")
         narrowed = bool(self.config.getoption("markexpr"))
-        return [*closing, *unasked_lines(unasked([*self.rows, *(self.unsupported or ())]), narrowed=narrowed)]
+        return [*closing, *unasked_lines(unasked(self.rows), narrowed=narrowed)]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

@@ -15,7 +15,7 @@ from conformance.model.text import loggable
 def test_conformance(
     item: Item,
     assess: Callable[[Item], Assessment],
-    record: Callable[[Assessment], None],
+    add_row: Callable[[Assessment], None],
     accepted: Callable[[Assessment], bool],
     strict_known: bool,
     options_again: str,
@@ -25,9 +25,9 @@ def test_conformance(
         assessment = assess(item)
     except UserError as error:  # arrays that are generated when they are first needed; workers that cannot be had
         pytest.fail(loggable(str(error)), pytrace=False)
-    record(assessment)
+    add_row(assessment)
     if assessment.expected == "known" and not strict_known:
-        pytest.xfail(loggable(assessment.record["known"]))
+        pytest.xfail(loggable(assessment.row.known))
     if accepted(assessment):
         pytest.xfail("the baseline has it")
     if assessment.expected != "ok":

@@ -30,7 +30,7 @@ from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.published import PublishedVerdict, published
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.judging.selection import SelectionError
 from conformance.judging.unasked import unasked_rows
 from conformance.judging.verdict import want_of
@@ -187,13 +187,18 @@ class CaseAnswers:
     reduction: Reduction
     exact: Any
     """Decimal digits as a string, in nested lists if the answer has axes; `Undefined` or `Invalid` if it is none."""
-    rows: list[Record]
+    rows: list[Row]
     """A row of a report for each function and quantity."""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to builtin values."""
         exact = self.exact if isinstance(self.exact, str | list) else want_of(self.exact)
-        return {"dtype": self.dtype, "reduction": self.reduction, "exact": exact, "functions": self.rows}
+        return {
+            "dtype": self.dtype,
+            "reduction": self.reduction,
+            "exact": exact,
+            "functions": [row.cells for row in self.rows],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +210,7 @@ class ShowResult(Result):
     answers: tuple[CaseAnswers, ...]
     published: tuple[PublishedVerdict, ...]
     """Numbers from publications, and whether they hold."""
-    unsupported: list[Record]
+    unsupported: list[Row]
     """A row for each dtype and reduction at which no installed function takes the case."""
     not_executed: tuple[NotExecuted, ...]
     """Calls that could not be made, each with the reason."""
@@ -225,7 +230,7 @@ class ShowResult(Result):
             **describe_case(self.case),
             "answers": [answer.to_dict() for answer in self.answers],
             "published": published,
-            "unsupported": self.unsupported,
+            "unsupported": [row.cells for row in self.unsupported],
         }
 
 
@@ -280,12 +285,12 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
             chosen,
             reduction,
             digits_of(case.problem(chosen, reduction), count=EXACT_DIGITS),
-            [row for row in run.rows if (row["dtype"], row["reduction"]) == (chosen, reduction)],
+            [row for row in run.rows if (row.key.dtype, row.key.reduction) == (chosen, reduction)],
         )
         for chosen in dtypes
         for reduction in case.reductions
     ]
-    unsupported = [row for row in unasked_rows([case], planned, available) if row["dtype"] in dtypes]
+    unsupported = [row for row in unasked_rows([case], planned, available) if row.key.dtype in dtypes]
     numbers = tuple(published(case))
     return ShowResult(case, tuple(answers), numbers, unsupported, tuple(run.not_executed))
 

@@ -147,7 +147,7 @@ class FuzzResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         done = self.state
-        fields = ("function", "version", "mark", "traits", "case", "position", "row")
+        fields = ("function", "version", "mark", "traits", "case", "position")
         return {
             "seed": self.seed,
             "position": done.position,
@@ -160,6 +160,7 @@ class FuzzResult(Result):
             "findings": [
                 {
                     **{name: getattr(finding, name) for name in fields},
+                    "row": finding.row.cells,
                     "again": done.again[finding.case],
                     "yaml": finding.text,
                 }

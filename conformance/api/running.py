@@ -23,7 +23,7 @@ from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.plan import Item, plan
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unasked import unasked_rows
 from conformance.model.errors import UserError
@@ -85,7 +85,7 @@ class RunResult(Result):
     """Folder of the report."""
     record: dict[str, Any]
     """What its `run.json` says."""
-    rows: list[Record]
+    rows: list[Row]
     """In the order of the plan."""
     results: pd.DataFrame
     """The rows as a table."""
@@ -119,10 +119,10 @@ class RunResult(Result):
             "finished": len(self.rows),
             "interrupted": self.stopped,
             **counted,
-            "unexpected": [row for row in self.rows if row["expected"] in ("unexpected", "stale")],
-            "known": [row for row in self.rows if row["expected"] == "known"],
+            "unexpected": [row.cells for row in self.rows if row.expected in ("unexpected", "stale")],
+            "known": [row.cells for row in self.rows if row.expected == "known"],
             "not_asked": list(map(str, self.not_executed)),
-            "unsupported": [row for row in self.rows if row["status"] == "unsupported"],
+            "unsupported": [row.cells for row in self.rows if row.status == "unsupported"],
             "baseline": None if self.check is None else {"ok": self.check.ok, "said": self.check.lines()},
         }
 
@@ -201,7 +201,7 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
     with contextlib.ExitStack() as stack:
         prepared.executor = _executor(request, cases, prepared, observer, stack)
         for failed in prepared.executor.failed:
-            observer.note(failed["explanation"])
+            observer.note(failed.explanation)
         due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
         if due:
             with observer.rows(len(due)) as advance:

@@ -158,7 +158,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
         judge = Judge(oracle, ledger, performer=watch)
         for item in _selected(keyword, available):
             before, start = watch.calls, time.thread_time()
-            judge.assess(item).record  # noqa: B018
+            judge.assess(item).row.cells  # noqa: B018
             spent = time.thread_time() - start
             taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
@@ -372,8 +372,8 @@ def row_memory(framework: str) -> Result:
     from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
-    row = Judge(Oracle(), load_suite()[1]).assess(item).record
-    return {"function": item.function.name, "bytes": _peak(), "status": row["status"]}
+    row = Judge(Oracle(), load_suite()[1]).assess(item).row
+    return {"function": item.function.name, "bytes": _peak(), "status": row.status}
 
 
 def _installed(names: Sequence[str]) -> list[Installed]:
@@ -502,7 +502,7 @@ def paged(count: str) -> Result:
     """A report's page of so many rows."""
     from conformance import report
 
-    results = report.frame(_large(int(count)))
+    results = report.from_records(_large(int(count)))
     began = time.perf_counter()
     text = report.page(results, report.RunInfo(len(results)))
     return {"seconds": time.perf_counter() - began, "bytes": len(text)}
@@ -516,7 +516,7 @@ def browsed(count: str) -> Result:
 
     from conformance import report
 
-    results = report.frame(_large(int(count)))
+    results = report.from_records(_large(int(count)))
     options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US"):
@@ -558,7 +558,7 @@ def reported(count: str, texts: str = "repeated") -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report.check_writable(Path(folder))
         began = time.perf_counter()
-        results = report.frame(lines)
+        results = report.from_records(lines)
         framed = time.perf_counter()
         record = report.write(Path(folder), results, report.RunInfo(len(results)))
         done = time.perf_counter()

@@ -8,36 +8,36 @@ from pathlib import PurePosixPath
 
 from conformance import comparison
 from conformance.cli import github
-from conformance.judging.plan import id_of
-from conformance.judging.row import COLUMNS, Record
+from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.model.case import Case
+from conformance.model.row_key import RowKey
 from conformance.report.frames import records
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, SourceLocation
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
 
 
-def failures(rows: Sequence[Record], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
 
     strict_known: known issues count, too, whatever the baseline has.
     """
     if strict_known:
         for row in rows:
-            if row["expected"] == "known":
-                yield Failure(row["status"], row, f"known: {row['known']}; {row['explanation']}")
+            if row.expected == "known":
+                yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
     if check is not None:
         for changed in records(check.failures):
-            row = _row_of(changed)
-            rule = _RULES.get(changed["reason"]) or (row["status"] if row["status"] in RULES else "changed")
-            yield Failure(rule, row, f"{changed['reason']} against the baseline: {changed['what']}")
+            cells = _cells_of(changed)
+            rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
+            yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
         return
     for row in rows:
-        if row["expected"] in ("unexpected", "stale"):
-            yield Failure("stale" if row["expected"] == "stale" else row["status"], row, row["explanation"])
+        if row.expected in ("unexpected", "stale"):
+            yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
 
 
-def _row_of(changed: Record) -> Record:
+def _cells_of(changed: Cells) -> Cells:
     """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
     side = "new" if changed["new_version"] else "old"
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
@@ -50,7 +50,7 @@ def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[
     for failure in itertools.islice(failed, github.MAX_ANNOTATIONS):
         case = known.get(failure.row["case"])
         path, line = (case.path, case.line) if case is not None else ("", 0)
-        about = id_of(failure.row) if failure.row["case"] else failure.row["environment"]
+        about = RowKey.of(failure.row).id if failure.row["case"] else failure.row["environment"]
         commands.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.message))
     return commands
 

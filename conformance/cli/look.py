@@ -19,7 +19,7 @@ from conformance.cli import github
 from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, warn
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
-from conformance.judging.row import array_of
+from conformance.judging.row import Row
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
@@ -96,7 +96,7 @@ def _print(shown: ShowResult) -> None:
     _print_case(shown.case)
     for answers in shown.answers:
         _print_answers(answers)
-    called = [{"case": row["case"], "status": ""} for answers in shown.answers for row in answers.rows[:1]]
+    called = [row for answers in shown.answers for row in answers.rows]
     for line in unasked_lines(unasked([*called, *shown.unsupported])):
         out.print(Text(line), soft_wrap=True)
     for number in shown.published:
@@ -139,25 +139,27 @@ def _print_answers(answers: CaseAnswers) -> None:
         table.add_column(heading, overflow="fold")
     table.add_row("exact", "", escape(truncate(exact, MAX_WIDTH)), "", "")
     for row in answers.rows:
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
-        why = row["explanation"] if row["conversion"] else row["convention"] or row["explanation"]
-        why = f"known: {row['known']}" if row["expected"] == "known" else why
-        converted = f" (after {row['bridge']})" if row["bridge"] else ""
+        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+        why = row.explanation if row.conversion else row.convention or row.explanation
+        why = f"known: {row.known}" if row.expected == "known" else why
+        converted = f" (after {row.bridge})" if row.bridge else ""
         table.add_row(
-            report.break_name(row["function"]).strip() + ("" if row["mode"] == EAGER else f", {row['mode']}"),
-            row["status"],
-            escape(_nine_digits(row["got"] or row["exception"])),
+            report.break_name(row.key.function).strip() + ("" if row.key.mode == EAGER else f", {row.key.mode}"),
+            row.status,
+            escape(truncate(_returned(row), MAX_WIDTH)),
             ratio,
             escape(why + converted),
         )
     out.print(table)
 
 
-def _nine_digits(text: str) -> str:
-    """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
-    array = array_of(text)
-    return truncate(text if array is None or not array.ndim else _digits(array.tolist()), MAX_WIDTH)
+def _returned(row: Row) -> str:
+    """What was returned or raised."""
+    if row.got is None or not row.got.values.ndim:
+        return str(row.cells["got"] or row.cells["exception"])
+    return _digits(row.got.values.tolist())
 
 
 def _digits(values: list[Any] | float) -> str:
+    """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
     return f"[{', '.join(map(_digits, values))}]" if isinstance(values, list) else f"{values:.9g}"

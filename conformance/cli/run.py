@@ -31,9 +31,8 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import TIMEOUT
-from conformance.judging.plan import id_of
 from conformance.judging.replay import reproducer_of
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.model.case import Case
 from conformance.model.errors import UserError
@@ -214,8 +213,8 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
     strict_known: known rows fail and are printed as unexpected ones are.  Of the others, those of the user's cases are
     printed, too, one for each discrepancy.
     """
-    surprising = [row for row in ended.rows if row["expected"] in ("unexpected", "stale")]
-    known = [row for row in ended.rows if row["expected"] == "known"]
+    surprising = [row for row in ended.rows if row.expected in ("unexpected", "stale")]
+    known = [row for row in ended.rows if row.expected == "known"]
     surprising += known if strict_known else []
     for row in surprising[:MAX_ROWS]:
         _print_row(row, ended.cases)
@@ -235,26 +234,26 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -
     out.print(f"report: {ended.report}", soft_wrap=True)
 
 
-def _print_known(known: Sequence[Record], cases: Sequence[Case]) -> None:
-    discrepancies = Counter((row["framework"], row["known"]) for row in known)
-    first = {(row["framework"], row["known"]): row for row in reversed(known)}
+def _print_known(known: Sequence[Row], cases: Sequence[Case]) -> None:
+    discrepancies = Counter((row.framework, row.known) for row in known)
+    first = {(row.framework, row.known): row for row in reversed(known)}
     for key, count in itertools.islice(discrepancies.items(), MAX_ROWS):
         _print_row(first[key], cases, f", and {counted(count - 1, 'row')} more" if count > 1 else "")
     if len(discrepancies) > MAX_ROWS:
         out.print(f"and {len(discrepancies) - MAX_ROWS} more known discrepancies, in discrepancies.csv")
 
 
-def _print_row(row: Record, cases: Sequence[Case], more: str = "") -> None:
+def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:
     name, why = _headline(row)
     call = reproducer_of(row, cases)
-    out.print(f"[bold]{row['expected']}[/] {escape(name)}{more}", soft_wrap=True)
+    out.print(f"[bold]{row.expected}[/] {escape(name)}{more}", soft_wrap=True)
     out.print(Padding(Text(why), (0, 0, 0, 4)))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)
 
 
-def _headline(row: Record) -> tuple[str, str]:
+def _headline(row: Row) -> tuple[str, str]:
     """(what a row is of, why it is unexpected or known)."""
-    if not row["case"]:
-        return row["environment"], row["explanation"]
-    return f"{id_of(row)} ({row['version']})", row["known"] if row["expected"] == "known" else row["explanation"]
+    if not row.key.case:
+        return row.key.environment, row.explanation
+    return f"{row.key.id} ({row.key.version})", row.known if row.expected == "known" else row.explanation

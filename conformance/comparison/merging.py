@@ -74,7 +74,7 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
     rows = pd.concat([part.results.assign(part=part.name) for part in ordered], ignore_index=True)
     _check_digests(rows)
     _check_disjoint(rows)
-    results = report.frame(records(rows))
+    results = report.from_records(records(rows))
     return results, _merged_run([RunInfo.of(part.run) for part in ordered], set(results["framework"]))
 
 

@@ -22,8 +22,8 @@ from conformance.execution.run import Run
 from conformance.execution.targets import start_workers
 from conformance.execution.workers.pool import TIMEOUT, WorkerPool
 from conformance.judging.judge import Judge
-from conformance.judging.plan import Item, id_of
-from conformance.judging.row import Record
+from conformance.judging.plan import Item
+from conformance.judging.row import Row
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.report import recording
@@ -69,14 +69,14 @@ def open_sides(old: str, new: str, progress: Progress, timeout: float = TIMEOUT)
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
     workers = start_workers([old, new], progress, timeout=timeout)
     with workers.pool as pool:
-        if any(not row["framework"] for row in workers.failed):
-            raise UserError("\n".join(row["explanation"] for row in workers.failed))
+        if any(not row.framework for row in workers.failed):
+            raise UserError("\n".join(row.explanation for row in workers.failed))
         left, right = (
             {one.framework.name: one for one in workers.available if one.environment == name}
             for name in (before, after)
         )
-        notes = [f"{row['framework']} is not audited: {row['explanation']}" for row in workers.failed]
-        failed = {row["framework"] for row in workers.failed}
+        notes = [f"{row.framework} is not audited: {row.explanation}" for row in workers.failed]
+        failed = {row.framework for row in workers.failed}
         for side, other_name, other in ((left, after, right), (right, before, left)):
             missing = sorted(side.keys() - other.keys() - failed)
             notes += [f"{name} is not audited: it is not in {other_name}" for name in missing]
@@ -96,7 +96,7 @@ class Answers(Run):
     """
 
     def __init__(self, folder: Path, warn: Progress) -> None:
-        super().__init__(self._record)
+        super().__init__()
         self.sides: list[RecordedRun] = []
         self._new = ""
         try:
@@ -150,11 +150,12 @@ class Answers(Run):
         lost = {one.id for one in self.not_executed}
         for side in self.sides:
             side.stopped = self.stopped
-            side.rows = [row for row in side.rows if id_of(row) not in lost]
+            side.rows = [row for row in side.rows if row.key.id not in lost]
             side.write()
 
-    def _record(self, row: Record) -> None:
-        self.sides[row["environment"] == self._new].accept(row)
+    def accept(self, row: Row) -> None:
+        """Add a row to the report of its side."""
+        self.sides[row.key.environment == self._new].accept(row)
 
     def _abandon(self) -> None:
         for side in self.sides:

@@ -14,7 +14,7 @@ from conformance.execution.workers.pool import Future, WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, Problems, prepare
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
@@ -35,7 +35,7 @@ class NotExecuted:
         return f"{self.id}: {self.why}"
 
 
-RowOrError = Record | NotExecuted
+RowOrError = Row | NotExecuted
 
 
 class Executable(Protocol):
@@ -70,10 +70,10 @@ def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None)
     """
     gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
     if pool is None:
-        yield from results_of(items, lambda item: judge.assess(item).record)
+        yield from results_of(items, lambda item: judge.assess(item).row)
         return
     calls = PipelinedCalls(pool, items)
-    yield from results_of(calls.as_completed(), lambda item: judge.judge(*calls.outcome(item)).record)
+    yield from results_of(calls.as_completed(), lambda item: judge.judge(*calls.outcome(item)).row)
 
 
 class PipelinedCalls:

@@ -23,7 +23,7 @@ from conformance.execution.targets import (
 from conformance.execution.workers.pool import WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.model.case import Case
 from conformance.reference.oracle import cached_oracle
 
@@ -54,7 +54,7 @@ class Executor:
 
     available: list[Installed]
     rows: Callable[[list[Item]], Generator[RowOrError]]
-    failed: list[Record] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
     """A row for each environment that cannot be had."""
 
 

@@ -35,9 +35,7 @@ from conformance.execution.report_folder import (
     check_writable,
 )
 from conformance.execution.run_info import RunInfo
-from conformance.judging.row import COLUMNS, FLOATS, Record, completed, is_readable, key_of
-from conformance.judging.verdict import STATUSES
-from conformance.model.case import DTYPES
+from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.row_key import RowKey
 
@@ -72,18 +70,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a journal holds.
-
-    started: ISO 8601 with zone.  owner: the process that wrote it, in words.  plan: None if the run ended before it
-    had one.  rows: by key, in the order in which they were written.  torn: how many lines cannot be read.
-    """
+class JournalContent:
+    """What a journal holds."""
 
     started: str
+    """Start of its run, in ISO 8601 with zone."""
     owner: str
+    """The process that wrote it last, in words."""
     plan: Plan | None
-    rows: dict[RowKey, Record]
+    """None if the run ended before it had one."""
+    rows: dict[RowKey, Row]
+    """By key across versions, in the order in which they were written."""
     torn: int = 0
+    """Number of lines that cannot be read."""
 
 
 class Journal:
@@ -93,7 +92,7 @@ class Journal:
         self.folder = folder
         self.notes: list[str] = []
         """Sentences about what was moved."""
-        self.resumed: Recorded | None = None
+        self.resumed: JournalContent | None = None
         """The unfinished run that this one goes on with."""
         self._started = started
         self._warn = warn
@@ -101,8 +100,8 @@ class Journal:
         self._lock = filelock.FileLock(folder / LOCK, timeout=0)
         self._moved: list[tuple[Path, Path]] = []
         self._descriptor: int | None = None
-        self._made = False
-        self._new = False
+        self._starts_journal = False
+        self._replaces_journal = False
         self._unwritten = b""
         self._failed = False
 
@@ -137,7 +136,7 @@ class Journal:
             raise
         return journal
 
-    def plan(self, plan: Plan, rows: Iterable[Record] = (), *, keep: bool = False) -> None:
+    def plan(self, plan: Plan, rows: Iterable[Row] = (), *, keep: bool = False) -> None:
         """Write what is planned.
 
         rows: those taken over from the run that is resumed; they and the plan replace its journal at one moment.
@@ -150,13 +149,13 @@ class Journal:
             new = self.folder / f"{JOURNAL}.new"
             new.unlink(missing_ok=True)
             self._open(new, os.O_EXCL)
-            self._new = True
+            self._replaces_journal = True
         self._append([plan.as_record()])
-        self._append(rows)
+        self._append(row.cells for row in rows)
 
-    def append(self, row: Record) -> None:
+    def append(self, row: Row) -> None:
         """Write one row."""
-        self._append([row])
+        self._append([row.cells])
 
     def close(self, whole: bool) -> None:
         """Give the folder back.
@@ -175,7 +174,7 @@ class Journal:
         """Give the folder back as it was, for a run that ended before it had a plan."""
         self._release()
         with contextlib.suppress(OSError):
-            if self._made:
+            if self._starts_journal:
                 (self.folder / JOURNAL).unlink(missing_ok=True)
             for was, now in reversed(self._moved):
                 now.rename(was)
@@ -207,28 +206,28 @@ class Journal:
     def _make_room(self, resume: bool) -> None:
         """Move older reports and journals out of the way."""
         put_back(self.folder)
-        recorded = read_journal(self.folder) if os.path.lexists(self.folder / JOURNAL) else None
+        content = read_journal(self.folder) if os.path.lexists(self.folder / JOURNAL) else None
         for name in (f"{JOURNAL}.new", BEFORE):
             (self.folder / name).unlink(missing_ok=True)
-        record = _record(self.folder)
-        whole = record is not None and record.get("complete") is True
-        if recorded is not None and whole and record is not None and record.get("started") == recorded.started:
+        run = _read_run(self.folder)
+        whole = run is not None and run.get("complete") is True
+        if content is not None and whole and run is not None and run.get("started") == content.started:
             (self.folder / JOURNAL).unlink()  # the run was killed when its report was whole already
-            recorded = None
-        if recorded is not None and resume and recorded.plan is not None:
-            self.resumed = recorded
-            if record is not None and not whole:
+            content = None
+        if content is not None and resume and content.plan is not None:
+            self.resumed = content
+            if run is not None and not whole:
                 (self.folder / RUN).rename(self.folder / BEFORE)
                 self._moved.append((self.folder / RUN, self.folder / BEFORE))
         if whole:
             _remove_report(self.folder / PREVIOUS)
             self._move(_unused(self.folder / PREVIOUS), (RUN, *FILES))
-        if recorded is not None and self.resumed is None:
-            if recorded.rows and not (record is not None and record.get("interrupted") == ""):
-                place = self._move(self._place_of(recorded.started), (JOURNAL, RUN, *FILES))
+        if content is not None and self.resumed is None:
+            if content.rows and not (run is not None and run.get("interrupted") == ""):
+                place = self._move(self._place_of(content.started), (JOURNAL, RUN, *FILES))
                 self.notes.append(
-                    f"the run of {recorded.started or 'before'} in {self.folder} did not come to its end: its journal "
-                    f"with {len(recorded.rows)} rows was moved to {place}; `conformance recover {place}` writes the "
+                    f"the run of {content.started or 'before'} in {self.folder} did not come to its end: its journal "
+                    f"with {len(content.rows)} rows was moved to {place}; `conformance recover {place}` writes the "
                     f"report of what was done, `conformance run --resume --report {place}` goes on with it"
                 )
             else:
@@ -250,8 +249,8 @@ class Journal:
                 self._moved.append((self.folder / name, place / name))
         return place
 
-    def _keep(self, recorded: Recorded) -> None:
-        place = self._place_of(recorded.started)
+    def _keep(self, content: JournalContent) -> None:
+        place = self._place_of(content.started)
         place.mkdir()
         (place / JOURNAL).write_bytes((self.folder / JOURNAL).read_bytes())
         self.notes.append(f"it has rows that are not asked for now, so its journal stays, in {place}")
@@ -260,7 +259,7 @@ class Journal:
 
     def _open(self, file: Path, how: int) -> None:
         self._descriptor = os.open(file, FLAGS | os.O_CREAT | how, 0o666)
-        self._made = file.name == JOURNAL and how == os.O_EXCL
+        self._starts_journal = file.name == JOURNAL and how == os.O_EXCL
         head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
         line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # whose last line may be torn
         if os.write(self._descriptor, line) < len(line):
@@ -275,12 +274,12 @@ class Journal:
             while self._unwritten:
                 written = os.write(self._descriptor, self._unwritten)
                 self._unwritten = self._unwritten[written:]
-            if self._new:
+            if self._replaces_journal:
                 self._release()  # Windows moves no file that is open
                 (self.folder / f"{JOURNAL}.new").replace(self.folder / JOURNAL)
                 self._descriptor = os.open(self.folder / JOURNAL, FLAGS | os.O_APPEND)
                 (self.folder / BEFORE).unlink(missing_ok=True)
-                self._new = False
+                self._replaces_journal = False
         except OSError as error:
             if not self._failed:
                 self._warn(
@@ -296,13 +295,13 @@ class Journal:
             os.close(descriptor)
 
 
-def read_journal(folder: Path) -> Recorded:
+def read_journal(folder: Path) -> JournalContent:
     """What the journal in a folder holds; raises ReportError where there is none that can be read."""
     file = folder / JOURNAL
     data = _content(folder)
     head: Mapping[str, Any] = {}
     plan: Plan | None = None
-    rows: dict[RowKey, Record] = {}
+    rows: dict[RowKey, Row] = {}
     torn = 0
     for line in data.split(b"\n"):
         if not line:
@@ -315,15 +314,18 @@ def read_journal(folder: Path) -> Recorded:
         elif "plan" in value:
             plan = _plan(value["plan"])
             torn += plan is None
-        elif _is_row(row := completed(value)):
-            rows[key_of(row)] = row
         else:
-            torn += 1
+            try:
+                row = Row.of(value)
+            except ValueError:
+                torn += 1
+            else:
+                rows[row.key.across_versions()] = row
     started = plan.info.started if plan is not None else str(head.get("started", ""))
     if started and not _is_moment(started):
         started = ""
         torn += 1
-    return Recorded(started, _owner(head), plan, rows, torn)
+    return JournalContent(started, _owner(head), plan, rows, torn)
 
 
 def _content(folder: Path) -> bytes:
@@ -390,23 +392,6 @@ def _plan(value: Any) -> Plan | None:
     return Plan(info, problems, sizes, basis)
 
 
-def _is_row(value: Mapping[str, Any]) -> bool:
-    """Whether every column of a report is there, with a value of its kind that a report can be made of."""
-    return (
-        all(_is_number(value.get(name, 0)) if name in FLOATS else isinstance(value.get(name), str) for name in COLUMNS)
-        and value["status"] in STATUSES
-        and value["dtype"] in ("", *DTYPES)
-        and all(map(is_readable, (value["got"], value["want"], value["want_by_convention"], value["budgets"])))
-    )
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value fits into a column of float64, as None does."""
-    if isinstance(value, int):
-        return abs(value) < 1 << 1000
-    return isinstance(value, float | None)
-
-
 def _is_moment(text: str) -> bool:
     """Whether a text is a time in ISO 8601 that can be told in seconds since the epoch."""
     try:
@@ -416,8 +401,8 @@ def _is_moment(text: str) -> bool:
     return True
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    """What the `run.json` in a folder says, nothing where it cannot be read; None where there is none."""
+def _read_run(folder: Path) -> dict[str, Any] | None:
+    """The content of the `run.json` in a folder, empty if it cannot be read; None if there is none."""
     try:
         return _object((folder / RUN).read_bytes())
     except FileNotFoundError:
@@ -451,4 +436,4 @@ def _unwritable(folder: Path, error: OSError | NotImplementedError) -> ReportErr
     return ReportError(folder, f"cannot be written ({why})", "free some space, or name another folder for the report")
 
 
-__all__ = ["Journal", "Plan", "Recorded", "owner", "read_journal"]
+__all__ = ["Journal", "JournalContent", "Plan", "owner", "read_journal"]

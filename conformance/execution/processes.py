@@ -22,7 +22,7 @@ from conformance.execution.targets import Assignment
 from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
-from conformance.judging.plan import Item, id_of, plan
+from conformance.judging.plan import Item, plan
 from conformance.model.case import Case
 from conformance.reference.oracle import cached_oracle
 
@@ -162,7 +162,7 @@ def _key_of(result: RowOrError) -> Key:
     """The key of the item that a result is of."""
     if isinstance(result, NotExecuted):
         return result.worker, result.id
-    return registry.worker(result["framework"], result["environment"], result["mode"]), id_of(result)
+    return registry.worker(result.framework, result.key.environment, result.key.mode), result.key.id
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TypeVar
 from conformance.execution.assessing import E, NotExecuted, RowOrError, results_of
 from conformance.execution.interruption import interruption, reinstall_handlers
 from conformance.judging.plan import Item
-from conformance.judging.row import Record, key_of
+from conformance.judging.row import Row
 from conformance.model.errors import UserError
 
 FAILED = "the suite itself failed"
@@ -18,16 +18,12 @@ T = TypeVar("T")
 
 
 class Run:
-    """Items that are executed, their rows, and how that ended.
+    """Items that are executed, their rows, and how that ended."""
 
-    record: called with each row as soon as it is judged.
-    """
-
-    def __init__(self, record: Callable[[Record], None] = lambda row: None) -> None:
-        self.record = record
+    def __init__(self) -> None:
         self.items: Sequence[Item] = ()
         """Those that are planned."""
-        self.rows: list[Record] = []
+        self.rows: list[Row] = []
         """In the order in which they were judged; see `sort`."""
         self.not_executed: list[NotExecuted] = []
         self.stopped = ""
@@ -54,9 +50,8 @@ class Run:
                 self.failure = error
                 self.stopped = str(error) if isinstance(error, UserError) else f"{FAILED}: {type(error).__name__}"
 
-    def accept(self, row: Record) -> None:
-        """Add a row."""
-        self.record(row)
+    def accept(self, row: Row) -> None:
+        """Add a row as soon as it is judged."""
         self.rows.append(row)
 
     def execute(self, rows: Generator[RowOrError], progress: Callable[[str], None] = lambda framework: None) -> None:
@@ -64,7 +59,7 @@ class Run:
         with contextlib.closing(rows):
             for row in self._executed(rows, lambda: progress("")):
                 self.accept(row)
-                progress(row["framework"])
+                progress(row.framework)
 
     def each(
         self, items: Iterable[E], function: Callable[[E], T], progress: Callable[[str], None] = lambda framework: None
@@ -90,7 +85,7 @@ class Run:
     def sort(self) -> None:
         """Put rows into the order of the items; rows without an item come first."""
         order = {item.key.across_versions(): position for position, item in enumerate(self.items)}
-        self.rows.sort(key=lambda row: order.get(key_of(row), -1))
+        self.rows.sort(key=lambda row: order.get(row.key.across_versions(), -1))
 
     def _executed(self, results: Iterable[T | NotExecuted], failed: Callable[[], None] = lambda: None) -> Iterator[T]:
         reinstall_handlers()

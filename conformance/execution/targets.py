@@ -24,7 +24,7 @@ from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Version
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
 from conformance.judging.rendering import render
-from conformance.judging.row import Record, Row, record
+from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome
 from conformance.model.row_key import EAGER, RowKey
@@ -106,7 +106,7 @@ class EnvironmentWorkers:
 
     pool: WorkerPool
     available: list[Installed]
-    failed: list[Record] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
     """A row for each environment that cannot be had."""
 
 
@@ -140,7 +140,7 @@ def resolve(
     names: Sequence[str] = (),
     ray: str | None = None,
     modes: Sequence[str] = (),
-) -> tuple[list[Assignment], list[Record]]:
+) -> tuple[list[Assignment], list[Row]]:
     """Make environments; return the workers to start in them, and a row for each that cannot be made.
 
     Parameters as of `start_workers`.  Raises SelectionError for a mode that no framework in the environments has.
@@ -148,7 +148,7 @@ def resolve(
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 
     find = _find_on_ray if ray is not None else _find_here
-    failed: list[Record] = []
+    failed: list[Row] = []
     assignments: dict[str, Assignment] = {}
     found: list[tuple[Framework, str]] = []
     for text in texts:
@@ -170,7 +170,7 @@ def resolve(
 
 
 def find_available(
-    assignments: Iterable[Assignment], versions: Mapping[str, Versions | WorkerError], failed: list[Record]
+    assignments: Iterable[Assignment], versions: Mapping[str, Versions | WorkerError], failed: list[Row]
 ) -> list[Installed]:
     """The frameworks whose workers have started; a row for each other one is added to `failed`.
 
@@ -184,7 +184,7 @@ def find_available(
         else:
             failed.append(failed_row(one.environment, one.framework.name, str(found)))
     if not available:
-        raise UserError("\n".join(row["explanation"] for row in failed))
+        raise UserError("\n".join(row.explanation for row in failed))
     return available
 
 
@@ -245,17 +245,15 @@ def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str]) -> 
     return [f for f in found if named & set(f.distributions)] or found
 
 
-def failed_row(environment: str, framework: str, why: str) -> Record:
+def failed_row(environment: str, framework: str, why: str) -> Row:
     """The row that stands for all items of an environment that cannot be had."""
     reason = Unavailable(why)
     key = RowKey("", "", environment, "", "", "", environment)
-    return record(
-        Row(
-            key=key,
-            framework=framework,
-            status="crashed",
-            expected="unexpected",
-            reason_code=reason.code,
-            explanation=render(reason),
-        )
+    return Row(
+        key=key,
+        framework=framework,
+        status="crashed",
+        expected="unexpected",
+        reason_code=reason.code,
+        explanation=render(reason),
     )

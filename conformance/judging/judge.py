@@ -25,7 +25,7 @@ from conformance.casefiles.loading import cases_option
 from conformance.judging.plan import Item, alternatives, rule_of
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.replay import can_be_named, replay_call
-from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Record, Row, record
+from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
@@ -130,7 +130,7 @@ class Assessment:
 
     @functools.cached_property
     def row(self) -> Row:
-        """Its row of the report, typed."""
+        """Its row of the report."""
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
@@ -167,11 +167,6 @@ class Assessment:
             numpy=item.installed.numpy,
         )
 
-    @functools.cached_property
-    def record(self) -> Record:
-        """The same as it is written."""
-        return record(self.row)
-
     def __str__(self) -> str:
         return self.message()
 
@@ -184,7 +179,7 @@ class Assessment:
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
-        got = _short(str(row.got)) if row.got is not None else self.record["exception"]
+        got = _short(str(row.got)) if row.got is not None else row.cells["exception"]
         got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
         lines.append(f"  got        {got}")
         lines.append(f"  want       {_short(str(row.want))}")
@@ -197,7 +192,7 @@ class Assessment:
         if self.asked.conversion:
             lines.append(f"  converted  predictions were converted by {self.asked.conversion}")
         if row.warnings:
-            lines.append(f"  warnings   {_short(self.record['warnings'])}")
+            lines.append(f"  warnings   {_short(row.cells['warnings'])}")
         if self.expected == "known" and self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         if self.expected == "stale" and self.known is not None:

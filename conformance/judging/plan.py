@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Function, Rule, problem_features
 from conformance.adapters.registry import Installed
-from conformance.judging.row import Record
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.model.convention import Convention
@@ -57,11 +56,6 @@ class Item:
             there.backend,
             there.mode,
         )
-
-
-def id_of(row: Record) -> str:
-    """The id of the item that a row is of."""
-    return RowKey.of(row).id
 
 
 def plan(

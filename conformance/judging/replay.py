@@ -15,7 +15,7 @@ from conformance.casefiles.loading import cases_argument, resolve_links, shipped
 from conformance.casefiles.loading import read as read_cases
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.prepare import prepare
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Outcome, Raised, Returned
@@ -45,15 +45,15 @@ def can_be_named(case: Case) -> bool:
     return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
 
 
-def reproducer_of(row: Record, cases: Iterable[Case]) -> str:
+def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
     """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
-    call: str = row["call"]
-    case = next((case for case in cases if case.id == row["case"]), None)
-    if len(call) <= LONG_CALL or case is None or not can_be_named(case):
-        return call
-    framework = next(one for one in registry.frameworks() if one.name == row["framework"])
-    settings = framework.settings(row["backend"], row["mode"])
-    again = replay_call(case, row["function"], row["dtype"], row["reduction"], row["quantity"], row["mode"])
+    key = row.key
+    case = next((case for case in cases if case.id == key.case), None)
+    if len(row.call) <= LONG_CALL or case is None or not can_be_named(case):
+        return row.call
+    framework = next(one for one in registry.frameworks() if one.name == row.framework)
+    settings = framework.settings(key.backend, key.mode)
+    again = replay_call(case, key.function, key.dtype, key.reduction, key.quantity, key.mode)
     return f"{settings}import conformance; {again}"
 
 

@@ -1,14 +1,17 @@
-"""A row of a report: its value, the columns that it is written as, and how their texts are read again.
+"""A row of a report: its value, its serialisation, and how single cells of a report's files are read.
 
-A `Row` is typed.  `record` is its serialisation, the same for CSV, Parquet, JSON, the journal and the page: a number or
-a text in each column of `COLUMNS`.  Every other module reads a cell by the functions at the end of this one.
+A `Row` is typed.  `Row.cells` is its serialisation, the same for CSV, Parquet, JSON, the journal and the page: a number
+or a text in each column of `COLUMNS`.  `Row.of` reads it back.  The functions at the end of this module read single
+cells, for what compares reports that were read from files.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conformance.judging.verdict import STATUSES
+from conformance.model.case import DTYPES
 from conformance.model.outcome import Raised
-from conformance.model.row_key import EAGER, RowKey
+from conformance.model.row_key import EAGER, KEY, RowKey
 
 Floats = npt.NDArray[np.float64]
-Record = dict[str, Any]
+Cells = dict[str, Any]
 """A row by column: a float or None in the columns of `FLOATS`, a text in the others."""
 
 SHOWN = 1024
@@ -34,13 +39,12 @@ _LISTED, _WARNINGS, _TYPE = "; ", " | ", ": "
 
 @dataclass(frozen=True, eq=False)
 class Elements:
-    """An array of a row, or evenly spaced elements of a larger one.
-
-    values: the array itself, or as many of its elements as a report has.  shape: of the whole array.
-    """
+    """An array of a row, or evenly spaced elements of a larger one."""
 
     values: Floats
+    """The array itself, or as many of its elements as a report has, flat."""
     shape: tuple[int, ...]
+    """Shape of the whole array."""
 
     @classmethod
     def of(cls, array: Any, most: int) -> Elements:
@@ -90,20 +94,64 @@ class Row:
     python: str = ""
     numpy: str = ""
 
+    @functools.cached_property
+    def cells(self) -> Cells:
+        """The row by column, as it is written."""
+        return {name: cell(self) for name, cell in _CELL.items()}
+
+    @classmethod
+    def of(cls, cells: Mapping[str, Any]) -> Row:
+        """The row that has these cells, which may be those of an earlier version.
+
+        Of two thinned arrays of different shapes, both get the shape of the first, the only one that is written; a
+        warning that contains ` | ` becomes several.  The cells of the result are the same.
+
+        Raises ValueError for a cell that is lacking, of another type, or unreadable.
+        """
+        cells = {**DEFAULTS, **cells}
+        try:
+            if wrong := [name for name in COLUMNS if isinstance(cells.get(name), str) is (name in FLOATS)]:
+                raise TypeError(f"no cell, or one of another type, in: {', '.join(wrong)}")
+            if cells["status"] not in STATUSES or cells["dtype"] not in ("", *DTYPES):
+                raise ValueError("an unknown status or dtype")
+            plain: dict[str, Any] = {name: cells[name] for name in _TEXTS}
+            plain |= {name: float(cells[name]) for name in FLOATS if cells.get(name) is not None}
+            array = functools.partial(_elements, shape=thinned(cells["shape"]))
+            want, exception = array(cells["want"], words=True), cells["exception"].partition(_TYPE)
+            return cls(
+                key=RowKey.of(cells),
+                got=array(cells["got"]),
+                want=cells["want"] if want is None else want,
+                want_by_convention=array(cells["want_by_convention"]),
+                budgets=array(cells["budgets"]),
+                where=tuple(map(int, json.loads(cells["where"] or "[]"))),
+                conversion=listed_in(cells["conversion"]),
+                exception=Raised(exception[0], exception[2]) if cells["exception"] else None,
+                warnings=tuple(cells["warnings"].split(_WARNINGS)) if cells["warnings"] else (),
+                **plain,
+            )
+        except (TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a report.
-
-    meaning: in Markdown.  of: its cell, a float or None where `number`, else something whose `str` is its text.
-    default: what a report means that lacks the column; None for a column that every report has.
-    """
+    """A column of a report."""
 
     name: str
     meaning: str
-    of: Callable[[Row], Any]
+    """In Markdown."""
     number: bool = False
+    """Whether its cells are floats or None; they are texts otherwise."""
     default: str | None = None
+    """What a report means that lacks the column; None for a column that every report has."""
+    cell: Callable[[Row], str] | None = None
+    """Its cell; that field of the row, or of its key, if None."""
+
+
+def _array(name: str) -> Callable[[Row], str]:
+    field = operator.attrgetter(name)
+    return lambda row: "" if (value := field(row)) is None else str(value)
 
 
 def _shape(row: Row) -> str:
@@ -113,99 +161,88 @@ def _shape(row: Row) -> str:
 
 
 SCHEMA = (
-    Column("case", "Id of the case; empty in the row of an environment that cannot be had.", lambda row: row.key.case),
-    Column("digest", "Digest of the content of the case.", lambda row: row.key.digest),
-    Column("framework", "Name of the framework.", lambda row: row.framework),
-    Column("function", "Name of the function, with its framework.", lambda row: row.key.function),
-    Column("version", "Version of the framework.", lambda row: row.key.version),
-    Column("environment", "Name of the environment in which it ran.", lambda row: row.key.environment),
-    Column("device", "Where the arrays were.", lambda row: row.key.device),
-    Column("dtype", "dtype of the problem.", lambda row: row.key.dtype),
-    Column("reduction", "`none`, `sum` or `mean`.", lambda row: row.key.reduction),
+    Column("case", "Id of the case; empty in the row of an environment that cannot be had."),
+    Column("digest", "Digest of the content of the case."),
+    Column("framework", "Name of the framework."),
+    Column("function", "Name of the function, with its framework."),
+    Column("version", "Version of the framework."),
+    Column("environment", "Name of the environment in which it ran."),
+    Column("device", "Where the arrays were."),
+    Column("dtype", "dtype of the problem."),
+    Column("reduction", "`none`, `sum` or `mean`."),
+    Column("status", "`agrees`, `diverges`, `disagrees`, `crashed`, `timed_out`, `undefined` or `unsupported`."),
     Column(
-        "status",
-        "`agrees`, `diverges`, `disagrees`, `crashed`, `timed_out`, `undefined` or `unsupported`.",
-        lambda row: row.status,
+        "got", "The returned number, or array as JSON; of a large array evenly spaced elements.", cell=_array("got")
     ),
-    Column(
-        "got",
-        "The returned number, or array as JSON; of a large array evenly spaced elements.",
-        lambda row: row.got,
-    ),
-    Column("want", "The exact answer by the definition in the same form, or why there is none.", lambda row: row.want),
-    Column(
-        "error", "Distance of the worst element from the answer that the status rests on.", lambda row: row.error, True
-    ),
-    Column("budget", "The error that this element may have.", lambda row: row.budget, True),
-    Column("ratio", "`error` divided by `budget`.", lambda row: row.ratio, True),
-    Column("ulps", "`error` in units in the last place of the exact answer, in the dtype.", lambda row: row.ulps, True),
-    Column(
-        "convention",
-        "The documented choices that explain the row, `field=value` joined by `; `.",
-        lambda row: row.convention,
-    ),
-    Column("explanation", "The reason of the status in words.", lambda row: row.explanation),
-    Column("bridge", "Name of the conversion that the predictions went through.", lambda row: row.bridge),
+    Column("want", "The exact answer by the definition in the same form, or why there is none.", cell=_array("want")),
+    Column("error", "Distance of the worst element from the answer that the status rests on.", number=True),
+    Column("budget", "The error that this element may have.", number=True),
+    Column("ratio", "`error` divided by `budget`.", number=True),
+    Column("ulps", "`error` in units in the last place of the exact answer, in the dtype.", number=True),
+    Column("convention", "The documented choices that explain the row, `field=value` joined by `; `."),
+    Column("explanation", "The reason of the status in words."),
+    Column("bridge", "Name of the conversion that the predictions went through."),
     Column(
         "exception",
         "`Type: message` of what was raised.",
-        lambda row: f"{row.exception.exception}{_TYPE}{row.exception.message}" if row.exception is not None else "",
+        cell=lambda row: (
+            f"{row.exception.exception}{_TYPE}{row.exception.message}" if row.exception is not None else ""
+        ),
     ),
     Column(
-        "warnings", "`Category: message` of each warning, joined by ` | `.", lambda row: _WARNINGS.join(row.warnings)
+        "warnings",
+        "`Category: message` of each warning, joined by ` | `.",
+        cell=lambda row: _WARNINGS.join(row.warnings),
     ),
-    Column("call", "Python source that makes the call again.", lambda row: row.call),
+    Column("call", "Python source that makes the call again."),
     Column(
         "expected",
         "`ok`; `known`: it fails, and the ledger has it; `unexpected`: it fails, and the ledger has it not; `stale`: "
         "the ledger has it, and it is gone.",
-        lambda row: row.expected,
     ),
-    Column("known", "What the ledger says of the row, and where to read more.", lambda row: row.known),
+    Column("known", "What the ledger says of the row, and where to read more."),
     Column(
         "where",
         "Index of the worst element; empty for a scalar.",
-        lambda row: list(row.where) if row.where else "",
+        cell=lambda row: str(list(row.where)) if row.where else "",
     ),
     Column(
         "want_by_convention",
         "The answer by the part of the documented convention that the status rests on.",
-        lambda row: row.want_by_convention,
+        cell=_array("want_by_convention"),
     ),
-    Column("budgets", "The error that each element may have, where there are several.", lambda row: row.budgets),
-    Column("result_dtype", "dtype of what was returned.", lambda row: row.result_dtype),
-    Column("python", "Version of Python there.", lambda row: row.python),
-    Column("numpy", "Version of numpy there.", lambda row: row.numpy),
-    Column("quantity", "`loss` or `gradient`.", lambda row: row.key.quantity, default="loss"),
+    Column("budgets", "The error that each element may have, where there are several.", cell=_array("budgets")),
+    Column("result_dtype", "dtype of what was returned."),
+    Column("python", "Version of Python there."),
+    Column("numpy", "Version of numpy there."),
+    Column("quantity", "`loss` or `gradient`.", default="loss"),
     Column(
         "shape",
         "Empty where the row has its arrays whole. Else the shape of what was returned, or of `want` where that alone "
         "is thinned, and how many elements there are: `(300, 100): 1024 of 30000 elements`.",
-        _shape,
         default="",
+        cell=_shape,
     ),
     Column(
         "conversion",
         "What the conversion in `bridge` changed, where that is a reason: `renormalised`, `rounded_away`, `rounded` or "
         "`refused`, joined by `; `.",
-        lambda row: _LISTED.join(row.conversion),
         default="",
+        cell=lambda row: _LISTED.join(row.conversion),
     ),
-    Column("backend", "Backend of a framework that has several.", lambda row: row.key.backend, default=""),
-    Column("mode", "How the call was made.", lambda row: row.key.mode, default=EAGER),
+    Column("backend", "Backend of a framework that has several.", default=""),
+    Column("mode", "How the call was made.", default=EAGER),
     Column(
         "reason_code",
         "The reason of the status as a code; empty for what plainly agrees. What is in words in `explanation`.",
-        lambda row: row.reason_code,
         default="",
     ),
     Column(
         "candidate",
         "Choices that the function does not document and that would explain a wrong value.",
-        lambda row: row.candidate,
         default="",
     ),
-    Column("known_source", "The link in `known`.", lambda row: row.known_source, default=""),
+    Column("known_source", "The link in `known`.", default=""),
 )
 """The columns of a report, in order."""
 COLUMNS = tuple(column.name for column in SCHEMA)
@@ -213,25 +250,11 @@ FLOATS = frozenset(column.name for column in SCHEMA if column.number)
 """Columns of numbers, NaN or None where a row has none; the others are texts."""
 DEFAULTS = {column.name: column.default for column in SCHEMA if column.default is not None}
 """Columns that reports did not always have, and what those mean that lack them."""
-
-
-def record(row: Row) -> Record:
-    """A row as it is written: a float or None in a column of numbers, a text in the others."""
-    return {column.name: _cell(column.of(row), column.number) for column in SCHEMA}
-
-
-def _cell(value: Any, number: bool) -> Any:
-    return value if number else "" if value is None else str(value)
-
-
-def key_of(cells: Record) -> RowKey:
-    """What a row has in common with no other row of its run, but with those of its question in another run."""
-    return RowKey.of(cells).across_versions()
-
-
-def completed(cells: Mapping[str, Any]) -> Record:
-    """A row that was written by an earlier version, with the columns that it lacks."""
-    return {**cells, **{name: default for name, default in DEFAULTS.items() if name not in cells}}
+_CELL = {
+    column.name: column.cell or operator.attrgetter(f"key.{column.name}" if column.name in KEY else column.name)
+    for column in SCHEMA
+}
+_TEXTS = tuple(field.name for field in dataclasses.fields(Row) if field.type == "str")
 
 
 def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
@@ -239,7 +262,16 @@ def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, size - 1, most).astype(np.int64)
 
 
-# Cells read again.
+def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool = False) -> Elements | None:
+    """The array in a cell; None if it is empty.  shape: see `thinned`.  words: also None if it holds a word."""
+    if (values := array_of(cell)) is None:
+        if cell and not words:
+            raise ValueError(f"neither a number nor an array: {cell[:80]}")
+        return None
+    return Elements(values, shape[0] if shape is not None and values.shape == (shape[1],) else values.shape)
+
+
+# Single cells, as the files of a report have them.
 
 
 def array_of(text: str) -> Floats | None:
@@ -255,15 +287,6 @@ def array_of(text: str) -> Floats | None:
         return None
 
 
-def is_readable(text: str) -> bool:
-    """Whether a cell holds a number, an array or a word, and no broken array."""
-    try:
-        array_of(text)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return False
-    return True
-
-
 @functools.lru_cache(maxsize=4096)
 def choices_of(convention: str) -> Mapping[str, str]:
     """The choices in a cell of `convention`, value by field."""
@@ -277,7 +300,7 @@ def members_of(value: str) -> list[str]:
 
 
 def reason_in(known: str, source: str) -> str:
-    """The reason in a cell of `known`, without the link that `known_source` has; see `Known.told`."""
+    """The reason in a cell of `known`, without the link that `known_source` has; see `KnownIssue.summary`."""
     return known.removesuffix(f" ({source})") if source else known
 
 
@@ -318,20 +341,16 @@ __all__ = [
     "SCHEMA",
     "SHOWN",
     "SHOWN_OF_GRADIENTS",
+    "Cells",
     "Column",
     "Elements",
-    "Record",
     "Row",
     "array_of",
     "choices_of",
-    "completed",
     "exception_type",
-    "is_readable",
-    "key_of",
     "listed_in",
     "members_of",
     "reason_in",
-    "record",
     "spaced",
     "thinned",
     "warnings_in",

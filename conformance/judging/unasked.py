@@ -6,26 +6,26 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessment
 from conformance.judging.plan import Item, unsupported
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
 from conformance.reference.oracle import Oracle, open_cache
 
 CASES = 5
 """Cases that a terminal shows one by one."""
+PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
 Wanted = Callable[[Function, str], bool]
 Reasons = tuple[tuple[Item, str], ...]
 
 
 def unasked_rows(
     cases: Iterable[Case], items: Iterable[Item], here: Sequence[Installed], wanted: Wanted | None = None
-) -> list[Record]:
+) -> list[Row]:
     """A row of status `unsupported` for each function on each problem that none of them takes.
 
     A case that is taken in no dtype and reduction has rows of its first problem alone, a dtype that is taken in no
@@ -34,7 +34,7 @@ def unasked_rows(
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
     functions = [(installed, function) for installed in here for function in installed.functions]
-    rows: list[Record] = []
+    rows: list[Row] = []
     cache = None
     try:
         for case in cases:
@@ -81,10 +81,10 @@ def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Ite
             yield reasons
 
 
-def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Record]:
+def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Row]:
     for item, why in reasons:
         try:
-            yield unsupported_assessment(item, why, oracle).record
+            yield unsupported_assessment(item, why, oracle).row
         except UserError:  # arrays that cannot be generated; `conformance lint` says why
             return
 
@@ -109,16 +109,22 @@ class Unasked:
         return [f"{why}: {', '.join(functions)}" for why, functions in self.reasons.items()]
 
 
-def unasked(rows: Iterable[Mapping[str, Any]]) -> list[Unasked]:
-    """The problems among rows of a report, or columns of them, that no function takes."""
+def unasked(rows: Iterable[Row]) -> list[Unasked]:
+    """The problems among rows that no function takes."""
+    return unasked_problems(
+        (row.key.case, row.key.dtype, row.key.reduction, row.key.function, row.status, row.explanation) for row in rows
+    )
+
+
+def unasked_problems(rows: Iterable[tuple[str, ...]]) -> list[Unasked]:
+    """The same for rows that have only the columns `PROBLEM_COLUMNS`."""
     rows = list(rows)
-    asked = {row["case"] for row in rows if row["status"] != "unsupported"}
+    asked = {case for case, *_, status, _ in rows if status != "unsupported"}
     found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
-    for row in rows:
-        if row["status"] == "unsupported":
-            reasons = found.setdefault((row["case"], row["dtype"], row["reduction"]), {})
-            functions = reasons.setdefault(row["explanation"], [])
-            functions += [row["function"]] if row["function"] not in functions else []
+    for case, dtype, reduction, function, status, explanation in rows:
+        if status == "unsupported":
+            functions = found.setdefault((case, dtype, reduction), {}).setdefault(explanation, [])
+            functions += [function] if function not in functions else []
     counts = Counter(case for case, _, _ in found)
     return [
         Unasked(

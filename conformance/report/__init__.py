@@ -8,7 +8,7 @@ from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.report.agreement import agreement_matrix, discrepancies, pairs
 from conformance.report.comment import comment, marker
 from conformance.report.files import read, rewrite_page, write
-from conformance.report.frames import frame, largest_ratios
+from conformance.report.frames import frame, from_records, largest_ratios
 from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
@@ -28,6 +28,7 @@ __all__ = [
     "discrepancies",
     "fingerprint",
     "frame",
+    "from_records",
     "functions_table",
     "host",
     "largest_ratios",

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from conformance.execution.run_info import RunInfo
-from conformance.judging.unasked import unasked
+from conformance.judging.unasked import PROBLEM_COLUMNS, unasked_problems
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted
-from conformance.report.frames import counts, labelled, records
+from conformance.report.frames import counts, labelled
 from conformance.report.markdown import MAX_BYTES, MAX_ROWS, code, known_table, remaining, table
 from conformance.report.sarif import Failure
 
@@ -50,8 +50,7 @@ def comment(
     ]
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
-    columns = ["case", "dtype", "reduction", "function", "status", "explanation"]
-    if skipped := unasked(records(results[columns])):
+    if skipped := unasked_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None)):
         names = ", ".join(code(one.case) for one in skipped[:MAX_ROWS]) + (" ..." if len(skipped) > MAX_ROWS else "")
         pieces.append(f"No function that is asked can take {names}; the summary says why.\n")
     sections = {

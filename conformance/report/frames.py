@@ -6,12 +6,12 @@ on the order in which rows were made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Record
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
 from conformance.judging.verdict import FAILING, STATUSES
 from conformance.model.text import printable
 
@@ -22,13 +22,18 @@ ORDER = (
 """The fields of a `RowKey`, as rows are sorted by them."""
 
 
-def frame(rows: Iterable[Record]) -> pd.DataFrame:
-    """Rows as a DataFrame, one line per row.
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a DataFrame, one line per row; see `from_records`."""
+    return from_records(row.cells for row in rows)
+
+
+def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows that are given by column as a DataFrame, one line per row; absent columns get their defaults.
 
     Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
     """
-    made = list(rows)
-    columns = {name: _column(name, [row.get(name, DEFAULTS.get(name)) for row in made]) for name in COLUMNS}
+    lines = list(rows)
+    columns = {name: _column(name, [line.get(name, DEFAULTS.get(name)) for line in lines]) for name in COLUMNS}
     keys: list[tuple[Any, ...]] = list(zip(*(columns[name] for name in ORDER), strict=True))
     if len(set(keys)) < len(keys):
         # Every column is a key, so that rows which are alike in ORDER still have one order.

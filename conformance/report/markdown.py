@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.execution.run_info import RunInfo
-from conformance.judging.unasked import unasked
+from conformance.judging.unasked import PROBLEM_COLUMNS, unasked_problems
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
@@ -231,7 +231,7 @@ def known_table(results: pd.DataFrame) -> str:
 
 
 def _unsupported(results: pd.DataFrame) -> str:
-    found = unasked(records(results[["case", "dtype", "reduction", "function", "status", "explanation"]]))
+    found = unasked_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
     rows = [[code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
     intro = "No function that is asked can take these; nothing is known about them but the exact answer."
     return _section("Asked of nobody", _bounded_table(["case", "as", "why"], rows, len(found)), intro)

@@ -19,7 +19,7 @@ from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.interruption import ignore_first_signal
-from conformance.execution.journal import Journal, Plan, Recorded, read_journal
+from conformance.execution.journal import Journal, JournalContent, Plan, read_journal
 from conformance.execution.marking import MARK, marked, put_back
 from conformance.execution.report_folder import JOURNAL, ReportError
 from conformance.execution.run import INTERRUPTED, Run
@@ -27,7 +27,7 @@ from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
 from conformance.judging.published import PublishedVerdict, digits_text, published
-from conformance.judging.row import Record, key_of
+from conformance.judging.row import Cells, Row
 from conformance.model.case import Case
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
@@ -94,7 +94,7 @@ class RecordedRun(Run):
 
         self.started = time.time()
         self.journal = Journal.begin(folder, moment(self.started), warn, resume=resume)
-        super().__init__(self.journal.append)
+        super().__init__()
         self.planned: Plan | None = None
         self.results: pd.DataFrame
         """A `report.frame` of the rows, once the report is written."""
@@ -103,19 +103,24 @@ class RecordedRun(Run):
         for note in self.journal.notes:
             warn(note)
 
-    def plan(self, planned: Plan, items: Sequence[Item] = (), made: Sequence[Record] = ()) -> list[Item]:
+    def accept(self, row: Row) -> None:
+        """Add a row to the journal and to the rows."""
+        self.journal.append(row)
+        super().accept(row)
+
+    def plan(self, planned: Plan, items: Sequence[Item] = (), uncalled: Sequence[Row] = ()) -> list[Item]:
         """Write the plan; return the items that are still to be executed.
 
-        items: those that are to be executed.  made: rows that need no call.  Rows of the run that this one goes on
-        with are taken over where they still hold.
+        items: those of the plan.  uncalled: its rows that need no call.  Rows of a resumed run are taken over if they
+        are still valid.
         """
         resumed = self.journal.resumed
-        taken: list[Record] = []
+        taken: list[Row] = []
         if resumed is None:
             self.journal.plan(planned)
         else:
             taken, again, others = taken_over(resumed, planned, items)
-            count = f"{len(made) + len(taken)} of {planned.info.planned}"
+            count = f"{len(uncalled) + len(taken)} of {planned.info.planned}"
             self._warn(f"going on with the run of {resumed.started}: {count} rows are there")
             for why in [*([torn_lines(resumed)] if resumed.torn else []), *again]:
                 self._warn(why)
@@ -125,11 +130,11 @@ class RecordedRun(Run):
                 self._warn(note)
         self.planned = planned
         self.items = items
-        for row in made:
+        for row in uncalled:
             self.accept(row)
         self.rows += taken
-        there = set(map(key_of, taken))
-        return [item for item in items if item.key.across_versions() not in there]
+        present = {row.key.across_versions() for row in taken}
+        return [item for item in items if item.key.across_versions() not in present]
 
     def abandon(self) -> None:
         """Give the folder back as it was, for a run that ended before it had a plan."""
@@ -192,21 +197,21 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         (folder / MARK).unlink()
         warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
         return files.read(folder)[1]
-    recorded = read_journal(folder)
+    content = read_journal(folder)
     ended = (folder / JOURNAL).stat().st_mtime
-    journal = Journal.begin(folder, recorded.started, warn, resume=True)
+    journal = Journal.begin(folder, content.started, warn, resume=True)
     try:
-        recorded = journal.resumed or recorded
-        if recorded.torn:
-            warn(torn_lines(recorded))
-        if not recorded.rows:
+        content = journal.resumed or content
+        if content.torn:
+            warn(torn_lines(content))
+        if not content.rows:
             what = "no row was finished, so there is nothing to recover"
             raise ReportError(folder, what, "run again")
     except BaseException:
         journal.abandon()
         raise
     try:
-        record = write_recorded(folder, recorded, ended)
+        record = write_content(folder, content, ended)
     except BaseException:
         journal.close(whole=False)
         raise
@@ -214,39 +219,39 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     return record
 
 
-def write_recorded(folder: Path, recorded: Recorded, ended: float, interrupted: str = LOST) -> dict[str, Any]:
+def write_content(folder: Path, content: JournalContent, ended: float, interrupted: str = LOST) -> dict[str, Any]:
     """Write the report of what a journal holds.  ended: seconds since the epoch."""
-    rows = list(recorded.rows.values())
-    plan = recorded.plan or empty_plan(recorded.started, len(rows))
-    began = datetime.fromisoformat(recorded.started).timestamp() if recorded.started else ended
-    if recorded.plan is None:
+    rows = list(content.rows.values())
+    plan = content.plan or empty_plan(content.started, len(rows))
+    began = datetime.fromisoformat(content.started).timestamp() if content.started else ended
+    if content.plan is None:
         interrupted = UNPLANNED
     elif len(rows) == plan.info.planned:
         interrupted = ""
     return write(folder, frames.frame(rows), plan, max(0.0, ended - began), interrupted)
 
 
-def torn_lines(recorded: Recorded) -> str:
+def torn_lines(content: JournalContent) -> str:
     """How many lines of a journal cannot be read, as a message."""
-    return f"{recorded.torn} {'line' if recorded.torn == 1 else 'lines'} of the journal could not be read"
+    return f"{content.torn} {'line' if content.torn == 1 else 'lines'} of the journal could not be read"
 
 
-def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[list[Record], list[str], int]:
+def taken_over(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
     """The rows of an unfinished run that can be taken over, why others are asked again, and how many are of no item.
 
     A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
     (the basis of the plan) are the same.
     """
-    there = {item.key.across_versions(): item for item in items}
-    before = recorded.plan.basis if recorded.plan is not None else {}
+    by_key = {item.key.across_versions(): item for item in items}
+    before = content.plan.basis if content.plan is not None else {}
     changed = {name for name in {*before, *plan.basis} if before.get(name) != plan.basis.get(name)}
-    rows: list[Record] = []
+    rows: list[Row] = []
     again: Counter[str] = Counter()
     others = 0
-    for key, row in recorded.rows.items():
-        item = there.get(key)
+    for key, row in content.rows.items():
+        item = by_key.get(key)
         if item is None:
-            others += row["case"] != "" and row["function"] != "" and row["status"] != "unsupported"
+            others += key.case != "" and key.function != "" and row.status != "unsupported"
             continue
         why = _changed(row, item, changed)
         if why:
@@ -256,17 +261,17 @@ def taken_over(recorded: Recorded, plan: Plan, items: Sequence[Item]) -> tuple[l
     return rows, [f"{count} rows are asked again: {why}" for why, count in again.items()], others
 
 
-def _changed(row: Record, item: Item, basis: set[str]) -> str:
+def _changed(row: Row, item: Item, basis: set[str]) -> str:
     """Why a row is no longer that of its item; empty where it is."""
     found = item.installed
-    if row["digest"] != item.case.digest:
+    if row.key.digest != item.case.digest:
         return "their cases have changed"
     now = {found.framework.name: found.version, "Python": found.python, "numpy": found.numpy}
-    for (name, version), was in zip(now.items(), (row["version"], row["python"], row["numpy"]), strict=True):
+    for (name, version), was in zip(now.items(), (row.key.version, row.python, row.numpy), strict=True):
         if was != version:
             return f"they are of {name} {was}, and this is {version}"
     mine = {"conformance", "ledger", f"adapter of {found.framework.name}", f"variant of {found.worker}"}
-    if row["status"] == "timed_out":
+    if row.status == "timed_out":
         mine.add("--timeout")
     return f"another {', another '.join(sorted(mine & basis))}" if mine & basis else ""
 
@@ -301,18 +306,17 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
-def largest_ratios(rows: Iterable[Record]) -> list[Record]:
+def largest_ratios(rows: Iterable[Row]) -> list[Cells]:
     """The row with the largest error / budget of each function, quantity and dtype; `report.largest_ratios` without
     pandas.
     """
-    worst: dict[tuple[str, str, str], Record] = {}
+    worst: dict[tuple[str, str, str], tuple[float, Row]] = {}
     for row in rows:
-        ratio = row["ratio"]
-        if ratio is not None and ratio < float("inf") and row["status"] in ("agrees", "diverges"):
-            key = (row["function"], row["quantity"], row["dtype"])
-            if key not in worst or ratio > worst[key]["ratio"]:
-                worst[key] = row
-    return list(worst.values())
+        if row.ratio is not None and row.ratio < float("inf") and row.status in ("agrees", "diverges"):
+            key = (row.key.function, row.key.quantity, row.key.dtype)
+            if key not in worst or row.ratio > worst[key][0]:
+                worst[key] = row.ratio, row
+    return [row.cells for _, row in worst.values()]
 
 
 def closing_lines(largest: Iterable[Mapping[str, Any]], finished: int, planned: int, coverage: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from conformance import __version__
-from conformance.judging.row import Record
+from conformance.judging.row import Cells
 from conformance.model.row_key import RowKey
 from conformance.model.text import one_line, printable, whole
 
@@ -87,7 +87,8 @@ class Failure(NamedTuple):
 
     rule: str
     """One of `RULES`."""
-    row: Record
+    row: Cells
+    """Of the run, or of the baseline if the run lacks it."""
     message: str
     """One sentence."""
 

@@ -128,10 +128,10 @@ def test_show_returns_exact_answers_beside_rows(request_of):
         (dtype, reduction) for dtype in shown.case.dtypes for reduction in shown.case.reductions
     }
     for answer in shown.answers:
-        assert {row["function"] for row in answer.rows} == {"miniature.Categorical", "miniature.DropsSmoothing"}
-        (right,) = [row for row in answer.rows if row["function"] == "miniature.Categorical"]
+        assert {row.key.function for row in answer.rows} == {"miniature.Categorical", "miniature.DropsSmoothing"}
+        (right,) = [row for row in answer.rows if row.key.function == "miniature.Categorical"]
         if answer.reduction == "mean":
-            assert float(answer.exact) == pytest.approx(float(right["got"]), rel=1e-6)
+            assert float(answer.exact) == pytest.approx(float(right.got.values), rel=1e-6)
     (only,) = {answer.dtype for answer in api.show("x/smoothed", cases, "float32").answers}
     assert only == "float32"
 
@@ -233,7 +233,7 @@ def two_reports(tmp_path):
     old = row(version="1", environment="torch==1", **place)
     new = row(version="2", environment="torch==2", got="5.0", **place, **BAD)
     for name, rows in (("old", [old]), ("new", [new]), ("both", [old, new])):
-        report.write(tmp_path / name, report.frame(rows), RunInfo(len(rows)))
+        report.write(tmp_path / name, report.from_records(rows), RunInfo(len(rows)))
     return tmp_path / "old", tmp_path / "new"
 
 

@@ -42,7 +42,7 @@ HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
 
 def changed(old, new):
-    return comparison.changes(report.frame(old), report.frame(new))
+    return comparison.changes(report.from_records(old), report.from_records(new))
 
 
 def change(old, new):
@@ -180,7 +180,7 @@ def test_changes_of_a_lost_row_name_the_version_that_lacks_it():
 
 
 def apart(old, new, dtype="float32", **rest):
-    frames = [report.frame([row(got=got, dtype=dtype, **rest)]) for got in (old, new)]
+    frames = [report.from_records([row(got=got, dtype=dtype, **rest)]) for got in (old, new)]
     found = distances(*frames)
     return found.ulps[0], found.budgets[0]
 
@@ -212,7 +212,7 @@ def test_distances_of_arrays_are_of_the_worst_element_with_its_budget():
 
 
 def test_distances_use_the_larger_budget_of_both_sides():
-    frames = [report.frame([row(got="1.0", budget=0.1)]), report.frame([row(got="2.0", budget=0.5)])]
+    frames = [report.from_records([row(got="1.0", budget=0.1)]), report.from_records([row(got="2.0", budget=0.5)])]
     assert distances(*frames).budgets[0] == distances(*frames[::-1]).budgets[0] == 2
 
 
@@ -322,7 +322,7 @@ ROWS = st.builds(
     st.sampled_from(["", "UserWarning: w"]),
 )
 REPORTS = st.lists(ROWS, max_size=8, unique_by=lambda r: (r["function"], r["case"], r["dtype"])).map(
-    lambda rows: report.frame([*rows, row("torch.S", case="binary/s")])
+    lambda rows: report.from_records([*rows, row("torch.S", case="binary/s")])
 )
 MIRROR = {"added": "removed", "gained": "lost", "newly": "no_longer"}
 MIRROR |= {after: before for before, after in MIRROR.items()}
@@ -387,8 +387,8 @@ def test_changes_are_sorted_worst_first():
 
 def test_changes_of_twelve_thousand_rows_take_seconds():
     rows = [row(f"torch.{n % 20}", case=f"binary/{n // 20}", got=repr(1 + n / 7)) for n in range(12_000)]
-    old = report.frame(rows)
-    new = report.frame([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
+    old = report.from_records(rows)
+    new = report.from_records([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
     started = time.process_time()
     assert len(comparison.changes(old, new)) == 12_000
     assert time.process_time() - started < 6  # of this process, whatever else the machine does
@@ -496,7 +496,7 @@ def test_lost_support_is_documented_if_the_adapter_declares_less(miniature, afte
 
 
 def written(folder, rows, **about):
-    results = report.frame(rows)
+    results = report.from_records(rows)
     said = {"planned": len(results), "host": HOST, "versions": {"torch": "1.0"}, **about}
     report.write(folder, results, RunInfo(**said))
     return folder
@@ -549,7 +549,7 @@ def test_difference_csv_has_every_changed_row_and_no_formula(sides):
     assert list(table.columns) == list(COLUMNS)
     assert len(table) == 2
     assert not table.map(lambda text: text.startswith(("=", "+", "@", "\t"))).any(axis=None)
-    assert table["call"][0] == "'" + report.frame([row(call=EVIL)])["call"][0]
+    assert table["call"][0] == "'" + report.from_records([row(call=EVIL)])["call"][0]
     assert "\x1b" not in comparison.as_csv(found)
 
 
@@ -633,7 +633,7 @@ def test_report_without_backends_is_compared_with_one_that_has_several():
 def test_modes_of_one_question_are_told_apart():
     modes = [row(mode=name) for name in ("eager", "jit")]
     assert changed(modes, modes)["mode"].tolist() == ["eager", "jit"]
-    (told,) = report.pairs(report.frame(modes))[["function_a", "function_b"]].to_numpy().tolist()
+    (told,) = report.pairs(report.from_records(modes))[["function_a", "function_b"]].to_numpy().tolist()
     assert told == ["torch.A (here, 1.0, eager)", "torch.A (here, 1.0, jit)"]
 
 
@@ -650,7 +650,7 @@ def test_difference_markdown_is_bounded(tmp_path):
 
 
 def checked(old, new, **asked):
-    return comparison.check(report.frame(old), report.frame(new), RunScope(**asked))
+    return comparison.check(report.from_records(old), report.from_records(new), RunScope(**asked))
 
 
 def reasons(found):
@@ -890,7 +890,7 @@ def test_check_lines_are_bounded():
 
 def test_read_complete_refuses_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
-    assert comparison.check(comparison.read_complete(path)[0], report.frame([row()])).ok
+    assert comparison.check(comparison.read_complete(path)[0], report.from_records([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
         comparison.read_complete(written(tmp_path / "half", [row()], planned=2))
     with pytest.raises(ReportError):
@@ -946,7 +946,7 @@ def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, cou
     tmp_path = tmp_path_factory.mktemp("merge")
     rows = many()
     info = about(rows)
-    report.write(tmp_path / "whole", report.frame(rows), RunInfo(len(rows), **info), info["published"])
+    report.write(tmp_path / "whole", report.from_records(rows), RunInfo(len(rows), **info), info["published"])
     belongs = [chance.randrange(count) for _ in rows]
     paths = []
     for part in range(count):
@@ -961,7 +961,9 @@ def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, cou
 def parts(*sides):
     return [
         Part(
-            f"part{n}", report.frame(rows), {"planned": len(rows), **RunInfo(len(rows), **about(rows, **rest)).__dict__}
+            f"part{n}",
+            report.from_records(rows),
+            {"planned": len(rows), **RunInfo(len(rows), **about(rows, **rest)).__dict__},
         )
         for n, (rows, rest) in enumerate(sides)
     ]
@@ -1058,7 +1060,7 @@ def test_run_info_refuses_a_text_where_a_list_is_due(name):
 
 def test_run_info_reads_an_earlier_run_json(tmp_path):
     info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
-    record = report.write(tmp_path, report.frame([row()]), info)
+    record = report.write(tmp_path, report.from_records([row()]), info)
     old = {
         name: value
         for name, value in record.items()

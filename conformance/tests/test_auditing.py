@@ -268,8 +268,8 @@ def test_audit_refuses_with_one_message(library, corpus, tmp_path, old, new, why
 def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, tmp_path, monkeypatch):
     def rows_of(items, judge, pool):
         for made in real(items, judge, pool):
-            lost = made["case"].endswith("plain") and made["version"] == "1.0"
-            yield NotExecuted("", f"fake.log_loss-{made['case']}-float64-mean", "no") if lost else made
+            lost = made.key.case.endswith("plain") and made.key.version == "1.0"
+            yield NotExecuted("", f"fake.log_loss-{made.key.case}-float64-mean", "no") if lost else made
 
     real = upgrade.assessing.rows_of
     monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
@@ -314,7 +314,7 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
     return comparison.changes(
-        report.frame([*old, stays]), report.frame([*new, stays]), scopes=comparison.SAME_QUESTIONS
+        report.from_records([*old, stays]), report.from_records([*new, stays]), scopes=comparison.SAME_QUESTIONS
     )
 
 
@@ -566,7 +566,7 @@ def search(answers, broken=()):
         if release.major in broken:
             raise UserError(f"{release}: no")
         got = answers[release.major]
-        return report.frame([row(got=got, version=str(release), budget=0.1)])
+        return report.from_records([row(got=got, version=str(release), budget=0.1)])
 
     case = type("Case", (), {"id": "categorical/a/case"})
     wish = bisection.Query("x", case)
@@ -619,7 +619,7 @@ def test_bisect_refuses_broken_ends():
 
 
 def multi(tmp_path, *rows):
-    results = report.frame(rows)
+    results = report.from_records(rows)
     report.write(tmp_path, results, RunInfo(planned=len(results)))
     return tmp_path
 

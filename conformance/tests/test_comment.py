@@ -8,9 +8,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from conformance import report
-from conformance.cli.failing import failures
 from conformance.report import RunInfo
 from conformance.report.comment import MAX_ROWS
+from conformance.report.sarif import Failure
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_report import row
 
@@ -20,9 +20,10 @@ EVIL = "</details> <!-- x --> <script>alert(1)</script> | `x` [a](https://evil.e
 
 
 def comment_of(rows, planned=None, said=(), name="latest", **info):
-    results = report.frame(rows)
+    results = report.from_records(rows)
     run = RunInfo(len(rows) if planned is None else planned, **info)
-    return report.comment(results, run, failures(rows, None), said, name)
+    found = [Failure(one["status"], one, one["explanation"]) for one in rows if one["expected"] == "unexpected"]
+    return report.comment(results, run, found, said, name)
 
 
 def test_comment_says_first_whether_something_fails():

@@ -104,7 +104,7 @@ def judged(outcome, expect=None, reduction="mean"):
     item = plan([stated], [Installed(framework, "1.0")])[0]
     assessment = Judge(Oracle(), Ledger()).judge(prepare(item), outcome)
     assert str(assessment)
-    return assessment.record
+    return assessment.row.cells
 
 
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)
@@ -115,7 +115,7 @@ def test_every_outcome_has_a_row_that_can_be_written(name, tmp_path):
     if kind == "NonNumeric":
         assert row["explanation"].startswith(f"returned {words}") or words in row["explanation"]
         assert "where a number is due" in row["explanation"]
-    report.write(tmp_path / "r", report.frame([row]), report.RunInfo(1))
+    report.write(tmp_path / "r", report.from_records([row]), report.RunInfo(1))
     found = report.read(tmp_path / "r")[0]
     assert printable(found["explanation"][0]) == printable(row["explanation"])
 

@@ -563,7 +563,7 @@ def asked_of(of: Case, *losses):
     """(a report's frame of a case, the frameworks, a suite), of functions that stand in."""
     here = [miniatures.installed(*losses, differentiates=True)]
     suite = Judge(Oracle(), Ledger())
-    return report.frame(suite.assess(item).record for item in plan([of], here)), here, suite
+    return report.frame(suite.assess(item).row for item in plan([of], here)), here, suite
 
 
 def test_page_has_the_explanations_of_differing_functions():

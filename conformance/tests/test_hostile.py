@@ -298,7 +298,7 @@ def test_a_case_is_saved_below_its_folder_only(tmp_path, name):
 
 
 def test_a_summary_stays_small_whatever_a_run_says():
-    results = report.frame([row(f"torch.{'x' * 5000}{n}", case="c" * 5000 + str(n), **BAD) for n in range(200)])
+    results = report.from_records([row(f"torch.{'x' * 5000}{n}", case="c" * 5000 + str(n), **BAD) for n in range(200)])
     long = {f"{n}{HOSTILE}" * 20: "1" * 5000 for n in range(50)}
     numbers = [{"value": "9" * 5000, "exact": "1", "holds": False, "source": HOSTILE * 50, "case": "c" * 5000}] * 500
     about = {

@@ -335,8 +335,8 @@ def test_environments_that_cannot_be_had_are_rows(fakes):
         assert (there.framework.name, there.environment) == ("fragile", "numpy==1")
         assert pool.versions(there.worker).python == there.python
     assert said[0] == "making numpy==1"
-    assert [row["environment"] for row in found.failed] == ["numpy==99", "numpy =="]
-    assert "there is no such release" in found.failed[0]["explanation"]
+    assert [row.key.environment for row in found.failed] == ["numpy==99", "numpy =="]
+    assert "there is no such release" in found.failed[0].explanation
     table = report.frame(found.failed)
     assert set(table["status"]) == {"crashed"}
     assert report.pairs(table).empty
@@ -358,7 +358,7 @@ def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path)
 def test_what_reports_have_in_several_environments_is_told_apart():
     row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("error", "budget", "ratio", "ulps"), 0.0)
     row |= {"case": "a/b", "framework": "x", "function": "x.f", "status": "agrees", "got": "1.0", "expected": "ok"}
-    table = report.frame([row | {"environment": name, "version": name} for name in ("1.0", "2.0")])
+    table = report.from_records([row | {"environment": name, "version": name} for name in ("1.0", "2.0")])
     assert isinstance(table, pd.DataFrame)
     shown = report.summary(table, report.pairs(table), report.RunInfo(2, {"x": "1.0, 2.0"}))
     assert "`x.f (1.0)`" in shown

@@ -95,7 +95,7 @@ def test_json_output_is_one_strict_object(conformance, tmp_path, monkeypatch, co
     old = row(version="1", environment="torch==1", **at)
     new = row(version="2", environment="torch==2", got="nan", **at, **nowhere, **BAD)
     for folder, lines in (("old", [old]), ("new", [new]), ("both", [old, new])):
-        report.write(tmp_path / folder, report.frame(lines), RunInfo(len(lines)))
+        report.write(tmp_path / folder, report.from_records(lines), RunInfo(len(lines)))
     status, out = conformance(*command.split(), *ASKED[command].split(), "--json")
     assert status in (0, 1)
     said = strict(out)
@@ -109,7 +109,7 @@ def test_mutants_json_schema_names_the_output_variant(conformance, words, of):
 
 
 def test_accept_json_requires_yes(conformance, tmp_path):
-    report.write(tmp_path / "r", report.frame([row()]), RunInfo(1))
+    report.write(tmp_path / "r", report.from_records([row()]), RunInfo(1))
     words = ("accept", tmp_path / "r", "--baseline", tmp_path / "b", "--json")
     status, out = conformance(*words)
     assert (status, facts(out, "accept")["accepted"], (tmp_path / "b").exists()) == (1, False, False)
@@ -175,7 +175,7 @@ def test_history_json_lists_regressions(conformance, tmp_path):
         row(version="1", environment="torch==1", **at),
         row(got="5.0", version="2", environment="torch==2", **at, **BAD),
     ]
-    report.write(tmp_path / "r", report.frame(rows), RunInfo(2))
+    report.write(tmp_path / "r", report.from_records(rows), RunInfo(2))
     status, out = conformance("history", tmp_path / "r", "--json")
     assert status == 0
     said = facts(out, "history")

@@ -279,7 +279,7 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
 def test_shipped_ledger_explains_user_cases(tmp_path, function, of, see):
     assessment = assessed(tmp_path, function, of)
     assert assessment.expected == "known"
-    assert see in assessment.record["known"]
+    assert see in assessment.row.cells["known"]
 
 
 @pytest.mark.parametrize("value", [5.0, float("inf"), -1.0])
@@ -331,7 +331,7 @@ def test_shipped_ledger_explains_inexact_label_in_each_reduction(function, dtype
     stated = case(row_of(classes, label), [label])
     assessment = shown(stated, function, dtype, reduction, quantity)
     assert assessment.expected == "known"
-    assert "keras/issues/15012" in assessment.record["known"]
+    assert "keras/issues/15012" in assessment.row.cells["known"]
 
 
 def probabilities(label: int, classes: int = 300):
@@ -393,7 +393,7 @@ SMOOTHED = {"options": {"label_smoothing": 0.25}}
 def test_shipped_ledger_explains_float16_overflow_with_matching_reason(function, stated, reason):
     assessment = shown(stated, function, "float16", "mean")
     assert assessment.expected == "known"
-    assert reason in assessment.record["known"]
+    assert reason in assessment.row.cells["known"]
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])

@@ -222,7 +222,7 @@ def judged(case: Any) -> None:
         asked = prepare(item)
         assert asked.call
         for outcome in (Raised("ValueError", "no"), Returned(np.zeros(()), item.dtype)):
-            assert suite.judge(asked, outcome).record["status"] in STATUSES
+            assert suite.judge(asked, outcome).row.status in STATUSES
 
 
 HERE = installed()[0]

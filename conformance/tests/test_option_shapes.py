@@ -112,11 +112,11 @@ def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convent
         expecting = stated(*which, expect=MustRaise("shape_mismatch"), **usual)
         for item in plan([expecting], [installed]):
             suite, asked = Judge(_ORACLE, Unused()), prepare(item)
-            assert suite.judge(asked, Raised("ValueError", "no")).record["status"] == "agrees"
+            assert suite.judge(asked, Raised("ValueError", "no")).row.status == "agrees"
             for value in (np.zeros(()), np.zeros(which[1]), np.full(which[3], np.inf)):
-                row = suite.judge(asked, Returned(value, item.dtype)).record
-                assert row["status"] == "disagrees", which
-                assert "where it must refuse: shape_mismatch" in row["explanation"]
+                row = suite.judge(asked, Returned(value, item.dtype)).row
+                assert row.status == "disagrees", which
+                assert "where it must refuse: shape_mismatch" in row.explanation
 
 
 class _Oracle:

@@ -89,7 +89,7 @@ def supplement(evil=HOSTILE):
 
 
 def paged(lines, **about):
-    return page(report.frame(lines), RunInfo(len(lines), **about))
+    return page(report.from_records(lines), RunInfo(len(lines), **about))
 
 
 class Elements(HTMLParser):
@@ -141,7 +141,7 @@ def _values(column, rows, number):
 @pytest.mark.parametrize("copies", [1, 400])
 def test_packed_columns_hold_the_rows_of_the_frame(copies):
     lines = [{**line, "case": f"{line['case']}_{n}", "call": f"f({n})"} for n in range(copies) for line in rows()]
-    results = report.frame([*lines, *hostile()])
+    results = report.from_records([*lines, *hostile()])
     found = blocks(page(results, RunInfo(len(results))))
     index, detail = found["index"]["columns"], found["detail"]["columns"]
     assert sorted([*index, *detail, "python", "numpy"]) == sorted(COLUMNS)
@@ -150,7 +150,7 @@ def test_packed_columns_hold_the_rows_of_the_frame(copies):
 
 
 def test_packed_shortens_long_texts_and_counts_the_rest():
-    cut = packed(report.frame([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
+    cut = packed(report.from_records([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
     assert cut == "1" * LONG + " … (+5)"
 
 
@@ -219,7 +219,7 @@ def test_page_has_each_string_in_both_languages():
 
 
 def test_read_takes_a_report_with_or_without_page(tmp_path):
-    results = report.frame(rows())
+    results = report.from_records(rows())
     record = report.write(tmp_path, results, RunInfo(len(results)))
     content = (tmp_path / "index.html").read_bytes()
     assert record["files"]["index.html"] == hashlib.sha256(content).hexdigest()
@@ -276,7 +276,7 @@ def whole(tmp_path_factory):
     """A page of everything that a page can have."""
     file = tmp_path_factory.mktemp("whole") / "index.html"
     lines = [*rows(), *hostile()]
-    file.write_text(page(report.frame(lines), RunInfo(7), supplement=supplement()), encoding="utf-8")
+    file.write_text(page(report.from_records(lines), RunInfo(7), supplement=supplement()), encoding="utf-8")
     return file
 
 
@@ -286,7 +286,7 @@ def small(tmp_path_factory):
     lines = [*rows(), *hostile()]
     told = {"categorical/a/case": "about: as it was asked"}
     file.write_text(
-        page(report.frame(lines), RunInfo(7), supplement=report.PageSupplement(problems=told)), encoding="utf-8"
+        page(report.from_records(lines), RunInfo(7), supplement=report.PageSupplement(problems=told)), encoding="utf-8"
     )
     return file
 
@@ -368,7 +368,7 @@ def test_page_filter_search_and_order_set_the_address(chromium, small):
 
 def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
     found = Page(chromium, small)
-    results = report.frame([*rows(), *hostile()])
+    results = report.from_records([*rows(), *hostile()])
     assert found.texts(".verdict.disagrees b") == ["✗3 unexpected rows;"]  # one disagrees, one crashed, one is hostile
     ranked = [name.replace("\u200b", "") for name in found.texts(".overview tbody th")]
     unexpected = (results["expected"] == "unexpected") | ~results["status"].isin({*STATUSES} - {"crashed"})
@@ -383,7 +383,9 @@ def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
 
 
 def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromium, tmp_path):
-    results = report.frame([row(), row(case="binary/b", status="disagrees", expected="known", known="as is told")])
+    results = report.from_records(
+        [row(), row(case="binary/b", status="disagrees", expected="known", known="as is told")]
+    )
     info = RunInfo(planned=len(results), started="2026-01-31T23:00:00+00:00")
     (tmp_path / "index.html").write_text(page(results, info), encoding="utf-8")
     found = Page(chromium, tmp_path / "index.html")
@@ -398,7 +400,7 @@ def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromiu
 def test_page_rows_have_what_was_returned_and_what_is_exact(chromium, small):
     found = Page(chromium, small, "view=table&q=torch.A categorical/a/case")
     found.wait("return document.querySelector('.body .returned').innerText !== '…'")
-    lines = report.frame([*rows(), *hostile()]).set_index(["case", "function"]).sort_index()
+    lines = report.from_records([*rows(), *hostile()]).set_index(["case", "function"]).sort_index()
     (line,) = lines.loc[[("categorical/a/case", "torch.A")]].to_dict("records")
     assert list(map(float, found.texts(".body .returned"))) == [float(line["got"])]
     assert list(map(float, found.texts(".body .want"))) == [float(line["want"])]
@@ -408,7 +410,7 @@ def test_page_is_as_long_as_its_content(chromium, tmp_path):
     lines = [
         row(case=f"family_{n}/case", function=f"torch.F{n % 7}") for n in range(200)
     ]  # most functions are asked for few of the families
-    results = report.frame(lines)
+    results = report.from_records(lines)
     (tmp_path / "index.html").write_text(page(results, RunInfo(planned=len(results))), encoding="utf-8")
     found = Page(chromium, tmp_path / "index.html", "view=matrix")
     found.wait("return document.querySelector('.scroll').getAttribute('aria-busy') === 'false'")
@@ -436,7 +438,7 @@ def test_page_groups_rows_by_reason_code_whatever_their_explanation(chromium, tm
     bad = {"status": "disagrees", "expected": "unexpected", "reason_code": "wrong_value"}
     rows = [row(case=f"binary/{n}", explanation=f"off by {n} budgets", **bad) for n in range(3)]
     rows.append(row(case="binary/3", explanation="off", candidate="clip=1e-07", **bad))
-    results = report.frame(rows)
+    results = report.from_records(rows)
     (tmp_path / "index.html").write_text(page(results, RunInfo(planned=len(results))), encoding="utf-8")
     found = Page(chromium, tmp_path / "index.html", "view=causes")
     titles = [title.replace("\u200b", "") for title in found.texts(".by-finding tbody th code")]
@@ -490,7 +492,7 @@ def test_page_case_has_problem_answers_differences_and_reproducers(chromium, sma
 
 @pytest.mark.parametrize("view", [*VIEWS, *BESIDE, "case", "explained"])
 def test_page_shows_hostile_rows_as_text(chromium, whole, view):
-    case = "categorical/a/case" if view == "explained" else report.frame(hostile())["case"][0]
+    case = "categorical/a/case" if view == "explained" else report.from_records(hostile())["case"][0]
     found = Page(chromium, whole, f"case={quote(case)}" if view in ("case", "explained") else f"view={view}")
     found.unfold()
     assert "onerror" in found.run("return document.body.textContent")
@@ -584,7 +586,7 @@ def test_supplement_is_bounded():
     many = report.PageSupplement(
         sweep=[line] * 9000, explanations={f"c{n},a,b,c": [("prose", "x" * 9000, 0)] for n in range(4000)}
     )
-    said = blocks(page(report.frame(rows()), RunInfo(6), supplement=many))["supplement"]
+    said = blocks(page(report.from_records(rows()), RunInfo(6), supplement=many))["supplement"]
     assert (len(said["sweep"]), said["omitted"]["sweep"]) == (4000, 5000)
     assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
 
@@ -597,7 +599,7 @@ def test_page_is_bounded(monkeypatch):
     many = report.PageSupplement(
         changes=[line] * 5000, against=["x"], problems={f"c{n}": "y" * 9000 for n in range(400)}
     )
-    text = page(report.frame(long), RunInfo(400), supplement=many)
+    text = page(report.from_records(long), RunInfo(400), supplement=many)
     assert len(text) < 1_000_000
     assert blocks(text)["supplement"]["omitted"]["changes"] > 4900
 

@@ -51,7 +51,7 @@ def raised(function, status="disagrees", **rest):
 
 
 def paired(*rows):
-    return report.pairs(report.frame(rows))
+    return report.pairs(report.from_records(rows))
 
 
 def pair(a, b):
@@ -68,20 +68,23 @@ def both_ways(relation, a, b):
 
 def test_frame_does_not_depend_on_the_order_of_rows():
     rows = [row(f, case=f"binary/{c}", dtype=d) for f in ("torch.A", "keras.B") for c in "zy" for d in ("x", "w")]
-    pd.testing.assert_frame_equal(report.frame(rows), report.frame(reversed(rows)))
-    assert report.frame(rows)["case"].is_monotonic_increasing
+    pd.testing.assert_frame_equal(report.from_records(rows), report.from_records(reversed(rows)))
+    assert report.from_records(rows)["case"].is_monotonic_increasing
 
 
 def test_frame_without_rows_has_the_same_dtypes():
-    assert report.frame([]).dtypes.to_dict() == report.frame([raised("torch.A")]).dtypes.to_dict()
+    assert report.from_records([]).dtypes.to_dict() == report.from_records([raised("torch.A")]).dtypes.to_dict()
 
 
 def test_frame_has_nan_for_missing_numbers():
-    assert report.frame([raised("torch.A")])[["error", "budget", "ratio", "ulps"]].isna().all(axis=None)
+    assert report.from_records([raised("torch.A")])[["error", "budget", "ratio", "ulps"]].isna().all(axis=None)
 
 
 def test_frame_escapes_control_characters_and_surrogates():
-    assert report.frame([row(exception="\x1b[31m\udc80\r\nend\0")])["exception"][0] == r"\x1b[31m\udc80" + "\nend\\x00"
+    assert (
+        report.from_records([row(exception="\x1b[31m\udc80\r\nend\0")])["exception"][0]
+        == r"\x1b[31m\udc80" + "\nend\\x00"
+    )
 
 
 # pairs
@@ -190,7 +193,7 @@ def test_pairs_ignore_a_shape_that_does_not_fit_its_array(shape):
 
 
 def test_read_takes_a_report_without_shapes(tmp_path):
-    report.write(tmp_path, report.frame([row()]), RunInfo(1))
+    report.write(tmp_path, report.from_records([row()]), RunInfo(1))
     table = pd.read_parquet(tmp_path / "results.parquet").drop(columns="shape")
     table.to_parquet(tmp_path / "results.parquet")
     record = json.loads((tmp_path / "run.json").read_text())
@@ -253,7 +256,7 @@ def test_agreement_matrix_has_the_share_of_common_problems():
 
 def faulty():
     """One of everything, on one problem or more."""
-    return report.frame(
+    return report.from_records(
         [
             row("torch.Good"),
             row("torch.Diverges", got="1.5", status="diverges", want_by_convention="1.5", convention="clip=1e-07"),
@@ -284,14 +287,14 @@ def test_discrepancies_split_the_difference_from_the_definition():
 
 def test_largest_ratios_name_the_case_and_skip_disagreements():
     rows = [row(case=f"binary/{n}", ratio=n / 10, status="disagrees" if n == 9 else "agrees") for n in range(10)]
-    found = report.largest_ratios(report.frame([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
+    found = report.largest_ratios(report.from_records([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
     columns = ["function", "dtype", "ratio", "case", "rows"]
     assert found[columns].values.tolist() == [["torch.A", "float32", 0.8, "binary/8", 9]]
 
 
 def test_status_table_fits_80_columns_without_colour():
     long = "keras.SparseCategoricalCrossentropy:mean_with_sample_weight"
-    results = report.frame([*faulty().to_dict("records"), row(long), row("keras.T", got="", status="timed_out")])
+    results = report.from_records([*faulty().to_dict("records"), row(long), row("keras.T", got="", status="timed_out")])
     screen = io.StringIO()
     Console(file=screen, width=80, no_color=True).print(report.status_table(results))
     text = screen.getvalue()
@@ -323,7 +326,7 @@ def test_summary_says_if_a_run_is_incomplete():
 def test_summary_escapes_text_of_others():
     evil = "| x |\n\n# big `a` <script> [l](u) \x1b[31m"
     told_by = {"explanation": evil, "exception": evil, "want": "a`|b"}
-    results = report.frame([row(status="disagrees", expected="unexpected", got="", **told_by)])
+    results = report.from_records([row(status="disagrees", expected="unexpected", got="", **told_by)])
     line = next(line for line in told(results).splitlines() if line.startswith("| `torch.A` | `cat"))
     assert r"\| x \| \# big \`a\` \<script\> \[l\](u) \\x1b\[31m |" in line
     assert r"| ``a`\|b`` |" in line
@@ -337,7 +340,7 @@ def test_summary_is_bounded():
             100 * [("diverges", "ok"), ("disagrees", "unexpected"), ("crashed", "known")]
         )
     ]
-    assert len(told(report.frame(rows)).encode()) < markdown.MAX_BYTES
+    assert len(told(report.from_records(rows)).encode()) < markdown.MAX_BYTES
     cut = markdown.bounded("é\n" * markdown.MAX_BYTES)
     assert markdown.MAX_BYTES - 100 < len(cut.encode()) < markdown.MAX_BYTES
     assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
@@ -356,7 +359,7 @@ def test_summary_lists_published_numbers_that_do_not_hold():
         {"value": "0.1054", "exact": "0.10536", "holds": True, "source": "an article", "case": "article/b"},
         {"value": "0.7", "exact": "0.8", "holds": False, "source": "an article", "case": "article/not_selected"},
     ]
-    results = report.frame([row(case="article/a"), row(case="article/b")])
+    results = report.from_records([row(case="article/a"), row(case="article/b")])
     text = report.summary(results, report.pairs(results), RunInfo(2), published)
     assert "1 of 2 published numbers hold" in text
     assert "not_selected" not in text
@@ -365,7 +368,7 @@ def test_summary_lists_published_numbers_that_do_not_hold():
 
 
 def test_summary_without_rows_counts_none():
-    assert "0 rows" in told(report.frame([]))
+    assert "0 rows" in told(report.from_records([]))
 
 
 # write and read
@@ -412,7 +415,7 @@ def test_write_flags_a_run_that_ended_early(tmp_path, about):
     "text", ["=1+1", "+cmd", "-cmd", "@SUM(A1)", "\tx", "'=1", "''+x", 'a "b", c\nd', "é", "NA", ""]
 )
 def test_write_guards_formulas_and_read_restores_them(tmp_path, text):
-    results = report.frame([row(explanation=text, got="-1.5", want="-inf")])
+    results = report.from_records([row(explanation=text, got="-1.5", want="-inf")])
     report.write(tmp_path, results, RunInfo(1))
     written = pd.read_csv(tmp_path / "results.csv", dtype=str, keep_default_na=False)
     assert not written["explanation"][0].startswith(("=", "+", "-", "@", "\t"))
@@ -476,7 +479,7 @@ def refuge(tmp_path, monkeypatch):
 
 def test_write_falls_back_to_a_temporary_folder(tmp_path, monkeypatch, refuge):
     folder = tmp_path / "report"
-    report.write(folder, report.frame([row()]), RunInfo(1))
+    report.write(folder, report.from_records([row()]), RunInfo(1))
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
     monkeypatch.setattr(Path, "write_bytes", full(folder))
     with pytest.raises(ReportError, match="No space left on device") as caught:
@@ -554,7 +557,7 @@ def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
 
 def test_csv_equals_that_of_the_standard_library(tmp_path):
     texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x ", "-1.5", "-a,b", "＝1", "'=1"]
-    results = report.frame([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
+    results = report.from_records([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
     report.write(tmp_path, results, RunInfo(len(results)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -580,6 +583,6 @@ def test_csv_equals_that_of_the_standard_library(tmp_path):
     ],
 )
 def test_badge_message_and_colour(tmp_path, rows, planned, message, colour):
-    report.write(tmp_path, report.frame(rows), RunInfo(planned))
+    report.write(tmp_path, report.from_records(rows), RunInfo(planned))
     said = json.loads((tmp_path / "badge.json").read_text(encoding="utf-8"))
     assert said == {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}

@@ -16,6 +16,7 @@ from conformance.adapters import registry
 from conformance.casefiles.loading import load
 from conformance.cli.failing import failures, places
 from conformance.execution.targets import failed_row
+from conformance.judging.row import Row
 from conformance.report.sarif import MAX_RESULTS, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD
@@ -74,7 +75,7 @@ def run(mine, monkeypatch):
 
 
 def sarif_of(rows, check=None, cases=(), notes=(), **rest):
-    return report.sarif(failures(rows, check), places(cases), notes, **rest)
+    return report.sarif(failures([Row.of(one) for one in rows], check), places(cases), notes, **rest)
 
 
 def results(said):
@@ -144,7 +145,9 @@ def test_sarif_rule_follows_the_reason_of_a_check(valid):
         "asked": (row(case="x/y/d", function="torch.B"), row(case="x/y/d", function="torch.B")),
         "e": (row(case="x/y/e", **BAD), row(case="x/y/e", **BAD)),
     }
-    old, new = (report.frame([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1))
+    old, new = (
+        report.from_records([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1)
+    )
     check = comparison.check(old, new)
     found = valid(sarif_of([], check))["results"]
     assert {result["properties"]["function"] for result in found} == {"torch.A"}
@@ -187,7 +190,9 @@ def test_sarif_fingerprint_is_of_the_question():
 
 def test_sarif_messages_are_plain_and_bounded(valid):
     evil = "[click](https://evil.example) {0} {x} \x1b[2J \ud800" + "a" * 100_000
-    said = sarif_of([row(**{**BAD, "explanation": evil}, exception=evil, call=evil, got=evil)], notes=[evil])
+    said = sarif_of(
+        [row(**{**BAD, "explanation": evil}, exception=evil, call=evil, want=f"undefined: {evil}")], notes=[evil]
+    )
     run = valid(said)
     for message in (run["results"][0]["message"], run["invocations"][0]["toolExecutionNotifications"][0]["message"]):
         assert "](" not in message["text"]

@@ -18,7 +18,7 @@ from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.compare import compare, symptom_of_number
 from conformance.judging.effects import computed, has_effect, semantic
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import id_of, plan
+from conformance.judging.plan import plan
 from conformance.judging.rendering import render_conversion
 from conformance.judging.row import COLUMNS
 from conformance.judging.verdict import FAILING, STATUSES, Verdict, judge
@@ -693,7 +693,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     assert lines["file"] == "cases/a/b.yaml:12"
     assert json.loads(lines["got"]) == assessment.verdict.outcome.value.tolist()
     assert json.loads(lines["want"]) == evaluate(SMOOTHED.problem("float64", "none")).hi.tolist()
-    error, place, ratio, tolerance, ulps = map(assessment.record.get, ("error", "where", "ratio", "budget", "ulps"))
+    error, place, ratio, tolerance, ulps = map(assessment.row.cells.get, ("error", "where", "ratio", "budget", "ulps"))
     assert (
         lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the tolerance {tolerance:.6g} ({ulps:.4g} ulp)"
     )
@@ -715,7 +715,7 @@ def test_it_prints_a_line_that_pytest_takes_again():
 
 def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():
     for loss, reduction in ((miniatures.Categorical, "none"), (miniatures.DropsSmoothing, "mean")):
-        row = assessed(loss, SMOOTHED, reduction).record
+        row = assessed(loss, SMOOTHED, reduction).row.cells
         assert tuple(row) == COLUMNS
         assert {type(value) for value in row.values()} <= {str, float, type(None)}
         assert json.loads(json.dumps(row)) == row
@@ -724,13 +724,13 @@ def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():
 def test_a_row_with_some_elements_of_an_array_says_of_which_shape_it_was():
     rng = np.random.default_rng(0)
     large = case(rng.normal(size=(1500, 2)), rng.integers(0, 2, 1500), reductions=("none", "mean"))
-    row = assessed(miniatures.Categorical, large, "none").record
+    row = assessed(miniatures.Categorical, large, "none").row.cells
     assert row["shape"] == "(1500,): 1024 of 1500 elements"
     assert len(json.loads(row["got"])) == len(json.loads(row["want"])) == 1024
-    assert assessed(miniatures.Categorical, large).record["shape"] == ""
-    assert assessed(miniatures.Categorical, SMOOTHED, "none").record["shape"] == ""
+    assert assessed(miniatures.Categorical, large).row.cells["shape"] == ""
+    assert assessed(miniatures.Categorical, SMOOTHED, "none").row.cells["shape"] == ""
     masked = case(np.tile([-np.inf, 0.0], (1500, 1)), np.ones(1500, dtype=int), reductions=("none",))
-    raises = assessed(miniatures.RaisesOnInfinity, masked, "none").record
+    raises = assessed(miniatures.RaisesOnInfinity, masked, "none").row.cells
     assert (raises["got"], raises["shape"]) == ("", "(1500,): 1024 of 1500 elements")
 
 
@@ -747,7 +747,7 @@ def known(**said: Any) -> Ledger:
 
 def test_it_expects_what_the_ledger_knows():
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known())
-    assert (assessment.expected, assessment.record["known"]) == ("known", "it does")
+    assert (assessment.expected, assessment.row.cells["known"]) == ("known", "it does")
     for other in ({"case": "x/*"}, {"versions": "<1"}, {"dtypes": ("float32",)}, {"reductions": ("sum",)}):
         assert assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known(**other)).expected == "unexpected"
     crashed = assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known(status="crashed"))
@@ -791,7 +791,7 @@ def test_a_row_knows_the_id_of_its_item():
     items = plan([PLAIN], [found for found in installed()[0] if found.framework.name == "torch"])
     assert {item.quantity for item in items} == {"loss", "gradient"}
     suite = Judge(Oracle(), Ledger([]))
-    assert [id_of(suite.assess(item).record) for item in items] == [item.id for item in items]
+    assert [suite.assess(item).row.key.id for item in items] == [item.id for item in items]
 
 
 def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
@@ -888,7 +888,7 @@ OTHERS = Ledger(
 
 def test_it_knows_a_case_of_somebody_elses_by_traits_and_symptom():
     assessment = wrong_by(float("nan"), OTHERS)
-    assert (assessment.expected, assessment.record["known"]) == ("known", "It is nan. (https://example.org/1)")
+    assert (assessment.expected, assessment.row.cells["known"]) == ("known", "It is nan. (https://example.org/1)")
     assert "  ledger     known/m.yaml:3: It is nan. (https://example.org/1)" in str(assessment)
 
 
@@ -899,7 +899,7 @@ def test_another_symptom_of_the_same_function_is_unexpected(outcome):
     assert wrong_by(outcome, OTHERS).expected == "unexpected"
     shipped = Ledger([dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id)])
     assert wrong_by(outcome, shipped).expected == "unexpected"
-    assert wrong_by(outcome, shipped).record["known"] == ""
+    assert wrong_by(outcome, shipped).row.cells["known"] == ""
 
 
 def test_the_same_symptom_without_the_traits_is_unexpected():
@@ -922,5 +922,5 @@ def test_the_ids_of_other_cases_match_none():
 def test_an_entry_of_the_folder_comes_before_those_of_others():
     own = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=(), reason="Mine.")
     ledger = Ledger([own], OTHERS.others)
-    assert wrong_by(float("nan"), ledger).record["known"].startswith("Mine.")
+    assert wrong_by(float("nan"), ledger).row.cells["known"].startswith("Mine.")
     assert wrong_by(5.0, ledger).expected == "unexpected"

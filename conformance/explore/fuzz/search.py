@@ -30,7 +30,7 @@ from conformance.explore.fuzz.strategies import shrink
 from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import plan
 from conformance.judging.rendering import render_brief
-from conformance.judging.row import Record
+from conformance.judging.row import Row
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
@@ -67,7 +67,7 @@ class Finding:
     """Content of the case file."""
     message: str
     """What a failing test prints."""
-    row: Record
+    row: Row
     """The row of the report."""
 
 
@@ -239,7 +239,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
         path=f"fuzz/{name}.yaml",
         text=case_file_text([case]),
         message=str(renamed_assessment),
-        row=renamed_assessment.record,
+        row=renamed_assessment.row,
     )
 
 

@@ -5,7 +5,6 @@ The file is replaced atomically, so that a killed search loses only what came af
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from typing import Any
 
 from conformance.casefiles.document import display_path
 from conformance.explore.fuzz.search import Finding, SearchState
+from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 
@@ -35,7 +35,7 @@ def write(path: Path, request: Request, state: SearchState, findings: Iterable[F
         "format": FORMAT,
         "asked": request,
         "tally": vars(state),
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "findings": [vars(finding) | {"row": finding.row.cells} for finding in findings],
     }
     text = json.dumps(content, indent=1) + "\n"
     try:
@@ -59,7 +59,7 @@ def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | No
         saved_request = content["asked"]
         state = SearchState(**content["tally"])
         state.again, state.known = Counter(state.again), Counter(state.known)
-        findings = [Finding(**{**values, "traits": tuple(values["traits"])}) for values in content["findings"]]
+        findings = [_finding(values) for values in content["findings"]]
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -70,3 +70,7 @@ def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | No
         if saved_request.get(name) != json.loads(json.dumps(request.get(name))):
             raise StateError(path, f"is of a search with {name} {saved_request.get(name)}, and not {request.get(name)}")
     return state, findings
+
+
+def _finding(values: dict[str, Any]) -> Finding:
+    return Finding(**values | {"traits": tuple(values["traits"]), "row": Row.of(values["row"])})
