@@ -286,13 +286,6 @@ class _Errors:
         """Replace the errors at some positions."""
         self.error_ratio[where], self.ulps[where], self.want[where] = errors.error_ratio, errors.ulps, errors.want
 
-    def assign_where(self, mask: npt.NDArray[np.bool_], errors: _Errors) -> None:
-        """Replace the errors at the True positions of a mask by those of `errors` at these positions."""
-        if mask.all():
-            self.error_ratio, self.ulps, self.want = errors.error_ratio, errors.ulps, errors.want.copy()
-        elif mask.any():
-            self.assign(mask, errors.subset(mask))
-
 
 def _count(which: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(which))
@@ -378,45 +371,33 @@ class Comparer:
         """Count which inputs of a band agree, diverge and disagree. Their errors become those against what explains
         them.
         """
-        undecided = (~(errors.error_ratio <= 1 - UNDECIDED_MARGIN)).nonzero()[0]
-        positions = undecided + band.start
+        undecided = np.flatnonzero(~(errors.error_ratio <= 1 - UNDECIDED_MARGIN))
         counts.count_verdict("agrees", "", len(got) - len(undecided))
-        if len(undecided) == len(got):  # a slice is a view, an index makes copies
-            self._explain_undecided(got, band, positions, answer, errors, counts)
-        else:
-            subset = errors.subset(undecided)
-            self._explain_undecided(got[undecided], positions, positions, answer, subset, counts)
-            errors.assign(undecided, subset)
+        subset = errors.subset(undecided)
+        self._explain_undecided(got[undecided], undecided + band.start, answer, subset, counts)
+        errors.assign(undecided, subset)
 
     def _explain_undecided(
-        self,
-        got: Floats,
-        index: slice | Indices,
-        positions: Indices,
-        answer: ExactLosses,
-        errors: _Errors,
-        counts: RegionCounts,
+        self, got: Floats, positions: Indices, answer: ExactLosses, errors: _Errors, counts: RegionCounts
     ) -> None:
-        """The same for inputs whose errors may exceed the tolerance.
-
-        index: selects them from arrays of the chunk.  positions: their positions in the chunk.
-        """
-        self._resolve(got, index, DEFINITION, answer, errors)
+        """The same for inputs whose errors may exceed the tolerance, at some positions of the chunk."""
+        self._resolve(got, positions, DEFINITION, answer, errors, positions)
         over = ~(errors.error_ratio <= 1)
         remaining = _count(over)
         counts.count_verdict("agrees", "", len(got) - remaining)
         if remaining and self.subject.restrictions:
             name, restriction = self.subject.restrictions[-1]
-            documented = self._errors_under(got, index, restriction)
+            documented = self._errors_under(got, positions, restriction)
             explained = over & (documented.error_ratio <= 1)
-            errors.assign_where(explained, documented)
+            errors.assign(explained, documented.subset(explained))
             counts.count_verdict(
                 "diverges", name, self._explain_by_restrictions(got, positions, explained, errors, counts)
             )
             over ^= explained
             remaining -= _count(explained)
             if remaining:
-                errors.assign_where(over & (documented.error_ratio < errors.error_ratio), documented)
+                closer = over & (documented.error_ratio < errors.error_ratio)
+                errors.assign(closer, documented.subset(closer))
         if remaining:
             counts.count_verdict("disagrees", "", remaining)
             worst = int(np.where(over, errors.error_ratio, -1).argmax())
@@ -440,21 +421,24 @@ class Comparer:
             remaining = remaining[~suffices]
         return len(remaining)
 
-    def _errors_under(self, got: Floats, index: slice | Indices, restriction: Convention) -> _Errors:
+    def _errors_under(self, got: Floats, positions: Indices, restriction: Convention) -> _Errors:
         """Errors of the losses of some inputs under a restriction of the documented convention."""
-        chunk, where = self.chunk, index
+        chunk: Chunk = self.chunk
+        where: Indices | slice = positions
         if self.subject.family.dtype not in NARROW_DTYPES and len(got) * SUBSET_DIVISOR < len(chunk.patterns):
-            chunk, where = chunk.subset(index), slice(None)
+            chunk, where = chunk.subset(positions), slice(None)
         answer = chunk.exact_losses(self.sign, self.label, restriction, self.subject.documented)
         errors = _Errors.of(got, answer, where)
-        self._resolve(got, index, restriction, answer, errors, where)
+        self._resolve(got, positions, restriction, answer, errors, where)
         return errors
 
     def _resolve(
-        self, got: Floats, index: Any, restriction: Convention, answer: ExactLosses, errors: _Errors, where: Any = None
+        self, got: Floats, positions: Indices, restriction: Convention, answer: ExactLosses, errors: _Errors, where: Any
     ) -> None:
-        """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot."""
-        where = index if where is None else where
+        """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot.
+
+        positions: of the losses in the chunk.  where: of the losses in `answer`.
+        """
         worst = float(errors.error_ratio.max(initial=0.0))
         if not math.isfinite(worst):  # a loss that is not finite, or a tolerance of 0
             special = ~np.isfinite(got) | ~np.isfinite(errors.want)
@@ -470,7 +454,7 @@ class Comparer:
         undecided = errors.error_ratio >= 1 - UNDECIDED_MARGIN
         undecided &= errors.error_ratio <= 1 + UNDECIDED_MARGIN
         for position in np.flatnonzero(undecided).tolist():
-            x = self.chunk.x(self.sign)[index][position : position + 1]
+            x = self.chunk.x(self.sign)[positions[position : position + 1]]
             exact = certified_loss(self.subject, x, self.label, restriction)
             error = abs((float(got[position]) - float(exact.hi.item())) - float(exact.lo.item()))
             errors.error_ratio[position] = error / answer.tolerance[where][position]
