@@ -169,7 +169,7 @@ class _CaseBuilder:
         limits = self.limits
         self.loss, self.input_kind, self.target = self.choice(limits.families)
         self.categorical = self.loss == "categorical"
-        dtypes = self.choice(_dtype_choices(limits.dtypes))
+        dtypes = self.choice(_single_and_all(limits.dtypes, DTYPE_ORDER))
         self.dtype_range = _dtype_range(dtypes)
         self.invalid_kind = self.draw_invalid_kind()
         shape = self.draw_shape()
@@ -181,7 +181,7 @@ class _CaseBuilder:
         ignore_index = self.choice(choices) if "ignore_index" in options_set else None
         # What there is one of comes before what there are many of, so that fewer samples change nothing else.
         layout = self.draw_layout(len(shape))
-        reductions = self.choice(_reduction_choices(limits.reductions))
+        reductions = self.choice(_single_and_all(limits.reductions, REDUCTION_ORDER))
         options = self.scalar_options(options_set, ignore_index)
         draw_weights = [
             (name, self.weight_shape(name, shape, samples), self.weights_sampler())
@@ -563,19 +563,15 @@ def _dtype_range(dtypes: tuple[str, ...]) -> _DtypeRange:
     return _DtypeRange(smallest, normal, largest, epsilon, exponents, min(int(math.log10(largest / 32)) + 1, 8))
 
 
-@functools.cache
-def _dtype_choices(dtypes: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Each dtype alone, float32 first, and all together."""
-    single = sorted(dtypes, key=("float32", "float64", "float16", "bfloat16").index)
-    combined = tuple(dtype for dtype in DTYPES if dtype in dtypes)
-    return tuple(dict.fromkeys([*((dtype,) for dtype in single), combined]))
+DTYPE_ORDER = ("float32", "float64", "float16", "bfloat16")
+REDUCTION_ORDER = ("mean", "sum", "none")
+"""From the simplest choice on."""
 
 
 @functools.cache
-def _reduction_choices(reductions: tuple[Reduction, ...]) -> tuple[tuple[Reduction, ...], ...]:
-    """Each reduction alone, the mean first, and all together."""
-    single = sorted(reductions, key=("mean", "sum", "none").index)
-    return tuple(dict.fromkeys([*((reduction,) for reduction in single), reductions]))
+def _single_and_all(values: tuple[Any, ...], order: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """Each value alone, in some order, and all together."""
+    return tuple(dict.fromkeys([*((value,) for value in sorted(values, key=order.index)), values]))
 
 
 @functools.cache

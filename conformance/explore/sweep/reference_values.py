@@ -212,12 +212,10 @@ class Chunk:
 
     def regions(self, sign: int, label: int) -> list[str]:
         """Names of the regions of its bands."""
-        cached = self._regions.get((sign, label))
-        if cached is None:
-            cached = self._regions[sign, label] = [
-                region_name(self.family, sign, band, label) for band, _ in self.bands
-            ]
-        return cached
+        if (sign, label) not in self._regions:
+            names = [region_name(self.family, sign, band, label) for band, _ in self.bands]
+            self._regions[sign, label] = names
+        return self._regions[sign, label]
 
     def subset(self, index: slice | npt.NDArray[np.intp]) -> Chunk:
         """The chunk of some of the magnitudes."""
@@ -252,21 +250,17 @@ class Chunk:
             assert isinstance(answer, Exact), answer
             tolerance = error_bound.tolerance(problem, tolerance_convention).reshape(-1)
             return ExactLosses(family.dtype, answer.hi.reshape(-1), answer.lo.reshape(-1), lambda: tolerance)
-        formulas = {"logits": self._logit_losses, "probabilities": self._probability_losses}
-        losses, error = formulas.get(family.input_kind, self._log_probability_losses)(
-            sign, label, loss_convention, tolerance_convention
-        )
-        return ExactLosses(
-            family.dtype,
-            losses,
-            None,
-            lambda: _tolerance(family, losses, error()),
-            representable=family.input_kind == "log_probabilities",
-        )
+        match family.input_kind:
+            case "logits":
+                losses, error = self._logit_losses(sign, label, tolerance_convention)
+            case "probabilities":
+                losses, error = self._probability_losses(label, loss_convention, tolerance_convention)
+            case "log_probabilities":
+                losses, error = self._log_probability_losses(sign)
+        exact = family.input_kind == "log_probabilities"
+        return ExactLosses(family.dtype, losses, None, lambda: _tolerance(family, losses, error()), exact)
 
-    def _logit_losses(
-        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
-    ) -> LossesAndErrorBound:
+    def _logit_losses(self, sign: int, label: int, tolerance_convention: Convention) -> LossesAndErrorBound:
         family, patterns = self.family, self.patterns  # capturing self below would make a reference cycle
         d, softplus = self._differences(sign)
         g = ELEMENTARY[family.dtype]
@@ -308,9 +302,9 @@ class Chunk:
         return _with_log1p_exp(self.magnitudes.astype(np.float64))
 
     def _probability_losses(
-        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
+        self, label: int, loss_convention: Convention, tolerance_convention: Convention
     ) -> LossesAndErrorBound:
-        x = self.family.predictions(self.x(sign)).astype(np.float64)
+        x = self.family.predictions(self.magnitudes).astype(np.float64)
         g = ELEMENTARY[self.family.dtype]
         if self.family.loss == "binary":
             p = _clip(x[:, 0], clip_ends(self.family.dtype, loss_convention))
@@ -331,9 +325,7 @@ class Chunk:
         error += (1 + self.family.extra_products) * minus_log[:, label]
         return losses, lambda: error
 
-    def _log_probability_losses(
-        self, sign: int, label: int, loss_convention: Convention, tolerance_convention: Convention
-    ) -> LossesAndErrorBound:
+    def _log_probability_losses(self, sign: int) -> LossesAndErrorBound:
         x = self.magnitudes.astype(np.float64)
         losses = np.negative(x, out=x) if sign > 0 else x
         products = 1 + self.family.extra_products
@@ -366,11 +358,8 @@ def has_formula(family: ProblemFamily, loss_convention: Convention, tolerance_co
     """Whether the module has float64 formulas for these choices; otherwise the oracle computes the losses."""
     if family.loss == "binary":
         return family.input_kind != "log_probabilities"
-    return (
-        loss_convention.log_floor is None
-        and loss_convention.default_ignore_index not in (0, 1)
-        and tolerance_convention.log_floor is None
-    )
+    has_floor = loss_convention.log_floor is not None or tolerance_convention.log_floor is not None
+    return not has_floor and loss_convention.default_ignore_index not in (0, 1)
 
 
 def _with_log1p_exp(d: Floats) -> tuple[Floats, Floats]:
