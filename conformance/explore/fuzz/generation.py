@@ -169,7 +169,7 @@ class _CaseBuilder:
         limits = self.limits
         self.loss, self.input_kind, self.target = self.choice(limits.families)
         self.categorical = self.loss == "categorical"
-        dtypes = self.choice(_single_and_all(limits.dtypes, DTYPE_ORDER))
+        dtypes = self.choice(_single_and_all(tuple(d for d in DTYPES if d in limits.dtypes), DTYPE_ORDER))
         self.dtype_range = _dtype_range(dtypes)
         self.invalid_kind = self.draw_invalid_kind()
         shape = self.draw_shape()

@@ -32,7 +32,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import INVALID
 from conformance.power.harvest.records import Opaque, Record
-from conformance.reference.domain import examine
+from conformance.reference.domain import examine, fits
 
 MAX_PREDICTIONS = 100_000
 """Maximum number of predictions of a case."""
@@ -188,19 +188,21 @@ def _target_kind(draft: CaseDraft, labels: Array) -> Array:
     return labels.astype(np.int64)
 
 
+def _weights(value: Any, what: str) -> Array | None:
+    return None if value is None else _to_numbers(value, what).astype(np.float64)
+
+
 def _class_weights(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
-    if draft.class_weights is None:
-        return None
-    weights = _to_numbers(draft.class_weights, "class weights").astype(np.float64)
-    if weights.shape != shape[-1:]:
+    weights = _weights(draft.class_weights, "class weights")
+    if weights is not None and not fits("class_weights", weights.shape, shape, draft.loss):
         raise UntranslatableError(f"class weights of shape {list(weights.shape)} for {shape[-1]} classes")
     return weights
 
 
 def _sample_weights(draft: CaseDraft, samples: tuple[int, ...]) -> Array | None:
-    if draft.sample_weights is None:
+    weights = _weights(draft.sample_weights, "sample weights")
+    if weights is None:
         return None
-    weights = _to_numbers(draft.sample_weights, "sample weights").astype(np.float64)
     if draft.per_sample:
         samples = samples[:-1] if draft.loss == "binary" and len(samples) > 1 else samples
         if weights.ndim == len(samples) + 1 and weights.shape[-1] == 1:
@@ -220,14 +222,8 @@ def _smoothing(draft: CaseDraft) -> float | None:
 
 
 def _positive_weight(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:
-    if draft.positive_weight is None:
-        return None
-    weights = _to_numbers(draft.positive_weight, "positive weights").astype(np.float64)
-    try:
-        fits = np.broadcast_shapes(weights.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    weights = _weights(draft.positive_weight, "positive weights")
+    if weights is not None and not fits("positive_weight", weights.shape, shape, draft.loss):
         raise UntranslatableError("positive weights that do not fit the predictions")
     return weights
 
