@@ -285,11 +285,11 @@ def _run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def _check_size(file: Path, most: int) -> None:
+def _check_size(file: Path, max_bytes: int) -> None:
     """Raise ReportError for a file that is too large."""
     size = file.stat().st_size
-    if size > most:
-        raise ReportError(file, f"has {size} bytes, more than {most}", "split the run into parts")
+    if size > max_bytes:
+        raise ReportError(file, f"has {size} bytes, more than {max_bytes}", "split the run into parts")
 
 
 def _digest(file: Path) -> str:

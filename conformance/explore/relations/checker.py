@@ -451,5 +451,5 @@ def _outcome_text(outcome: Outcome) -> str:
     return _array_text(outcome.value) if isinstance(outcome, Returned) else _failure_text(outcome)
 
 
-def _array_text(values: Floats, most: int = 400) -> str:
-    return truncate_and_count(repr(values.tolist()), most)
+def _array_text(values: Floats, max_length: int = 400) -> str:
+    return truncate_and_count(repr(values.tolist()), max_length)

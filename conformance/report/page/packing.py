@@ -43,18 +43,18 @@ GZIP_LEVEL = 2
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def packed(results: pd.DataFrame, columns: Iterable[str], most: int = LONG) -> dict[str, Any]:
-    """Columns of a frame as builtin values; texts of more than `most` characters end in how much is missing.
+def packed(results: pd.DataFrame, columns: Iterable[str], max_length: int = LONG) -> dict[str, Any]:
+    """Columns of a frame as builtin values; texts of more than `max_length` characters are `shortened`.
 
     A reproducer that is too long is left out, and a comment says so.
     """
-    shorten = {"call": lambda text, most: whole(text, CALL_FACTOR * most)}
-    return {name: _column(results[name], name in FLOATS, most, shorten.get(name, shortened)) for name in columns}
+    shorten = {"call": lambda text, max_length: whole(text, CALL_FACTOR * max_length)}
+    return {name: _column(results[name], name in FLOATS, max_length, shorten.get(name, shortened)) for name in columns}
 
 
 def indexed(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """The columns of INDEX with data about the run, embedded; see `_bounded`."""
-    return _bounded(lambda most: {**about, "columns": packed(results, INDEX, most)})
+    return _bounded(lambda max_length: {**about, "columns": packed(results, INDEX, max_length)})
 
 
 def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
@@ -62,17 +62,17 @@ def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
     asked = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in asked if case in problems}
     return _bounded(
-        lambda most: {
-            "columns": packed(results, DETAIL, most),
-            "problems": {case: shortened(text, most) for case, text in texts.items()},
+        lambda max_length: {
+            "columns": packed(results, DETAIL, max_length),
+            "problems": {case: shortened(text, max_length) for case, text in texts.items()},
         }
     )
 
 
 def _bounded(make: Callable[[int], Any]) -> str:
     """A part of a page, embedded, its texts shortened until it takes at most about MAX_BYTES."""
-    for most in (LONG, LONG // 6, LONG // 40):
-        found = embedded(make(most))
+    for max_length in (LONG, LONG // 6, LONG // 40):
+        found = embedded(make(max_length))
         if len(found) <= MAX_BYTES:
             break
     return found
@@ -90,13 +90,13 @@ def embedded(value: Any) -> str:
     return text.translate(_ESCAPES)
 
 
-def _column(column: pd.Series, number: bool, most: int, shorten: Callable[[str, int], str]) -> dict[str, Any]:
+def _column(column: pd.Series, number: bool, max_length: int, shorten: Callable[[str, int], str]) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
     texts: list[Any] = values.tolist()
     if number and not np.isfinite(values).all():
         texts = [_number_or_text(value) for value in texts]
-    if not number and max(map(len, texts), default=0) > most:
-        texts = [shorten(text, most) for text in texts]
+    if not number and max(map(len, texts), default=0) > max_length:
+        texts = [shorten(text, max_length) for text in texts]
     return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 
@@ -106,6 +106,6 @@ def _number_or_text(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def shortened(text: str, most: int) -> str:
-    """The first `most` characters, and how many more there are."""
-    return text if len(text) <= most else f"{text[:most]} … (+{len(text) - most})"
+def shortened(text: str, max_length: int) -> str:
+    """The first `max_length` characters, and how many more there are."""
+    return text if len(text) <= max_length else f"{text[:max_length]} … (+{len(text) - max_length})"

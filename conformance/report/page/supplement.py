@@ -53,7 +53,7 @@ class PageSupplement:
 
     def embedded(self) -> str:
         """The parts that are decoded only when they are looked at, as JSON in a page."""
-        found = {name: _first_records(getattr(self, name)[:most]) for name, most in MAX_RECORDS.items()}
+        found = {name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()}
         omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
         against = [shortened(printable(text), LONG) for text in self.against]
         return embedded({**found, "against": against, "omitted": omitted, "explanations": self._explanations()})
