@@ -88,8 +88,8 @@ def _log_loss(record: Record) -> CaseDraft:
         "predictions": proba,
         "reduction": reduction,
         "sample_weights": arguments.get("sample_weight"),
-        "narrow": proba.dtype.name,
-        "documented": "sklearn.log_loss",
+        "narrow_dtype": proba.dtype.name,
+        "documented_function": "sklearn.log_loss",
     }
     if truth.ndim == 2:
         return CaseDraft(loss="categorical", target="distribution", labels=truth, **common)
