@@ -302,6 +302,7 @@ class ExplainResult(Result):
     command = "explain"
     case: Case
     explanation: Explanation
+    """How the definition reaches its answer, and what each function does differently."""
 
     def to_dict(self) -> dict[str, Any]:
         return as_data(self.explanation)

@@ -140,9 +140,11 @@ class FuzzResult(Result):
 
     command = "fuzz"
     seed: int
+    """Seed of the cases."""
     state: SearchState
     """Its progress, with that of earlier searches that it resumed."""
     findings: tuple[Finding, ...]
+    """The smallest case for each way in which a function is wrong."""
     interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class DiffResult(Result):
 
     command = "diff"
     difference: Difference
+    """Every row of either report, with what changed, how bad that is, and whether it is documented."""
 
     def to_dict(self) -> dict[str, Any]:
         return comparison.as_dict(self.difference)
@@ -66,6 +67,7 @@ class AcceptResult(Result):
 
     command = "accept"
     proposal: Proposal
+    """The rows that the baseline has, or would have, and what changed."""
     accepted: bool
     """Whether the baseline was replaced."""
 
@@ -127,6 +129,7 @@ class HistoryResult(Result):
 
     command = "history"
     history: History
+    """What changed from each release to the next."""
     folder: Path
     """Where `history.md` and `history.csv` are."""
 
@@ -169,6 +172,7 @@ class MergeResult(Result):
     report: Path
     """Its folder."""
     parts: tuple[Path, ...]
+    """The reports that it was merged from."""
     record: dict[str, Any]
     """What its `run.json` says."""
 
@@ -254,11 +258,13 @@ class PageResult(Result):
     report: Path
     """Folder of the report."""
     rows: int
+    """Number of rows of the report."""
     views: tuple[str, ...]
     """What the page shows beside the rows."""
     explained: int
     """Number of explanations."""
     bytes: int
+    """Size of the page."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "page": str(self.page), "report": str(self.report), "views": list(self.views)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.plan import Item, plan
-from conformance.judging.row import Row
+from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unasked import unasked_rows
 from conformance.model.errors import UserError
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
+from conformance.report.frames import records
 from conformance.report.recording import RecordedRun
+from conformance.report.sarif import RULES, Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,10 @@ class RunResult(Result):
     def complete(self) -> bool:
         """Whether every row is there."""
         return bool(self.record["complete"])
+
+    def failures(self, strict_known: bool = False) -> list[Failure]:
+        """The rows that make the run fail; see `failures`."""
+        return list(failures(self.rows, self.check, strict_known))
 
     def to_dict(self) -> dict[str, Any]:
         """Number of rows of each kind, and every row that is not as it should be, as builtin values."""
@@ -272,3 +278,33 @@ def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> 
         lambda _, name: (chosen is None or chosen(substring_of(name))) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
     )
+
+
+_RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
+"""SARIF rule of each reason for which a row is worse than the baseline; others have that of their status."""
+
+
+def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+    """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
+
+    strict_known: known issues count, too, whatever the baseline has.
+    """
+    if strict_known:
+        for row in rows:
+            if row.expected == "known":
+                yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
+    if check is not None:
+        for changed in records(check.failures):
+            cells = _cells_of(changed)
+            rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
+            yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
+        return
+    for row in rows:
+        if row.expected in ("unexpected", "stale"):
+            yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
+
+
+def _cells_of(changed: Cells) -> Cells:
+    """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
+    side = "new" if changed["new_version"] else "old"
+    return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}

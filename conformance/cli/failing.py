@@ -1,46 +1,15 @@
-"""The failures of a run, and the positions of their cases in files."""
+"""The positions in files of the cases that make a run fail."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from conformance import comparison
 from conformance.cli import github
-from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.model.case import Case
 from conformance.model.row_key import RowKey
-from conformance.report.frames import records
-from conformance.report.sarif import CHECKOUT, ELSEWHERE, RULES, Failure, SourceLocation
-
-_RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
-
-
-def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
-    """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
-
-    strict_known: known issues count, too, whatever the baseline has.
-    """
-    if strict_known:
-        for row in rows:
-            if row.expected == "known":
-                yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
-    if check is not None:
-        for changed in records(check.failures):
-            cells = _cells_of(changed)
-            rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
-            yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
-        return
-    for row in rows:
-        if row.expected in ("unexpected", "stale"):
-            yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
-
-
-def _cells_of(changed: Cells) -> Cells:
-    """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
-    side = "new" if changed["new_version"] else "old"
-    return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}
+from conformance.report.sarif import CHECKOUT, ELSEWHERE, Failure, SourceLocation
 
 
 def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[str]:
@@ -71,4 +40,4 @@ def places(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
     return locate
 
 
-__all__ = ["failures", "places", "workflow_commands"]
+__all__ = ["places", "workflow_commands"]

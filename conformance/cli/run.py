@@ -16,7 +16,7 @@ from rich.text import Text
 
 from conformance import api, report
 from conformance.cli import github
-from conformance.cli.failing import failures, places, workflow_commands
+from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import (
     CasesOption,
     FrameworkOption,
@@ -140,7 +140,7 @@ def run(
         raise UserError("--isolate and --in-process do not go together")
     files = _Files(sarif_file, comment_file, folder.name)
     ended = api.run(request, baseline, Printer(), files.begin)
-    found = list(failures(ended.rows, ended.check, strict_known))
+    found = ended.failures(strict_known)
     if as_json:
         out.write(ended.to_json())
     else:

@@ -64,6 +64,7 @@ def test_run_returns_rows_and_record_of_its_report(request_of):
     values = ended.to_dict()
     assert values["status"] == record["status"]
     assert {row["function"] for row in values["unexpected"]} == {"miniature.DropsSmoothing"}
+    assert [failure.row for failure in ended.failures()] == values["unexpected"]
 
 
 def test_run_against_own_report_passes_baseline(request_of, tmp_path):
@@ -338,7 +339,7 @@ def test_every_function_and_result_is_public_and_documented():
         for name, value in vars(importlib.import_module(f"conformance.api.{module}")).items()
         if getattr(value, "__module__", "").startswith("conformance.api.") and not name.startswith("_")
     }
-    helpers = {"SILENT", "T", "describe_case", "find_case", "load_case"}
+    helpers = {"SILENT", "T", "failures", "describe_case", "find_case", "load_case"}
     assert defined - set(api.__all__) == helpers
     with pytest.raises(AttributeError, match="nobody"):
         _ = api.nobody

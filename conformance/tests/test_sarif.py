@@ -13,8 +13,9 @@ import pytest
 
 from conformance import cli, comparison, report
 from conformance.adapters import registry
+from conformance.api.running import failures
 from conformance.casefiles.loading import load
-from conformance.cli.failing import failures, places
+from conformance.cli.failing import places
 from conformance.execution.targets import failed_row
 from conformance.judging.row import Row
 from conformance.report.sarif import MAX_RESULTS, RULES
