@@ -110,9 +110,12 @@ def run_mutants(
     suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
     remaining = {mutant.__name__: mutant for mutant in mutants}
+    frameworks: list[Installed] = []
     for case in shuffled(cases):
         kills_in_case: dict[str, Kill] = {}
-        items = plan([case], _installed_by_kind(remaining.values()))
+        if sum(len(one.functions) for one in frameworks) != len(remaining):
+            frameworks = _installed_by_kind(remaining.values())
+        items = plan([case], frameworks)
         undetected = (item for item in items if _name_of(item) not in kills_in_case)
         for assessment in assess(undetected, suite):
             if assessment.expected != "ok":
@@ -172,13 +175,15 @@ def run_correct(
     suite = Judge(oracle or Oracle(), Ledger())
     of = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
     rotation = {name: itertools.cycle(range(len(found))) for name, found in of.items() if found}
-    all_correct = {name: installed(*found, differentiates=True) for name, found in of.items()}
+    frameworks: dict[tuple[str, ...], Installed] = {}
     for case in cases:
-        installed_frameworks = all_correct[case.loss]
-        if per_case and per_case < len(of[case.loss]):
-            places = [next(rotation[case.loss]) for _ in range(per_case)]
-            installed_frameworks = installed(*(of[case.loss][place] for place in places), differentiates=True)
-        items = plan([case], [installed_frameworks])
+        chosen = of[case.loss]
+        if per_case and per_case < len(chosen):
+            chosen = [chosen[next(rotation[case.loss])] for _ in range(per_case)]
+        names = tuple(loss.__name__ for loss in chosen)
+        if names not in frameworks:
+            frameworks[names] = installed(*chosen, differentiates=True)
+        items = plan([case], [frameworks[names]])
         for assessment in assess(items, suite):
             if assessment.expected != "ok":
                 drawn, item = "" if case.path else case_file_text([case]), assessment.item
