@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conformance.adapters.contract.calling import THREADS
 from conformance.adapters.registry import frameworks, installed
@@ -31,6 +31,9 @@ MIB = 2.0**20
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
 """Functions whose own call is short, so that what is measured is the harness."""
 AUDITED = ("scikit-learn==1.1.3", "scikit-learn==1.9.1")
+
+
+T = TypeVar("T")
 
 
 class BenchError(Exception):
@@ -126,6 +129,10 @@ class Bench:
             raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {where}")
         return seconds, json.loads(result.read_text())
 
+    def rounds(self, cold: T, warm: T) -> tuple[T, ...]:
+        """What is measured without answers of the oracle and with them; a short measurement does the first only."""
+        return (cold,) if self.size.short else (cold, warm)
+
     def command(self, *words: str) -> float:
         """Processor seconds of the command line with some words."""
         before = os.times()
@@ -171,7 +178,7 @@ def startup(bench: Bench) -> Iterator[Measurement]:
 
 def per_row(bench: Bench) -> Iterator[Measurement]:
     """Time of a row of a small case, without the framework's own call."""
-    for temperature, repeats, limit in (("cold", 1, 3.0), ("warm", 2, 1.0)):
+    for temperature, repeats, limit in bench.rounds(("cold", 1, 3.0), ("warm", 2, 1.0)):
         median, count, note = min(_small_rows(bench) for _ in range(repeats))
         what = f"a small row beside the call, oracle {temperature}, median of {count}"
         yield Measurement(what, median, "ms", limit, note)
@@ -193,7 +200,7 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
 
     In processor time and by turns, so that other load on the machine affects both.
     """
-    for temperature, repeats, limit in (("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
+    for temperature, repeats, limit in bench.rounds(("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
         rounds = []
         for _ in range(repeats):
             whole, result = bench.processor("corpus", "--in-process", *bench.size.options, cache="corpus")
@@ -305,7 +312,7 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
 
 def mutation_score(bench: Bench) -> Iterator[Measurement]:
     """Mutation score of the shipped cases, and random cases for the correct implementations."""
-    for temperature, limit in (("cold", None), ("warm", 60.0)):
+    for temperature, limit in bench.rounds(("cold", None), ("warm", 60.0)):
         result = bench.run("scored", cache="mutants")[1]
         note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
         yield Measurement(f"conformance mutants on one core, oracle {temperature}", result["seconds"], "s", limit, note)

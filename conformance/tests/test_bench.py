@@ -16,17 +16,34 @@ from conformance.model.case import Problem
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])
-def test_short_form_of_part_measures(part, tmp_path):
+def test_short_form_of_part_measures(part):
     pytest.importorskip("sklearn")
-    command = [sys.executable, "-P", "-m", "conformance.bench", "--short", "--json", str(tmp_path / "figures"), part]
+    figures = list(measure.measure([part], SHORT))
+    assert figures
+    assert all(math.isfinite(figure.measured) for figure in figures)
+    ratios = [figure.measured for figure in figures if "to imports and calls" in figure.what]
+    assert bool(ratios) == (part == "corpus")
+    assert all(ratio > 1 for ratio in ratios)
+
+
+def test_command_line_prints_figures_and_writes_them(tmp_path):
+    pytest.importorskip("sklearn")
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "conformance.bench",
+        "--short",
+        "--json",
+        str(tmp_path / "figures"),
+        "report",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures").read_text())["measurements"]
     assert figures
-    assert all(math.isfinite(figure["measured"]) for figure in figures)
-    ratios = [figure["measured"] for figure in figures if "to imports and calls" in figure["what"]]
-    assert bool(ratios) == (part == "corpus")
-    assert all(ratio > 1 for ratio in ratios)
+    assert all(figure["what"] in done.stderr for figure in figures)
+    assert "measured" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract.reproducer import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.judge import Assessment, perform
-from conformance.judging.plan import plan
+from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
 from conformance.judging.replay import reproducer_of
 from conformance.model.errors import CaseErrors
@@ -111,8 +112,8 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
     assert here.backend == backend
     items = sampled(here, COUNT)
-    large = plan(load(Path(folder)), [here])
-    assert large
+    large = one_of_each(plan(load(Path(folder)), [here]))
+    assert {item.quantity for item in large} == {item.quantity for item in items}
     assert {item.function.name for item in items} == {function.name for function in here.functions}
     told = []
     for item in [*items, *large]:
@@ -120,6 +121,12 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
         outcome = perform(item.framework, made.call, made.what)
         told.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
     return told
+
+
+def one_of_each(items: list[Item]) -> list[Item]:
+    """An item for each function and quantity, whose case, dtype and reduction differ from one to the next."""
+    random.Random(7).shuffle(items)
+    return list({(item.function.name, item.quantity): item for item in items}.values())
 
 
 def paste(file: str) -> None:
