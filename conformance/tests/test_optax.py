@@ -1,4 +1,4 @@
-"""An adapter from outside: optax in tables, held against the exact answers, called as it stands and under `jit`.
+"""An adapter from outside: optax in tables, held against the exact answers, as it stands, under `jit` and `vmap`.
 
 Its losses reduce nothing; their users append `.sum()` or `.mean()`.
 """
@@ -14,7 +14,6 @@ import pytest
 from conformance.adapters import arrays
 from conformance.adapters.contract import Framework, Function, Mode, Rule
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import transformed
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.contract.signatures import unaccounted
 from conformance.adapters.registry import Installed
@@ -57,7 +56,14 @@ OPTAX = Framework(
     arrays=arrays.jax,
     imports="import optax",
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
-    modes={"jit": Mode("jax.jit({loss})")},
+    modes={
+        "jit": Mode("jax.jit({loss})"),
+        "vmap": Mode(
+            "jax.vmap({loss})",
+            unreduced=True,
+            excludes=(frozenset({"class_axis"}), frozenset({"class_axis_not_1"})),  # axes are counted without the batch
+        ),
+    },
     functions=(
         function("softmax_cross_entropy", "categorical", CLASSES).since("0.2.4", **AXIS),
         function("safe_softmax_cross_entropy", "categorical", CLASSES),
@@ -76,22 +82,23 @@ CASES = (
 )
 
 
-def items() -> list[Any]:
+def items(mode: str) -> list[Any]:
     """A few items of each function: each quantity and reduction in some dtype."""
     cases = [case for case in load(shipped_cases()) if case.id.startswith(CASES)]
     kinds: dict[Any, Any] = {}
-    for item in plan(cases, [Installed(OPTAX, "0.2.8")]):
+    for item in plan(cases, [Installed(OPTAX, "0.2.8", mode=mode)]):
         kinds.setdefault((item.function.name, item.quantity, item.reduction, item.case.id.split("/")[1]), item)
     return list(kinds.values())
 
 
-@pytest.mark.parametrize("mode", ["eager", "jit"])
+@pytest.mark.parametrize("mode", ["eager", *OPTAX.modes])
 def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
     suite = Judge(Oracle(), Ledger())
     judged = set()
-    for item in items():
+    for item in items(mode):
         asked = prepare(item)
-        call = transformed(OPTAX, asked.call, mode=mode)
+        call = asked.call
+        assert (mode != "eager") == (f"jax.{mode}(loss)(predictions, labels)" in call.text)
         outcome = perform(OPTAX, call, asked.what)
         found = suite.judge(asked, outcome)
         assert found.verdict.status in ("agrees", "diverges"), f"{item.id}\n{call.text}\n{found}"
