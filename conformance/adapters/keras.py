@@ -54,7 +54,7 @@ def function(
             name,
             f"keras.losses.{name}({{options}})({{labels}}, {{predictions}}, {{sample_weights}})",
             ranks={loss: range(1 if loss == "binary" else 2, 9)},
-            takes={"logits": "from_logits=True", "probabilities": ""},
+            input_kinds={"logits": "from_logits=True", "probabilities": ""},
             targets=dict.fromkeys(targets, ""),
             arguments={"sample_weights": "sample_weight", **arguments},
             reductions={
@@ -63,8 +63,8 @@ def function(
                 "mean": "reduction='sum_over_batch_size'",
             },
             positional={"labels": "y_true", "predictions": "y_pred"},
-            neutral={"name": "name"},
-            gaps={"reduction='auto'": "auto: for a loss alone, as sum_over_batch_size"},
+            no_effect={"name": "name"},
+            untested={"reduction='auto'": "auto: for a loss alone, as sum_over_batch_size"},
             excludes=(frozenset({"output_weights"}),),
             rules=rules,
             source=f"{DOCUMENTATION}#{name.lower()}-class",
@@ -75,7 +75,7 @@ def function(
             rules=(*in_columns(usual), *rules),
             dtypes=frozenset({"float32"}),
             reductions={"none": "reduction=None"},
-            gaps={"reduction='auto'": None},
+            untested={"reduction='auto'": None},
             choices={"empty_batch": "unreduced"},
             documented=SOURCE + "v3.3.3/keras/src/losses/losses.py",
         )
@@ -83,10 +83,10 @@ def function(
             "3.4",
             dtypes=frozenset(DTYPES),
             arguments={"dtype": "dtype"},
-            gaps={"dtype='float32'": "a computation in another dtype than that of the predictions"},
+            untested={"dtype='float32'": "a computation in another dtype than that of the predictions"},
             documented=DOCUMENTATION,
         )
-        .since("3.7", gaps={"reduction='mean'": "mean: as sum_over_batch_size"})
+        .since("3.7", untested={"reduction='mean'": "mean: as sum_over_batch_size"})
         .since(
             "3.12",
             on=OTHERS,
@@ -114,7 +114,7 @@ BINARY = function(
 )
 BINARY = (
     replace(BINARY, label_column=True)
-    .since("", gaps={"axis=0": "a mean of the outputs over another axis than the last"})
+    .since("", untested={"axis=0": "a mean of the outputs over another axis than the last"})
     .since("3", on=("torch",), choices={"cancellation": "logits", "log_floor": -100.0}, documented=ON.format("torch"))
 )
 # TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to.
@@ -151,7 +151,7 @@ def weighted(of: Function) -> Function:
         f"{of.name}:mean_with_sample_weight",
         first="3.7",
         reductions={"none": None, "sum": None, "mean": "reduction='mean_with_sample_weight'"},
-        gaps={"reduction='mean'": None},
+        untested={"reduction='mean'": None},
         choices={"mean_divides_by": "weight"},
         documented=f"{SOURCE}v3.7.0/keras/src/losses/loss.py",
     )
@@ -213,7 +213,7 @@ FRAMEWORK = Framework(
     arrays=keras_arrays(),
     imports="import keras",
     prepare=quiet,
-    needs=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
+    extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
     functions=(*LOSSES, *map(weighted, LOSSES)),
     modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={

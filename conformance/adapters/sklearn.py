@@ -20,12 +20,12 @@ LOG_LOSS = (
         "log_loss",
         "sklearn.metrics.log_loss({labels}, {predictions}, {options})",
         ranks={"categorical": range(2, 3), "binary": range(1, 2)},
-        takes={"probabilities": ""},
+        input_kinds={"probabilities": ""},
         targets={"index": "", "one_hot": "", "binary": ""},
         arguments={"classes": "labels=list(range({}))", "sample_weights": "sample_weight"},
         reductions={"sum": "normalize=False", "mean": "normalize=True"},
         positional={"labels": "y_true", "predictions": "y_pred"},
-        gaps={
+        untested={
             "labels=[0, 1, 5]": "classes that are called otherwise than 0 to C - 1",
             "eps=1e-3": "a clip of another epsilon than the default",
         },
@@ -42,13 +42,13 @@ LOG_LOSS = (
         differentiates=False,
     )
     .since("1.2", choices={"clip": "dtype"}, documented=PULLS + "25299")
-    .since("1.5", choices={"renormalise": "no"}, documented=PULLS + "28851", gaps={"eps=1e-3": None})
+    .since("1.5", choices={"renormalise": "no"}, documented=PULLS + "28851", untested={"eps=1e-3": None})
     .since("1.8", choices={"rejects": WEIGHED}, documented=DOCUMENTATION)
     .since(
         "1.9",
         choices={"rejects": WEIGHED | {"no_weight"}},
         positional={"predictions": "y_proba"},
-        neutral={"y_pred": "deprecated alias"},
+        no_effect={"y_pred": "deprecated alias"},
     )
 )
 
@@ -58,6 +58,6 @@ FRAMEWORK = Framework(
     modules=("sklearn",),
     arrays=arrays.numpy,
     imports="import sklearn.metrics",
-    needs=(("<1.4.2", "numpy<2"),),
+    extra_requirements=(("<1.4.2", "numpy<2"),),
     functions=(LOG_LOSS,),
 )

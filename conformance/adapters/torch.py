@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Mode, Neutral, Rule
+from conformance.adapters.contract import Framework, Function, Mode, NoEffect, Rule
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
@@ -30,7 +30,7 @@ BINARY = {"binary": range(1, 9)}
 BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 POSITIONAL = {"predictions": "input", "labels": "target"}
-NEUTRAL: dict[str, Neutral] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
+NEUTRAL: dict[str, NoEffect] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 INDEX_DTYPES = "int64 uint8"
 UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
@@ -68,7 +68,7 @@ def function(name: str, **fields: Any) -> Function:
         name,
         f"torch.nn.{name}({{options}})({{predictions}}, {{labels}})",
         positional=POSITIONAL,
-        neutral=NEUTRAL,
+        no_effect=NEUTRAL,
         source=f"{DOCUMENTATION}{name}.html",
         **fields,
     )
@@ -84,7 +84,7 @@ CROSS_ENTROPY = (
     function(
         "CrossEntropyLoss",
         ranks=CATEGORICAL,
-        takes={"logits": ""},
+        input_kinds={"logits": ""},
         targets={"index": "int64"},
         arguments=CLASS_OPTIONS,
         class_axis=1,
@@ -108,7 +108,7 @@ NLL = (
     function(
         "NLLLoss",
         ranks=CATEGORICAL,
-        takes={"log_probabilities": ""},
+        input_kinds={"log_probabilities": ""},
         targets={"index": "int64"},
         arguments=CLASS_OPTIONS,
         class_axis=1,
@@ -124,10 +124,10 @@ BCE = (
     function(
         "BCELoss",
         ranks=BINARY,
-        takes={"probabilities": ""},
+        input_kinds={"probabilities": ""},
         targets=BINARY_TARGETS,
         arguments={"sample_weights": "weight"},
-        weights_handed_over="per_loss",
+        sample_weight_shape="per_loss",
         dtypes=WIDE_DTYPES,
         rules=(
             Rule(
@@ -153,11 +153,11 @@ BCE = (
 WITH_LOGITS = function(
     "BCEWithLogitsLoss",
     ranks=BINARY,
-    takes={"logits": ""},
+    input_kinds={"logits": ""},
     targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
     result_dtype="promoted",
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
-    weights_handed_over="per_loss",
+    sample_weight_shape="per_loss",
     dtypes=NO_FLOAT16,
     rules=(
         Rule(
@@ -180,6 +180,6 @@ FRAMEWORK = Framework(
     arrays=arrays.torch,
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
-    needs=(("<2.3", "numpy<2"),),
+    extra_requirements=(("<2.3", "numpy<2"),),
     functions=(CROSS_ENTROPY, NLL, BCE, WITH_LOGITS),
 )

@@ -169,13 +169,13 @@ def list_functions() -> FunctionList:
     entries = []
     for function, texts in zip(functions, functions_table(functions), strict=True):
         name, predictions, labels, options, reductions, dtypes, layouts = texts
-        untested = tuple(f"{argument} ({what})" for argument, what in function.gaps.items())
+        untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
         installed, framework = here.get(function.framework), frameworks[function.framework]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version
         taken = (predictions, labels, options, reductions, dtypes, layouts)
-        entries.append(FunctionEntry(name, *taken, function.weights_handed_over, untested, version, modes))
+        entries.append(FunctionEntry(name, *taken, function.sample_weight_shape, untested, version, modes))
     return FunctionList(tuple(entries))
 
 

@@ -387,7 +387,7 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
 
 
 def _takes_logits(name: str) -> bool:
-    return any(f.name == name and "logits" in f.takes for found in installed()[0] for f in found.functions)
+    return any(f.name == name and "logits" in f.input_kinds for found in installed()[0] for f in found.functions)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {

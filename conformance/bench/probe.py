@@ -74,7 +74,7 @@ class Stopwatch:
 
     def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         if framework.name not in self._watched:
-            own = framework.here[0]
+            own = framework.runtime[0]
             watched = dataclasses.replace(
                 own,
                 native=lambda memory: self._entering(own.native, memory),
@@ -358,7 +358,7 @@ def bare_memory(framework: str) -> Result:
         item.function,
         dataclasses.replace(
             problem,
-            input_kind=item.function.native(problem.input_kind),
+            input_kind=item.function.input_kind_for(problem.input_kind),
             predictions=predictions.astype(numpy_dtype(item.dtype), copy=False),
             labels=random.integers(LARGE[1], size=LARGE[0]),
         ),

@@ -90,7 +90,7 @@ def undescribed_parameters() -> str:
         (code_html(function.name), code_html(argument), escaped(what))
         for framework in registry.frameworks()
         for function in _newest(framework)
-        for argument, what in function.gaps.items()
+        for argument, what in function.untested.items()
     ]
     return table(("function", "argument", "what it asks for"), lines)
 
@@ -146,9 +146,9 @@ def _call_template(function: Function) -> str:
 
 
 def _predictions(function: Function, input_kind: InputKind) -> str:
-    if input_kind not in function.takes:
+    if input_kind not in function.input_kinds:
         return NO_OPTION
-    other = next((kind for kind in function.takes if kind != input_kind), input_kind)
+    other = next((kind for kind in function.input_kinds if kind != input_kind), input_kind)
     return _call_difference(
         lowered(function, _problem(function, input_kind=other)),
         lowered(function, _problem(function, input_kind=input_kind)),
@@ -237,7 +237,7 @@ def _problem(
     return Problem(
         case="",
         loss=chosen,
-        input_kind=input_kind or function.native(INPUT_KINDS[0]),
+        input_kind=input_kind or function.input_kind_for(INPUT_KINDS[0]),
         target="index" if kind == "index" else "binary" if binary else "distribution",
         predictions=(np.arange(1, np.prod(shape) + 1).reshape(shape) / 32).astype(np.float32),
         labels=labels,

@@ -77,7 +77,7 @@ def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
 def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment | None:
     """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
-    input_kind = function.native(problem.input_kind)
+    input_kind = function.input_kind_for(problem.input_kind)
     if function.unsupported(problem) is not None:
         return None
     if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
@@ -166,7 +166,7 @@ def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
     for kind in unchanging(problem, kind_taken):
         handed, name = convert(problem, kind)
         for function in item.installed.functions:
-            if kind not in function.takes or function.unsupported(problem) is not None:
+            if kind not in function.input_kinds or function.unsupported(problem) is not None:
                 continue
             other = dataclasses.replace(_with_problem(item, problem), function=function)
             attempt = _call_and_judge(PreparedCall(other, problem, handed, name, of_case=False), context.judge)
@@ -193,7 +193,11 @@ def _normalised_rows(context: _Context) -> Iterator[_Change]:
 def _pass_logits(context: _Context) -> Iterator[Remedy]:
     """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = context.problem, context.item
-    if problem.input_kind != "probabilities" or "logits" not in item.function.takes or item.quantity == "gradient":
+    if (
+        problem.input_kind != "probabilities"
+        or "logits" not in item.function.input_kinds
+        or item.quantity == "gradient"
+    ):
         return
     if not context.names & {"clip", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return

@@ -95,7 +95,7 @@ def conversion_of(asked: Problem, handed: Problem, change: Change, function: Fun
         effects,
         NAMES[asked.loss, asked.input_kind, handed.input_kind],
         asked.input_kind,
-        tuple(function.takes),
+        tuple(function.input_kinds),
         asked.dtype,
         change.subject or ("definition" if part == DEFINITION else "documentation"),
         _worst_row(asked, part) if renormalised else None,
@@ -145,7 +145,7 @@ def alternative_to(
     """
     for kind in unchanging(asked, handed.input_kind):
         for function, convention in functions:
-            if kind not in function.takes or refused(asked, convention):
+            if kind not in function.input_kinds or refused(asked, convention):
                 continue
             answer = _unrounded(asked, semantic(convention), kind, exact)
             tolerance = error_bound.tolerance(asked, convention)

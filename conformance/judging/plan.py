@@ -121,7 +121,7 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
         return case.no_gradient
     if isinstance(case.expect, MustRaise | NoRightAnswer):
         return "there is no loss to differentiate"
-    if function.native(problem.input_kind) != problem.input_kind:
+    if function.input_kind_for(problem.input_kind) != problem.input_kind:
         return "it takes other predictions than the case has"
     if case.predicted > DIFFERENTIATED:
         return f"it has more than {DIFFERENTIATED} predictions"
@@ -131,7 +131,7 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     """Why a function is not asked a problem; None if it is."""
     why = function.unsupported(problem)
-    input_kind = function.native(problem.input_kind)
+    input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:
         return why
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":

@@ -87,4 +87,4 @@ class PreparedCall:
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
     """An item ready to be put to its function.  problems: those that are remembered, if any are."""
     problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
-    return PreparedCall(item, problem, *convert_for(problem, item.function.native(problem.input_kind)))
+    return PreparedCall(item, problem, *convert_for(problem, item.function.input_kind_for(problem.input_kind)))

@@ -21,7 +21,7 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
     return [
         [
             function.name,
-            f"{', '.join(function.takes)} ({_ranks(function)})",
+            f"{', '.join(function.input_kinds)} ({_ranks(function)})",
             _labels(function),
             _options(function),
             _listed(function.reductions, REDUCTIONS),

@@ -163,8 +163,8 @@ def recorded(mode: str, x: Any = (1.0, np.nan, -0.0), **said: Any) -> Any:
     usual = f"{__name__}.Recording(mode={{mode}})({{predictions}}, {{options}})  # {{labels}}"
     function = Function(
         "Recording", said.get("call", usual),
-        ranks={"categorical": range(2, 3)}, takes={"logits": ""}, targets={"index": ""}, reductions={"mean": ""},
-        arguments={"mode": "{}", "weight": "weight"}, lower=said.get("lower", lower),
+        ranks={"categorical": range(2, 3)}, input_kinds={"logits": ""}, targets={"index": ""}, reductions={"mean": ""},
+        arguments={"mode": "{}", "weight": "weight"}, placeholder_values=said.get("lower", lower),
     )  # fmt: skip
     framework = Framework(
         name="recording", distributions=(), modules=(), functions=(function,),
@@ -256,7 +256,10 @@ def test_it_takes_a_bug_of_an_adapter_for_no_finding(bug):
 
 
 def test_it_finds_an_object_at_the_longest_module():
-    assert resolve("conformance.tests.miniatures.Categorical.lower") == miniatures.Categorical.lower
+    assert (
+        resolve("conformance.tests.miniatures.Categorical.placeholder_values")
+        == miniatures.Categorical.placeholder_values
+    )
     with pytest.raises(LookupError, match=r"there is no nowhere\.at\.all"):
         resolve("nowhere.at.all")
 
@@ -303,7 +306,7 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
     stated = miniatures.framework(miniatures.Categorical).functions[0]
     handed = lowered(stated, problem).arrays["sample_weights"].values
     assert handed.tolist() == weights
-    spread = lowered(dataclasses.replace(stated, weights_handed_over="per_loss"), problem)
+    spread = lowered(dataclasses.replace(stated, sample_weight_shape="per_loss"), problem)
     values = spread.arrays["sample_weights"].values
     assert values.shape == samples
     for at in np.ndindex(samples):
@@ -329,10 +332,12 @@ def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            call = lowered(function, dataclasses.replace(problem, input_kind=function.native(problem.input_kind)))
-            want = weights.shape if function.weights_handed_over == "as_stated" else problem.sample_shape
+            call = lowered(
+                function, dataclasses.replace(problem, input_kind=function.input_kind_for(problem.input_kind))
+            )
+            want = weights.shape if function.sample_weight_shape == "as_stated" else problem.sample_shape
             assert call.arrays["sample_weights"].values.shape == want, (function.name, of.id)
-            counted[function.weights_handed_over] += 1
+            counted[function.sample_weight_shape] += 1
     assert min(counted.values()) >= 10
 
 
@@ -372,7 +377,7 @@ def environment(monkeypatch):
 
 def check(item: Item) -> None:
     asked = item.case.problem(item.dtype, item.reduction)
-    handed, _ = convert(asked, item.function.native(asked.input_kind))
+    handed, _ = convert(asked, item.function.input_kind_for(asked.input_kind))
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, backend=item.installed.backend)
     assert ("\n" in source) == ("with tf.GradientTape" in source)
@@ -380,11 +385,11 @@ def check(item: Item) -> None:
         warnings.simplefilter("ignore")
         if isinstance(outcome, Raised):
             with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever was recorded
-                item.framework.here[0].numpy(executed(source))
+                item.framework.runtime[0].numpy(executed(source))
             assert type(caught.value).__name__ == outcome.exception
             return
         assert isinstance(outcome, Returned)
-        value, dtype = item.framework.here[0].numpy(executed(source))
+        value, dtype = item.framework.runtime[0].numpy(executed(source))
     assert dtype == outcome.dtype
     assert same_bits(np.asarray(value, dtype=np.float64), outcome.value), source
 

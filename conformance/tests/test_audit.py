@@ -426,7 +426,7 @@ def miniature(monkeypatch):
             "Loss",
             "mini.Loss({options})({predictions}, {labels})",
             ranks={"categorical": range(2, 4)},
-            takes={"probabilities": ""},
+            input_kinds={"probabilities": ""},
             targets={"index": ""},
             reductions={"mean": ""},
             dtypes=frozenset({"float32", "float64"}),

@@ -106,7 +106,7 @@ FRAMEWORK = Framework(
             "log_loss",
             "fakelosses.log_loss({labels}, {predictions})",
             ranks={"binary": range(1, 2)},
-            takes={"probabilities": ""},
+            input_kinds={"probabilities": ""},
             targets={"binary": "same"},
             reductions={"mean": ""},
             dtypes=frozenset({"float64"}),

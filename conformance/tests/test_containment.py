@@ -92,7 +92,7 @@ FUNCTION = Function(
     "loss",
     "hostile.loss({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
-    takes={"logits": ""},
+    input_kinds={"logits": ""},
     targets={"index": ""},
     reductions={"none": "", "mean": ""},
 )
@@ -276,7 +276,7 @@ FRAMEWORK = Framework(
     functions=(
         Function(
             "loss", "rude_library.loss({predictions}, {labels})", ranks={"categorical": range(2, 9)},
-            takes={"logits": ""}, targets={"index": "int64"}, reductions={"mean": ""}, result_dtype="float64",
+            input_kinds={"logits": ""}, targets={"index": "int64"}, reductions={"mean": ""}, result_dtype="float64",
         ),
     ),
 )

@@ -33,7 +33,7 @@ USUAL: dict[str, Any] = {
     "name": "loss",
     "call": "np.mean({predictions}[:, {labels}], {options})",
     "ranks": {"categorical": range(2, 4)},
-    "takes": {"logits": ""},
+    "input_kinds": {"logits": ""},
     "targets": {"index": "int64"},
     "reductions": {"mean": ""},
 }
@@ -345,8 +345,8 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
             "arguments[label_smoothing]: its call has no {options}",
         ),
         ({"arguments": {"label_smoothing": "e ="}}, "arguments[label_smoothing]: e = is no argument as source"),
-        ({"takes": {"odds": ""}}, "takes: there is no odds; there is logits, "),
-        ({"takes": {}}, "takes: it is empty"),
+        ({"input_kinds": {"odds": ""}}, "input_kinds: there is no odds; there is logits, "),
+        ({"input_kinds": {}}, "input_kinds: it is empty"),
         ({"targets": {"indices": ""}}, "targets: there is no indices"),
         ({"reductions": {"average": ""}}, "reductions: there is no average"),
         ({"reductions": {"mean": "{result}.mean("}}, "reductions[mean]: '(' was never closed"),
@@ -354,9 +354,9 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ({"dtypes": frozenset({"float128"})}, "dtypes: there is no float128"),
         ({"orders": frozenset({"random"})}, "orders: there is no random"),
         ({"modes": frozenset({"jit"})}, "modes: there is no jit; there is none"),
-        ({"gaps": {"axis": "another axis"}}, "gaps: axis is no argument as source"),
-        ({"neutral": {"axis": "name"}, "gaps": {"axis=0": "x"}}, "neutral: axis has a gap"),
-        ({"neutral": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "neutral: axis carries something"),
+        ({"untested": {"axis": "another axis"}}, "untested: axis is no argument as source"),
+        ({"no_effect": {"axis": "name"}, "untested": {"axis=0": "x"}}, "no_effect: axis is in untested, too"),
+        ({"no_effect": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "no_effect: axis is passed"),
         ({"rules": (Rule(Convention(clip=1e-7)),)}, "rules: clip has no effect on what it takes"),
         ({"rules": (Rule(Convention(binary_outputs="mean_of_last_axis")),)}, "rules: binary_outputs has no effect"),
         ({"rules": (Rule(Convention(), frozenset({"indices"})),)}, "rules: there is no target indices"),
@@ -414,8 +414,8 @@ def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypat
     (tmp_path / "wrong_adapter.py").write_text(
         "from conformance.adapters import arrays\n"
         "from conformance.adapters.contract import Framework, Function\n"
-        "loss = Function('loss', 'f({prediction}, {labels})', ranks={'binary': range(1, 2)}, takes={'logits': ''},\n"
-        "                targets={'binary': ''}, reductions={'mean': ''})\n"
+        "loss = Function('loss', 'f({prediction}, {labels})', ranks={'binary': range(1, 2)},\n"
+        "                input_kinds={'logits': ''}, targets={'binary': ''}, reductions={'mean': ''})\n"
         "FRAMEWORK = Framework('wrong', (), (), (loss,), arrays.numpy)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

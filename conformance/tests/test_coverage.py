@@ -16,7 +16,7 @@ FUNCTION = Function(
     "mini.Loss",
     "mini.Loss({options})({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
-    takes={"logits": ""},
+    input_kinds={"logits": ""},
     targets={"index": "int64"},
     arguments={"class_weights": "weights", "ignore_index": "ignored"},
     reductions={"mean": ""},

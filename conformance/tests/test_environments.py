@@ -616,7 +616,7 @@ def test_bfloat16_is_added_if_it_resolves(links):
 
 @needs_uv
 def test_undeclared_requirement_is_added(links, monkeypatch):
-    forgetful = dataclasses.replace(MINI, needs=(("<2", "helper<2"),))
+    forgetful = dataclasses.replace(MINI, extra_requirements=(("<2", "helper<2"),))
     use(monkeypatch, forgetful)
     assert build(parse("miniature==1.0")).packages["helper"] == "1.0"
     assert build(parse("miniature==2.0")).packages["helper"] == "2.0"
@@ -1019,7 +1019,7 @@ def test_releases_of_scikit_learn_on_the_index(online):
 @needs_uv
 def test_scikit_learn_1_1_3_is_built_with_numpy(online, monkeypatch, tmp_path):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
-    learn = dataclasses.replace(MINI, distributions=("scikit-learn",), needs=(("<1.4.2", "numpy<2"),))
+    learn = dataclasses.replace(MINI, distributions=("scikit-learn",), extra_requirements=(("<1.4.2", "numpy<2"),))
     use(monkeypatch, learn)
     try:
         made = build(parse("scikit-learn==1.1.3"))

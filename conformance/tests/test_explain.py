@@ -383,7 +383,7 @@ def test_remedy_that_fails_is_not_listed():
 def test_function_that_cannot_be_called_is_listed_as_skipped():
     class Unsaid(miniatures.Categorical):
         @classmethod
-        def lower(cls, problem):
+        def placeholder_values(cls, problem):
             raise KeyError("no such word")
 
     globals()["Unsaid"] = Unsaid

@@ -214,7 +214,9 @@ def _asked_anywhere(entry: KnownIssue, case: Case) -> list[PreparedCall]:
             problem = case.problem(dtype, reduction)
             if unsupported(function, case, problem) is None:
                 item = Item(there, function, case, dtype, reduction)
-                found.append(PreparedCall(item, problem, *convert(problem, function.native(problem.input_kind))))
+                found.append(
+                    PreparedCall(item, problem, *convert(problem, function.input_kind_for(problem.input_kind)))
+                )
     return found
 
 

@@ -65,7 +65,7 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
     binary = loss == "binary"
     shape = shape or ((4,) if binary else (4, 3))
     rng = np.random.default_rng(7)
-    input_kind = next(iter(function.takes))
+    input_kind = next(iter(function.input_kinds))
     predictions = rng.normal(size=shape)
     if input_kind != "logits":
         predictions = np.exp(predictions)
@@ -258,7 +258,7 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     """How a function answers rightly what it is declared unable to take; "" where it does not."""
     item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction)
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
-    asked = PreparedCall(item, problem, *convert_for(problem, function.native(problem.input_kind)))
+    asked = PreparedCall(item, problem, *convert_for(problem, function.input_kind_for(problem.input_kind)))
     vars(asked)["call"] = attempt.call
     try:
         outcome = calling.perform(there.framework, attempt.call, attempt.what)

@@ -55,7 +55,7 @@ FRAMEWORK = Framework(
             "loss",
             "shaky_library.loss({predictions}, {labels}, {options})",
             ranks={"categorical": range(2, 9)},
-            takes={"logits": ""},
+            input_kinds={"logits": ""},
             targets={"index": "int64"},
             arguments={"label_smoothing": "smoothing", "class_weights": "weight", "ignore_index": "ignore"},
             reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},

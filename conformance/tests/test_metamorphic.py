@@ -193,7 +193,7 @@ def test_selection_is_independent_of_filter():
 def test_instance_with_identical_calls_is_skipped():
     class OneEncoding(miniatures.Categorical):
         @classmethod
-        def lower(cls, problem):
+        def placeholder_values(cls, problem):
             return {"labels": encoding.one_hot_labels(problem), "target": "distribution"}
 
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])

@@ -73,7 +73,7 @@ FRAMEWORK = Framework(
             "loss",
             "modal_library.losses({predictions}, {labels})",
             ranks={"categorical": range(2, 9)},
-            takes={"logits": ""},
+            input_kinds={"logits": ""},
             targets={"index": "int64"},
             result_dtype="float64",
         ),
@@ -261,7 +261,7 @@ def test_list_functions_names_modes(elsewhere):
 USUAL = {
     "call": "np.abs({predictions}).sum(axis=-1) + {labels}",
     "ranks": {"categorical": range(2, 9)},
-    "takes": {"logits": ""},
+    "input_kinds": {"logits": ""},
     "targets": {"index": "int64"},
 }
 MINE = Framework(

@@ -39,7 +39,7 @@ def function(name: str, loss: Any, targets: tuple[str, ...], **fields: Any) -> F
         name,
         f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
         ranks={loss: range(1 if loss == "binary" else 2, 9)},
-        takes={"logits": ""},
+        input_kinds={"logits": ""},
         targets=dict.fromkeys(targets, ""),
         positional={"predictions": "logits", "labels": "labels"},
         rules=(Rule(Convention(gradient_cancellation="targets", accepts=accepts)),),
@@ -48,7 +48,7 @@ def function(name: str, loss: Any, targets: tuple[str, ...], **fields: Any) -> F
     )
 
 
-AXIS = {"arguments": {"class_axis": "axis"}, "gaps": {"where=None": "which elements count"}}
+AXIS = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
 OPTAX = Framework(
     name="optax",
     distributions=("optax",),

@@ -83,7 +83,7 @@ def framework_of(convention):
         "loss",
         "some.loss({predictions}, {labels}, {options})",
         ranks={"categorical": range(1, 9), "binary": range(1, 9)},
-        takes={"probabilities": "", "logits": "logits=True"},
+        input_kinds={"probabilities": "", "logits": "logits=True"},
         targets={"index": "", "binary": ""},
         arguments={name: name for name in ("class_weights", "sample_weights", "positive_weight")},
         reductions={name: f"reduction={name!r}" for name in REDUCTIONS},

@@ -33,7 +33,7 @@ def problems(name: str) -> tuple[Problem, ...]:
     [function] = [function for _, function in ASKED if function.name == name]
     cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
-        convert_for(problem, function.native(problem.input_kind))[0]
+        convert_for(problem, function.input_kind_for(problem.input_kind))[0]
         for case in cases
         for problem in case.problems()
         if unsupported(function, case, problem) is None
@@ -55,7 +55,7 @@ def test_every_argument_of_the_tables_is_passed_by_some_problem(there: Installed
 
 @each_function
 def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Installed, function: Function) -> None:
-    for example in function.gaps:
+    for example in function.untested:
         [keyword] = ast.parse(f"f({example})", mode="eval").body.keywords  # type: ignore[attr-defined]
         problem = next(
             problem
@@ -94,8 +94,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "logits": {"positional": {"predictions": "logits"}},
     "labels": {"positional": {"labels": "labels"}},
     "reduction": {"reductions": {"mean": "reduction='mean'"}},
-    "name": {"neutral": {"name": "name"}},
-    "scale": {"gaps": {"scale=2.0": "a factor"}},
+    "name": {"no_effect": {"name": "name"}},
+    "scale": {"untested": {"scale=2.0": "a factor"}},
 }
 """What accounts for each parameter of `fused`."""
 
@@ -110,7 +110,7 @@ def described(path: str, names: Iterable[str], signature: str = "", **more: Any)
         "loss",
         path + arguments,
         ranks={"categorical": range(2, 3)},
-        takes={"logits": ""},
+        input_kinds={"logits": ""},
         targets={"index": ""},
         **fields,
     )
@@ -128,7 +128,7 @@ def test_a_parameter_that_nobody_accounted_for_is_told(without: str) -> None:
 def test_an_argument_that_the_signature_lacks_is_told() -> None:
     path = f"{__name__}.fused"
     assert described(path, PARTS, arguments={"class_axis": "axis"}) == [f"{path} has no parameter axis"]
-    assert described(path, set(PARTS) - {"scale"}, gaps={"scale=2": "x", "dim=0": "another axis"}) == [
+    assert described(path, set(PARTS) - {"scale"}, untested={"scale=2": "x", "dim=0": "another axis"}) == [
         f"{path} has no parameter dim"
     ]
 

@@ -518,7 +518,7 @@ MINIATURE = Function(
     "mini.Loss",
     "mini.Loss({options})({predictions}, {labels})",
     ranks={"categorical": range(2, 4)},
-    takes={"logits": ""},
+    input_kinds={"logits": ""},
     targets={"index": "int64"},
     arguments={"ignore_index": "ignored", "class_weights": "weights"},
     reductions={"sum": "sum", "mean": "mean"},

@@ -147,7 +147,7 @@ def paste(file: str) -> None:
         dtype = outcome.dtype
         if "conformance.replay(" not in source:
             framework = next(f for f in registry.frameworks() if f.name == name.partition(".")[0])
-            found, dtype = framework.here[0].numpy(found)
+            found, dtype = framework.runtime[0].numpy(found)
         if dtype != outcome.dtype or not same_bits(np.asarray(found, dtype=np.float64), outcome.value):
             wrong.append(
                 f"{name}: {dtype} {found!r:.200} is not {outcome.dtype} {outcome.value!r:.200}\n{source[:600]}"
@@ -286,6 +286,6 @@ def test_numbers_that_are_none_are_written_out():
     problem = case([[1.0, 2.0]], [0]).problem("float32", "mean")
     values = {"low": float("-inf"), "none": float("nan")}
     function = dataclasses.replace(
-        framework.functions[0], arguments={name: name for name in values}, lower=lambda problem: values
+        framework.functions[0], arguments={name: name for name in values}, placeholder_values=lambda problem: values
     )
     assert "low=float('-inf'), none=float('nan')" in reproducer(framework, function, problem)

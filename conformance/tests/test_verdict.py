@@ -49,7 +49,7 @@ def judged(
 ) -> Verdict:
     asked = stated.problem(dtype, reduction)
     other = convert(asked, handed)[0] if handed else asked
-    function = dataclasses.replace(function, takes={handed: ""}) if handed else function
+    function = dataclasses.replace(function, input_kinds={handed: ""}) if handed else function
     return judge(asked, other, expect or stated.expect, function, documented, outcome, Oracle(), conventions)
 
 
@@ -437,7 +437,7 @@ def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, wanted,
     stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), [0, 1, 1], input_kind=input_kind)
     asked = stated.problem("float64", "mean")
     handed = convert(asked, "logits")[0]
-    other = dataclasses.replace(FUNCTION, name="miniature.Other", takes={wanted: ""})
+    other = dataclasses.replace(FUNCTION, name="miniature.Other", input_kinds={wanted: ""})
     got = returned(evaluate(handed).hi)
     verdict = judge(
         asked, handed, stated.expect, FUNCTION, DEFINITION, got, Oracle(), alternatives=[(other, documented)]

@@ -129,7 +129,7 @@ def asked_of(function: Function) -> Iterator[Problem]:
     for found in corpus():
         for problem in found.sketch.problems():
             if unsupported(function, found, problem) is None:
-                yield dataclasses.replace(problem, input_kind=function.native(problem.input_kind))
+                yield dataclasses.replace(problem, input_kind=function.input_kind_for(problem.input_kind))
 
 
 DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
@@ -353,7 +353,7 @@ def test_weights_are_checked_since(kind, first):
 
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=lambda framework: framework.name)
 def test_requirements_parse(framework: Framework):
-    for versions, requirement in framework.needs:
+    for versions, requirement in framework.extra_requirements:
         SpecifierSet(versions)
         Requirement(requirement)
     for name, backend in framework.backends.items():
@@ -371,5 +371,5 @@ def test_requirements_parse(framework: Framework):
     ],
 )  # fmt: skip
 def test_old_releases_need_an_old_numpy(name, version, needed):
-    found = [need for versions, need in FRAMEWORKS[name].needs if registry.within(version, versions)]
+    found = [need for versions, need in FRAMEWORKS[name].extra_requirements if registry.within(version, versions)]
     assert ("numpy<2" in found) == needed

@@ -7,7 +7,7 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 """
 
 from conformance.adapters.contract.errors import DeclarationError, LoweringError
-from conformance.adapters.contract.framework import Backend, Framework, Function, Mode, Neutral, Rule, problem_features
+from conformance.adapters.contract.framework import Backend, Framework, Function, Mode, NoEffect, Rule, problem_features
 
 __all__ = [
     "Backend",
@@ -16,7 +16,7 @@ __all__ = [
     "Function",
     "LoweringError",
     "Mode",
-    "Neutral",
+    "NoEffect",
     "Rule",
     "problem_features",
 ]

@@ -74,7 +74,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 framework.prepare()
                 _check_environment(framework, call)
                 statements, result = (_compiled if call.fresh else _compiled_once)(call.text)
-                arrays, imported = framework.here
+                arrays, imported = framework.runtime
                 tensors = call.arrays
                 memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
                 names = imported | {name: arrays.native(values) for name, values in memory.items()}

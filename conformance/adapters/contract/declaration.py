@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "mean_divides_by": lambda f: "mean" in f.reductions,
-    "clip": lambda f: "probabilities" in f.takes,
-    "renormalise": lambda f: "probabilities" in f.takes and "categorical" in f.ranks,
-    "log_floor": lambda f: bool(f.takes.keys() - {"logits"}),
-    "cancellation": lambda f: "logits" in f.takes,
+    "clip": lambda f: "probabilities" in f.input_kinds,
+    "renormalise": lambda f: "probabilities" in f.input_kinds and "categorical" in f.ranks,
+    "log_floor": lambda f: bool(f.input_kinds.keys() - {"logits"}),
+    "cancellation": lambda f: "logits" in f.input_kinds,
     "binary_outputs": lambda f: "binary" in f.ranks,
     "gradient_cancellation": lambda f: f.differentiates,
-    "gradient_total": lambda f: f.differentiates and "logits" in f.takes,
+    "gradient_total": lambda f: f.differentiates and "logits" in f.input_kinds,
     "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
     "default_ignore_index": lambda f: "index" in f.targets,
     "out_of_range": lambda f: "index" in f.targets,
@@ -58,7 +58,7 @@ def faults(framework: Framework) -> Iterator[str]:
         if not backend.environment:
             yield f"backends[{name}].environment: it is empty, so nothing chooses this backend"
     for name in framework.backends or ("",):
-        for derivative, text in framework.bundle(name).derivatives.items():
+        for derivative, text in framework.arrays_of(name).derivatives.items():
             yield from _source_faults(
                 f"arrays.derivatives[{derivative}]", text, ("x", "result"), needed=("x", "result")
             )
@@ -98,7 +98,7 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
     words = (*OPTIONS, *DERIVED)
     for name, table, known in (
         ("ranks", function.ranks, LOSSES),
-        ("takes", function.takes, INPUT_KINDS),
+        ("input_kinds", function.input_kinds, INPUT_KINDS),
         ("targets", function.targets, TARGETS),
         ("reductions", function.reductions, REDUCTIONS),
         ("dtypes", function.dtypes, DTYPES),
@@ -109,7 +109,9 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
             yield name, "it is empty"
         if unknown := sorted(set(table) - set(known)):
             yield name, f"there is no {unknown[0]}; there is {', '.join(known) or 'none'}"
-    if function.lower is None and (unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))):
+    if function.placeholder_values is None and (
+        unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))
+    ):
         yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
     yield from _call_faults(function)
     yield from _parameter_faults(function)
@@ -122,14 +124,14 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
 
 
 def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
-    for example in function.gaps:
+    for example in function.untested:
         if not re.match(r"\w+=.", example):
-            yield "gaps", f"{example} is no argument as source, as axis=0 is"
-    declared = [*function.neutral, *map(parameter_of, function.gaps)]
-    for name in sorted({*function.neutral} & {*passed(function)}):
-        yield "neutral", f"{name} carries something"
+            yield "untested", f"{example} is no argument as source, as axis=0 is"
+    declared = [*function.no_effect, *map(parameter_of, function.untested)]
+    for name in sorted({*function.no_effect} & {*passed(function)}):
+        yield "no_effect", f"{name} is passed"
     for name in sorted({name for name in declared if declared.count(name) > 1}):
-        yield "neutral", f"{name} has a gap"
+        yield "no_effect", f"{name} is in untested, too"
 
 
 def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
@@ -139,7 +141,7 @@ def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
         return
     within = placeholders(function.call)
     cells = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
-    cells |= {f"takes[{kind}]": entry for kind, entry in function.takes.items()}
+    cells |= {f"input_kinds[{kind}]": entry for kind, entry in function.input_kinds.items()}
     appended = {f"reductions[{name}]": entry for name, entry in function.reductions.items()}
     for where, entry in appended.items():
         if placeholders(entry):

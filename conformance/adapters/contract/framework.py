@@ -33,7 +33,7 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 
 Table = Mapping[str, str]
-Neutral = Literal["name", "device", "deprecated alias", "implementation"]
+NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 """Kind of a parameter that does not affect results.
 
 `name`: a label for messages.  `device`: where to compute.  `deprecated alias`: an older spelling of another parameter.
@@ -92,8 +92,8 @@ class Function:
     expression."""
     ranks: Mapping[Loss, range]
     """Loss that it computes -> ranks of the predictions it accepts."""
-    takes: Mapping[InputKind, str]
-    """Kind of input that it accepts -> argument that selects it, or ""; other kinds are converted to the first."""
+    input_kinds: Mapping[InputKind, str]
+    """Input kind -> argument that selects it, or ""; other kinds are converted to the first."""
     targets: Table
     """Kind of target (`Problem.target_kind`) -> dtypes of the labels, separated by blanks.
 
@@ -106,9 +106,9 @@ class Function:
     """Reduction -> argument, or an expression of the unreduced `{result}`; empty for those of the framework."""
     positional: Table = field(default_factory=dict)
     """Placeholder in `call` that is a positional argument -> name of its parameter."""
-    neutral: Mapping[str, Neutral] = field(default_factory=dict)
+    no_effect: Mapping[str, NoEffect] = field(default_factory=dict)
     """Parameter that does not affect results -> its kind."""
-    gaps: Table = field(default_factory=dict)
+    untested: Table = field(default_factory=dict)
     """Argument that no case exercises, as source such as `axis=0` -> description."""
     class_axis: int = -1
     """Axis of the classes by default; a case may name another one if the function has a parameter for it."""
@@ -127,7 +127,7 @@ class Function:
     """URL of its documentation."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
-    weights_handed_over: Literal["as_stated", "per_loss"] = "as_stated"
+    sample_weight_shape: Literal["as_stated", "per_loss"] = "as_stated"
     """Shape in which sample weights reach the call.
 
     `as_stated`: the shape in the case, [N] or more leading axes of the samples; the function broadcasts them.
@@ -136,7 +136,7 @@ class Function:
     """
     modes: frozenset[str] | None = None
     """Modes of the framework in which it can be called; None for all."""
-    lower: Callable[[Problem], Mapping[str, Any]] | None = None
+    placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
     """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
     signature: str = ""
     """URL of the parameters, for a function whose signature `inspect` cannot read."""
@@ -210,9 +210,9 @@ class Function:
         """The dotted path of what is called with the predictions, or of its class."""
         return called_path(self.call)
 
-    def native(self, input_kind: InputKind) -> InputKind:
+    def input_kind_for(self, input_kind: InputKind) -> InputKind:
         """The kind of prediction that this function is handed when the case has `input_kind`."""
-        return input_kind if input_kind in self.takes else next(iter(self.takes))
+        return input_kind if input_kind in self.input_kinds else next(iter(self.input_kinds))
 
     def target_as(self, kind: str) -> str | None:
         """The kind of target this function is handed for `kind`, or None where there is no exact re-encoding."""
@@ -339,7 +339,7 @@ class Framework:
     """Runs before each call, in the process that makes it, and before the first import."""
     backends: Mapping[str, Backend] = field(default_factory=dict)
     """By the name that stands in brackets in a requirement: `keras[jax]`."""
-    needs: tuple[tuple[str, str], ...] = ()
+    extra_requirements: tuple[tuple[str, str], ...] = ()
     """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
 
     def __post_init__(self) -> None:
@@ -363,14 +363,14 @@ class Framework:
                 return name
         return next(iter(self.backends), "")
 
-    def bundle(self, backend: str) -> Arrays:
+    def arrays_of(self, backend: str) -> Arrays:
         """The arrays of a backend."""
         own = self.backends.get(backend)
         return self.arrays if own is None or own.arrays is None else own.arrays
 
     def differentiates(self, backend: str) -> bool:
         """Whether gradients can be had in a backend."""
-        return "gradient" in self.bundle(backend).derivatives
+        return "gradient" in self.arrays_of(backend).derivatives
 
     def modes_in(self, backend: str) -> tuple[str, ...]:
         """The names of the modes that a backend has, `eager` first."""
@@ -395,15 +395,15 @@ class Framework:
 
     def preamble(self, backend: str) -> str:
         """The imports that a call needs, on one line."""
-        return "; ".join(dict.fromkeys(filter(None, (self.bundle(backend).imports, self.imports))))
+        return "; ".join(dict.fromkeys(filter(None, (self.arrays_of(backend).imports, self.imports))))
 
     @cached_property
-    def here(self) -> tuple[Arrays, dict[str, Any]]:
+    def runtime(self) -> tuple[Arrays, dict[str, Any]]:
         """(arrays, names that the imports bring) in the backend that runs in this process."""
         backend = self.backend(os.environ)
         names: dict[str, Any] = {"__name__": FILE}
         exec(self.preamble(backend), names)  # noqa: S102 - the adapter's own source
-        return self.bundle(backend), names
+        return self.arrays_of(backend), names
 
 
 def _text(
@@ -423,6 +423,6 @@ def _text(
         word: argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
         for word, entry in function.arguments.items()
     }
-    rest = [function.takes[input_kind], *(text for word, text in entries.items() if word not in own)]
+    rest = [function.input_kinds[input_kind], *(text for word, text in entries.items() if word not in own)]
     options = ", ".join(filter(None, [*rest, "" if function.appends(reduction) else function.reductions[reduction]]))
     return filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})

@@ -52,7 +52,7 @@ def lowered(function: Function, problem: Problem) -> Call:
     express it.
     """
     try:
-        if function.weights_handed_over == "per_loss":
+        if function.sample_weight_shape == "per_loss":
             problem = broadcast_weights(problem)
         values = _values(function, problem)
         arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
@@ -90,7 +90,7 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
         "target": problem.target,
     }
     values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
-    return values if function.lower is None else {**values, **function.lower(problem)}
+    return values if function.placeholder_values is None else {**values, **function.placeholder_values(problem)}
 
 
 def _classes(problem: Problem) -> int:
@@ -118,7 +118,7 @@ def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: 
     """
     if quantity == "loss" and mode == EAGER:
         return call
-    derivatives = framework.bundle(backend).derivatives
+    derivatives = framework.arrays_of(backend).derivatives
     if mode not in framework.modes_in(backend):
         raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(framework.modes_in(backend))}")
     if quantity != "loss" and quantity not in derivatives:

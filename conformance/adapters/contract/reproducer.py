@@ -40,7 +40,7 @@ def reproducer(
     if largest > LONGEST_LITERAL:
         return f"# too long to write out: an array of {largest} elements that is in no case"
     preamble = framework.preamble(backend)
-    literal = framework.bundle(backend).literal
+    literal = framework.arrays_of(backend).literal
     literals = [f"{name} = {literal(tensor)}" for name, tensor in call.arrays.items()]
     source = "\n".join([*literals, call.text])
     own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}

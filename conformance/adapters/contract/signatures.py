@@ -47,7 +47,7 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
 
 def passed(function: Function) -> list[str]:
     """The names of the parameters that some call of a function passes, from its tables."""
-    entries = [*function.arguments.values(), *function.takes.values(), *function.reductions.values()]
+    entries = [*function.arguments.values(), *function.input_kinds.values(), *function.reductions.values()]
     found = dict.fromkeys(function.positional.values())
     for text in (*(f"f({argument(entry, '0')})" for entry in entries), sample(function.call)):
         with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
@@ -59,7 +59,7 @@ def passed(function: Function) -> list[str]:
 def unaccounted(framework: Framework, function: Function) -> list[str]:
     """How the tables of a function differ from its signature in the installed release, one sentence each."""
     framework.prepare()
-    declared = dict.fromkeys([*passed(function), *function.neutral, *map(parameter_of, function.gaps)])
+    declared = dict.fromkeys([*passed(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
         found = [name for signature in signatures(function.path) for name in signature.parameters]
     except ValueError:

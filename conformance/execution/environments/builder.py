@@ -119,7 +119,7 @@ def _request_key(request: EnvironmentRequest, stamp: str) -> str:
     """Key of a request in the index: a digest of all that determines the result, except the content of the package
     index.
     """
-    needs = [[framework.distributions, framework.needs] for framework in registry.frameworks()]
+    needs = [[framework.distributions, framework.extra_requirements] for framework in registry.frameworks()]
     platform_key = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
     parts = [request.requirements, request.options, request.python, stamp, needs, platform_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -304,7 +304,7 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     for framework in registry.frameworks():
         names = [name for name in map(canonicalize_name, framework.distributions) if name in versions]
-        for specifiers, need in framework.needs if names else ():
+        for specifiers, need in framework.extra_requirements if names else ():
             required = Requirement(need)
             have = versions.get(canonicalize_name(required.name))
             met = have is not None and registry.within(have, str(required.specifier))

@@ -202,7 +202,7 @@ def halve_other_classes(problem: Problem, convention: Convention) -> Transformed
 @relation(
     "in_float64",
     supports=["float64"],
-    where=lambda problem, function: problem.dtype != "float64" and problem.input_kind in function.takes,
+    where=lambda problem, function: problem.dtype != "float64" and problem.input_kind in function.input_kinds,
 )
 def cast_to_float64(problem: Problem, convention: Convention) -> Transformed:
     """The same numbers in float64 have the same loss.
@@ -269,7 +269,7 @@ def reverse_outputs(problem: Problem, convention: Convention) -> Transformed:
     loss="binary",
     input_kinds=["logits", "probabilities"],
     leaves_unset=["positive_weight"],
-    where=lambda problem, function: problem.input_kind in function.takes,
+    where=lambda problem, function: problem.input_kind in function.input_kinds,
 )
 def complement_outputs(problem: Problem, convention: Convention) -> Transformed:
     """The opposite prediction with the opposite label has the same loss.

@@ -146,7 +146,7 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     convention = rule_of(item, problem).convention
     if _inexpressible(problem, convention):
         return None
-    passed, name = convert_for(problem, function.native(problem.input_kind))
+    passed, name = convert_for(problem, function.input_kind_for(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
     installed = item.installed

@@ -121,7 +121,7 @@ def relation(
 
 
 def _declares(function: Function, name: str) -> bool:
-    declared = (function.options, function.takes, function.reductions, function.dtypes, function.layouts)
+    declared = (function.options, function.input_kinds, function.reductions, function.dtypes, function.layouts)
     return any(name in names for names in declared)
 
 

@@ -177,7 +177,7 @@ def _families(function: Function, request: SweepRequest) -> Iterator[ProblemFami
     if request.exhaustive and "float64" in dtypes:
         dtypes.remove("float64")
     wanted = request.input_kinds or INPUT_KINDS
-    kinds = [kind for kind in INPUT_KINDS if kind in function.takes and kind in wanted]
+    kinds = [kind for kind in INPUT_KINDS if kind in function.input_kinds and kind in wanted]
     pairs = [
         (loss, target)
         for loss in function.ranks

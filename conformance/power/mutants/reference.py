@@ -185,7 +185,7 @@ class Implementation:
         return np.asarray(values.sum(axis=-1, dtype=accumulator(values.dtype))).astype(values.dtype, copy=False)
 
     @classmethod
-    def lower(cls, problem: Problem) -> dict[str, Any]:
+    def placeholder_values(cls, problem: Problem) -> dict[str, Any]:
         """Arguments that do not follow from the problem alone."""
         noise = cls.drawn_noise(problem)
         return {} if noise is None else {"noise": arrays.Tensor(noise)}
@@ -206,7 +206,7 @@ class Implementation:
             cls.__name__,
             f"{cls.__module__}.{cls.__name__}({{options}})({{predictions}}, {{labels}})",
             ranks={"binary": range(1, 9)} if binary else {"categorical": range(2, 9)},
-            takes={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
+            input_kinds={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
             targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
@@ -214,7 +214,7 @@ class Implementation:
             dtypes=frozenset(cls.dtypes),
             excludes=cls.excludes,
             rules=(Rule(cls.documented),),
-            lower=cls.lower,
+            placeholder_values=cls.placeholder_values,
         )
 
 
