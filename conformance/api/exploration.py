@@ -88,7 +88,7 @@ def relations(
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
 ) -> RelationsResult:
-    """Check metamorphic relations: put problems to installed functions in two ways each, and compare both answers.
+    """Check metamorphic relations: state problems in two ways, call installed functions with both, and compare.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def relations(
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     observer : Observer
-        Hears of frameworks that are not installed, and of each instance.
+        Is told of frameworks that are not installed, and of each instance.
     modes : sequence of str
         Modes in which functions are called, if their framework has them; eager if empty.
 
@@ -189,7 +189,7 @@ def fuzz(
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
 ) -> FuzzResult:
-    """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
+    """Draw cases at random, call every installed function with them, and shrink what is wrong to the smallest case.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def fuzz(
     found : callable
         Called with each finding as it comes, and its case file, if there is a `folder`.
     observer : Observer
-        Hears of the progress, and of frameworks that are not installed.
+        Is told of the progress, and of frameworks that are not installed.
     modes : sequence of str
         Modes in which functions are called, if their framework has them; eager if empty.
 
@@ -339,7 +339,7 @@ class SweepResult(Result):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What was asked, the duration in seconds, and whether it is complete."""
+        """The functions, the duration in seconds, and whether it is complete."""
         complete = not (self.interrupted or self.failures)
         return {"asked": list(self.functions), "seconds": round(self.seconds, 3), "complete": complete}
 
@@ -358,7 +358,7 @@ def sweep(
     cases: Path | None = None,
     observer: Observer = SILENT,
 ) -> SweepResult:
-    """Put every value of a narrow dtype, and a grid or all of a wide one, to functions.
+    """Call functions with every value of a narrow dtype, and with a grid or all of a wide one.
 
     Parameters
     ----------
@@ -377,7 +377,7 @@ def sweep(
     cases : Path, optional
         Case folder whose ledger counts; the shipped one if None.
     observer : Observer
-        Hears of functions that are left out, and of the inputs that are done.
+        Is told of functions that are left out, and of the inputs that are done.
 
     Returns
     -------

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MutantList(Result):
-    """Fake functions that cases can be put to, in the order of their families."""
+    """Implementations that cases are run on, in the order of their families."""
 
     command = "mutants.list"
     mutants: tuple[MutantResult, ...]
@@ -128,7 +128,7 @@ def mutants(
     processes: int = 1,
     observer: Observer = SILENT,
 ) -> MutationResult:
-    """Put every case to faulty implementations, and find those that no case kills.
+    """Call faulty implementations with every case, and find those that no case kills.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def mutants(
     processes : int
         Number of processes that share the mutants; 1 is this one.
     observer : Observer
-        Hears of each case that the mutants of a process have run.
+        Is told of each case that the mutants of a process have run.
 
     Returns
     -------
@@ -176,11 +176,11 @@ class FalseAlarms(Result):
     items: int
     """Number of calls."""
     cases_run: int
-    """Number of cases that were put to the implementations, of `planned`."""
+    """Number of cases that were run, of `planned`."""
     cases: int
     """Number of cases that there are."""
     planned: int
-    """Number of cases to be put to them; each process counts."""
+    """Number of cases to be run; each process counts."""
     interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def check_correct(
     found: Callable[[FalseAlarm], None] = lambda alarm: None,
     observer: Observer = SILENT,
 ) -> FalseAlarms:
-    """Put cases to correct implementations, none of which may be reported as wrong.
+    """Call correct implementations with cases; none of them may be reported as wrong.
 
     Parameters
     ----------
@@ -206,13 +206,13 @@ def check_correct(
     keyword, processes
         As of `mutants`.
     generated : int
-        Number of random cases that are put to them instead of those of a folder.
+        Number of random cases that are run instead of those of a folder.
     seed : int
         The same seed draws the same cases.
     found : callable
         Called with each false alarm as it comes.
     observer : Observer
-        Hears of each case that the implementations of a process have run.
+        Is told of each case that the implementations of a process have run.
 
     Returns
     -------
@@ -341,7 +341,7 @@ def harvest(
     timeout : float
         Seconds that reading one project may take.
     observer : Observer
-        Hears of each step.
+        Is told of each step.
 
     Returns
     -------

@@ -235,7 +235,7 @@ def recover(folder: Path, observer: Observer = SILENT) -> RecoverResult:
     folder : Path
         Folder of the report of the run.
     observer : Observer
-        Hears what could not be read.
+        Is told what could not be read.
 
     Returns
     -------
@@ -298,7 +298,7 @@ def page(
     output : Path, optional
         File of the page; `index.html` of the report if None.
     observer : Observer
-        Hears of each case that is explained.
+        Is told of each case that is explained.
 
     Returns
     -------

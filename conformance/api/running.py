@@ -1,4 +1,4 @@
-"""Runs: cases are put to functions, and the report is written."""
+"""Runs: functions are called with cases, and the report is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from conformance.report.sarif import RULES, Failure
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What a run is to put to which functions, and where."""
+    """Which functions a run calls with which cases, and where."""
 
     report: Path = FOLDER
     """Folder of the report."""
@@ -139,7 +139,7 @@ def run(
     observer: Observer = SILENT,
     begun: Callable[[], None] = lambda: None,
 ) -> RunResult:
-    """Put cases to functions, and write the report.
+    """Call functions with cases, judge what they return, and write the report.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def run(
     baseline : Path, optional
         Folder of an accepted report with which the rows are compared.
     observer : Observer
-        Hears of each step, and of each row.
+        Is told of each step, and of each row.
     begun : callable
         Called once the folder of the report is locked.
 
@@ -175,8 +175,8 @@ def run(
     record = recorded.write()
     check = None
     if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
-        asked = _asked(request, prepared.cases, prepared.executor, recorded.items)
-        check = comparison.check(accepted, recorded.results, asked, str(baseline))
+        scope = _scope(request, prepared.cases, prepared.executor, recorded.items)
+        check = comparison.check(accepted, recorded.results, scope, str(baseline))
     found = prepared.cases
     return RunResult(
         request.report,
@@ -218,8 +218,8 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
     if not request.harvest and not request.sources:
         return CaseSet(request.cases, *load_suite(request.cases))
-    with observer.status() as told:
-        cases, ledger, made = load_harvest(list(request.sources), request.cases, progress=told)
+    with observer.status() as show:
+        cases, ledger, made = load_harvest(list(request.sources), request.cases, progress=show)
     for missing in made.missing:
         observer.note(f"left out: {missing}")
     return CaseSet(request.cases, cases, ledger, harvested=True)
@@ -233,13 +233,13 @@ def _executor(
         available, missing = installed_among(names, request.modes)
         prepared.missing = tuple(missing)
         return executor.local(cases, available, request.processes, request.in_process, request.timeout)
-    with observer.status() as told:
+    with observer.status() as show:
         if not request.engine:
             return executor.in_environments(
-                stack, cases, request.environments, names, request.timeout, told, request.modes
+                stack, cases, request.environments, names, request.timeout, show, request.modes
             )
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, told, request.modes)
+        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, show, request.modes)
 
 
 def _planned(
@@ -252,7 +252,7 @@ def _planned(
 ) -> list[Item]:
     """Plan the run; return the items that are to be executed.
 
-    Raises SelectionError where no case is selected; where none of those can be asked, their rows say why.
+    Raises SelectionError if no case is selected; if no function takes the selected ones, their rows say why.
     """
     chosen = wanted(request.keyword)
     items = plan(cases.cases, calls.available, chosen)
@@ -269,7 +269,7 @@ def _planned(
     return recorded.plan(planned, items, made)
 
 
-def _asked(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.RunScope:
+def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.RunScope:
     """What of a baseline the run speaks for."""
     chosen = compiled(request.keyword) if request.keyword else None
     names = {item.id for item in items}

@@ -44,7 +44,7 @@ def audit(
     timeout: float = TIMEOUT,
     observer: Observer = SILENT,
 ) -> AuditResult:
-    """Put cases to the frameworks of two environments, compare the answers, and write what changed.
+    """Call the frameworks of two environments with cases, compare the answers, and write what changed.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def audit(
     timeout : float
         Seconds that a call may take.
     observer : Observer
-        Hears of each step.
+        Is told of each step.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def bisect(
     Raises
     ------
     UserError
-        If a name or release does not exist, or no two releases can be asked.
+        If a name or release does not exist, or no two releases can be called.
     """
     from conformance.execution.environments import releases
 
