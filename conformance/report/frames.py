@@ -6,7 +6,8 @@ on the order in which rows were made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -32,8 +33,9 @@ def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
     """
-    lines = list(rows)
-    columns = {name: _column(name, [line.get(name, DEFAULTS.get(name)) for line in lines]) for name in COLUMNS}
+    lines = list(map(_all_cells, rows))  # row by row, which is how the dictionaries lie in memory
+    cells = zip(*lines, strict=True) if lines else [()] * len(COLUMNS)
+    columns = {name: _column(name, values) for name, values in zip(COLUMNS, cells, strict=True)}
     keys: list[tuple[Any, ...]] = list(zip(*(columns[name] for name in ORDER), strict=True))
     if len(set(keys)) < len(keys):
         # Every column is a key, so that rows which are alike in ORDER still have one order.
@@ -55,7 +57,20 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]
 
 
-def _column(name: str, values: list[Any]) -> list[Any]:
+_cells = operator.itemgetter(*COLUMNS)
+
+
+def _all_cells(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The cells of a row in the order of `COLUMNS`, absent ones with their default."""
+    cells: tuple[Any, ...]
+    try:
+        cells = _cells(row)
+    except KeyError:
+        cells = _cells({**dict.fromkeys(COLUMNS), **DEFAULTS, **row})
+    return cells
+
+
+def _column(name: str, values: Sequence[Any]) -> list[Any]:
     if name in FLOATS:
         return [float("nan") if value is None else float(value) for value in values]
     texts = ["" if value is None else str(value) for value in values]
