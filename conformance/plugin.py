@@ -663,7 +663,9 @@ class Recorder:
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
         )
         try:
-            check = comparison.check(baseline, report.frame(self.rows), asked, self.config.getoption("baseline"))
+            check = comparison.check_baseline(
+                baseline, report.frame(self.rows), asked, self.config.getoption("baseline")
+            )
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -176,7 +176,7 @@ def run(
     check = None
     if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
         scope = _scope(request, prepared.cases, prepared.executor, recorded.items)
-        check = comparison.check(accepted, recorded.results, scope, str(baseline))
+        check = comparison.check_baseline(accepted, recorded.results, scope, str(baseline))
     found = prepared.cases
     return RunResult(
         request.report,

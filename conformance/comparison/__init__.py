@@ -1,20 +1,20 @@
 """Comparison of reports and environments: what changed, what got worse than accepted, what an upgrade does.
 
 Two reports --difference--> changes --markdown, as_csv, as_dict, terminal--> people and programs.
-A baseline's and a run's results --check--> Check.  A report --proposal--> --accept--> the baseline.
+A baseline's and a run's results --check_baseline--> Check.  A report --proposal--> --accept--> the baseline.
 Reports --merge_reports--> one report.
 Two environments --open_sides--> sides --Answers--> rows --audit--> Audit --audit_rendering--> people and programs.
 """
 
 from conformance.comparison.acceptance import Proposal, accept, proposal
-from conformance.comparison.baseline import Check, RunScope, check
+from conformance.comparison.baseline import Check, RunScope, check_baseline
 from conformance.comparison.changes import (
     CAUSES,
     KINDS,
     LEVELS,
     SAME_QUESTIONS,
     SEVERITIES,
-    changes,
+    compare_results,
     fails,
 )
 from conformance.comparison.difference_rendering import as_csv, as_dict, for_page, headline, markdown, terminal
@@ -25,7 +25,7 @@ from conformance.comparison.reports import (
     Side,
     by_severity,
     difference,
-    groups,
+    group_changes,
     read_complete,
 )
 
@@ -46,12 +46,12 @@ __all__ = [
     "as_csv",
     "as_dict",
     "by_severity",
-    "changes",
-    "check",
+    "check_baseline",
+    "compare_results",
     "difference",
     "fails",
     "for_page",
-    "groups",
+    "group_changes",
     "headline",
     "markdown",
     "merge",

@@ -14,7 +14,7 @@ import pandas as pd
 
 from conformance import report
 from conformance.comparison.alignment import row_names
-from conformance.comparison.changes import LATER_PER_SIDE, changes
+from conformance.comparison.changes import LATER_PER_SIDE, compare_results
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import joined_versions
 from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
@@ -100,7 +100,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(kept["framework"]))
     sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged_run.versions)})
     scopes = scope_of_run(old, old_run), scope_of_run(results, run)
-    table = changes(old, merged, (sides[0].name, sides[1].name), scopes, set(results["case"]))
+    table = compare_results(old, merged, (sides[0].name, sides[1].name), scopes, set(results["case"]))
     counts = {str(name): int(count) for name, count in kept["framework"].value_counts().sort_index().items()}
     return Proposal(path, baseline, merged, merged_run, Difference(*sides, table), counts, int(outdated.sum()))
 

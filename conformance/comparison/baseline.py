@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 
 from conformance.comparison.alignment import check_unique, first_names, version_key
-from conformance.comparison.changes import RIGHT, Flags, Scope, compare, everything, has_kind, scope_of_cases
+from conformance.comparison.changes import RIGHT, Flags, Scope, compare_aligned, everything, has_kind, scope_of_cases
 from conformance.comparison.difference_rendering import group_lines
 from conformance.comparison.errors import AuditError
-from conformance.comparison.reports import groups
+from conformance.comparison.reports import group_changes
 from conformance.judging.row import listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.row_key import KEY, PLACE, RowKey
@@ -80,7 +80,7 @@ class Check:
         found = [
             (reason, group)
             for reason in reasons
-            for group in records(groups(self.failures[self.failures["reason"] == reason]))
+            for group in records(group_changes(self.failures[self.failures["reason"] == reason]))
         ]
         lines = [f"baseline: {counted(len(self.failures), 'row')} got worse: {total}"]
         for reason, group in found[:most]:
@@ -92,7 +92,7 @@ class Check:
         return [*lines, *notes]
 
 
-def check(
+def check_baseline(
     baseline: pd.DataFrame, results: pd.DataFrame, scope: RunScope | None = None, name: str = "the baseline"
 ) -> Check:
     """Compare the results of a run with those of an accepted report.
@@ -123,7 +123,7 @@ def check(
     if len(expected) and len(results) and not set(expected["case"]) & set(results["case"]):
         raise AuditError(name, "it has no case in common with this run", "name a baseline of the same suite")
     expected = _still_in_suite(expected, in_suite(expected), results, notes)
-    table = compare(*_add_places(expected, results, notes))
+    table = compare_aligned(*_add_places(expected, results, notes))
     table["reason"] = _reasons(table, scope.finished)
     failed = table["reason"] != ""
     failures = table[failed].sort_values("reason", key=lambda reason: reason.map(REASONS.index), kind="stable")

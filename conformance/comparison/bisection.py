@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from conformance import report
 from conformance.adapters.registry import Installed
 from conformance.comparison.causes import Cause, answer_text, causes, same_answer
-from conformance.comparison.changes import SAME_QUESTIONS, changes
+from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.sentences import MAX_TEXT
 from conformance.execution.assessing import rows_of
 from conformance.execution.run import Run
@@ -234,7 +234,7 @@ class _Search:
 
 
 def _changes_of_common_rows(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    table = changes(old, new, scopes=SAME_QUESTIONS)
+    table = compare_results(old, new, scopes=SAME_QUESTIONS)
     return table[(table["old_status"] != "") & (table["new_status"] != "")]
 
 

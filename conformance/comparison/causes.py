@@ -1,6 +1,6 @@
 """Groups the changes of an audit by cause: the documented choice that changed, its first release and its link, if any.
 
-One cause may cover several groups of `comparison.groups`.
+One cause may cover several groups of `comparison.group_changes`.
 """
 
 from __future__ import annotations

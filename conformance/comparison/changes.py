@@ -74,7 +74,7 @@ COLUMNS = (
     "ulps", "budgets", "what", "transition", "call", "backend", "mode",
     *(f"{side}_{name}" for name in LATER_PER_SIDE for side in ("old", "new")),
 )  # fmt: skip
-"""Columns of `changes`, in order."""
+"""Columns of the changes that `compare_results` returns, in order."""
 _FROM_EITHER = ("framework", "backend", "mode", "device", "call")
 """Columns of the new row, or of the old row if the question was removed."""
 _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
@@ -90,7 +90,7 @@ SAME_QUESTIONS: tuple[Scope, Scope] = (everything, everything)
 """Scopes of two sides with the same questions."""
 
 
-def changes(
+def compare_results(
     old: pd.DataFrame,
     new: pd.DataFrame,
     names: tuple[str, str] = NAMES,
@@ -118,7 +118,7 @@ def changes(
     scopes = (scope_of(old), scope_of(new)) if scopes is None else scopes
     old, new = (rows[rows["status"] != "unsupported"] for rows in (old, new))
     _check_comparable(old, new, names)
-    return compare(*add_places(old, new, names), scopes, cases)
+    return compare_aligned(*add_places(old, new, names), scopes, cases)
 
 
 def scope_of(results: pd.DataFrame) -> Scope:
@@ -148,13 +148,13 @@ def scope_of_cases(results: pd.DataFrame) -> Scope:
     return lambda rows: rows["case"].isin(cases).to_numpy(dtype=bool)
 
 
-def compare(
+def compare_aligned(
     old: pd.DataFrame,
     new: pd.DataFrame,
     scopes: tuple[Scope, Scope] = SAME_QUESTIONS,
     cases: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Compare frames that have a column `place` already, as `changes` does, without its checks."""
+    """Compare frames that have a column `place` already, as `compare_results` does, without its checks."""
     table = _merged(old, new)
     flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))
     _flag_one_sided(flags, table, (old, new), scopes, cases)

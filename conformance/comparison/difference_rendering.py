@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.comparison.changes import SEVERITIES
-from conformance.comparison.reports import Difference, Side, by_cause, by_function, by_kind, by_severity, groups
+from conformance.comparison.reports import Difference, Side, by_cause, by_function, by_kind, by_severity, group_changes
 from conformance.model.text import counted, one_line, printable
 from conformance.report.files import guarded
 from conformance.report.frames import records
@@ -75,7 +75,7 @@ def markdown(difference: Difference) -> str:
     if lines := context(difference):
         sections.append(", ".join(map(plain, lines)) + ".\n")
     sections.append(_sums(difference))
-    grouped = groups(difference.changes)
+    grouped = group_changes(difference.changes)
     for severity, heading in HEADINGS.items():
         found = grouped[grouped["severity"] == severity]
         if not found.empty:
@@ -105,7 +105,7 @@ def as_dict(difference: Difference) -> dict[str, Any]:
             str(name): {severity: int(line[severity]) for severity in SEVERITIES}
             for name, line in by_function(table).iterrows()
         },
-        "groups": _json_records(groups(table)),
+        "groups": _json_records(group_changes(table)),
         "changes": _json_records(difference.changed),
     }
 
@@ -136,7 +136,7 @@ def terminal(difference: Difference, most: int = MAX_TERMINAL_GROUPS) -> Iterato
     yield Text(f"cause: {_counts_text(by_cause(changed))}")
     yield Text("")
     yield _function_table(difference.changes)
-    grouped = groups(changed)
+    grouped = group_changes(changed)
     for severity, heading in HEADINGS.items():
         found = grouped[grouped["severity"] == severity]
         if not found.empty:

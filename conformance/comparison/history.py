@@ -15,7 +15,7 @@ import pandas as pd
 from conformance.comparison.alignment import version_key
 from conformance.comparison.audit_rendering import drift_text, known_issue_link, source_link
 from conformance.comparison.causes import Cause, causes
-from conformance.comparison.changes import SAME_QUESTIONS, changes
+from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import read_complete
 from conformance.model.text import one_line
@@ -73,7 +73,7 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
     for place, series in _series(framework, rows):
         for before, after in pairwise(sorted(series["version"].unique(), key=version_key)):
             old, new = (series[series["version"] == version] for version in (before, after))
-            table = changes(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
+            table = compare_results(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
             found = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
             yield Step(framework, place, before, after, tuple(found))
 

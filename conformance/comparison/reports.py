@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import report
-from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, Scope, changes, fails, scope_of
+from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, Scope, compare_results, fails, scope_of
 from conformance.comparison.errors import AuditError
 from conformance.judging.row import listed_in
 
@@ -42,7 +42,7 @@ class Difference:
     old: Side
     new: Side
     changes: pd.DataFrame
-    """See `changes.changes`."""
+    """The result of `changes.compare_results`."""
 
     @property
     def changed(self) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def difference(old: Path, new: Path) -> Difference:
     (before, old_run), (after, new_run) = read_complete(old), read_complete(new)
     scopes = scope_of_run(before, old_run), scope_of_run(after, new_run)
     sides = Side(str(old), old_run), Side(str(new), new_run)
-    return Difference(*sides, changes(before, after, (sides[0].name, sides[1].name), scopes))
+    return Difference(*sides, compare_results(before, after, (sides[0].name, sides[1].name), scopes))
 
 
 def scope_of_run(results: pd.DataFrame, run: dict[str, Any]) -> Scope:
@@ -83,7 +83,7 @@ def scope_of_run(results: pd.DataFrame, run: dict[str, Any]) -> Scope:
     return scope
 
 
-def groups(table: pd.DataFrame) -> pd.DataFrame:
+def group_changes(table: pd.DataFrame) -> pd.DataFrame:
     """Group changes with equal severity, function, kinds, cause and transition, worst first.
 
     Returns a frame with the columns GROUP_COLUMNS:
@@ -91,11 +91,12 @@ def groups(table: pd.DataFrame) -> pd.DataFrame:
         ulps, budgets: the largest.
         case and the columns after it: of the worst row.
     """
-    grouped = table[table["severity"] != "unchanged"].groupby(GROUP, sort=False)
-    sums = grouped.agg(
+    changed = table[table["severity"] != "unchanged"]
+    sums = changed.groupby(GROUP, sort=False).agg(
         rows=("case", "size"), cases=("case", "nunique"), ulps=("ulps", "max"), budgets=("budgets", "max")
     )
-    return grouped.first().drop(columns=["ulps", "budgets"]).join(sums).reset_index()[list(GROUP_COLUMNS)]
+    worst = changed.drop_duplicates(GROUP).drop(columns=["ulps", "budgets"])
+    return worst.merge(sums, left_on=GROUP, right_index=True)[list(GROUP_COLUMNS)].reset_index(drop=True)
 
 
 def by_severity(table: pd.DataFrame) -> dict[str, int]:

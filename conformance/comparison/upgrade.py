@@ -14,7 +14,7 @@ from conformance import report
 from conformance.adapters.registry import Installed
 from conformance.comparison import signatures
 from conformance.comparison.causes import Cause, causes, sections
-from conformance.comparison.changes import SAME_QUESTIONS, changes, fails
+from conformance.comparison.changes import SAME_QUESTIONS, compare_results, fails
 from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
@@ -203,7 +203,7 @@ def audit(sides: Sides, answers: Answers, folder: Path) -> Audit:
     if answers.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = (report.read(folder / name) for name in NAMES)
-    table = changes(before, after, sides.names, SAME_QUESTIONS)
+    table = compare_results(before, after, sides.names, SAME_QUESTIONS)
     paths = _paths(sides, set(table["function"]))
     both = table[(table["old_status"] != "") & (table["new_status"] != "")]
     found = [

@@ -42,7 +42,7 @@ HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
 
 def changed(old, new):
-    return comparison.changes(report.from_records(old), report.from_records(new))
+    return comparison.compare_results(report.from_records(old), report.from_records(new))
 
 
 def change(old, new):
@@ -332,7 +332,7 @@ MIRROR |= {after: before for before, after in MIRROR.items()}
 @settings(max_examples=6, deadline=None)
 @given(REPORTS)
 def test_changes_of_a_report_against_itself_are_unchanged(results):
-    found = comparison.changes(results, results)
+    found = comparison.compare_results(results, results)
     assert len(found) == len(results)
     assert set(found["kinds"]) == set(found["severity"]) == {"unchanged"}
     assert not comparison.fails(found, "any")
@@ -342,9 +342,9 @@ def test_changes_of_a_report_against_itself_are_unchanged(results):
 @given(REPORTS, REPORTS)
 def test_changes_have_each_question_once_and_are_mirrored_when_sides_are_swapped(one, other):
     key = ["function", "case", "dtype"]
-    found = comparison.changes(one, other)
+    found = comparison.compare_results(one, other)
     check_questions(found, one, other)
-    there, back = (table.set_index(key).sort_index() for table in (found, comparison.changes(other, one)))
+    there, back = (table.set_index(key).sort_index() for table in (found, comparison.compare_results(other, one)))
     for name in ("got", "status", "convention", "exception", "version"):
         assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
     kinds, words = (table["kinds"].str.replace("no longer", "no_longer").str.split("; ") for table in (there, back))
@@ -366,7 +366,7 @@ def check_questions(found, one, other):
     assert set(found["cause"]) <= {*comparison.CAUSES, ""}
     assert found["severity"].map(comparison.SEVERITIES.index).is_monotonic_increasing
     assert sum(comparison.by_severity(found).values()) == len(found)
-    assert comparison.groups(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
+    assert comparison.group_changes(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
     assert found["what"].ne("").all()
 
 
@@ -389,7 +389,7 @@ def test_changes_of_twelve_thousand_rows_take_seconds():
     old = report.from_records(rows)
     new = report.from_records([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
     started = time.process_time()
-    assert len(comparison.changes(old, new)) == 12_000
+    assert len(comparison.compare_results(old, new)) == 12_000
     assert time.process_time() - started < 6  # of this process, whatever else the machine does
 
 
@@ -603,7 +603,7 @@ def test_difference_without_changes_is_short(sides):
 def test_groups_have_a_count_and_the_worst_row(tmp_path):
     old = [row(case=f"binary/{n}") for n in range(9)]
     new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
-    found = comparison.groups(changed(old, new))
+    found = comparison.group_changes(changed(old, new))
     assert found[["function", "rows", "cases", "case"]].values.tolist() == [["torch.A", 9, 9, "binary/8"]]
     assert found["transition"][0] == "agrees -> disagrees; wrong value"
     assert found["budgets"][0] == pytest.approx(75)
@@ -613,7 +613,7 @@ def test_groups_are_formed_by_code_and_candidate_whatever_the_sentence():
     old = [row(case=f"binary/{n}") for n in range(4)]
     said = [BAD, {"explanation": "in other words; 3.5"}, {"candidate": "clip=1e-07"}, {"reason_code": "not_finite"}]
     new = [row(case=f"binary/{n}", got="9.0", **BAD | more) for n, more in enumerate(said)]
-    found = comparison.groups(changed(old, new))
+    found = comparison.group_changes(changed(old, new))
     assert sorted(zip(found["transition"], found["rows"], strict=True)) == [
         ("agrees -> disagrees; not finite", 1),
         ("agrees -> disagrees; wrong value", 2),
@@ -649,7 +649,7 @@ def test_difference_markdown_is_bounded(tmp_path):
 
 
 def checked(old, new, **asked):
-    return comparison.check(report.from_records(old), report.from_records(new), RunScope(**asked))
+    return comparison.check_baseline(report.from_records(old), report.from_records(new), RunScope(**asked))
 
 
 def reasons(found):
@@ -889,7 +889,7 @@ def test_check_lines_are_bounded():
 
 def test_read_complete_refuses_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
-    assert comparison.check(comparison.read_complete(path)[0], report.from_records([row()])).ok
+    assert comparison.check_baseline(comparison.read_complete(path)[0], report.from_records([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
         comparison.read_complete(written(tmp_path / "half", [row()], planned=2))
     with pytest.raises(ReportError):

@@ -313,7 +313,7 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
-    return comparison.changes(
+    return comparison.compare_results(
         report.from_records([*old, stays]), report.from_records([*new, stays]), scopes=comparison.SAME_QUESTIONS
     )
 
@@ -373,7 +373,9 @@ def test_cause_of_gained_rows_is_support():
 
 def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
-    asked = [causes.causes(comparison.changes(*map(report.frame, sides))) for sides in ((few, more), (more, few))]
+    asked = [
+        causes.causes(comparison.compare_results(*map(report.frame, sides))) for sides in ((few, more), (more, few))
+    ]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
         [("torch.A", "was not asked before, float32"), ("torch.B", "the function is new")],
         [("torch.A", "is not asked any more, float32"), ("torch.B", "the function is gone")],

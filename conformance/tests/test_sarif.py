@@ -149,7 +149,7 @@ def test_sarif_rule_follows_the_reason_of_a_check(valid):
     old, new = (
         report.from_records([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1)
     )
-    check = comparison.check(old, new)
+    check = comparison.check_baseline(old, new)
     found = valid(sarif_of([], check))["results"]
     assert {result["properties"]["function"] for result in found} == {"torch.A"}
     told = {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: result["ruleId"] for result in found}

@@ -103,15 +103,15 @@ def test_the_report_says_it(tmp_path):
 def test_it_changes_nothing_in_comparisons():
     old, new = frame_of([PLAIN, BINARY]), frame_of([PLAIN])
     for before, after in ((old, new), (new, old), (old, old)):
-        check = comparison.check(before, after)
+        check = comparison.check_baseline(before, after)
         assert check.ok
         assert not any("gone" in line or "new" in line for line in check.notes)
-        assert set(comparison.changes(before, after)["severity"]) == {"unchanged"}
+        assert set(comparison.compare_results(before, after)["severity"]) == {"unchanged"}
 
 
 def test_support_that_is_lost_is_still_vanished():
     takes = frame_of([PLAIN, BINARY], [*HERE, miniatures.installed(miniatures.Binary)])
-    check = comparison.check(takes, frame_of([PLAIN, BINARY]))
+    check = comparison.check_baseline(takes, frame_of([PLAIN, BINARY]))
     assert not check.ok
     assert set(check.failures["reason"]) == {"vanished"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -13,7 +12,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Framework
+from conformance.adapters.contract import Backend, Framework
 from conformance.execution.environments import interpreters, locks
 from conformance.execution.environments.model import MIN_PYTHON, EnvironmentRequest
 from conformance.model.errors import UserError
@@ -53,13 +52,8 @@ def parse(text: str) -> EnvironmentRequest:
 
 def relevant_distributions() -> frozenset[NormalizedName]:
     """The distributions that are taken from a file."""
-    backend_distributions = [
-        name
-        for framework in registry.frameworks()
-        for backend in framework.backends
-        for name in _backend_distributions(framework, backend)
-    ]
-    return frozenset(map(canonicalize_name, [*NUMERIC_COMPANIONS, *_distributions(), *backend_distributions]))
+    backends = [backend for framework in registry.frameworks() for backend in framework.backends.values()]
+    return frozenset(map(canonicalize_name, [*NUMERIC_COMPANIONS, *_distributions()])).union(*map(_needed_by, backends))
 
 
 # Requirements in one line.
@@ -103,22 +97,6 @@ def _check_name(requirement: Requirement, text: str) -> Requirement:
     )
 
 
-@dataclass(frozen=True)
-class _Backend:
-    """A backend that was requested, or that follows from the request."""
-
-    framework: Framework
-    name: str
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        return self.framework.backends[self.name].requirements
-
-    def named_by(self, names: frozenset[NormalizedName]) -> bool:
-        """Whether requirements name something that it needs. A backend that needs nothing must be named explicitly."""
-        return bool(_backend_distributions(self.framework, self.name) & names)
-
-
 def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
     python = _python_version([one for one in named if one.name == "python"], text)
     named = [one for one in named if one.name != "python"]
@@ -129,14 +107,17 @@ def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, .
     requirements = [_normalised(one) for one in plain]
     variables: dict[str, str] = {}
     for backend in _backends(named, names):
-        variables |= backend.framework.backends[backend.name].environment
-        if not backend.named_by(names):
+        variables |= backend.environment
+        if not _needed_by(backend) & names:
             requirements += [_normalised(Requirement(one)) for one in backend.requirements]
     return EnvironmentRequest(text, tuple(sorted(set(requirements))), python, None, variables, options)
 
 
-def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedName]) -> Iterable[_Backend]:
-    """The backend of each framework: the one in brackets, otherwise the only one that is named, otherwise the first."""
+def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedName]) -> Iterable[Backend]:
+    """The backend of each framework: the one in brackets, otherwise the only one that is named, otherwise the first.
+
+    A backend that needs nothing must be named in brackets.
+    """
     for framework in registry.frameworks():
         own = [one for one in requirements if _is_distribution_of(one, framework)]
         if not own or not framework.backends:
@@ -149,11 +130,11 @@ def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedNa
             raise UserError(
                 f"{own[0].name} runs one backend at a time, not {' and '.join(extras)}; give --with for each"
             )
-        present = [one for name in framework.backends if (one := _Backend(framework, name)).named_by(names)]
+        named = [backend for backend in framework.backends.values() if _needed_by(backend) & names]
         if extras:
-            yield _Backend(framework, extras[0])
-        elif len(present) <= 1:
-            yield present[0] if present else _Backend(framework, next(iter(framework.backends)))
+            yield framework.backends[extras[0]]
+        elif len(named) <= 1:
+            yield named[0] if named else next(iter(framework.backends.values()))
 
 
 def _without_backend(requirement: Requirement) -> Requirement:
@@ -189,18 +170,17 @@ def _python_version(requirements: Sequence[Requirement], text: str) -> str:
 def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
     """The frameworks that requirements name, directly or by what a backend needs."""
     names = {canonicalize_name(one.name) for one in requirements}
-    found = []
-    for framework in registry.frameworks():
-        needed = {name for backend in framework.backends for name in _backend_distributions(framework, backend)}
-        if names & {*map(canonicalize_name, framework.distributions), *needed}:
-            found.append(framework)
-    return found
+    return [
+        framework
+        for framework in registry.frameworks()
+        if names.intersection(map(canonicalize_name, framework.distributions))
+        or any(names & _needed_by(backend) for backend in framework.backends.values())
+    ]
 
 
-def _backend_distributions(framework: Framework, backend: str) -> frozenset[NormalizedName]:
+def _needed_by(backend: Backend) -> frozenset[NormalizedName]:
     """The distributions that a backend needs beside the framework, on any platform."""
-    requirements = framework.backends[backend].requirements
-    return frozenset(canonicalize_name(Requirement(one).name) for one in requirements)
+    return frozenset(canonicalize_name(Requirement(one).name) for one in backend.requirements)
 
 
 def _distributions() -> list[str]:

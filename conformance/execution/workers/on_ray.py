@@ -335,7 +335,7 @@ class RayWorker(Worker):
                 return self._break(f"it cannot be started on Ray: {_reason(str(error.cause))}")
             except errors.RayError as error:
                 return self._on_actor_lost(error)
-            self._on_answer(*wire.read_message(_reader(answer)))
+            self._on_answer(*wire.read_message(io.BytesIO(answer).read))
         return self._send_pending()
 
     def request_shutdown(self) -> Any:
@@ -449,11 +449,6 @@ def _by_value(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.cloudpickle.unregister_pickle_by_value(module)
-
-
-def _reader(message: bytes) -> Callable[[int], bytes]:
-    stream = io.BytesIO(message)
-    return stream.read
 
 
 def _reason(text: str) -> str:

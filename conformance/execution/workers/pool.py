@@ -438,7 +438,7 @@ class LocalWorker(Worker):
     def _receive(self) -> None:
         gone = self._read()
         try:
-            while (answer := self._next()) is not None:
+            while (answer := wire.take_message(self._in)) is not None:
                 future = self._waiting.popleft()
                 future.header, future.body = answer
                 self._sent -= 1
@@ -463,18 +463,6 @@ class LocalWorker(Worker):
         except OSError:
             return True
         return True
-
-    def _next(self) -> tuple[Header, bytes | bytearray] | None:
-        """(head, body) of the first complete message; None if there is none."""
-        start = wire.LENGTHS.size
-        if len(self._in) < start:
-            return None
-        header, arrays = wire.lengths(bytes(self._in[:start]))
-        if len(self._in) < start + header + arrays:
-            return None
-        message = bytes(self._in[start : start + header + arrays])
-        del self._in[: start + header + arrays]
-        return wire.read_message(_reader(message, header))
 
     # The end of the process
 
@@ -592,12 +580,6 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes:
     while len(data) < count and (chunk := connection.recv(count - len(data))):
         data += chunk
     return data
-
-
-def _reader(data: bytes, header: int) -> Any:
-    """Return a `read` of a message whose lengths were read before."""
-    parts = iter((wire.LENGTHS.pack(wire.MAGIC, header, len(data) - header), data[:header], data[header:]))
-    return lambda _: next(parts)
 
 
 def _output_text(lines: Sequence[str]) -> str:

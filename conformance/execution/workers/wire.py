@@ -80,6 +80,20 @@ def read_message(read: Callable[[int], bytes | bytearray]) -> tuple[Header, byte
     return json.loads(read(header)), read(arrays)
 
 
+def take_message(buffer: bytearray) -> tuple[Header, bytes] | None:
+    """Remove the first message from a buffer; return its header and body, or None if it is not complete."""
+    start = LENGTHS.size
+    if len(buffer) < start:
+        return None
+    header, arrays = lengths(buffer[:start])
+    end = start + header + arrays
+    if len(buffer) < end:
+        return None
+    content = bytes(buffer[start:end])
+    del buffer[:end]
+    return json.loads(content[:header]), content[header:]
+
+
 @cache
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.name == "bfloat16" else dtype.newbyteorder("<")
