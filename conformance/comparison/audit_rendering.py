@@ -193,27 +193,27 @@ def _drift_record(drift: Drift) -> dict[str, Any]:
     return {"before": drift.before, "after": drift.after, "factor": factor, "index": list(drift.index)}
 
 
-def terminal(audit: Audit, most: int = MAX_TERMINAL_CAUSES) -> Iterator[RenderableType]:
-    """Render for a terminal of 80 columns, readable without colour.  most: causes of a section."""
+def terminal(audit: Audit) -> Iterator[RenderableType]:
+    """Render for a terminal of 80 columns, readable without colour."""
     for sentence in answer(audit):
         yield Text(one_line(sentence, MAX_SENTENCE), overflow="fold")
     for section, heading in HEADINGS.items():
         causes = audit.of(section)
         if section == "support" and audit.signatures:
             yield from heading_lines("Signatures")
-            for change in audit.signatures[:most]:
+            for change in audit.signatures[:MAX_TERMINAL_CAUSES]:
                 yield Text(f"{clean(change.path)}: {clean(change)}", overflow="fold")
-            yield from _remaining_line(len(audit.signatures), most)
+            yield from _remaining_line(len(audit.signatures))
         if causes:
             yield from heading_lines(heading)
-            for cause in causes[:most]:
+            for cause in causes[:MAX_TERMINAL_CAUSES]:
                 yield from indented(_cause_lines(cause), COLOURS[cause.severity])
-            yield from _remaining_line(len(causes), most)
+            yield from _remaining_line(len(causes))
 
 
-def _remaining_line(total: int, shown: int) -> Iterator[RenderableType]:
-    if total > shown:
-        yield Text(f"... and {total - shown} more, in audit.md")
+def _remaining_line(total: int) -> Iterator[RenderableType]:
+    if total > MAX_TERMINAL_CAUSES:
+        yield Text(f"... and {total - MAX_TERMINAL_CAUSES} more, in audit.md")
 
 
 def _cause_lines(cause: Cause) -> list[str]:

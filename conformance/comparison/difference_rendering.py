@@ -124,8 +124,8 @@ def for_page(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
     return _json_records(difference.changed[list(PAGE_COLUMNS)]), about
 
 
-def terminal(difference: Difference, most: int = MAX_TERMINAL_GROUPS) -> Iterator[RenderableType]:
-    """Render for a terminal of 80 columns, readable without colour.  most: groups of a severity."""
+def terminal(difference: Difference) -> Iterator[RenderableType]:
+    """Render for a terminal of 80 columns, readable without colour."""
     yield Text(f"{clean(difference.old.name)} -> {clean(difference.new.name)}: {headline(difference)}")
     for line in context(difference):
         yield Text(f"  {clean(line)}")
@@ -141,10 +141,10 @@ def terminal(difference: Difference, most: int = MAX_TERMINAL_GROUPS) -> Iterato
         found = grouped[grouped["severity"] == severity]
         if not found.empty:
             yield from heading_lines(f"{heading}, by cause")
-            for group in records(found.head(most)):
+            for group in records(found.head(MAX_TERMINAL_GROUPS)):
                 yield from indented(group_lines(group), COLOURS[severity])
-        if len(found) > most:
-            yield Text(f"... and {len(found) - most} more; --format csv has every row")
+        if len(found) > MAX_TERMINAL_GROUPS:
+            yield Text(f"... and {len(found) - MAX_TERMINAL_GROUPS} more; --format csv has every row")
 
 
 def group_lines(group: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from conformance.explain.explanation import Derivation, Sample, Step
 from conformance.explain.meanings import kinds_text
 from conformance.explain.number_format import (
     DEFAULT_DIGITS,
+    FLOAT32_DIGITS,
     MAX_TERMS,
     distinguishing_digits,
     format_element,
@@ -96,15 +97,15 @@ def answer_text(want: Answer) -> str:
             return f"an exception ({kinds_text(violations)})"
 
 
-def array_text(values: Any, digits: int = 9) -> str:
-    """Format an array as nested lists. Nine digits per element distinguish float32 values; the tail is elided."""
+def array_text(values: Any) -> str:
+    """Format an array as nested lists; the tail is elided."""
     values = np.asarray(values)
     if values.ndim == 0:
-        return format_number(values, digits)
+        return format_number(values, FLOAT32_DIGITS)
     if values.ndim == 1:
-        return format_numbers(values.tolist(), digits)
+        return format_numbers(values.tolist(), FLOAT32_DIGITS)
     more = f", ... ({len(values) - SAMPLES_SHOWN} more)" if len(values) > SAMPLES_SHOWN else ""
-    return f"[{', '.join(array_text(value, digits) for value in values[:SAMPLES_SHOWN])}{more}]"
+    return f"[{', '.join(array_text(value) for value in values[:SAMPLES_SHOWN])}{more}]"
 
 
 def explain_non_finite(want: Answer) -> str:

@@ -16,6 +16,8 @@ DEFAULT_DIGITS = 5
 """Significant digits, unless more are needed to distinguish values."""
 MAX_TERMS = 6
 """Terms of a sum, or elements of a row, that are written out."""
+FLOAT32_DIGITS = 9
+"""Significant digits that distinguish any two float32 values."""
 FLOAT64_DIGITS = 17
 """Significant digits that distinguish any two float64 values."""
 

@@ -54,8 +54,8 @@ def negative_logs(problem: Problem, convention: Convention, i: int, classes: Seq
         return None
 
 
-def subproblem(problem: Problem, flat: FlatProblem, samples: Sequence[int], reduction: Any = "none") -> Problem:
-    """A selection of samples, or of binary outputs, as a flat problem with their weights.
+def subproblem(problem: Problem, flat: FlatProblem, samples: Sequence[int]) -> Problem:
+    """A selection of samples, or of binary outputs, as a flat, unreduced problem with their weights.
 
     flat: the problem flattened under the definition.
     """
@@ -75,5 +75,5 @@ def subproblem(problem: Problem, flat: FlatProblem, samples: Sequence[int], redu
             positive_weight=None if positive is None else positive[chosen].astype(dtype),
         ),
         layout=Layout(),
-        reduction=reduction,
+        reduction="none",
     )
