@@ -205,7 +205,7 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import read_sources, resolve_pins
     from conformance.execution.workers.on_ray import RayWorkerSpec
 
-    pins, index = resolve_pins(request, progress), read_sources()
+    pins, sources = resolve_pins(request, progress), read_sources()
 
     def spec_of(name: str, framework: Framework, mode: str) -> RayWorkerSpec:
         origin = registry.origin(framework)
@@ -215,11 +215,7 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
             origin.file,
             {**request.variables, **framework.mode(mode).environment},
             requirements=pins.lines,
-            indexes=index.indexes,
-            links=index.links,
-            first_index=index.first_index,
-            options=index.flags,
-            connection=index.variables,
+            sources=sources,
         )
 
     return pins.packages, spec_of

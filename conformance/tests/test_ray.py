@@ -107,10 +107,7 @@ def family(process):
 
 
 def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **variables):
-    return RayWorkerSpec(
-        name, adapter, file, variables, requirements=requirements, indexes=SETTINGS.indexes, links=SETTINGS.links,
-        first_index=SETTINGS.first_index, options=SETTINGS.flags, connection=SETTINGS.variables,
-    )  # fmt: skip
+    return RayWorkerSpec(name, adapter, file, variables, requirements=requirements, sources=SETTINGS)
 
 
 @pytest.fixture(scope="module")

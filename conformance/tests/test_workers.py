@@ -17,6 +17,7 @@ from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call
+from conformance.execution.environments.sources import Sources
 from conformance.execution.workers import wire
 from conformance.execution.workers.on_ray import RayWorkerSpec, check_reachable, files_to_send
 from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError, WorkerSpec
@@ -373,8 +374,10 @@ def test_files_to_send_have_whole_foreign_package(tmp_path):
 def test_runtime_env_has_local_paths_for_local_nodes_only():
     spec = RayWorkerSpec(
         "x", f"{fragile.__name__}:FRAMEWORK", "", {"A": "1"}, requirements=("numpy==1.0",),
-        indexes=("file:///simple", "https://index/simple"), links=("/wheels",),
-        connection={"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"},
+        sources=Sources(
+            ("file:///simple", "https://index/simple"), ("/wheels",), False,
+            {"SSL_CERT_FILE": "/certificates", "UV_INDEX": "replaced"}, (), "",
+        ),
     )  # fmt: skip
     here, away = (spec.runtime_env(is_local=local) for local in (True, False))
     assert here["uv"] == away["uv"]

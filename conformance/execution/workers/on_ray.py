@@ -27,9 +27,9 @@ import venv
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.execution.workers import wire
 from conformance.execution.workers.pool import (
@@ -46,6 +46,9 @@ from conformance.execution.workers.pool import (
 from conformance.execution.workers.wire import Header
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, TimedOut
+
+if TYPE_CHECKING:
+    from conformance.execution.environments.sources import Sources
 
 CPUS = 1
 """CPUs of the cluster that an actor holds."""
@@ -100,33 +103,27 @@ class RayWorkerSpec(WorkerSpec):
 
     requirements: tuple[str, ...] = ()
     """Pinned requirements, complete, as lines of a requirements file."""
-    indexes: tuple[str, ...] = ()
-    """Package indexes, in order of priority; the last is the default index."""
-    links: tuple[str, ...] = ()
-    """Folders and pages with wheels."""
-    first_index: bool = False
-    """Whether the first index that has a package hides the others."""
-    options: tuple[str, ...] = ()
-    """Further arguments of `uv pip install`."""
-    connection: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of uv for certificates, hosts and proxy."""
+    sources: Sources
+    """Where packages are installed from."""
 
     def runtime_env(self, *, is_local: bool) -> dict[str, Any]:
         """Ray's description of the environment.  is_local: whether all nodes are on this machine."""
+        sources = self.sources
         indexes, links = (
-            tuple(one for one in addresses if is_local or _is_remote(one)) for addresses in (self.indexes, self.links)
+            tuple(one for one in addresses if is_local or _is_remote(one))
+            for addresses in (sources.indexes, sources.links)
         )
         found = {
-            **(self.connection if is_local else {}),
+            **(sources.variables if is_local else {}),
             "UV_DEFAULT_INDEX": "".join(indexes[-1:]),
             "UV_INDEX": " ".join(indexes[:-1]),
             "UV_FIND_LINKS": ",".join(links),
-            "UV_INDEX_STRATEGY": "first-index" if self.first_index else "unsafe-best-match",
+            "UV_INDEX_STRATEGY": "first-index" if sources.first_index else "unsafe-best-match",
         }
         variables = {**{name: value for name, value in found.items() if value}, **self.variables}
         if not self.requirements:
             return {"env_vars": variables}
-        install = {"packages": list(self.requirements), "uv_pip_install_options": [*INSTALL_OPTIONS, *self.options]}
+        install = {"packages": list(self.requirements), "uv_pip_install_options": [*INSTALL_OPTIONS, *sources.flags]}
         return {"uv": install, "env_vars": variables}
 
 
