@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from conformance.judging.row import array_of
@@ -74,6 +75,8 @@ def drift(old: str, new: str) -> Drift | None:
     changed = ~equal_with_nan(a, b)
     if not changed.any():
         return None
+    if a.ndim == 0:
+        return Drift(float(a), float(b))
     with np.errstate(all="ignore"):
         scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
         sizes = np.abs(b / scale - a / scale)
@@ -97,31 +100,43 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
         budgets: |new - old| / budget, the larger of both sides', of the worst element; NaN if not compared.
         shapes: `old -> new` if the shapes differ, else "".
     """
-    columns = ["got", "dtype", "budget", "budgets"]
-    sides = [side[columns].itertuples(index=False) for side in (old, new)]
-    return pd.DataFrame([_distance(a, b) for a, b in zip(*sides, strict=True)], columns=["ulps", "budgets", "shapes"])
-
-
-def _distance(old: Any, new: Any) -> tuple[float, float, str]:
-    a, b = _array(old.got), _array(new.got)
-    if a is None or b is None:
-        return math.nan, math.nan, ""
-    if a.shape != b.shape:
-        return math.nan, math.nan, f"{a.shape} -> {b.shape}"
-    if not a.size:
-        return math.nan, math.nan, ""
-    budget = np.fmax(_budget(old, a.shape), _budget(new, a.shape))
-    apart = np.abs(subtract(a, b))
+    pairs = [(_array(a), _array(b)) for a, b in zip(old["got"], new["got"], strict=True)]
+    shapes = [None if a is None or b is None else (a.shape, b.shape) for a, b in pairs]
+    result = pd.DataFrame({"ulps": np.nan, "budgets": np.nan, "shapes": ""}, index=range(len(pairs)))
+    result["shapes"] = [f"{both[0]} -> {both[1]}" if both and both[0] != both[1] else "" for both in shapes]
+    compared = [i for i, both in enumerate(shapes) if both and both[0] == both[1] and math.prod(both[0])]
+    if not compared:
+        return result
+    arrays = [(cast("Floats", pairs[i][0]).ravel(), cast("Floats", pairs[i][1]).ravel()) for i in compared]
+    before, after = (np.concatenate([pair[side] for pair in arrays]) for side in (0, 1))
+    lengths = np.array([len(a) for a, _ in arrays])
+    dtypes = np.repeat(old["dtype"].to_numpy(dtype=object)[compared], lengths)
+    unit = np.empty(len(before))
+    for dtype in set(dtypes.tolist()):
+        unit[dtypes == dtype] = _finite_ulp(before[dtypes == dtype], dtype)
+    budget = np.fmax(*(_budgets(side.iloc[compared], [shapes[i] for i in compared], lengths) for side in (old, new)))
+    apart = np.abs(subtract(before, after))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ulps = apart / _finite_ulp(a, old.dtype)
+        ulps = apart / unit
         shares = np.where(apart == 0, np.where(np.isnan(budget), np.nan, 0.0), apart / budget)
-    return float(np.max(ulps)), float(np.max(shares)), ""
+    starts = np.cumsum(lengths) - lengths
+    result.loc[compared, "ulps"] = np.maximum.reduceat(ulps, starts)
+    result.loc[compared, "budgets"] = np.maximum.reduceat(shares, starts)
+    return result
 
 
-def _budget(row: Any, shape: tuple[int, ...]) -> Any:
-    """The budgets of a row by element, or that of the whole row."""
-    each = _array(row.budgets) if row.budgets else None
-    return each if each is not None and each.shape == shape else row.budget
+def _budgets(rows: pd.DataFrame, shapes: Sequence[Any], lengths: npt.NDArray[np.int64]) -> Floats:
+    """The budget of each element of the answers of some rows: its own, or that of the row.
+
+    shapes: of the answers, as pairs.  lengths: their numbers of elements.
+    """
+    found = np.repeat(rows["budget"].to_numpy(dtype=np.float64), lengths)
+    stops = np.cumsum(lengths)
+    for i, text in enumerate(rows["budgets"].tolist()):
+        each = _array(text) if text else None
+        if each is not None and each.shape == shapes[i][0]:
+            found[stops[i] - lengths[i] : stops[i]] = each.ravel()
+    return found
 
 
 def _finite_ulp(values: Floats, dtype: str) -> Floats:
