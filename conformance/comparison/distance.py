@@ -102,8 +102,8 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """
     pairs = [(_array(a), _array(b)) for a, b in zip(old["got"], new["got"], strict=True)]
     shapes = [None if a is None or b is None else (a.shape, b.shape) for a, b in pairs]
-    result = pd.DataFrame({"ulps": np.nan, "budgets": np.nan, "shapes": ""}, index=range(len(pairs)))
-    result["shapes"] = [f"{both[0]} -> {both[1]}" if both and both[0] != both[1] else "" for both in shapes]
+    texts = [f"{both[0]} -> {both[1]}" if both and both[0] != both[1] else "" for both in shapes]
+    result = pd.DataFrame({"ulps": np.nan, "budgets": np.nan, "shapes": pd.Series(texts, dtype="object")})
     compared = [i for i, both in enumerate(shapes) if both and both[0] == both[1] and math.prod(both[0])]
     if not compared:
         return result
