@@ -90,9 +90,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Have no conftest file loaded from a checkout whose package is not the imported one."""
     known = early_config.known_args_namespace
-    here = early_config.invocation_params.dir
-    if known.file_or_dir or _checkout_of(here):
-        known.file_or_dir = _redirected(early_config, known.file_or_dir or [str(here)])
+    folder = early_config.invocation_params.dir
+    if known.file_or_dir or _checkout_of(folder):
+        known.file_or_dir = _redirected(early_config, known.file_or_dir or [str(folder)])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -235,20 +235,20 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
     parents = [
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]
-    made = make(config, _item_filter(config, [*parents, name]))
-    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in made]
+    values = make(config, _item_filter(config, [*parents, name]))
+    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in values]
     metafunc.parametrize(argument, marked)
 
 
 def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
-    here = _installed_frameworks(metafunc.config)
+    available = _installed_frameworks(metafunc.config)
     marked = [
         pytest.param(
             i,
             id=i.framework.name if i.mode == EAGER else f"{i.framework.name}-{i.mode}",
             marks=getattr(pytest.mark, i.framework.name),
         )
-        for i in here
+        for i in available
     ]
     metafunc.parametrize("installed", marked)
 
@@ -317,8 +317,8 @@ def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[I
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
     available = _installed_frameworks(request.config)
-    here = [found for found in available if found.framework.name in frameworks or not alone]
-    with local_pool(here, request.config.getoption("call_timeout")) as pool:
+    called = [found for found in available if found.framework.name in frameworks or not alone]
+    with local_pool(called, request.config.getoption("call_timeout")) as pool:
         calls = PipelinedCalls(pool, items)
         yield lambda item: judge.judge(*calls.outcome(item))
 
@@ -333,9 +333,9 @@ def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Cal
         return
     from conformance.execution.targets import local_pool, performer
 
-    here = _installed_frameworks(request.config)
-    with local_pool(here, request.config.getoption("call_timeout")) as pool:
-        calls = performer(pool, here)
+    available = _installed_frameworks(request.config)
+    with local_pool(available, request.config.getoption("call_timeout")) as pool:
+        calls = performer(pool, available)
         yield lambda instance: check(instance, calls, judge.ledger)
 
 
@@ -494,11 +494,12 @@ class Recorder:
         from conformance.adapters import registry
 
         try:
-            here, missing = registry.installed()
+            available, missing = registry.installed()
         except registry.AdapterError as error:
             return [loggable(f"conformance: {error}")]
         lines = [
-            "conformance: " + (", ".join(f"{i.framework.name} {i.version}" for i in here) or "no framework installed")
+            "conformance: "
+            + (", ".join(f"{i.framework.name} {i.version}" for i in available) or "no framework installed")
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
@@ -510,8 +511,8 @@ class Recorder:
         """Say which package is tested if there is another one of its name."""
         import importlib.metadata
 
-        here = self.config.invocation_params.dir
-        checkouts = {*self.config.stash[_CHECKOUTS], _checkout_of(here), _checkout_of(here / PACKAGE.name)}
+        folder = self.config.invocation_params.dir
+        checkouts = {*self.config.stash[_CHECKOUTS], _checkout_of(folder), _checkout_of(folder / PACKAGE.name)}
         others = {
             checkout: f"that in {checkout.parent} is not; `python -m pytest`, started there, tests it"
             for checkout in checkouts
@@ -532,14 +533,14 @@ class Recorder:
             return []
 
         try:
-            made = _harvests(self.config)
+            harvests = _harvests(self.config)
         except UserError as error:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [
             f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}"
-            for one in made.harvests
+            for one in harvests.harvests
         ]
-        return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in made.missing)]
+        return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in harvests.missing)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -755,9 +756,9 @@ def _harvests(config: pytest.Config) -> Harvests:
     if _HARVEST not in config.stash:
         from conformance.power.harvest.pipeline import load_harvest
 
-        cases, ledger, made = load_harvest(_harvested(config) or [], _folder(config))
+        cases, ledger, harvests = load_harvest(_harvested(config) or [], _folder(config))
         config.stash[_LOADED] = cases, ledger
-        config.stash[_HARVEST] = made
+        config.stash[_HARVEST] = harvests
     return config.stash[_HARVEST]
 
 
@@ -789,15 +790,15 @@ def _installed_frameworks(config: pytest.Config) -> list[Installed]:
     from conformance.judging.plan import in_modes
     from conformance.judging.selection import SelectionError
 
-    here, missing = registry.installed()
-    if not here:
+    available, missing = registry.installed()
+    if not available:
         names = ", ".join(framework.name for framework in missing)
         raise pytest.Collector.CollectError(
             f"none of {names} is installed, so there is nothing to test: "
             'pip install "cross-entropy-conformance[all]", or one of its extras'
         )
     try:
-        return in_modes(here, config.getoption("mode") or ())
+        return in_modes(available, config.getoption("mode") or ())
     except SelectionError as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
 
@@ -805,11 +806,11 @@ def _installed_frameworks(config: pytest.Config) -> list[Installed]:
 def _items(config: pytest.Config, item_filter: ItemFilter) -> list[Item]:
     from conformance.judging.plan import plan
 
-    here = _installed_frameworks(config)
+    available = _installed_frameworks(config)
     selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-    items = plan(_cases_of(config), here, selects)
+    items = plan(_cases_of(config), available, selects)
     if not items and item_filter is not None:
-        return plan(_cases_of(config)[:1], here)  # for pytest to deselect
+        return plan(_cases_of(config)[:1], available)  # for pytest to deselect
     if not items:
         raise pytest.Collector.CollectError(
             "no installed function can express any of the cases: install more, or add cases"
@@ -821,16 +822,16 @@ def _instances(config: pytest.Config, item_filter: ItemFilter) -> list[Instance]
     from conformance.explore import relations
     from conformance.model.errors import CaseErrors
 
-    here = _installed_frameworks(config)
+    available = _installed_frameworks(config)
     cases, ledger = _case_set(config)
     try:
         relations.check_names(ledger)
     except CaseErrors as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
     selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-    found = relations.select_instances(cases, here, selects)
+    found = relations.select_instances(cases, available, selects)
     if not found and item_filter is not None:
-        return relations.select_instances(cases[:1], here)[:1]  # for pytest to deselect
+        return relations.select_instances(cases[:1], available)[:1]  # for pytest to deselect
     if not found:
         raise pytest.Collector.CollectError(
             "no installed function can say any of the cases in two ways: install more, or add cases"

@@ -67,7 +67,7 @@ def put_back(folder: Path) -> None:
         (folder / ASIDE).replace(folder / RUN)
 
 
-def record(folder: Path) -> Path:
+def run_file(folder: Path) -> Path:
     """The path of the `run.json` of a folder, also while this process has set it aside."""
     aside = folder / ASIDE
     return aside if aside.is_file() and not (folder / RUN).is_file() and _is_own(_read(folder)) else folder / RUN
@@ -93,4 +93,4 @@ def _read(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-__all__ = ["ASIDE", "FOLDER", "MARK", "RUN", "mark", "marked", "put_back", "record", "report_of", "unmark"]
+__all__ = ["ASIDE", "FOLDER", "MARK", "RUN", "mark", "marked", "put_back", "report_of", "run_file", "unmark"]

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from conformance.execution.marking import RUN, marked, record
+from conformance.execution.marking import RUN, marked, run_file
 from conformance.execution.report_folder import (
     FILES,
     JOURNAL,
@@ -251,7 +251,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    file = record(folder)
+    file = run_file(folder)
     again = "run the suite again"
     if began := marked(folder):
         what = (
