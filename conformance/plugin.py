@@ -686,26 +686,25 @@ class Recorder:
         terminalreporter.section("cross-entropy conformance")
         lines = [*self._closing_lines(), *self._other_packages(), *self.regressions]
         if self.written:
-            lines.append(f"report: {Path(self.config.getoption('report'))}")
+            lines.append(f"report: {Path(self.config.getoption('report')) / 'index.html'}")
         for line in (*lines, *self.notes):
             terminalreporter.line(loggable(line))
         if self.problem:
             terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
 
     def _closing_lines(self) -> list[str]:
-        """The lines at the end of a run, with the cases that no function could be called with."""
+        """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
         from conformance.judging.unasked import unasked, unasked_lines
         from conformance.report import recording
 
-        everything = not (self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested())
-        if self.written:
-            largest, coverage = self.written["largest"], self.written["coverage"]
-        else:
-            largest = recording.largest_ratios(self.rows)
-            coverage = recording.covered(_cases_of(self.config)) if everything else ""
-        closing = recording.closing_lines(largest, len(self.rows), self.planned, coverage if everything else "")
+        details = []
+        if self.config.get_verbosity() > 0:
+            partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested()
+            coverage = "" if partly else recording.covered(_cases_of(self.config))
+            details = recording.closing_lines(recording.largest_ratios(self.rows), coverage)
         narrowed = bool(self.config.getoption("markexpr"))
-        return [*closing, *unasked_lines(unasked(self.rows), narrowed=narrowed)]
+        verdict = recording.verdict_line(self.rows, self.planned)
+        return [*details, *unasked_lines(unasked(self.rows), narrowed=narrowed), verdict]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

@@ -26,7 +26,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
         problem = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
         for text in (problem, case.why):
-            out.print(Padding(Text(text.strip()), (0, 0, 0, 4)))
+            out.print(Padding(Text(text.strip()), (0, 0, 0, 4), expand=False))
     out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 
 
@@ -42,4 +42,4 @@ def list_functions(as_json: Json = False) -> None:
         out.print(f"[bold]{values.pop('function')}[/]  ({values.pop('version') or 'not installed'})")
         for heading, value in values.items():
             for line in [value] if isinstance(value, str) else value:
-                out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4)))
+                out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4), expand=False))

@@ -144,7 +144,8 @@ def _print_answers(answers: CaseAnswers) -> None:
         why = f"known: {row.known}" if row.expected == "known" else why
         converted = f" (after {row.bridge})" if row.bridge else ""
         table.add_row(
-            report.break_name(row.key.function).strip() + ("" if row.key.mode == EAGER else f", {row.key.mode}"),
+            (report.break_name(row.key.function).strip() if out.wraps else row.key.function)
+            + ("" if row.key.mode == EAGER else f", {row.key.mode}"),
             row.status,
             escape(truncate(_returned(row), MAX_WIDTH)),
             ratio,

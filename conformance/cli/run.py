@@ -38,10 +38,11 @@ from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.text import counted
 from conformance.report import recording
+from conformance.report.recording import FAILING_ROWS
 from conformance.report.sarif import Failure
 
-MAX_ROWS = 20
-"""Number of unexpected rows, and of known discrepancies, that are printed."""
+MAX_CAUSES = 20
+"""Number of causes of unexpected rows, and of known ones, that are printed."""
 
 
 def run(
@@ -115,6 +116,9 @@ def run(
     strict_known: Annotated[
         bool, typer.Option("--strict-known", help="What the ledger knows makes the run fail, too.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print error ratios, and which pairs of options the cases cover.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report.
@@ -144,7 +148,7 @@ def run(
     if as_json:
         out.write(ended.to_json())
     else:
-        _finish(ended, request, strict_known)
+        _finish(ended, request, strict_known, verbose)
     github.emit(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
     print_failures(ended.not_executed)
@@ -207,47 +211,52 @@ def _put(option: str, file: Path, text: str) -> None:
         raise UserError(f"{option} {file}: cannot be written ({error.strerror}); name another file") from error
 
 
-def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool) -> None:
-    """Print how a run ended.
+def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, verbose: bool) -> None:
+    """Print how a run ended: unexpected rows by cause, a table, and the verdict in a sentence.
 
     strict_known: known rows fail and are printed as unexpected ones are.  Of the others, those of the user's cases are
-    printed, too, one for each discrepancy.
+    printed, too.  verbose: print error ratios and the coverage of options.
     """
-    surprising = [row for row in ended.rows if row.expected in ("unexpected", "stale")]
-    known = [row for row in ended.rows if row.expected == "known"]
-    surprising += known if strict_known else []
-    for row in surprising[:MAX_ROWS]:
-        _print_row(row, ended.cases)
-    if len(surprising) > MAX_ROWS:
-        out.print(f"and {len(surprising) - MAX_ROWS} more, in discrepancies.csv")
+    failing = {*FAILING_ROWS, *(["known"] if strict_known else [])}
+    _print_groups([row for row in ended.rows if row.expected in failing], ended.cases)
     if request.cases is not None and not strict_known:
-        _print_known(known, ended.cases)
+        _print_groups([row for row in ended.rows if row.expected == "known"], ended.cases)
     if ended.rows:
-        out.print(report.status_table(ended.results))
-        partly = request.keyword or request.frameworks or request.modes or ended.harvested
-        record = {**ended.record, "coverage": ""} if partly else ended.record
-        values = (record[name] for name in ("largest", "finished", "planned", "coverage"))
-        for line in recording.closing_lines(*values):
-            out.print(Text(line))
+        out.print(report.status_table(ended.results, wraps=out.wraps))
+    if ended.rows and verbose:
+        partly = request.keyword or request.frameworks or request.modes or ended.harvested or request.cases
+        for line in recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]):
+            out.print(Text(line), soft_wrap=True)
     for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks or request.modes)):
         out.print(Text(line), soft_wrap=True)
-    out.print(f"report: {ended.report}", soft_wrap=True)
+    verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
+    out.print(Text(verdict), soft_wrap=True)
+    out.print(f"report: {ended.report / 'index.html'}", soft_wrap=True)
 
 
-def _print_known(known: Sequence[Row], cases: Sequence[Case]) -> None:
-    discrepancies = Counter((row.framework, row.known) for row in known)
-    first = {(row.framework, row.known): row for row in reversed(known)}
-    for key, count in itertools.islice(discrepancies.items(), MAX_ROWS):
+def _cause(row: Row) -> tuple[str, ...]:
+    """What rows of one cause have in common: for a known one, what the ledger says."""
+    if row.expected == "known":
+        return (row.key.function.partition(".")[0], row.known)
+    raised = (row.exception.exception, row.exception.message) if row.exception is not None else ()
+    return (row.key.environment, row.key.function, row.expected, row.status, row.reason_code, row.candidate, *raised)
+
+
+def _print_groups(rows: Sequence[Row], cases: Sequence[Case]) -> None:
+    """Print the first row of each cause, and how many there are."""
+    counts = Counter(map(_cause, rows))
+    first = {_cause(row): row for row in reversed(rows)}
+    for key, count in itertools.islice(counts.items(), MAX_CAUSES):
         _print_row(first[key], cases, f", and {counted(count - 1, 'row')} more" if count > 1 else "")
-    if len(discrepancies) > MAX_ROWS:
-        out.print(f"and {len(discrepancies) - MAX_ROWS} more known discrepancies, in discrepancies.csv")
+    if len(counts) > MAX_CAUSES:
+        out.print(f"and {len(counts) - MAX_CAUSES} more causes, in discrepancies.csv")
 
 
-def _print_row(row: Row, cases: Sequence[Case], more: str = "") -> None:
+def _print_row(row: Row, cases: Sequence[Case], more: str) -> None:
     name, why = _headline(row)
     call = reproducer_of(row, cases)
     out.print(f"[bold]{row.expected}[/] {escape(name)}{more}", soft_wrap=True)
-    out.print(Padding(Text(why), (0, 0, 0, 4)))
+    out.print(Padding(Text(why), (0, 0, 0, 4), expand=False))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)
 

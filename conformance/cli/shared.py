@@ -19,6 +19,8 @@ from conformance.judging.selection import SelectionError
 
 MAX_FAILURES = 5
 """Number of items that could not be executed, up to which they are printed."""
+LINE_SECONDS = 30.0
+"""Seconds between lines that say what is done where there is no terminal."""
 MAX_WIDTH = 160
 """Characters of a value or a reason on a terminal."""
 CasesOption = Annotated[
@@ -74,6 +76,19 @@ def print_failures(failures: Sequence[object], reason: str = "not asked") -> Non
         warn(f"{reason}: {failure}")
 
 
+def _lines(total: int) -> Advance:
+    done, printed = 0, time.monotonic()
+
+    def advance(label: str, finished: int = 1, /) -> None:
+        nonlocal done, printed
+        done += finished
+        if (now := time.monotonic()) - printed >= LINE_SECONDS:
+            printed = now
+            warn(f"{done:,} of {total:,}{f', now {label}' if label else ''}")
+
+    return advance
+
+
 class Printer(Observer):
     """Prints notes to stderr, and shows progress there."""
 
@@ -89,7 +104,10 @@ class Printer(Observer):
 
     @contextlib.contextmanager
     def rows(self, count: int) -> Iterator[Advance]:
-        """Show a progress bar."""
+        """Show a progress bar, or say every so often what is done if there is no terminal to draw it on."""
+        if not err.is_terminal:
+            yield _lines(count)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task("", total=count)

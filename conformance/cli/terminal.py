@@ -17,9 +17,25 @@ from rich.segment import Segment
 from conformance.model.errors import UserError
 from conformance.model.text import printable
 
+UNLIMITED = 100_000
+"""Width in characters of a console on which no line is wrapped."""
+
 
 class Terminal(Console):
-    """A console on which control characters in foreign text are printed as escapes."""
+    """A console on which control characters in foreign text are printed as escapes.
+
+    Lines are wrapped on a terminal, and elsewhere only if COLUMNS says how wide they may be.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = UNLIMITED
+
+    @property
+    def wraps(self) -> bool:
+        """Whether long lines are wrapped."""
+        return self.width < UNLIMITED
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -357,7 +357,7 @@ def _ratios(results: pd.DataFrame) -> str:
 # Terminal
 
 
-def status_table(results: pd.DataFrame) -> Table:
+def status_table(results: pd.DataFrame, *, wraps: bool = True) -> Table:
     """Functions x statuses for the end of a run: fits 80 columns and is readable without colour."""
     found = counts(results)
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
@@ -369,7 +369,7 @@ def status_table(results: pd.DataFrame) -> Table:
         shown.add_row(escape(f"{framework} {version}{place}") if version else "not to be had")
         for function, line in counts(rows).iterrows():
             name = str(function).partition(".")[2] if version else str(function)
-            shown.add_row(break_name(name), *_count_cells(line, names))
+            shown.add_row(break_name(name) if wraps else f" {name}", *_count_cells(line, names))
     shown.add_section()
     shown.add_row("all", *_count_cells(found.sum(), names))
     return shown

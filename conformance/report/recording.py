@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,9 +28,14 @@ from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
 from conformance.judging.published import PublishedVerdict, digits_text, published
 from conformance.judging.row import Cells, Row
+from conformance.judging.verdict import STATUSES
 from conformance.model.case import Case
+from conformance.model.text import counted
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
+
+FAILING_ROWS = frozenset({"unexpected", "stale"})
+"""Values of `expected` of rows that make a run fail."""
 
 
 def planned(
@@ -319,22 +324,43 @@ def largest_ratios(rows: Iterable[Row]) -> list[Cells]:
     return [row.cells for _, row in worst.values()]
 
 
-def closing_lines(largest: Iterable[Mapping[str, Any]], finished: int, planned: int, coverage: str) -> list[str]:
-    """What a run says at its end: the largest ratios, what the corpus covers, and whether the run is whole.
+def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:
+    """What a run says at its end in detail: the largest ratios, and what the corpus covers.
 
-    largest: as in `run.json`, or `largest_ratios`.  finished, planned: rows.  coverage: `covered`, empty where only a
-    part of the corpus was run, whose coverage says nothing.
+    largest: as in `run.json`, or `largest_ratios`.  coverage: `covered`, empty where only a part of the corpus was
+    run, whose coverage says nothing.
     """
     named = sorted((_of(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if named else []
     for function, of in itertools.groupby(named, key=lambda found: found[0]):
         lines.append(f"  {function}")
         lines += [f"    {dtype:<8} {told}" for _, dtype, told in of]
-    if coverage:
-        lines.append(coverage)
-    if finished != planned:
-        lines.append(f"incomplete: {finished} of {planned} rows")
-    return lines
+    return [*lines, *([coverage] if coverage else [])]
+
+
+def verdict_line(
+    rows: Sequence[Row], planned: int, seconds: float | None = None, failing: Collection[str] = FAILING_ROWS
+) -> str:
+    """The verdict on a run in a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
+
+    planned: number of rows that there were to be.  seconds: how long it took, if that is to be said.
+    failing: values of `expected` of rows that make the run fail.
+    """
+    bad = sum(row.expected in failing for row in rows)
+    counts = Counter("known" if row.expected == "known" else row.status for row in rows if row.expected not in failing)
+    words = {"agrees": "agree", "diverges": "diverge as is documented"}
+    named = (*STATUSES[:2], "known", *STATUSES[2:])
+    others = ", ".join(f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if counts[name])
+    verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
+    if len(rows) != planned:
+        verdict = f"incomplete, {len(rows):,} of {planned:,} rows; {verdict}"
+    return f"{verdict}{f': {others}' if others else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _of(row: Mapping[str, Any]) -> str:
