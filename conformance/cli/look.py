@@ -19,7 +19,7 @@ from conformance.cli import github
 from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, warn
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
-from conformance.judging.row import Row
+from conformance.judging.row import Elements, Row
 from conformance.judging.unasked import unasked, unasked_lines
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
@@ -138,6 +138,9 @@ def _print_answers(answers: CaseAnswers) -> None:
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
     table.add_row("exact", "", escape(truncate(exact, MAX_WIDTH)), "", "")
+    slopes = [row.want for row in answers.rows if row.key.quantity == "gradient" and isinstance(row.want, Elements)]
+    for slope in slopes[:1]:
+        table.add_row("exact, gradient", "", escape(truncate(_digits(slope.values.tolist()), MAX_WIDTH)), "", "")
     for row in answers.rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         why = row.explanation if row.conversion else row.convention or row.explanation
@@ -145,7 +148,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         converted = f" (after {row.bridge})" if row.bridge else ""
         table.add_row(
             (report.break_name(row.key.function).strip() if out.wraps else row.key.function)
-            + ("" if row.key.mode == EAGER else f", {row.key.mode}"),
+            + "".join(f", {part}" for part in (row.key.quantity, row.key.mode) if part not in ("loss", EAGER)),
             row.status,
             escape(truncate(_returned(row), MAX_WIDTH)),
             ratio,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,11 +184,8 @@ class Assessment:
         got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
         lines.append(f"  got        {got}")
         lines.append(f"  want       {_short(str(row.want))}")
-        c = self.verdict.comparison
-        if c is not None and c.error > 0:
-            at = f" at {list(row.where)}" if row.where else ""
-            far = f"{c.error:.6g}{at} = {c.error_ratio:.4g} x the tolerance {c.tolerance:.6g}"
-            lines.append(f"  how far    {far} ({c.ulps:.4g} ulp)")
+        if far := self._distance():
+            lines.append(f"  how far    {far}")
         lines.append(f"  because    {row.explanation}")
         if self.asked.conversion:
             lines.append(f"  converted  predictions were converted by {self.asked.conversion}")
@@ -203,6 +201,18 @@ class Assessment:
         options += f"{_in_mode(item)}{_harvesting(item)}{cases_option(item.case)}"
         lines.append(f'  again      pytest {options}-k "{_again(item)}"')
         return printable("\n".join(lines))
+
+    def _distance(self) -> str:
+        """How far the worst element is from the exact one, in words; empty if it is not, or nothing was compared."""
+        found, outcome = self.verdict.comparison, self.verdict.outcome
+        if found is None or not found.error > 0:
+            return ""
+        at = f" at {list(found.where)}" if found.where else ""
+        if not math.isfinite(found.error):
+            value = float(outcome.value[found.where]) if isinstance(outcome, Returned) else math.nan
+            return ("not a number" if math.isnan(value) else "infinitely far") + at
+        far = f"{found.error:.6g}{at} = {found.error_ratio:.4g} x the tolerance {found.tolerance:.6g}"
+        return f"{far} ({found.ulps:.4g} ulp)"
 
     def _headline(self) -> str:
         if self.expected == "stale":
