@@ -224,7 +224,7 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     if ended.rows:
         out.print(report.status_table(ended.results, wraps=out.wraps))
     if ended.rows and verbose:
-        partly = request.keyword or request.frameworks or request.modes or ended.harvested or request.cases
+        partly = request.keyword or request.frameworks or request.modes or ended.harvested
         for line in recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]):
             out.print(Text(line), soft_wrap=True)
     for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks or request.modes)):
@@ -255,7 +255,7 @@ def _print_groups(rows: Sequence[Row], cases: Sequence[Case]) -> None:
 def _print_row(row: Row, cases: Sequence[Case], more: str) -> None:
     name, why = _headline(row)
     call = reproducer_of(row, cases)
-    out.print(f"[bold]{row.expected}[/] {escape(name)}{more}", soft_wrap=True)
+    out.print(f"[bold]{row.expected}[/] {escape(name)}{more}")
     out.print(Padding(Text(why), (0, 0, 0, 4), expand=False))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from conformance.model.errors import UserError
@@ -27,10 +27,11 @@ class Terminal(Console):
     Lines are wrapped on a terminal, and elsewhere only if COLUMNS says how wide they may be.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = UNLIMITED
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
+        """Width and height in characters."""
+        found = super().size
+        return found if self.is_terminal or "COLUMNS" in os.environ else found._replace(width=UNLIMITED)
 
     @property
     def wraps(self) -> bool:

@@ -143,7 +143,7 @@ def test_run_computes_coverage_once(conformance, tmp_path, monkeypatch):
     asked = []
     coverage = recording.coverage
     monkeypatch.setattr(recording, "coverage", lambda *of: asked.append(of) or coverage(*of))
-    _, out = conformance("run", "--in-process", "--cases", tmp_path / "cases", "--report", tmp_path / "r")
+    _, out = conformance("run", "--in-process", "--cases", tmp_path / "cases", "--report", tmp_path / "r", "-v")
     assert len(asked) == 1
     said = json.loads((tmp_path / "r" / "run.json").read_text())["coverage"]
     assert said.split(";")[0] in " ".join(out.split())

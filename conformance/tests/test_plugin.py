@@ -308,7 +308,7 @@ def test_it_says_at_its_end_the_same_with_and_without_a_report(folder):
     losses = "Categorical DividesBySamples"
     said = []
     for options in ((), ("--report", "r")):
-        lines = folder.run("-q", *options, losses=losses).stdout.lines
+        lines = folder.run("-v", *options, losses=losses).stdout.lines
         begin = next(number for number, line in enumerate(lines) if line.startswith("largest error / budget"))
         end = next(number for number, line in enumerate(lines) if line.startswith("option pairs: "))
         said.append(lines[begin : end + 1])
@@ -562,8 +562,12 @@ def test_it_says_where_a_report_cannot_be_written(folder):
 
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
-    result.stdout.fnmatch_lines(
-        ["*= cross-entropy conformance =*", "  miniature.DropsSmoothing", "    float32 *categorical/x/plain"]
+    verdict = "2 unexpected rows: 1 agree"
+    result.stdout.fnmatch_lines(["*= cross-entropy conformance =*", verdict])
+    assert "largest error" not in result.stdout.str()
+    detailed = folder.run("-v", losses="DropsSmoothing")
+    detailed.stdout.fnmatch_lines(
+        ["  miniature.DropsSmoothing", "    float32 *categorical/x/plain", "option pairs: *", verdict]
     )
 
 
