@@ -681,9 +681,13 @@ class Recorder:
             for fault in self.faults[:MAX_FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
-        if not self.rows:
+        near = self._similar() if not self.rows else ""
+        if not self.rows and not near:
             return
         terminalreporter.section("cross-entropy conformance")
+        if near:
+            terminalreporter.line(loggable(near))
+            return
         lines = [*self._closing_lines(), *self._other_packages(), *self.regressions]
         if self.written:
             lines.append(f"report: {Path(self.config.getoption('report')) / 'index.html'}")
@@ -691,6 +695,22 @@ class Recorder:
             terminalreporter.line(loggable(line))
         if self.problem:
             terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
+
+    def _similar(self) -> str:
+        """A suggestion if -k selected no conformance test, because a word of it is in no id; "" if there is none."""
+        from conformance.judging.plan import plan
+        from conformance.judging.selection import SelectionError, similar
+
+        keyword = self.config.getoption("keyword")
+        if not keyword or self.planned or not _is_requested(self.config):
+            return ""
+        try:
+            near = similar(
+                keyword, [item.id for item in plan(_cases_of(self.config), _installed_frameworks(self.config))]
+            )
+        except (SelectionError, pytest.Collector.CollectError):
+            return ""
+        return near and f"nothing is selected by -k {keyword}; {near}"
 
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""

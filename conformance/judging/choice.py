@@ -8,9 +8,10 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.judging.plan import Item, in_modes, plan
-from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.selection import MAX_SHOWN, SelectionError, compiled, similar, substring_of
 from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
 from conformance.model.case import Case
+from conformance.model.text import truncate
 
 
 def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[list[Installed], list[str]]:
@@ -45,10 +46,13 @@ def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Ite
     """The items that -k selects; raises SelectionError where there is none."""
     items = plan(cases, here, wanted(keyword))
     if not items:
-        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can express"
+        what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
+        near = similar(keyword, [item.id for item in plan(cases, here)]) if keyword else ""
         found = unasked(unasked_rows(cases, [], here, wanted(keyword)))
         why = "".join(f"\n{line}" for line in unasked_lines(found))
-        raise SelectionError(f"nothing is selected {what}; `conformance list cases` prints what there is{why}")
+        raise SelectionError(
+            f"nothing is selected {what}; {near or '`conformance list cases` prints what there is'}{why}"
+        )
     return items
 
 

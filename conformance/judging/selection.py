@@ -8,16 +8,22 @@ any case; after `-m` where it is a marker.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from conformance.model.errors import UserError
+from conformance.model.text import truncate
 
 Matcher = Callable[[str], bool]
 """Whether a word matches."""
 Selection = Callable[[Matcher], bool]
 """Whether an expression holds, given which of its words match."""
 
+MAX_DEPTH = 100
+"""Parentheses and `not` inside one another."""
+MAX_SHOWN = 80
+"""Characters of an expression in a message."""
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
 
@@ -37,6 +43,18 @@ def words_of(expression: str) -> set[str]:
     return {word for word in _TOKEN.findall(expression) if word not in ("(", ")", "and", "or", "not")}
 
 
+def similar(expression: str, ids: Iterable[str]) -> str:
+    """A suggestion for words that stand in none of the ids, such as `did you mean "torch"?`; empty if there is none."""
+    known = list(ids)
+    parts = {part.lower(): part for name in known for part in re.split(r"[-/.:]", name) if part}
+    for word in sorted(words_of(expression)):
+        if not any(word.lower() in name.lower() for name in known):
+            near = difflib.get_close_matches(word.lower(), parts, n=1, cutoff=0.7)
+            if near:
+                return f'did you mean "{parts[near[0]]}"?'
+    return ""
+
+
 def compiled(expression: str) -> Selection:
     """An expression ready to be asked; raises SelectionError with the place where it ends being one."""
     return _Parser(expression).whole()
@@ -49,6 +67,7 @@ class _Parser:
         self.expression = expression
         self.tokens = list(map(str, _TOKEN.findall(expression)))
         self.position = 0
+        self.depth = 0
 
     def whole(self) -> Selection:
         """The whole expression."""
@@ -73,6 +92,15 @@ class _Parser:
 
     def negated(self) -> Selection:
         """A word, or an expression in parentheses, each after any number of `not`."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise SelectionError(f'the selection "{self.shown}" is nested deeper than {MAX_DEPTH} levels')
+        try:
+            return self._negated()
+        finally:
+            self.depth -= 1
+
+    def _negated(self) -> Selection:
         if self.take("not"):
             inner = self.negated()
             return lambda matches: not inner(matches)
@@ -87,6 +115,11 @@ class _Parser:
         self.position += 1
         return lambda matches: matches(word)
 
+    @property
+    def shown(self) -> str:
+        """The expression in a message."""
+        return truncate(self.expression, MAX_SHOWN)
+
     def peek(self) -> str:
         """The next token; empty at the end."""
         return self.tokens[self.position] if self.position < len(self.tokens) else ""
@@ -99,5 +132,5 @@ class _Parser:
 
     def expected(self, wanted: str) -> SelectionError:
         """What is wrong at the next token."""
-        found = f'"{self.peek()}"' if self.peek() else "its end"
-        return SelectionError(f'the selection "{self.expression}": {wanted} should stand where {found} is')
+        found = f'"{truncate(self.peek(), MAX_SHOWN)}"' if self.peek() else "its end"
+        return SelectionError(f'the selection "{self.shown}": {wanted} should stand where {found} is')

@@ -560,6 +560,12 @@ def test_it_says_where_a_report_cannot_be_written(folder):
     assert_said(result, "taken")
 
 
+def test_it_suggests_a_word_for_one_that_no_id_has(folder):
+    result = folder.run("-k", "Categoricl", losses="Categorical")
+    result.stdout.fnmatch_lines(['nothing is selected by -k Categoricl; did you mean "categorical"?'])
+    assert "did you mean" not in folder.run("-k", "nobody", losses="Categorical").stdout.str()
+
+
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
     verdict = "2 unexpected rows: 1 agree"

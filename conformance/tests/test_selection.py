@@ -9,7 +9,7 @@ from _pytest.mark.expression import Expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.selection import SelectionError, compiled, similar, substring_of
 
 IDS = (
     "torch.CrossEntropyLoss-categorical/label_smoothing/one_tenth-float32-mean",
@@ -104,3 +104,31 @@ def test_it_takes_every_combination_of_two_words():
     for (left, right), join in itertools.product(itertools.product(["torch", "not torch"], repeat=2), ["and", "or"]):
         expression = f"{left} {join} {right}"
         assert [ours(expression, name) for name in IDS] == [pytests(expression, name) for name in IDS]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("torhc", 'did you mean "torch"?'),
+        ("TORHC and mean", 'did you mean "torch"?'),
+        ("torch and label_smothing", 'did you mean "label_smoothing"?'),
+        ("CrosEntropyLoss", 'did you mean "CrossEntropyLoss"?'),
+        ("not (flaot32)", 'did you mean "float32"?'),
+        ("torch and mean", ""),
+        ("somethingelse", ""),
+    ],
+)
+def test_similar_suggests_for_a_word_that_no_id_has(expression, said):
+    ids = ["torch.CrossEntropyLoss-categorical/label_smoothing/plain-float32-mean", "keras.Loss-a/b-float64-none"]
+    assert similar(expression, ids) == said
+
+
+@pytest.mark.parametrize("token", ["(", "not "])
+def test_deep_and_long_expressions_are_refused_and_not_echoed_whole(token):
+    with pytest.raises(SelectionError, match="nested deeper than 100 levels") as caught:
+        compiled(f"{token * 50_000}torch{')' * 50_000 if token == '(' else ''}")
+    assert len(str(caught.value)) < 200
+    with pytest.raises(SelectionError) as caught:
+        compiled(f"torch {'x' * 1_000_000}")
+    assert len(str(caught.value)) < 300
+    assert compiled("not " * 99 + "torch")({"keras"}.__contains__)
