@@ -11,6 +11,7 @@ pytest has imported this plugin before it reads either, and one process has one 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,10 +53,28 @@ EXIT_SECONDS = 30.0
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
+def _seconds(text: str) -> float:
+    """A duration that ends; raises ValueError, with which pytest refuses the option."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
+
+
+def _path(text: str) -> str:
+    """A path that is not empty; raises ValueError, with which pytest refuses the option."""
+    if not text.strip():
+        raise ValueError(text)
+    return text
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "cross-entropy conformance")
     group.addoption(
-        "--cases", metavar="DIR", help="folder of case files (or one file) to run instead of the shipped ones"
+        "--cases",
+        metavar="DIR",
+        type=_path,
+        help="folder of case files (or one file) to run instead of the shipped ones",
     )
     group.addoption(
         "--mode",
@@ -67,10 +86,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--isolate", action="store_true", help="make each framework's calls in a process of its own, which may die"
     )
     group.addoption(
-        "--call-timeout", metavar="SECONDS", type=float, default=120.0, help="what a call may take with --isolate"
+        "--call-timeout", metavar="SECONDS", type=_seconds, default=120.0, help="what a call may take with --isolate"
     )
     group.addoption(
-        "--baseline", metavar="REPORT", help="an accepted report: what got worse against it fails, what it has does not"
+        "--baseline",
+        metavar="REPORT",
+        type=_path,
+        help="an accepted report: what got worse against it fails, what it has does not",
     )
     group.addoption("--strict-known", action="store_true", help="what the ledger knows fails, too")
     group.addoption(
@@ -82,7 +104,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run cases read from the tests that other projects ship in their wheels, of all that are installed or of "
         "SOURCE (may be repeated), instead of the shipped ones or beside those of --cases",
     )
-    group.addoption("--report", metavar="DIR", help="folder to write the discrepancy report to")
+    group.addoption("--report", metavar="DIR", type=_path, help="folder to write the discrepancy report to")
     parser.addini("conformance_cases", "folder of case files to run, relative to the ini file")
 
 

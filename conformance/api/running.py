@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class RunRequest:
     def check(self) -> None:
         """Raise UserError if options contradict each other."""
         several = (self.processes or 1) > 1
+        if not math.isfinite(self.timeout):
+            raise UserError(f"--timeout {self.timeout}: a call that hangs would never end; name seconds")
         if self.environments and several:
             raise UserError("-n and --with do not go together: every environment is a process of its own already")
         if self.in_process and (self.environments or several):

@@ -17,6 +17,7 @@ from conformance.cli.shared import (
     KeywordOption,
     Level,
     Printer,
+    named_path,
     output_format,
     print_failures,
     warn,
@@ -51,7 +52,7 @@ def audit(
     cases: CasesOption = None,
     keyword: KeywordOption = "",
     folder: Annotated[
-        Path, typer.Option("--report", metavar="DIR", help="Where both reports and the audit go.")
+        Path, typer.Option("--report", metavar="DIR", help="Where both reports and the audit go.", parser=named_path)
     ] = Path("reports/audit"),
     fail_on: Annotated[
         Level,

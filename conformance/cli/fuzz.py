@@ -9,7 +9,16 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, KeywordOption, ModeOption, Printer, warn
+from conformance.cli.shared import (
+    MAX_WIDTH,
+    FrameworkOption,
+    Json,
+    KeywordOption,
+    ModeOption,
+    Printer,
+    named_path,
+    warn,
+)
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.fuzz.search import Finding, single_threaded
@@ -28,7 +37,10 @@ def fuzz(
     keyword: KeywordOption = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write what is found as case files below DIR/fuzz.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="DIR", help="Write what is found as case files below DIR/fuzz.", parser=named_path
+        ),
     ] = None,
     dtypes: Annotated[list[str] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.")] = None,
     shape: Annotated[
@@ -38,11 +50,15 @@ def fuzz(
         bool, typer.Option("--edge", help="Draw nan and infinite weights, too, and numbers whose sums overflow.")
     ] = False,
     kept: Annotated[
-        Path | None, typer.Option("--state", metavar="FILE", help="Keep the search there, and go on with it.")
+        Path | None,
+        typer.Option("--state", metavar="FILE", help="Keep the search there, and go on with it.", parser=named_path),
     ] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="Make the calls in processes that may die.")] = False,
     cases: Annotated[
-        Path | None, typer.Option("--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.")
+        Path | None,
+        typer.Option(
+            "--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.", parser=named_path
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, warn
+from conformance.cli.shared import CasesOption, Json, Printer, named_path, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -130,7 +130,8 @@ def harvest(
         typer.Argument(metavar="[SOURCE]...", help="Projects to read; every one that is installed unless given."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write the cases as files below this folder.")
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Write the cases as files below this folder.", parser=named_path),
     ] = None,
     as_json: Json = False,
     timeout: Annotated[

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, comparison, report
-from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, output_format, warn
+from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, named_path, output_format, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
@@ -46,7 +46,9 @@ def diff(
             help="csv and json have every row that changed, html is the page of NEW with OLD beside it.",
         ),
     ] = Format.terminal,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", parser=named_path)
+    ] = None,
     as_json: JsonFormat = False,
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
@@ -66,9 +68,9 @@ def diff(
 
 def accept(
     path: ReportArgument,
-    baseline: Annotated[Path, typer.Option("--baseline", metavar="DIR", help="The baseline to update.")] = Path(
-        "reports/baseline"
-    ),
+    baseline: Annotated[
+        Path, typer.Option("--baseline", metavar="DIR", help="The baseline to update.", parser=named_path)
+    ] = Path("reports/baseline"),
     even_unexpected: Annotated[
         bool, typer.Option("--even-unexpected", help="Accept rows that are unexpected or stale, too.")
     ] = False,
@@ -111,7 +113,7 @@ def _print_proposal(proposed: comparison.Proposal) -> None:
 
 def merge(
     paths: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports that are to become one.")],
-    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the whole goes.")],
+    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the whole goes.", parser=named_path)],
     as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
@@ -158,7 +160,13 @@ def history(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Where history.md and history.csv go; beside the report.",
+            parser=named_path,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -197,17 +205,25 @@ def page(
     ] = 400,
     sweep_folder: Annotated[
         Path | None,
-        typer.Option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given."),
+        typer.Option(
+            "--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given.", parser=named_path
+        ),
     ] = None,
     history_folder: Annotated[
         Path | None,
-        typer.Option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
+        typer.Option(
+            "--history", metavar="DIR", help="A folder with history.csv; the report's unless given.", parser=named_path
+        ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="OLD", help="An older report, whose answers stand beside these.")
+        Path | None,
+        typer.Option(
+            "--against", metavar="OLD", help="An older report, whose answers stand beside these.", parser=named_path
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.", parser=named_path),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -24,12 +24,14 @@ from conformance.cli.shared import (
     KeywordOption,
     ModeOption,
     Printer,
+    named_path,
     print_failures,
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.marking import FOLDER
+from conformance.execution.marking import FOLDER, RUN
+from conformance.execution.report_folder import FILES, JOURNAL
 from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
@@ -47,7 +49,9 @@ MAX_CAUSES = 20
 
 def run(
     cases: CasesOption = None,
-    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
+    folder: Annotated[
+        Path, typer.Option("--report", metavar="DIR", help="Where the report goes.", parser=named_path)
+    ] = FOLDER,
     keyword: KeywordOption = "",
     framework: FrameworkOption = None,
     modes: ModeOption = None,
@@ -81,7 +85,9 @@ def run(
     ] = "",
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="REPORT", help="An accepted report: only what got worse against it counts."),
+        typer.Option(
+            metavar="REPORT", help="An accepted report: only what got worse against it counts.", parser=named_path
+        ),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take in a process of its own.")
@@ -99,12 +105,20 @@ def run(
     sarif_file: Annotated[
         Path | None,
         typer.Option(
-            "--sarif", metavar="FILE", help="Write what makes the run fail there, too, as SARIF for code scanning."
+            "--sarif",
+            metavar="FILE",
+            help="Write what makes the run fail there, too, as SARIF for code scanning.",
+            parser=named_path,
         ),
     ] = None,
     comment_file: Annotated[
         Path | None,
-        typer.Option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
+        typer.Option(
+            "--comment",
+            metavar="FILE",
+            help="Write a comment for a pull request there, too, as Markdown.",
+            parser=named_path,
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -143,6 +157,7 @@ def run(
     if isolate and in_process:
         raise UserError("--isolate and --in-process do not go together")
     files = _Files(sarif_file, comment_file, folder.name)
+    files.check(folder)
     ended = api.run(request, baseline, Printer(), files.begin)
     found = ended.failures(strict_known)
     if as_json:
@@ -173,6 +188,15 @@ class _Files:
     sarif: Path | None
     comment: Path | None
     name: str
+
+    def check(self, report: Path) -> None:
+        """Raise UserError if one of them would be among the files of the report, or both are one."""
+        own = {(report / name).resolve() for name in (RUN, JOURNAL, *FILES)}
+        for option, file in (("--sarif", self.sarif), ("--comment", self.comment)):
+            if file is not None and file.resolve() in own:
+                raise UserError(f"{option} {file}: is a file of the report itself; name another one")
+        if self.sarif is not None and self.comment is not None and self.sarif.resolve() == self.comment.resolve():
+            raise UserError(f"--sarif and --comment both name {self.sarif}; name two files")
 
     def begin(self) -> None:
         """Write files that say that the run did not come to its end."""

@@ -23,8 +23,20 @@ LINE_SECONDS = 30.0
 """Seconds between lines that say what is done where there is no terminal."""
 MAX_WIDTH = 160
 """Characters of a value or a reason on a terminal."""
+
+
+def named_path(text: str | Path) -> Path:
+    """The value of an option that names a file or a folder; the empty text names none."""
+    if not str(text).strip():
+        raise typer.BadParameter("it is empty; name a file or a folder")
+    return Path(text)
+
+
 CasesOption = Annotated[
-    Path | None, typer.Option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
+    Path | None,
+    typer.Option(
+        "--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.", parser=named_path
+    ),
 ]
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")

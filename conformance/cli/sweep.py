@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, print_failures
+from conformance.cli.shared import CasesOption, Json, Printer, named_path, print_failures
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import rendering, table
@@ -41,10 +41,12 @@ def sweep(
         int, typer.Option("-n", min=0, help="How many processes share an exhaustive sweep; all cores unless given.")
     ] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.")
+        Path | None,
+        typer.Option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.", parser=named_path),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.")
+        Path | None,
+        typer.Option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.", parser=named_path),
     ] = None,
     as_json: Json = False,
     cases: CasesOption = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -757,6 +758,29 @@ def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
     assert len(report.read(tmp_path)[0]) == 3
     with pytest.raises(ReportError, match="has no journal"):
         recording.recover(tmp_path, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--timeout inf", "--timeout inf: a call that hangs would never end; name seconds"),
+        ("--report ''", "it is empty; name a file or a folder"),
+        ("--cases ''", "it is empty; name a file or a folder"),
+        ("--baseline ' '", "it is empty; name a file or a folder"),
+        ("--report r --sarif r/results.csv", "--sarif r/results.csv: is a file of the report itself; name another one"),
+        ("--report r --comment r/../r/run.json", "run.json: is a file of the report itself; name another one"),
+        ("--report r --comment r/journal.jsonl", "journal.jsonl: is a file of the report itself; name another one"),
+        ("--sarif s --comment ./s", "--sarif and --comment both name s; name two files"),
+    ],
+)
+def test_run_refuses_options_that_would_hang_or_overwrite(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["conformance", "run", "--in-process", *shlex.split(words)])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["index.html", "results.csv", RUN_JSON])

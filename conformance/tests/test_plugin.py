@@ -560,6 +560,15 @@ def test_it_says_where_a_report_cannot_be_written(folder):
     assert_said(result, "taken")
 
 
+@pytest.mark.parametrize(
+    "options", [("--call-timeout", "inf"), ("--call-timeout", "0"), ("--report", ""), ("--cases", "")]
+)
+def test_it_refuses_options_that_name_nothing_or_never_end(folder, options):
+    result = folder.run(*options, losses="Categorical", cases=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"argument {options[0]}: invalid" in result.stderr.str()
+
+
 def test_it_suggests_a_word_for_one_that_no_id_has(folder):
     result = folder.run("-k", "Categoricl", losses="Categorical")
     result.stdout.fnmatch_lines(['nothing is selected by -k Categoricl; did you mean "categorical"?'])
