@@ -271,7 +271,7 @@ def _print_groups(rows: Sequence[Row], cases: Sequence[Case]) -> None:
     counts = Counter(map(_cause, rows))
     first = {_cause(row): row for row in reversed(rows)}
     for key, count in itertools.islice(counts.items(), MAX_CAUSES):
-        _print_row(first[key], cases, f", and {counted(count - 1, 'row')} more" if count > 1 else "")
+        _print_row(first[key], cases, f" (and {counted(count - 1, 'row')} more)" if count > 1 else "")
     if len(counts) > MAX_CAUSES:
         out.print(f"and {len(counts) - MAX_CAUSES} more causes, in discrepancies.csv")
 
@@ -279,8 +279,8 @@ def _print_groups(rows: Sequence[Row], cases: Sequence[Case]) -> None:
 def _print_row(row: Row, cases: Sequence[Case], more: str) -> None:
     name, why = _headline(row)
     call = reproducer_of(row, cases)
-    out.print(f"[bold]{row.expected}[/] {escape(name)}{more}")
-    out.print(Padding(Text(why), (0, 0, 0, 4), expand=False))
+    out.print(f"[bold]{row.expected}[/] {escape(name)}", soft_wrap=True)
+    out.print(Padding(Text(why + more), (0, 0, 0, 4), expand=False))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)
 

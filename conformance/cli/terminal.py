@@ -6,6 +6,7 @@ Imports nothing that takes time, because `--help` and `--version` need it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from rich.segment import Segment
 from conformance.model.errors import UserError
 from conformance.model.text import printable
 
+FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
+"""Errors of a stream whose device takes no more."""
 UNLIMITED = 100_000
 """Width in characters of a console on which no line is wrapped."""
 
@@ -44,7 +47,7 @@ class Terminal(Console):
 
     def write(self, text: str) -> None:
         """Print text as it is.  Raises UserError if the stream cannot be written."""
-        with _written():
+        with self._written():
             try:
                 self.file.write(text)
                 self.file.flush()
@@ -53,7 +56,7 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich's consoles do.  Raises UserError if the stream cannot be written."""
-        with _written():
+        with self._written():
             super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
@@ -61,14 +64,16 @@ class Terminal(Console):
         self.quiet = True
         discard(self.file)
 
-
-@contextlib.contextmanager
-def _written() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"the output cannot be written ({error.strerror or error})"
-        raise UserError(f"{what}; free some space, or send it somewhere else") from error
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            discard(self.file)  # what it still holds would be written when Python ends, and fail again
+            what = f"the output cannot be written ({error.strerror or error})"
+            raise UserError(f"{what}; free some space, or send it somewhere else") from error
 
 
 def discard(stream: IO[str]) -> None:
@@ -77,6 +82,6 @@ def discard(stream: IO[str]) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-out = Terminal(highlight=False, soft_wrap=False)
-err = Terminal(stderr=True, highlight=False)
+out = Terminal(highlight=False, emoji=False, soft_wrap=False)
+err = Terminal(stderr=True, highlight=False, emoji=False)
 UNEXPECTED, USAGE = 1, 2

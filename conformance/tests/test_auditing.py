@@ -374,7 +374,8 @@ def test_cause_of_gained_rows_is_support():
 def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
     asked = [
-        causes.causes(comparison.compare_results(*map(report.frame, sides))) for sides in ((few, more), (more, few))
+        causes.causes(comparison.compare_results(*map(report.from_records, sides)))
+        for sides in ((few, more), (more, few))
     ]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
         [("torch.A", "was not asked before, float32"), ("torch.B", "the function is new")],

@@ -35,11 +35,13 @@ def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", ["--version", "list functions", "list cases --json"])
-def test_output_that_cannot_be_written_is_no_failure_of_the_suite(words):
+def test_output_that_cannot_be_written_is_no_failure_of_the_suite(words, unbuffered):
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "conformance", *words.split()],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             check=False, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert ended.returncode == 2

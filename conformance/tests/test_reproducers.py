@@ -25,8 +25,10 @@ from conformance.judging.judge import Assessment, perform
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
 from conformance.judging.replay import reproducer_of
+from conformance.judging.row import Row
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Raised, Returned
+from conformance.model.row_key import RowKey
 from conformance.model.text import whole
 from conformance.tests import miniatures
 from conformance.tests.stated import case
@@ -239,12 +241,12 @@ def test_terminal_has_a_replay_in_place_of_a_long_call():
     of = large("long/rows/case", samples=300, path="mine/long/rows.yaml")
     (item,) = plan([of], [miniatures.installed(miniatures.Categorical)])[:1]
     whole_call = call_of(of)
-    row = {"call": whole_call, "case": of.id, "function": item.function.name, "dtype": item.dtype, "framework": "keras",
-           "reduction": item.reduction, "quantity": "gradient", "backend": "jax"}  # fmt: skip
+    key = RowKey(of.id, "", item.function.name, item.dtype, item.reduction, quantity="gradient", backend="jax")
+    row = Row(key=key, framework="keras", status="agrees", expected="ok", call=whole_call)
     assert reproducer_of(row, []) == whole_call
-    assert reproducer_of({**row, "call": "short()"}, [of]) == "short()"
+    assert reproducer_of(dataclasses.replace(row, call="short()"), [of]) == "short()"
     settings = 'import os; os.environ["KERAS_BACKEND"] = "jax"; os.environ["JAX_ENABLE_X64"] = "1"; '
-    again = reproducer_of({**row, "call": settings + whole_call}, [of])
+    again = reproducer_of(dataclasses.replace(row, call=settings + whole_call), [of])
     assert again.startswith(f"{settings}import conformance; conformance.replay(")
     assert "'gradient', cases='" in again
 

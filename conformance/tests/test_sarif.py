@@ -247,4 +247,4 @@ def test_strict_known_names_reason_and_link_of_each_row_wherever_it_fails(run, m
     assert all("known: It forgets. (https://example.org/1)" in text for text in found)
     assert "`known: It forgets. (https://example.org/1)" in comment
     assert shown.count("::known: It forgets. (https://example.org/1)") == 2
-    assert shown.count(" It forgets. (https://example.org/1)") == 4
+    assert shown.count(" It forgets. (https://example.org/1)") == 3  # and one line for both rows

@@ -158,7 +158,7 @@ def call(
     """How a release is asked a small problem."""
     described = function(name, version, backend)
     loss = next(iter(described.ranks))
-    fields: dict[str, Any] = {"loss": loss, "input_kind": next(iter(described.takes))}
+    fields: dict[str, Any] = {"loss": loss, "input_kind": next(iter(described.input_kinds))}
     if loss == "binary":
         fields |= {"predictions": [[0.3], [0.8]], "labels": [[1], [0]], "target": "binary"}
     else:
