@@ -206,7 +206,8 @@ _TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {
 def _variants(problem: Problem, quantity: Quantity) -> Iterator[_Variant]:
     yield _Variant((), problem)
     for dtype in NARROW:
-        rounded = problem.predictions.astype(numpy_dtype(dtype)).astype(np.float64)
+        with np.errstate(over="ignore"):
+            rounded = problem.predictions.astype(numpy_dtype(dtype)).astype(np.float64)
         departure = Departure("dtype", f"inputs rounded to {dtype}")
         yield _Variant((departure,), dataclasses.replace(problem, predictions=rounded))
     for convention, functions in _conventions(problem, GRADIENT if quantity == "gradient" else ANSWER).items():

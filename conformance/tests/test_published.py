@@ -168,6 +168,11 @@ def test_few_digits_fit_more_by_chance_and_all_that_fit_are_listed():
     assert len(texts(short)) > 1 == len(texts(long))
 
 
+def test_predictions_beyond_a_narrow_dtype_make_no_noise(recwarn):
+    assert not asked("77.7777", X * 1e6).holds
+    assert not recwarn.list
+
+
 def test_number_that_nothing_explains_says_how_much_was_tried():
     found = asked("77.7777")
     assert found.explanations.lines() == [f"none of {found.explanations.tried} explanations that were tried fits"]
