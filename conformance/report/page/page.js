@@ -933,7 +933,7 @@
     });
     const explanations = Object.keys(explained).filter((key) => key.startsWith(`${id},`) && key.split(",").length === id.split(",").length + 3);
     const published = run.published.filter((number) => number.case === id).map((number) =>
-      make("li", {}, make("b", {}, number.value), ": ", translate(number.holds === "True" ? "holds" : "fails", { exact: number.exact, dtype: number.dtype }), ". ", withLinks(number.source),
+      make("li", {}, make("b", {}, number.value), ": ", translate(number.holds === "True" ? "holds" : "fails", { exact: number.exact, dtype: number.dtype ?? "float64" }), ". ", withLinks(number.source),
         number.explanations?.length ? make("ul", { lang: "en" }, number.explanations.map((line) => make("li", {}, line))) : null));
     const [command, explain] = ["show", "explain"].map((verb) => `conformance ${verb} ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`);
     section.replaceChildren(back, make("h2", {}, id),
