@@ -228,7 +228,8 @@ def test_known_discrepancy_of_a_folder_is_printed_once_with_reason_and_link(run,
     (mine / "known" / "miniature.yaml").write_text(KNOWN_BUG, encoding="utf-8")
     assert run()[0] == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "known miniature.DropsSmoothing-categorical/x/smoothed-float32-none (0.1.0), and 1 row more" in shown
+    assert "known miniature.DropsSmoothing-categorical/x/smoothed-float32-none (0.1.0) It forgets." in shown
+    assert "(https://example.org/1) (and 1 row more)" in shown
     assert shown.count("It forgets. (https://example.org/1)") == 1
     assert run("--json")[0] == 0
     told = json.loads(capsys.readouterr().out)["known"]
