@@ -31,7 +31,7 @@ def expectation_errors(case: Case) -> list[CaseFileError]:
             fits = False
         if not fits:
             exact = oracle.digits(case.problem("float64", name))
-            shown = exact if isinstance(exact, str | list) else _undefined_text(exact)
+            shown = exact if isinstance(exact, str | list) else text_of_no_answer(exact)
             where = f"$.cases.{case.id.rpartition('/')[2]}.expect"
             message = f"{value} is not the exact answer for {reduction}, which is {shown}"
             errors.append(
@@ -51,7 +51,8 @@ def expect_block(case: Case, count: int = 25) -> dict[str, Any]:
     return {"value": block}
 
 
-def _undefined_text(answer: Any) -> str:
+def text_of_no_answer(answer: Undefined | Invalid) -> str:
+    """Why there is no number, in words."""
     return f"undefined ({answer.why})" if isinstance(answer, Undefined) else f"an error ({', '.join(answer.kinds)})"
 
 
@@ -61,7 +62,7 @@ def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bo
     if refused(problem, DEFINITION):
         yield False
         return
-    printed = list(_flat(value))
+    printed = list(flat(value))
     exact = oracle.enclosure(problem, precision=PRECISION)
     if len(printed) != len(exact):
         yield False
@@ -78,9 +79,10 @@ def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bo
             yield bool(abs(arb(text) - term) <= arb(10) ** exponent)
 
 
-def _flat(value: Any) -> Iterator[str]:
+def flat(value: Any) -> Iterator[str]:
+    """The numbers of nested lists as text, in order."""
     if isinstance(value, list):
         for part in value:
-            yield from _flat(part)
+            yield from flat(part)
     else:
         yield str(value)

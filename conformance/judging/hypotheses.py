@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from conformance.adapters import registry
 from conformance.adapters.contract import problem_features
 from conformance.judging.effects import answer_by
+from conformance.judging.prepare import convert_for
+from conformance.judging.printed import Printed
 from conformance.model.case import Problem, Published, Quantity, Reduction, numpy_dtype
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
 from conformance.reference.domain import dtype_info
@@ -32,16 +34,6 @@ MAX_LISTED = 20
 """Number of explanations that are listed."""
 SLACK = 16
 """Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
-
-
-class Interval(Protocol):
-    """What a printed number stands for."""
-
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-    def overlap(self, value: float, tolerance: float) -> tuple[float, float] | None: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,7 @@ def _in_words(hypothesis: Hypothesis) -> str:
     return ", ".join(map(str, hypothesis))
 
 
-def explanations(problem: Problem, number: Published, printed: Sequence[Interval], oracle: Oracle) -> Explanations:
+def explanations(problem: Problem, number: Published, printed: Sequence[Printed], oracle: Oracle) -> Explanations:
     """The hypotheses that fit a printed number, without those that depart further than another needs to.
 
     problem: in float64.  printed: the intervals of its elements, in order.
@@ -120,7 +112,7 @@ def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
     return len(hypothesis), [get_args(Kind).index(departure.kind) for departure in hypothesis]
 
 
-def _chance(printed: Sequence[Interval]) -> float:
+def _chance(printed: Sequence[Printed]) -> float:
     """The probability that numbers whose logarithms are spread evenly over a decade fit all that is printed."""
     probability = 1.0
     for one in printed:
@@ -260,7 +252,8 @@ def _other_predictions(problem: Problem) -> Iterator[tuple[str, Problem, Convent
     clipped = dataclasses.replace(_TAKEN, clip=1e-7)
     if problem.input_kind == "logits":
         softmax = "softmax" if problem.loss == "categorical" else "sigmoid"
-        yield f"{softmax} applied twice", dataclasses.replace(problem, predictions=_activated(problem, x)), DEFINITION
+        once, _ = convert_for(problem, "probabilities")
+        yield f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), DEFINITION
         taken = dataclasses.replace(problem, input_kind="probabilities")
         yield "logits taken as probabilities, clipped at 1e-7", taken, clipped
         if problem.loss == "categorical":
@@ -273,15 +266,6 @@ def _other_predictions(problem: Problem) -> Iterator[tuple[str, Problem, Convent
         yield f"{problem.input_kind} taken as log-probabilities", taken, _TAKEN
     if problem.loss == "categorical" and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
         yield "classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), DEFINITION
-
-
-def _activated(problem: Problem, x: Floats) -> Floats:
-    """The softmax of logits over the last axis, or their sigmoid."""
-    with np.errstate(all="ignore"):
-        if problem.loss == "binary":
-            return np.asarray(1 / (1 + np.exp(-x)))
-        powers = np.exp(x - x.max(axis=-1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def _other_labels(problem: Problem) -> Iterator[tuple[str, Problem, Convention]]:

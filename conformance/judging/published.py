@@ -6,56 +6,26 @@ is right in a dtype of the case; see `holds_in`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Context, Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conformance.casefiles.stated_values import flat, text_of_no_answer
 from conformance.judging.effects import answer_by
 from conformance.judging.hypotheses import Explanations, explanations
+from conformance.judging.printed import Printed
 from conformance.model.case import Case, Problem, Published, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound, gradient_error_bound
-from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
+from conformance.reference.oracle import Answer, Exact, Oracle
 
 Floats = npt.NDArray[np.float64]
 MAX_ELEMENTS = 20_000
 """Number of predictions above which explanations are not searched."""
-_CONTEXT = Context(prec=60, traps=[])
-"""Arithmetic of printed numbers: enough digits for float64, and an infinity for what overflows."""
 SHOWN_DIGITS = 17
 """Significant digits of an exact answer beside a printed one."""
-
-
-class Printed(NamedTuple):
-    """The interval of the values that a printed number may stand for; a nan or an infinity stands for itself."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def parse(cls, text: str) -> Printed:
-        """The interval from half a unit of the last digit below the number to a unit above it, away from zero."""
-        number = Decimal(text)
-        exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int):
-            return cls(float(number), float(number))
-        unit = Decimal((0, (1,), exponent))
-        half = _CONTEXT.divide(unit, Decimal(2))
-        below = unit if number.is_signed() or not number else half
-        above = half if number.is_signed() and number else unit
-        return cls(float(_CONTEXT.subtract(number, below)), float(_CONTEXT.add(number, above)))
-
-    def overlap(self, value: float, tolerance: float) -> tuple[float, float] | None:
-        """The part of the interval within `tolerance` of `value`; None if there is none."""
-        if not np.isfinite(value) or not np.isfinite(self.low):
-            same = np.array_equal([value], [self.low], equal_nan=True)
-            return (self.low, self.high) if same else None
-        low, high = max(self.low, value - tolerance), min(self.high, value + tolerance)
-        return (low, high) if low <= high else None
 
 
 @dataclass(frozen=True)
@@ -125,7 +95,7 @@ def _text(answer: Answer) -> str:
     if isinstance(answer, Exact):
         values = [f"{value:.{SHOWN_DIGITS}g}" for value in answer.hi.ravel().tolist()]
         return values[0] if answer.hi.ndim == 0 else f"[{', '.join(values)}]"
-    return f"undefined ({answer.why})" if isinstance(answer, Undefined) else f"an error ({', '.join(answer.kinds)})"
+    return text_of_no_answer(answer)
 
 
 def digits_text(value: Any) -> str:
@@ -133,13 +103,4 @@ def digits_text(value: Any) -> str:
     return f"[{', '.join(map(digits_text, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
-def flat(value: Any) -> Iterator[str]:
-    """The numbers of nested lists, in order."""
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from flat(part)
-    else:
-        yield str(value)
-
-
-__all__ = ["Printed", "PublishedVerdict", "digits_text", "flat", "holds_in", "published"]
+__all__ = ["PublishedVerdict", "digits_text", "holds_in", "published"]

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from conformance.judging.published import Printed, published
+from conformance.judging.printed import Printed
+from conformance.judging.published import published
 from conformance.model.case import Case, Options, Published
 
 X = np.array([[1.0, 2.0, 0.5], [0.2, 0.1, 0.4], [-1.0, 0.3, 2.5]])
