@@ -410,7 +410,9 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
     """Returns whether the baseline has the same discrepancy."""
     if (rows := _baseline(request.config)) is None:
         return lambda _: False
-    rows = rows[rows["expected"].isin(["unexpected", "stale"])]
+    from conformance.judging.verdict import FAILING_ROWS
+
+    rows = rows[rows["expected"].isin(FAILING_ROWS)]
     failures = set(rows[_IDENTITY].itertuples(index=False, name=None))
     return lambda assessment: tuple(assessment.row.cells[name] for name in _IDENTITY) in failures
 

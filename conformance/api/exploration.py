@@ -35,6 +35,7 @@ from conformance.explore.sweep.table import RegionRow
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, wanted
 from conformance.judging.selection import SelectionError
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
 from conformance.report import check_writable
@@ -69,7 +70,7 @@ class RelationsResult(Result):
     @property
     def broken(self) -> list[RelationResult]:
         """Relations that are violated although nothing documents it, or that hold although the ledger denies it."""
-        return [result for result in self.results if result.expected in ("unexpected", "stale")]
+        return [result for result in self.results if result.expected in FAILING_ROWS]
 
     def to_dict(self) -> dict[str, Any]:
         return {

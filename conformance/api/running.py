@@ -27,6 +27,7 @@ from conformance.judging.plan import Item, plan
 from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unasked import unasked_rows
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.errors import UserError
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
@@ -128,7 +129,7 @@ class RunResult(Result):
             "finished": len(self.rows),
             "interrupted": self.stopped,
             **counted,
-            "unexpected": [row.cells for row in self.rows if row.expected in ("unexpected", "stale")],
+            "unexpected": [row.cells for row in self.rows if row.expected in FAILING_ROWS],
             "known": [row.cells for row in self.rows if row.expected == "known"],
             "not_asked": list(map(str, self.not_executed)),
             "unsupported": [row.cells for row in self.rows if row.status == "unsupported"],
@@ -303,7 +304,7 @@ def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: 
             yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
         return
     for row in rows:
-        if row.expected in ("unexpected", "stale"):
+        if row.expected in FAILING_ROWS:
             yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
 
 

@@ -36,11 +36,11 @@ from conformance.execution.workers.pool import TIMEOUT
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
 from conformance.judging.unasked import unasked, unasked_lines
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.text import counted
 from conformance.report import recording
-from conformance.report.recording import FAILING_ROWS
 from conformance.report.sarif import Failure
 
 MAX_CAUSES = 20

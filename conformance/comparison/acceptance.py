@@ -20,6 +20,7 @@ from conformance.comparison.merging import joined_versions
 from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
 from conformance.report.frames import records
@@ -85,7 +86,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     if folder_of(path).resolve() == baseline.resolve():
         raise AuditError(path, "is the baseline itself", "name the report that is to replace it")
     results, run = read_complete(path)
-    unexpected = results[results["expected"].isin(["unexpected", "stale"])]
+    unexpected = results[results["expected"].isin(FAILING_ROWS)]
     if not even_unexpected and not unexpected.empty:
         why = f"has {counted(len(unexpected), 'row')} unexpected or stale: {row_names(unexpected)}"
         raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")

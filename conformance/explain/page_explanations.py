@@ -14,6 +14,7 @@ from conformance.adapters.registry import Installed
 from conformance.explain.blocks import render_blocks
 from conformance.explain.explainer import explain
 from conformance.judging.judge import Judge
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError
 from conformance.model.row_key import PROBLEM
@@ -74,7 +75,7 @@ def _select_problems(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     rows = results[(results["case"] != "") & ((results["status"] != "agrees") | (results["expected"] != "ok"))]
     rank = pd.DataFrame(
         {
-            "expected": ~rows["expected"].isin(["unexpected", "stale"]),
+            "expected": ~rows["expected"].isin(FAILING_ROWS),
             "known": rows["expected"] != "known",
             "status": rows["status"].map({"disagrees": 0, "diverges": 1}).fillna(2),
             "quantity": rows["quantity"] != "loss",

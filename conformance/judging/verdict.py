@@ -55,6 +55,8 @@ from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefin
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
+FAILING_ROWS: frozenset[str] = frozenset({"unexpected", "stale"})
+"""Values of `expected` of rows that make a run fail."""
 SHARPER = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
 SEARCHED = 20_000

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 
 from conformance.execution.run_info import RunInfo
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.text import counted
 
 
@@ -16,7 +17,7 @@ def badge(results: pd.DataFrame, run: RunInfo) -> str:
     It has numbers and fixed words only, no text of others.
     """
     cases = results.loc[results["case"] != "", "case"].nunique()
-    unexpected = int(results["expected"].isin(["unexpected", "stale"]).sum())
+    unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
     if not run.complete(len(results)):
         message, colour = "incomplete", "lightgrey"
     elif unexpected:

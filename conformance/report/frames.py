@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
-from conformance.judging.verdict import FAILING, STATUSES
+from conformance.judging.verdict import FAILING, FAILING_ROWS, STATUSES
 from conformance.model.text import printable
 
 ORDER = (
@@ -81,7 +81,7 @@ def _column(name: str, values: Sequence[Any]) -> list[Any]:
 def counts(results: pd.DataFrame) -> pd.DataFrame:
     """Count rows by function and status; the last column counts those that are `unexpected` or `stale`."""
     table = pd.crosstab(results["function"], results["status"]).reindex(columns=list(STATUSES), fill_value=0)
-    unexpected = results["expected"].isin(["unexpected", "stale"])
+    unexpected = results["expected"].isin(FAILING_ROWS)
     return table.assign(unexpected=unexpected.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
 
 
@@ -107,4 +107,4 @@ def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
 
 def failing(results: pd.DataFrame) -> pd.Series:
     """Flags of rows with a failing status or a stale ledger entry."""
-    return results["status"].isin(FAILING) | results["expected"].isin(["unexpected", "stale"])
+    return results["status"].isin(FAILING) | results["expected"].isin(FAILING_ROWS)

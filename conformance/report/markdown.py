@@ -13,7 +13,7 @@ from rich.table import Table
 
 from conformance.execution.run_info import RunInfo
 from conformance.judging.unasked import PROBLEM_COLUMNS, unasked_problems
-from conformance.judging.verdict import STATUSES
+from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, labelled, largest_ratios, records
@@ -151,7 +151,7 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
         lines.append(f"**Incomplete**: {len(results)}{of} rows were finished{why}.\n")
     statuses = results["status"].value_counts()
     judged = ", ".join(f"{statuses[name]} {STATUS_VERBS.get(name, name)}" for name in STATUSES if name in statuses)
-    unexpected = int(results["expected"].isin(["unexpected", "stale"]).sum())
+    unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
     known = int(results["expected"].eq("known").sum())
     asked = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
@@ -197,7 +197,7 @@ def _functions(results: pd.DataFrame) -> str:
 
 
 def _unexpected(results: pd.DataFrame) -> str:
-    found = results[results["expected"].isin(["unexpected", "stale"])]
+    found = results[results["expected"].isin(FAILING_ROWS)]
     worst = found.sort_values("ratio", ascending=False, kind="stable", na_position="first")
     groups = worst.groupby(["function", "case", "status"], sort=False)
     sizes = groups["function"].transform("size")

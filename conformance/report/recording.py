@@ -28,14 +28,11 @@ from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
 from conformance.judging.published import PublishedVerdict, digits_text, published
 from conformance.judging.row import Cells, Row
-from conformance.judging.verdict import STATUSES
+from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.case import Case
 from conformance.model.text import counted
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
-
-FAILING_ROWS = frozenset({"unexpected", "stale"})
-"""Values of `expected` of rows that make a run fail."""
 
 
 def planned(

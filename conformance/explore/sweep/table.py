@@ -18,7 +18,7 @@ from conformance.explore.sweep.reference_values import ACCURACY, ProblemFamily, 
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.effects import semantic
-from conformance.judging.verdict import FAILING, expected
+from conformance.judging.verdict import FAILING, FAILING_ROWS, expected
 from conformance.model.case import INPUT_KINDS, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError
@@ -152,7 +152,7 @@ def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -
 
 def failing(lines: Iterable[RegionRow]) -> list[RegionRow]:
     """Rows that neither a documented convention nor the ledger accounts for."""
-    return [line for line in lines if line["expected"] in ("unexpected", "stale")]
+    return [line for line in lines if line["expected"] in FAILING_ROWS]
 
 
 def totals(lines: Sequence[RegionRow]) -> dict[str, int]:
