@@ -19,7 +19,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.arrays import Arrays, Tensor
-from conformance.adapters.contract import Backend, Framework, Function, Mode, Rule
+from conformance.adapters.contract import Backend, DocumentedConvention, Framework, Function, Mode
 from conformance.model.case import DTYPES, Array, Loss, dtype_name
 from conformance.model.convention import Convention
 
@@ -48,7 +48,7 @@ def function(
         empty_batch="reduced",
         **choices,
     )
-    rules = (Rule(usual, source=SOURCE + "v2.8.0/keras/losses.py"),)
+    conventions = (DocumentedConvention(usual, documentation=SOURCE + "v2.8.0/keras/losses.py"),)
     return (
         Function(
             name,
@@ -66,42 +66,42 @@ def function(
             no_effect={"name": "name"},
             untested={"reduction='auto'": "auto: for a loss alone, as sum_over_batch_size"},
             excludes=(frozenset({"output_weights"}),),
-            rules=rules,
-            source=f"{DOCUMENTATION}#{name.lower()}-class",
+            conventions=conventions,
+            documentation=f"{DOCUMENTATION}#{name.lower()}-class",
         )
-        .since("2.10", documented=SOURCE + "v2.15.0/keras/losses.py")
+        .since("2.10", documentation=SOURCE + "v2.15.0/keras/losses.py")
         .since(
             "3",
-            rules=(*in_columns(usual), *rules),
+            conventions=(*in_columns(usual), *conventions),
             dtypes=frozenset({"float32"}),
             reductions={"none": "reduction=None"},
             untested={"reduction='auto'": None},
             choices={"empty_batch": "unreduced"},
-            documented=SOURCE + "v3.3.3/keras/src/losses/losses.py",
+            documentation=SOURCE + "v3.3.3/keras/src/losses/losses.py",
         )
         .since(
             "3.4",
             dtypes=frozenset(DTYPES),
             arguments={"dtype": "dtype"},
             untested={"dtype='float32'": "a computation in another dtype than that of the predictions"},
-            documented=DOCUMENTATION,
+            documentation=DOCUMENTATION,
         )
         .since("3.7", untested={"reduction='mean'": "mean: as sum_over_batch_size"})
         .since(
             "3.12",
-            on=OTHERS,
+            backends=OTHERS,
             dtypes=frozenset(DTYPES) - {"float64"},
-            documented="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
+            documentation="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
         )
     )
 
 
-def in_columns(usual: Convention) -> tuple[Rule, ...]:
+def in_columns(usual: Convention) -> tuple[DocumentedConvention, ...]:
     """Beside labels of shape (N, 1), predictions of rank 1 become (N, 1), too, since 3.0: each output is a sample."""
     if usual.binary_outputs == "each":
         return ()
     each = replace(usual, binary_outputs="each")
-    return (Rule(each, source=LOSS, features=frozenset({"labels_column", "rank_1"})),)
+    return (DocumentedConvention(each, documentation=LOSS, capabilities=frozenset({"labels_column", "rank_1"})),)
 
 
 BINARY = function(
@@ -115,7 +115,12 @@ BINARY = function(
 BINARY = (
     replace(BINARY, label_column=True)
     .since("", untested={"axis=0": "a mean of the outputs over another axis than the last"})
-    .since("3", on=("torch",), choices={"cancellation": "logits", "log_floor": -100.0}, documented=ON.format("torch"))
+    .since(
+        "3",
+        backends=("torch",),
+        choices={"cancellation": "logits", "log_floor": -100.0},
+        documentation=ON.format("torch"),
+    )
 )
 # TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to.
 SOFT = (
@@ -128,8 +133,8 @@ SOFT = (
         renormalise="before_clip",
         gradient_total="one",
     )
-    .since("", documented="https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits")
-    .since("3", on=OTHERS, choices={"gradient_total": "targets"}, documented=DOCUMENTATION)
+    .since("", documentation="https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits")
+    .since("3", backends=OTHERS, choices={"gradient_total": "targets"}, documentation=DOCUMENTATION)
 )
 SPARSE = (
     replace(
@@ -142,7 +147,9 @@ SPARSE = (
     .since("3.10", arguments=AXIS, excludes=(frozenset({"output_weights"}), *COLUMNS))
 )
 for backend in OTHERS:
-    SPARSE = SPARSE.since("3", on=(backend,), choices={"renormalise": "before_clip"}, documented=ON.format(backend))
+    SPARSE = SPARSE.since(
+        "3", backends=(backend,), choices={"renormalise": "before_clip"}, documentation=ON.format(backend)
+    )
 
 
 def weighted(of: Function) -> Function:
@@ -153,7 +160,7 @@ def weighted(of: Function) -> Function:
         reductions={"none": None, "sum": None, "mean": "reduction='mean_with_sample_weight'"},
         untested={"reduction='mean'": None},
         choices={"mean_divides_by": "weight"},
-        documented=f"{SOURCE}v3.7.0/keras/src/losses/loss.py",
+        documentation=f"{SOURCE}v3.7.0/keras/src/losses/loss.py",
     )
 
 

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conformance import adapters
-from conformance.adapters.contract import DeclarationError, Framework, Function, Rule
+from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 from conformance.model.row_key import EAGER
@@ -186,30 +186,30 @@ def version_of(framework: Framework) -> str | None:
     return None
 
 
-def rule_for(
-    function: Function, version: str, target: str, backend: str = "", features: frozenset[str] = frozenset()
-) -> Rule:
-    """What a function documents in a version and backend for a kind of target; the definition where no rule fits.
+def convention_for(
+    function: Function, version: str, target: str, backend: str = "", capabilities: frozenset[str] = frozenset()
+) -> DocumentedConvention:
+    """Return what a function documents for a version, a backend and a kind of target; the definition by default.
 
-    features: what the problem asks for.
+    capabilities: those that the problem requires.
     """
-    for rule in function.rules:
-        if not rule.features <= features:
+    for documented in function.conventions:
+        if not documented.capabilities <= capabilities:
             continue
-        if rule.targets is not None and target not in rule.targets:
+        if documented.targets is not None and target not in documented.targets:
             continue
-        if rule.backends is not None and backend not in rule.backends:
+        if documented.backends is not None and backend not in documented.backends:
             continue
-        if within(version, rule.versions):
-            return rule
-    return Rule(DEFINITION)
+        if within(version, documented.versions):
+            return documented
+    return DocumentedConvention(DEFINITION)
 
 
 @functools.cache
 def conventions() -> tuple[Convention, ...]:
     """Every convention that some function documents in some version."""
     described = [function for framework in frameworks() for function in framework.functions]
-    return tuple(dict.fromkeys(rule.convention for function in described for rule in function.rules))
+    return tuple(dict.fromkeys(documented.convention for function in described for documented in function.conventions))
 
 
 @functools.cache

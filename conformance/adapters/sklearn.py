@@ -7,7 +7,7 @@ and numbers that are no probabilities, are refused since 1.7; that earlier relea
 from __future__ import annotations
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
@@ -31,19 +31,19 @@ LOG_LOSS = (
         },
         label_column=True,
         dtypes=frozenset({"float16", "float32", "float64"}),
-        rules=(
-            Rule(
+        conventions=(
+            DocumentedConvention(
                 Convention(clip=1e-15, renormalise="after_clip", rejects=REFUSES),
-                source="https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
+                documentation="https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
             ),
         ),
         result_dtype="float64",
-        source=DOCUMENTATION,
+        documentation=DOCUMENTATION,
         differentiates=False,
     )
-    .since("1.2", choices={"clip": "dtype"}, documented=PULLS + "25299")
-    .since("1.5", choices={"renormalise": "no"}, documented=PULLS + "28851", untested={"eps=1e-3": None})
-    .since("1.8", choices={"rejects": WEIGHED}, documented=DOCUMENTATION)
+    .since("1.2", choices={"clip": "dtype"}, documentation=PULLS + "25299")
+    .since("1.5", choices={"renormalise": "no"}, documentation=PULLS + "28851", untested={"eps=1e-3": None})
+    .since("1.8", choices={"rejects": WEIGHED}, documentation=DOCUMENTATION)
     .since(
         "1.9",
         choices={"rejects": WEIGHED | {"no_weight"}},

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Mode, NoEffect, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode, NoEffect
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
@@ -43,22 +43,22 @@ GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-INDEX = Rule(
+INDEX = DocumentedConvention(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
-    source=DOCUMENTATION + "CrossEntropyLoss.html",
+    documentation=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SMOOTHED_INDEX = dataclasses.replace(
     INDEX, convention=dataclasses.replace(INDEX.convention, mean_divides_by="label_weight")
 )
-SOFT = Rule(
+SOFT = DocumentedConvention(
     Convention(
         mean_divides_by="kept",
         gradient_cancellation="targets",
         accepts=frozenset({"invalid_target"}),
         empty_mean="nan",
     ),
-    source=DOCUMENTATION + "CrossEntropyLoss.html",
+    documentation=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 
 
@@ -69,7 +69,7 @@ def function(name: str, **fields: Any) -> Function:
         f"torch.nn.{name}({{options}})({{predictions}}, {{labels}})",
         positional=POSITIONAL,
         no_effect=NEUTRAL,
-        source=f"{DOCUMENTATION}{name}.html",
+        documentation=f"{DOCUMENTATION}{name}.html",
         **fields,
     )
 
@@ -90,7 +90,7 @@ CROSS_ENTROPY = (
         class_axis=1,
         dtypes=NO_FLOAT16,
         excludes=IGNORE_INDEX_WITH_ROWS,
-        rules=(INDEX,),
+        conventions=(INDEX,),
     )
     .since(
         "1.10",
@@ -98,7 +98,7 @@ CROSS_ENTROPY = (
         arguments={"label_smoothing": "label_smoothing"},
         excludes=EXCLUDES,
         result_dtype="promoted",
-        rules=(SMOOTHED_INDEX, SOFT),
+        conventions=(SMOOTHED_INDEX, SOFT),
     )
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
     .since("2.2", dtypes=ALL_DTYPES, excludes=(*EXCLUDES, frozenset({"float16", "index"})))
@@ -113,7 +113,7 @@ NLL = (
         arguments=CLASS_OPTIONS,
         class_axis=1,
         dtypes=NO_FLOAT16,
-        rules=(dataclasses.replace(INDEX, source=DOCUMENTATION + "NLLLoss.html"),),
+        conventions=(dataclasses.replace(INDEX, documentation=DOCUMENTATION + "NLLLoss.html"),),
     )
     .since("1.10", targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
     .since("2.4", dtypes=ALL_DTYPES)
@@ -129,8 +129,8 @@ BCE = (
         arguments={"sample_weights": "weight"},
         sample_weight_shape="per_loss",
         dtypes=WIDE_DTYPES,
-        rules=(
-            Rule(
+        conventions=(
+            DocumentedConvention(
                 Convention(
                     mean_divides_by="kept",
                     log_floor=-100.0,
@@ -138,7 +138,7 @@ BCE = (
                     empty_mean="nan",
                     rejects=frozenset({"nan_prediction"}),
                 ),
-                source=PULLS + "97814",
+                documentation=PULLS + "97814",
             ),
         ),
     )
@@ -146,7 +146,7 @@ BCE = (
     .since(
         "2.1",
         choices={"rejects": frozenset({"nan_prediction", "nan_target"})},
-        documented=DOCUMENTATION + "BCELoss.html",
+        documentation=DOCUMENTATION + "BCELoss.html",
     )
     .since("2.4", dtypes=ALL_DTYPES)
 )
@@ -159,8 +159,8 @@ WITH_LOGITS = function(
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     sample_weight_shape="per_loss",
     dtypes=NO_FLOAT16,
-    rules=(
-        Rule(
+    conventions=(
+        DocumentedConvention(
             Convention(
                 mean_divides_by="kept",
                 accepts=frozenset({"invalid_target"}),
@@ -168,7 +168,7 @@ WITH_LOGITS = function(
                 gradient_cancellation="targets",
                 empty_mean="nan",
             ),
-            source="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
+            documentation="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
         ),
     ),
 ).since("2.1", dtypes=ALL_DTYPES)

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.model.convention import DEFINITION, Convention, value_text
 
 RESULT_DTYPE = "result_dtype"
@@ -86,11 +86,12 @@ def changed_fields(name: str, before: str, after: str) -> frozenset[str] | None:
     if old is None or new is None:
         return None
     sides = [
-        [(rule.targets, rule.convention) for rule in rules_at(side, at)] for side, at in ((old, before), (new, after))
+        [(documented.targets, documented.convention) for documented in conventions_at(side, at)]
+        for side, at in ((old, before), (new, after))
     ]
 
-    def values(rules: list[tuple[Any, Convention]], field: str) -> list[tuple[Any, Any]]:
-        return [(targets, getattr(convention, field)) for targets, convention in rules]
+    def values(conventions: list[tuple[Any, Convention]], field: str) -> list[tuple[Any, Any]]:
+        return [(targets, getattr(convention, field)) for targets, convention in conventions]
 
     names = [field.name for field in dataclasses.fields(Convention)]
     changed = {field for field in names if values(sides[0], field) != values(sides[1], field)}
@@ -107,37 +108,48 @@ def convention_changes(name: str, before: str, after: str) -> Iterator[Conventio
     }
     if old.result_dtype != new.result_dtype:
         since = _first_version({at: found.result_dtype for at, found in steps.items()}, new.result_dtype)
-        change = DocumentedChange(RESULT_DTYPE, old.result_dtype, new.result_dtype, since, new.versions, new.source)
+        change = DocumentedChange(
+            RESULT_DTYPE, old.result_dtype, new.result_dtype, since, new.versions, new.documentation
+        )
         yield ConventionChange(change, old.result_dtype, new.result_dtype)
-    for rule in rules_at(new, after):
-        earlier = _matching_rule(rule, rules_at(old, before))
+    for documented in conventions_at(new, after):
+        earlier = _with_same_scope(documented, conventions_at(old, before))
         if earlier is not None:
-            matching = {at: _matching_rule(rule, rules_at(found, at)) for at, found in steps.items()}
-            yield from _rule_changes(earlier, rule, {at: one for at, one in matching.items() if one is not None})
+            matching = {at: _with_same_scope(documented, conventions_at(found, at)) for at, found in steps.items()}
+            yield from _convention_changes(
+                earlier, documented, {at: one for at, one in matching.items() if one is not None}
+            )
 
 
-def rules_at(function: Function, version: str) -> list[Rule]:
-    """The rules of a function that hold in a version."""
-    return [rule for rule in function.rules if registry.within(version, rule.versions)]
+def conventions_at(function: Function, version: str) -> list[DocumentedConvention]:
+    """The documented conventions of a function that apply to a version."""
+    return [documented for documented in function.conventions if registry.within(version, documented.versions)]
 
 
-def _rule_changes(old: Rule, new: Rule, steps: Mapping[str, Rule]) -> Iterator[ConventionChange]:
-    """The choices that differ between two rules.  steps: the rules that held from each version between them."""
+def _convention_changes(
+    old: DocumentedConvention, new: DocumentedConvention, steps: Mapping[str, DocumentedConvention]
+) -> Iterator[ConventionChange]:
+    """The choices that differ between two documented conventions.
+
+    steps: those that applied from each version between them.
+    """
     for field in dict.fromkeys([*old.convention.choices(), *new.convention.choices()]):
         a, b = getattr(old.convention, field), getattr(new.convention, field)
-        chosen = {at: getattr(rule.convention, field) for at, rule in steps.items()}
+        chosen = {at: getattr(documented.convention, field) for at, documented in steps.items()}
         texts = value_text(a) or "none", value_text(b) or "none"
         if isinstance(a, frozenset) and isinstance(b, frozenset):
             for member in sorted(a ^ b):
                 since = _first_version({at: member in value for at, value in chosen.items()}, member in b)
                 removed, added = (member, "") if member in a else ("", member)
-                rule = steps.get(since, new)
-                change = DocumentedChange(field, removed, added, since, rule.versions, rule.source)
+                documented = steps.get(since, new)
+                change = DocumentedChange(field, removed, added, since, documented.versions, documented.documentation)
                 yield ConventionChange(change, *texts, member)
         elif a != b:
             since = _first_version(chosen, b)
-            rule = steps.get(since, new)
-            yield ConventionChange(DocumentedChange(field, *texts, since, rule.versions, rule.source), *texts)
+            documented = steps.get(since, new)
+            yield ConventionChange(
+                DocumentedChange(field, *texts, since, documented.versions, documented.documentation), *texts
+            )
 
 
 def _first_version(values: Mapping[str, Any], current: Any) -> str:
@@ -151,15 +163,19 @@ def _first_version(values: Mapping[str, Any], current: Any) -> str:
     return since
 
 
-def _matching_rule(rule: Rule, rules: list[Rule]) -> Rule | None:
-    """The first rule with the same scope, else the first rule for all targets."""
-    same = [one for one in rules if _scope(one) == _scope(rule)] or [one for one in rules if one.targets is None]
+def _with_same_scope(
+    documented: DocumentedConvention, conventions: list[DocumentedConvention]
+) -> DocumentedConvention | None:
+    """The first documented convention with the same scope, else the first one for all targets."""
+    same = [one for one in conventions if _scope(one) == _scope(documented)] or [
+        one for one in conventions if one.targets is None
+    ]
     return same[0] if same else None
 
 
-def _scope(rule: Rule) -> Rule:
-    """The rule without its convention, versions and source: what it applies to."""
-    return dataclasses.replace(rule, convention=DEFINITION, versions="", source="")
+def _scope(documented: DocumentedConvention) -> DocumentedConvention:
+    """The scope: everything but the convention itself, the versions and the link."""
+    return dataclasses.replace(documented, convention=DEFINITION, versions="", documentation="")
 
 
 def _listed_versions(name: str, before: str, after: str) -> list[str]:
@@ -172,6 +188,6 @@ def _listed_versions(name: str, before: str, after: str) -> list[str]:
     for framework in registry.frameworks():
         for function in framework.functions:
             if function.name == name:
-                for text in (function.versions, *(rule.versions for rule in function.rules)):
+                for text in (function.versions, *(documented.versions for documented in function.conventions)):
                     found |= {Version(one.version.removesuffix(".*")) for one in SpecifierSet(text)}
     return [str(version) for version in sorted(found | {high}) if low < version <= high]

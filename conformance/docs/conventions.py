@@ -15,7 +15,7 @@ from typing import Any
 from packaging.version import Version
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
 from conformance.explain.meanings import KIND_MEANINGS, meaning
 from conformance.model import convention
@@ -35,7 +35,7 @@ class Scope:
     backend: str
     target: str
     """The kind of labels."""
-    features: tuple[str, ...]
+    capabilities: tuple[str, ...]
 
 
 @functools.cache
@@ -75,33 +75,33 @@ DocumentedChoices = tuple[Any, Function, Scope, str]
 
 
 @functools.cache
-def _iter_documented() -> tuple[tuple[Function, Scope, Rule], ...]:
-    """Every function in every scope in which an adapter describes it, and the rule for it."""
+def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ...]:
+    """Every function in every scope in which an adapter describes it, and its documented convention."""
     return tuple(
-        (function, scope, rule)
+        (function, scope, documented)
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
         for backend in framework.backends or ("",)
         for function in registry.functions_in(framework, since, backend)
-        for scope, rule in _scopes(function, since, backend)
+        for scope, documented in _scopes(function, since, backend)
     )
 
 
-def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, Rule]]:
+def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, DocumentedConvention]]:
     for target in sorted(function.targets):
-        for features in {frozenset[str](), *(rule.features for rule in function.rules)}:
-            rule = registry.rule_for(function, since, target, backend, features)
-            if rule.features == features:
-                yield Scope(since, backend, target, tuple(sorted(features))), rule
+        for capabilities in {frozenset[str](), *(documented.capabilities for documented in function.conventions)}:
+            documented = registry.convention_for(function, since, target, backend, capabilities)
+            if documented.capabilities == capabilities:
+                yield Scope(since, backend, target, tuple(sorted(capabilities))), documented
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:
     """Every choice of a field that is not the definition's."""
-    for function, scope, rule in _iter_documented():
-        value = getattr(rule.convention, name)
+    for function, scope, documented in _iter_documented():
+        value = getattr(documented.convention, name)
         for choice in sorted(value) if isinstance(value, frozenset) else [value]:
             if choice != getattr(DEFINITION, name):
-                yield choice, function, scope, rule.source or function.source
+                yield choice, function, scope, documented.documentation or function.documentation
 
 
 @functools.cache
@@ -109,7 +109,7 @@ def boundaries(name: str) -> tuple[str, ...]:
     """The releases at which a description of a framework begins or ends, ascending, after `BEFORE_RELEASES`."""
     [functions] = [framework.functions for framework in registry.frameworks() if framework.name == name]
     specifiers = [function.versions for function in functions]
-    specifiers += [rule.versions for function in functions for rule in function.rules]
+    specifiers += [documented.versions for function in functions for documented in function.conventions]
     named = {found for text in specifiers for found in re.findall(r"[\d.]+", text)}
     return (BEFORE_RELEASES, *sorted(named, key=Version))
 
@@ -146,7 +146,7 @@ def _documented_by(name: str, choice: Any, made: list[DocumentedChoices]) -> str
 def _function_entry(function: str, scopes: list[tuple[Scope, str]]) -> str:
     """A function, the scopes of its choice, and the documentation of the newest of these releases."""
     bounds = boundaries(function.partition(".")[0])
-    newest = max(scopes, key=lambda scope: (bounds.index(scope[0].since), not scope[0].features))[0]
+    newest = max(scopes, key=lambda scope: (bounds.index(scope[0].since), not scope[0].capabilities))[0]
     sources = [source for scope, source in scopes if dataclasses.replace(scope, target=newest.target) == newest]
     links = ", ".join(link("documented", source) for source in dict.fromkeys(sources))
     where = "; ".join(_scope_text(function, {scope for scope, _ in scopes}))
@@ -159,19 +159,19 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
     if scopes == every:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
-    for since, features in dict.fromkeys((scope.since, scope.features) for scope in scopes):
-        pairs = frozenset((s.backend, s.target) for s in scopes if (s.since, s.features) == (since, features))
-        groups.setdefault((pairs, features), []).append(since)
+    for since, capabilities in dict.fromkeys((scope.since, scope.capabilities) for scope in scopes):
+        pairs = frozenset((s.backend, s.target) for s in scopes if (s.since, s.capabilities) == (since, capabilities))
+        groups.setdefault((pairs, capabilities), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
-    for (pairs, features), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
-        possible = {(s.backend, s.target) for s in every if s.since in within and s.features == features}
+    for (pairs, capabilities), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
+        possible = {(s.backend, s.target) for s in every if s.since in within and s.capabilities == capabilities}
         parts = [version_ranges(function.partition(".")[0], within, {scope.since for scope in every})]
         for number, words in enumerate(("on {}", "{} labels")):
             named = {pair[number] for pair in pairs}
             if named != {pair[number] for pair in possible}:
                 parts.append(words.format(", ".join(sorted(named))))
-        if features:
-            parts.append(f"asked for {', '.join(features)}")
+        if capabilities:
+            parts.append(f"asked for {', '.join(capabilities)}")
         yield ", ".join(filter(None, parts))
 
 

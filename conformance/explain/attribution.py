@@ -41,7 +41,7 @@ from conformance.explain.subproblems import negative_logs, to_balls
 from conformance.judging.compare import compare
 from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, semantic
 from conformance.judging.judge import Assessment
-from conformance.judging.plan import rule_of
+from conformance.judging.plan import documented_convention
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import subtract
@@ -71,15 +71,15 @@ def named_choices(assessment: Assessment) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != "accepts"))
 
 
-def documented_convention(assessment: Assessment) -> Convention:
+def convention_of(assessment: Assessment) -> Convention:
     """The convention that the function documents for this problem."""
-    return rule_of(assessment.item, assessment.asked.problem).convention
+    return documented_convention(assessment.item, assessment.asked.problem).convention
 
 
 def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]:
     """Choices that explain a divergence. If nothing explains it: all documented choices that change the answer."""
     names = named_choices(assessment)
-    convention = documented_convention(assessment)
+    convention = convention_of(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
         silent = {*UNJUDGED, *NUMERIC_FIELDS, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
         names = tuple(
@@ -226,7 +226,7 @@ def _tolerance_lines(choice: _Choice) -> Iterator[Step]:
 def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.float64]:
     """Tolerance for an answer under part of the documented convention, broadcastable to the answer's shape."""
     asked = assessment.asked
-    rounded = computed(part, documented_convention(assessment))
+    rounded = computed(part, convention_of(assessment))
     if asked.item.quantity == "gradient":
         return gradient_error_bound.tolerance(asked.handed, rounded)
     return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.conversion else None)
@@ -409,7 +409,7 @@ def decompose(assessment: Assessment) -> Decomposition | None:
         undefined_text, want = f"an answer of shape {want.hi.shape}", None
     dtype = assessment.asked.handed.dtype
     unexplained = verdict.status == "disagrees" and verdict.want_by_convention is not None
-    tolerances = tolerance_under(assessment, documented_convention(assessment)) if unexplained else verdict.tolerance
+    tolerances = tolerance_under(assessment, convention_of(assessment)) if unexplained else verdict.tolerance
     where = compare(outcome.value, documented, tolerances, dtype, outcome.dtype).where
     if want is not None and documented is not want and (semantic_where := largest_difference(want, documented)) != ():
         where = semantic_where

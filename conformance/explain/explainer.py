@@ -25,7 +25,7 @@ from conformance.explain.remedies import remedies
 from conformance.judging.conversions import change_of, conversion_of
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import not_differentiated, plan, rule_of, unsupported
+from conformance.judging.plan import documented_convention, not_differentiated, plan, unsupported
 from conformance.judging.published import digits_text, published
 from conformance.judging.rendering import render_conversion
 from conformance.model.case import Case, Problem, Quantity, Reduction
@@ -179,7 +179,7 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         if known is None
         else KnownIssueNote(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
-        rule_of(item, assessment.asked.problem).source if differs else "",
+        documented_convention(item, assessment.asked.problem).documentation if differs else "",
         verdict.effects,
     )
 

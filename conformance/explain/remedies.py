@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.contract import LoweringError
-from conformance.explain.attribution import documented_convention, named_choices
+from conformance.explain.attribution import convention_of, named_choices
 from conformance.explain.derivation import array_text, format_in_dtype
 from conformance.explain.explanation import Remedy
 from conformance.explain.number_format import format_number
@@ -69,7 +69,7 @@ def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
         return ()
     if assessment.asked.problem.predictions.size > MAX_PREDICTIONS:
         return ()
-    convention = documented_convention(assessment)
+    convention = convention_of(assessment)
     context = _Context(assessment, judge, frozenset(named_choices(assessment)), convention)
     return tuple(remedy for find in _REMEDIES for remedy in find(context))
 

@@ -17,7 +17,7 @@ from conformance.adapters.registry import NEWEST, Installed
 from conformance.judging.case_set import load_suite
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Judge
-from conformance.judging.plan import Item, plan, rule_of
+from conformance.judging.plan import Item, documented_convention, plan
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.model.case import numpy_dtype
 from conformance.model.outcome import Outcome, Raised, Returned
@@ -71,7 +71,7 @@ def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
         if item.quantity == "gradient" and item.case.predicted > LARGEST:
             continue
         asked = prepare(item, problems)
-        convention = rule_of(item, asked.problem).convention
+        convention = documented_convention(item, asked.problem).convention
         about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.input_kind, convention)
         others = item.framework.name if asked.conversion else ""
         if (*about, others) not in seen:
@@ -81,7 +81,7 @@ def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
 
 def _outcomes(asked: PreparedCall, suite: Judge) -> Iterator[Outcome]:
     item = asked.item
-    convention = rule_of(item, asked.problem).convention
+    convention = documented_convention(item, asked.problem).convention
     dtype = item.function.returns(asked.handed, item.quantity)
     due = answer_by(asked.handed, convention, item.quantity, suite.oracle)
     if not isinstance(due, Exact):

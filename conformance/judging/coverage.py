@@ -1,6 +1,6 @@
-"""What the cases ask for, two features at a time, against what the functions say they can take together.
+"""Pairwise coverage of capabilities: pairs that the cases require, of those that functions declare to support.
 
-Features are what `adapters.contract.problem_features` names: options, kinds of prediction and target, layouts,
+Capabilities are the names of `adapters.contract.required_capabilities`: options, kinds of input and target, layouts,
 reductions, dtypes and ranks; each counts once for categorical and once for binary losses.
 """
 
@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from conformance.adapters.contract import Function, problem_features
+from conformance.adapters.contract import Function, required_capabilities
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
@@ -28,7 +28,7 @@ TARGET_KINDS: dict[Loss, frozenset[str]] = {
     "binary": frozenset({"binary", "soft_binary"}),
 }
 PLAIN_RANK = "rank_2"
-"""The usual rank, which is no feature."""
+"""The usual rank, which is no capability."""
 RANKS = ("rank_1", PLAIN_RANK, "higher_rank")
 MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")
@@ -56,20 +56,20 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Coverage:
-    """Features and pairs of features, as `loss/feature`: those possible, and those that the cases cover.
+    """Capabilities and pairs of them, as `loss/feature`: those possible, and those that the cases cover.
 
     A pair is possible where one function at least can take both at once, and covered where some case
     that has a right answer has both and some function takes that case.
     """
 
-    possible_features: frozenset[str]
-    covered_features: frozenset[str]
+    possible_capabilities: frozenset[str]
+    covered_capabilities: frozenset[str]
     possible: frozenset[tuple[str, str]]
     covered: frozenset[tuple[str, str]]
 
     @property
-    def lacking_features(self) -> list[str]:
-        return sorted(self.possible_features - self.covered_features)
+    def lacking_capabilities(self) -> list[str]:
+        return sorted(self.possible_capabilities - self.covered_capabilities)
 
     @property
     def lacking(self) -> list[tuple[str, str]]:
@@ -86,44 +86,48 @@ class Coverage:
 
 
 def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
-    """Which features and pairs of features the cases cover, of those that the functions declare they take.
+    """Return the capabilities and pairs of them that the functions support and that the cases cover.
 
-    Generated arrays are not made for it.
+    No generated array is computed.
     """
     functions = tuple(functions)
-    possible_features: set[str] = set()
+    possible_capabilities: set[str] = set()
     possible: set[tuple[str, str]] = set()
     for loss in LOSSES:
-        able = [(function, declared(function, loss)) for function in functions if loss in function.ranks]
-        names = sorted(set().union(*(features for _, features in able)) - {PLAIN_RANK})
-        possible_features |= {f"{loss}/{name}" for name in names if any(_takes(*one, {name}) for one in able)}
+        declared_capabilities = [
+            (function, declared(function, loss)) for function in functions if loss in function.ranks
+        ]
+        names = sorted(set().union(*(capabilities for _, capabilities in declared_capabilities)) - {PLAIN_RANK})
+        possible_capabilities |= {
+            f"{loss}/{name}" for name in names if any(_takes(*one, {name}) for one in declared_capabilities)
+        }
         possible |= {
             (f"{loss}/{a}", f"{loss}/{b}")
             for a, b in itertools.combinations(names, 2)
-            if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in able)
+            if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in declared_capabilities)
         }
-    features: set[str] = set()
+    capabilities: set[str] = set()
     pairs: set[tuple[str, str]] = set()
-    for loss, found in set(_asked(cases, functions)):
+    for loss, found in set(_required(cases, functions)):
         named = sorted(f"{loss}/{name}" for name in found)
-        features.update(named)
+        capabilities.update(named)
         pairs.update(itertools.combinations(named, 2))
-    possible_, whole = frozenset(possible), frozenset(possible_features)
-    return Coverage(whole, whole & features, possible_, possible_ & pairs)
+    possible_, whole = frozenset(possible), frozenset(possible_capabilities)
+    return Coverage(whole, whole & capabilities, possible_, possible_ & pairs)
 
 
-def _asked(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[tuple[Loss, frozenset[str]]]:
-    """The features of every problem that has a right answer and that some function takes."""
+def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[tuple[Loss, frozenset[str]]]:
+    """The capabilities that each problem with a right answer requires, if a function supports the problem."""
     for case in cases:
         if isinstance(case.expect, MustRaise | NoRightAnswer):
             continue
         for problem in case.sketch.problems():
             if any(function.unsupported(problem) is None for function in functions):
-                yield problem.loss, problem_features(problem, problem.target_kind)
+                yield problem.loss, required_capabilities(problem, problem.target_kind)
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:
-    """Every feature that a function takes in some problem with this loss; other kinds of prediction by a conversion."""
+    """All capabilities of a function for a loss; input kinds that it lacks are converted."""
     ranks = function.ranks[loss]
     found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
     found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}
@@ -134,22 +138,22 @@ def declared(function: Function, loss: Loss) -> frozenset[str]:
     return frozenset(found & known - FOREIGN[loss])
 
 
-def _takes(function: Function, able: frozenset[str], wanted: set[str]) -> bool:
-    """Whether there is a problem with the wanted features that the function takes; able: what it declares."""
-    if not wanted <= able:
+def _takes(function: Function, declared_capabilities: frozenset[str], wanted: set[str]) -> bool:
+    """Whether there is a problem with the wanted capabilities that the function supports."""
+    if not wanted <= declared_capabilities:
         return False
     wanted = wanted | {"sample_weights"} if "output_weights" in wanted else wanted
-    axes = [sorted(wanted & axis or able & axis) for axis in AXES]
+    axes = [sorted(wanted & axis or declared_capabilities & axis) for axis in AXES]
     return any(_fits(function, wanted.union(rest)) for rest in itertools.product(*axes))
 
 
-def _fits(function: Function, features: set[str]) -> bool:
-    """Whether a problem with exactly these features makes sense, and is not excluded by the function."""
-    if any(group <= features for group in SENSELESS):
+def _fits(function: Function, capabilities: set[str]) -> bool:
+    """Whether a problem with exactly these capabilities makes sense, and is not excluded by the function."""
+    if any(group <= capabilities for group in SENSELESS):
         return False
-    handed = {function.target_as(name) or name if name in TARGETS else name for name in features}
+    handed = {function.target_as(name) or name if name in TARGETS else name for name in capabilities}
     return not any(group <= handed for group in function.excludes)
 
 
-def _conflict(features: set[str]) -> bool:
-    return any(len(features & axis) > 1 for axis in EXCLUSIVE)
+def _conflict(capabilities: set[str]) -> bool:
+    return any(len(capabilities & axis) > 1 for axis in EXCLUSIVE)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters import registry
-from conformance.adapters.contract import problem_features
+from conformance.adapters.contract import required_capabilities
 from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed
@@ -216,8 +216,10 @@ def _conventions(problem: Problem, read: frozenset[str]) -> dict[Convention, tup
         target = function.target_as(problem.target_kind)
         if target is None or problem.loss not in function.ranks:
             continue
-        rule = registry.rule_for(function, registry.NEWEST, target, features=problem_features(problem, target))
-        matters = dataclasses.replace(relevant(problem, rule.convention, read), empty_mean=None)
+        documented = registry.convention_for(
+            function, registry.NEWEST, target, capabilities=required_capabilities(problem, target)
+        )
+        matters = dataclasses.replace(relevant(problem, documented.convention, read), empty_mean=None)
         if matters.choices():
             found.setdefault(matters, []).append(function.name)
     if problem.reduction == "mean":

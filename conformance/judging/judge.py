@@ -23,7 +23,7 @@ from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.casefiles.known_issues import HARVEST_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
-from conformance.judging.plan import Item, alternatives, rule_of
+from conformance.judging.plan import Item, alternatives, documented_convention
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
@@ -64,7 +64,7 @@ class Judge:
             asked.handed,
             item.case.expect,
             item.function,
-            rule_of(item, asked.problem).convention,
+            documented_convention(item, asked.problem).convention,
             outcome,
             self.oracle,
             registry.conventions(),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Framework, Function, Rule, problem_features
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
@@ -139,15 +139,15 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     return conversion_obstacle(problem, input_kind)
 
 
-def rule_of(item: Item, problem: Problem) -> Rule:
+def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:
     """What the item's function documents for the kind of target it is handed."""
     target = item.function.target_as(problem.target_kind) or problem.target_kind
-    features = problem_features(problem, target)
-    return registry.rule_for(item.function, item.installed.version, target, item.installed.backend, features)
+    capabilities = required_capabilities(problem, target)
+    return registry.convention_for(item.function, item.installed.version, target, item.installed.backend, capabilities)
 
 
 def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
     """The functions of the item's framework that can be asked its problem, each with what it documents for it."""
     for function in item.installed.functions:
         if function.unsupported(problem) is None:
-            yield function, rule_of(dataclasses.replace(item, function=function), problem).convention
+            yield function, documented_convention(dataclasses.replace(item, function=function), problem).convention

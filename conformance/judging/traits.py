@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from conformance.adapters.contract import problem_features
+from conformance.adapters.contract import required_capabilities
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
@@ -62,7 +62,13 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
     beyond_range: sums may be larger than that; see `ranges`.
     """
-    found = {*problem_features(handed, target), problem.loss, problem.input_kind, *examine(problem), *examine(handed)}
+    found = {
+        *required_capabilities(handed, target),
+        problem.loss,
+        problem.input_kind,
+        *examine(problem),
+        *examine(handed),
+    }
     if "shape_mismatch" in found and "trailing_axis" not in found:
         return frozenset(found)  # nothing lies beside anything else
     if target in ("one_hot", "distribution"):

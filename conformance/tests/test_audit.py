@@ -18,7 +18,7 @@ from rich.console import Console
 
 from conformance import comparison, report
 from conformance.adapters import arrays, registry
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.comparison import AuditError, Part, RunScope, acceptance, difference_rendering
 from conformance.comparison.baseline import MIN_LIMIT, limit
 from conformance.comparison.changes import COLUMNS
@@ -430,7 +430,7 @@ def miniature(monkeypatch):
             targets={"index": ""},
             reductions={"mean": ""},
             dtypes=frozenset({"float32", "float64"}),
-            rules=(Rule(Convention(clip=1e-7)),),
+            conventions=(DocumentedConvention(Convention(clip=1e-7)),),
         )
         .since("2", choices={"clip": "dtype"})
         .since("3", dtypes=frozenset({"float32"}))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from conformance import api, comparison, report
 from conformance.adapters import registry
-from conformance.adapters.contract import Rule
+from conformance.adapters.contract import DocumentedConvention
 from conformance.adapters.registry import Origin
 from conformance.cli import app
 from conformance.comparison import audit_rendering, bisection, causes, history, signatures, upgrade
@@ -94,7 +94,7 @@ cases:
 
 ADAPTER = """
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.model.convention import Convention
 
 FRAMEWORK = Framework(
@@ -110,8 +110,8 @@ FRAMEWORK = Framework(
             targets={"binary": "same"},
             reductions={"mean": ""},
             dtypes=frozenset({"float64"}),
-            rules=(Rule(Convention(clip=1e-15), source="https://example.org/1"),),
-        ).since("2", choices={"clip": 1e-7}, documented="https://example.org/2"),
+            conventions=(DocumentedConvention(Convention(clip=1e-15), documentation="https://example.org/1"),),
+        ).since("2", choices={"clip": 1e-7}, documentation="https://example.org/2"),
     ),
     arrays=arrays.numpy,
     imports="import fakelosses",
@@ -144,7 +144,7 @@ def library(tmp_path, monkeypatch):
 
     adapter = tmp_path / "fakeadapter.py"
     adapter.write_text(ADAPTER)
-    conventions = tuple(rule.convention for rule in FRAMEWORK.functions[0].rules)
+    conventions = tuple(documented.convention for documented in FRAMEWORK.functions[0].conventions)
     monkeypatch.setattr(registry, "frameworks", lambda: (FRAMEWORK,))
     monkeypatch.setattr(registry, "origin", lambda _: Origin("fakeadapter:FRAMEWORK", str(adapter)))
     monkeypatch.setattr(registry, "conventions", lambda: conventions)
@@ -415,15 +415,17 @@ def test_drift_text(old, new, told):
 
 
 def test_cause_names_the_changed_member_of_a_set_with_its_release(monkeypatch):
-    def rule(versions, *names):
-        return Rule(Convention(rejects=frozenset(names)), versions=versions, source=f"https://example.org/{versions}")
+    def documented(versions, *names):
+        return DocumentedConvention(
+            Convention(rejects=frozenset(names)), versions=versions, documentation=f"https://example.org/{versions}"
+        )
 
     many = (
-        rule("<2", "one_class"),
-        rule(">=2,<3", "one_class", "nan_weight"),
-        rule(">=3", "one_class", "nan_weight", "no_weight"),
+        documented("<2", "one_class"),
+        documented(">=2,<3", "one_class", "nan_weight"),
+        documented(">=3", "one_class", "nan_weight", "no_weight"),
     )
-    described = dataclasses.replace(FRAMEWORK.functions[0], name="setty.loss", rules=many, versions="")
+    described = dataclasses.replace(FRAMEWORK.functions[0], name="setty.loss", conventions=many, versions="")
     framework = dataclasses.replace(FRAMEWORK, name="setty", functions=(described,))
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     said = {"status": "diverges", "convention": "rejects=nan_weight", "exception": "ValueError: no"}

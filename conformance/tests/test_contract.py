@@ -14,11 +14,11 @@ from conformance.adapters.arrays import Arrays, Tensor
 from conformance.adapters.contract import (  # fmt: skip
     Backend,
     DeclarationError,
+    DocumentedConvention,
     Framework,
     Function,
     LoweringError,
     Mode,
-    Rule,
 )
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call, lowered, transformed
@@ -278,10 +278,14 @@ def test_bundle_hands_over_and_takes_back_every_dtype(name, dtype):
 
 HISTORY = (
     Function(
-        **{**USUAL, "arguments": {"class_weights": "w"}, "rules": (Rule(Convention(empty_mean="nan"), source="1"),)}
+        **{
+            **USUAL,
+            "arguments": {"class_weights": "w"},
+            "conventions": (DocumentedConvention(Convention(empty_mean="nan"), documentation="1"),),
+        }
     )
-    .since("1.2", arguments={"label_smoothing": "e"}, documented="2")
-    .since("1.10", on=("b",), choices={"empty_mean": "zero"})
+    .since("1.2", arguments={"label_smoothing": "e"}, documentation="2")
+    .since("1.10", backends=("b",), choices={"empty_mean": "zero"})
     .since("2", arguments={"class_weights": None}, dtypes=frozenset({"float32"}))
 )
 BOTH = {"a": contract.Backend(environment={"X": "a"}), "b": contract.Backend(environment={"X": "b"})}
@@ -293,7 +297,7 @@ def at(of: Framework, version: str, backend: str) -> Function:
 
 
 @pytest.mark.parametrize(
-    ("version", "backend", "arguments", "dtypes", "empty", "documented"),
+    ("version", "backend", "arguments", "dtypes", "empty", "link"),
     [
         ("1.0", "a", {"class_weights"}, 4, "nan", "1"),
         ("1.2.0", "a", {"class_weights", "label_smoothing"}, 4, "nan", "2"),
@@ -303,18 +307,18 @@ def at(of: Framework, version: str, backend: str) -> Function:
         ("2.0.1", "b", {"label_smoothing"}, 1, "zero", "2"),
     ],
 )
-def test_release_has_what_changed_until_then(version, backend, arguments, dtypes, empty, documented):
+def test_release_has_what_changed_until_then(version, backend, arguments, dtypes, empty, link):
     of = framework(HISTORY, backends=BOTH)
     found = at(of, version, backend)
     assert (found.arguments.keys(), len(found.dtypes)) == (arguments, dtypes)
-    rule = registry.rule_for(found, version, "index", backend)
-    assert (rule.convention.empty_mean, rule.source) == (empty, documented)
+    documented = registry.convention_for(found, version, "index", backend)
+    assert (documented.convention.empty_mean, documented.documentation) == (empty, link)
 
 
 def test_ranges_of_releases_follow_from_the_changes():
     of = framework(HISTORY, backends=BOTH)
     assert [(one.versions, one.backends) for one in of.functions] == [(">=2", None), (">=1.2,<2", None), ("<1.2", None)]
-    newest = {(rule.versions, rule.backends) for rule in of.functions[0].rules}
+    newest = {(documented.versions, documented.backends) for documented in of.functions[0].conventions}
     assert newest == {(">=1.2", frozenset({"a"})), (">=1.10", frozenset({"b"}))}
 
 
@@ -326,7 +330,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         _, found = registry.functions_in(of, version, "b")
         assert found.name == "mine.twin"
         assert found.arguments["class_weights"] == "weights"
-        assert registry.rule_for(found, version, "index", "b").convention.empty_mean is None
+        assert registry.convention_for(found, version, "index", "b").convention.empty_mean is None
 
 
 # Faults of a declaration
@@ -357,9 +361,18 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ({"untested": {"axis": "another axis"}}, "untested: axis is no argument as source"),
         ({"no_effect": {"axis": "name"}, "untested": {"axis=0": "x"}}, "no_effect: axis is in untested, too"),
         ({"no_effect": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "no_effect: axis is passed"),
-        ({"rules": (Rule(Convention(clip=1e-7)),)}, "rules: clip has no effect on what it takes"),
-        ({"rules": (Rule(Convention(binary_outputs="mean_of_last_axis")),)}, "rules: binary_outputs has no effect"),
-        ({"rules": (Rule(Convention(), frozenset({"indices"})),)}, "rules: there is no target indices"),
+        (
+            {"conventions": (DocumentedConvention(Convention(clip=1e-7)),)},
+            "conventions: clip has no effect on what it takes",
+        ),
+        (
+            {"conventions": (DocumentedConvention(Convention(binary_outputs="mean_of_last_axis")),)},
+            "conventions: binary_outputs has no effect",
+        ),
+        (
+            {"conventions": (DocumentedConvention(Convention(), frozenset({"indices"})),)},
+            "conventions: there is no target indices",
+        ),
     ],
 )
 def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, message):
@@ -395,7 +408,7 @@ def test_change_that_is_none_is_refused():
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): .*dtype"):
         framework(Function(**USUAL).since("2", dtype="float32"))
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no backend c"):
-        framework(Function(**USUAL).since("2", on=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
+        framework(Function(**USUAL).since("2", backends=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
 
 
 def test_backend_that_nothing_chooses_is_refused():

@@ -1,4 +1,4 @@
-"""Coverage of features, held against functions and cases written by hand."""
+"""Pairwise coverage of capabilities, held against functions and cases written by hand."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def covered(*cases, functions=(FUNCTION,)):
     return {tuple(name.partition("/")[2] for name in pair) for pair in coverage(cases, functions).covered}
 
 
-def test_features_that_exclude_each_other_are_no_pair():
+def test_capabilities_that_exclude_each_other_are_no_pair():
     found = possible(FUNCTION)
     assert ("class_weights", "ignore_index") in found
     assert not {("float32", "float64"), ("fortran", "strided"), ("index", "one_hot")} & found
 
 
-def test_features_of_two_functions_are_no_pair_unless_one_takes_both():
+def test_capabilities_of_two_functions_are_no_pair_unless_one_takes_both():
     apart = function(arguments={"class_weights": "weights"}), function(arguments={"ignore_index": "ignored"})
     assert ("class_weights", "ignore_index") not in possible(*apart)
     assert ("class_weights", "float32") in possible(*apart)
@@ -96,7 +96,7 @@ def test_losses_are_counted_apart():
     both = function(
         ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets={"index": "int64", "binary": "same"}
     )
-    names = coverage([], [both]).possible_features
+    names = coverage([], [both]).possible_capabilities
     assert {"categorical/logits", "binary/logits", "binary/rank_1"} <= names
     assert not {"binary/class_weights", "binary/log_probabilities", "categorical/rank_1"} & names
 
@@ -134,7 +134,7 @@ PLAIN = function(arguments={}, orders=frozenset(), label_column=False, dtypes=fr
 
 def test_what_lacks_is_named_on_one_line():
     found = coverage([CASE], [PLAIN])
-    assert found.lacking_features == [
+    assert found.lacking_capabilities == [
         f"categorical/{name}" for name in ("log_probabilities", "one_hot", "probabilities")
     ]
     assert ("categorical/float32", "categorical/one_hot") in found.lacking

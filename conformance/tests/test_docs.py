@@ -144,11 +144,11 @@ def test_conventions_page_has_section_per_field():
 
 
 def documented():
-    """(field, choice, function) of every choice that a rule of an adapter documents."""
+    """(field, choice, function) of every choice that an adapter documents."""
     for framework in registry.frameworks():
         for function in framework.functions:
-            for rule in function.rules:
-                for name, choice in rule.convention.choices().items():
+            for documented in function.conventions:
+                for name, choice in documented.convention.choices().items():
                     for one in choice if isinstance(choice, frozenset) else [choice]:
                         yield name, one, function.name
 
@@ -191,7 +191,10 @@ def test_boundaries_are_releases_in_adapters():
 def test_version_ranges_cover_every_range():
     """`boundaries` knows ranges from one release to below another."""
     for framework in registry.frameworks():
-        for described in (*framework.functions, *(rule for one in framework.functions for rule in one.rules)):
+        for described in (
+            *framework.functions,
+            *(documented for one in framework.functions for documented in one.conventions),
+        ):
             assert re.fullmatch(r"(?:(?:>=|<)[\d.]+,?)*", described.versions), described.versions
 
 

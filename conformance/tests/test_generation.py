@@ -36,7 +36,7 @@ def test_random_case_is_determined_by_seed(cases):
     assert drawn(50, seed=1)[0].digest != cases[0].digest
 
 
-def test_random_cases_cover_all_features(cases):
+def test_random_cases_cover_all_capabilities(cases):
     assert {(case.loss, case.input_kind, case.target) for case in cases} == set(FAMILIES)
     assert {name for case in cases for name in case.options.names()} == set(OPTIONS)
     assert {dtype for case in cases for dtype in case.dtypes} == set(DTYPES)

@@ -14,7 +14,7 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Function, calling, errors, problem_features
+from conformance.adapters.contract import Function, calling, errors, required_capabilities
 from conformance.adapters.contract.lowering import Call, lowered
 from conformance.adapters.contract.source import called
 from conformance.adapters.registry import Installed
@@ -240,7 +240,7 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     layout = Layout(axis, "column" if "labels_column" in group else "flat", label_dtype=labels)
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
-    assert group <= problem_features(problem, function.target_as(kind) or kind), "the problem shows the group"
+    assert group <= required_capabilities(problem, function.target_as(kind) or kind), "the problem shows the group"
     yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, lowered(function, problem))
 
 

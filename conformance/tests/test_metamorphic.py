@@ -309,7 +309,7 @@ def test_result_quotes_known_issue(entry, faulty, right):
     assert [known.case for known in relations.stale_entries([held])] == ([entry] if globbed else [])
 
 
-def test_known_issue_matches_features_of_a_side():
+def test_known_issue_matches_traits_of_a_side():
     ledger = Ledger([KnownIssue("relation/*/asks/*label_smoothing*", "miniature.*", reason="It forgets.")])
     broken = one(miniatures.DropsSmoothing, "smoothed_labels", case(np.eye(4), [0, 1, 2, 3], **SMALL), ledger=ledger)
     assert broken.expected == "known"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Mode, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.contract.signatures import unaccounted
@@ -42,8 +42,8 @@ def function(name: str, loss: Any, targets: tuple[str, ...], **fields: Any) -> F
         input_kinds={"logits": ""},
         targets=dict.fromkeys(targets, ""),
         positional={"predictions": "logits", "labels": "labels"},
-        rules=(Rule(Convention(gradient_cancellation="targets", accepts=accepts)),),
-        source=DOCUMENTATION + name,
+        conventions=(DocumentedConvention(Convention(gradient_cancellation="targets", accepts=accepts)),),
+        documentation=DOCUMENTATION + name,
         **fields,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
 from conformance.casefiles import validation
 from conformance.casefiles.document import schema_line
@@ -87,7 +87,7 @@ def framework_of(convention):
         targets={"index": "", "binary": ""},
         arguments={name: name for name in ("class_weights", "sample_weights", "positive_weight")},
         reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
-        rules=(Rule(convention),),
+        conventions=(DocumentedConvention(convention),),
     )
     return Framework("some", ("some",), ("some",), (function,), arrays.numpy)
 

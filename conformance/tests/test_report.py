@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from conformance import report
-from conformance.adapters.contract import Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.judging.row import COLUMNS, SHOWN
 from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo, files, markdown
@@ -526,11 +526,11 @@ MINIATURE = Function(
     dtypes=frozenset({"float64", "float32"}),
     orders=frozenset(),
     excludes=(frozenset({"class_axis", "ignore_index"}), frozenset({"soft_binary", "sample_weights"})),
-    rules=(
-        Rule(Convention(clip=1e-7), versions=">=2"),
-        Rule(Convention(), versions="<2", targets=frozenset({"index"})),
+    conventions=(
+        DocumentedConvention(Convention(clip=1e-7), versions=">=2"),
+        DocumentedConvention(Convention(), versions="<2", targets=frozenset({"index"})),
     ),
-    source="https://mini",
+    documentation="https://mini",
 )
 
 

@@ -33,7 +33,7 @@ def test_it_has_at_least_a_hundred_and_twenty_cases_that_say_why() -> None:
     assert all(len(case.why) > 20 for case in CASES)
 
 
-def test_it_covers_every_pair_of_features_that_a_function_can_take() -> None:
+def test_cases_cover_each_pair_of_capabilities_of_a_function() -> None:
     assert coverage(CASES, registry.functions()).lacking == []
 
 

@@ -20,7 +20,7 @@ from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.lowering import Call, lowered
 from conformance.adapters.contract.source import called
-from conformance.adapters.registry import NEWEST, functions_in, rule_for
+from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import unsupported
 from conformance.model.case import Case, Layout, Problem
@@ -79,7 +79,7 @@ def test_a_release_has_the_same_functions_in_every_variant(name, version, backen
 def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
     for name, framework in FRAMEWORKS.items():
         for described in framework.functions:
-            for said in (described.backends, *(rule.backends for rule in described.rules)):
+            for said in (described.backends, *(documented.backends for documented in described.conventions)):
                 assert said is None or (said and said <= set(BACKENDS[name])), described.name
 
 
@@ -111,9 +111,9 @@ def test_no_range_is_idle(name, backend, described):
 def test_a_release_has_a_convention_for_every_kind_of_target(name, version, backend):
     for function in functions_in(FRAMEWORKS[name], version, backend):
         for target in function.targets:
-            rule = rule_for(function, version, target, backend)
-            assert rule in function.rules, (function.name, target)
-            assert rule.source.startswith("https://"), (function.name, target)
+            documented = convention_for(function, version, target, backend)
+            assert documented in function.conventions, (function.name, target)
+            assert documented.documentation.startswith("https://"), (function.name, target)
 
 
 # Calls
@@ -280,7 +280,7 @@ def test_the_weighted_mean_of_keras_came_with_3_7(backend):
 )
 def test_a_release_documents_its_own_convention(name, version, target, choices):
     backend = BACKENDS[name.split(".")[0]][0]
-    convention = rule_for(function(name, version, backend), version, target, backend).convention
+    convention = convention_for(function(name, version, backend), version, target, backend).convention
     assert {field: getattr(convention, field) for field in choices} == choices
 
 
@@ -290,17 +290,17 @@ def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
     declared = 0
     for framework in registry.frameworks():
         for described in framework.functions:
-            for rule in described.rules:
-                convention = rule.convention
+            for documented in described.conventions:
+                convention = documented.convention
                 if convention.mean_divides_by == "weight":
                     continue
                 definition = dataclasses.replace(convention, mean_divides_by="weight")
                 assert any(
                     divisor(problem, convention) != divisor(problem, definition)
                     for problem in problems
-                    if rule.targets is None or problem.target_kind in rule.targets
+                    if documented.targets is None or problem.target_kind in documented.targets
                     if described.unsupported(problem) is None and not refused(problem, convention)
-                ), (described.name, described.versions, rule)
+                ), (described.name, described.versions, documented)
                 declared += 1
     assert declared > 10
 
@@ -323,7 +323,7 @@ def test_a_backend_of_keras_documents_its_own_convention(loss, backend, field, d
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3")):
         described = function(f"keras.{loss}", version, backend)
         for target in described.targets:
-            assert getattr(rule_for(described, version, target, backend).convention, field) == documented
+            assert getattr(convention_for(described, version, target, backend).convention, field) == documented
 
 
 @pytest.mark.parametrize("backend", BACKENDS["keras"])
@@ -331,20 +331,20 @@ def test_keras_2_documents_the_same_whatever_backend_is_asked_for(backend):
     for name in KERAS:
         described = function(f"keras.{name}", "2.15.0", backend)
         for target in described.targets:
-            first = rule_for(described, "2.15.0", target, "tensorflow")
-            assert rule_for(described, "2.15.0", target, backend).convention == first.convention
+            first = convention_for(described, "2.15.0", target, "tensorflow")
+            assert convention_for(described, "2.15.0", target, backend).convention == first.convention
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
 def test_no_release_of_sklearn_documents_that_it_takes_what_is_no_probability(version):
     described = function("sklearn.log_loss", version)
-    assert not rule_for(described, version, "index").convention.accepts
+    assert not convention_for(described, version, "index").convention.accepts
 
 
 @pytest.mark.parametrize(("kind", "first"), [("nan_weight", "1.8"), ("infinite_weight", "1.8"), ("no_weight", "1.9")])
 def test_weights_are_checked_since(kind, first):
     for version in RELEASES["sklearn"]:
-        rejects = rule_for(function("sklearn.log_loss", version), version, "index").convention.rejects
+        rejects = convention_for(function("sklearn.log_loss", version), version, "index").convention.rejects
         assert (kind in rejects) == registry.within(version, f">={first}"), version
 
 

@@ -7,16 +7,24 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 """
 
 from conformance.adapters.contract.errors import DeclarationError, LoweringError
-from conformance.adapters.contract.framework import Backend, Framework, Function, Mode, NoEffect, Rule, problem_features
+from conformance.adapters.contract.framework import (
+    Backend,
+    DocumentedConvention,
+    Framework,
+    Function,
+    Mode,
+    NoEffect,
+    required_capabilities,
+)
 
 __all__ = [
     "Backend",
     "DeclarationError",
+    "DocumentedConvention",
     "Framework",
     "Function",
     "LoweringError",
     "Mode",
     "NoEffect",
-    "Rule",
-    "problem_features",
+    "required_capabilities",
 ]

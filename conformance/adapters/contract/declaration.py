@@ -115,12 +115,12 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
         yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
     yield from _call_faults(function)
     yield from _parameter_faults(function)
-    for rule in function.rules:
-        for name in rule.convention.choices():
+    for documented in function.conventions:
+        for name in documented.convention.choices():
             if name in _EFFECTS and not _EFFECTS[name](function):
-                yield "rules", f"{name} has no effect on what it takes"
-        if unknown := sorted((rule.targets or frozenset()) - set(TARGETS)):
-            yield "rules", f"there is no target {unknown[0]}"
+                yield "conventions", f"{name} has no effect on what it takes"
+        if unknown := sorted((documented.targets or frozenset()) - set(TARGETS)):
+            yield "conventions", f"there is no target {unknown[0]}"
 
 
 def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:

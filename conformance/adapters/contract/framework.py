@@ -32,7 +32,6 @@ from conformance.model.case import (
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 
-Table = Mapping[str, str]
 NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 """Kind of a parameter that does not affect results.
 
@@ -42,16 +41,16 @@ NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A documented convention and its scope: the kinds of target and the features of a problem it applies to."""
+class DocumentedConvention:
+    """A documented convention and its scope: the kinds of target and the required capabilities it applies to."""
 
     convention: Convention
     targets: frozenset[str] | None = None
     """Kinds of target that reach the function; None for all."""
-    source: str = ""
+    documentation: str = ""
     """URL of the documentation; "" for that of the function."""
-    features: frozenset[str] = frozenset()
-    """Features that a problem must have (see `problem_features`)."""
+    capabilities: frozenset[str] = frozenset()
+    """Capabilities that a problem must require (see `required_capabilities`)."""
     versions: str = ""
     """PEP 440 specifiers of framework releases, "" for all; computed from the changes of the function."""
     backends: frozenset[str] | None = None
@@ -67,10 +66,10 @@ class ReleaseChange:
     fields: Mapping[str, Any]
     """New values of fields of `Function`; tables are merged, and an entry of None is removed."""
     choices: Mapping[str, Any]
-    """New values of fields of the convention of every rule."""
-    documented: str = ""
-    """URL of the documentation of the rules without features, from this release on."""
-    on: frozenset[str] = frozenset()
+    """New values of fields of all documented conventions."""
+    documentation: str = ""
+    """URL of the documentation of the conventions that require no capabilities, from this release on."""
+    backends: frozenset[str] = frozenset()
     """Backends that have the change; empty for all."""
 
 
@@ -79,7 +78,7 @@ class Function:
     """One loss function: the source of its call, tables of its arguments, and its documented conventions.
 
     An entry of a table is the name of a keyword argument, or Python source in which `{}` stands for the value:
-    `labels=list(range({}))`.  A feature that is in no table is unsupported.
+    `labels=list(range({}))`.  An option that is in no table is unsupported.
     """
 
     name: str
@@ -94,21 +93,21 @@ class Function:
     """Loss that it computes -> ranks of the predictions it accepts."""
     input_kinds: Mapping[InputKind, str]
     """Input kind -> argument that selects it, or ""; other kinds are converted to the first."""
-    targets: Table
+    targets: Mapping[str, str]
     """Kind of target (`Problem.target_kind`) -> dtypes of the labels, separated by blanks.
 
     Labels are cast to the first, unless the layout of the case names another one of them.  `same` is the dtype of the
     predictions; "" takes labels of any dtype as they are.
     """
-    arguments: Table = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
     """Option of a case, or `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
-    reductions: Table = field(default_factory=dict)
+    reductions: Mapping[str, str] = field(default_factory=dict)
     """Reduction -> argument, or an expression of the unreduced `{result}`; empty for those of the framework."""
-    positional: Table = field(default_factory=dict)
+    positional: Mapping[str, str] = field(default_factory=dict)
     """Placeholder in `call` that is a positional argument -> name of its parameter."""
     no_effect: Mapping[str, NoEffect] = field(default_factory=dict)
     """Parameter that does not affect results -> its kind."""
-    untested: Table = field(default_factory=dict)
+    untested: Mapping[str, str] = field(default_factory=dict)
     """Argument that no case exercises, as source such as `axis=0` -> description."""
     class_axis: int = -1
     """Axis of the classes by default; a case may name another one if the function has a parameter for it."""
@@ -118,12 +117,12 @@ class Function:
     label_column: bool = False
     """Whether labels may have a trailing axis of length 1."""
     excludes: tuple[frozenset[str], ...] = ()
-    """Groups of features (see `problem_features`) that it supports one by one but not together."""
-    rules: tuple[Rule, ...] = (Rule(DEFINITION),)
+    """Groups of capabilities (see `required_capabilities`) that it supports one by one but not together."""
+    conventions: tuple[DocumentedConvention, ...] = (DocumentedConvention(DEFINITION),)
     """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
     """dtype of the result: `same` as the predictions, `promoted` from them and float labels, or one fixed dtype."""
-    source: str = ""
+    documentation: str = ""
     """URL of its documentation."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
@@ -149,16 +148,18 @@ class Function:
     """Backends that this description is for, None for all; computed from the changes."""
 
     def since(
-        self, version: str, *, on: Iterable[str] = (), documented: str = "", choices: Any = None, **fields: Any
+        self, version: str, *, backends: Iterable[str] = (), documentation: str = "", choices: Any = None, **fields: Any
     ) -> Function:
         """Return the function with a change from a release on; see `ReleaseChange` for the parameters."""
-        change = ReleaseChange(version, fields, choices or {}, documented, frozenset(on))
+        change = ReleaseChange(version, fields, choices or {}, documentation, frozenset(backends))
         return replace(self, changes=(*self.changes, change))
 
-    def like(self, name: str, *, documented: str = "", choices: Any = None, first: str = "", **fields: Any) -> Function:
+    def like(
+        self, name: str, *, documentation: str = "", choices: Any = None, first: str = "", **fields: Any
+    ) -> Function:
         """Return a function of another name with the same history and some fields of its own in every release."""
         twin = replace(self, name=name, first=first or self.first)
-        return twin.since("", documented=documented, choices=choices, **fields)
+        return twin.since("", documentation=documentation, choices=choices, **fields)
 
     @property
     def framework(self) -> str:
@@ -247,7 +248,7 @@ class Function:
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
-            if group <= problem_features(problem, handed):
+            if group <= required_capabilities(problem, handed):
                 return f"it does not combine {' and '.join(sorted(group))}"
         return None
 
@@ -270,8 +271,8 @@ class Function:
         return lru_cache(maxsize=1024)(partial(_text, self))
 
 
-def problem_features(problem: Problem, target: str) -> frozenset[str]:
-    """What a problem asks of a function, as names: options, layout, reduction, target, prediction."""
+def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
+    """Names of what a function must support: options, layout, reduction, dtype, rank, kinds of target and input."""
     found = {*problem.options.names(), *problem.layout.names()}
     if problem.layout.label_dtype is not None:
         found.add(f"{problem.layout.label_dtype}_labels")
@@ -291,7 +292,7 @@ class Backend:
 
     requirements: tuple[str, ...] = ()
     """PEP 508 requirements in addition to the framework."""
-    environment: Table = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables to set; the first one selects the backend."""
     arrays: Arrays | None = None
     """Its array functions; None for those of the framework."""
@@ -303,7 +304,7 @@ class Mode:
 
     wrap: str = "{loss}"
     """Source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
-    environment: Table = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the process that makes the calls; calls of a mode with some need their own process."""
     unreduced: bool = False
     """Whether it wraps the unreduced loss, as `jax.vmap` does, so that `{result}` of a reduction is what it returns."""
@@ -331,7 +332,7 @@ class Framework:
     arrays: Arrays
     imports: str = ""
     """One line of source that the calls need."""
-    reductions: Table = field(default_factory=dict)
+    reductions: Mapping[str, str] = field(default_factory=dict)
     """As in `Function`, for functions that have none of their own: how users reduce what is returned."""
     modes: Mapping[str, Mode] = field(default_factory=dict)
     """By name, which is one word; every framework has `eager`."""

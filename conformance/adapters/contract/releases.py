@@ -24,7 +24,7 @@ def _at(function: Function, version: str, backend: str) -> Function:
     """A function as a release and backend have it."""
     found = replace(function, changes=())
     for change in function.changes:
-        if _release(version) >= _release(change.since) and (not change.on or backend in change.on):
+        if _release(version) >= _release(change.since) and (not change.backends or backend in change.backends):
             found = _changed(found, change)
     return found
 
@@ -37,15 +37,15 @@ def _changed(function: Function, change: ReleaseChange) -> Function:
             new[name] = {k: v for k, v in {**old, **value}.items() if v is not None}
         else:
             new[name] = value
-    rules = new.get("rules", function.rules)
-    if change.choices or change.documented:
-        new["rules"] = tuple(
+    conventions = new.get("conventions", function.conventions)
+    if change.choices or change.documentation:
+        new["conventions"] = tuple(
             replace(
-                rule,
-                convention=replace(rule.convention, **change.choices),
-                source=rule.source if rule.features else change.documented or rule.source,
+                one,
+                convention=replace(one.convention, **change.choices),
+                documentation=one.documentation if one.capabilities else change.documentation or one.documentation,
             )
-            for rule in rules
+            for one in conventions
         )
     try:
         return replace(function, **new)
@@ -64,23 +64,28 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
         yield function
         return
     for change in function.changes:
-        if unknown := sorted(change.on - set(backends)):
+        if unknown := sorted(change.backends - set(backends)):
             where = f"functions[{function.name.partition('.')[2]}].since({change.since!r})"
             raise DeclarationError(f"{where}: there is no backend {unknown[0]}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
     among = backends or ("",)
     states = {backend: [(start, _at(function, start, backend)) for start in starts] for backend in among}
-    rules = _ranges({backend: [(start, state.rules) for start, state in found] for backend, found in states.items()})
-    bare = {backend: [(start, replace(state, rules=())) for start, state in found] for backend, found in states.items()}
+    conventions = _ranges(
+        {backend: [(start, state.conventions) for start, state in found] for backend, found in states.items()}
+    )
+    bare = {
+        backend: [(start, replace(state, conventions=())) for start, state in found]
+        for backend, found in states.items()
+    }
     for span, on, state in _ranges(bare):
         kept = [
-            replace(rule, versions=_specifiers(within), backends=among)
-            for within, among, documented in rules
+            replace(one, versions=_specifiers(within), backends=among)
+            for within, among, documented in conventions
             if _overlap(span, within) and (on is None or among is None or on & among)
-            for rule in documented
+            for one in documented
         ]
-        yield replace(state, rules=tuple(kept), versions=_specifiers(span), backends=on)
+        yield replace(state, conventions=tuple(kept), versions=_specifiers(span), backends=on)
 
 
 def _overlap(one: Span, other: Span) -> bool:

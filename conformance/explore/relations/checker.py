@@ -30,7 +30,7 @@ from conformance.casefiles.loading import cases_option
 from conformance.explore.relations.relation import Floats, MetamorphicGroup, Relation
 from conformance.judging.compare import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.judging.judge import Performer
-from conformance.judging.plan import Item, rule_of, unsupported
+from conformance.judging.plan import Item, documented_convention, unsupported
 from conformance.judging.prepare import convert_for
 from conformance.judging.reasons import NotDeterministic
 from conformance.judging.rendering import render
@@ -116,7 +116,7 @@ class Instance:
         item, relation, problem = self.item, self.relation, self.problem
         if isinstance(item.case.expect, MustRaise | NoRightAnswer) or not relation.applies(problem, item.function):
             return None
-        convention = rule_of(item, problem).convention
+        convention = documented_convention(item, problem).convention
         if examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention):
             return None
         if (group := relation.group(problem, convention)) is None:
@@ -143,7 +143,7 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     function = item.function
     if unsupported(function, item.case, problem) is not None:
         return None
-    convention = rule_of(item, problem).convention
+    convention = documented_convention(item, problem).convention
     if _inexpressible(problem, convention):
         return None
     passed, name = convert_for(problem, function.input_kind_for(problem.input_kind))

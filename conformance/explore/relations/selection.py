@@ -2,9 +2,9 @@
 
 For each relation and function, the cases are visited in order, and one is selected if it has a feature that no
 selected one has: an option, a layout, a kind of target or prediction, a rank, an unusual input, a size, or a pair of
-dtype and reduction. Each combination of features is assigned to every fourth relation, with a different first
+dtype and reduction. Each combination of traits is assigned to every fourth relation, with a different first
 relation for the next combination. Problems without follow-ups are skipped before they count. The selection is
-deterministic, transforms each combination of features in the cases, and does not grow with redundant cases.
+deterministic, transforms each combination of traits in the cases, and does not grow with redundant cases.
 
 Cases with generated arrays are used in their small form: two samples, drawn with the same seed.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conformance.adapters.contract import Function, problem_features
+from conformance.adapters.contract import Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance
@@ -63,7 +63,7 @@ def select_instances(
                     for combination, number in numbers.items()
                     if (relation_number + number) % COMBINATION_STRIDE == 0
                 }
-                chosen += _cover_features(eligible, assigned)
+                chosen += _cover_traits(eligible, assigned)
     return [instance for instance in chosen if item_filter is None or item_filter(instance.item.function, instance.id)]
 
 
@@ -74,8 +74,8 @@ class _Candidate:
     case: Case
     problem: Problem
     combination: frozenset[str]
-    """The features of the problem other than dtype and reduction."""
-    features: frozenset[str]
+    """The traits of the problem other than dtype and reduction."""
+    traits: frozenset[str]
     """The combination, and what is unusual about the problem."""
 
     def item_for(self, installed: Installed, function: Function) -> Item:
@@ -89,33 +89,33 @@ def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
             continue
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
-            combination = problem_features(problem, problem.target_kind) - {dtype, reduction}
-            yield _Candidate(case, problem, combination, combination | examine(problem) | _size_features(problem))
+            combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
+            yield _Candidate(case, problem, combination, combination | examine(problem) | _size_traits(problem))
 
 
-def _size_features(problem: Problem) -> frozenset[str]:
+def _size_traits(problem: Problem) -> frozenset[str]:
     """Magnitudes of predictions in steps of 2**8, the kind of ignored label, and whether there are many classes."""
     x = np.abs(problem.predictions.astype(np.float64))
     x = x[np.isfinite(x) & (x > 0)]
     exponents = {int(np.log2(end)) // 8 for end in (x.min(), x.max())} if x.size else set()
-    features = {f"2**{8 * end}" for end in exponents}
+    traits = {f"2**{8 * end}" for end in exponents}
     ignored = problem.options.ignore_index
     if ignored is not None:
-        features.add("ignored_class_0" if ignored == 0 else "ignored_class" if ignored > 0 else "ignored_label")
+        traits.add("ignored_class_0" if ignored == 0 else "ignored_class" if ignored > 0 else "ignored_label")
     if problem.loss == "categorical" and problem.predictions.shape[-1] > np.iinfo(np.int8).max:
-        features.add("many_classes")
-    return frozenset(features)
+        traits.add("many_classes")
+    return frozenset(traits)
 
 
-def _cover_features(
+def _cover_traits(
     candidates: Iterable[tuple[Instance, _Candidate]], assigned: set[frozenset[str]]
 ) -> Iterator[Instance]:
     """Yield the instances that have a new feature, or a combination in `assigned`."""
     covered: set[object] = set()
     for instance, candidate in candidates:
-        features = {*candidate.features, (candidate.problem.dtype, candidate.problem.reduction)} | (
+        traits = {*candidate.traits, (candidate.problem.dtype, candidate.problem.reduction)} | (
             {candidate.combination} & assigned
         )
-        if not features <= covered and instance.prepared is not None:
-            covered |= features
+        if not traits <= covered and instance.prepared is not None:
+            covered |= traits
             yield instance

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import described, lowered
-from conformance.adapters.registry import Installed, rule_for
+from conformance.adapters.registry import Installed, convention_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
 from conformance.explore.sweep.reference_values import UNDECIDED_MARGIN, Chunk, ExactLosses, ProblemFamily
@@ -88,22 +88,25 @@ class Subject:
         return "none" not in self.function.reductions
 
     @cached_property
-    def documented(self) -> Convention:
+    def row_convention(self) -> Convention:
         """The documented convention, as far as it concerns one row."""
-        return dataclasses.replace(self.rule.convention, binary_outputs="each")
+        return dataclasses.replace(self.documented.convention, binary_outputs="each")
 
     @cached_property
-    def rule(self) -> Rule:
+    def documented(self) -> DocumentedConvention:
         target = self.function.target_as(self.family.target) or self.family.target
-        return rule_for(self.function, self.installed.version, target, self.installed.backend)
+        return convention_for(self.function, self.installed.version, target, self.installed.backend)
 
     @cached_property
     def restrictions(self) -> tuple[tuple[str, Convention], ...]:
         """Restrictions of the documented convention to relevant choices, by name; those to the fewest choices first."""
-        choices = [name for name in ROWWISE_CHOICES[self.family.input_kind] if name in self.documented.choices()]
+        choices = [name for name in ROWWISE_CHOICES[self.family.input_kind] if name in self.row_convention.choices()]
         sets = itertools.chain.from_iterable(itertools.combinations(choices, k) for k in range(1, len(choices) + 1))
         return tuple(
-            (describe({name: getattr(self.documented, name) for name in chosen}), self.documented.restricted_to(chosen))
+            (
+                describe({name: getattr(self.row_convention, name) for name in chosen}),
+                self.row_convention.restricted_to(chosen),
+            )
             for chosen in sets
         )
 
@@ -125,7 +128,7 @@ class Subject:
 
     @cached_property
     def _trailing(self) -> tuple[int, ...]:
-        return flatten(self._example, self.rule.convention).shape[1:]
+        return flatten(self._example, self.documented.convention).shape[1:]
 
     @cached_property
     def result_dtype(self) -> str:
@@ -145,7 +148,7 @@ class Subject:
     def judge_one(self, x: Array, label: Array, outcome: Outcome) -> Verdict:
         """The verdict on an outcome for one input x [1] with its label [1]."""
         problem = self.problem(x, label)
-        return judge(problem, problem, ByOracle(), self.function, self.documented, outcome, Oracle())
+        return judge(problem, problem, ByOracle(), self.function, self.row_convention, outcome, Oracle())
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +310,7 @@ class Comparer:
 
     def compare(self, got: Floats, regions: Regions) -> None:
         """Add the statistics of the losses got [n], one for each magnitude of the chunk, to those of the regions."""
-        answer = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.documented)
+        answer = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.row_convention)
         bands = self.chunk.bands
         with np.errstate(all="ignore"):
             rounded = np.logical_and.reduceat(got == answer.rounded, [where.start for _, where in bands]).tolist()
@@ -387,17 +390,17 @@ class Comparer:
         counts.count_verdict("agrees", "", len(got) - remaining)
         if remaining and self.subject.restrictions:
             name, restriction = self.subject.restrictions[-1]
-            documented = self._errors_under(got, positions, restriction)
-            explained = over & (documented.error_ratio <= 1)
-            errors.assign(explained, documented.subset(explained))
+            row_convention = self._errors_under(got, positions, restriction)
+            explained = over & (row_convention.error_ratio <= 1)
+            errors.assign(explained, row_convention.subset(explained))
             counts.count_verdict(
                 "diverges", name, self._explain_by_restrictions(got, positions, explained, errors, counts)
             )
             over ^= explained
             remaining -= _count(explained)
             if remaining:
-                closer = over & (documented.error_ratio < errors.error_ratio)
-                errors.assign(closer, documented.subset(closer))
+                closer = over & (row_convention.error_ratio < errors.error_ratio)
+                errors.assign(closer, row_convention.subset(closer))
         if remaining:
             counts.count_verdict("disagrees", "", remaining)
             worst = int(np.where(over, errors.error_ratio, -1).argmax())
@@ -427,7 +430,7 @@ class Comparer:
         where: Indices | slice = positions
         if self.subject.family.dtype not in NARROW_DTYPES and len(got) * SUBSET_DIVISOR < len(chunk.patterns):
             chunk, where = chunk.subset(positions), slice(None)
-        answer = chunk.exact_losses(self.sign, self.label, restriction, self.subject.documented)
+        answer = chunk.exact_losses(self.sign, self.label, restriction, self.subject.row_convention)
         errors = _Errors.of(got, answer, where)
         self._resolve(got, positions, restriction, answer, errors, where)
         return errors

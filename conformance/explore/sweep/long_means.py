@@ -131,7 +131,7 @@ def measure(
     function, means = subject.function, draw_inputs(family, length)
     problem = means.problem(subject.takes_flat_outputs)
     outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
-    verdict = judge(problem, problem, ByOracle(), function, subject.rule.convention, outcome, MeanOracle(means))
+    verdict = judge(problem, problem, ByOracle(), function, subject.documented.convention, outcome, MeanOracle(means))
     row_key = RowKey(
         case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.backend
     )

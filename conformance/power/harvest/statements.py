@@ -80,8 +80,8 @@ def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterato
             if function.name != statement.documented_function or problem.loss not in function.ranks:
                 continue
             target = function.target_as(problem.target_kind) or problem.target_kind
-            rule = registry.rule_for(function, statement.version, target, backend)
-            convention = replace(rule.convention, cancellation="none", rejects=frozenset())
+            documented = registry.convention_for(function, statement.version, target, backend)
+            convention = replace(documented.convention, cancellation="none", rejects=frozenset())
             names = tuple(convention.choices())
             for size in range(1, len(names) + 1):
                 yield from map(convention.restricted_to, itertools.combinations(names, size))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import Framework, Function, Rule
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
 from conformance.model.case import REDUCTIONS, Array, InputKind, Loss, Problem
 from conformance.model.convention import DEFINITION, Convention
@@ -213,7 +213,7 @@ class Implementation:
             label_column=True,
             dtypes=frozenset(cls.dtypes),
             excludes=cls.excludes,
-            rules=(Rule(cls.documented),),
+            conventions=(DocumentedConvention(cls.documented),),
             placeholder_values=cls.placeholder_values,
         )
 
