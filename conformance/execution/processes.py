@@ -19,7 +19,8 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
 from conformance.execution.distribution import Execute, Lost, TaskProcesses
 from conformance.execution.targets import Assignment
-from conformance.execution.workers.pool import LocalWorkerPool, Versions, WorkerError
+from conformance.execution.workers.pool import LocalWorkerPool, WorkerError
+from conformance.execution.workers.wire import Versions
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan

@@ -20,7 +20,8 @@ from conformance.adapters.contract import Framework
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.loop import import_from_file
-from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, Versions, WorkerError, WorkerPool, WorkerSpec
+from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, WorkerError, WorkerPool, WorkerSpec
+from conformance.execution.workers.wire import Versions
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
 from conformance.judging.rendering import render

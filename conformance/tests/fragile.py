@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import socket
+import stat
 import sys
 import time
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
+from conformance.execution.workers import wire
 from conformance.model.case import Array
 
 
@@ -81,6 +85,47 @@ def listen(x: Array) -> Array:
 
 def scribble(x: Array) -> Array:
     x[0] = 7
+    return x
+
+
+def connection() -> int:
+    """The descriptor of the worker's connection, as a library finds it that closes or writes what it did not open."""
+    for number in range(3, 256):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                return number
+    raise LookupError("there is no connection")
+
+
+def request_number() -> int:
+    """The number of the request that is being answered."""
+    frame = sys._getframe()
+    while not isinstance(frame.f_locals.get("request"), wire.Message):
+        frame = frame.f_back
+    return frame.f_locals["request"].number
+
+
+def interject(x: Array, content: bytes, shift: int | None = None) -> Array:
+    """Write bytes to the connection before the answer.  shift: if given, they are a message with the number + shift."""
+    if shift is not None:
+        content = bytes(wire.numbered([memoryview(bytearray(content))], request_number() + shift)[0])
+    with socket.socket(fileno=os.dup(connection())) as there:
+        there.sendall(content)
+    return x
+
+
+def chatter(x: Array) -> Array:
+    while True:
+        os.write(connection(), b"progress\n" * 10_000)
+
+
+def hang_up(x: Array) -> Array:
+    os.close(connection())
+    return hang(x)
+
+
+def fork(x: Array) -> Array:
+    os.fork()
     return x
 
 

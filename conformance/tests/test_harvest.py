@@ -263,7 +263,7 @@ def test_record_round_trips():
         place[0] += count
         return content[place[0] - count : place[0]]
 
-    collected = decode(*wire.read_message(take))
+    collected = decode(wire.read_message(take))
     (got,), (note,) = collected.records, collected.notes
     assert note == "a note"
     assert (got.test, got.name, got.function, got.raised, got.line) == ("t.py::test", "name", "loss", "E", 7)

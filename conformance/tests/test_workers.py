@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from conformance.execution.environments.sources import Sources
 from conformance.execution.workers import wire
 from conformance.execution.workers.on_ray import RayWorkerSpec, check_reachable, files_to_send
 from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError, WorkerSpec
+from conformance.execution.workers.wire import Versions
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
 from conformance.tests import fragile
@@ -75,8 +78,8 @@ def ask(pool, name, *arguments, **keywords):
 )
 def test_message_round_trips_arrays_bit_exactly(values):
     stream = b"".join(wire.message({}, [values, values[:0] if values.ndim else values]))
-    head, body = wire.read_message(reader(stream))
-    arrived, _ = wire.arrays_of(head, body)
+    message = wire.read_message(reader(stream))
+    arrived, _ = wire.arrays_of(message.header, message.body)
     assert arrived.shape == values.shape
     assert arrived.dtype == values.dtype.newbyteorder("=")
     assert arrived.tobytes() == values.astype(values.dtype.newbyteorder("=")).tobytes()
@@ -105,8 +108,8 @@ def reader(stream):
     ],
 )
 def test_message_round_trips_outcome(outcome):
-    head, body = wire.read_message(reader(b"".join(wire.outcome_message(outcome))))
-    assert wire.outcome_of(head, wire.arrays_of(head, body)) == outcome
+    message = wire.read_message(reader(b"".join(wire.outcome_message(outcome))))
+    assert wire.outcome_of(message.header, message.body) == outcome
 
 
 def test_read_message_refuses_other_bytes():
@@ -118,9 +121,9 @@ def test_read_message_refuses_other_bytes():
 def test_message_round_trips_call(order):
     values = np.broadcast_to(np.arange(3.0), (2, 3))
     sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, mode="jit")
-    head, body = wire.read_message(reader(b"".join(wire.call_message(sent, "me"))))
-    arrived = wire.call_of(head, wire.arrays_of(head, body))
-    assert (arrived.text, arrived.mode, head["what"]) == (sent.text, "jit", "me")
+    message = wire.read_message(reader(b"".join(wire.call_request(sent, "me").buffers)))
+    arrived = wire.call_of(message.header, wire.arrays_of(message.header, message.body))
+    assert (arrived.text, arrived.mode, message.header["what"]) == (sent.text, "jit", "me")
     assert list(arrived.arrays) == ["x", "w"]
     assert arrived.arrays["x"].order == order
     np.testing.assert_array_equal(arrived.arrays["x"].laid_out(), sent.arrays["x"].laid_out())
@@ -164,6 +167,121 @@ def test_dead_process_is_crash_and_is_replaced(pool, name, how, said):
     assert outcome.how == how
     assert said in outcome.stderr
     assert ask(pool, "whoami").value != before
+
+
+def answer(header, body=b"", announced=None):
+    """The bytes of a message with any header and body."""
+    text = json.dumps(header).encode() if isinstance(header, dict) else header
+    sizes = (len(text), len(body)) if announced is None else announced
+    return wire.PREFIX.pack(wire.MAGIC, 0, *sizes) + text + body
+
+
+RETURNED = {"outcome": "Returned", "dtype": "float64", "warnings": [], "mutated": [], "arrays": [["<f8", [1]]]}
+RAISED = {"outcome": "Raised", "fields": {"exception": "E", "message": "m", "warnings": []}, "arrays": []}
+EIGHT = bytes(8)
+
+
+MALFORMED = {
+    "text": (b"progress: 10 %\n" * 3, None),
+    "a few bytes": (b"ok", None),
+    "part of a message": (wire.MAGIC + b"-", None),
+    "pickle": (pickle.dumps({"a": 1}), None),
+    "of another call": (answer(RETURNED, EIGHT), 1),
+    "long header announced": (answer(RETURNED, EIGHT, (1 << 31, 8)), 0),
+    "long body announced": (answer(RETURNED, EIGHT, (200, 1 << 39)), 0),
+    "no header": (answer(b""), 0),
+    "header that is no JSON": (answer(b"\xff{"), 0),
+    "header that is a list": (answer(b"[]"), 0),
+    "nested header": (answer(b"[" * 100_000), 0),
+    "long number": (answer(b'{"outcome": ' + b"9" * 10_000 + b"}"), 0),
+    "nothing in it": (answer({}), 0),
+    "answer to another kind of request": (answer({"ready": {}, "arrays": []}), 0),
+    "unknown outcome": (answer(RETURNED | {"outcome": "Guessed"}, EIGHT), 0),
+    "outcome that is a list": (answer(RETURNED | {"outcome": []}, EIGHT), 0),
+    "fewer elements than announced": (answer(RETURNED, EIGHT[:4]), 0),
+    "more elements than announced": (answer(RETURNED, 2 * EIGHT), 0),
+    "no array": (answer(RETURNED | {"arrays": []}), 0),
+    "two arrays": (answer(RETURNED | {"arrays": [["<f8", [1]]] * 2}, 2 * EIGHT), 0),
+    "array of another dtype": (answer(RETURNED | {"arrays": [["<i8", [1]]]}, EIGHT), 0),
+    "array of objects": (answer(RETURNED | {"arrays": [["|O", [1]]]}, EIGHT), 0),
+    "negative length": (answer(RETURNED | {"arrays": [["<f8", [-1]]]}, EIGHT), 0),
+    "length beyond all memory": (answer(RETURNED | {"arrays": [["<f8", [10**40]]]}, EIGHT), 0),
+    "shape that is a text": (answer(RETURNED | {"arrays": [["<f8", "1"]]}, EIGHT), 0),
+    "dtype that is a number": (answer(RETURNED | {"dtype": 8}, EIGHT), 0),
+    "warnings that are a text": (answer(RETURNED | {"warnings": "none"}, EIGHT), 0),
+    "field of no outcome": (answer(RAISED | {"fields": {"exception": "E", "message": "m", "x": ""}}), 0),
+    "message that is a number": (answer(RAISED | {"fields": {"exception": "E", "message": 1}}), 0),
+    "arrays beside an exception": (answer(RAISED | {"arrays": [["<f8", [1]]]}, EIGHT), 0),
+}
+"""What is sent in place of an answer, and the difference of its number from that of the request, if it has one."""
+
+
+@pytest.mark.parametrize(("content", "shift"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_answer_is_refused(content, shift):
+    request = wire.call_request(call("echo"), "x")
+    sent = bytearray(content)
+    if shift is not None:
+        sent = bytearray(wire.numbered([memoryview(sent)], request.number + shift)[0])
+    proper = wire.numbered(wire.outcome_message(Returned(np.ones(1), "float64")), request.number)
+    with pytest.raises(wire.WireError):
+        request.answer(wire.take_answer(sent + b"".join(proper), request.number))
+
+
+@pytest.mark.parametrize("answered", [Versions("1", "2", "3", "4"), "no such module"])
+def test_answer_to_start_is_versions_or_reason(answered):
+    request = wire.start_request("a:B", "")
+    header = {"failed": answered} if isinstance(answered, str) else {"ready": vars(answered)}
+    stream = bytearray(b"".join(wire.numbered(wire.message(header), request.number)))
+    assert request.answer(wire.take_answer(stream, request.number)) == answered
+    for other in ({"ready": {"version": "1"}}, {"ready": []}, {"failed": None}, RETURNED):
+        stream = bytearray(b"".join(wire.numbered(wire.message(other), request.number)))
+        with pytest.raises(wire.WireError):
+            request.answer(wire.take_answer(stream, request.number))
+
+
+@needs_signals
+@pytest.mark.parametrize("what", ["a few bytes", "of another call", "more elements than announced", "nested header"])
+def test_malformed_answer_is_crash_and_others_go_on(pool, what):
+    content, shift = MALFORMED[what]
+    futures = [
+        pool.submit("fragile", call("interject", content=content, shift=shift), "interject"),
+        *[pool.submit("fragile", call("whoami"), "whoami") for _ in range(3)],
+    ]
+    crashed, *others = (pool.wait(future) for future in futures)
+    assert isinstance(crashed, Crashed)
+    assert crashed.how.startswith("was out of step: ")
+    assert [type(outcome) for outcome in others] == [Returned] * 3
+
+
+@needs_signals
+def test_answer_too_many_ends_worker_and_others_go_on(pool):
+    forged = call("interject", content=answer(RETURNED, np.float64(7).tobytes()), shift=0)
+    for count in (0, 3):
+        futures = [pool.submit("fragile", each, "x") for each in [forged, *[call("whoami")] * count]]
+        first, *others = (pool.wait(future) for future in futures)
+        assert first.value == [7.0]
+        assert sum(isinstance(outcome, Crashed) for outcome in others) == (count > 0)
+        assert isinstance(ask(pool, "whoami"), Returned | Crashed)
+        assert isinstance(ask(pool, "whoami"), Returned)
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("name", "how"), [("chatter", "was out of step: expected a message"), ("hang_up", "closed its connection")]
+)
+def test_function_that_breaks_connection_is_crash(pool, name, how):
+    outcome = ask(pool, name)
+    assert isinstance(outcome, Crashed)
+    assert outcome.how.startswith(how)
+    assert isinstance(ask(pool, "whoami"), Returned)
+
+
+@needs_signals
+def test_function_that_returns_in_a_forked_process_too_answers_once(pool):
+    before = ask(pool, "whoami").value
+    for _ in range(3):
+        assert isinstance(ask(pool, "fork"), Returned)
+    assert ask(pool, "whoami").value == before
 
 
 @needs_signals

@@ -63,13 +63,14 @@ def without_delay(connection: socket.socket) -> None:
 
 def main(address: str) -> None:
     """Serve one run until it closes the connection."""
+    parent = os.getppid()
     connection = connect(address)
     connection.sendall(bytes.fromhex(os.environ.pop(TOKEN)))
     for name in TERMINATION_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     faulthandler.enable()
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
     def read(count: int) -> bytearray:
         data = bytearray(count)
@@ -83,9 +84,14 @@ def main(address: str) -> None:
 
     server = serve.Server()
     was_idle = False
+    process = os.getpid()
     while True:
         was_idle = _wait_for_message(connection, was_idle)
-        for piece in server.answer(*wire.read_message(read)):
+        request = wire.read_message(read)
+        answer = server.answer(request.header, request.body)
+        if os.getpid() != process:
+            os._exit(0)  # a function that was called has forked this process and returned in both
+        for piece in wire.numbered(answer, request.number):
             connection.sendall(piece)
 
 

@@ -27,7 +27,7 @@ import venv
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ from conformance.execution.workers.pool import (
     WorkerPool,
     WorkerSpec,
 )
-from conformance.execution.workers.wire import Header
+from conformance.execution.workers.wire import Header, Message, WireError
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, TimedOut
 
@@ -197,14 +197,14 @@ class ActorPool(LocalWorkerPool):
 
     def answer(self, message: bytes) -> bytes:
         """The worker's answer to a message, or the outcome if it gives none."""
-        future = self._workers[self._name].submit([memoryview(message)])
+        request = wire.Request.of(message)
+        future = self._workers[self._name].submit(request)
         self.wait_any([future])
-        if future.ended is not None:
-            return b"".join(wire.outcome_message(future.ended))
-        if future.header is None:
+        if future.message is not None:
+            return b"".join(future.message.buffers)
+        if future.ended is None:
             return _message({"failed": future.worker.broken})
-        text = json.dumps(future.header).encode()
-        return wire.LENGTHS.pack(wire.MAGIC, len(text), len(future.body)) + text + future.body
+        return b"".join(wire.numbered(wire.outcome_message(future.ended), request.number))
 
 
 def _message(header: Header) -> bytes:
@@ -332,7 +332,10 @@ class RayWorker(Worker):
                 return self._break(f"it cannot be started on Ray: {_reason(str(error.cause))}")
             except errors.RayError as error:
                 return self._on_actor_lost(error)
-            self._on_answer(*wire.read_message(io.BytesIO(answer).read))
+            try:
+                self._on_answer(wire.read_message(io.BytesIO(answer).read))
+            except WireError as error:
+                return self._break(f"its Ray actor was out of step: {error}")
         return self._send_pending()
 
     def request_shutdown(self) -> Any:
@@ -340,7 +343,7 @@ class RayWorker(Worker):
         return self._actor.close.remote() if self._actor is not None and not self._refs else None
 
     def _create_actor(self) -> None:
-        self.started = Future(self, (), START_TIMEOUT)
+        self.started = self._start_future()
         self._waiting.appendleft(self.started)
         self._waiting_since = time.monotonic()
         self._announced = False
@@ -358,19 +361,20 @@ class RayWorker(Worker):
         if self._actor is None or not self.started.done:
             return
         while len(self._refs) < min(MAX_IN_FLIGHT, len(self._waiting)):
-            buffers = self._waiting[len(self._refs)].buffers
+            buffers = self._waiting[len(self._refs)].request.buffers
             self._refs.append(self._actor.answer.remote(b"".join(buffers)))
 
-    def _on_answer(self, header: Header, body: bytes | bytearray) -> None:
+    def _on_answer(self, message: Message) -> None:
         self._refs.popleft()
         future = self._waiting.popleft()
         self._waiting_since = time.monotonic()
-        if "failed" in header:
-            self.broken = header["failed"]
+        if "failed" in message.header:
+            self.broken = str(message.header["failed"])
             return self.end()
         if future is self.started:
             self._starts = 0
-        future.header, future.body = header, body
+            message = replace(message, number=future.request.number)  # an actor starts without being sent a request
+        future.accept(message)
         return None
 
     def _on_actor_lost(self, error: Exception) -> None:

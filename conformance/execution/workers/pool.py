@@ -29,7 +29,7 @@ from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.calling import SHARING
 from conformance.adapters.contract.lowering import Call
 from conformance.execution.workers import loop, wire
-from conformance.execution.workers.wire import Header
+from conformance.execution.workers.wire import Message, Request, Versions, WireError
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Outcome, TimedOut
 
@@ -75,35 +75,29 @@ class WorkerSpec:
     """The worker's Python."""
 
 
-@dataclass(frozen=True)
-class Versions:
-    """Versions of a framework, Python and numpy where a worker runs, and the framework's backend."""
-
-    version: str
-    python: str
-    numpy: str
-    backend: str = ""
-
-
 class Future:
-    """The outcome of a call that a worker has not answered yet.
+    """The answer to a request that a worker has not given yet.  seconds: its timeout."""
 
-    buffers: of the message.  seconds: timeout of the answer.
-    """
-
-    def __init__(self, worker: Worker, buffers: Sequence[memoryview], seconds: float) -> None:
+    def __init__(self, worker: Worker, request: Request, seconds: float) -> None:
         self.worker = worker
-        self.buffers = buffers
+        self.request = request
         self.seconds = seconds
-        self.header: Header | None = None
-        self.body: bytes | bytearray = b""
+        self.message: Message | None = None
+        """The answer as it arrived."""
+        self.answer: Any = None
+        """Its content, see `Request.answer`."""
         self.ended: Outcome | None = None
         """The outcome if there is no answer: the worker died of the call, or it took too long."""
 
     @property
     def done(self) -> bool:
         """Whether the answer has arrived, or will never arrive."""
-        return self.header is not None or self.ended is not None or bool(self.worker.broken)
+        return self.message is not None or self.ended is not None or bool(self.worker.broken)
+
+    def accept(self, message: Message) -> None:
+        """Take the answer.  Raises WireError if it is malformed, or that of another request."""
+        self.answer = self.request.answer(message)
+        self.message = message
 
 
 class Worker(abc.ABC):
@@ -118,7 +112,7 @@ class Worker(abc.ABC):
         self.timeout = timeout
         self.broken = ""
         """Why the worker can make no calls; "" if it can."""
-        self.started = Future(self, (), START_TIMEOUT)
+        self.started = self._start_future()
         """The import of the framework."""
         self._waiting: deque[Future] = deque()
         """Calls that are not answered yet, in order."""
@@ -130,9 +124,9 @@ class Worker(abc.ABC):
         """Number of calls that are not answered yet."""
         return len(self._waiting)
 
-    def submit(self, buffers: Sequence[memoryview]) -> Future:
-        """Send a message, when earlier ones allow, and return its future answer."""
-        future = Future(self, buffers, self.timeout)
+    def submit(self, request: Request) -> Future:
+        """Send a request, when earlier ones allow, and return its future answer."""
+        future = Future(self, request, self.timeout)
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(future)
@@ -143,8 +137,11 @@ class Worker(abc.ABC):
         """The versions where a started worker runs.  Raises WorkerError if it could not start."""
         if self.broken:
             raise WorkerError(self.broken)
-        assert self.started.header is not None
-        return Versions(**self.started.header["ready"])
+        found: Versions = self.started.answer
+        return found
+
+    def _start_future(self) -> Future:
+        return Future(self, wire.start_request(self.spec.adapter, self.spec.file), START_TIMEOUT)
 
     def _break(self, why: str) -> None:
         """Give up for good."""
@@ -204,13 +201,13 @@ class WorkerPool(abc.ABC):
 
     def signatures(self, name: str, paths: Sequence[str]) -> dict[str, Any]:
         """Signatures of the objects at dotted paths; see `serve.signature`."""
-        future = self._workers[name].submit(wire.message({"do": "signatures", "paths": list(paths)}))
+        future = self._workers[name].submit(wire.signatures_request(paths))
         self.wait_any([future])
-        return {} if future.header is None else dict(future.header["signatures"])
+        return future.answer or {}
 
     def submit(self, name: str, call: Call, what: str) -> Future:
         """Submit a call to a worker.  what: name of the call in messages."""
-        return self._workers[name].submit(wire.call_message(call, what))
+        return self._workers[name].submit(wire.call_request(call, what))
 
     def wait(self, future: Future) -> Outcome:
         """The outcome of a call.
@@ -220,11 +217,12 @@ class WorkerPool(abc.ABC):
         self.wait_any([future])
         if future.ended is not None:
             return future.ended
-        if future.header is None:
+        if future.message is None:
             raise WorkerError(future.worker.broken)
-        if "harness" in future.header:
-            raise LoweringError(future.header["harness"])
-        return wire.outcome_of(future.header, wire.arrays_of(future.header, future.body))
+        if isinstance(future.answer, str):
+            raise LoweringError(future.answer)
+        outcome: Outcome = future.answer
+        return outcome
 
     def wait_any(self, futures: Sequence[Future]) -> None:
         """Wait until one of some futures is done."""
@@ -354,9 +352,7 @@ class LocalWorker(Worker):
         own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
         variables = {**SHARING, **os.environ, **self.spec.variables, **own}
         command = [str(self.spec.interpreter), loop.__file__, self._endpoint.address]
-        self.started = Future(
-            self, wire.message({"do": "start", "adapter": self.spec.adapter, "file": self.spec.file}), START_TIMEOUT
-        )
+        self.started = self._start_future()
         self._waiting.appendleft(self.started)
         try:
             self._process = subprocess.Popen(  # noqa: S603
@@ -413,7 +409,7 @@ class LocalWorker(Worker):
         if not self._sent:
             self._waiting_since = time.monotonic()
         while self._sent < min(MAX_IN_FLIGHT, len(self._waiting)):
-            self._out.extend(self._waiting[self._sent].buffers)
+            self._out.extend(self._waiting[self._sent].request.buffers)
             self._sent += 1
         self._send()
 
@@ -436,33 +432,38 @@ class LocalWorker(Worker):
             self._selector.modify(self._socket, wanted, self)
 
     def _receive(self) -> None:
-        gone = self._read()
-        try:
-            while (answer := wire.take_message(self._in)) is not None:
-                future = self._waiting.popleft()
-                future.header, future.body = answer
-                self._sent -= 1
-                self._waiting_since = time.monotonic()
-                if future is self.started and "failed" in future.header:
-                    return self._break(f"the framework cannot be imported: {future.header['failed']}")
-        except wire.WireError as error:
-            return self._fail(Crashed(f"was out of step: {error}", "\n".join(self._last_output())))
-        if gone:
-            return self._died()
-        self._truncate_output()
-        return self._send_pending()
-
-    def _read(self) -> bool:
-        """Read what has arrived; return whether the connection is closed."""
         assert self._socket is not None
         try:
             while chunk := self._socket.recv(READ_BYTES):
                 self._in += chunk
+                self._take_answers()
+                if self.broken:
+                    return None
         except BlockingIOError:
-            return False
+            self._truncate_output()
+            return self._send_pending()
+        except WireError as error:
+            return self._fail(Crashed(f"was out of step: {error}", "\n".join(self._last_output())))
         except OSError:
-            return True
-        return True
+            pass
+        return self._died()
+
+    def _take_answers(self) -> None:
+        """Take the answers that have arrived.  Raises WireError for what is none of a request that was sent."""
+        while self._in:
+            if not self._sent:
+                raise WireError("it sent an answer that was not due")
+            future = self._waiting[0]
+            message = wire.take_answer(self._in, future.request.number)
+            if message is None:
+                return
+            future.accept(message)
+            self._waiting.popleft()
+            self._sent -= 1
+            self._waiting_since = time.monotonic()
+            if future is self.started and isinstance(future.answer, str):
+                self._break(f"the framework cannot be imported: {future.answer}")
+                return
 
     # The end of the process
 
@@ -471,10 +472,10 @@ class LocalWorker(Worker):
         assert self._process is not None
         try:
             self._process.wait(5.0)
+            how = self._exit_reason()
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._fail(Crashed(self._exit_reason(), "\n".join(self._last_output())))
+            how = "closed its connection"
+        self._fail(Crashed(how, "\n".join(self._last_output())))
 
     def _fail(self, outcome: Crashed | TimedOut) -> None:
         """End the process and the first call in the queue; the others are left for the next process."""

@@ -1,71 +1,100 @@
 """Messages between a run and its workers: a JSON header and the bytes of arrays.
 
-No pickles, so that versions of Python and numpy may differ.  Arrays are bit-exact.  A message consists of `MAGIC`, the
-length of the header (uint32), the length of all arrays (uint64), the header, and the arrays.
+No pickles, so that versions of Python and numpy may differ.  Arrays are bit-exact.  A message consists of `MAGIC`, its
+number (uint64), the length of the header (uint32), the length of all arrays (uint64), the header, and the arrays.  An
+answer has the number of its request.  Whatever a worker sends is checked before it is used: the framework in its
+process may write to the connection, too.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract.calling import MOST_RETURNED
 from conformance.adapters.contract.lowering import Call
 from conformance.model.case import Array, numpy_dtype
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 
-MAGIC = b"CE01"
-LENGTHS = struct.Struct("<4sIQ")
+MAGIC = b"CE02"
+PREFIX = struct.Struct("<4sQIQ")
 JOIN_LIMIT_BYTES = 1 << 16
 """Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
 MAX_MESSAGE_BYTES = 1 << 40
 """Maximum length of the arrays of a message; a larger one means that the stream is corrupt."""
+MAX_ANSWER_BYTES = 8 * MOST_RETURNED
+"""Maximum length of the arrays of an answer."""
+MAX_HEADER_BYTES = 1 << 26
+"""Maximum length of a header: the longest has a thousand warnings."""
 
 Header = dict[str, Any]
 Buffers = list[memoryview]
 
 
 class WireError(Exception):
-    """The bytes are no message."""
+    """The bytes are no message, or not the one that is due."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that has arrived."""
+
+    number: int
+    header: Header
+    body: bytes | bytearray
+
+    @property
+    def buffers(self) -> Buffers:
+        """The message again, to be passed on."""
+        text = json.dumps(self.header).encode()
+        return [memoryview(PREFIX.pack(MAGIC, self.number, len(text), len(self.body)) + text + self.body)]
 
 
 def message(header: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
-    """The buffers of a message, in order; contiguous arrays are not copied."""
+    """The buffers of a message with the number 0, in order; contiguous arrays are not copied."""
     flat = [np.ascontiguousarray(array, dtype=_little(array.dtype)) for array in arrays]
     described = [[_name(array.dtype), list(array.shape)] for array in arrays]
     text = json.dumps({**header, "arrays": described}).encode()
     size = sum(array.nbytes for array in flat)
     # memoryview knows neither bfloat16 nor arrays without elements.
-    buffers = [memoryview(LENGTHS.pack(MAGIC, len(text), size) + text)]
+    buffers = [memoryview(bytearray(PREFIX.pack(MAGIC, 0, len(text), size) + text))]
     buffers += [array.reshape(-1).view(np.uint8).data for array in flat if array.size]
-    return [memoryview(b"".join(buffers))] if size < JOIN_LIMIT_BYTES else buffers
+    return [memoryview(bytearray().join(buffers))] if size < JOIN_LIMIT_BYTES else buffers
 
 
-def lengths(start: bytes | bytearray) -> tuple[int, int]:
-    """Lengths in bytes of the header and the arrays that follow.  Raises WireError."""
-    magic, header, arrays = LENGTHS.unpack(start)
-    if magic != MAGIC or arrays > MAX_MESSAGE_BYTES:
-        raise WireError(f"expected a message, got {start!r}")
-    return header, arrays
+def numbered(buffers: Buffers, number: int) -> Buffers:
+    """The buffers of a `message`, which is given a number."""
+    struct.pack_into("<Q", buffers[0], len(MAGIC), number)
+    return buffers
 
 
 def arrays_of(header: Header, body: bytes | bytearray | memoryview) -> list[Array]:
-    """The arrays of a message, as read-only views of its body.  Raises ImportError if numpy lacks a dtype."""
+    """The arrays of a message, as read-only views of its body.
+
+    Raises ImportError if numpy lacks a dtype, and WireError if the body has another size than the arrays.
+    """
     arrays, start = [], 0
-    for name, shape in header["arrays"]:
-        dtype = _dtype(name)
-        count = math.prod(shape)
-        array = np.frombuffer(body, np.uint8, count * dtype.itemsize, start).view(dtype).reshape(shape)
-        array.flags.writeable = False
-        arrays.append(array)
-        start += count * dtype.itemsize
+    try:
+        for name, shape in header["arrays"]:
+            dtype = _dtype(name)
+            count = math.prod(shape)
+            array = np.frombuffer(body, np.uint8, count * dtype.itemsize, start).view(dtype).reshape(shape)
+            array.flags.writeable = False
+            arrays.append(array)
+            start += count * dtype.itemsize
+    except (LookupError, TypeError, ValueError, ArithmeticError, SyntaxError) as error:
+        raise WireError(f"its arrays cannot be read ({type(error).__name__})") from error
+    if start != len(body):
+        raise WireError(f"its arrays have {len(body)} bytes and are said to have {start}")
     return arrays
 
 
@@ -74,24 +103,51 @@ def _dtype(name: str) -> np.dtype[Any]:
     return numpy_dtype(name) if name == "bfloat16" else np.dtype(name)
 
 
-def read_message(read: Callable[[int], bytes | bytearray]) -> tuple[Header, bytes | bytearray]:
-    """Header and body of the next message of a stream.  read: returns the given number of bytes, or raises."""
-    header, arrays = lengths(read(LENGTHS.size))
-    return json.loads(read(header)), read(arrays)
+def read_message(read: Callable[[int], bytes | bytearray]) -> Message:
+    """The next message of a stream.  read: returns the given number of bytes, or raises.  Raises WireError."""
+    number, header, arrays = _prefix(read(PREFIX.size), MAX_MESSAGE_BYTES)
+    return Message(number, _header(read(header)), read(arrays))
 
 
-def take_message(buffer: bytearray) -> tuple[Header, bytes] | None:
-    """Remove the first message from a buffer; return its header and body, or None if it is not complete."""
-    start = LENGTHS.size
+def take_answer(buffer: bytearray, number: int) -> Message | None:
+    """Remove the first message from a buffer and return it, or None if it is not complete.
+
+    number: of the request.  Raises WireError if the buffer begins with anything but its answer.
+    """
+    start = PREFIX.size
     if len(buffer) < start:
+        if not MAGIC.startswith(buffer[: len(MAGIC)]):
+            raise WireError(f"expected a message, got {bytes(buffer)!r}")
         return None
-    header, arrays = lengths(buffer[:start])
+    answered, header, arrays = _prefix(buffer[:start], MAX_ANSWER_BYTES)
+    if answered != number:
+        raise WireError("it sent an answer that was not due")
     end = start + header + arrays
     if len(buffer) < end:
         return None
     content = bytes(buffer[start:end])
     del buffer[:end]
-    return json.loads(content[:header]), content[header:]
+    return Message(answered, _header(content[:header]), content[header:])
+
+
+def _prefix(start: bytes | bytearray, max_bytes: int) -> tuple[int, int, int]:
+    """Number, and lengths in bytes of the header and the arrays that follow."""
+    if len(start) < PREFIX.size or not start.startswith(MAGIC):
+        raise WireError(f"expected a message, got {bytes(start)!r}")
+    _, number, header, arrays = PREFIX.unpack(start)
+    if header > MAX_HEADER_BYTES or arrays > max_bytes:
+        raise WireError(f"it announced a message of {header} and {arrays} bytes")
+    return number, header, arrays
+
+
+def _header(text: bytes | bytearray) -> Header:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"the header of its message cannot be read ({type(error).__name__})") from error
+    if not isinstance(header, dict):
+        raise WireError("the header of its message is no object")
+    return header
 
 
 @cache
@@ -104,14 +160,58 @@ def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype.name == "bfloat16" else dtype.newbyteorder("<").str
 
 
-# Calls
+# Requests
+
+_numbers = itertools.count(1)
 
 
-def call_message(call: Call, what: str) -> Buffers:
-    """The message that requests a call.  what: name of the call in errors."""
+class Request:
+    """A message to a worker, with a number of its own.
+
+    kind: `start`, `perform` or `signatures`; says what the answer may be.  buffers: of the message.
+    """
+
+    def __init__(self, kind: str, buffers: Buffers, number: int | None = None) -> None:
+        self.kind = kind
+        self.number = next(_numbers) if number is None else number
+        self.buffers = numbered(buffers, self.number)
+
+    @classmethod
+    def of(cls, content: bytes) -> Request:
+        """A request that has arrived as bytes and is passed on."""
+        number, header, _ = _prefix(content[: PREFIX.size], MAX_MESSAGE_BYTES)
+        kind = _header(content[PREFIX.size : PREFIX.size + header])["do"]
+        return cls(kind, [memoryview(bytearray(content))], number)
+
+    def answer(self, arrived: Message) -> Any:
+        """The content of its answer.  Raises WireError if it is malformed, or the answer to another request.
+
+        To `start`, the versions or, as text, why the framework cannot be imported; to `perform`, an `Outcome` or, as
+        text, why the call could not be made; to `signatures`, these by path.
+        """
+        if arrived.number != self.number:
+            raise WireError("it sent an answer that was not due")
+        try:
+            return _ANSWERS[self.kind](arrived.header, arrived.body)
+        except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
+            raise WireError(f"its answer cannot be read ({type(error).__name__})") from error
+
+
+def start_request(adapter: str, file: str) -> Request:
+    """The request to import a framework.  adapter, file: as of `WorkerSpec`."""
+    return Request("start", message({"do": "start", "adapter": adapter, "file": file}))
+
+
+def signatures_request(paths: Sequence[str]) -> Request:
+    """The request for signatures; see `serve.signature`."""
+    return Request("signatures", message({"do": "signatures", "paths": list(paths)}))
+
+
+def call_request(call: Call, what: str) -> Request:
+    """The request for a call.  what: name of the call in errors."""
     named = [[name, tensor.order] for name, tensor in call.arrays.items()]
     header = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
-    return message(header, [tensor.values for tensor in call.arrays.values()])
+    return Request("perform", message(header, [tensor.values for tensor in call.arrays.values()]))
 
 
 def call_of(header: Header, arrays: Sequence[Array]) -> Call:
@@ -138,10 +238,68 @@ def outcome_message(outcome: Outcome) -> Buffers:
     return message({"outcome": type(outcome).__name__, "fields": asdict(outcome)})
 
 
-def outcome_of(header: Header, arrays: Sequence[Array]) -> Outcome:
-    """The outcome in a message."""
+def outcome_of(header: Header, body: bytes | bytearray) -> Outcome:
+    """The outcome in a message.  Raises WireError, LookupError, TypeError or ValueError if there is none in it."""
     if header["outcome"] == "Returned":
-        return Returned(arrays[0], header["dtype"], tuple(header["warnings"]), tuple(header["mutated"]))
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in header["fields"].items()}
+        (value,) = arrays_of(header, body)
+        if value.dtype != np.float64:
+            raise TypeError(value.dtype)
+        return Returned(value, _text(header["dtype"]), _texts(header["warnings"]), _texts(header["mutated"]))
+    if header["arrays"] or body:
+        raise WireError("it sent arrays that were not due")
+    said = header["fields"]
+    fields = {
+        name: _texts(value) if name == "warnings" else float(value) if name == "seconds" else _text(value)
+        for name, value in said.items()
+    }
     outcome: Outcome = _PLAIN[header["outcome"]](**fields)
     return outcome
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value))
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(type(values))
+    return tuple(map(_text, values))
+
+
+# Answers
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions of a framework, Python and numpy where a worker runs, and the framework's backend."""
+
+    version: str
+    python: str
+    numpy: str
+    backend: str = ""
+
+
+def _started(header: Header, body: bytes | bytearray) -> Versions | str:
+    if "failed" in header:
+        return _text(header["failed"])
+    return Versions(**{name: _text(value) for name, value in header["ready"].items()})
+
+
+def _performed(header: Header, body: bytes | bytearray) -> Outcome | str:
+    return _text(header["harness"]) if "harness" in header else outcome_of(header, body)
+
+
+def _signatures(header: Header, body: bytes | bytearray) -> dict[str, list[list[str]] | None]:
+    if "harness" in header:
+        return {}
+    found = header["signatures"]
+    return {_text(path): said and [list(_texts(parameter)) for parameter in said] for path, said in found.items()}
+
+
+_ANSWERS: Mapping[str, Callable[[Header, bytes | bytearray], Any]] = {
+    "start": _started,
+    "perform": _performed,
+    "signatures": _signatures,
+}

@@ -63,7 +63,7 @@ def _collect_or_load(
 ) -> CollectedRecords:
     cached = _cache_file(source)
     if cached is not None:
-        with contextlib.suppress(OSError, wire.WireError, ValueError, KeyError, EOFError):
+        with contextlib.suppress(OSError, wire.WireError):
             return parse(source, cached.read_bytes())
     progress(f"reading {source.name} {source.version}")
     content = _run_collector(source, timeout, running)
@@ -147,11 +147,12 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
             raise wire.WireError("what was read ends early")
         return part
 
-    head, body = wire.read_message(exactly)
-    if "failed" in head:
+    message = wire.read_message(exactly)
+    if "failed" in message.header:
         advice = "if it is a newer release than this package knows, take a newer one of this package"
-        raise _source_error(source, f"it cannot be read: {head['failed']}", f"{advice}, or leave the source out")
-    return decode(head, body)
+        what = f"it cannot be read: {message.header['failed']}"
+        raise _source_error(source, what, f"{advice}, or leave the source out")
+    return decode(message)
 
 
 # The cache

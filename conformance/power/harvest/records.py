@@ -144,9 +144,9 @@ def encode(collected: CollectedRecords) -> wire.Buffers:
     return wire.message({"collected": describe(collected)}, arrays)
 
 
-def decode(head: wire.Header, body: bytes | bytearray) -> CollectedRecords:
-    """Deserialise the records of a source."""
-    arrays = wire.arrays_of(head, body)
+def decode(message: wire.Message) -> CollectedRecords:
+    """Deserialise the records of a source.  Raises WireError."""
+    arrays = wire.arrays_of(message.header, message.body)
 
     def read(description: Any) -> Any:
         if isinstance(description, list):
@@ -159,7 +159,12 @@ def decode(head: wire.Header, body: bytes | bytearray) -> CollectedRecords:
         fields = {name: read(element) for name, element in value.items()}
         return CLASSES[kind](**fields) if kind in CLASSES else fields
 
-    collected: CollectedRecords = read(head["collected"])
+    try:
+        collected = read(message.header["collected"])
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise wire.WireError(f"it has no records ({type(error).__name__})") from error
+    if not isinstance(collected, CollectedRecords):
+        raise wire.WireError("it has no records")
     return collected
 
 
