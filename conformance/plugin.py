@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from conformance.adapters.registry import Installed
     from conformance.execution.run import Run
+    from conformance.execution.workers.pool import Timeouts
     from conformance.explore.relations import Instance, RelationResult
     from conformance.judging.judge import Assessment, Judge
     from conformance.judging.plan import Item
@@ -87,6 +88,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--call-timeout", metavar="SECONDS", type=_seconds, default=120.0, help="what a call may take with --isolate"
+    )
+    group.addoption(
+        "--import-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=1800.0,
+        help="what the import of a framework may take with --isolate",
     )
     group.addoption(
         "--baseline",
@@ -340,7 +348,7 @@ def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[I
     frameworks = {item.framework.name for item in items}
     available = _installed_frameworks(request.config)
     called = [found for found in available if found.framework.name in frameworks or not alone]
-    with local_pool(called, request.config.getoption("call_timeout")) as pool:
+    with local_pool(called, _timeouts(request.config)) as pool:
         calls = PipelinedCalls(pool, items)
         yield lambda item: judge.judge(*calls.outcome(item))
 
@@ -356,9 +364,15 @@ def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Cal
     from conformance.execution.targets import local_pool, performer
 
     available = _installed_frameworks(request.config)
-    with local_pool(available, request.config.getoption("call_timeout")) as pool:
+    with local_pool(available, _timeouts(request.config)) as pool:
         calls = performer(pool, available)
         yield lambda instance: check(instance, calls, judge.ledger)
+
+
+def _timeouts(config: pytest.Config) -> Timeouts:
+    from conformance.execution.workers.pool import Timeouts
+
+    return Timeouts(config.getoption("call_timeout"), config.getoption("import_timeout"))
 
 
 @pytest.fixture

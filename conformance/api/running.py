@@ -20,7 +20,7 @@ from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
-from conformance.execution.workers.pool import TIMEOUT
+from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.plan import Item, plan
@@ -60,6 +60,8 @@ class RunRequest:
     """Where environments are made: "" for here, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
     timeout: float = TIMEOUT
     """Seconds that a call may take in a worker."""
+    import_timeout: float = IMPORT_TIMEOUT
+    """Seconds that the start of a worker and the import of its framework may take."""
     harvest: bool = False
     """Run the cases that other projects' tests hold, instead of the shipped ones or beside those of `cases`."""
     sources: tuple[str, ...] = ()
@@ -70,8 +72,10 @@ class RunRequest:
     def check(self) -> None:
         """Raise UserError if options contradict each other."""
         several = (self.processes or 1) > 1
-        if not math.isfinite(self.timeout):
-            raise UserError(f"--timeout {self.timeout}: a call that hangs would never end; name seconds")
+        for option, what in (("timeout", "a call"), ("import_timeout", "an import")):
+            if not math.isfinite(seconds := getattr(self, option)):
+                name = option.replace("_", "-")
+                raise UserError(f"--{name} {seconds}: {what} that hangs would never end; name seconds")
         if self.environments and several:
             raise UserError("-n and --with do not go together: every environment is a process of its own already")
         if self.in_process and (self.environments or several):
@@ -232,18 +236,16 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
 def _executor(
     request: RunRequest, cases: CaseSet, prepared: _Prepared, observer: Observer, stack: contextlib.ExitStack
 ) -> Executor:
-    names = list(request.frameworks)
+    names, timeouts = list(request.frameworks), Timeouts(request.timeout, request.import_timeout)
     if not request.environments:
         available, missing = installed_among(names, request.modes)
         prepared.missing = tuple(missing)
-        return executor.local(cases, available, request.processes, request.in_process, request.timeout)
+        return executor.local(cases, available, request.processes, request.in_process, timeouts)
     with observer.status() as show:
         if not request.engine:
-            return executor.in_environments(
-                stack, cases, request.environments, names, request.timeout, show, request.modes
-            )
+            return executor.in_environments(stack, cases, request.environments, names, timeouts, show, request.modes)
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, cases, request.environments, names, request.timeout, show, request.modes)
+        return executor.on_ray(address, stack, cases, request.environments, names, timeouts, show, request.modes)
 
 
 def _planned(

@@ -13,7 +13,7 @@ from conformance.api.result import Result
 from conformance.comparison import audit_rendering, bisection, upgrade
 from conformance.comparison.bisection import Attempt, Bisection, NothingToFindError
 from conformance.comparison.upgrade import Audit
-from conformance.execution.workers.pool import TIMEOUT
+from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
@@ -43,6 +43,7 @@ def audit(
     keyword: str = "",
     timeout: float = TIMEOUT,
     observer: Observer = SILENT,
+    import_timeout: float = IMPORT_TIMEOUT,
 ) -> AuditResult:
     """Call the frameworks of two environments with cases, compare the answers, and write what changed.
 
@@ -60,6 +61,8 @@ def audit(
         Seconds that a call may take.
     observer : Observer
         Is told of each step.
+    import_timeout : float
+        Seconds that the import of a framework may take.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def audit(
         observer.status() as show,
     ):
         found, ledger = load_suite(cases)
-        with upgrade.open_sides(old, new, show, timeout) as sides:
+        with upgrade.open_sides(old, new, show, Timeouts(timeout, import_timeout)) as sides:
             items = selected(found, sides.available, keyword)
             answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
             try:
@@ -124,6 +127,7 @@ def bisect(
     cases: Path | None = None,
     timeout: float = TIMEOUT,
     observer: Observer = SILENT,
+    import_timeout: float = IMPORT_TIMEOUT,
 ) -> BisectResult:
     """Find the release in which the answer to a case changed.
 
@@ -139,7 +143,7 @@ def bisect(
         Which answers; all if empty.
     beside : str, optional
         Requirements that every environment has beside the release.
-    cases, timeout, observer
+    cases, timeout, observer, import_timeout
         As of `audit`.
 
     Returns
@@ -161,7 +165,7 @@ def bisect(
     with cached_oracle() as oracle, observer.status() as show:
         show(f"asking the package index for releases of {distribution}")
         candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
-        probe = bisection.make_probe(query, Judge(oracle, ledger), show, timeout)
+        probe = bisection.make_probe(query, Judge(oracle, ledger), show, Timeouts(timeout, import_timeout))
         try:
             found = bisection.bisect(query, candidates, probe, show)
         except NothingToFindError as nothing:

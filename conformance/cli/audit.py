@@ -11,7 +11,9 @@ from rich.markup import escape
 
 from conformance import api
 from conformance.cli.shared import (
+    CallTimeout,
     CasesOption,
+    ImportTimeout,
     Json,
     JsonFormat,
     KeywordOption,
@@ -25,7 +27,7 @@ from conformance.cli.shared import (
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.workers.pool import TIMEOUT
+from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.model.text import printable
 
 Requirements = Annotated[
@@ -35,7 +37,6 @@ Requirements = Annotated[
         help='As after --with: "scikit-learn==1.1.3", a requirements or lock file, an interpreter.',
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take.")]
 
 
 class Format(StrEnum):
@@ -64,12 +65,13 @@ def audit(
         ),
     ] = Level.regression,
     form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.terminal,
-    timeout: Timeout = TIMEOUT,
+    timeout: CallTimeout = TIMEOUT,
+    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
     as_json: JsonFormat = False,
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(output_format(form, as_json))
-    result = api.audit(old, new, folder, cases, keyword, timeout, Printer())
+    result = api.audit(old, new, folder, cases, keyword, timeout, Printer(), import_timeout)
     audited = result.audit
     if audited is None:
         warn(f"interrupted; what there was is in {folder}")
@@ -103,13 +105,14 @@ def bisect(
         str, typer.Option("--beside", metavar="REQUIREMENTS", help="What every environment has beside the release.")
     ] = "",
     cases: CasesOption = None,
-    timeout: Timeout = TIMEOUT,
+    timeout: CallTimeout = TIMEOUT,
+    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
     result = api.bisect(
         distribution, good, bad, case, function=function, dtype=dtype, reduction=reduction, beside=beside,
-        cases=cases, timeout=timeout, observer=Printer(),
+        cases=cases, timeout=timeout, observer=Printer(), import_timeout=import_timeout,
     )  # fmt: skip
     if as_json:
         out.write(result.to_json())

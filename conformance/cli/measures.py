@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, named_path, warn
+from conformance.cli.shared import CasesOption, Json, Printer, duration, named_path, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -135,7 +135,7 @@ def harvest(
     ] = None,
     as_json: Json = False,
     timeout: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="What reading one project may take.")
+        float, typer.Option(metavar="SECONDS", help="What reading one project may take.", parser=duration)
     ] = TIMEOUT,
 ) -> None:
     """Read cases from the tests that other projects ship in their wheels, as they are installed here."""

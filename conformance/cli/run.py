@@ -18,8 +18,10 @@ from conformance import api, report
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import (
+    CallTimeout,
     CasesOption,
     FrameworkOption,
+    ImportTimeout,
     Json,
     KeywordOption,
     ModeOption,
@@ -32,7 +34,7 @@ from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER, RUN
 from conformance.execution.report_folder import FILES, JOURNAL
-from conformance.execution.workers.pool import TIMEOUT
+from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
 from conformance.judging.unasked import unasked, unasked_lines
@@ -89,9 +91,8 @@ def run(
             metavar="REPORT", help="An accepted report: only what got worse against it counts.", parser=named_path
         ),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="What a call may take in a process of its own.")
-    ] = TIMEOUT,
+    timeout: CallTimeout = TIMEOUT,
+    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
     harvest: Annotated[
         bool,
         typer.Option(
@@ -150,6 +151,7 @@ def run(
         environments=tuple(environments or ()),
         engine=engine,
         timeout=timeout,
+        import_timeout=import_timeout,
         harvest=harvest,
         sources=tuple(sources or ()),
         resume=resume,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from conformance.api.observing import Advance, Observer
 from conformance.cli.terminal import err
 from conformance.judging.selection import SelectionError
+from conformance.model.text import truncate
 
 MAX_FAILURES = 5
 """Number of items that could not be executed, up to which they are printed."""
@@ -32,6 +34,30 @@ def named_path(text: str | Path) -> Path:
     return Path(text)
 
 
+def duration(text: str | float) -> float:
+    """The value of an option in seconds, which ends."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise typer.BadParameter(f"{truncate(str(text), MAX_WIDTH)}: name seconds, a finite number above 0")
+    return seconds
+
+
+CallTimeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", help="What a call may take in a process of its own.", parser=duration),
+]
+ImportTimeout = Annotated[
+    float,
+    typer.Option(
+        "--import-timeout",
+        metavar="SECONDS",
+        help="What the import of a framework may take in a process of its own; how long it is waited for is told.",
+        parser=duration,
+    ),
+]
 CasesOption = Annotated[
     Path | None,
     typer.Option(

@@ -17,7 +17,7 @@ from conformance.comparison.sentences import MAX_TEXT
 from conformance.execution.assessing import rows_of
 from conformance.execution.run import Run
 from conformance.execution.targets import start_workers
-from conformance.execution.workers.pool import TIMEOUT
+from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
 from conformance.model.case import Case
@@ -242,12 +242,12 @@ def _answer_in_row(row: dict[str, Any]) -> str:
     return f"{row['function']} {row['dtype']} {row['reduction']}: {one_line(answer_text(row, 'new'), MAX_TEXT)}"
 
 
-def make_probe(query: Query, judge: Judge, progress: Progress, timeout: float = TIMEOUT) -> Probe:
-    """A probe that asks each release in an environment made for it.  timeout: seconds that a call may take."""
+def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Probe:
+    """A probe that asks each release in an environment made for it."""
 
     def probe(release: Version) -> pd.DataFrame:
         text = query.requirements(release)
-        workers = start_workers([text], progress, timeout=timeout)
+        workers = start_workers([text], progress, timeouts=timeouts)
         with workers.pool as pool:
             items = [item for item in plan([query.case], workers.available) if query.selects(item)]
             if not items:

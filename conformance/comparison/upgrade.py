@@ -20,7 +20,7 @@ from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
 from conformance.execution.run import Run
 from conformance.execution.targets import start_workers
-from conformance.execution.workers.pool import TIMEOUT, WorkerPool
+from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts, WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.row import Row
@@ -55,10 +55,10 @@ class Sides:
 
 
 @contextmanager
-def open_sides(old: str, new: str, progress: Progress, timeout: float = TIMEOUT) -> Iterator[Sides]:
+def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Iterator[Sides]:
     """Make both environments if needed and start workers in them, which end with the context.
 
-    old, new: as after `--with`.  progress: gets a line for each step.  timeout: seconds that a call may take.
+    old, new: as after `--with`.  progress: gets a line for each step.
 
     Raises UserError if one of them cannot be made, both are the same, or no framework is in both.
     """
@@ -67,7 +67,7 @@ def open_sides(old: str, new: str, progress: Progress, timeout: float = TIMEOUT)
     before, after = (parse(text).name for text in (old, new))
     if before == after:
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
-    workers = start_workers([old, new], progress, timeout=timeout)
+    workers = start_workers([old, new], progress, timeouts=timeouts)
     with workers.pool as pool:
         if any(not row.framework for row in workers.failed):
             raise UserError("\n".join(row.explanation for row in workers.failed))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -36,11 +38,28 @@ class ChildProcess:
         return received(self.connection)
 
     @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid or 0
+
+    @property
     def exit_reason(self) -> str:
         """How the process ended, for messages; waits for its end."""
         self._process.join()
         status = self._process.exitcode or 0
         return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+
+    def resume(self) -> bool:
+        """Have the process go on if it was stopped, as by SIGSTOP; return whether it was."""
+        if not hasattr(os, "waitid"):
+            return False
+        try:
+            if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+            os.kill(self.pid, signal.SIGCONT)
+        except OSError:  # it has ended
+            return False
+        return True
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""
@@ -50,14 +69,23 @@ class ChildProcess:
 C = TypeVar("C", bound=ChildProcess)
 
 
-def wait_for(processes: Iterable[C]) -> list[C]:
-    """Wait until some processes have sent a message or have ended; return these."""
+def wait_for(processes: Iterable[C], seconds: float | None = None) -> list[C]:
+    """Wait until some processes have sent a message or have ended; return these.  seconds: wait no longer."""
     by_connection = {process.connection: process for process in processes}
-    return [by_connection[found] for found in wait(list(by_connection)) if isinstance(found, Connection)]
+    return [by_connection[found] for found in wait(list(by_connection), seconds) if isinstance(found, Connection)]
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, also while it waits for something else, such as an import."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _main(target: Callable[..., None], connection: Connection, *arguments: object) -> None:
     ignore_signals()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             target(connection, *arguments)

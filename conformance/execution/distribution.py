@@ -7,7 +7,9 @@ tasks are lost, and a task has one result.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +20,9 @@ from typing import Any, Generic, TypeVar
 
 from conformance.execution.child import ChildProcess, wait_for
 
+STOPPED_SECONDS = 5.0
+"""Seconds between two checks whether processes were stopped, as by SIGSTOP: a run would wait for them for ever."""
+_log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Execute = Callable[[Task], Iterable[Result]]
@@ -103,8 +108,15 @@ class TaskProcesses(Generic[Task, Result]):
         tasks: dict[ChildProcess, deque[Task]] = {process: deque() for process in self._processes}
         for process in list(tasks):
             yield from self._hand_out(process, tasks, next_task, ahead, last)
+        next_check = time.monotonic() + STOPPED_SECONDS
         while tasks:
-            for process in wait_for(tasks):
+            ready = wait_for(tasks, STOPPED_SECONDS)
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + STOPPED_SECONDS
+                for process in tasks:
+                    if process.resume():
+                        _log.warning("process %d was stopped by a signal; it goes on", process.pid)
+            for process in ready:
                 try:
                     message = process.receive()
                 except (EOFError, OSError):

@@ -20,7 +20,7 @@ from conformance.execution.targets import (
     resolve,
     start_workers,
 )
-from conformance.execution.workers.pool import WorkerPool
+from conformance.execution.workers.pool import Timeouts, WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.row import Row
@@ -59,12 +59,12 @@ class Executor:
 
 
 def local(
-    cases: CaseSet, available: list[Installed], processes: int | None, in_process: bool, timeout: float
+    cases: CaseSet, available: list[Installed], processes: int | None, in_process: bool, timeouts: Timeouts
 ) -> Executor:
     """Execute items with the frameworks that are installed here.
 
     processes: number of judging processes, each with workers that make its calls; as processors and memory allow if
-    None.  in_process: make the calls in this process.  timeout: seconds that a call may take in a worker.
+    None.  in_process: make the calls in this process.
     """
 
     def rows(items: list[Item]) -> Generator[RowOrError]:
@@ -75,10 +75,10 @@ def local(
         used = [item.installed for item in items]
         if count > 1:
             first = first_workers(items, count)
-            with JudgingProcesses(local_assignments(used), first, cases.folder, timeout, cases.sent) as judging:
+            with JudgingProcesses(local_assignments(used), first, cases.folder, timeouts, cases.sent) as judging:
                 yield from judging.rows(items)
         else:
-            with local_pool(used, timeout) as pool:
+            with local_pool(used, timeouts) as pool:
                 yield from _judged(cases, items, pool)
 
     return Executor(available, rows)
@@ -89,7 +89,7 @@ def in_environments(
     cases: CaseSet,
     texts: Sequence[str],
     names: list[str],
-    timeout: float,
+    timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
@@ -98,7 +98,7 @@ def in_environments(
     count = process_count(len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing what is to be asked ...")
-    processes = stack.enter_context(JudgingProcesses(assignments, first, cases.folder, timeout, cases.sent))
+    processes = stack.enter_context(JudgingProcesses(assignments, first, cases.folder, timeouts, cases.sent))
     return Executor(find_available(assignments, processes.versions(), failed), processes.rows, failed)
 
 
@@ -108,12 +108,12 @@ def on_ray(
     cases: CaseSet,
     texts: Sequence[str],
     names: list[str],
-    timeout: float,
+    timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
     """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
-    workers = start_workers(texts, progress, names, timeout, address, modes)
+    workers = start_workers(texts, progress, names, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda items: _judged(cases, items, pool), workers.failed)
 

@@ -19,7 +19,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
 from conformance.execution.distribution import Execute, Lost, TaskProcesses
 from conformance.execution.targets import Assignment
-from conformance.execution.workers.pool import LocalWorkerPool, WorkerError
+from conformance.execution.workers.pool import LocalWorkerPool, Timeouts, WorkerError
 from conformance.execution.workers.wire import Versions
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
@@ -48,7 +48,7 @@ class _Setup:
     """Names of the workers that it starts at once."""
     folder: Path | None
     loaded: tuple[list[Case], Ledger] | None
-    timeout: float
+    timeouts: Timeouts
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class JudgingProcesses:
     """Processes that execute and judge items; they are started at once, and end with the context.
 
     assignments: workers that may be used; a process starts one when it is handed the first of its items.  first: for
-    each process, the names of the workers that it starts at once.  folder: of the cases.  timeout: seconds that a call
-    may take.  loaded: the cases and their ledger, if they are not those of the folder.
+    each process, the names of the workers that it starts at once.  folder: of the cases.  loaded: the cases and their
+    ledger, if they are not those of the folder.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class JudgingProcesses:
         assignments: Collection[Assignment],
         first: Sequence[Sequence[str]],
         folder: Path | None,
-        timeout: float,
+        timeouts: Timeouts,
         loaded: tuple[list[Case], Ledger] | None = None,
     ) -> None:
         by_name = {assignment.worker.name: assignment for assignment in assignments}
-        setups = [_Setup(by_name, tuple(names), folder, loaded, timeout) for names in first]
+        setups = [_Setup(by_name, tuple(names), folder, loaded, timeouts) for names in first]
         self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in setups])
         self._first = first
         self._current = [""] * len(first)
@@ -171,7 +171,7 @@ def _judging(setup: _Setup) -> Iterator[Execute[_Chunk | str, RowOrError | dict[
     """In a judging process, make rows of items with workers and cases that are loaded once."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
-            LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeout)
+            LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeouts)
         )
         cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
         judge = Judge(stack.enter_context(cached_oracle()), ledger)

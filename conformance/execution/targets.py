@@ -20,7 +20,14 @@ from conformance.adapters.contract import Framework
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.execution.workers.loop import import_from_file
-from conformance.execution.workers.pool import TIMEOUT, LocalWorkerPool, WorkerError, WorkerPool, WorkerSpec
+from conformance.execution.workers.pool import (
+    DEFAULT_TIMEOUTS,
+    LocalWorkerPool,
+    Timeouts,
+    WorkerError,
+    WorkerPool,
+    WorkerSpec,
+)
 from conformance.execution.workers.wire import Versions
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
@@ -80,9 +87,9 @@ def worker_spec(
     return WorkerSpec(name, origin.adapter, origin.file, variables, interpreter)
 
 
-def local_pool(available: Iterable[Installed], timeout: float = TIMEOUT) -> LocalWorkerPool:
-    """Workers for frameworks that are installed here.  timeout: seconds that a call may take."""
-    return LocalWorkerPool([one.worker for one in local_assignments(available)], timeout)
+def local_pool(available: Iterable[Installed], timeouts: Timeouts = DEFAULT_TIMEOUTS) -> LocalWorkerPool:
+    """Workers for frameworks that are installed here."""
+    return LocalWorkerPool([one.worker for one in local_assignments(available)], timeouts)
 
 
 @contextlib.contextmanager
@@ -115,19 +122,19 @@ def start_workers(
     texts: Sequence[str],
     progress: Progress,
     names: Sequence[str] = (),
-    timeout: float = TIMEOUT,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ray: str | None = None,
     modes: Sequence[str] = (),
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in the environments that are requested, as after `--with`.
 
-    names: of frameworks; all if empty.  progress: called with a line for each step.  timeout: seconds that a call may
-    take.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this machine without
-    Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  An environment that cannot be
-    made, or whose framework cannot be imported, becomes a row.  Raises UserError if there is no other.
+    names: of frameworks; all if empty.  progress: called with a line for each step.  ray: address of a Ray cluster, ""
+    for RAY_ADDRESS or a Ray of this machine; None to use this machine without Ray.  modes: in which calls are made,
+    each in a worker of its own; eager if empty.  An environment that cannot be made, or whose framework cannot be
+    imported, becomes a row.  Raises UserError if there is no other.
     """
     assignments, failed = resolve(texts, progress, names, ray, modes)
-    pool = _start_pool([one.worker for one in assignments], progress, timeout, ray)
+    pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
     except UserError:
@@ -222,12 +229,12 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
     return pins.packages, spec_of
 
 
-def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeout: float, ray: str | None) -> WorkerPool:
+def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeouts: Timeouts, ray: str | None) -> WorkerPool:
     if ray is None:
-        return LocalWorkerPool(specs, timeout)
+        return LocalWorkerPool(specs, timeouts)
     from conformance.execution.workers.on_ray import RayWorkerPool, RayWorkerSpec
 
-    return RayWorkerPool([spec for spec in specs if isinstance(spec, RayWorkerSpec)], timeout, ray, progress)
+    return RayWorkerPool([spec for spec in specs if isinstance(spec, RayWorkerSpec)], timeouts, ray, progress)
 
 
 def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str]) -> list[Framework]:

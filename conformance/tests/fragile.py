@@ -156,3 +156,7 @@ DEADLY = Framework(
     name="deadly", distributions=("numpy",), modules=("numpy",), functions=(), prepare=die,
     arrays=arrays.numpy,
 )  # fmt: skip
+SLOW = Framework(
+    name="slow", distributions=("numpy",), modules=("numpy",), functions=(), prepare=lambda: time.sleep(600),
+    arrays=arrays.numpy,
+)  # fmt: skip

@@ -21,7 +21,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
+from conformance.execution.workers.pool import LocalWorkerPool, Timeouts, WorkerSpec
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
@@ -46,7 +46,7 @@ def here(name, x=ONES):
 
 @pytest.fixture(scope="module")
 def pool():
-    with LocalWorkerPool([WorkerSpec("hostile", f"{hostile.__name__}:FRAMEWORK")], 60) as pool:
+    with LocalWorkerPool([WorkerSpec("hostile", f"{hostile.__name__}:FRAMEWORK")], Timeouts(60)) as pool:
         yield pool
 
 

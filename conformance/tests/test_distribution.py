@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from conformance.execution import distribution
 from conformance.execution.distribution import Lost, TaskProcesses, distribute
 from conformance.model.errors import ProcessFailedError, UserError
 
@@ -91,3 +92,15 @@ def test_processes_end_with_their_context():
     for process in started:
         process.join(10)
     assert not any(process.is_alive() for process in started)
+
+
+def stop_itself(number):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    yield number
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid")
+def test_stopped_process_goes_on_and_that_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(distribution, "STOPPED_SECONDS", 0.1)
+    assert sorted(result for _, result in distribute(stop_itself, [(1,), (2,)], 2)) == [1, 2]
+    assert "was stopped by a signal; it goes on" in capsys.readouterr().err

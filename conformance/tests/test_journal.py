@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -35,6 +36,12 @@ import numpy as np
 
 HOLD = os.environ["HOLD"]
 STUBBORN = "STUBBORN" in os.environ
+if "IMPORTING" in os.environ:
+    import ctypes
+
+    with open(HOLD + ".here", "a"):
+        pass
+    ctypes.PyDLL(None).sleep(600)  # with Python's lock, as a library that is loaded
 
 
 def hold():
@@ -245,6 +252,35 @@ def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
     assert record["interrupted"] == "interrupted"
     assert set(table["status"]) == {"agrees"}
     assert len(table) >= BEFORE
+
+
+def session_of(process):
+    """The processes of a session, but for those that have ended and were not waited for."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == process.pid and state != "Z":
+                yield int(stat.parent.name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel ends a process with its parent")
+@pytest.mark.parametrize(
+    ("how", "words"), [("SIGTERM", ()), ("SIGTERM", ("-n", "2")), ("SIGKILL", ()), ("SIGKILL", ("-n", "2"))]
+)
+def test_signal_during_imports_leaves_no_process(there, how, words):
+    process = there.start(*RUN, *words, IMPORTING="1")
+    wait_for(there.folder / "hold.here", process)
+    process.send_signal(getattr(signal, how))
+    there.ended(process)
+    wait_until(lambda: not list(session_of(process)))
+
+
+@posix
+def test_import_timeout_ends_the_wait_for_an_import(there):
+    done = there.ran(*RUN, "-n", "2", "--import-timeout", "0.5", IMPORTING="1")
+    assert done.returncode == 2
+    assert "5 could not be asked" in done.stderr
+    assert "0.5 s" in done.stderr
 
 
 @posix
@@ -763,7 +799,9 @@ def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--timeout inf", "--timeout inf: a call that hangs would never end; name seconds"),
+        ("--timeout inf", "inf: name seconds, a finite number above 0"),
+        ("--timeout nan", "nan: name seconds, a finite number above 0"),
+        ("--import-timeout inf", "inf: name seconds, a finite number above 0"),
         ("--report ''", "it is empty; name a file or a folder"),
         ("--cases ''", "it is empty; name a file or a folder"),
         ("--baseline ' '", "it is empty; name a file or a folder"),

@@ -28,7 +28,7 @@ from conformance.execution.workers.on_ray import (
     RayWorkerSpec,
     connect,
 )
-from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError
+from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, Timeouts, WorkerError
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
@@ -112,7 +112,7 @@ def wanted(name="fragile", requirements=NUMBERS, adapter=ADAPTER, file="", **var
 
 @pytest.fixture(scope="module")
 def pool(cluster):
-    with RayWorkerPool([wanted()], timeout=60) as pool:
+    with RayWorkerPool([wanted()], Timeouts(60)) as pool:
         yield pool
 
 
@@ -197,7 +197,7 @@ def test_adapter_error_raises_lowering_error(pool):
 
 @needs_index
 def test_call_times_out_and_others_go_on(cluster):
-    with RayWorkerPool([wanted()], timeout=2.0) as pool:
+    with RayWorkerPool([wanted()], Timeouts(2.0)) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
         outcomes = [pool.wait(future) for future in futures]
@@ -223,7 +223,7 @@ def test_calls_of_lost_actor_are_made_again(pool):
 @needs_index
 def test_calls_of_lost_node_are_made_on_another(node):
     process, give_free = node
-    with RayWorkerPool([wanted()], timeout=60) as pool:
+    with RayWorkerPool([wanted()], Timeouts(60)) as pool:
         worker = int(ask(pool, "whoami").value)
         assert worker in family(process.pid)
         futures = [pool.submit("fragile", call("total", np.full(3, n)), str(n)) for n in range(40)]

@@ -20,9 +20,10 @@ from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call
 from conformance.execution.environments.sources import Sources
+from conformance.execution.workers import pool as pool_module
 from conformance.execution.workers import wire
 from conformance.execution.workers.on_ray import RayWorkerSpec, check_reachable, files_to_send
-from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerError, WorkerSpec
+from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, Timeouts, WorkerError, WorkerSpec
 from conformance.execution.workers.wire import Versions
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut, Unsupported
@@ -45,7 +46,7 @@ def call(name, x=ONES, **keywords):
 
 @pytest.fixture(scope="module")
 def pool():
-    with LocalWorkerPool([spec()], timeout=60) as pool:
+    with LocalWorkerPool([spec()], Timeouts(60)) as pool:
         yield pool
 
 
@@ -307,7 +308,7 @@ def test_calls_behind_a_crash_are_made_again():
 
 
 def test_call_times_out_and_others_go_on():
-    with LocalWorkerPool([spec()], timeout=1.0) as pool:
+    with LocalWorkerPool([spec()], Timeouts(1.0)) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
         began = time.monotonic()
@@ -376,6 +377,20 @@ def test_failed_import_raises_worker_error_for_every_call(attribute, why):
         with pytest.raises(WorkerError, match=why):
             pool.wait(pool.submit("it", call("echo"), "x"))
         assert isinstance(ask(pool, "echo"), Returned)
+
+
+def test_import_is_waited_for_and_that_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(pool_module, "NOTICE_SECONDS", 0.01)
+    with LocalWorkerPool([spec()], Timeouts(60, 900)) as pool:
+        assert pool.versions("fragile")
+    assert (
+        "waiting for the import of fragile since 0 s; it may take 900 s (--import-timeout)" in capsys.readouterr().err
+    )
+
+
+def test_import_that_takes_too_long_raises_worker_error():
+    with LocalWorkerPool([spec("it", "SLOW")], Timeouts(60, 0.5)) as pool, pytest.raises(WorkerError, match=r"0\.5 s"):
+        pool.versions("it")
 
 
 @needs_signals

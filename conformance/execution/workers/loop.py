@@ -27,6 +27,8 @@ SPIN_SECONDS = 2e-3
 """Seconds for which a worker polls for its next call before it sleeps, yielding the processor."""
 PARENT_CHECK_SECONDS = 1.0
 """Seconds between two checks whether the process of the run still exists."""
+PR_SET_PDEATHSIG = 1
+"""Constant of `prctl`."""
 MAX_HANG_SECONDS = 600.0
 """Seconds after which a worker ends itself if that check is blocked; the timeout of a call is much shorter."""
 
@@ -64,6 +66,7 @@ def without_delay(connection: socket.socket) -> None:
 def main(address: str) -> None:
     """Serve one run until it closes the connection."""
     parent = os.getppid()
+    die_with_parent()
     connection = connect(address)
     connection.sendall(bytes.fromhex(os.environ.pop(TOKEN)))
     for name in TERMINATION_SIGNALS:
@@ -113,6 +116,17 @@ def give_way() -> None:
     """Yield the processor to another process."""
     if hasattr(os, "sched_yield"):
         os.sched_yield()
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel kill this process when its parent ends; elsewhere `_watch` notices that.
+
+    While an import holds Python's lock for minutes, no thread of this process can notice anything.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch(parent: int) -> None:

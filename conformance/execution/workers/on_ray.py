@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.execution.workers import wire
 from conformance.execution.workers.pool import (
+    DEFAULT_TIMEOUTS,
     MAX_IN_FLIGHT,
-    START_TIMEOUT,
-    TIMEOUT,
     Future,
     LocalWorkerPool,
+    Timeouts,
     Worker,
     WorkerError,
     WorkerPool,
@@ -160,12 +160,13 @@ class Actor:
         import_from_file = runpy.run_path(str(root / "conformance/execution/workers/loop.py"))["import_from_file"]
         import_from_file("conformance", str(root / "conformance/__init__.py"))
 
-    def start(self, name: str, adapter: str, file: str, variables: dict[str, str], timeout: float) -> bytes:
+    def start(self, name: str, adapter: str, file: str, variables: dict[str, str], *seconds: float) -> bytes:
         """Start the framework in a process of its own; return its versions or its failure as a message."""
         from conformance.execution.workers.on_ray import ActorPool
+        from conformance.execution.workers.pool import Timeouts
 
         inside = f"{self._folder.name}/{file}" if file else ""
-        self._pool = ActorPool(name, adapter, inside, variables, timeout)
+        self._pool = ActorPool(name, adapter, inside, variables, Timeouts(*seconds))
         return self._pool.started()
 
     def answer(self, message: bytes) -> bytes:
@@ -182,10 +183,10 @@ class Actor:
 class ActorPool(LocalWorkerPool):
     """A pool of one worker in an actor, which receives and returns messages."""
 
-    def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, name: str, adapter: str, file: str, variables: Mapping[str, str], timeouts: Timeouts) -> None:
         if SET_BY_RAY not in variables:
             os.environ.pop(SET_BY_RAY, None)
-        super().__init__([WorkerSpec(name, adapter, file, variables)], timeout)
+        super().__init__([WorkerSpec(name, adapter, file, variables)], timeouts)
         self._name = name
 
     def started(self) -> bytes:
@@ -225,14 +226,16 @@ class RayWorkerPool(WorkerPool):
     def __init__(
         self,
         specs: Iterable[RayWorkerSpec],
-        timeout: float = TIMEOUT,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         address: str = "",
         progress: Progress = lambda line: None,
     ) -> None:
         with contextlib.ExitStack() as stack:
             self._ray = stack.enter_context(connect(address, progress))
             on_this_machine = _on_this_machine(self._ray)
-            self._actors = {spec.name: RayWorker(spec, timeout, self._ray, on_this_machine, progress) for spec in specs}
+            self._actors = {
+                spec.name: RayWorker(spec, timeouts, self._ray, on_this_machine, progress) for spec in specs
+            }
             super().__init__(self._actors)
             self._held = stack.pop_all()
 
@@ -275,9 +278,9 @@ class RayWorker(Worker):
     """A worker in an actor, which is replaced if it is lost."""
 
     def __init__(
-        self, spec: RayWorkerSpec, timeout: float, ray: Any, on_this_machine: bool, progress: Progress
+        self, spec: RayWorkerSpec, timeouts: Timeouts, ray: Any, on_this_machine: bool, progress: Progress
     ) -> None:
-        super().__init__(spec, timeout)
+        super().__init__(spec, timeouts)
         self._ray = ray
         self._progress = progress
         self._environment = spec.runtime_env(is_local=on_this_machine)
@@ -314,10 +317,10 @@ class RayWorker(Worker):
         if self.pending() > NOTICE_AFTER_SECONDS and not self._announced:
             self._announced = True
             self._progress(f"{self.spec.name} is being installed, or waits for a free CPU of the Ray cluster ...")
-        silence = self.timeout + START_TIMEOUT + ANSWER_GRACE_SECONDS
+        silence = self.timeouts.call + self.timeouts.start + ANSWER_GRACE_SECONDS
         if self._refs and self.started.done and time.monotonic() - self._waiting_since > silence:
             self.end()
-            self._waiting.popleft().ended = TimedOut(self.timeout)
+            self._waiting.popleft().ended = TimedOut(self.timeouts.call)
 
     def receive_answers(self) -> None:
         """Receive the answers that are ready, in order."""
@@ -354,7 +357,9 @@ class RayWorker(Worker):
         with _by_value(self._ray):
             actor_class = self._ray.remote(num_cpus=CPUS, max_restarts=0, runtime_env=self._environment)(Actor)
             self._actor = actor_class.remote(files, "uv" in self._environment)
-        start = self._actor.start.remote(self.spec.name, self.spec.adapter, file, variables, self.timeout)
+        start = self._actor.start.remote(
+            self.spec.name, self.spec.adapter, file, variables, self.timeouts.call, self.timeouts.start
+        )
         self._refs.append(start)
 
     def _send_pending(self) -> None:

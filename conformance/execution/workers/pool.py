@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -32,14 +33,18 @@ from conformance.execution.workers import loop, wire
 from conformance.execution.workers.wire import Message, Request, Versions, WireError
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Outcome, TimedOut
+from conformance.model.text import loggable
 
 if TYPE_CHECKING:
     from typing import Self
 
 TIMEOUT = 120.0
 """Seconds that a call may take."""
-START_TIMEOUT = 300.0
-"""Seconds that the start of an interpreter and the import of a framework may take."""
+IMPORT_TIMEOUT = 1800.0
+"""Seconds that the start of an interpreter and the import of a framework may take: minutes on a busy machine."""
+NOTICE_SECONDS = 30.0
+"""Seconds between two messages that an import is being waited for."""
+_log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 8
 """Maximum number of calls that a worker has received and not answered."""
 OUTPUT_LINES = 8
@@ -57,6 +62,18 @@ READ_BYTES = 1 << 20
 
 class WorkerError(UserError):
     """A worker cannot be started, or can make no calls: its name, and why."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds after which a worker is given up."""
+
+    call: float = TIMEOUT
+    start: float = IMPORT_TIMEOUT
+    """Of the start of an interpreter and the import of a framework."""
+
+
+DEFAULT_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True)
@@ -104,12 +121,11 @@ class Worker(abc.ABC):
     """Makes calls for one framework in another process, in the order in which they are submitted.
 
     A process that dies ends the call that it was at; the calls behind it are made in the next process.
-    timeout: seconds that a call may take.
     """
 
-    def __init__(self, spec: WorkerSpec, timeout: float) -> None:
+    def __init__(self, spec: WorkerSpec, timeouts: Timeouts) -> None:
         self.spec = spec
-        self.timeout = timeout
+        self.timeouts = timeouts
         self.broken = ""
         """Why the worker can make no calls; "" if it can."""
         self.started = self._start_future()
@@ -126,7 +142,7 @@ class Worker(abc.ABC):
 
     def submit(self, request: Request) -> Future:
         """Send a request, when earlier ones allow, and return its future answer."""
-        future = Future(self, request, self.timeout)
+        future = Future(self, request, self.timeouts.call)
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(future)
@@ -141,7 +157,7 @@ class Worker(abc.ABC):
         return found
 
     def _start_future(self) -> Future:
-        return Future(self, wire.start_request(self.spec.adapter, self.spec.file), START_TIMEOUT)
+        return Future(self, wire.start_request(self.spec.adapter, self.spec.file), self.timeouts.start)
 
     def _break(self, why: str) -> None:
         """Give up for good."""
@@ -243,15 +259,15 @@ class WorkerPool(abc.ABC):
 class LocalWorkerPool(WorkerPool):
     """Workers on this machine, served by one thread."""
 
-    def __init__(self, specs: Iterable[WorkerSpec], timeout: float = TIMEOUT) -> None:
+    def __init__(self, specs: Iterable[WorkerSpec], timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
         self._selector = selectors.DefaultSelector()
-        self._timeout = timeout
-        super().__init__({spec.name: LocalWorker(spec, timeout, self._selector) for spec in specs})
+        self._timeouts = timeouts
+        super().__init__({spec.name: LocalWorker(spec, timeouts, self._selector) for spec in specs})
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker, unless there is one of its name."""
         if spec.name not in self._workers:
-            self._workers[spec.name] = LocalWorker(spec, self._timeout, self._selector)
+            self._workers[spec.name] = LocalWorker(spec, self._timeouts, self._selector)
 
     def close(self) -> None:
         """End every worker, whatever it is doing."""
@@ -269,6 +285,7 @@ class LocalWorkerPool(WorkerPool):
         for worker in local:
             if not ready:
                 worker.check_process()
+                worker.notify_of_import()
             worker.enforce_timeout()
 
     def _ready(self, remaining_seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
@@ -286,8 +303,8 @@ class LocalWorkerPool(WorkerPool):
 class LocalWorker(Worker):
     """A process on this machine, connected by a socket; it is replaced if it dies."""
 
-    def __init__(self, spec: WorkerSpec, timeout: float, selector: selectors.BaseSelector) -> None:
-        super().__init__(spec, timeout)
+    def __init__(self, spec: WorkerSpec, timeouts: Timeouts, selector: selectors.BaseSelector) -> None:
+        super().__init__(spec, timeouts)
         self._selector = selector
         self._sent = 0
         """Number of waiting calls that were sent."""
@@ -298,6 +315,9 @@ class LocalWorker(Worker):
         self._output: IO[bytes] | None = None
         """File with what the process prints."""
         self._answered = 0
+        self._spawned = 0.0
+        """When the process was started."""
+        self._next_notice = 0.0
         self._spawn()
 
     def ensure_started(self) -> None:
@@ -315,6 +335,16 @@ class LocalWorker(Worker):
     def enforce_timeout(self) -> None:
         if self._waiting and not self.broken and self.remaining_seconds() == 0.0:
             self._fail(TimedOut(self._waiting[0].seconds))
+
+    def notify_of_import(self) -> None:
+        """Log that the import is waited for, every so often."""
+        if self.started.done or (now := time.monotonic()) < self._next_notice:
+            return
+        self._next_notice = now + NOTICE_SECONDS
+        _log.warning(
+            "waiting for the import of %s since %.0f s; it may take %g s (--import-timeout)",
+            loggable(self.spec.name), now - self._spawned, self.timeouts.start,
+        )  # fmt: skip
 
     def check_process(self) -> None:
         """Notice that the process is dead although its connection is open, as when a child process holds it."""
@@ -346,6 +376,8 @@ class LocalWorker(Worker):
     # The process
 
     def _spawn(self) -> None:
+        self._spawned = time.monotonic()
+        self._next_notice = self._spawned + NOTICE_SECONDS
         self._endpoint = _SocketPair() if hasattr(socket, "AF_UNIX") else _LocalPort()
         self._token = secrets.token_bytes(32)
         self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process
@@ -365,10 +397,11 @@ class LocalWorker(Worker):
 
     def _connect(self) -> None:
         """Wait for the process to connect; only it knows the token."""
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = self._spawned + self.timeouts.start
         while not self.broken and time.monotonic() < deadline:
             assert self._process is not None
             connection = self._endpoint.accept()
+            self.notify_of_import()
             if connection is None:
                 if self._process.poll() is not None:
                     self._break(f"it could not be started: {self._exit_reason()}{_output_text(self._last_output())}")
@@ -379,7 +412,7 @@ class LocalWorker(Worker):
                     return self._connected(connection)
             connection.close()
         if not self.broken:
-            self._break(f"it did not connect within {START_TIMEOUT:g} s{_output_text(self._last_output())}")
+            self._break(f"it did not connect within {self.timeouts.start:g} s{_output_text(self._last_output())}")
         return None
 
     def _connected(self, connection: socket.socket) -> None:
