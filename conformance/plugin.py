@@ -633,13 +633,13 @@ class Recorder:
 
     def _unsupported(self) -> list[Row]:
         """The rows of selected cases that no function can take; none if tests are named one by one."""
-        from conformance.judging.unasked import unasked_rows
+        from conformance.judging.unsupported import unsupported_rows
 
         if any(map(_is_conformance_test, self.config.args)):
             return []
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-        return unasked_rows(_cases_of(self.config), (), _installed_frameworks(self.config), selects)
+        return unsupported_rows(_cases_of(self.config), (), _installed_frameworks(self.config), selects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.run is not None and (cells := getattr(report, ROW, None)) is not None:
@@ -752,7 +752,7 @@ class Recorder:
 
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
-        from conformance.judging.unasked import unasked, unasked_lines
+        from conformance.judging.unsupported import render_unsupported
         from conformance.report import recording
 
         details = []
@@ -762,7 +762,7 @@ class Recorder:
             details = recording.closing_lines(recording.largest_ratios(self.rows), coverage)
         narrowed = bool(self.config.getoption("markexpr"))
         verdict = recording.verdict_line(self.rows, self.planned)
-        return [*details, *unasked_lines(unasked(self.rows), narrowed=narrowed), verdict]
+        return [*details, *render_unsupported(self.rows, narrowed=narrowed), verdict]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

@@ -16,7 +16,7 @@ from conformance.model.case import Array, Order, dtype_name
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """An array argument: its values, and how they lie in memory when they are handed over."""
+    """An array argument: its values, and their memory layout when they are passed."""
 
     values: Array
     order: Order = "c"
@@ -93,7 +93,7 @@ class Arrays:
     """How arrays get into an array library and out of it, and how it differentiates."""
 
     native: Callable[[Array], Any]
-    """A numpy array, laid out as it is to be handed over, as what the library's users pass."""
+    """Convert a numpy array, already in its memory layout, to what the library's users pass."""
     literal: Callable[[Tensor], str]
     """The same as source; may use `np`, `ml_dtypes` and what `imports` brings."""
     numpy: Callable[[Any], tuple[Array, str]]

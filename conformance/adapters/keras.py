@@ -1,7 +1,7 @@
 """Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND.
 
 A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
-before, float32 is all that can be asked of it.  A loss of Keras 2 keeps the dtype of the predictions.
+before, float32 is all that it has.  A loss of Keras 2 keeps the dtype of the predictions.
 `mean_with_sample_weight` is a second way to say mean, with another divisor, and a function of its own.
 
 Each backend computes the losses in its own words, and those of TensorFlow are the default.  The other backends
@@ -164,8 +164,8 @@ def weighted(of: Function) -> Function:
     )
 
 
-def handed(memory: Array) -> Any:
-    """Arrays as they are; Keras 2 is handed bfloat16 as TensorFlow's, which numpy's of that name is not to it."""
+def to_native(memory: Array) -> Any:
+    """Pass arrays as they are, except for bfloat16 to Keras 2, which takes TensorFlow's and not numpy's."""
     import keras
 
     if dtype_name(memory.dtype) != "bfloat16" or not keras.__version__.startswith("2."):
@@ -175,7 +175,7 @@ def handed(memory: Array) -> Any:
     return tensorflow.cast(memory.astype(np.float32), tensorflow.bfloat16)
 
 
-def returned(result: Any) -> tuple[Array, str]:
+def to_numpy(result: Any) -> tuple[Array, str]:
     """A result in numpy, and the name of its dtype."""
     import keras
 
@@ -192,7 +192,7 @@ def returned(result: Any) -> tuple[Array, str]:
 
 def keras_arrays(*gradient: str) -> Arrays:
     """The arrays of a backend: numpy's go in, its own come out; differentiated by these lines, if there are any."""
-    return Arrays(handed, Tensor.source, returned, "", {"gradient": "\n".join(gradient)} if gradient else {})
+    return Arrays(to_native, Tensor.source, to_numpy, "", {"gradient": "\n".join(gradient)} if gradient else {})
 
 
 @cache

@@ -32,7 +32,7 @@ from conformance.judging.plan import in_modes, plan
 from conformance.judging.published import PublishedVerdict, published
 from conformance.judging.row import Row
 from conformance.judging.selection import SelectionError
-from conformance.judging.unasked import unasked_rows
+from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
@@ -290,7 +290,7 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
         for chosen in dtypes
         for reduction in case.reductions
     ]
-    unsupported = [row for row in unasked_rows([case], planned, available) if row.key.dtype in dtypes]
+    unsupported = [row for row in unsupported_rows([case], planned, available) if row.key.dtype in dtypes]
     numbers = tuple(published(case))
     return ShowResult(case, tuple(answers), numbers, unsupported, tuple(run.not_executed))
 

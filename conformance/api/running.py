@@ -26,7 +26,7 @@ from conformance.judging.choice import installed_among, selected, wanted
 from conformance.judging.plan import Item, plan
 from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.selection import compiled, substring_of
-from conformance.judging.unasked import unasked_rows
+from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.errors import UserError
 from conformance.power.harvest.pipeline import load_harvest
@@ -264,7 +264,7 @@ def _planned(
     items = plan(cases.cases, calls.available, chosen)
     for missing in prepared.missing:
         observer.note(f"left out, not installed: {missing}")
-    unsupported = unasked_rows(cases.cases, items, calls.available, chosen)
+    unsupported = unsupported_rows(cases.cases, items, calls.available, chosen)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)
     made = [*calls.failed, *unsupported]

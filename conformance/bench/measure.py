@@ -239,8 +239,8 @@ def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
     """Runs with and without worker processes, in wall-clock time."""
     bench.run("corpus", cache="isolation")
     names = [found.framework.name for found in installed()[0]]
-    asked = [("--in-process",), (), *(("--in-process", "--framework", name) for name in names)]
-    rounds = [[bench.run("corpus", *options, cache="isolation") for options in asked] for _ in range(2)]
+    selections = [("--in-process",), (), *(("--in-process", "--framework", name) for name in names)]
+    rounds = [[bench.run("corpus", *options, cache="isolation") for options in selections] for _ in range(2)]
     bare = {name: bench.run("called", "", name)[1] for name in names}
     for taken in rounds:
         for (_, result), name in zip(taken[2:], names, strict=True):

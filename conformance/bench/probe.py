@@ -122,9 +122,9 @@ def called(keyword: str, *frameworks: str) -> Result:
     processor, wall = Stopwatch(time.process_time), Stopwatch()
     items = _selected(keyword, available)
     for item in items:
-        asked = prepare(item)
+        prepared = prepare(item)
         for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
-            watch(item.framework, asked.call, asked.what)
+            watch(item.framework, prepared.call, prepared.what)
     return {"calls": processor.calls, "wall": wall.calls, "count": processor.count, "items": len(items)}
 
 
@@ -220,7 +220,7 @@ def round_trip() -> Result:
     And bytes per second to a worker.
     """
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
-    calls = [asked.call for asked in map(prepare, _small_items("sklearn")[:: 50 if SHORT else 1])]
+    calls = [prepared.call for prepared in map(prepare, _small_items("sklearn")[:: 50 if SHORT else 1])]
     calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
     empty = [dataclasses.replace(call, text=f"{ECHO}({', '.join(call.arrays)})") for call in calls]
     specs = [worker_spec("sklearn", framework), WorkerSpec("echo", "conformance.bench.echo:FRAMEWORK")]
@@ -470,10 +470,10 @@ def fuzzed(name: str, count: str) -> Result:
     available = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
     single_threaded()
     _import(available)
-    asked = [function for found in available for function in found.functions if function.name == name]
-    of_loss = functools.partial(_asks_the_loss, name)
+    functions = [function for found in available for function in found.functions if function.name == name]
+    of_loss = functools.partial(_computes_loss_of, name)
     search = Search(
-        available, load(shipped_cases()), restrict_limits(functions=asked), item_filter=of_loss, shrinks=False
+        available, load(shipped_cases()), restrict_limits(functions=functions), item_filter=of_loss, shrinks=False
     )
     for _ in range(WARMING):
         search.step()
@@ -484,7 +484,7 @@ def fuzzed(name: str, count: str) -> Result:
     return {"seconds": spent, "cases": search.state.cases - before, "rows": search.state.rows, "drawn": _drawn()}
 
 
-def _asks_the_loss(name: str, function: Function, item: str) -> bool:
+def _computes_loss_of(name: str, function: Function, item: str) -> bool:
     return function.name == name and not item.endswith("-gradient")
 
 

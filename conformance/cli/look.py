@@ -20,7 +20,7 @@ from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, M
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
 from conformance.judging.row import Elements, Row
-from conformance.judging.unasked import unasked, unasked_lines
+from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
 from conformance.model.row_key import EAGER
@@ -97,7 +97,7 @@ def _print(shown: ShowResult) -> None:
     for answers in shown.answers:
         _print_answers(answers)
     called = [row for answers in shown.answers for row in answers.rows]
-    for line in unasked_lines(unasked([*called, *shown.unsupported])):
+    for line in render_unsupported([*called, *shown.unsupported]):
         out.print(Text(line), soft_wrap=True)
     for number in shown.published:
         stated = number.published

@@ -37,7 +37,7 @@ from conformance.execution.report_folder import FILES, JOURNAL
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
-from conformance.judging.unasked import unasked, unasked_lines
+from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
@@ -178,7 +178,7 @@ def run(
         for line in ended.check.lines():
             out.print(escape(line), soft_wrap=True)
     if not ended.items:
-        warn("no function that is asked can take any of the cases; the report says why")
+        warn("no selected function supports any of the cases; the report says why")
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if found else 0)
 
@@ -253,7 +253,7 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
         partly = request.keyword or request.frameworks or request.modes or ended.harvested
         for line in recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]):
             out.print(Text(line), soft_wrap=True)
-    for line in unasked_lines(unasked(ended.rows), narrowed=bool(request.frameworks or request.modes)):
+    for line in render_unsupported(ended.rows, narrowed=bool(request.frameworks or request.modes)):
         out.print(Text(line), soft_wrap=True)
     verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)

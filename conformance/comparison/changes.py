@@ -330,9 +330,9 @@ def _flag_one_sided(
         )
         if side == "left_only" and cases is not None:
             lost_case = ~rows["case"].isin(cases).to_numpy(dtype=bool)
-        asked = scope(rows)
+        in_scope = scope(rows)
         kinds = np.select(
-            [lost_case & ~asked, lost_function & asked, ~lost_case & lost_digest, ~asked],
+            [lost_case & ~in_scope, lost_function & in_scope, ~lost_case & lost_digest, ~in_scope],
             [case_kind, function_kind, "case changed", question_kind],
             support_kind,
         )

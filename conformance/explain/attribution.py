@@ -73,7 +73,7 @@ def named_choices(assessment: Assessment) -> tuple[str, ...]:
 
 def convention_of(assessment: Assessment) -> Convention:
     """The convention that the function documents for this problem."""
-    return documented_convention(assessment.item, assessment.asked.problem).convention
+    return documented_convention(assessment.item, assessment.prepared.problem).convention
 
 
 def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]:
@@ -115,7 +115,7 @@ class _Choice:
     @property
     def problem(self) -> Problem:
         """The problem as it is passed to the function."""
-        return self.assessment.asked.handed
+        return self.assessment.prepared.converted
 
     @property
     def is_gradient(self) -> bool:
@@ -139,7 +139,7 @@ class _Choice:
 
 def _divides_by_zero(assessment: Assessment, part: Convention) -> bool:
     """Whether the mean has nothing left to average under this part of the documented convention."""
-    problem = assessment.asked.handed
+    problem = assessment.prepared.converted
     return problem.reduction == "mean" and not refused(problem, part) and oracle.divisor(problem, part) == 0
 
 
@@ -147,20 +147,20 @@ def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Ans
     """The exact answer to the problem as it was passed to the function, under part of a convention; None if it has no
     certified enclosure.
     """
-    asked = assessment.asked
+    prepared = assessment.prepared
     try:
-        return answer_by(asked.handed, convention, asked.item.quantity, exact)
+        return answer_by(prepared.converted, convention, prepared.item.quantity, exact)
     except ArithmeticError:
         return None
 
 
 def _difference(choice: _Choice, value: Any, before: str, after: str) -> Difference:
-    asked, name = choice.assessment.asked, choice.name
+    prepared, name = choice.assessment.prepared, choice.name
     is_set = isinstance(value, frozenset)
     if is_set:
-        value = value & examine(asked.handed)
+        value = value & examine(prepared.converted)
     instead = "" if is_set else meanings.meaning(name, getattr(DEFINITION, name))
-    text, text_meaning = describe({name: value}), meanings.meaning_in_problem(name, value, asked.problem)
+    text, text_meaning = describe({name: value}), meanings.meaning_in_problem(name, value, prepared.problem)
     lines = tuple(_choice_lines(choice))
     return Difference(name, text, text_meaning, instead, lines, before, after, name in NUMERIC_FIELDS)
 
@@ -225,11 +225,11 @@ def _tolerance_lines(choice: _Choice) -> Iterator[Step]:
 
 def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.float64]:
     """Tolerance for an answer under part of the documented convention, broadcastable to the answer's shape."""
-    asked = assessment.asked
+    prepared = assessment.prepared
     rounded = computed(part, convention_of(assessment))
-    if asked.item.quantity == "gradient":
-        return gradient_error_bound.tolerance(asked.handed, rounded)
-    return error_bound.tolerance(asked.handed, rounded, asked.problem if asked.conversion else None)
+    if prepared.item.quantity == "gradient":
+        return gradient_error_bound.tolerance(prepared.converted, rounded)
+    return error_bound.tolerance(prepared.converted, rounded, prepared.problem if prepared.conversion else None)
 
 
 def _divisor_lines(choice: _Choice) -> Iterator[Step]:
@@ -407,7 +407,7 @@ def decompose(assessment: Assessment) -> Decomposition | None:
     undefined_text = "" if want is not None else answer_text(verdict.want)
     if want is not None and want.hi.shape != documented.hi.shape:
         undefined_text, want = f"an answer of shape {want.hi.shape}", None
-    dtype = assessment.asked.handed.dtype
+    dtype = assessment.prepared.converted.dtype
     unexplained = verdict.status == "disagrees" and verdict.want_by_convention is not None
     tolerances = tolerance_under(assessment, convention_of(assessment)) if unexplained else verdict.tolerance
     where = compare(outcome.value, documented, tolerances, dtype, outcome.dtype).where

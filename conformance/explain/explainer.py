@@ -159,7 +159,7 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     gradient: tuple[Step, ...] = ()
     if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = decomposition.where if decomposition is not None else gradient_derivation.largest_element(verdict.want)
-        gradient = gradient_derivation.closed_form(assessment.asked.problem, verdict.want, where)
+        gradient = gradient_derivation.closed_form(assessment.prepared.problem, verdict.want, where)
     known = assessment.known
     return FunctionResult(
         item.function.name,
@@ -179,7 +179,7 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         if known is None
         else KnownIssueNote(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
-        documented_convention(item, assessment.asked.problem).documentation if differs else "",
+        documented_convention(item, assessment.prepared.problem).documentation if differs else "",
         verdict.effects,
     )
 
@@ -213,12 +213,14 @@ def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
 
     The text is also given if the verdict's message contains it.
     """
-    asked, verdict = assessment.asked, assessment.verdict
+    prepared, verdict = assessment.prepared, assessment.verdict
     conversion = verdict.conversion
-    if not asked.conversion or (conversion is not None and verdict.status != "diverges"):
+    if not prepared.conversion or (conversion is not None and verdict.status != "diverges"):
         return ""
     if conversion is None:
-        change = change_of(asked.problem, asked.handed, DEFINITION, exact, tolerance_under(assessment, DEFINITION))
-        conversion = conversion_of(asked.problem, asked.handed, change, asked.item.function, DEFINITION)
+        change = change_of(
+            prepared.problem, prepared.converted, DEFINITION, exact, tolerance_under(assessment, DEFINITION)
+        )
+        conversion = conversion_of(prepared.problem, prepared.converted, change, prepared.item.function, DEFINITION)
     text = render_conversion(conversion)
     return as_sentence(text)

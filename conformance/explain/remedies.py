@@ -45,7 +45,7 @@ class _Context:
     @property
     def problem(self) -> Problem:
         """The problem of the case."""
-        return self.assessment.asked.problem
+        return self.assessment.prepared.problem
 
     @property
     def item(self) -> Item:
@@ -67,7 +67,7 @@ def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
     """The remedies that were tried and work."""
     if assessment.verdict.status not in ("diverges", "disagrees"):
         return ()
-    if assessment.asked.problem.predictions.size > MAX_PREDICTIONS:
+    if assessment.prepared.problem.predictions.size > MAX_PREDICTIONS:
         return ()
     convention = convention_of(assessment)
     context = _Context(assessment, judge, frozenset(named_choices(assessment)), convention)
@@ -126,7 +126,7 @@ def _if_result_agrees(context: _Context, value: Array, advice: str, shown: str, 
     if not isinstance(outcome, Returned):
         return
     result = dataclasses.replace(outcome, value=np.asarray(value))
-    if context.judge.judge(context.assessment.asked, result).verdict.status == "agrees":
+    if context.judge.judge(context.assessment.prepared, result).verdict.status == "agrees":
         yield Remedy(advice, shown, call)
 
 
@@ -162,14 +162,14 @@ def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
     problem, item = context.problem, context.item
     if not context.assessment.verdict.conversion:
         return
-    kind_taken = context.assessment.asked.handed.input_kind
+    kind_taken = context.assessment.prepared.converted.input_kind
     for kind in unchanging(problem, kind_taken):
-        handed, name = convert(problem, kind)
+        converted, name = convert(problem, kind)
         for function in item.installed.functions:
             if kind not in function.input_kinds or function.unsupported(problem) is not None:
                 continue
             other = dataclasses.replace(_with_problem(item, problem), function=function)
-            attempt = _call_and_judge(PreparedCall(other, problem, handed, name, of_case=False), context.judge)
+            attempt = _call_and_judge(PreparedCall(other, problem, converted, name, of_case=False), context.judge)
             conversion = f", and hand it {HANDED[name]}" if name else ""
             advice = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion}"
             if found := list(_if_agrees(attempt, advice, show_call=True)):
@@ -220,7 +220,7 @@ def _divide_sum(context: _Context) -> Iterator[Remedy]:
         return
     reference_divisor = oracle.divisor(problem, DEFINITION)
     part = context.convention.restricted_to(tuple(context.names))
-    function_divisor = oracle.divisor(assessment.asked.handed, part)
+    function_divisor = oracle.divisor(assessment.prepared.converted, part)
     if not reference_divisor or not function_divisor:
         return
     weight, divisor = format_number(reference_divisor), format_number(function_divisor)
@@ -274,7 +274,7 @@ def _cast_to_float64(context: _Context) -> Iterator[Remedy]:
     """Repeat the call in float64, which recovers what rounding lost."""
     problem, assessment = context.problem, context.assessment
     numeric = assessment.verdict.status == "disagrees" or context.names <= {"cancellation", "gradient_cancellation"}
-    if problem.dtype == "float64" or not numeric or assessment.asked.conversion:
+    if problem.dtype == "float64" or not numeric or assessment.prepared.conversion:
         return
     double = np.dtype(np.float64)
     cast = dataclasses.replace(

@@ -52,9 +52,9 @@ def computed() -> dict[str, bytes]:
     memory = Memory()
     cases, ledger = load_suite()
     suite = Judge(Oracle(memory), ledger)
-    for asked in _questions(plan(cases, _everywhere())):
-        for outcome in _outcomes(asked, suite):
-            suite.judge(asked, outcome)
+    for prepared in _questions(plan(cases, _everywhere())):
+        for outcome in _outcomes(prepared, suite):
+            suite.judge(prepared, outcome)
     return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= LARGEST}
 
 
@@ -70,20 +70,20 @@ def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
     for item in items:
         if item.quantity == "gradient" and item.case.predicted > LARGEST:
             continue
-        asked = prepare(item, problems)
-        convention = documented_convention(item, asked.problem).convention
-        about = (item.case.id, item.dtype, item.reduction, item.quantity, asked.handed.input_kind, convention)
-        others = item.framework.name if asked.conversion else ""
+        prepared = prepare(item, problems)
+        convention = documented_convention(item, prepared.problem).convention
+        about = (item.case.id, item.dtype, item.reduction, item.quantity, prepared.converted.input_kind, convention)
+        others = item.framework.name if prepared.conversion else ""
         if (*about, others) not in seen:
             seen.add((*about, others))
-            yield asked
+            yield prepared
 
 
-def _outcomes(asked: PreparedCall, suite: Judge) -> Iterator[Outcome]:
-    item = asked.item
-    convention = documented_convention(item, asked.problem).convention
-    dtype = item.function.returns(asked.handed, item.quantity)
-    due = answer_by(asked.handed, convention, item.quantity, suite.oracle)
+def _outcomes(prepared: PreparedCall, suite: Judge) -> Iterator[Outcome]:
+    item = prepared.item
+    convention = documented_convention(item, prepared.problem).convention
+    dtype = item.function.returns(prepared.converted, item.quantity)
+    due = answer_by(prepared.converted, convention, item.quantity, suite.oracle)
     if not isinstance(due, Exact):
         yield Raised("ValueError", "")
         return

@@ -9,7 +9,7 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.judging.plan import Item, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, compiled, similar, substring_of
-from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Case
 from conformance.model.text import truncate
 
@@ -48,8 +48,8 @@ def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Ite
     if not items:
         what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
         near = similar(keyword, [item.id for item in plan(cases, here)]) if keyword else ""
-        found = unasked(unasked_rows(cases, [], here, wanted(keyword)))
-        why = "".join(f"\n{line}" for line in unasked_lines(found))
+        unsupported = unsupported_rows(cases, [], here, wanted(keyword))
+        why = "".join(f"\n{line}" for line in render_unsupported(unsupported))
         raise SelectionError(
             f"nothing is selected {what}; {near or '`conformance list cases` prints what there is'}{why}"
         )
@@ -57,7 +57,7 @@ def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Ite
 
 
 def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
-    """Which items -k asks for; None where all are."""
+    """The filter of items by -k; None if all are selected."""
     if not keyword:
         return None
     chosen = compiled(keyword)

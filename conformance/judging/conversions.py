@@ -34,7 +34,7 @@ from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
 class Change:
     """What a conversion of predictions changes about an answer.
 
-    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of what is handed over.
+    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of the converted problem.
     subject: the choices that these are the answers by, where fewer than all that explain the outcome; else None.
     """
 
@@ -45,23 +45,23 @@ class Change:
     subject: Literal["definition"] | Choices | None = None
 
 
-def change_of(asked: Problem, handed: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
-    """What the conversion of the predictions of `asked` to those of `handed` changes about the loss by a convention.
+def change_of(problem: Problem, converted: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
+    """Return what a conversion of the predictions changes in the loss under a convention.
 
-    tolerance: the error within which two answers are taken for the same.
+    tolerance: the error within which two answers count as the same.
     """
     by = semantic(convention)
-    if renormalises(asked, handed.input_kind):
-        before, unrounded = (_unrounded(asked, by, kind, exact) for kind in ("log_probabilities", "logits"))
+    if renormalises(problem, converted.input_kind):
+        before, unrounded = (_unrounded(problem, by, kind, exact) for kind in ("log_probabilities", "logits"))
     else:
-        before = unrounded = _unrounded(asked, by, handed.input_kind, exact)
+        before = unrounded = _unrounded(problem, by, converted.input_kind, exact)
     try:
-        after = exact.answer(handed, by)
+        after = exact.answer(converted, by)
     except ArithmeticError:
         after = Undefined("it cannot be enclosed")
 
-    effects: list[Effect] = [] if same_answer(before, unrounded, tolerance, handed.dtype) else ["renormalised"]
-    effects += [] if same_answer(unrounded, after, tolerance, handed.dtype) else ["rounded_away"]
+    effects: list[Effect] = [] if same_answer(before, unrounded, tolerance, converted.dtype) else ["renormalised"]
+    effects += [] if same_answer(unrounded, after, tolerance, converted.dtype) else ["rounded_away"]
     return Change(tuple(effects) or ("rounded",), before, unrounded, after)
 
 
@@ -84,25 +84,27 @@ def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, 
         return Undefined("it cannot be enclosed")
 
 
-def conversion_of(asked: Problem, handed: Problem, change: Change, function: Function, part: Convention) -> Conversion:
-    """What a conversion of predictions hands over, and what that changes.
+def conversion_of(
+    problem: Problem, converted: Problem, change: Change, function: Function, part: Convention
+) -> Conversion:
+    """Return a conversion of predictions with its effects.
 
-    part: of the convention that the function documents, under which the answers of `change` are.
+    part: the part of the documented convention under which the answers of `change` are computed.
     """
     effects = change.effects
     renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
     return Conversion(
         effects,
-        NAMES[asked.loss, asked.input_kind, handed.input_kind],
-        asked.input_kind,
+        NAMES[problem.loss, problem.input_kind, converted.input_kind],
+        problem.input_kind,
         tuple(function.input_kinds),
-        asked.dtype,
+        problem.dtype,
         change.subject or ("definition" if part == DEFINITION else "documentation"),
-        _worst_row(asked, part) if renormalised else None,
+        _worst_row(problem, part) if renormalised else None,
         _move(change.before, change.unrounded) if renormalised else None,
-        destroyed(asked, handed, part) if rounded_away else (),
+        destroyed(problem, converted, part) if rounded_away else (),
         _move(change.unrounded, change.after) if rounded_away else None,
-        tuple(sorted(examine(handed) - examine(asked))) if "refused" in effects else (),
+        tuple(sorted(examine(converted) - examine(problem))) if "refused" in effects else (),
     )
 
 
@@ -131,8 +133,8 @@ def _move(before: Answer, after: Answer) -> Move:
 
 
 def alternative_to(
-    asked: Problem,
-    handed: Problem,
+    problem: Problem,
+    converted: Problem,
     change: Change,
     functions: Sequence[tuple[Function, Convention]],
     right: Sequence[Answer],
@@ -140,19 +142,19 @@ def alternative_to(
 ) -> Alternative:
     """What users do instead of converting predictions, from what the functions of the framework declare.
 
-    functions: those that can be asked the problem, each with what it documents.  right: the answers that are
+    functions: those that support the problem, each with its documented convention.  right: the answers that are
     right without a conversion; a function is named only if by what it documents it has one of these.
     """
-    for kind in unchanging(asked, handed.input_kind):
+    for kind in unchanging(problem, converted.input_kind):
         for function, convention in functions:
-            if kind not in function.input_kinds or refused(asked, convention):
+            if kind not in function.input_kinds or refused(problem, convention):
                 continue
-            answer = _unrounded(asked, semantic(convention), kind, exact)
-            tolerance = error_bound.tolerance(asked, convention)
-            if any(same_answer(one, answer, tolerance, asked.dtype) for one in right if isinstance(one, Exact)):
+            answer = _unrounded(problem, semantic(convention), kind, exact)
+            tolerance = error_bound.tolerance(problem, convention)
+            if any(same_answer(one, answer, tolerance, problem.dtype) for one in right if isinstance(one, Exact)):
                 return Alternative(function.name, kind)
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
         return Alternative(
-            remedy="subtract_log_sum_exp" if asked.input_kind == "log_probabilities" else "divide_by_sum"
+            remedy="subtract_log_sum_exp" if problem.input_kind == "log_probabilities" else "divide_by_sum"
         )
-    return Alternative(remedy="" if asked.dtype == "float64" else "float64")
+    return Alternative(remedy="" if problem.dtype == "float64" else "float64")

@@ -151,8 +151,8 @@ def _fits(function: Function, capabilities: set[str]) -> bool:
     """Whether a problem with exactly these capabilities makes sense, and is not excluded by the function."""
     if any(group <= capabilities for group in SENSELESS):
         return False
-    handed = {function.target_as(name) or name if name in TARGETS else name for name in capabilities}
-    return not any(group <= handed for group in function.excludes)
+    passed = {function.target_as(name) or name if name in TARGETS else name for name in capabilities}
+    return not any(group <= passed for group in function.excludes)
 
 
 def _conflict(capabilities: set[str]) -> bool:

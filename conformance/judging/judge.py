@@ -38,10 +38,10 @@ Performer = Callable[[Framework, Call, str], Outcome]
 
 
 class Judge:
-    """Asks items and judges what comes back.
+    """Calls functions on items and judges the outcomes.
 
     oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
-    problems: what `assess` remembers of the cases that it was asked last.
+    problems: cached problems of the last cases of `assess`.
     """
 
     def __init__(self, oracle: Oracle, ledger: Ledger, performer: Performer = perform) -> None:
@@ -51,35 +51,35 @@ class Judge:
         self.problems = Problems()
 
     def assess(self, item: Item) -> Assessment:
-        """The verdict on one item, asked now."""
-        asked = prepare(item, self.problems)
-        return self.judge(asked, self.performer(item.framework, asked.call, asked.what))
+        """Call the function of an item and judge the outcome."""
+        prepared = prepare(item, self.problems)
+        return self.judge(prepared, self.performer(item.framework, prepared.call, prepared.what))
 
-    def judge(self, asked: PreparedCall, outcome: Outcome) -> Assessment:
-        """The verdict on what came of one item, held against the ledger."""
-        item = asked.item
-        outcome = _classes_last(asked, outcome)
+    def judge(self, prepared: PreparedCall, outcome: Outcome) -> Assessment:
+        """Judge the outcome of a prepared call and look it up in the ledger."""
+        item = prepared.item
+        outcome = _classes_last(prepared, outcome)
         verdict = judge(
-            asked.problem,
-            asked.handed,
+            prepared.problem,
+            prepared.converted,
             item.case.expect,
             item.function,
-            documented_convention(item, asked.problem).convention,
+            documented_convention(item, prepared.problem).convention,
             outcome,
             self.oracle,
             registry.conventions(),
             item.quantity,
-            alternatives(item, asked.problem),
+            alternatives(item, prepared.problem),
         )
-        return Assessment(asked, verdict, self._known(asked, verdict))
+        return Assessment(prepared, verdict, self._known(prepared, verdict))
 
-    def _known(self, asked: PreparedCall, verdict: Verdict) -> KnownIssue | None:
+    def _known(self, prepared: PreparedCall, verdict: Verdict) -> KnownIssue | None:
         """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
-        key = asked.item.key
+        key = prepared.item.key
         if verdict.status not in FAILING:
             return self.ledger.find(key)
         known = self.ledger.find(key, verdict.symptoms)
-        return known or self.ledger.find_by_traits(lambda: asked.traits, key, verdict.symptoms)
+        return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
 
 def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
@@ -89,27 +89,27 @@ def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
     return Assessment(PreparedCall(item, problem, problem, ""), verdict, None)
 
 
-def _classes_last(asked: PreparedCall, outcome: Outcome) -> Outcome:
-    """A gradient as the problem has its predictions, where they were handed over with the classes elsewhere."""
-    if asked.item.quantity == "loss" or not isinstance(outcome, Returned):
+def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
+    """A gradient as the problem has its predictions, if the call had the classes on another axis."""
+    if prepared.item.quantity == "loss" or not isinstance(outcome, Returned):
         return outcome
-    axis = asked.call.arrays["predictions"].class_axis
-    if axis == -1 or outcome.value.ndim != asked.handed.predictions.ndim:
+    axis = prepared.call.arrays["predictions"].class_axis
+    if axis == -1 or outcome.value.ndim != prepared.converted.predictions.ndim:
         return outcome
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """A verdict in its place: the item it is about, how it was asked, and what the ledger says."""
+    """A verdict in its place: the item, its prepared call, and the entry of the ledger that applies."""
 
-    asked: PreparedCall
+    prepared: PreparedCall
     verdict: Verdict
     known: KnownIssue | None
 
     @property
     def item(self) -> Item:
-        return self.asked.item
+        return self.prepared.item
 
     @property
     def expected(self) -> str:
@@ -121,13 +121,15 @@ class Assessment:
         """The reproducer; "" where no call can be made.  Raises LoweringError if the adapter cannot write it."""
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
-        item, asked = self.item, self.asked
+        item, prepared = self.item, self.prepared
         name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity, item.installed.mode)
-        again = functools.partial(replay_call, *name) if asked.of_case and can_be_named(item.case) else None
+        again = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
         try:
-            return reproducer(item.framework, item.function, asked.handed, asked.call, item.installed.backend, again)
+            return reproducer(
+                item.framework, item.function, prepared.converted, prepared.call, item.installed.backend, again
+            )
         except Exception as error:
-            raise LoweringError(f"{asked.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
+            raise LoweringError(f"{prepared.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
 
     @functools.cached_property
     def row(self) -> Row:
@@ -156,7 +158,7 @@ class Assessment:
             where=comparison.where if comparison else (),
             convention=verdict.convention,
             candidate=describe(dict(candidate.choices)) if candidate is not None else "",
-            bridge=self.asked.conversion,
+            bridge=self.prepared.conversion,
             conversion=verdict.conversion.effects if verdict.conversion is not None else (),
             exception=outcome if isinstance(outcome, Raised) else None,
             warnings=outcome.warnings if isinstance(outcome, Returned | NonNumeric | Raised) else (),
@@ -187,8 +189,8 @@ class Assessment:
         if far := self._distance():
             lines.append(f"  how far    {far}")
         lines.append(f"  because    {row.explanation}")
-        if self.asked.conversion:
-            lines.append(f"  converted  predictions were converted by {self.asked.conversion}")
+        if self.prepared.conversion:
+            lines.append(f"  converted  predictions were converted by {self.prepared.conversion}")
         if row.warnings:
             lines.append(f"  warnings   {_short(row.cells['warnings'])}")
         if self.expected == "known" and self.known is not None:

@@ -1,4 +1,4 @@
-"""The plan: which functions are asked which cases, at which dtype, reduction and quantity."""
+"""The plan: which functions are called on which cases, at which dtype, reduction and quantity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.conversion import conversion_obstacle
 
 DIFFERENTIATED = 20_000
-"""Predictions of the largest case whose gradient is asked for: larger ones are about long sums."""
+"""Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +63,19 @@ def plan(
 ) -> list[Item]:
     """Every item that the installed frameworks' functions declare they can take, case by case.
 
-    wanted: says of a function and an item's id whether it is asked for; what is not is not looked at.
+    wanted: whether an item is selected, by its function and id.
     """
     items = []
     functions = [(installed, function) for installed in here for function in installed.functions]
     for case in cases:
         for problem in case.sketch.problems():
             for installed, function in functions:
-                asked = [Item(installed, function, case, problem.dtype, problem.reduction)]
+                candidates = [Item(installed, function, case, problem.dtype, problem.reduction)]
                 if not_differentiated(installed, function, case, problem) is None:
-                    asked.append(dataclasses.replace(asked[0], quantity="gradient"))
-                asked = [item for item in asked if wanted is None or wanted(function, item.id)]
-                if asked and unsupported(function, case, problem) is None:
-                    items += asked
+                    candidates.append(dataclasses.replace(candidates[0], quantity="gradient"))
+                candidates = [item for item in candidates if wanted is None or wanted(function, item.id)]
+                if candidates and unsupported(function, case, problem) is None:
+                    items += candidates
     return items
 
 
@@ -107,14 +107,14 @@ def check_modes(modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]
     for mode in modes:
         if had and not any(mode in names for names in had.values()):
             listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in had.items())
-            raise SelectionError(f"--mode {mode}: no framework that is asked has it; {listed}")
+            raise SelectionError(f"--mode {mode}: no selected framework has it; {listed}")
         for framework, _ in frameworks if here else ():
             if mode in had[framework.name] and (why := framework.mode(mode).obstacle()):
                 raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it here: {why}")
 
 
 def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
-    """Why the gradient of what a function returns is not asked for; None where it is."""
+    """Why the gradient of a function is not tested; None if it is."""
     if not function.differentiates or not installed.differentiates:
         return "it does not differentiate"
     if case.no_gradient:
@@ -129,7 +129,7 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
 
 
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
-    """Why a function is not asked a problem; None if it is."""
+    """Why a function is not called on a problem; None if it is."""
     why = function.unsupported(problem)
     input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:
@@ -140,14 +140,14 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
 
 
 def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:
-    """What the item's function documents for the kind of target it is handed."""
+    """What the item's function documents for the kind of target passed to it."""
     target = item.function.target_as(problem.target_kind) or problem.target_kind
     capabilities = required_capabilities(problem, target)
     return registry.convention_for(item.function, item.installed.version, target, item.installed.backend, capabilities)
 
 
 def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
-    """The functions of the item's framework that can be asked its problem, each with what it documents for it."""
+    """The functions of the item's framework that support its problem, each with its documented convention."""
     for function in item.installed.functions:
         if function.unsupported(problem) is None:
             yield function, documented_convention(dataclasses.replace(item, function=function), problem).convention

@@ -13,11 +13,11 @@ from conformance.model.case import Case, InputKind, Problem, Reduction
 from conformance.reference.conversion import convert
 
 KEPT = 8
-"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are asked at one time."""
+"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are called on in turn."""
 
 
 class Problems:
-    """Problems of cases, remembered for the functions that are asked the same one in turn.
+    """Problems of cases, cached because all functions of a framework are called on one before the next.
 
     most: cases at one dtype that are remembered.
     """
@@ -56,11 +56,11 @@ def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
 
 @dataclass(frozen=True, eq=False)
 class PreparedCall:
-    """An item ready to be called: the problem of its case, the one that is handed over, and the conversion between."""
+    """An item ready to be called: the problem of its case, the converted one, and the name of the conversion."""
 
     item: Item
     problem: Problem
-    handed: Problem
+    converted: Problem
     conversion: str
     of_case: bool = True
     """Whether the problem is the case's, and not one that something was changed in."""
@@ -68,20 +68,20 @@ class PreparedCall:
     @functools.cached_property
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
-        call = lowered(self.item.function, self.handed)
+        call = lowered(self.item.function, self.converted)
         installed = self.item.installed
         return transformed(self.item.framework, call, self.item.quantity, installed.mode, installed.backend)
 
     @property
     def what(self) -> str:
         """Names the call in messages."""
-        return described(self.item.function, self.handed)
+        return described(self.item.function, self.converted)
 
     @functools.cached_property
     def traits(self) -> frozenset[str]:
         """What is particular about the problem, as words of a ledger's `when`."""
         target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
-        return traits(self.problem, self.handed, target)
+        return traits(self.problem, self.converted, target)
 
 
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:

@@ -19,7 +19,7 @@ Choices = tuple[tuple[str, Any], ...]
 Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
 """What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
 `rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
-answer stays within its budget.  `refused`: what is handed over is of a kind that the function documents to refuse."""
+answer stays within its budget.  `refused`: the converted input is of a kind that the function documents to refuse."""
 
 
 # Parts of reasons.
@@ -187,7 +187,7 @@ class LostInRounding(_Reason):
 
 @dataclass(frozen=True)
 class CannotExpress(_Reason):
-    """The function was not asked.  why: in words."""
+    """The function was not called.  why: in words."""
 
     code = "unsupported"
     why: str

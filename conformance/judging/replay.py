@@ -26,7 +26,7 @@ LONG_CALL = 1000
 
 
 def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str, mode: str = EAGER) -> str:
-    """The call of `conformance.replay` that asks a function a shipped or harvested case, or one of a folder, again.
+    """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of one in a folder.
 
     A folder's path is absolute, so that the call can be pasted wherever Python is started.
     """
@@ -80,10 +80,10 @@ def replay(
         raise LookupError(f"there is no case {case} {where}{advice}")
     here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
     for item in plan([named], in_modes(here, [mode])):
-        asked_for = (item.function.name, item.dtype, item.reduction, item.quantity)
-        if asked_for == (function, dtype, reduction, quantity):
-            asked = prepare(item)
-            outcome = perform(item.framework, asked.call, asked.what)
+        requested = (item.function.name, item.dtype, item.reduction, item.quantity)
+        if requested == (function, dtype, reduction, quantity):
+            prepared = prepare(item)
+            outcome = perform(item.framework, prepared.call, prepared.what)
             if isinstance(outcome, Returned):
                 return outcome.value
             raise _raised_again(outcome)

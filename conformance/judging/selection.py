@@ -32,7 +32,7 @@ class SelectionError(UserError, ValueError):
 
 
 def substring_of(text: str) -> Matcher:
-    """What `-k` asks of a text."""
+    """The condition of `-k` on a text."""
     lowered = text.lower()
     return lambda word: word.lower() in lowered
 
@@ -56,7 +56,7 @@ def similar(expression: str, ids: Iterable[str]) -> str:
 
 
 def compiled(expression: str) -> Selection:
-    """An expression ready to be asked; raises SelectionError with the place where it ends being one."""
+    """Compile an expression.  Raises SelectionError with the position of the first error."""
     return _Parser(expression).whole()
 
 

@@ -1,4 +1,4 @@
-"""What is particular about a problem, as words: what a ledger entry's `when` may ask for, and what a finding needs.
+"""Traits of a problem as words: what a ledger entry's `when` may require, and what a finding needs.
 
 positive_weight, infinite_prediction, class_axis, higher_rank, dense_target, beyond_range, ...
 """
@@ -45,15 +45,15 @@ TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "cla
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES}
 
 
-def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
-    """The traits of a problem and of what is handed to a function for it, with `target` as the kind of its target.
+def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
+    """The traits of a problem and of the converted one that a function gets, with `target` as the kind of its target.
 
-    Beside options, layout, reduction, dtype, loss, what is given, the kind of target that is handed over, and the
+    Beside options, layout, reduction, dtype, loss, what is given, the kind of target passed, and the
     kinds of unusual and invalid input:
 
     leading_weights: sample weights of fewer axes than the predictions without their last.
     dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
-    length 1 that the others lack.  moved_class_axis: classes are handed over on another axis than the last.
+    length 1 that the others lack.  moved_class_axis: classes are passed on another axis than the last.
     certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is
     nearer to 0 or 1 than `NEAR`, or certain.  saturated_logit: a binary logit whose sigmoid is 0 or 1 once
     1 + exp(-|z|) is rounded, or within 1e-7 of them.  everything_ignored: every sample is.  odd_ignored: an ignored row
@@ -63,11 +63,11 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     beyond_range: sums may be larger than that; see `ranges`.
     """
     found = {
-        *required_capabilities(handed, target),
+        *required_capabilities(converted, target),
         problem.loss,
         problem.input_kind,
         *examine(problem),
-        *examine(handed),
+        *examine(converted),
     }
     if "shape_mismatch" in found and "trailing_axis" not in found:
         return frozenset(found)  # nothing lies beside anything else
@@ -75,11 +75,11 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
         found.add("dense_target")
     if problem.loss == "binary" and found & {"trailing_axis", "labels_column"}:
         found.add("column_beside_flat")
-    if handed.layout.class_axis != -1:
+    if converted.layout.class_axis != -1:
         found.add("moved_class_axis")
-    if handed.input_kind == "probabilities":
-        found.update(_certain(handed))
-    if handed.loss == "binary" and handed.input_kind == "logits" and _saturates(handed):
+    if converted.input_kind == "probabilities":
+        found.update(_certain(converted))
+    if converted.loss == "binary" and converted.input_kind == "logits" and _saturates(converted):
         found.add("saturated_logit")
     if problem.target == "index":
         found.update(_labelled(problem))
@@ -88,15 +88,15 @@ def traits(problem: Problem, handed: Problem, target: str) -> frozenset[str]:
     found.update(_ignored(problem))
     if math.prod(problem.sample_shape) == 1:
         found.add("one_sample")
-    if beyond_range(problem) or beyond_range(handed):
+    if beyond_range(problem) or beyond_range(converted):
         found.add("beyond_range")
     return frozenset(found)
 
 
-def _saturates(handed: Problem) -> bool:
-    limit = -math.log(max(1e-7, dtype_info(handed.dtype).unit_roundoff))
+def _saturates(converted: Problem) -> bool:
+    limit = -math.log(max(1e-7, dtype_info(converted.dtype).unit_roundoff))
     with np.errstate(invalid="ignore"):
-        return bool(np.any(np.abs(_wide(handed.predictions)) >= limit))
+        return bool(np.any(np.abs(_wide(converted.predictions)) >= limit))
 
 
 def _weighted(problem: Problem) -> Iterator[str]:
@@ -117,9 +117,9 @@ def _ignored(problem: Problem) -> Iterator[str]:
             yield "odd_ignored"
 
 
-def _certain(handed: Problem) -> Iterator[str]:
+def _certain(converted: Problem) -> Iterator[str]:
     with np.errstate(invalid="ignore"):
-        from_certain = np.minimum(_wide(handed.predictions), 1 - _wide(handed.predictions))
+        from_certain = np.minimum(_wide(converted.predictions), 1 - _wide(converted.predictions))
         if bool(np.any(from_certain <= 0)):
             yield "certain_prediction"
         if bool(np.any(from_certain < NEAR)):
@@ -128,10 +128,14 @@ def _certain(handed: Problem) -> Iterator[str]:
 
 def _labelled(problem: Problem) -> Iterator[str]:
     labels, ignored = problem.labels, problem.options.ignore_index
-    asked = labels if ignored is None else labels[labels != ignored]
-    if bool(np.any(asked.astype(numpy_dtype(problem.dtype)).astype(np.float64) != asked.astype(np.float64))):
+    counted_labels = labels if ignored is None else labels[labels != ignored]
+    if bool(
+        np.any(
+            counted_labels.astype(numpy_dtype(problem.dtype)).astype(np.float64) != counted_labels.astype(np.float64)
+        )
+    ):
         yield "inexact_label"
-    if bool(np.any(asked == -100)):
+    if bool(np.any(counted_labels == -100)):
         yield "label_minus_hundred"
 
 

@@ -126,8 +126,8 @@ class Verdict:
 
 
 def judge(
-    asked: Problem,
-    handed: Problem,
+    problem: Problem,
+    converted: Problem,
     expect: Expectation,
     function: Function,
     documented: Convention,
@@ -137,15 +137,15 @@ def judge(
     quantity: Quantity = "loss",
     alternatives: Iterable[tuple[Function, Convention]] = (),
 ) -> Verdict:
-    """The verdict on `outcome`, what `function` did with `handed`.
+    """Return the verdict on an outcome of `function`.
 
-    asked: the problem of the case; handed: the same after its predictions were converted, if
-    they were.  documented: the function's convention in the version that ran.  conventions: all known ones,
-    searched for an explanation when nothing documented explains the outcome.  quantity: what was asked for.
-    alternatives: the functions of the same framework, each with what it documents for `asked`; read only where
-    predictions were converted and that changes the answer.
+    problem: of the case.  converted: the one passed to the function, with converted predictions; the same object if
+    the function takes them as they are.  documented: the function's convention in the version that ran.
+    conventions: all known ones, searched for an explanation of an outcome that nothing documented explains.
+    quantity: the one computed.  alternatives: the functions of the same framework, each with its documented
+    convention for `problem`; read only if predictions were converted and that changes the answer.
     """
-    judgement = _Judgement(asked, handed, function, documented, exact, quantity, alternatives)
+    judgement = _Judgement(problem, converted, function, documented, exact, quantity, alternatives)
     want = judgement.definition()
     match outcome:
         case Crashed(how, stderr):
@@ -177,11 +177,11 @@ def _judge_raised(
         return "undefined", outcome, want, UndefinedAnswer(expect.why, "case", raised)
     if isinstance(want, Undefined):
         return "undefined", outcome, want, UndefinedAnswer(want.why, "definition", raised)
-    refuses = examine(judgement.handed) & judgement.documented.rejects
+    refuses = examine(judgement.converted) & judgement.documented.rejects
     if not refuses:
         return "disagrees", outcome, want, RaisedException(raised)
     conversion = None
-    if judgement.converted and not refuses & examine(judgement.asked):
+    if judgement.is_converted and not refuses & examine(judgement.problem):
         conversion = judgement.conversion(Change(("refused",), want, want, want), DEFINITION)
     return "diverges", outcome, want, DocumentedRefusal((("rejects", refuses),), raised, conversion)
 
@@ -194,7 +194,7 @@ def _judge_returned(
     function: Function,
     conventions: Sequence[Convention],
 ) -> Verdict:
-    problem = judgement.handed
+    problem = judgement.converted
     if outcome.mutated:
         return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
     dtype = function.returns(problem, judgement.quantity)
@@ -248,7 +248,7 @@ def _unexplained_verdict(
     conventions: Sequence[Convention],
 ) -> Verdict:
     """The verdict on a wrong value.  first: its comparison with the definition's, if that has a number."""
-    problem = judgement.handed
+    problem = judgement.converted
     by_convention, nearer = judgement.documented_comparison(outcome)
     mismatch: Mismatched | None = first.reason if first is not None else None
     if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
@@ -278,46 +278,46 @@ class _Judgement:
 
     def __init__(
         self,
-        asked: Problem,
-        handed: Problem,
+        problem: Problem,
+        converted: Problem,
         function: Function,
         documented: Convention,
         exact: Oracle,
         quantity: Quantity,
         alternatives: Iterable[tuple[Function, Convention]],
     ) -> None:
-        self.asked, self.handed, self.documented, self.exact = asked, handed, documented, exact
+        self.problem, self.converted, self.documented, self.exact = problem, converted, documented, exact
         self.function, self.alternatives, self.quantity = function, alternatives, quantity
-        self.converted = asked is not handed
+        self.is_converted = problem is not converted
         judged = judged_fields(quantity)
         self.choices = tuple(name for name in documented.choices() if name in judged)
 
     def has_axes(self) -> bool:
         """Whether what is due is an array, and not one number."""
-        return self.quantity == "gradient" or self.handed.reduction == "none"
+        return self.quantity == "gradient" or self.converted.reduction == "none"
 
     def tolerance(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
         rounded = computed(part, self.documented)
         if self.quantity == "gradient":
-            return gradient_error_bound.tolerance(self.handed, rounded)
-        return self._allowed_loss(self.handed, rounded)
+            return gradient_error_bound.tolerance(self.converted, rounded)
+        return self._allowed_loss(self.converted, rounded)
 
     def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
-        return error_bound.tolerance(problem, rounded, self.asked if self.converted else None)
+        return error_bound.tolerance(problem, rounded, self.problem if self.is_converted else None)
 
     def answer(self, convention: Convention) -> Answer:
-        """What is due of the problem that is handed over; raises ArithmeticError."""
-        return answer_by(self.handed, convention, self.quantity, self.exact)
+        """The expected answer of the converted problem; raises ArithmeticError."""
+        return answer_by(self.converted, convention, self.quantity, self.exact)
 
     def definition(self) -> Answer:
         if self.quantity == "gradient":
             return self.answer(DEFINITION)
         limit = self.tolerance() * SHARPER
         try:
-            return self.exact.answer(self.asked, DEFINITION, _usable(limit, self.asked))
+            return self.exact.answer(self.problem, DEFINITION, _usable(limit, self.problem))
         except ArithmeticError:
-            return self.exact.answer(self.asked, DEFINITION)
+            return self.exact.answer(self.problem, DEFINITION)
 
     def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right.
@@ -330,7 +330,7 @@ class _Judgement:
         if full is None:
             return None
         names = self.effective
-        for size in range(0 if self.converted else 1, len(names)):
+        for size in range(0 if self.is_converted else 1, len(names)):
             parts = [
                 (part, *found)
                 for part in itertools.combinations(names, size)
@@ -346,7 +346,7 @@ class _Judgement:
     @functools.cached_property
     def effective(self) -> tuple[str, ...]:
         """The documented choices that can have an effect on this problem."""
-        return tuple(name for name in self.choices if has_effect(name, self.documented, self.handed, self.quantity))
+        return tuple(name for name in self.choices if has_effect(name, self.documented, self.converted, self.quantity))
 
     def part(self, names: tuple[str, ...]) -> Convention:
         """A part of the documented convention, with what it says of a mean that has nothing to average."""
@@ -354,9 +354,9 @@ class _Judgement:
 
     @functools.cached_property
     def _averages_nothing(self) -> bool:
-        if self.handed.reduction != "mean" or refused(self.handed, self.documented):
+        if self.converted.reduction != "mean" or refused(self.converted, self.documented):
             return False
-        return oracle.divisor(self.handed, self.documented) == 0
+        return oracle.divisor(self.converted, self.documented) == 0
 
     def _needs(self, outcome: Returned, name: str) -> bool:
         """Whether the documented convention does not explain an outcome without one of its choices."""
@@ -382,7 +382,7 @@ class _Judgement:
             return False
         rounded = computed(self.documented, self.documented)
         lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
-        for alone, where in infinitely_weighted(self.handed):
+        for alone, where in infinitely_weighted(self.converted):
             try:
                 loss = answer_by(alone, self.documented, self.quantity, self.exact)
             except ArithmeticError:
@@ -392,7 +392,7 @@ class _Judgement:
                 lost = np.asarray(lost | (small & (where if where.ndim == small.ndim else where.any(axis=-1))))
         if not lost.any():
             return False
-        lost = lost if self.handed.reduction == "none" else np.asarray(lost.any())
+        lost = lost if self.converted.reduction == "none" else np.asarray(lost.any())
         return any(self._is_right_but(outcome, lost, convention) for convention in (DEFINITION, self.documented))
 
     def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
@@ -401,18 +401,18 @@ class _Judgement:
         if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
             return False
         unconstrained = dataclasses.replace(answer, unconstrained=lost & ~np.isfinite(outcome.value))
-        return compare(outcome.value, unconstrained, tolerance, self.handed.dtype, outcome.dtype).within
+        return compare(outcome.value, unconstrained, tolerance, self.converted.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:
         """Whether an exception is right by what is documented, too."""
         documented = self.documented
-        return bool(must_raise) and bool(refused(self.handed, documented) or must_raise in EDGE - documented.accepts)
+        return bool(must_raise) and bool(refused(self.converted, documented) or must_raise in EDGE - documented.accepts)
 
     def named(self, names: tuple[str, ...]) -> Choices:
         """The part of the documented convention that explains an outcome."""
         part = {name: getattr(self.documented, name) for name in names}
         if "accepts" in part:
-            part["accepts"] = part["accepts"] & examine(self.handed)
+            part["accepts"] = part["accepts"] & examine(self.converted)
         return tuple(part.items())
 
     def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
@@ -421,43 +421,45 @@ class _Judgement:
         part: of the documented convention, under which the outcome is right.  Where it is right without the conversion,
         too, the choices that change nothing there are needed only because of what the conversion changes by the others.
         """
-        if not self.converted:
+        if not self.is_converted:
             return None
         tolerance = self.tolerance(part)
-        found = change_of(self.asked, self.handed, part, self.exact, tolerance)
+        found = change_of(self.problem, self.converted, part, self.exact, tolerance)
         if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
             return found
-        if not compare(outcome.value, found.before, tolerance, self.handed.dtype, outcome.dtype).within:
+        if not compare(outcome.value, found.before, tolerance, self.converted.dtype, outcome.dtype).within:
             return found
         needed = part
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
             if semantic(fewer) != semantic(needed):
-                answer = change_of(self.asked, self.handed, fewer, self.exact, tolerance).before
-                needed = fewer if same_answer(found.before, answer, tolerance * SHARPER, self.handed.dtype) else needed
+                answer = change_of(self.problem, self.converted, fewer, self.exact, tolerance).before
+                needed = (
+                    fewer if same_answer(found.before, answer, tolerance * SHARPER, self.converted.dtype) else needed
+                )
         if needed == part:
             return None
-        lost = change_of(self.asked, self.handed, needed, self.exact, tolerance)
+        lost = change_of(self.problem, self.converted, needed, self.exact, tolerance)
         choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
     def change(self) -> Change | None:
         """What the conversion of the predictions changes about the answer by all that is documented."""
-        if not self.converted or self.quantity == "gradient":
+        if not self.is_converted or self.quantity == "gradient":
             return None
         part = self.part(self.effective)
-        return change_of(self.asked, self.handed, part, self.exact, self.tolerance(part))
+        return change_of(self.problem, self.converted, part, self.exact, self.tolerance(part))
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, what it changes, and what the function's users do instead."""
-        found = conversion_of(self.asked, self.handed, change, self.function, part)
+        found = conversion_of(self.problem, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
-        alternative = alternative_to(self.asked, self.handed, change, tuple(self.alternatives), right, self.exact)
+        alternative = alternative_to(self.problem, self.converted, change, tuple(self.alternatives), right, self.exact)
         return dataclasses.replace(found, alternative=alternative)
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
         """Which known convention would explain what nothing documented does."""
-        if self.handed.predictions.size > SEARCHED:
+        if self.converted.predictions.size > SEARCHED:
             return Candidate(searched=False)
         tried: set[Convention] = set()
         for candidate in neighbours(self.documented, tuple(conventions), self.quantity):
@@ -471,7 +473,7 @@ class _Judgement:
             part = next(p for p in parts if self._held(outcome, self._with(candidate, p)) is not None)
             changed = {name: getattr(candidate, name) for name in part}
             if "accepts" in changed:
-                changed["accepts"] &= examine(self.handed)
+                changed["accepts"] &= examine(self.converted)
             return Candidate(tuple(changed.items()))
         return Candidate()
 
@@ -485,12 +487,12 @@ class _Judgement:
             name
             for name in judged_fields(self.quantity)
             if getattr(candidate, name) != getattr(self.documented, name)
-            and any(has_effect(name, one, self.handed, self.quantity) for one in (candidate, self.documented))
+            and any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
         )
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
-        if not self.choices or refused(self.handed, self.documented):
+        if not self.choices or refused(self.converted, self.documented):
             return None, None
         answer, comparison, _ = self._compared(outcome, self.documented)
         return (answer, comparison) if isinstance(answer, Exact) else (None, None)
@@ -510,7 +512,7 @@ class _Judgement:
             return None, None, tolerance
         if not isinstance(answer, Exact):
             return answer, None, tolerance
-        return answer, compare(outcome.value, answer, tolerance, self.handed.dtype, outcome.dtype), tolerance
+        return answer, compare(outcome.value, answer, tolerance, self.converted.dtype, outcome.dtype), tolerance
 
 
 def _must_raise(expect: Expectation, want: Answer) -> str:

@@ -1,4 +1,4 @@
-"""What is asked: one exactly stated cross-entropy problem, in no framework's language.
+"""A case: one exactly stated cross-entropy problem, independent of any framework.
 
 A `Case` is what a case file says, in float64.  A `Problem` is that case at one dtype and one
 reduction, with every array rounded once to the dtype: exactly what a function receives, and exactly
@@ -75,7 +75,7 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """What a case asks for beyond labels and predictions.  `None` means: not asked, nobody is judged on it.
+    """What a case sets beyond labels and predictions.  `None`: not set, and not passed to any function.
 
     class_weights: [C]; sample_weights: [N], or the shape of the labels' samples; positive_weight: a
     scalar or anything that broadcasts against the predictions; label_smoothing: in [0, 1], a Python
@@ -89,7 +89,7 @@ class Options:
     ignore_index: int | None = None
 
     def names(self) -> tuple[str, ...]:
-        """The options that are asked for, in the order of `OPTIONS`."""
+        """The options that are set, in the order of `OPTIONS`."""
         return tuple(name for name in OPTIONS if getattr(self, name) is not None)
 
     def rounded(self, dtype: np.dtype[Any]) -> Options:
@@ -104,15 +104,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Layout:
-    """How arrays are handed over, without changing the problem."""
+    """How arrays are passed, without changing the problem."""
 
     class_axis: int = -1
-    """Axis that holds the classes in the arrays handed over; in the case they are on the last."""
+    """Axis that holds the classes in the arrays passed; in the case they are on the last axis."""
     labels: Literal["flat", "column"] = "flat"
     """`column`: labels of shape (N, 1) where (N,) would do."""
     order: Order = "c"
     label_dtype: str | None = None
-    """dtype of the labels handed over; `None` leaves it to what the case wrote."""
+    """dtype of the labels passed; None for that of the labels in the case."""
 
     def names(self) -> tuple[str, ...]:
         """What is unusual about this layout, as the capability names that functions declare."""
@@ -194,7 +194,7 @@ class Case:
     expect: Expectation = ByOracle()
     published: tuple[Published, ...] = ()
     no_gradient: str = ""
-    """Why its gradient is not asked for; empty where it is."""
+    """Why its gradient is not tested; "" if it is."""
     path: str = ""
     line: int = 0
 

@@ -80,7 +80,7 @@ class Convention:
     binary_outputs: BinaryOutputs = "each"
     """Whether a binary loss is one number per output, or their plain mean over the last axis."""
     default_ignore_index: int | None = None
-    """The label that is ignored although nobody asked for it."""
+    """The label that is ignored by default."""
     out_of_range: OutOfRange = "refuse"
     """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
     cancellation: Cancellation = "none"

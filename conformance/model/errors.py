@@ -1,4 +1,4 @@
-"""What can be wrong with what people ask and write, as values that say where, what, and what to do."""
+"""Errors of requests and of files, as values that say where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRACEBACK = "CONFORMANCE_TRACEBACK"
 
 
 class UserError(Exception):
-    """What was asked for cannot be done as asked; its text is for the user: where, what, and what to do."""
+    """A request that cannot be carried out; its text tells the user where, what, and what to do."""
 
 
 class ProcessFailedError(Exception):

@@ -1,4 +1,4 @@
-"""What happened when a function was asked: a sum type, matched exhaustively where it is judged.
+"""The outcome of a call: a sum type, matched exhaustively where it is judged.
 
 Values are float64 (every narrower dtype fits exactly) beside the name of the dtype the function
 really returned.

@@ -1,4 +1,4 @@
-"""The key of a row: what was asked of which function, and where."""
+"""The key of a row: which function was called on which problem, and where."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 EAGER = "eager"
 """The mode of a plain call."""
 CPU = "cpu"
-"""The device that calls are made on unless another is asked for."""
+"""The default device."""
 
 
 @dataclass(frozen=True, slots=True)

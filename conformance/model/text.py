@@ -30,11 +30,11 @@ def type_name(value: object) -> str:
 
 
 def text_of(value: object) -> str:
-    """The text of an exception or a warning on one line, even if it raises when it is asked for its text."""
+    """The text of an exception or a warning on one line, even if its `__str__` raises."""
     try:
         text = str.__getitem__(str(value), slice(LONGEST))
     except BaseException as error:
-        return f"(it has no text: asked for it, it raised {type_name(error)})"
+        return f"(it has no text: `str` of it raised {type_name(error)})"
     text = " ".join(text.split())
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 

@@ -50,7 +50,7 @@ class Store(Protocol):
 class Cache:
     """bytes by key, in one SQLite file; safe to share between processes.
 
-    beneath: is asked first, and never written.
+    beneath: is searched first, and never written.
     """
 
     def __init__(self, path: Path, beneath: CertifiedAnswers | None = None) -> None:

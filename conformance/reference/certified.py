@@ -29,7 +29,7 @@ class CertifiedAnswersWarning(UserWarning):
 
 
 class CertifiedAnswers:
-    """Encoded answers by key, read from a file when the first is asked for."""
+    """Encoded answers by key, read from a file when the first is needed."""
 
     def __init__(self, path: Path = FILE) -> None:
         self._path = path

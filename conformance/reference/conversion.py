@@ -1,6 +1,6 @@
 """The one conversion a prediction may need: softmax, sigmoid, log, ... rounded once, and recorded.
 
-A function that takes only probabilities is handed the softmax of a case's logits, and so on.  Each
+A function that takes only probabilities is passed the softmax of a case's logits, and so on.  Each
 value is the exact one rounded to the dtype (through ball arithmetic for float64, through float64 for
 narrower dtypes), so that a conversion costs one rounding and never an implementation's own errors.
 """
@@ -49,7 +49,7 @@ HANDED: dict[str, str] = {
     "as logits": "the log-probabilities, as logits",
     "logit of exp": "the logits of the exponentials of the log-probabilities",
 }
-"""What a function is handed instead of the case's predictions, by the name of the conversion."""
+"""What a function is passed instead of the case's predictions, by the name of the conversion."""
 
 
 def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
@@ -62,7 +62,7 @@ def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
 
 
 def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
-    """Why a conversion would say another problem than the one that is asked; None where it would not."""
+    """Why a conversion would change the problem; None if it would not."""
     x = problem.predictions
     with np.errstate(invalid="ignore"):
         if problem.input_kind == "log_probabilities" and input_kind == "probabilities" and bool(np.any(x > 0)):
@@ -85,7 +85,7 @@ def renormalises(problem: Problem, input_kind: InputKind) -> bool:
 
 
 def unchanging(problem: Problem, input_kind: InputKind) -> tuple[InputKind, ...]:
-    """The kinds of prediction that a problem can be handed over as with no more than rounding, its own first."""
+    """The input kinds that a problem can be converted to with rounding only, its own first."""
     kinds: tuple[InputKind, ...] = (problem.input_kind,)
     if renormalises(problem, input_kind):
         kinds = (*kinds, "log_probabilities" if problem.input_kind == "probabilities" else "probabilities")
@@ -99,19 +99,19 @@ def row_sums(problem: Problem) -> Array:
         return np.asarray((np.exp(x) if problem.input_kind == "log_probabilities" else x).sum(axis=-1))
 
 
-def destroyed(problem: Problem, handed: Problem, convention: Convention) -> tuple[str, ...]:
+def destroyed(problem: Problem, converted: Problem, convention: Convention) -> tuple[str, ...]:
     """What the rounding of a conversion destroyed for good.
 
     One or two of `zero_probability` or `infinite_logarithm`, and `certain_probability`; or, where it is none of them,
     `digits_of_p` or `digits_of_1_minus_p`.  convention: says which predictions count.
     """
-    kinds, binary = [problem.input_kind, handed.input_kind], problem.loss == "binary"
-    likely, unlikely = _counting(handed, convention)
-    before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, handed))
+    kinds, binary = [problem.input_kind, converted.input_kind], problem.loss == "binary"
+    likely, unlikely = _counting(converted, convention)
+    before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, converted))
     impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
     found = []
     if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
-        found.append("zero_probability" if handed.input_kind == "probabilities" else "infinite_logarithm")
+        found.append("zero_probability" if converted.input_kind == "probabilities" else "infinite_logarithm")
     if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
         found.append("certain_probability")
     return tuple(found) or ("digits_of_1_minus_p" if binary else "digits_of_p",)

@@ -78,19 +78,19 @@ CHUNK = 1 << 16
 Floats = npt.NDArray[np.float64]
 
 
-def tolerance(problem: Problem, convention: Convention, asked: Problem | None = None) -> Floats:
+def tolerance(problem: Problem, convention: Convention, unconverted: Problem | None = None) -> Floats:
     """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
 
     problem: as the function receives it.  convention: how the function says it computes; its numeric
-    choices decide which roundings there are.  asked: the problem before its predictions
-    were converted, if they were.  Where there is no finite answer the budget is 0: it must be met exactly.
+    choices decide which roundings there are.  unconverted: the problem before its predictions
+    were converted; None if they were not.  Where there is no finite answer the budget is 0: it must be met exactly.
     """
     if refused(problem, convention):
         return np.zeros(())
-    matters, converted = relevant(problem, convention, ERROR_BOUND), asked is not None
-    key = ("error bound", matters, converted)
+    matters, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
+    key = ("error bound", matters, is_converted)
     if key not in problem.cache:
-        problem.cache[key] = _reduced(problem, matters, converted)
+        problem.cache[key] = _reduced(problem, matters, is_converted)
     bound: Floats = problem.cache[key]
     return bound
 
@@ -104,11 +104,11 @@ class _Samples:
     error: Floats
 
 
-def _reduced(problem: Problem, convention: Convention, converted: bool) -> Floats:
+def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Floats:
     matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    cache, key = problem.unreduced.cache, ("error bound of samples", matters, converted)
+    cache, key = problem.unreduced.cache, ("error bound of samples", matters, is_converted)
     if key not in cache:
-        cache[key] = _samples(problem, matters, converted)
+        cache[key] = _samples(problem, matters, is_converted)
     flat, loss, error = cache[key].flat, cache[key].loss, cache[key].error
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
@@ -126,10 +126,10 @@ def _reduced(problem: Problem, convention: Convention, converted: bool) -> Float
     return _finite(np.asarray(total))
 
 
-def _samples(problem: Problem, convention: Convention, converted: bool) -> _Samples:
+def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _Samples:
     flat = flatten(problem, convention)
     unit = dtype_info(problem.dtype).unit_roundoff
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], converted)
+    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], is_converted)
     with np.errstate(all="ignore"):
         pieces = [_losses(flat, convention, here, arithmetic) for here in _chunks(flat)]
         loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
@@ -178,7 +178,7 @@ class _Arithmetic:
 
     unit: float
     elementary: float
-    converted: bool
+    is_converted: bool
 
 
 def _losses(flat: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
@@ -213,7 +213,7 @@ def _categorical(
     products = 1 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     part = _targets(flat, here, classes)
     with_conversion = error + unit * products * np.abs(minus_log)
-    if arithmetic.converted:
+    if arithmetic.is_converted:
         with_conversion = with_conversion + unit * _categorical_conversion(flat, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
@@ -306,7 +306,7 @@ def _binary(
         on_error = (unit * g + products) * on
         off_error = (unit * g + products) * off + unit * (p > 0)
         sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
-    if arithmetic.converted:
+    if arithmetic.is_converted:
         most = 1 / math.sqrt(unit)
         on_error = on_error + unit * np.minimum(sensitivity_on, most)
         off_error = off_error + unit * np.minimum(sensitivity_off, most)

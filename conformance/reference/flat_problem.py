@@ -78,8 +78,8 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     if "label_out_of_range" in invalid:
         ignored = convention.default_ignore_index
         valid = (problem.labels >= 0) & (problem.labels < problem.predictions.shape[-1])
-        asked = problem.labels == problem.options.ignore_index
-        if convention.out_of_range != "refuse" or bool(np.all(valid | asked | (problem.labels == ignored))):
+        is_ignored = problem.labels == problem.options.ignore_index
+        if convention.out_of_range != "refuse" or bool(np.all(valid | is_ignored | (problem.labels == ignored))):
             invalid -= {"label_out_of_range"}
     return frozenset(invalid)
 

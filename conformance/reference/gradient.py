@@ -46,7 +46,7 @@ from conformance.reference.relevance import GRADIENT, relevant
 PRECISION = 160
 """Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
-"""Kinds of input whose gradient is not asked for."""
+"""Input kinds whose gradient is not tested."""
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]

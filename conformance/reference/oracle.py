@@ -177,7 +177,7 @@ def evaluate(
             return answer
     if _sharp(answer, within):
         return answer
-    raise ArithmeticError(f"{problem.case}: the enclosure stays wider than asked at {PRECISIONS[-1]} bits")
+    raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS[-1]} bits")
 
 
 def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
@@ -553,7 +553,7 @@ def _ball(value: float) -> Term:
 
 
 def _is(term: Term, value: int) -> bool:
-    """Whether a ball is certainly that number; `!=` would ask whether it certainly is not."""
+    """Whether a ball is certainly that number; `!=` would test whether it certainly is not."""
     return bool(term == value)
 
 
@@ -631,7 +631,7 @@ def _sharp(answer: Answer, within: Floats | None) -> bool:
 
 
 def _resolved(answer: Exact) -> bool:
-    """Whether hi is the exact answer rounded to float64 and not an accident of the precision that was asked for."""
+    """Whether hi is the exact answer rounded to float64 and not an accident of the working precision."""
     finite = np.isfinite(answer.hi)
     return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from conformance.execution.run_info import RunInfo
-from conformance.judging.unasked import PROBLEM_COLUMNS, unasked_problems
+from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problems
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted
 from conformance.report.frames import counts, labelled
@@ -50,9 +50,9 @@ def comment(
     ]
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
-    if skipped := unasked_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None)):
+    if skipped := unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None)):
         names = ", ".join(code(one.case) for one in skipped[:MAX_ROWS]) + (" ..." if len(skipped) > MAX_ROWS else "")
-        pieces.append(f"No function that is asked can take {names}; the summary says why.\n")
+        pieces.append(f"No selected function supports {names}; the summary says why.\n")
     sections = {
         f"What fails: {len(found)}": _failures(found) if found else "",
         "Against the baseline": "".join(f"* {code(line, 400)}\n" for line in baseline[:MAX_ROWS])

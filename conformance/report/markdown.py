@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.execution.run_info import RunInfo
-from conformance.judging.unasked import PROBLEM_COLUMNS, unasked_problems
+from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problems
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
@@ -153,11 +153,11 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     judged = ", ".join(f"{statuses[name]} {STATUS_VERBS.get(name, name)}" for name in STATUSES if name in statuses)
     unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
     known = int(results["expected"].eq("known").sum())
-    asked = results[(results["case"] != "") & (results["status"] != "unsupported")]
-    problems = len(asked[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
+    compared = results[(results["case"] != "") & (results["status"] != "unsupported")]
+    problems = len(compared[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     lines.append(
-        f"{counted(asked['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
-        f"({counted(asked['case'].nunique(), 'case')}): {counted(len(results), 'row')}, "
+        f"{counted(compared['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
+        f"({counted(compared['case'].nunique(), 'case')}): {counted(len(results), 'row')}, "
         f"of which {judged or 'none is judged'}. **{unexpected or 'None'} {'is' if unexpected in (0, 1) else 'are'} "
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )
@@ -231,10 +231,10 @@ def known_table(results: pd.DataFrame) -> str:
 
 
 def _unsupported(results: pd.DataFrame) -> str:
-    found = unasked_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
+    found = unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
     rows = [[code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
-    intro = "No function that is asked can take these; nothing is known about them but the exact answer."
-    return _section("Asked of nobody", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
+    intro = "No selected function supports these; nothing is known about them but the exact answer."
+    return _section("Unsupported problems", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
 
 
 def _divergences(results: pd.DataFrame) -> str:

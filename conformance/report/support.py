@@ -54,11 +54,11 @@ def _labels(function: Function) -> str:
     own, encoded = [], []
     for loss in LOSSES:
         for kind in sorted(TARGET_KINDS[loss] if loss in function.ranks else ()):
-            handed = function.target_as(kind)
-            if handed == kind:
+            kind_passed = function.target_as(kind)
+            if kind_passed == kind:
                 own.append(kind)
-            elif handed is not None:
-                encoded.append(f"{kind} as {handed}")
+            elif kind_passed is not None:
+                encoded.append(f"{kind} as {kind_passed}")
     return ", ".join([*own, *encoded])
 
 

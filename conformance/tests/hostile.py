@@ -173,7 +173,7 @@ def raising(name: str, error: Callable[[], BaseException], words: str) -> None:
     FUNCTIONS[name], SAID[name] = function, ("Raised", words)
 
 
-raising("no_text", Loud, "Loud: (it has no text: asked for it, it raised SystemExit)")
+raising("no_text", Loud, "Loud: (it has no text: `str` of it raised SystemExit)")
 raising("no_name", lambda: Nameless("x"), "Nameless: x")
 raising("odd_text", Wordy, "Wordy: words")
 raising("surrogates", lambda: ValueError("a\udc80b"), r"ValueError: a\udc80b")

@@ -178,7 +178,7 @@ def test_run_without_mode_is_eager(elsewhere):
 def test_commands_refuse_mode_that_no_framework_has(elsewhere, words):
     done = ran(elsewhere, "-m", "conformance", *words, "--cases", "cases", "--mode", "warp")
     assert done.returncode == 2
-    assert "--mode warp: no framework that is asked has it; " in done.stderr
+    assert "--mode warp: no selected framework has it; " in done.stderr
     assert "modal has eager, batched, doubled, one_thread" in done.stderr
 
 
@@ -248,7 +248,7 @@ def test_pytest_has_tests_of_each_mode(elsewhere):
     done = ran(elsewhere, *words[:-1], "one_thread", "--isolate")
     assert " passed" in done.stdout, done.stdout
     done = ran(elsewhere, *words[:-1], "warp")
-    assert "--mode warp: no framework that is asked has it" in done.stdout
+    assert "--mode warp: no selected framework has it" in done.stdout
 
 
 def test_list_functions_names_modes(elsewhere):
@@ -288,9 +288,7 @@ def test_functions_and_backends_restrict_modes():
         ("b", "late"): ["mine.one"],
         ("b", "off"): ["mine.one"],
     }
-    with pytest.raises(
-        SelectionError, match="--mode off: no framework that is asked has it; mine has eager, own, late"
-    ):
+    with pytest.raises(SelectionError, match="--mode off: no selected framework has it; mine has eager, own, late"):
         in_modes([Installed(MINE, "1.0", backend="a")], ["off"])
 
 

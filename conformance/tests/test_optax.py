@@ -105,7 +105,7 @@ def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -
         assert isinstance(outcome, Returned)
         judged.add((item.function.name, item.quantity))
         if item.reduction == "mean":
-            value, dtype = OPTAX.arrays.numpy(executed(reproducer(OPTAX, item.function, asked.handed, call)))
+            value, dtype = OPTAX.arrays.numpy(executed(reproducer(OPTAX, item.function, asked.converted, call)))
             assert dtype == outcome.dtype
             assert same_bits(np.asarray(value, dtype=np.float64), outcome.value)
     assert judged == {

@@ -476,7 +476,7 @@ def test_it_is_not_green_where_nothing_can_be_asked(folder, flags):
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, "no installed function can express any of the cases")
     for case in ("plain", "smoothed"):
-        assert_said(result, f"no function that is asked can take categorical/x/{case}")
+        assert_said(result, f"no selected function supports categorical/x/{case}")
     assert_said(result, "it is no categorical loss: miniature.Binary")
     with Path("r", "results.csv").open(encoding="utf-8") as file:
         assert [(row["function"], row["status"]) for row in csv.DictReader(file)] == [

@@ -216,7 +216,7 @@ def call_of(of, item=None, problem=None):
     item = item or plan([of], [miniatures.installed(miniatures.Categorical)])[0]
     made = prepare(item)
     if problem is not None:
-        made = dataclasses.replace(made, problem=problem, handed=problem, of_case=False)
+        made = dataclasses.replace(made, problem=problem, converted=problem, of_case=False)
     return Assessment(made, SimpleNamespace(outcome=None), None).call
 
 

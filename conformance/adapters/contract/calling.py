@@ -25,23 +25,23 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Has the threads of a framework sleep while there is nothing for them, where somebody else wants the processor."""
+"""Lets idle threads of a framework sleep, because other processes need the processor."""
 MOST_WARNINGS = 1000
-"""Warnings of one call that are looked at."""
+"""Maximum number of warnings of one call that are read."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-"""Variables that say how many threads a framework computes in."""
+"""Variables that set the number of threads of a framework."""
 
 
 def share_processors() -> None:
-    """See to `SHARING` in this process, where no framework is imported yet and the user has not said otherwise."""
+    """Set `SHARING` in this process, before any framework is imported, unless the user has set it."""
     for name, value in SHARING.items():
         os.environ.setdefault(name, value)
 
 
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
-    """Put one problem to one function, in this process, and say what happened.
+    """Call a function on a problem in this process and return the outcome.
 
-    problem: already in a kind of prediction that the function takes.  Raises LoweringError.
+    problem: of an input kind that the function takes.  Raises LoweringError.
     """
     return perform(framework, lowered(function, problem), described(function, problem))
 
@@ -59,10 +59,10 @@ _compiled_once = lru_cache(maxsize=4096)(_compiled)
 
 
 def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
-    """Make a call and say what happened.
+    """Make a call and return its outcome.
 
     what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
-    the function changed in place are told; else they are handed over themselves, as they lie, and are its to break.
+    the function changed in place are reported; else the function gets the arrays themselves and may change them.
     Whatever the framework's own call raises becomes `Raised`, but for what a signal raised, such as Ctrl-C; whatever
     goes wrong before it, or in the text of the call itself, raises `LoweringError`.  See `Surroundings` for what is
     put back after the call.
@@ -116,9 +116,9 @@ _BINDING = re.compile(r"required (positional|keyword-only) argument|positional a
 
 
 def _fault(error: BaseException, text: str) -> str:
-    """Why an exception is the fault of a call's text and no finding; "" where it is none.
+    """Why an exception is a fault of the call's text and no finding; "" if it is a finding.
 
-    Names, attributes, imports and arguments that are not there, where the text itself asks for them.
+    Names, attributes, imports and arguments that do not exist and that the text itself names.
     """
     if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
         return ""
@@ -136,17 +136,17 @@ def _fault(error: BaseException, text: str) -> str:
 
 
 MOST_RETURNED = 1 << 27
-"""Elements of the largest result that is looked at; as float64 it takes a gibibyte."""
+"""Maximum number of elements of a result; as float64 it takes a gibibyte."""
 SMALL_BYTES = 1 << 12
 """Size of arrays that are compared fastest as bytes."""
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "dtype")
-"""Attributes of what says that it is an array."""
+"""Attributes by which an object declares to be an array."""
 
 
 def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool) -> tuple[Array, str] | NonNumeric:
-    """(values in float64, name of the dtype) of a result, or what it is instead.
+    """Return (values in float64, name of the dtype) of a result, or what it is instead.
 
-    An exception of something that says it is an array is raised: it may have been computed only now.
+    An exception of an object that declares to be an array is raised: it may be computed lazily.
     """
     try:
         if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):

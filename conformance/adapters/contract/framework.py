@@ -167,12 +167,12 @@ class Function:
 
     @cached_property
     def options(self) -> frozenset[str]:
-        """Options that it can be asked for."""
+        """Options that it supports."""
         return frozenset(word.partition(":")[0] for word in self.arguments) & frozenset(OPTIONS)
 
     @cached_property
     def layouts(self) -> frozenset[str]:
-        """Layouts of the arrays that it can be asked for."""
+        """Layouts of the arrays that it supports."""
         named = "class_axis" in self.arguments
         found = {
             "class_axis": named or self.class_axis == 1,
@@ -183,15 +183,15 @@ class Function:
         return self.orders | {name for name, has in found.items() if has}
 
     def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
-        """Dtypes of labels that it takes as they are, the usual one first; () for any.
+        """Dtypes of labels that it accepts, the usual one first; () for any.
 
-        target: the kind that it is handed, see `target_as`.  dtype: of the predictions.
+        target: the kind passed to it, see `target_as`.  dtype: of the predictions.
         """
         declared = self.targets.get(target, self.targets.get("distribution", ""))
         return tuple(dtype if name == "same" else name for name in declared.split())
 
     def returns(self, problem: Problem, quantity: str = "loss") -> str:
-        """The dtype of a right result."""
+        """The dtype of a correct result."""
         if self.result_dtype == "same" or quantity == "gradient":
             return problem.dtype
         if self.result_dtype != "promoted":
@@ -201,7 +201,7 @@ class Function:
         return problem.dtype if whole else np.promote_types(numpy_dtype(problem.dtype), numpy_dtype(labels)).name
 
     def labels_as(self, problem: Problem) -> str | None:
-        """The dtype in which it is handed the labels of a problem; None for the one that they have."""
+        """The dtype to which the labels of a problem are cast for it; None for their own."""
         kind = self.target_as(problem.target_kind) or problem.target_kind
         taken, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
         return stated if stated in taken else next(iter(taken), None)
@@ -212,11 +212,11 @@ class Function:
         return called_path(self.call)
 
     def input_kind_for(self, input_kind: InputKind) -> InputKind:
-        """The kind of prediction that this function is handed when the case has `input_kind`."""
+        """The input kind to which predictions of `input_kind` are converted; `input_kind` itself if it is accepted."""
         return input_kind if input_kind in self.input_kinds else next(iter(self.input_kinds))
 
     def target_as(self, kind: str) -> str | None:
-        """The kind of target this function is handed for `kind`, or None where there is no exact re-encoding."""
+        """The kind to which targets of `kind` are re-encoded for it; None if no re-encoding is exact."""
         if kind in self.targets:
             return kind
         equivalent = {"index": "one_hot", "one_hot": "index", "binary": "soft_binary"}.get(kind)
@@ -225,14 +225,14 @@ class Function:
         return equivalent if equivalent in self.targets else None
 
     def unsupported(self, problem: Problem) -> str | None:
-        """Why this function cannot say the problem, from its declared capability; None if it can."""
+        """Why this function does not support the problem, by its declaration; None if it does."""
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
         target = problem.target_kind
-        handed = self.target_as(target)
-        if handed is None:
+        encoded = self.target_as(target)
+        if encoded is None:
             return f"it takes no {target} targets"
-        if handed == "one_hot" and target == "index" and not encodable(problem):
+        if encoded == "one_hot" and target == "index" and not encodable(problem):
             return "labels outside the classes have no one-hot encoding"
         for kind, names, have in (
             ("option", set(problem.options.names()), self.options),
@@ -242,13 +242,13 @@ class Function:
         ):
             if missing := names - have:
                 return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(sorted(missing))}"
-        labels = self.label_dtypes(handed, problem.dtype)
+        labels = self.label_dtypes(encoded, problem.dtype)
         if labels and problem.layout.label_dtype not in (None, *labels):
             return f"it takes no {problem.layout.label_dtype} labels"
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
-            if group <= required_capabilities(problem, handed):
+            if group <= required_capabilities(problem, encoded):
                 return f"it does not combine {' and '.join(sorted(group))}"
         return None
 

@@ -84,13 +84,13 @@ def atom(source: str) -> str:
 
 
 def called(text: str) -> tuple[ast.Call, ...]:
-    """The calls in the source of a call by which the predictions are handed over: a function's, or an object's and,
-    before it, its constructor's; nothing where they are handed over otherwise.
+    """The calls in source to which the predictions are passed: a function's, or an object's and, before it, its
+    constructor's; () if they are passed otherwise.
     """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
-            handed = [*node.args, *(keyword.value for keyword in node.keywords)]
-            if any(isinstance(value, ast.Name) and value.id == "predictions" for value in handed):
+            passed = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if any(isinstance(value, ast.Name) and value.id == "predictions" for value in passed):
                 return (node.func, node) if isinstance(node.func, ast.Call) else (node,)
     return ()
 

@@ -168,7 +168,7 @@ class Search:
         return Judge(Oracle(), self._ledger, self._performer)
 
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
-        traits = assessment.asked.traits
+        traits = assessment.prepared.traits
         name, signature = assessment.item.function.name, failure_signature(assessment)
         for finding in self.findings:
             if (finding.function, finding.mark) == (name, signature) and traits.issuperset(finding.traits):
@@ -227,13 +227,13 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
         reductions=(item.reduction,),
     )
     renamed = dataclasses.replace(item, case=case)
-    prepared = dataclasses.replace(assessment.asked, item=renamed)
+    prepared = dataclasses.replace(assessment.prepared, item=renamed)
     renamed_assessment = Assessment(prepared, verdict, None)
     return Finding(
         function=item.function.name,
         version=item.installed.version,
         mark=failure_signature(assessment),
-        traits=tuple(sorted(assessment.asked.traits - PLAIN - SMALL)),
+        traits=tuple(sorted(assessment.prepared.traits - PLAIN - SMALL)),
         position=position,
         case=case.id,
         path=f"fuzz/{name}.yaml",

@@ -54,7 +54,7 @@ class PreparedProblem:
     """The source or a follow-up, ready to be passed to a function."""
 
     problem: Problem
-    handed: Problem
+    converted: Problem
     """The problem as it is passed, its predictions converted to a kind that the function accepts."""
     convention: Convention
     """What the function documents for this problem."""
@@ -65,12 +65,12 @@ class PreparedProblem:
     @functools.cached_property
     def tolerance(self) -> Floats:
         """Tolerance of its result, absolute; float64, shaped as the result or a scalar."""
-        return error_bound.tolerance(self.handed, self.convention, self.problem if self.is_rounded else None)
+        return error_bound.tolerance(self.converted, self.convention, self.problem if self.is_rounded else None)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of its result."""
-        return flatten(self.handed, self.convention).shape if self.problem.reduction == "none" else ()
+        return flatten(self.converted, self.convention).shape if self.problem.reduction == "none" else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def _coefficients(
 
 def _divisor(member: PreparedProblem) -> Fraction | None:
     """The number that turns the result into the sum of the losses; None if it is unknown."""
-    return divisor(member.handed, member.convention) if member.problem.reduction == "mean" else Fraction(1)
+    return divisor(member.converted, member.convention) if member.problem.reduction == "mean" else Fraction(1)
 
 
 def _same_call(a: Call, b: Call) -> bool:
@@ -224,7 +224,7 @@ class RelationResult:
         """A reproducer for each call, that of the source first."""
         item = self.instance.item
         return tuple(
-            reproducer(item.framework, item.function, member.handed, member.call, item.installed.backend)
+            reproducer(item.framework, item.function, member.converted, member.call, item.installed.backend)
             for member in _distinct_members(self.prepared)
         )
 
@@ -267,7 +267,7 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
     item = instance.item
     members = _distinct_members(prepared)
     outcomes = tuple(
-        performer(item.framework, member.call, described(item.function, member.handed)) for member in members
+        performer(item.framework, member.call, described(item.function, member.converted)) for member in members
     )
     outcome_of = dict(zip(members, outcomes, strict=True))
     violation, comparison, implied, symptoms = _compare_outcomes(instance, prepared, outcome_of)
@@ -325,7 +325,7 @@ def _compare_outcomes(
         tolerance = tolerance + UNIT_ROUNDOFF * (count + 1) * _combine(prepared, follow_ups, _scaled_magnitude)
     tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
     expected = _excuse_overflow(prepared, source, implied, tolerance)
-    dtype = prepared.source.handed.dtype
+    dtype = prepared.source.converted.dtype
     zero_error = np.zeros(expected.shape)
     comparison = compare(source.value, Exact(expected, zero_error, zero_error), tolerance, dtype, source.dtype)
     if (
@@ -366,7 +366,7 @@ def _failure_text(outcome: Outcome) -> str:
 
 def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mapping[PreparedProblem, Returned]) -> str:
     """An error in shape, dtype or arguments, which are checked before values; "" if there is none."""
-    declared = {member: instance.item.function.returns(member.handed) for member in answers}
+    declared = {member: instance.item.function.returns(member.converted) for member in answers}
     one_dtype = len(set(declared.values())) == 1
     for member, answer in answers.items():
         if instance.relation.repeats_call and answer.mutated:
@@ -404,7 +404,7 @@ def _combine(
 def _excuse_overflow(prepared: PreparedGroup, source: Returned, implied: Floats, tolerance: Floats) -> Floats:
     """The implied result; where it is infinite because the dtype of a follow-up overflowed, the source's own result."""
     smallest_coefficient = min(float(np.min(np.abs(coefficient))) for coefficient in prepared.coefficients)
-    largest = smallest_coefficient * dtype_info(prepared.source.handed.dtype).largest
+    largest = smallest_coefficient * dtype_info(prepared.source.converted.dtype).largest
     with np.errstate(invalid="ignore"):
         may_overflow = (
             np.isinf(implied)
@@ -441,7 +441,7 @@ def _known_issue(
     for member in prepared.members if symptoms is not None else ():
         key = dataclasses.replace(item.key, dtype=member.problem.dtype, reduction=member.problem.reduction)
         target = item.function.target_as(member.problem.target_kind) or member.problem.target_kind
-        problem_traits = functools.partial(traits, member.problem, member.handed, target)
+        problem_traits = functools.partial(traits, member.problem, member.converted, target)
         if (entry := ledger.find_by_traits(problem_traits, key, symptoms or ())) is not None:
             return entry
     return None

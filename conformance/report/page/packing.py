@@ -59,8 +59,8 @@ def indexed(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
 
 def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
     """The columns of DETAIL and the text of the cases, embedded; see `_bounded`."""
-    asked = results["case"].unique().tolist()
-    texts = {case: printable(problems[case]) for case in asked if case in problems}
+    case_ids = results["case"].unique().tolist()
+    texts = {case: printable(problems[case]) for case in case_ids if case in problems}
     return _bounded(
         lambda max_length: {
             "columns": packed(results, DETAIL, max_length),

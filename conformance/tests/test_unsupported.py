@@ -16,7 +16,7 @@ from conformance.cli import app
 from conformance.execution.run_info import RunInfo
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
-from conformance.judging.unasked import unasked, unasked_lines, unasked_rows
+from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
@@ -35,10 +35,10 @@ def narrow():
 
 
 def rows_of(cases, here=HERE, wanted=None):
-    return unasked_rows(cases, plan(cases, here, wanted), here, wanted)
+    return unsupported_rows(cases, plan(cases, here, wanted), here, wanted)
 
 
-def test_a_case_that_no_function_takes_has_a_row_for_each_with_its_reason_and_the_exact_answer():
+def test_unsupported_case_has_row_per_function_with_reason_and_exact_answer():
     (row,) = rows_of([PLAIN, BINARY])
     assert (row.key.case, row.key.function, row.status, row.expected) == (
         "a/b/binary", "miniature.Categorical", "unsupported", "ok",
@@ -48,13 +48,13 @@ def test_a_case_that_no_function_takes_has_a_row_for_each_with_its_reason_and_th
     assert (row.got, row.call, row.known) == (None, "", "")
 
 
-def test_a_case_that_somebody_takes_has_none():
+def test_supported_case_has_no_unsupported_row():
     assert rows_of([PLAIN]) == []
     both = [*HERE, miniatures.installed(miniatures.Binary)]
     assert rows_of([PLAIN, BINARY], both) == []
 
 
-def test_every_function_says_why():
+def test_unsupported_row_has_reason_of_each_function():
     stated = case([[0.5, -1.0]], [0], dtypes=("bfloat16",))
     told = rows_of([stated], [narrow(), miniatures.installed(miniatures.Binary)])
     assert {row.key.function: row.explanation for row in told} == {
@@ -63,15 +63,15 @@ def test_every_function_says_why():
     }
 
 
-def test_a_dtype_that_nobody_takes_is_said_once_where_another_is_taken():
+def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
     stated = case([[0.5, -1.0]], [0], dtypes=("float32", "bfloat16"), reductions=("none", "sum", "mean"))
     told = rows_of([stated], [narrow()])
     assert [(row.key.dtype, row.key.reduction) for row in told] == [("bfloat16", "none")]
-    asked = replace(told[0], status="agrees")
-    assert unasked([asked, *told])[0].headline == "no function that is asked can take a/b/c as bfloat16, none"
+    supported = replace(told[0], status="agrees")
+    assert render_unsupported([supported, *told])[0] == "no selected function supports a/b/c as bfloat16, none"
 
 
-def test_only_what_is_selected_is_said():
+def test_unsupported_rows_are_of_the_selection_only():
     both = [*HERE, miniatures.installed(miniatures.Binary)]
     assert rows_of([PLAIN, BINARY], both, lambda function, name: "plain" in name) == []
     told = rows_of([PLAIN, BINARY], both, lambda function, name: "Categorical" in name)
@@ -84,23 +84,23 @@ def frame_of(cases, here=HERE) -> pd.DataFrame:
     return report.frame([*suite_rows, *rows_of(cases, here)])
 
 
-def test_the_report_says_it(tmp_path):
+def test_report_lists_unsupported_problems(tmp_path):
     results = frame_of([PLAIN, BINARY])
     record = report.write(tmp_path, results, RunInfo(planned=len(results)))
     assert record["complete"]
     assert record["status"]["unsupported"] == 1
     summary = (tmp_path / "summary.md").read_text()
-    assert "## Asked of nobody" in summary
+    assert "## Unsupported problems" in summary
     assert "| `a/b/binary` | all | it is no binary loss: miniature.Categorical |" in summary
     with (tmp_path / "results.csv").open() as file:
         told = [row for row in csv.DictReader(file) if row["status"] == "unsupported"]
     assert [row["explanation"] for row in told] == ["it is no binary loss"]
     comment = report.comment(results, RunInfo(planned=len(results)), [])
     assert "nothing fails" in comment
-    assert "No function that is asked can take `a/b/binary`" in comment
+    assert "No selected function supports `a/b/binary`" in comment
 
 
-def test_it_changes_nothing_in_comparisons():
+def test_unsupported_rows_change_nothing_in_comparisons():
     old, new = frame_of([PLAIN, BINARY]), frame_of([PLAIN])
     for before, after in ((old, new), (new, old), (old, old)):
         check = comparison.check_baseline(before, after)
@@ -109,23 +109,23 @@ def test_it_changes_nothing_in_comparisons():
         assert set(comparison.compare_results(before, after)["severity"]) == {"unchanged"}
 
 
-def test_support_that_is_lost_is_still_vanished():
+def test_baseline_reports_lost_support_as_vanished():
     takes = frame_of([PLAIN, BINARY], [*HERE, miniatures.installed(miniatures.Binary)])
     check = comparison.check_baseline(takes, frame_of([PLAIN, BINARY]))
     assert not check.ok
     assert set(check.failures["reason"]) == {"vanished"}
 
 
-def test_a_terminal_shows_a_few():
+def test_render_unsupported_shows_five_problems_and_counts():
     cases = [case([0.5], [1], id=f"a/b/c{n}", loss="binary", target="binary") for n in range(7)]
-    lines = unasked_lines(unasked(rows_of(cases)))
-    assert lines[:2] == ["no function that is asked can take a/b/c0", "    it is no binary loss: miniature.Categorical"]
+    lines = render_unsupported(rows_of(cases))
+    assert lines[:2] == ["no selected function supports a/b/c0", "    it is no binary loss: miniature.Categorical"]
     assert lines[-1] == "and 2 more; 7 cases have rows with status unsupported in the report"
     assert json.dumps([row.cells for row in rows_of(cases)])
-    assert unasked_lines(unasked(rows_of(cases)), narrowed=True) == [
-        "7 cases have problems that no function of this selection can take: rows with status unsupported say why"
+    assert render_unsupported(rows_of(cases), narrowed=True) == [
+        "7 cases have problems that no selected function supports: rows with status unsupported say why"
     ]
-    assert unasked_lines([], narrowed=True) == []
+    assert render_unsupported([], narrowed=True) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ cases:
 """
 
 
-def test_a_run_of_what_nobody_takes_writes_its_report_and_fails(tmp_path, monkeypatch):
+def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch):
     (tmp_path / "cases").mkdir()
     (tmp_path / "cases" / "x.yaml").write_text(NOBODYS)
     words = ["run", "--in-process", "--cases", str(tmp_path / "cases"), "--report", str(tmp_path / "r")]
@@ -179,7 +179,7 @@ def test_a_run_of_what_nobody_takes_writes_its_report_and_fails(tmp_path, monkey
     assert told() == [["miniature.Categorical", "agrees"]]
     nobody = ran(miniatures.Binary)
     assert nobody.exit_code == 2
-    assert "no function that is asked can take any of the cases" in nobody.output
+    assert "no selected function supports any of the cases" in nobody.output
     assert told() == [["miniature.Binary", "unsupported"]]
     assert "it is no categorical loss: miniature.Binary" in (tmp_path / "r" / "summary.md").read_text()
     as_json = ran(miniatures.Binary, "--json")

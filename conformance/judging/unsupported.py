@@ -1,4 +1,4 @@
-"""Problems that no function which is asked can take: each is said, with the reason of every function, never dropped."""
+"""Problems that no selected function supports: each is reported, with the reason of every function, never dropped."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ Wanted = Callable[[Function, str], bool]
 Reasons = tuple[tuple[Item, str], ...]
 
 
-def unasked_rows(
-    cases: Iterable[Case], items: Iterable[Item], here: Sequence[Installed], wanted: Wanted | None = None
+def unsupported_rows(
+    cases: Iterable[Case], items: Iterable[Item], available: Sequence[Installed], wanted: Wanted | None = None
 ) -> list[Row]:
-    """A row of status `unsupported` for each function on each problem that none of them takes.
+    """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
-    A case that is taken in no dtype and reduction has rows of its first problem alone, a dtype that is taken in no
-    reduction those of its first reduction.  items: those that are asked.  here: whose functions are asked.  wanted:
-    which of a function's items are, by their ids; a problem of which none is has no row.
+    A case that is supported in no dtype and reduction has rows of its first problem alone, a dtype that is supported
+    in no reduction those of its first reduction.
+
+    items: those of the run.  available: installed frameworks of the run.  wanted: whether an item is selected, by its
+    function and id; a problem without a selected item has no row.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
-    functions = [(installed, function) for installed in here for function in installed.functions]
+    functions = [(installed, function) for installed in available for function in installed.functions]
     rows: list[Row] = []
     cache = None
     try:
@@ -60,7 +62,7 @@ def unasked_rows(
 def _reasons(
     case: Case, problem: Problem, functions: Iterable[tuple[Installed, Function]], wanted: Wanted | None
 ) -> Reasons:
-    """Of each function that is meant to be asked, its item and why it cannot be; empty where one can be asked."""
+    """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
     found = []
     for installed, function in functions:
         item = Item(installed, function, case, problem.dtype, problem.reduction)
@@ -72,7 +74,7 @@ def _reasons(
 
 
 def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Iterator[Reasons]:
-    """The fewest problems that say what is not taken."""
+    """The fewest problems that show what is unsupported."""
     if len(found) == len(case.dtypes) * len(case.reductions):
         found = found[:1]
     for _, group in itertools.groupby(found, key=lambda one: one[0].dtype):
@@ -90,36 +92,28 @@ def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
-class Unasked:
-    """A problem that no function takes.
-
-    of: its dtype and reduction, "" where its case is taken in none.  reasons: functions by why they cannot take it.
-    """
+class UnsupportedProblem:
+    """A problem that no function supports."""
 
     case: str
     of: str
+    """dtype and reduction; "" if its case is supported in none."""
     reasons: Mapping[str, tuple[str, ...]]
+    """Why -> functions that do not support it for this reason."""
 
     @property
     def headline(self) -> str:
-        return f"no function that is asked can take {self.case}{f' as {self.of}' if self.of else ''}"
+        return f"no selected function supports {self.case}{f' as {self.of}' if self.of else ''}"
 
     def lines(self) -> list[str]:
         """The reasons, each with its functions."""
         return [f"{why}: {', '.join(functions)}" for why, functions in self.reasons.items()]
 
 
-def unasked(rows: Iterable[Row]) -> list[Unasked]:
-    """The problems among rows that no function takes."""
-    return unasked_problems(
-        (row.key.case, row.key.dtype, row.key.reduction, row.key.function, row.status, row.explanation) for row in rows
-    )
-
-
-def unasked_problems(rows: Iterable[tuple[str, ...]]) -> list[Unasked]:
-    """The same for rows that have only the columns `PROBLEM_COLUMNS`."""
+def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedProblem]:
+    """The problems among rows, given as the columns `PROBLEM_COLUMNS`, that no function supports."""
     rows = list(rows)
-    asked = {case for case, *_, status, _ in rows if status != "unsupported"}
+    supported = {case for case, *_, status, _ in rows if status != "unsupported"}
     found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for case, dtype, reduction, function, status, explanation in rows:
         if status == "unsupported":
@@ -127,24 +121,27 @@ def unasked_problems(rows: Iterable[tuple[str, ...]]) -> list[Unasked]:
             functions += [function] if function not in functions else []
     counts = Counter(case for case, _, _ in found)
     return [
-        Unasked(
+        UnsupportedProblem(
             case,
-            f"{dtype}, {reduction}" if case in asked or counts[case] > 1 else "",
+            f"{dtype}, {reduction}" if case in supported or counts[case] > 1 else "",
             {why: tuple(functions) for why, functions in reasons.items()},
         )
         for (case, dtype, reduction), reasons in found.items()
     ]
 
 
-def unasked_lines(found: Sequence[Unasked], *, narrowed: bool = False) -> list[str]:
-    """What a terminal shows: the first `CASES`, with their reasons, and how many there are.
+def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[str]:
+    """Render the unsupported problems among rows for a terminal: the first `CASES` with reasons, and how many.
 
-    narrowed: the user chose among frameworks, so that many are no surprise; in one line, how many there are.
+    narrowed: the user selected frameworks, so that many are no surprise; one line says how many there are.
     """
+    found = unsupported_problems(
+        (row.key.case, row.key.dtype, row.key.reduction, row.key.function, row.status, row.explanation) for row in rows
+    )
     cases = len({one.case for one in found})
     what = f"{cases} cases have" if cases != 1 else "1 case has"
     if narrowed and cases > CASES:
-        return [f"{what} problems that no function of this selection can take: rows with status unsupported say why"]
+        return [f"{what} problems that no selected function supports: rows with status unsupported say why"]
     lines = []
     for one in found[:CASES]:
         lines += [one.headline, *(f"    {line}" for line in one.lines())]
