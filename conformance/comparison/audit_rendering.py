@@ -1,4 +1,4 @@
-"""Renders an audit for people and programs: the answer, then documented and other changes, and changed signatures.
+"""Renders an audit for people and programs: the answer, changes of ordinary inputs, of edges, and of signatures.
 
 Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither colour nor
 clear a terminal.
@@ -16,13 +16,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from conformance.comparison import difference_rendering
-from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section
+from conformance.comparison.causes import Cause, Section
 from conformance.comparison.changes import SEVERITIES
 from conformance.comparison.difference_rendering import COLOURS, clean, heading_lines, indented
 from conformance.comparison.distance import Drift, largest
 from conformance.comparison.documentation import DocumentedChange
 from conformance.comparison.signatures import SignatureChange
-from conformance.comparison.upgrade import Audit
+from conformance.comparison.upgrade import Audit, Summary
 from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
 from conformance.model.serialization import serialized, to_json
@@ -36,40 +36,61 @@ MAX_CAUSES, MAX_TERMINAL_CAUSES = 40, 12
 MAX_ANSWER = 60
 """Characters of an answer."""
 MAX_SENTENCE = 600
+INPUTS = {True: "Ordinary inputs", False: "Edges"}
+"""Names of inputs that are ordinary, and of those that are not, in the order in which they are told."""
+_EFFECTS: tuple[tuple[tuple[Section, ...], str, str], ...] = (
+    (("documented", "undocumented"), "changed", "changed"),
+    (("support",), "can be asked on one side only", "can be asked on one side only"),
+    (("wording",), "raises or warns otherwise", "raise or warn otherwise"),
+)
+"""What happened to the rows of some sections, to one and to several."""
 HEADINGS: dict[Section, str] = {
-    "documented": "Documented changes",
-    "undocumented": "Changes that are documented nowhere",
-    "support": "What can be asked",
-    "wording": "What only raises or warns otherwise",
+    "documented": "documented changes",
+    "undocumented": "changes that are documented nowhere",
+    "support": "what can be asked",
+    "wording": "what only raises or warns otherwise",
 }
 
 
 def answer(audit: Audit) -> list[str]:
-    """Say in a few sentences whether losses change, where, by how much, and whether that is documented."""
-    sections = audit.sections.value_counts()
-    reported: tuple[Section, ...] = (*REPORTED_SECTIONS, "rounding")
-    counts = {name: int(sections.get(name, 0)) for name in reported}
+    """Say in sentences whether losses of ordinary inputs change, and those of others, by how much, and if announced."""
+    summaries = {inputs: audit.summary(ordinary=ordinary) for ordinary, inputs in INPUTS.items()}
+    names: tuple[Section, ...] = ("documented", "undocumented")
+    counts = {name: sum(summary.rows[name] for summary in summaries.values()) for name in names}
     changed = counts["documented"] + counts["undocumented"]
     versions = " and ".join(f"{name} {old} to {new}" for name, (old, new) in audit.versions.items())
-    total = len(audit.difference.changes)
-    rounding = f"{counts['rounding']} differ in rounding only" if counts["rounding"] else "none differs in rounding"
+    sentences = [_summary_sentence(inputs, summary) for inputs, summary in summaries.items()]
     if changed:
         causes = [*audit.of("documented"), *audit.of("undocumented")]
-        names = sorted({cause.function for cause in causes})
-        functions = f"{join_names(names, 4)} answer{'s' if len(names) == 1 else ''}"
-        sentences = [f"Yes: from {versions} {functions} {changed} of {total} questions otherwise; {rounding}."]
+        functions = sorted({cause.function for cause in causes})
+        subject = f"{join_names(functions, 4)} answer{'s' if len(functions) == 1 else ''}"
+        total = len(audit.difference.changes)
+        sentences.append(f"From {versions} {subject} {changed} of {total} questions otherwise.")
         sentences += [_documented_sentence(audit, counts), _drift_sentence(causes)]
     else:
-        sentences = [f"No: from {versions} nothing that was asked changes; of {total} questions {rounding}."]
-    breaking = sum(change.breaking for change in audit.signatures)
-    others = [
-        (counts["wording"], "{} row raises or warns otherwise", "{} rows raise or warn otherwise"),
-        (counts["support"], "{} question can be asked on one side only", "{} questions can be asked on one side only"),
-        (breaking, "{} change of a signature may break a call", "{} changes of a signature may break a call"),
-    ]
-    if beside := [(one if count == 1 else many).format(count) for count, one, many in others if count]:
-        sentences.append(f"Beside that, {', '.join(beside)}.")
+        sentences.append(f"From {versions} no answer changes.")
+    if breaking := sum(change.breaking for change in audit.signatures):
+        one, many = "{} change of a signature may break a call.", "{} changes of signatures may break a call."
+        sentences.append((one if breaking == 1 else many).format(breaking))
     return [*filter(None, sentences), *(f"{note}." for note in audit.left_out)]
+
+
+def _summary_sentence(inputs: str, summary: Summary) -> str:
+    """`Ordinary inputs: no difference in 812 rows.` or `Edges: 12 rows of 3 functions changed, of 812.`"""
+    if not summary.total:
+        return f"{inputs}: none was asked."
+    parts = []
+    for names, one, many in _EFFECTS:
+        rows = sum(summary.rows[name] for name in names)
+        functions = len({function for name in names for function in summary.functions[name]})
+        if rows:
+            parts.append(f"{counted(rows, 'row')} of {counted(functions, 'function')} {one if rows == 1 else many}")
+    total, rounding = counted(summary.total, "row"), summary.rows["rounding"]
+    if parts:
+        return f"{inputs}: {', '.join(parts)}, of {total}{f'; rounding moves {rounding} others' if rounding else ''}."
+    if rounding:
+        return f"{inputs}: no difference beyond rounding, which moves {rounding} of {total}."
+    return f"{inputs}: no difference in {total}."
 
 
 def _documented_sentence(audit: Audit, counts: dict[Section, int]) -> str:
@@ -104,14 +125,20 @@ def markdown(audit: Audit) -> str:
     difference = audit.difference
     sentences = " ".join(plain(sentence, MAX_SENTENCE) for sentence in answer(audit))
     parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{sentences}\n"]
-    for section, heading in HEADINGS.items():
-        causes = audit.of(section)
-        if section == "support" and audit.signatures:
-            parts.append(f"## Signatures\n\n{_signature_table(audit.signatures)}")
-        if causes:
-            parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
+    for heading, section, causes in _grouped(audit):
+        parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
+    if audit.signatures:
+        parts.append(f"## Signatures\n\n{_signature_table(audit.signatures)}")
     parts.append("*The farthest move is that of one number: what it was, what it is, and the factor between them.*\n")
     return "\n".join(parts)
+
+
+def _grouped(audit: Audit) -> Iterator[tuple[str, Section, list[Cause]]]:
+    """The causes with a heading, those of ordinary inputs first, in the order of `HEADINGS`."""
+    for ordinary, inputs in INPUTS.items():
+        for section, heading in HEADINGS.items():
+            if causes := audit.of(section, ordinary=ordinary):
+                yield f"{inputs}: {heading}", section, causes
 
 
 def _cause_table(causes: Sequence[Cause], section: Section) -> str:
@@ -151,8 +178,9 @@ def _signature_table(changes: Sequence[SignatureChange]) -> str:
 
 
 def as_csv(audit: Audit) -> str:
-    """Every changed row as CSV, with its section."""
-    changes = audit.difference.changes.assign(section=audit.sections)
+    """Every changed row as CSV, with its section and whether its input is ordinary."""
+    ordinary = audit.ordinary.map({True: "yes", False: "no"})
+    changes = audit.difference.changes.assign(section=audit.sections, ordinary=ordinary)
     return difference_rendering.as_csv(dataclasses.replace(audit.difference, changes=changes))
 
 
@@ -169,6 +197,8 @@ def as_dict(audit: Audit) -> dict[str, Any]:
             {**dataclasses.asdict(change), "breaking": change.breaking, "what": str(change)}
             for change in audit.signatures
         ],
+        "ordinary": dataclasses.asdict(audit.summary(ordinary=True)),
+        "edges": dataclasses.asdict(audit.summary(ordinary=False)),
         "difference": serialized("diff", difference_rendering.as_dict(audit.difference)),
     }
 
@@ -185,6 +215,7 @@ def _cause_record(cause: Cause) -> dict[str, Any]:
         "cases": cause.cases,
         "move": None if cause.drift is None else _drift_record(cause.drift),
         "worst": {**example, "before": cause.before, "after": cause.after},
+        "ordinary": cause.ordinary,
     }
 
 
@@ -197,18 +228,16 @@ def terminal(audit: Audit) -> Iterator[RenderableType]:
     """Render for a terminal of 80 columns, readable without colour."""
     for sentence in answer(audit):
         yield Text(one_line(sentence, MAX_SENTENCE), overflow="fold")
-    for section, heading in HEADINGS.items():
-        causes = audit.of(section)
-        if section == "support" and audit.signatures:
-            yield from heading_lines("Signatures")
-            for change in audit.signatures[:MAX_TERMINAL_CAUSES]:
-                yield Text(f"{clean(change.path)}: {clean(change)}", overflow="fold")
-            yield from _remaining_line(len(audit.signatures))
-        if causes:
-            yield from heading_lines(heading)
-            for cause in causes[:MAX_TERMINAL_CAUSES]:
-                yield from indented(_cause_lines(cause), COLOURS[cause.severity])
-            yield from _remaining_line(len(causes))
+    for heading, _, causes in _grouped(audit):
+        yield from heading_lines(heading)
+        for cause in causes[:MAX_TERMINAL_CAUSES]:
+            yield from indented(_cause_lines(cause), COLOURS[cause.severity])
+        yield from _remaining_line(len(causes))
+    if audit.signatures:
+        yield from heading_lines("Signatures")
+        for change in audit.signatures[:MAX_TERMINAL_CAUSES]:
+            yield Text(f"{clean(change.path)}: {clean(change)}", overflow="fold")
+        yield from _remaining_line(len(audit.signatures))
 
 
 def _remaining_line(total: int) -> Iterator[RenderableType]:

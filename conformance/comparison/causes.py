@@ -50,6 +50,8 @@ class Cause:
     """The row of `comparison.changes` that has it."""
     example_row: Row
     """The row that shows the change best."""
+    ordinary: bool = False
+    """Whether its rows are known to be about ordinary inputs; see `traits.is_ordinary`."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -141,10 +143,10 @@ _Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
 """Grouping key: the first fields of `Cause`; for wording, warning categories stand for messages."""
 
 
-def causes(table: pd.DataFrame) -> list[Cause]:
+def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
     """Group the changes of the reported sections by cause: by section, then worst and most frequent first.
 
-    table: of `comparison.changes`.
+    table: of `comparison.changes`.  ordinary: whether all of its rows are about ordinary inputs.
     """
     changes_by_versions: dict[tuple[str, str, str], list[ConventionChange]] = {}
     groups: dict[tuple[_Key, str], list[Row]] = {}
@@ -165,7 +167,8 @@ def causes(table: pd.DataFrame) -> list[Cause]:
         severity = SEVERITIES.index(cause.severity)
         return REPORTED_SECTIONS.index(cause.section), severity, -cause.rows, cause.function, cause.description
 
-    return sorted((_cause(key, rows) for (key, _), rows in groups.items()), key=order)
+    found = (_cause(key, rows, ordinary) for (key, _), rows in groups.items())
+    return sorted(found, key=order)
 
 
 def _known_issue(row: Row) -> tuple[str, str]:
@@ -174,7 +177,7 @@ def _known_issue(row: Row) -> tuple[str, str]:
     return str(row[f"{side}_known"]), str(row[f"{side}_known_source"])
 
 
-def _cause(key: _Key, rows: list[Row]) -> Cause:
+def _cause(key: _Key, rows: list[Row], ordinary: bool) -> Cause:
     drifts = [drift(row["old_got"], row["new_got"]) for row in rows]
     sizes = [-1.0 if one is None or math.isinf(one.size) else one.size for one in drifts]
     example = rows[max(range(len(rows)), key=lambda i: (_readable(rows[i]), sizes[i], -i))]
@@ -184,7 +187,8 @@ def _cause(key: _Key, rows: list[Row]) -> Cause:
     if section == "wording":
         description = _describe_messages(example, format_warning=str)
     cases = len({row["case"] for row in rows})
-    return Cause(section, severity, function, description, documented, len(rows), cases, far, drift_row, example)
+    numbers = len(rows), cases, far, drift_row, example, ordinary
+    return Cause(section, severity, function, description, documented, *numbers)
 
 
 def _readable(row: Row) -> bool:

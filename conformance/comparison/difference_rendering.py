@@ -167,7 +167,7 @@ def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
     head, *rest = lines
     yield Text(head, style=colour, overflow="fold")
     for text in rest:
-        yield Padding(Text(text.strip(), overflow="fold"), (0, 0, 0, 4))
+        yield Padding(Text(text.strip(), overflow="fold"), (0, 0, 0, 4), expand=False)
 
 
 def clean(text: Any) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from conformance import report
 from conformance.adapters.registry import Installed
 from conformance.comparison import signatures
-from conformance.comparison.causes import Cause, causes, sections
+from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section, causes, sections
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results, fails
 from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
@@ -23,9 +23,11 @@ from conformance.execution.targets import start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts, WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
+from conformance.judging.prepare import Problems, prepare
 from conformance.judging.row import Row
 from conformance.model.case import Case
 from conformance.model.errors import UserError
+from conformance.model.row_key import QUESTION
 from conformance.report import recording
 from conformance.report.recording import RecordedRun
 
@@ -162,6 +164,18 @@ class Answers(Run):
             side.abandon()
 
 
+@dataclass(frozen=True)
+class Summary:
+    """How many rows of an audit are in which section."""
+
+    total: int
+    """How many rows there are, changed or not."""
+    rows: dict[Section, int]
+    """By section, of those that are reported and `rounding`."""
+    functions: dict[Section, list[str]]
+    """The functions of those rows, sorted."""
+
+
 @dataclass(frozen=True, eq=False)
 class Audit:
     """What an upgrade changes."""
@@ -171,14 +185,25 @@ class Audit:
     """Old and new version of each audited framework."""
     sections: pd.Series
     """Section of each row of the difference; see `causes.sections`."""
+    ordinary: pd.Series
+    """Whether each row of the difference is about ordinary inputs, on both sides; see `traits.is_ordinary`."""
     causes: list[Cause]
     signatures: list[SignatureChange]
     left_out: tuple[str, ...] = ()
     """Sentences about frameworks that were not audited."""
 
-    def of(self, section: str) -> list[Cause]:
-        """The causes of one section."""
-        return [cause for cause in self.causes if cause.section == section]
+    def of(self, section: str, *, ordinary: bool | None = None) -> list[Cause]:
+        """The causes of one section, of all inputs or only of those that are, or are not, ordinary."""
+        return [cause for cause in self.causes if cause.section == section and ordinary in (None, cause.ordinary)]
+
+    def summary(self, *, ordinary: bool) -> Summary:
+        """Count what changed for ordinary inputs, or for all others."""
+        which = self.ordinary == ordinary
+        sections = self.sections[which]
+        rows = {name: int((sections == name).sum()) for name in (*REPORTED_SECTIONS, "rounding")}
+        table = self.difference.changes[which]
+        functions = {name: sorted(set(table["function"][sections == name])) for name in rows}
+        return Summary(len(table), rows, functions)
 
     def fails(self, level: str) -> bool:
         """Whether something is at or above one of `comparison.LEVELS`.
@@ -210,14 +235,34 @@ def audit(sides: Sides, answers: Answers, folder: Path) -> Audit:
         *_signature_changes(sides, paths, set(both["function"])),
         *signatures.deprecations(table, {name: new_path for name, (_, new_path) in paths.items()}),
     ]
+    ordinary = ordinary_rows(table, answers.items)
     return Audit(
         Difference(Side(sides.names[0], old), Side(sides.names[1], new), table),
         {a.framework.name: (a.version, b.version) for a, b in zip(sides.old, sides.new, strict=True)},
         sections(table),
-        causes(table),
+        ordinary,
+        [*causes(table[ordinary], ordinary=True), *causes(table[~ordinary])],
         sorted(found, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
         sides.left_out,
     )
+
+
+def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
+    """Which rows of `comparison.changes` are about inputs that are ordinary as each side hands them over.
+
+    items: those of both sides.
+    """
+    problems = Problems()
+    known: dict[tuple[Case, str, str, str], bool] = {}
+    ordinary: dict[tuple[str, ...], bool] = {}
+    for item in items:
+        key = item.case, item.dtype, item.function.name, item.installed.environment  # it is so at any reduction
+        if key not in known:
+            known[key] = prepare(item, problems).ordinary
+        question = tuple(getattr(item.key, name) for name in QUESTION)
+        ordinary[question] = ordinary.get(question, True) and known[key]
+    questions = table[list(QUESTION)].itertuples(index=False, name=None)
+    return pd.Series([ordinary.get(question, False) for question in questions], index=table.index, dtype=bool)
 
 
 def _paths(sides: Sides, names: set[str]) -> dict[str, tuple[str, str]]:

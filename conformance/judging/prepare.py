@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from conformance.adapters.contract.lowering import Call, described, lowered, transformed
 from conformance.judging.plan import Item
-from conformance.judging.traits import traits
+from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case, InputKind, Problem, Reduction
 from conformance.reference.conversion import convert
 
@@ -80,8 +80,17 @@ class PreparedCall:
     @functools.cached_property
     def traits(self) -> frozenset[str]:
         """What is particular about the problem, as words of a ledger's `when`."""
-        target = self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
-        return traits(self.problem, self.converted, target)
+        return traits(self.problem, self.converted, self._target)
+
+    @functools.cached_property
+    def ordinary(self) -> bool:
+        """Whether the problem is one of everyday use; see `traits.is_ordinary`."""
+        return is_ordinary(self.problem, self.converted, self._target)
+
+    @property
+    def _target(self) -> str:
+        """The kind of the target that is passed."""
+        return self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
 
 
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:

@@ -24,7 +24,7 @@ from conformance.model.case import (
     numpy_dtype,
 )
 from conformance.model.convention import EDGE, INVALID
-from conformance.reference.domain import dtype_info, examine
+from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
@@ -43,6 +43,13 @@ SMALL = frozenset({"one_sample", "rank_1"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES}
+NOT_ORDINARY = EDGE | INVALID | {
+    "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
+    "many_classes",
+}  # fmt: skip
+"""Traits that no ordinary problem has; see `is_ordinary`."""
+WIDEST_CLIP = 1e-7
+"""The largest constant to which a function here clips probabilities; others clip to the dtype's epsilon."""
 
 
 def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
@@ -91,6 +98,27 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     if beyond_range(problem) or beyond_range(converted):
         found.add("beyond_range")
     return frozenset(found)
+
+
+def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
+    """Whether a problem is one of everyday use and not an edge case; parameters as of `traits`.
+
+    Predictions are finite; probabilities are at least `WIDEST_CLIP`, and the dtype's epsilon, away from 0 and 1, and
+    those of a row sum to 1, as do its targets and the probabilities whose logarithms are given.  Labels are valid and
+    exact in the dtype, not all ignored.  Weights are finite and positive.  Shapes fit, nothing is empty, and sums stay
+    within what the dtype can hold.
+    """
+    if traits(problem, converted, target) & NOT_ORDINARY:
+        return False
+    rows = [np.exp(_wide(one.predictions)) for one in (problem, converted) if one.input_kind == "log_probabilities"]
+    rows += [problem.labels.astype(np.float64)] if problem.target == "distribution" else []
+    unit = dtype_info(problem.dtype).unit_roundoff
+    off = ROW_SUM_TOLERANCE * unit * problem.predictions.shape[-1]
+    if problem.loss == "categorical" and any(bool(np.any(np.abs(row.sum(axis=-1) - 1) > off)) for row in rows):
+        return False
+    clip = max(WIDEST_CLIP, 2 * unit)
+    given = [_wide(one.predictions) for one in (problem, converted) if one.input_kind == "probabilities"]
+    return all(bool(np.all(np.minimum(values, 1 - values) >= clip)) for values in given)
 
 
 def _saturates(converted: Problem) -> bool:

@@ -9,6 +9,7 @@ import json
 import sys
 import textwrap
 
+import pandas as pd
 import pytest
 from packaging.version import Version
 from typer.testing import CliRunner
@@ -182,10 +183,11 @@ def test_audit_separates_documented_and_other_changes(library, corpus, tmp_path)
     said = json.loads((folder / "audit.json").read_text())
     told = [(cause["section"], cause["severity"], cause["what"], cause["rows"]) for cause in said["causes"]]
     assert told == [
-        ("undocumented", "regression", "right, returns a number -> wrong, returns a number", 2),
+        ("undocumented", "regression", "right, returns a number -> wrong, returns a number", 1),
+        ("undocumented", "regression", "right, returns a number -> wrong, returns a number", 1),
         ("wording", "change", "raises ValueError, and raised TypeError", 1),
     ]
-    assert said["answer"][0].startswith("Yes: from fake 1.0 to 3.0 fake.log_loss answers 2 of 3 questions otherwise")
+    assert said["answer"][2] == "From fake 1.0 to 3.0 fake.log_loss answers 2 of 3 questions otherwise."
     assert said["versions"] == {"fake": ["1.0", "3.0"]}
 
 
@@ -198,7 +200,54 @@ def test_audit_names_choice_release_and_source_of_a_documented_change(library, c
     assert (cause["worst"]["case"], cause["rows"]) == ("binary/fake/clipped", 1)
     assert float(cause["worst"]["before"]) > float(cause["worst"]["after"])
     assert f"[\\>=2]({NEW_DOCUMENTS})" in (folder / "audit.md").read_text()
-    assert "Documented changes" in result.output
+    assert "Edges: documented changes" in result.output
+    assert not [line for line in result.output.splitlines() if line != line.rstrip()]  # nothing pads to a pipe's width
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keyword", "first", "second"),
+    [
+        ("1.0", "1.1", "", "Ordinary inputs: no difference in 1 row.", "Edges: no difference in 2 rows."),
+        ("1.0", "2.0", "", "Ordinary inputs: no difference in 1 row.", "Edges: 1 row of 1 function changed, 1 row"),
+        ("2.0", "3.0", "", "Ordinary inputs: 1 row of 1 function changed, of 1 row.", "Edges: 1 row of 1 function"),
+        ("1.0", "3.0", "clipped", "Ordinary inputs: none was asked.", "Edges: 1 row of 1 function changed, of 1 row."),
+        ("1.0", "2.0", "plain", "Ordinary inputs: no difference in 1 row.", "Edges: none was asked."),
+    ],
+)
+def test_audit_says_first_whether_ordinary_inputs_are_affected(
+    library, corpus, tmp_path, old, new, keyword, first, second
+):
+    result, folder = audited(corpus, tmp_path, old, new, "-k", keyword, "--fail-on", "never")
+    said = json.loads((folder / "audit.json").read_text())
+    assert said["answer"][0] == first
+    assert said["answer"][1].startswith(second)
+    assert result.output.startswith(first)
+    assert (folder / "audit.md").read_text().split("\n\n")[1].startswith(first)
+    assert said["ordinary"]["total"] + said["edges"]["total"] == (1 if keyword else 3)
+
+
+def test_audit_lists_causes_of_ordinary_inputs_before_edges(library, corpus, tmp_path):
+    _, folder = audited(corpus, tmp_path, "1.0", "3.0", "--fail-on", "never")
+    said = json.loads((folder / "audit.json").read_text())
+    assert [(cause["ordinary"], cause["worst"]["case"]) for cause in said["causes"]] == [
+        (True, "binary/fake/plain"),
+        (False, "binary/fake/clipped"),
+        (False, "binary/fake/beyond"),
+    ]
+    headings = [line for line in (folder / "audit.md").read_text().splitlines() if line.startswith("## ")]
+    assert [heading.partition(":")[0] for heading in headings] == [
+        "## Ordinary inputs",
+        "## Edges",
+        "## Edges",
+        "## Signatures",
+    ]
+    lines = list(csv.DictReader(io.StringIO((folder / "audit.csv").read_text())))
+    assert {line["case"]: line["ordinary"] for line in lines} == {
+        "binary/fake/plain": "yes",
+        "binary/fake/clipped": "no",
+        "binary/fake/beyond": "no",
+    }
+    assert list(lines[0])[-1] == "ordinary"
 
 
 def test_audit_writes_both_reports_and_their_difference(library, corpus, tmp_path):
@@ -241,7 +290,7 @@ def test_audit_exit_status_depends_on_fail_on(library, corpus, tmp_path, old, ne
 
 def test_audit_says_if_nothing_changed(library, corpus, tmp_path):
     result, _ = audited(corpus, tmp_path, "1.0", "1.1")
-    assert result.output.startswith("No: from fake 1.0 to 1.1 nothing that was asked changes")
+    assert "From fake 1.0 to 1.1 no answer changes." in result.output
 
 
 @pytest.mark.parametrize("form", ["markdown", "json"])
@@ -277,7 +326,7 @@ def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, 
     assert result.exit_code == 2
     assert "not asked, and left out on both sides" in result.output
     assert json.loads((folder / "new" / "run.json").read_text())["complete"] is False
-    assert "of 2 questions" in result.output
+    assert json.loads((folder / "audit.json").read_text())["edges"]["total"] == 2
 
 
 # Causes
@@ -701,7 +750,8 @@ def test_audit_renderings_escape_text_of_reports():
         comparison.Difference(side, side, table),
         {"torch": ("1", "2")},
         sections(table),
-        causes.causes(table),
+        pd.Series(True, index=table.index),
+        causes.causes(table, ordinary=True),
         said,
         (EVIL,),
     )

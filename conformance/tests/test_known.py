@@ -15,7 +15,8 @@ from conformance.casefiles.loading import shipped_cases
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
-from conformance.judging.traits import traits
+from conformance.judging.prepare import convert_for
+from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Returned
@@ -231,6 +232,54 @@ def large(dtype: str, stated: Case) -> frozenset[str]:
 )  # fmt: skip
 def test_trait_begins_at_its_threshold(dtype, stated, trait, has):
     assert (trait in large(dtype, stated)) is has
+
+
+PROBABILITIES = {"input_kind": "probabilities"}
+SOFT = {"target": "distribution"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stated", "ordinary"),
+    [
+        ("float32", case([[0.5, 100.0]], [0]), True),
+        ("float32", case([[0.5, np.inf]], [0]), False),
+        ("float32", case([[0.5, np.nan]], [0]), False),
+        ("float32", case([[0.5, 1.5]], [2]), False),
+        ("float32", case([[0.5, 1.5]], [-100]), False),
+        ("float32", case([[0.5, 1.5], [0.0, 1.0]], [-100, 1], options={"ignore_index": -100}), True),
+        ("float32", case([[0.5, 1.5]], [-100], options={"ignore_index": -100}), False),
+        ("float32", case([[0.25, 0.75]], [0], **PROBABILITIES), True),
+        ("float32", case([[0.25, 0.5]], [0], **PROBABILITIES), False),
+        ("float64", case([[2e-7, 1 - 2e-7]], [0], **PROBABILITIES), True),
+        ("float64", case([[5e-8, 1 - 5e-8]], [0], **PROBABILITIES), False),
+        ("float16", case([[0.0005, 0.9995]], [0], **PROBABILITIES), False),
+        ("float64", case([[0.0, 1.0]], [1], **PROBABILITIES), False),
+        ("float64", case([0.5, 1.0], [0, 1], **BINARY, **PROBABILITIES), False),
+        ("float32", case([0.5, 0.9], [0, 1], **BINARY, **PROBABILITIES), True),
+        ("float32", case([0.5, -90.0], [0, 1], **BINARY), True),
+        ("float32", case([0.5, 0.9], [0.0, 1.5], **BINARY), False),
+        ("float32", case([[np.log(0.25), np.log(0.75)]], [0], input_kind="log_probabilities"), True),
+        ("float32", case([[-1.0, -1.0]], [0], input_kind="log_probabilities"), False),
+        ("float32", case([[0.5, 1.5]], [[0.25, 0.75]], **SOFT), True),
+        ("float32", case([[0.5, 1.5]], [[0.25, 0.25]], **SOFT), False),
+        ("float32", case([[0.5, 1.5]], [[0.0, 1.0]], **SOFT), True),
+        ("float32", case([[0.5, 1.5]], [0], options={"class_weights": np.array([0.5, 2.0])}), True),
+        ("float32", case([[0.5, 1.5]], [0], options={"class_weights": np.array([0.0, 2.0])}), False),
+        ("float32", case([[0.5, 1.5]], [0], options={"sample_weights": np.array([-1.0])}), False),
+        ("float32", case([[3e38, -3e38]], [0]), False),
+        ("float32", case(np.zeros((0, 2)), np.zeros(0, dtype=np.int64)), False),
+    ],
+)  # fmt: skip
+def test_ordinary_inputs_have_no_edge(dtype, stated, ordinary):
+    problem = stated.problem(dtype, "mean")
+    assert is_ordinary(problem, problem, problem.target_kind) is ordinary
+
+
+def test_ordinary_logits_are_an_edge_where_their_softmax_is_clipped():
+    for logits, ordinary in (([3.0, 0.0], True), ([30.0, 0.0], False)):
+        problem = case([logits], [0]).problem("float32", "mean")
+        handed, _ = convert_for(problem, "probabilities")
+        assert is_ordinary(problem, handed, "index") is ordinary
 
 
 # Cases of a user's, which the shipped ledger knows by traits
