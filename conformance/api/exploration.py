@@ -150,7 +150,7 @@ class FuzzResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         done = self.state
-        fields = ("function", "version", "mark", "traits", "case", "position")
+        fields = ("traits", "case", "position")
         return {
             "seed": self.seed,
             "position": done.position,
@@ -162,6 +162,9 @@ class FuzzResult(Result):
             "failures": done.failures,
             "findings": [
                 {
+                    "function": finding.function,
+                    "version": finding.version,
+                    "mark": finding.signature,
                     **{name: getattr(finding, name) for name in fields},
                     "row": finding.row.cells,
                     "again": done.again[finding.case],

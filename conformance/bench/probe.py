@@ -24,7 +24,7 @@ import numpy as np
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
@@ -354,7 +354,7 @@ def bare_memory(framework: str) -> Result:
     random = np.random.default_rng(0)
     predictions = random.random(LARGE, dtype=np.float32)
     predictions /= predictions.sum(axis=1, keepdims=True)
-    call = lowered(
+    call = lower(
         item.function,
         dataclasses.replace(
             problem,

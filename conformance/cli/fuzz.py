@@ -97,7 +97,7 @@ def _print_totals(result: api.FuzzResult) -> None:
     for finding in result.findings:
         again = done.again[finding.case]
         more = f", {again} rows more" if again else ""
-        out.print(escape(f"{finding.case}: {finding.function} {finding.mark}{more}"), soft_wrap=True)
+        out.print(escape(f"{finding.case}: {finding.function} {finding.signature}{more}"), soft_wrap=True)
     for entry, rows in done.known.most_common():
         out.print(f"known: {rows} rows, {escape(truncate(entry, MAX_WIDTH))}", soft_wrap=True)
     rate = done.position / done.seconds if done.seconds else 0

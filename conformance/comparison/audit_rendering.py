@@ -27,7 +27,7 @@ from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
 from conformance.model.serialization import serialized, to_json
 from conformance.model.text import counted, join_names, one_line
-from conformance.report.markdown import code, link, plain, remaining, table
+from conformance.report.markdown import code, escaped, link, remaining, table
 
 FORMAT = 2
 """Version of the layout of `audit.json`."""
@@ -123,7 +123,7 @@ def drift_text(drift: Drift | None) -> str:
 def markdown(audit: Audit) -> str:
     """Render as Markdown."""
     difference = audit.difference
-    sentences = " ".join(plain(sentence, MAX_SENTENCE) for sentence in answer(audit))
+    sentences = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
     parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{sentences}\n"]
     for heading, section, causes in _grouped(audit):
         parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
@@ -147,7 +147,7 @@ def _cause_table(causes: Sequence[Cause], section: Section) -> str:
     rows = [
         [
             code(cause.function),
-            ("" if documented else f"{cause.severity}: ") + plain(cause.description, 240),
+            ("" if documented else f"{cause.severity}: ") + escaped(cause.description, 240),
             cause.rows,
             cause.cases,
             drift_text(cause.drift),
@@ -173,7 +173,7 @@ def known_issue_link(cause: Cause) -> str:
 
 
 def _signature_table(changes: Sequence[SignatureChange]) -> str:
-    rows = [[code(change.path), change.kind, plain(change, 300)] for change in changes[:MAX_CAUSES]]
+    rows = [[code(change.path), change.kind, escaped(change, 300)] for change in changes[:MAX_CAUSES]]
     return table(["function", "kind", "what"], rows) + remaining(len(changes), MAX_CAUSES)
 
 

@@ -25,8 +25,8 @@ from conformance.report.markdown import (
     bounded,
     break_name,
     code,
+    escaped,
     format_number,
-    plain,
     remaining,
     table,
     terminal_table,
@@ -73,7 +73,7 @@ def markdown(difference: Difference) -> str:
     names = f"From {code(difference.old.name)} to {code(difference.new.name)}"
     sections = ["# What changed\n", f"{names}: **{headline(difference)}**.\n"]
     if lines := context(difference):
-        sections.append(", ".join(map(plain, lines)) + ".\n")
+        sections.append(", ".join(map(escaped, lines)) + ".\n")
     sections.append(_sums(difference))
     grouped = group_changes(difference.changes)
     for severity, heading in HEADINGS.items():
@@ -193,7 +193,7 @@ def _sums(difference: Difference) -> str:
     changed = difference.changed
     if changed.empty:
         return "Nothing changed.\n"
-    kinds, causes = plain(_counts_text(by_kind(changed)), 400), plain(_counts_text(by_cause(changed)))
+    kinds, causes = escaped(_counts_text(by_kind(changed)), 400), escaped(_counts_text(by_cause(changed)))
     counts = by_function(difference.changes)
     names = [name for name in SEVERITIES if counts[name].any()]
     rows = [
@@ -208,13 +208,13 @@ def _group_table(found: pd.DataFrame) -> str:
     rows = [
         [
             code(group["function"]),
-            plain(group["kinds"]),
+            escaped(group["kinds"]),
             group["cause"],
             group["rows"],
-            plain(group["transition"]),
+            escaped(group["transition"]),
             format_number(group["budgets"]),
             code(f"{group['case']} {group['dtype']} {group['reduction']}"),
-            plain(group["what"], 240),
+            escaped(group["what"], 240),
         ]
         for group in records(found.head(MAX_GROUPS))
     ]

@@ -20,7 +20,7 @@ from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import read_complete
 from conformance.model.text import one_line
 from conformance.report.files import guarded, unguarded
-from conformance.report.markdown import code, plain, table
+from conformance.report.markdown import code, escaped, table
 
 HEADER = (
     "framework", "release", "after", "function", "kind", "what", "rows", "cases", "shift", "case", "before", "answer",
@@ -111,26 +111,26 @@ def markdown(found: History) -> str:
     )
     for framework, place in dict.fromkeys((step.framework, step.place) for step in found.steps):
         steps = [step for step in found.steps if (step.framework, step.place) == (framework, place)]
-        parts.append(f"## {plain(f'{framework} {place}'.strip())}\n\n{_releases(steps)}\n{_table(steps)}")
+        parts.append(f"## {escaped(f'{framework} {place}'.strip())}\n\n{_releases(steps)}\n{_table(steps)}")
     if found.failed:
-        parts.append("## Not run\n\n" + "".join(f"- {plain(why, 400)}\n" for why in found.failed))
+        parts.append("## Not run\n\n" + "".join(f"- {escaped(why, 400)}\n" for why in found.failed))
     return "\n".join(parts)
 
 
 def _releases(steps: list[Step]) -> str:
     releases = [steps[0].before, *(step.after for step in steps)]
     unchanged = [step.after for step in steps if not step.causes]
-    text = f"Run were {', '.join(map(plain, releases))}."
-    return text + (f" Nothing changed in {', '.join(map(plain, unchanged))}.\n" if unchanged else "\n")
+    text = f"Run were {', '.join(map(escaped, releases))}."
+    return text + (f" Nothing changed in {', '.join(map(escaped, unchanged))}.\n" if unchanged else "\n")
 
 
 def _table(steps: list[Step]) -> str:
     rows = [
         [
-            plain(step.after) if number == 0 else "",
+            escaped(step.after) if number == 0 else "",
             code(cause.function),
-            plain(_kind(cause)),
-            plain(cause.description, 200),
+            escaped(_kind(cause)),
+            escaped(cause.description, 200),
             cause.rows,
             drift_text(cause.drift),
             code(cause.example),

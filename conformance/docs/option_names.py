@@ -17,8 +17,8 @@ import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Function
-from conformance.adapters.contract.lowering import Call, lowered
-from conformance.adapters.contract.source import called
+from conformance.adapters.contract.lowering import Call, lower
+from conformance.adapters.contract.source import calls_with_predictions
 from conformance.docs.conventions import boundaries, version_ranges
 from conformance.docs.markup import code_html, escaped, table
 from conformance.judging.coverage import TARGET_KINDS
@@ -139,7 +139,7 @@ def _word(function: Function, concept: str) -> str:
 
 def _call_template(function: Function) -> str:
     """A call without options, with the names of its positional parameters."""
-    text = lowered(function, _problem(function)).text
+    text = lower(function, _problem(function)).text
     for word, name in function.positional.items():
         text = re.sub(rf"\b{word}\b", name, text)
     return text
@@ -150,8 +150,8 @@ def _predictions(function: Function, input_kind: InputKind) -> str:
         return NO_OPTION
     other = next((kind for kind in function.input_kinds if kind != input_kind), input_kind)
     return _call_difference(
-        lowered(function, _problem(function, input_kind=other)),
-        lowered(function, _problem(function, input_kind=input_kind)),
+        lower(function, _problem(function, input_kind=other)),
+        lower(function, _problem(function, input_kind=input_kind)),
     )
 
 
@@ -161,7 +161,7 @@ def _labels(function: Function, kind: str) -> str:
     if accepted is None or loss not in function.ranks:
         return NO_OPTION
     problem = _problem(function, loss=loss, kind=kind)
-    tensor = lowered(function, problem).arrays["labels"]
+    tensor = lower(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
     label_type = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
     dtype = "of the predictions' type" if label_type == problem.dtype else label_type
@@ -174,7 +174,7 @@ def _option(function: Function, name: str) -> str:
             problem = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
             if function.unsupported(problem) is None:
                 return _call_difference(
-                    lowered(function, _problem(function, loss=loss, kind=kind)), lowered(function, problem)
+                    lower(function, _problem(function, loss=loss, kind=kind)), lower(function, problem)
                 )
     return NO_OPTION
 
@@ -187,7 +187,7 @@ def _reduction(function: Function, reduction: Reduction) -> str:
         return UNCHANGED if template == "{result}" else code_html(template.replace("{result}", "..."))
     without = dataclasses.replace(function, reductions={reduction: ""})
     problem = dataclasses.replace(_problem(function), reduction=reduction)
-    return _call_difference(lowered(without, problem), lowered(function, problem))
+    return _call_difference(lower(without, problem), lower(function, problem))
 
 
 def _class_axis(function: Function) -> str:
@@ -197,18 +197,18 @@ def _class_axis(function: Function) -> str:
     if 3 not in ranks or "class_axis" not in function.layouts:
         return "the last"
     usual = _problem(function, loss="categorical", rank=3)
-    call = lowered(function, usual)
+    call = lower(function, usual)
     axis = call.arrays["predictions"].class_axis
     if axis != -1:
         return f"always {axis}"
     moved = dataclasses.replace(usual, layout=Layout(class_axis=1))
-    return _call_difference(call, lowered(function, moved))
+    return _call_difference(call, lower(function, moved))
 
 
 def _dtype(function: Function) -> str:
     """How the dtype of the computation is selected."""
     narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
-    argument = _call_difference(lowered(function, narrow), lowered(function, wide))
+    argument = _call_difference(lower(function, narrow), lower(function, wide))
     return "that of the predictions" if argument == UNCHANGED else argument
 
 
@@ -250,7 +250,7 @@ def _problem(
 
 def _call_difference(without: Call, call: Call) -> str:
     """The part of a call that another lacks, as Markdown; `UNCHANGED` if only arrays differ."""
-    before, now = called(without.text), called(call.text)
+    before, now = calls_with_predictions(without.text), calls_with_predictions(call.text)
     if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
         return code_html(call.text)
     parts = []

@@ -14,7 +14,7 @@ from typing import Any
 from conformance.explain.blocks import render_blocks
 from conformance.explain.explanation import Explanation
 from conformance.model.text import printable, whole
-from conformance.report.markdown import code, fenced_block, plain
+from conformance.report.markdown import code, escaped, fenced_block
 
 WIDTH = 80
 INDENT = 4
@@ -71,7 +71,7 @@ def markdown(explanation: Explanation) -> str:
         for kind, text, level in blocks:
             if kind != "code":
                 mark = f"{'#' * (level + 1)} " if kind == "heading" else ""
-                parts.append(mark + plain(text, MAX_PARAGRAPH))
+                parts.append(mark + escaped(text, MAX_PARAGRAPH))
             elif "\n" in text.strip():
                 parts.append(fenced_block(text, "python"))
             else:

@@ -6,7 +6,7 @@ import functools
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from conformance.adapters.contract.lowering import Call, described, lowered, transformed
+from conformance.adapters.contract.lowering import Call, apply_mode, call_name, lower
 from conformance.judging.plan import Item
 from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case, InputKind, Problem, Reduction
@@ -68,14 +68,14 @@ class PreparedCall:
     @functools.cached_property
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
-        call = lowered(self.item.function, self.converted)
+        call = lower(self.item.function, self.converted)
         installed = self.item.installed
-        return transformed(self.item.framework, call, self.item.quantity, installed.mode, installed.backend)
+        return apply_mode(self.item.framework, call, self.item.quantity, installed.mode, installed.backend)
 
     @property
     def what(self) -> str:
         """Names the call in messages."""
-        return described(self.item.function, self.converted)
+        return call_name(self.item.function, self.converted)
 
     @functools.cached_property
     def traits(self) -> frozenset[str]:

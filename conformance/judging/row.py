@@ -114,8 +114,8 @@ class Row:
                 raise TypeError(f"no cell, or one of another type, in: {', '.join(wrong)}")
             if cells["status"] not in STATUSES or cells["dtype"] not in ("", *DTYPES):
                 raise ValueError("an unknown status or dtype")
-            plain: dict[str, Any] = {name: cells[name] for name in _TEXTS}
-            plain |= {name: float(cells[name]) for name in FLOATS if cells.get(name) is not None}
+            text_cells: dict[str, Any] = {name: cells[name] for name in _TEXTS}
+            text_cells |= {name: float(cells[name]) for name in FLOATS if cells.get(name) is not None}
             array = functools.partial(_elements, shape=thinned(cells["shape"]))
             want, exception = array(cells["want"], words=True), cells["exception"].partition(_TYPE)
             return cls(
@@ -128,7 +128,7 @@ class Row:
                 conversion=listed_in(cells["conversion"]),
                 exception=Raised(exception[0], exception[2]) if cells["exception"] else None,
                 warnings=tuple(cells["warnings"].split(_WARNINGS)) if cells["warnings"] else (),
-                **plain,
+                **text_cells,
             )
         except (TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error

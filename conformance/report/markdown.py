@@ -40,7 +40,7 @@ _WEB_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
 # Markdown
 
 
-def plain(text: Any, max_length: int = MAX_CELL) -> str:
+def escaped(text: Any, max_length: int = MAX_CELL) -> str:
     """Text on one line, shortened to `max_length` characters, with every character that could be markup escaped."""
     return _MARKUP.sub(r"\\\1", one_line(text, max_length))
 
@@ -69,7 +69,7 @@ def is_linkable(address: str) -> bool:
 
 def link(text: str, address: str) -> str:
     """A link to an http(s) address; only the text if the address is anything else."""
-    return f"[{plain(text)}]({address})" if is_linkable(address) else plain(text)
+    return f"[{escaped(text)}]({address})" if is_linkable(address) else escaped(text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -127,7 +127,7 @@ def summary(
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),
-        _section("Coverage", f"{plain(run.coverage, 1000)}\n" if run.coverage else ""),
+        _section("Coverage", f"{escaped(run.coverage, 1000)}\n" if run.coverage else ""),
     ]
     return bounded("\n".join(filter(None, sections)))
 
@@ -145,7 +145,7 @@ def _bounded_table(header: Sequence[str], rows: Sequence[Sequence[Any]], total: 
 def _head(results: pd.DataFrame, run: RunInfo) -> str:
     lines = ["# Cross-entropy conformance\n"]
     if not run.complete(len(results)):
-        why = "; ".join(plain(text) for text in (run.interrupted, run.partial) if text)
+        why = "; ".join(escaped(text) for text in (run.interrupted, run.partial) if text)
         why = f" ({why})" if why else ""
         of = f" of {run.planned}" if run.planned > len(results) else ""
         lines.append(f"**Incomplete**: {len(results)}{of} rows were finished{why}.\n")
@@ -162,23 +162,23 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )
     versions = [
-        f"{plain(name)} {plain(version)}" for name, version in [*sorted(run.versions.items()), *run.host.items()]
+        f"{escaped(name)} {escaped(version)}" for name, version in [*sorted(run.versions.items()), *run.host.items()]
     ]
     lines.append(f"Run with {', '.join(versions)}.\n")
     if run.missing:
-        lines.append(f"Not installed, so not asked: {', '.join(map(plain, run.missing))}.\n")
+        lines.append(f"Not installed, so not asked: {', '.join(map(escaped, run.missing))}.\n")
     return "\n".join(lines)
 
 
 def _environments(results: pd.DataFrame) -> str:
     """The environments if there are several, and those that could not be made."""
     failed = results[results["case"] == ""]
-    failures = "".join(f"* {code(row.environment)}: {plain(row.explanation, 400)}\n" for row in failed.itertuples())
+    failures = "".join(f"* {code(row.environment)}: {escaped(row.explanation, 400)}\n" for row in failed.itertuples())
     sections = [_section("Environments that could not be had", failures)]
     columns = ["environment", "framework", "version", "python", "numpy"]
     used = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
     if used["environment"].nunique() > 1:
-        rows = [[code(cells[0]), *map(plain, cells[1:])] for cells in used.itertuples(index=False)]
+        rows = [[code(cells[0]), *map(escaped, cells[1:])] for cells in used.itertuples(index=False)]
         sections.insert(0, _section("Environments", table(columns, rows)))
     return "\n".join(filter(None, sections))
 
@@ -189,7 +189,7 @@ def _functions(results: pd.DataFrame) -> str:
     names = [*statuses, "unexpected"]
     versions = results.groupby("function")["version"].unique().map(", ".join)
     rows = [
-        [code(function), plain(versions[str(function)]), *(line[name] or "" for name in names)]
+        [code(function), escaped(versions[str(function)]), *(line[name] or "" for name in names)]
         for function, line in found.head(MAX_FUNCTIONS).iterrows()
     ]
     header = ["function", "version", *names]
@@ -211,7 +211,7 @@ def _unexpected(results: pd.DataFrame) -> str:
             f"{row['dtype']}, {row['reduction']}",
             code(row["got"] or row["exception"], 60),
             code(row["want"], 60),
-            plain(row["explanation"]),
+            escaped(row["explanation"]),
         ]
         for row in records(firsts.head(MAX_ROWS))
     ]
@@ -224,7 +224,7 @@ def known_table(results: pd.DataFrame) -> str:
     groups = results[results["expected"] == "known"].groupby(["function", "known"], sort=True)
     found = groups.agg(rows=("case", "size"), case=("case", "first"), status=("status", "first"))
     rows = [
-        [code(function), line["rows"], plain(reason, 400), code(line["case"]), line["status"]]
+        [code(function), line["rows"], escaped(reason, 400), code(line["case"]), line["status"]]
         for (function, reason), line in zip(found.index, records(found.head(MAX_ROWS)), strict=False)
     ]
     return _bounded_table(["function", "rows", "reason", "for example", "status"], rows, len(found))
@@ -232,7 +232,7 @@ def known_table(results: pd.DataFrame) -> str:
 
 def _unsupported(results: pd.DataFrame) -> str:
     found = unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
-    rows = [[code(one.case), one.of or "all", plain("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
+    rows = [[code(one.case), one.of or "all", escaped("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
     intro = "No selected function supports these; nothing is known about them but the exact answer."
     return _section("Unsupported problems", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
 
@@ -256,7 +256,7 @@ def _conversions(results: pd.DataFrame) -> str:
     rows = []
     for (bridge, conversion), group in groups:
         example = group.iloc[int(group["explanation"].str.len().argmin())]
-        why = plain(example["explanation"], 500)
+        why = escaped(example["explanation"], 500)
         rows.append([code(bridge), code(conversion), *_group_cells(group, example), why])
     header = ["converted by", "what that changed", "rows", "functions", "for example", "because"]
     intro = "The function takes another kind of prediction than the case has, and the conversion is not exact."
@@ -291,8 +291,8 @@ def _published(numbers: list[Mapping[str, Any]]) -> str:
             code(number["value"], 40),
             code(number["exact"], 40),
             code(number["case"]),
-            plain("; ".join(number.get("explanations", [])[:MAX_EXPLANATIONS])),
-            plain(number["source"]),
+            escaped("; ".join(number.get("explanations", [])[:MAX_EXPLANATIONS])),
+            escaped(number["source"]),
         ]
         for number in wrong[:MAX_ROWS]
     ]

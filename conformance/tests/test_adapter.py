@@ -20,9 +20,10 @@ from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor, nested
 from conformance.adapters.contract import Framework, Function, LoweringError, calling, encoding
 from conformance.adapters.contract.calling import SHARING, evaluate, share_processors
-from conformance.adapters.contract.lowering import lowered
+from conformance.adapters.contract.lowering import lower
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.contract.signatures import resolve
+from conformance.adapters.contract.source import split_last_expression
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
@@ -264,6 +265,19 @@ def test_it_finds_an_object_at_the_longest_module():
         resolve("nowhere.at.all")
 
 
+def test_resolve_raises_import_error_of_a_module_that_is_there(tmp_path, monkeypatch):
+    (tmp_path / "fused_losses.py").write_text("import fused\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'fused'"):
+        resolve("fused_losses.loss")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "x = 1"])
+def test_split_last_expression_refuses_source_without_one(text):
+    with pytest.raises(LoweringError, match="the last line is no expression"):
+        split_last_expression(text)
+
+
 # Lowerings share these
 
 
@@ -304,9 +318,9 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
     of = case(np.zeros((*samples, 3)), np.zeros(samples, dtype=int), options={"sample_weights": weights})
     problem = of.problem("float32", "mean")
     stated = miniatures.framework(miniatures.Categorical).functions[0]
-    handed = lowered(stated, problem).arrays["sample_weights"].values
+    handed = lower(stated, problem).arrays["sample_weights"].values
     assert handed.tolist() == weights
-    spread = lowered(dataclasses.replace(stated, sample_weight_shape="per_loss"), problem)
+    spread = lower(dataclasses.replace(stated, sample_weight_shape="per_loss"), problem)
     values = spread.arrays["sample_weights"].values
     assert values.shape == samples
     for at in np.ndindex(samples):
@@ -332,9 +346,7 @@ def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            call = lowered(
-                function, dataclasses.replace(problem, input_kind=function.input_kind_for(problem.input_kind))
-            )
+            call = lower(function, dataclasses.replace(problem, input_kind=function.input_kind_for(problem.input_kind)))
             want = weights.shape if function.sample_weight_shape == "as_stated" else problem.sample_shape
             assert call.arrays["sample_weights"].values.shape == want, (function.name, of.id)
             counted[function.sample_weight_shape] += 1

@@ -21,7 +21,7 @@ from conformance.adapters.contract import (  # fmt: skip
     Mode,
 )
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import Call, lowered, transformed
+from conformance.adapters.contract.lowering import Call, apply_mode, lower
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.model.case import DTYPES, LABEL_DTYPES, Layout, numpy_dtype
 from conformance.model.convention import Convention
@@ -102,26 +102,26 @@ MODEL = "m = f({class_weights:shape})\nm.run({'x': {predictions}, 'y': {labels},
     ],
 )
 def test_call_is_written_from_its_tables(fields, options, text):
-    assert lowered(function(**fields), problem(**options)).text == text
+    assert lower(function(**fields), problem(**options)).text == text
 
 
 def test_calls_of_values_that_are_equal_but_not_the_same_are_apart():
     of = function(call="f({predictions}, {labels}, {options})", arguments={"label_smoothing": "e"})
-    texts = [lowered(of, problem(label_smoothing=value)).text for value in (0.0, -0.0)]
+    texts = [lower(of, problem(label_smoothing=value)).text for value in (0.0, -0.0)]
     assert texts == ["f(predictions, labels, e=0.0)", "f(predictions, labels, e=-0.0)"]
 
 
 def test_option_without_an_argument_is_not_dropped():
     with pytest.raises(LoweringError, match="it has no argument for label_smoothing"):
-        lowered(function(), problem(label_smoothing=0.1))
+        lower(function(), problem(label_smoothing=0.1))
 
 
 def test_label_that_does_not_fit_is_refused_and_not_wrapped():
     of = function(targets={"index": "int8"})
     far = case([[0.0] * 200], [150]).problem("float32", "mean")
     with pytest.raises(LoweringError, match="labels do not fit int8"):
-        lowered(of, far)
-    assert lowered(of, PROBLEM).arrays["labels"].values.dtype == np.int8
+        lower(of, far)
+    assert lower(of, PROBLEM).arrays["labels"].values.dtype == np.int8
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_labels_of_a_declared_dtype_are_handed_over_as_they_are(label_dtype, pre
     layout = Layout(label_dtype=label_dtype)
     asked = case([[0.5, -1.0]], [[0.25, 0.75]], target="distribution", layout=layout).problem(predictions, "mean")
     assert of.unsupported(asked) is None
-    assert lowered(of, asked).arrays["labels"].values.dtype.name == handed
+    assert lower(of, asked).arrays["labels"].values.dtype.name == handed
     assert of.returns(asked) == result
     assert of.returns(asked, "gradient") == predictions
 
@@ -154,7 +154,7 @@ def test_index_that_a_byte_cannot_hold_is_decoded_into_the_usual_dtype():
     of = function(targets={"index": "int64 uint8"})
     rows = np.eye(300)[[299, 3]]
     asked = case(rows, rows, target="distribution", layout=Layout(label_dtype="uint8")).problem("float32", "mean")
-    assert lowered(of, asked).arrays["labels"].values.tolist() == [299, 3]
+    assert lower(of, asked).arrays["labels"].values.tolist() == [299, 3]
 
 
 def test_reductions_of_the_framework_are_those_of_a_function_without_any():
@@ -173,7 +173,7 @@ def test_several_statements_run_and_are_printed_as_they_run():
         )
     )
     (loss,) = of.functions
-    call = lowered(loss, PROBLEM)
+    call = lower(loss, PROBLEM)
     outcome = perform(of, call, "it")
     assert isinstance(outcome, Returned)
     assert outcome.value == np.float32(-0.5)
@@ -208,9 +208,9 @@ def test_mode_wraps_a_call_and_is_printed_with_it(mode, call):
         imports="import numpy as np; import conformance.tests.test_contract",
     )
     (loss,) = of.functions
-    plain = lowered(loss, PROBLEM)
-    wrapped = transformed(of, plain, mode=mode)
-    assert transformed(of, plain) is plain
+    plain = lower(loss, PROBLEM)
+    wrapped = apply_mode(of, plain, mode=mode)
+    assert apply_mode(of, plain) is plain
     assert wrapped.fresh
     assert wrapped.text.startswith("def loss(predictions, labels):\n")
     outcome, usual = perform(of, wrapped, "it"), perform(of, plain, "it")
@@ -221,11 +221,11 @@ def test_mode_wraps_a_call_and_is_printed_with_it(mode, call):
 
 def test_mode_or_quantity_that_there_is_not_is_told():
     of = framework(Function(**USUAL), modes=MODES)
-    call = lowered(of.functions[0], PROBLEM)
+    call = lower(of.functions[0], PROBLEM)
     with pytest.raises(LoweringError, match="mine has no mode jit; it has eager, twice, set"):
-        transformed(of, call, mode="jit")
+        apply_mode(of, call, mode="jit")
     with pytest.raises(LoweringError, match="mine has no gradient"):
-        transformed(of, call, "gradient")
+        apply_mode(of, call, "gradient")
 
 
 SQUARES = {
@@ -241,11 +241,11 @@ def test_bundle_differentiates_several_statements(name):
     bundle = getattr(arrays, name)
     of = framework(bundle=bundle, imports="")
     call = Call(SQUARES[name].replace("{predictions}", "predictions"), {"predictions": Tensor(np.array([1.0, -3.0]))})
-    outcome = perform(of, transformed(of, call, "gradient"), "it")
+    outcome = perform(of, apply_mode(of, call, "gradient"), "it")
     assert isinstance(outcome, Returned), outcome
     assert outcome.value.tolist() == [2.0, -6.0]
     if "hessian" in bundle.derivatives:
-        second = perform(of, transformed(of, call, "hessian"), "it")
+        second = perform(of, apply_mode(of, call, "hessian"), "it")
         assert second.value.tolist() == [[2.0, 0.0], [0.0, 2.0]]
 
 
@@ -253,7 +253,7 @@ def test_jit_of_jax_is_differentiated():
     pytest.importorskip("jax")
     of = framework(bundle=arrays.jax, imports="", modes={"jit": Mode("jax.jit({loss})")})
     call = Call("(predictions ** 2).sum()", {"predictions": Tensor(np.array([1.0, -3.0]))})
-    outcome = perform(of, transformed(of, call, "gradient", "jit"), "it")
+    outcome = perform(of, apply_mode(of, call, "gradient", "jit"), "it")
     assert isinstance(outcome, Returned), outcome
     assert outcome.value.tolist() == [2.0, -6.0]
 
@@ -418,7 +418,7 @@ def test_backend_that_nothing_chooses_is_refused():
 
 def test_lowering_error_is_told_once():
     with pytest.raises(LoweringError) as caught:
-        lowered(function(), problem(label_smoothing=0.1))
+        lower(function(), problem(label_smoothing=0.1))
     assert "LoweringError" not in str(caught.value)
     assert str(caught.value).endswith(": it has no argument for label_smoothing")
 

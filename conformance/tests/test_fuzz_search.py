@@ -128,7 +128,7 @@ def test_search_reports_a_fault_once_and_counts_duplicates():
     finding = until_found(searching)
     while searching.state.position < 120:
         searching.step()
-    assert [found.traits for found in searching.findings if found.mark == finding.mark] == [finding.traits]
+    assert [found.traits for found in searching.findings if found.signature == finding.signature] == [finding.traits]
     assert searching.state.again[finding.case] > 3
 
 
@@ -161,7 +161,7 @@ def test_interrupted_search_keeps_smallest_case_so_far():
     calls = -(10**6)
     searching.step()
     assert searching.state.position == position + 1
-    assert len({(finding.mark, finding.traits) for finding in searching.findings}) == len(searching.findings)
+    assert len({(finding.signature, finding.traits) for finding in searching.findings}) == len(searching.findings)
 
 
 def test_restrict_limits_drops_what_no_function_expresses():

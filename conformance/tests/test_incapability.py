@@ -15,8 +15,8 @@ import pytest
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Function, calling, errors, required_capabilities
-from conformance.adapters.contract.lowering import Call, lowered
-from conformance.adapters.contract.source import called
+from conformance.adapters.contract.lowering import Call, lower
+from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
@@ -96,7 +96,7 @@ def usual(function: Function, loss: str) -> tuple[str, str]:
 
 def plain(function: Function, case: Case, dtype: str, reduction: str) -> Call:
     """The call for a case with nothing particular in it."""
-    return lowered(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
+    return lower(function, case.problem(dtype, reduction))  # type: ignore[arg-type]
 
 
 def instead(call: Call, part: str, values: Any) -> Call:
@@ -143,8 +143,8 @@ def of_options(function: Function, loss: str) -> Iterator[Attempt]:
         value = values[option]
         value = Tensor(value.astype(numpy_dtype(dtype))) if isinstance(value, np.ndarray) else value
         for name in spellings(option):
-            for place in range(len(called(call.text))):
-                nodes = called(call.text)
+            for place in range(len(calls_with_predictions(call.text))):
+                nodes = calls_with_predictions(call.text)
                 source = option if isinstance(value, Tensor) else repr(value)
                 nodes[place].keywords.append(ast.keyword(name, ast.Name(source)))
                 arrays = {**call.arrays, option: value} if isinstance(value, Tensor) else call.arrays
@@ -241,7 +241,7 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
     assert group <= required_capabilities(problem, function.target_as(kind) or kind), "the problem shows the group"
-    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, lowered(function, problem))
+    yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, lower(function, problem))
 
 
 def attempts(function: Function) -> list[Attempt]:

@@ -12,7 +12,7 @@ import pytest
 from conformance import report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Backend, Framework, Function, Mode
-from conformance.adapters.contract.lowering import lowered, transformed
+from conformance.adapters.contract.lowering import apply_mode, lower
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.judging.plan import in_modes, plan
@@ -294,8 +294,8 @@ def test_functions_and_backends_restrict_modes():
 
 def test_mode_that_wraps_the_unreduced_loss_leaves_the_reduction_outside():
     problem = case([[0.5, 1.5]], [1]).problem("float32", "mean")
-    call = lowered(MINE.functions[0], problem)
-    texts = {mode: transformed(MINE, call, mode=mode, backend="a").text for mode in ("own", "late")}
+    call = lower(MINE.functions[0], problem)
+    texts = {mode: apply_mode(MINE, call, mode=mode, backend="a").text for mode in ("own", "late")}
     inner = "np.abs(predictions).sum(axis=-1) + labels"
     assert texts["own"] == f"def loss(predictions, labels):\n    return ({inner}).mean()\nloss(predictions, labels)"
     assert texts["late"] == f"def loss(predictions, labels):\n    return {inner}\nloss(predictions, labels).mean()"

@@ -12,9 +12,9 @@ import pytest
 
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function, calling, signatures
-from conformance.adapters.contract.lowering import Call, lowered
-from conformance.adapters.contract.signatures import passed, unaccounted
-from conformance.adapters.contract.source import called
+from conformance.adapters.contract.lowering import Call, lower
+from conformance.adapters.contract.signatures import passed_parameters, unaccounted
+from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
@@ -48,9 +48,9 @@ def test_every_parameter_is_accounted_for(there: Installed, function: Function) 
 @each_function
 def test_every_argument_of_the_tables_is_passed_by_some_problem(there: Installed, function: Function) -> None:
     there.framework.prepare()
-    texts = {lowered(function, problem).text for problem in problems(function.name)}
-    found = {keyword.arg for text in texts for call in called(text) for keyword in call.keywords}
-    assert found | {*function.positional.values()} == {*passed(function)}
+    texts = {lower(function, problem).text for problem in problems(function.name)}
+    found = {keyword.arg for text in texts for call in calls_with_predictions(text) for keyword in call.keywords}
+    assert found | {*function.positional.values()} == {*passed_parameters(function)}
 
 
 @each_function
@@ -62,14 +62,14 @@ def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Insta
             for problem in problems(function.name)
             if problem.predictions.ndim == max(function.ranks[problem.loss].start, 2)
         )
-        call = with_argument(function, lowered(function, problem), keyword)
+        call = with_argument(function, lower(function, problem), keyword)
         outcome = calling.perform(there.framework, call, "an example")
         assert getattr(outcome, "exception", "") not in ("TypeError",), (example, outcome)
 
 
 def with_argument(function: Function, call: Call, argument: ast.keyword) -> Call:
     """The call with another argument, in its constructor if that has such a parameter."""
-    nodes = called(call.text)
+    nodes = calls_with_predictions(call.text)
     first = argument.arg in signatures.signatures(function.path)[0].parameters
     node = nodes[0] if first else nodes[-1]
     node.keywords = [*(other for other in node.keywords if other.arg != argument.arg), argument]

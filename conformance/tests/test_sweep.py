@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from conformance import api
 from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import lowered
+from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.known_issues import SWEEP_PREFIX, KnownIssue, Ledger
 from conformance.cli import app
 from conformance.explore.sweep import long_means, runner, table
@@ -155,7 +155,7 @@ def test_verdicts_equal_those_of_judge_input_by_input(loss, input_kind, dtype):
         for label in family.labels:
             for place in range(len(chunk.patterns)):
                 one = family.problem(chunk.x(sign)[place : place + 1], np.array([label]))
-                outcome = perform(subject.framework, lowered(subject.function, one), "")
+                outcome = perform(subject.framework, lower(subject.function, one), "")
                 verdict = judge(one, one, ByOracle(), subject.function, loss.documented, outcome, Oracle())
                 counted[verdict.status, verdict.convention] += 1
     swept = defaultdict(int)

@@ -18,8 +18,8 @@ from packaging.specifiers import SpecifierSet
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Framework, Function
-from conformance.adapters.contract.lowering import Call, lowered
-from conformance.adapters.contract.source import called
+from conformance.adapters.contract.lowering import Call, lower
+from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import unsupported
@@ -143,8 +143,8 @@ def described_as(function: Function) -> str:
 def test_it_says_what_it_declares(function):
     count = 0
     for problem in asked_of(function):
-        call = lowered(function, problem)
-        assert ast.unparse(called(call.text)[0].func) == function.path
+        call = lower(function, problem)
+        assert ast.unparse(calls_with_predictions(call.text)[0].func) == function.path
         names = {node.id for node in ast.walk(ast.parse(call.text)) if isinstance(node, ast.Name)}
         assert call.arrays.keys() <= names, call.text
         assert all(isinstance(tensor, Tensor) for tensor in call.arrays.values())
@@ -166,7 +166,7 @@ def call(
     fields |= stated
     problem = case(fields.pop("predictions"), fields.pop("labels"), **fields).problem(dtype, reduction)
     assert described.unsupported(problem) is None
-    return lowered(described, problem)
+    return lower(described, problem)
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
@@ -180,7 +180,9 @@ def test_log_loss_is_called_in_a_way_that_every_release_has(version):
 
 def said(call: Call) -> dict[str, Any]:
     """The arguments of the constructor."""
-    return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in called(call.text)[0].keywords}
+    return {
+        str(keyword.arg): ast.literal_eval(keyword.value) for keyword in calls_with_predictions(call.text)[0].keywords
+    }
 
 
 KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import warnings
@@ -17,8 +16,8 @@ from conformance.adapters.arrays import Arrays, identical
 from conformance.adapters.contract.containment import Surroundings, cause
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
-from conformance.adapters.contract.lowering import Call, described, lowered
-from conformance.adapters.contract.source import FILE
+from conformance.adapters.contract.lowering import Call, call_name, lower
+from conformance.adapters.contract.source import FILE, split_last_expression
 from conformance.model.case import Array, Problem
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
 from conformance.model.row_key import EAGER
@@ -26,7 +25,7 @@ from conformance.model.text import text_of, type_name
 
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Lets idle threads of a framework sleep, because other processes need the processor."""
-MOST_WARNINGS = 1000
+MAX_WARNINGS = 1000
 """Maximum number of warnings of one call that are read."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Variables that set the number of threads of a framework."""
@@ -43,16 +42,12 @@ def evaluate(framework: Framework, function: Function, problem: Problem) -> Outc
 
     problem: of an input kind that the function takes.  Raises LoweringError.
     """
-    return perform(framework, lowered(function, problem), described(function, problem))
+    return perform(framework, lower(function, problem), call_name(function, problem))
 
 
 def _compiled(text: str) -> tuple[CodeType | None, CodeType]:
-    tree = ast.parse(text, FILE)
-    last = tree.body.pop()
-    if not isinstance(last, ast.Expr):
-        raise LoweringError(f"the last line is no expression: {text}")
-    statements = compile(tree, FILE, "exec") if tree.body else None
-    return statements, compile(ast.Expression(last.value), FILE, "eval")
+    statements, result = split_last_expression(text)
+    return compile(statements, FILE, "exec") if statements else None, compile(result, FILE, "eval")
 
 
 _compiled_once = lru_cache(maxsize=4096)(_compiled)
@@ -135,7 +130,7 @@ def _fault(error: BaseException, text: str) -> str:
     return message if type(error) is not TypeError or _BINDING.search(message) else ""
 
 
-MOST_RETURNED = 1 << 27
+MAX_RETURNED = 1 << 27
 """Maximum number of elements of a result; as float64 it takes a gibibyte."""
 SMALL_BYTES = 1 << 12
 """Size of arrays that are compared fastest as bytes."""
@@ -161,7 +156,7 @@ def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool)
     if not (found.dtype.kind in "biuf" or (found.dtype.kind == "V" and found.dtype.name == "bfloat16")):
         is_array = issubclass(type(result), np.ndarray | np.generic)
         return NonNumeric(f"an array of {found.dtype.name}" if is_array else _named(result))
-    if found.size > MOST_RETURNED:
+    if found.size > MAX_RETURNED:
         return NonNumeric(f"an array of shape {found.shape}")
     name = dtype if type(dtype) is str else text_of(dtype)[:100]
     # A copy, as the function may keep the array and write into it.
@@ -178,7 +173,7 @@ def _named(result: Any) -> str:
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     """The first warnings, each once."""
-    return tuple(dict.fromkeys(warning_text(warning) for warning in caught[:MOST_WARNINGS]))
+    return tuple(dict.fromkeys(warning_text(warning) for warning in caught[:MAX_WARNINGS]))
 
 
 def _same(now: Array, before: Array) -> bool:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from conformance.adapters.contract.errors import LoweringError
-from conformance.adapters.contract.signatures import passed
+from conformance.adapters.contract.signatures import passed_parameters
 from conformance.adapters.contract.source import (
     ARRAYS,
     DERIVED,
     TARGETS,
-    argument,
     parameter_of,
+    parseable_example,
     placeholders,
-    sample,
-    split,
+    render_argument,
+    split_last_expression,
 )
 from conformance.model.case import (
     DTYPES,
@@ -89,7 +89,7 @@ def _source_faults(where: str, text: str, words: Iterable[str], needed: Iterable
     if missing := [word for word in needed if word not in found]:
         yield f"{where}: it has no {{{missing[0]}}}"
     try:
-        split(sample(text))
+        split_last_expression(parseable_example(text))
     except (SyntaxError, LoweringError) as error:
         yield f"{where}: {error}"
 
@@ -128,7 +128,7 @@ def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
         if not re.match(r"\w+=.", example):
             yield "untested", f"{example} is no argument as source, as axis=0 is"
     declared = [*function.no_effect, *map(parameter_of, function.untested)]
-    for name in sorted({*function.no_effect} & {*passed(function)}):
+    for name in sorted({*function.no_effect} & {*passed_parameters(function)}):
         yield "no_effect", f"{name} is passed"
     for name in sorted({name for name in declared if declared.count(name) > 1}):
         yield "no_effect", f"{name} is in untested, too"
@@ -152,6 +152,6 @@ def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
         if entry and "options" not in within:
             yield where, "its call has no {options} where the argument could go"
         try:
-            ast.parse(f"f({argument(entry, '0')})")
+            ast.parse(f"f({render_argument(entry, '0')})")
         except SyntaxError:
             yield where, f"{entry} is no argument as source"

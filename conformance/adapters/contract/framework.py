@@ -17,7 +17,7 @@ from conformance.adapters.contract.declaration import faults
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
 from conformance.adapters.contract.releases import descriptions
-from conformance.adapters.contract.source import FILE, argument, called_path, filled, placeholders
+from conformance.adapters.contract.source import FILE, called_path, fill_template, placeholders, render_argument
 from conformance.model.case import (
     DTYPES,
     OPTIONS,
@@ -421,9 +421,9 @@ def _text(
     known = {word: word for word in arrays} | dict(plain)
     own = set(placeholders(function.call))
     entries = {
-        word: argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
+        word: render_argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
         for word, entry in function.arguments.items()
     }
     rest = [function.input_kinds[input_kind], *(text for word, text in entries.items() if word not in own)]
     options = ", ".join(filter(None, [*rest, "" if function.appends(reduction) else function.reductions[reduction]]))
-    return filled(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})
+    return fill_template(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})

@@ -15,7 +15,7 @@ from conformance.adapters.contract.containment import cause
 from conformance.adapters.contract.encoding import broadcast_weights, index_labels, labels, one_hot_labels, predictions
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
-from conformance.adapters.contract.source import atom, joined, source_of, split
+from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
 from conformance.model.case import Problem
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
@@ -40,12 +40,12 @@ class Call:
         return self.mode != EAGER
 
 
-def described(function: Function, problem: Problem) -> str:
+def call_name(function: Function, problem: Problem) -> str:
     """The name of a call for messages."""
     return f"{function.name} on {problem.case}"
 
 
-def lowered(function: Function, problem: Problem) -> Call:
+def lower(function: Function, problem: Problem) -> Call:
     """Return the call of a function on a problem.
 
     problem: in a kind of input that the function takes.  Raises LoweringError if the tables of the function cannot
@@ -62,9 +62,9 @@ def lowered(function: Function, problem: Problem) -> Call:
         reduction = function.reductions[problem.reduction] if function.appends(problem.reduction) else "{result}"
         return Call(_reduced(text, reduction), arrays, unreduced=text, reduction=reduction)
     except LoweringError as error:
-        raise LoweringError(f"{described(function, problem)}: {error}") from None
+        raise LoweringError(f"{call_name(function, problem)}: {error}") from None
     except Exception as error:
-        raise LoweringError(f"{described(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
+        raise LoweringError(f"{call_name(function, problem)}: {type_name(error)}: {text_of(error)}") from cause(error)
 
 
 def _values(function: Function, problem: Problem) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _labels(function: Function, problem: Problem) -> Tensor:
     return encode(problem, dtype, _axis(function, problem))
 
 
-def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
+def apply_mode(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
     """Return a call wrapped in a mode and, for a gradient, in the derivative; an eager loss is returned as it is.
 
     Raises LoweringError where the framework has no such mode or derivative.
@@ -128,7 +128,7 @@ def transformed(framework: Framework, call: Call, quantity: str = "loss", mode: 
     if mode != EAGER:
         inner, reduction = (call.unreduced, call.reduction) if way.unreduced else (call.text, "{result}")
         text = _reduced(_wrapped(inner, names, way.wrap), reduction)
-    elif split(text)[0]:
+    elif split_last_expression(text)[0]:
         text = _wrapped(text, names)
     return replace(call, text=_differentiated(text, derivative) if derivative else text, mode=mode)
 
@@ -138,22 +138,22 @@ def _reduced(text: str, reduction: str) -> str:
     """Source whose last expression is a reduction of that of other source."""
     if reduction == "{result}":
         return text
-    statements, result = split(text)
-    return joined(statements, reduction.replace("{result}", atom(result)))
+    statements, result = split_last_expression(text)
+    return join_lines(statements, reduction.replace("{result}", parenthesized(result)))
 
 
 @lru_cache(maxsize=4096)
 def _wrapped(text: str, names: tuple[str, ...], wrap: str = "{loss}") -> str:
     """Source that makes a function `loss` of a call, another one of it as a mode does, and calls that."""
-    statements, result = split(text)
-    before, function = split(wrap.replace("{loss}", "loss"))
+    statements, result = split_last_expression(text)
+    before, function = split_last_expression(wrap.replace("{loss}", "loss"))
     arguments = ", ".join(names)
-    body = textwrap.indent(joined(statements, f"return {result}"), "    ")
-    return joined(f"def loss({arguments}):\n{body}", before, f"{atom(function)}({arguments})")
+    body = textwrap.indent(join_lines(statements, f"return {result}"), "    ")
+    return join_lines(f"def loss({arguments}):\n{body}", before, f"{parenthesized(function)}({arguments})")
 
 
 @lru_cache(maxsize=4096)
 def _differentiated(text: str, derivative: str) -> str:
     """Source of the derivative, by the predictions, of the last expression of other source."""
-    statements, result = split(text)
-    return joined(statements, derivative.replace("{x}", "predictions").replace("{result}", atom(result)))
+    statements, result = split_last_expression(text)
+    return join_lines(statements, derivative.replace("{x}", "predictions").replace("{result}", parenthesized(result)))

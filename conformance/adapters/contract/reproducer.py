@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from conformance.adapters.contract.framework import Framework, Function
-from conformance.adapters.contract.lowering import Call, lowered
+from conformance.adapters.contract.lowering import Call, lower
 from conformance.model.case import Problem
 
 LITERAL_LIMIT = 1000
@@ -32,7 +32,7 @@ def reproducer(
     gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
     is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
     """
-    call = lowered(function, problem) if call is None else call
+    call = lower(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
     settings = framework.settings(backend, call.mode)
     if largest > LITERAL_LIMIT and replay is not None:

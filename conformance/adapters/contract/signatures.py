@@ -9,7 +9,7 @@ import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from conformance.adapters.contract.source import argument, parameter_of, sample
+from conformance.adapters.contract.source import parameter_of, parseable_example, render_argument
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Framework, Function
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @cache
 def resolve(path: str) -> Any:
-    """The object at a dotted path; imports the longest prefix that is a module."""
+    """Return the object at a dotted path; the longest prefix that is a module is imported.
+
+    Raises LookupError if there is no such module, AttributeError if it lacks the rest, and what its import raises.
+    """
     parts = path.split(".")
     for cut in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(".".join(parts[:cut]))
+            found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name is not None and ".".join(parts[:cut]).startswith(error.name):
+            if error.name is not None and f"{module}.".startswith(f"{error.name}."):
                 continue
             raise
         for part in parts[cut:]:
@@ -33,9 +37,9 @@ def resolve(path: str) -> Any:
 
 
 def signatures(path: str) -> tuple[inspect.Signature, ...]:
-    """The signatures of a function: its call's, or its constructor's and that of calling what it constructs.
+    """Return the signatures of a function, or those of the constructor of a class and of a call of its instances.
 
-    Raises ValueError where there is none, as for some builtins.
+    Raises ValueError if there is none, as for some builtins.
     """
     target = resolve(path)
     if not inspect.isclass(target):
@@ -45,11 +49,11 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     return inspect.signature(target), inspect.Signature(rest)
 
 
-def passed(function: Function) -> list[str]:
-    """The names of the parameters that some call of a function passes, from its tables."""
+def passed_parameters(function: Function) -> list[str]:
+    """The names of the parameters that the calls of a function pass, from its tables."""
     entries = [*function.arguments.values(), *function.input_kinds.values(), *function.reductions.values()]
     found = dict.fromkeys(function.positional.values())
-    for text in (*(f"f({argument(entry, '0')})" for entry in entries), sample(function.call)):
+    for text in (*(f"f({render_argument(entry, '0')})" for entry in entries), parseable_example(function.call)):
         with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
             nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
             found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
@@ -59,7 +63,7 @@ def passed(function: Function) -> list[str]:
 def unaccounted(framework: Framework, function: Function) -> list[str]:
     """How the tables of a function differ from its signature in the installed release, one sentence each."""
     framework.prepare()
-    declared = dict.fromkeys([*passed(function), *function.no_effect, *map(parameter_of, function.untested)])
+    declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
         found = [name for signature in signatures(function.path) for name in signature.parameters]
     except ValueError:

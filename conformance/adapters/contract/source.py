@@ -17,53 +17,57 @@ TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
 DERIVED = ("class_axis", "labels_column", "dtype", "classes", "target")
 """Words beside the options that a table of arguments may have; their values follow from the problem."""
 ARRAYS = ("predictions", "labels")
+_PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)\}")
 FILE = "<call>"
 """The file name of compiled calls in tracebacks."""
 
 
 def source_of(value: Any) -> str:
-    """A plain value as source text; `repr` of a float that is no number is none."""
+    """A plain value as source; the `repr` of nan or an infinity is not valid source."""
     return f"float('{value}')" if isinstance(value, float) and not np.isfinite(value) else repr(value)
 
 
-def argument(entry: str, value: str) -> str:
+def render_argument(entry: str, value: str) -> str:
+    """The source of an argument from its entry in a table."""
     return f"{entry}={value}" if entry.isidentifier() else entry.replace("{}", value)
 
 
-def parameter_of(argument: str) -> str:
-    """The name of an argument as source."""
-    return argument.partition("=")[0]
+def parameter_of(render_argument: str) -> str:
+    """The name of the parameter that an argument, as source, is for."""
+    return render_argument.partition("=")[0]
 
 
 @cache
 def placeholders(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(re.findall(r"\{([a-z_]\w*(?::\w+)?)\}", text)))
+    """The names of the placeholders in text, in order."""
+    return tuple(dict.fromkeys(_PLACEHOLDER.findall(text)))
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
-    """Text with its placeholders filled; one that is empty goes with the comma beside it."""
+def fill_template(text: str, values: Mapping[str, str]) -> str:
+    """Fill the placeholders of text.  An empty one is removed together with an adjacent comma."""
     for name in placeholders(text):
         if not values.get(name):
             text = re.sub(rf",\s*\{{{name}\}}|\{{{name}\}},\s*|\{{{name}\}}", "", text)
-    return re.sub(r"\{([a-z_]\w*(?::\w+)?)\}", lambda found: values.get(found[1], found[0]), text)
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 @cache
-def sample(text: str) -> str:
-    """Source with its placeholders filled in such a way that it can be parsed, if there is one."""
+def parseable_example(text: str) -> str:
+    """Fill the placeholders of source with values with which it parses, if there are any."""
     text = textwrap.dedent(text).strip()
     values = {name: name.replace(":", "_") for name in placeholders(text) if name != "options"}
     try:
-        ast.parse(found := filled(text, values))
+        ast.parse(found := fill_template(text, values))
     except SyntaxError:
-        found = filled(text, {name: values[name] for name in (*ARRAYS, "loss", "x", "result") if name in values})
+        found = fill_template(text, {name: values[name] for name in (*ARRAYS, "loss", "x", "result") if name in values})
     return found
 
 
 @lru_cache(maxsize=4096)
-def split(text: str) -> tuple[str, str]:
-    """(statements, the expression after them) of a piece of source."""
-    last = ast.parse(text).body[-1]
+def split_last_expression(text: str) -> tuple[str, str]:
+    """Return (statements, last expression) of source.  Raises LoweringError if it does not end with an expression."""
+    body = ast.parse(text).body
+    last = body[-1] if body else None
     if not isinstance(last, ast.Expr):
         raise LoweringError(f"the last line is no expression: {text}")
     lines = text.encode().split(b"\n")
@@ -72,20 +76,22 @@ def split(text: str) -> tuple[str, str]:
     return tuple(b"\n".join(part).decode().strip().rstrip(";") for part in (before, after))  # type: ignore[return-value]
 
 
-def joined(*parts: str) -> str:
+def join_lines(*parts: str) -> str:
+    """Join pieces of source by newlines, without those that are empty."""
     return "\n".join(filter(None, parts))
 
 
 @cache
-def atom(source: str) -> str:
-    """An expression that binds as tightly as a name."""
+def parenthesized(source: str) -> str:
+    """Put an expression into parentheses, unless it binds as tightly as a name."""
     kinds = (ast.Call, ast.Name, ast.Attribute, ast.Subscript)
     return source if isinstance(ast.parse(source, mode="eval").body, kinds) else f"({source})"
 
 
-def called(text: str) -> tuple[ast.Call, ...]:
-    """The calls in source to which the predictions are passed: a function's, or an object's and, before it, its
-    constructor's; () if they are passed otherwise.
+def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
+    """Return the call nodes that receive `predictions`: of a function one, of an object two, the constructor's first.
+
+    () if no call receives them as an argument.
     """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
@@ -97,6 +103,6 @@ def called(text: str) -> tuple[ast.Call, ...]:
 
 @cache
 def called_path(call: str) -> str:
-    """The dotted path of what is called with the predictions in the source of a call; "" where there is none."""
-    found = called(sample(call))
+    """The dotted path of the function or class that source calls with the predictions; "" if there is none."""
+    found = calls_with_predictions(parseable_example(call))
     return ast.unparse(found[0].func) if found else ""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract.calling import MOST_RETURNED
+from conformance.adapters.contract.calling import MAX_RETURNED
 from conformance.adapters.contract.lowering import Call
 from conformance.model.case import Array, numpy_dtype
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -31,7 +31,7 @@ JOIN_LIMIT_BYTES = 1 << 16
 """Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
 MAX_MESSAGE_BYTES = 1 << 40
 """Maximum length of the arrays of a message; a larger one means that the stream is corrupt."""
-MAX_ANSWER_BYTES = 8 * MOST_RETURNED
+MAX_ANSWER_BYTES = 8 * MAX_RETURNED
 """Maximum length of the arrays of an answer."""
 MAX_HEADER_BYTES = 1 << 26
 """Maximum length of a header: the longest has a thousand warnings."""

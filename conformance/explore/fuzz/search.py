@@ -54,8 +54,8 @@ class Finding:
 
     function: str
     version: str
-    mark: str
-    """In which way the function is wrong; see `failure_signature`."""
+    signature: str
+    """How the function is wrong; see `failure_signature`."""
     traits: tuple[str, ...]
     """The traits that make the case unusual."""
     position: int
@@ -171,7 +171,7 @@ class Search:
         traits = assessment.prepared.traits
         name, signature = assessment.item.function.name, failure_signature(assessment)
         for finding in self.findings:
-            if (finding.function, finding.mark) == (name, signature) and traits.issuperset(finding.traits):
+            if (finding.function, finding.signature) == (name, signature) and traits.issuperset(finding.traits):
                 self.state.again[finding.case] += 1
                 return
         smaller = [assessment]
@@ -201,8 +201,8 @@ class Search:
 
     def _add_finding(self, assessment: Assessment) -> None:
         finding = make_finding(assessment, self.seed, self.state.position)
-        same = {(known.function, known.mark, known.traits) for known in self.findings}
-        if (finding.function, finding.mark, finding.traits) in same:
+        same = {(known.function, known.signature, known.traits) for known in self.findings}
+        if (finding.function, finding.signature, finding.traits) in same:
             self.state.again[finding.case] += 1
         else:
             self.findings.append(finding)
@@ -232,7 +232,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
     return Finding(
         function=item.function.name,
         version=item.installed.version,
-        mark=failure_signature(assessment),
+        signature=failure_signature(assessment),
         traits=tuple(sorted(assessment.prepared.traits - PLAIN - SMALL)),
         position=position,
         case=case.id,

@@ -17,7 +17,7 @@ from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 Request = dict[str, Any]
 """The parameters of a search as JSON values: seed, functions, limits, version of the suite."""
 

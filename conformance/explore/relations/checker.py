@@ -22,7 +22,7 @@ import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Function
-from conformance.adapters.contract.lowering import Call, described, lowered, transformed
+from conformance.adapters.contract.lowering import Call, apply_mode, call_name, lower
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
@@ -150,7 +150,7 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
     installed = item.installed
-    call = transformed(item.framework, lowered(function, passed), mode=installed.mode, backend=installed.backend)
+    call = apply_mode(item.framework, lower(function, passed), mode=installed.mode, backend=installed.backend)
     return PreparedProblem(problem, passed, convention, call, is_rounded or bool(name))
 
 
@@ -267,7 +267,7 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
     item = instance.item
     members = _distinct_members(prepared)
     outcomes = tuple(
-        performer(item.framework, member.call, described(item.function, member.converted)) for member in members
+        performer(item.framework, member.call, call_name(item.function, member.converted)) for member in members
     )
     outcome_of = dict(zip(members, outcomes, strict=True))
     violation, comparison, implied, symptoms = _compare_outcomes(instance, prepared, outcome_of)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import described, lowered
+from conformance.adapters.contract.lowering import call_name, lower
 from conformance.adapters.registry import Installed, convention_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
@@ -192,7 +192,7 @@ def call(
 
 def _call(subject: Subject, x: Array, label: Array, performer: Performer, targets: Array | None = None) -> Outcome:
     problem = subject.problem(x, label, targets)
-    return performer(subject.framework, lowered(subject.function, problem), described(subject.function, problem))
+    return performer(subject.framework, lower(subject.function, problem), call_name(subject.function, problem))
 
 
 def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses | NoLosses:

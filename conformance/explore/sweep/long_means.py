@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.contract.lowering import described, lowered
+from conformance.adapters.contract.lowering import call_name, lower
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.sweep.comparer import Performer, Subject
@@ -130,7 +130,7 @@ def measure(
     subject = Subject(installed, name, family, family.labels)
     function, means = subject.function, draw_inputs(family, length)
     problem = means.problem(subject.takes_flat_outputs)
-    outcome = performer(installed.framework, lowered(function, problem), described(function, problem))
+    outcome = performer(installed.framework, lower(function, problem), call_name(function, problem))
     verdict = judge(problem, problem, ByOracle(), function, subject.documented.convention, outcome, MeanOracle(means))
     row_key = RowKey(
         case_of(family, length), "", name, family.dtype, "mean", version=installed.version, backend=installed.backend
