@@ -72,6 +72,7 @@ def function(
         .since("2.10", documentation=SOURCE + "v2.15.0/keras/losses.py")
         .since(
             "3",
+            ranks={loss: range(1, 9)},
             conventions=(*in_columns(usual), *conventions),
             dtypes=frozenset({"float32"}),
             reductions={"none": "reduction=None"},

@@ -26,7 +26,8 @@ WIDE_DTYPES = frozenset({"float32", "float64"})
 NO_FLOAT16 = WIDE_DTYPES | {"bfloat16"}
 ALL_DTYPES = frozenset(DTYPES)
 CATEGORICAL = {"categorical": range(2, 9)}
-BINARY = {"binary": range(1, 9)}
+WITHOUT_BATCH = {"categorical": range(1, 9)}
+BINARY = {"binary": range(9)}
 BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 POSITIONAL = {"predictions": "input", "labels": "target"}
@@ -35,6 +36,8 @@ IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ig
 INDEX_DTYPES = "int64 uint8"
 UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
 """Bytes are taken as labels of two axes only: https://github.com/pytorch/pytorch/pull/60308."""
+SOFT_WITHOUT_BATCH = (frozenset({"unbatched", "one_hot"}), frozenset({"unbatched", "distribution"}))
+"""Probabilities of a single sample are taken later than its index: https://github.com/pytorch/pytorch/pull/77653."""
 UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
 """The mean gathers the weights of the labels, which takes no bytes."""
 EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
@@ -100,6 +103,8 @@ CROSS_ENTROPY = (
         result_dtype="promoted",
         conventions=(SMOOTHED_INDEX, SOFT),
     )
+    .since("1.11", ranks=WITHOUT_BATCH, excludes=(*EXCLUDES, *SOFT_WITHOUT_BATCH))
+    .since("1.12", excludes=EXCLUDES)
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
     .since("2.2", dtypes=ALL_DTYPES, excludes=(*EXCLUDES, frozenset({"float16", "index"})))
     .since("2.4", excludes=EXCLUDES)
@@ -115,7 +120,7 @@ NLL = (
         dtypes=NO_FLOAT16,
         conventions=(dataclasses.replace(INDEX, documentation=DOCUMENTATION + "NLLLoss.html"),),
     )
-    .since("1.10", targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
+    .since("1.10", ranks=WITHOUT_BATCH, targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
     .since("2.4", dtypes=ALL_DTYPES)
 )
 # The classes document weights of size nbatch.  That is a mistake of the documentation: the functions they call

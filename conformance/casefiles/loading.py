@@ -435,9 +435,9 @@ class _CaseParser:
         elif array.size == 0:
             advice = f"add shape: {[0, 3] if self.categorical else [0]}" if value == [] else "write [] and a shape"
             raise self.make_error(("predictions",), "an empty list does not show its shape", advice)
-        if array.ndim < (2 if self.categorical else 1):
-            message = f"categorical predictions of rank {array.ndim}"
-            raise self.make_error(("predictions",), message, "give a list of rows, classes on the last axis")
+        if self.categorical and not array.ndim:
+            message = "a single number for all classes"
+            raise self.make_error(("predictions",), message, "give a list with a number per class, or a list of those")
         if self.categorical and array.shape[-1] == 0:
             raise self.make_error(("shape",), "no classes on the last axis", "give at least one")
         return array

@@ -81,11 +81,9 @@ def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Va
         classes = predictions[-1]
         return ValidationError(path, f"shape {list(shape)} for {classes} classes", f"give a list of {classes} weights")
     if option == "sample_weights":
-        return ValidationError(
-            path,
-            f"shape {list(shape)} does not fit samples of shape {list(samples)}",
-            f"give weights of shape {list(samples)}, or of its leading axes",
-        )
+        advice = f"give weights of shape {list(samples)}, or of its leading axes" if samples else "give one number"
+        message = f"shape {list(shape)} does not fit {f'samples of shape {list(samples)}' if samples else 'one sample'}"
+        return ValidationError(path, message, advice)
     return ValidationError(
         path,
         f"shape {list(shape)} does not broadcast against predictions of shape {list(predictions)}",
@@ -106,7 +104,9 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
     """Check that the arrays can be passed in the layout."""
     if layout.labels == "column" and target == "distribution":
         yield ValidationError(("layout", "labels"), "distributions cannot be a column", "remove it")
-    if layout.order == "broadcast":
+    if layout.order not in ("c", "readonly") and not predictions.ndim:
+        yield ValidationError(("layout", "order"), "a single value lies in memory one way", "remove it")
+    elif layout.order == "broadcast":
         first = predictions[:1]
         same = equal_with_nan(predictions, first)
         if not bool(np.all(same)):
@@ -197,7 +197,7 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
             return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
-        have, need, expected_for = list(labels.shape), list(want), list(predictions.shape)
+        have, need, expected_for = list(labels.shape), list(want) or "a single value", list(predictions.shape)
         return ("labels",), f"labels of shape {have} where predictions of shape {expected_for} need {need}"
     classes = predictions.shape[-1]
     where = labels < 0

@@ -29,7 +29,7 @@ TARGET_KINDS: dict[Loss, frozenset[str]] = {
 }
 PLAIN_RANK = "rank_2"
 """The usual rank, which is no capability."""
-RANKS = ("rank_1", PLAIN_RANK, "higher_rank")
+RANKS = ("unbatched", "rank_1", PLAIN_RANK, "higher_rank")
 MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")
 LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype")
@@ -46,10 +46,18 @@ FOREIGN: dict[Loss, frozenset[str]] = {
 SENSELESS = (
     *(frozenset({"ignore_index", kind}) for kind in ("one_hot", "distribution")),
     *(frozenset({"labels_column", kind}) for kind in ("one_hot", "distribution")),
-    frozenset({"output_weights", "rank_1"}),
+    *(frozenset({"output_weights", rank}) for rank in ("unbatched", "rank_1")),
     frozenset({"class_axis", PLAIN_RANK}),
+    *(frozenset({axis, "unbatched"}) for axis in CLASS_AXES),
+    *(
+        frozenset({"unbatched", kind, order})
+        for kind in TARGET_KINDS["binary"]
+        for order in MEMORY_ORDERS
+        if order != "readonly"
+    ),
 )
-"""What no problem can have together, by the rules of case files; axis 1 of rank 2 is the last, as usual."""
+"""What no problem can have together, by the rules of case files; axis 1 of rank 2 is the last, as usual, and a single
+value lies in memory one way."""
 SHOWN = 12
 """Pairs that are named when a coverage is printed."""
 
@@ -128,10 +136,12 @@ def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterato
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:
     """All capabilities of a function for a loss; input kinds that it lacks are converted."""
-    ranks = function.ranks[loss]
+    ranks, lowest = function.ranks[loss], 1 if loss == "categorical" else 0
     found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
     found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}
-    found |= {name for name, has in zip(RANKS, (1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has}
+    found |= {
+        name for name, has in zip(RANKS, (lowest in ranks, 1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has
+    }
     if "sample_weights" in function.options:
         found.add("output_weights")
     known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS[loss], "output_weights"}

@@ -69,7 +69,7 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
     "log_floor": lambda chosen, problem: problem.input_kind != "logits",
     "cancellation": lambda chosen, problem: problem.input_kind == "logits",
-    "binary_outputs": lambda chosen, problem: problem.loss == "binary",
+    "binary_outputs": lambda chosen, problem: problem.loss == "binary" and problem.predictions.ndim > 0,
     "default_ignore_index": lambda chosen, problem: (
         problem.target == "index" and bool(np.any(problem.labels == chosen))
     ),

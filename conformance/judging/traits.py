@@ -28,8 +28,8 @@ from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
-SHAPES = ("rank_1", "higher_rank", "output_weights", "leading_weights", "moved_class_axis", "labels_column",
-          "label_dtype")  # fmt: skip
+SHAPES = ("unbatched", "rank_1", "higher_rank", "output_weights", "leading_weights", "moved_class_axis",
+          "labels_column", "label_dtype")  # fmt: skip
 VALUES = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
@@ -39,7 +39,7 @@ PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 NEAR = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
-SMALL = frozenset({"one_sample", "rank_1"})
+SMALL = frozenset({"one_sample", "rank_1", "unbatched"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES}
@@ -58,7 +58,8 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target passed, and the
     kinds of unusual and invalid input:
 
-    leading_weights: sample weights of fewer axes than the predictions without their last.
+    unbatched: one sample without an axis of samples.  leading_weights: sample weights of fewer axes than the
+    predictions without their last.
     dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
     length 1 that the others lack.  moved_class_axis: classes are passed on another axis than the last.
     certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is

@@ -77,7 +77,7 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
 class Options:
     """What a case sets beyond labels and predictions.  `None`: not set, and not passed to any function.
 
-    class_weights: [C]; sample_weights: [N], or the shape of the labels' samples; positive_weight: a
+    class_weights: [C]; sample_weights: the shape of the samples, or its leading axes; positive_weight: a
     scalar or anything that broadcasts against the predictions; label_smoothing: in [0, 1], a Python
     float because every function takes it as one; ignore_index: an integer label.
     """
@@ -109,7 +109,7 @@ class Layout:
     class_axis: int = -1
     """Axis that holds the classes in the arrays passed; in the case they are on the last axis."""
     labels: Literal["flat", "column"] = "flat"
-    """`column`: labels of shape (N, 1) where (N,) would do."""
+    """`column`: labels of shape (N, 1) where (N,) would do, or (1,) where a single value would."""
     order: Order = "c"
     label_dtype: str | None = None
     """dtype of the labels passed; None for that of the labels in the case."""
@@ -173,8 +173,8 @@ class Published:
 class Case:
     """One exactly stated problem of a case file, before it is expanded over dtypes and reductions.
 
-    predictions: float64, categorical [N, d1, ..., C], binary any shape.  labels: index int64
-    [N, d1, ...]; distribution and binary as written (float64, int64 or bool), shaped as the
+    predictions: float64, categorical [N, d1, ..., C] or, of a single sample, [C]; binary any shape, also ().  labels:
+    index int64 [N, d1, ...] or (); distribution and binary as written (float64, int64 or bool), shaped as the
     predictions.  Arrays are read-only.
     """
 

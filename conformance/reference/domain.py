@@ -175,14 +175,15 @@ def mismatched_weights(options: Options, predictions: Shape, loss: Loss) -> list
 def fits(option: str, shape: Shape, predictions: Shape, loss: Loss) -> bool:
     """Whether weights of a shape fit predictions of a shape.
 
-    class_weights: [C].  sample_weights: the shape of the samples, or its leading axes.  positive_weight: anything
-    that broadcasts against the predictions and leaves their shape as it is.
+    class_weights: [C].  sample_weights: the shape of the samples, or its leading axes, of which there is at least one
+    unless there are no axes.  positive_weight: anything that broadcasts against the predictions and leaves their shape
+    as it is.
     """
     if option == "class_weights":
         return shape == predictions[-1:]
     if option == "sample_weights":
         samples = predictions[:-1] if loss == "categorical" else predictions
-        return bool(shape) and shape == samples[: len(shape)]
+        return bool(shape or not samples) and shape == samples[: len(shape)]
     leading = len(predictions) - len(shape)
     return leading >= 0 and all(
         length in (1, along) for length, along in zip(shape, predictions[leading:], strict=True)

@@ -42,7 +42,7 @@ def may_be_beyond_range(case: Case) -> bool:
 
 def _totals(problem: Problem) -> Iterator[float]:
     options = problem.options
-    terms = _sizes(problem)
+    terms = np.atleast_1d(_sizes(problem))
     if options.class_weights is not None:
         terms = terms * np.maximum(1.0, _finite(options.class_weights))
         yield float(_finite(options.class_weights).sum()) * max(1, math.prod(problem.sample_shape))

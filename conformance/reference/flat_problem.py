@@ -103,7 +103,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
     else:
         q = problem.labels.reshape(x.shape).astype(np.float64)
     group = 1
-    if binary and convention.binary_outputs == "mean_of_last_axis":
+    if shape and binary and convention.binary_outputs == "mean_of_last_axis":
         group = shape[-1]
         shape = shape[:-1]
     options = problem.options

@@ -49,7 +49,7 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
     """Index labels [...]: as given, or decoded from one-hot rows."""
     if problem.target == "index":
         return labels(problem, dtype)
-    values = np.argmax(problem.labels.astype(np.float64), axis=-1)
+    values = np.asarray(np.argmax(problem.labels.astype(np.float64), axis=-1))
     narrow = problem.layout.label_dtype
     if narrow is not None and dtype in (None, narrow) and not _holds(narrow, problem.predictions.shape[-1] - 1):
         dtype = dtype_name(values.dtype)  # what holds 0 and 1 need not hold the index of a class

@@ -278,7 +278,9 @@ def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
         found.add(f"{problem.layout.label_dtype}_labels")
     found |= {problem.reduction, problem.input_kind, target, problem.dtype}
     rank = problem.predictions.ndim
-    if rank != 2:
+    if not problem.sample_shape:
+        found.add("unbatched")
+    elif rank != 2:
         found.add("higher_rank" if rank > 2 else "rank_1")
     weights = problem.options.sample_weights
     if weights is not None and weights.ndim > 1 and weights.ndim == rank:

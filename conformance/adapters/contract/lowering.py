@@ -98,7 +98,7 @@ def _classes(problem: Problem) -> int:
 
 
 def _axis(function: Function, problem: Problem) -> int:
-    return function.class_axis if problem.loss == "categorical" else -1
+    return function.class_axis if problem.loss == "categorical" and problem.sample_shape else -1
 
 
 def _labels(function: Function, problem: Problem) -> Tensor:

@@ -173,7 +173,7 @@ class _CaseBuilder:
         self.dtype_range = _dtype_range(dtypes)
         self.invalid_kind = self.draw_invalid_kind()
         shape = self.draw_shape()
-        self.classes = shape[-1]
+        self.classes = shape[-1] if shape else 1
         samples = shape[:-1] if self.categorical else shape
         options_set = [option for option in _applicable_options(self.loss, self.target) if option in limits.options]
         options_set = [option for option in options_set if self.one_in(4)]
@@ -181,6 +181,8 @@ class _CaseBuilder:
         ignore_index = self.choice(choices) if "ignore_index" in options_set else None
         # What there is one of comes before what there are many of, so that fewer samples change nothing else.
         layout = self.draw_layout(len(shape))
+        if not samples and (not shape or layout.order == "broadcast"):
+            layout = dataclasses.replace(layout, order="c")
         reductions = self.choice(_single_and_all(limits.reductions, REDUCTION_ORDER))
         options = self.scalar_options(options_set, ignore_index)
         draw_weights = [
@@ -215,7 +217,9 @@ class _CaseBuilder:
     # Shapes
 
     def draw_shape(self) -> tuple[int, ...]:
-        """Shape of the predictions: 2 to 4 axes with classes on the last, or 1 to 4 axes for a binary loss."""
+        """Shape of the predictions: 2 to 4 axes with classes on the last, or 1 to 4 axes for a binary loss; rarely that
+        of a single sample without an axis.
+        """
         limits = self.limits
         one_class = self.categorical and self.draws_unusual("one_class", 16)
         classes = 1 if one_class or limits.classes < 2 else 2 + self.integer(limits.classes - 1)
@@ -227,6 +231,8 @@ class _CaseBuilder:
         for _ in range(max(0, self.integer(8) - 5) if self.categorical or last else 0):
             inner.append(1 + self.integer(min(3, room)))
             room //= inner[-1]
+        if self.one_in(24):
+            return last if self.categorical else ()
         empty = not self.invalid_kind and self.draws_unusual("empty_batch", 64)
         return (0 if empty else 1 + self.integer(room), *inner, *last)
 
@@ -472,6 +478,8 @@ class _CaseBuilder:
             return shape[-1:]
         if option == "positive_weight":
             return shape[len(shape) - self.integer(2) :]
+        if not samples:
+            return ()
         axes = len(samples) - self.integer(len(samples))
         return samples[:axes] if samples[0] else (0,)  # an empty list shows one axis
 

@@ -35,14 +35,13 @@ def _smaller_cases(case: Case) -> Iterator[Case]:
 
 
 def _fewer_samples(case: Case) -> Iterator[Case]:
-    samples = len(case.predictions)
-    if samples > 1:
-        yield from (_without_sample(case, index) for index in range(samples))
+    axes = case.predictions.shape[: -1 if case.loss == "categorical" else None]
+    if axes and axes[0] > 1:
+        yield from (_without_sample(case, index) for index in range(axes[0]))
 
 
 def _fewer_classes(case: Case) -> Iterator[Case]:
-    classes = case.predictions.shape[-1]
-    if case.loss == "categorical" and classes > 2:
+    if case.loss == "categorical" and (classes := case.predictions.shape[-1]) > 2:
         yield from (_without_class(case, index) for index in range(classes) if _is_unused(case, index))
 
 

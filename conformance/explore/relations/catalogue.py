@@ -20,6 +20,7 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.explore.relations.relation import (
     MetamorphicGroup,
     Relation,
+    count_samples,
     exact_cast,
     exact_complement,
     flatten_samples,
@@ -257,7 +258,7 @@ def reverse_outputs(problem: Problem, convention: Convention) -> Transformed:
     Reverse the order of outputs.
     """
     axis = problem.predictions.ndim - 1
-    if axis == 0:
+    if axis < 1:
         return None
     other = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
     each = convention.binary_outputs == "each"
@@ -449,9 +450,10 @@ def drop_zero_weight_sample(problem: Problem, convention: Convention) -> Transfo
 
     Give a sample the weight 0, and compare with the batch without it.
     """
-    count = problem.predictions.shape[0]
-    first = take_samples(problem, [0])
-    if count < 2 or not has_per_sample_losses(problem, convention) or not has_finite_losses(first):
+    count = count_samples(problem)
+    if count < 2 or not has_per_sample_losses(problem, convention):
+        return None
+    if not has_finite_losses(take_samples(problem, [0])):
         return None
     weights = problem.options.sample_weights
     weights = np.ones(count, numpy_dtype(problem.dtype)) if weights is None else np.array(weights)
@@ -558,7 +560,7 @@ def split_batch(problem: Problem, convention: Convention) -> Transformed:
 
     Split the batch into its first half and the rest.
     """
-    count = problem.predictions.shape[0]
+    count = count_samples(problem)
     if count < 2 or not has_per_sample_losses(problem, convention):
         return None
     halves = np.split(np.arange(count), [count // 2])
@@ -576,6 +578,19 @@ def repeat_row(problem: Problem, convention: Convention) -> Transformed:
     is_counted = ~ignored_mask(problem, convention).reshape(problem.labels.shape[0], -1).all(axis=1)
     row = take_samples(problem, [int(np.argmax(is_counted))])
     return MetamorphicGroup(take_samples(row, [0] * COPIES), (row,) * COPIES, np.concatenate)
+
+
+@relation("batch_of_one", where=lambda problem, function: not problem.sample_shape)
+def add_sample_axis(problem: Problem, convention: Convention) -> Transformed:
+    """A sample without an axis of samples has the loss of a batch of one.
+
+    Add an axis of samples.
+    """
+    weight = problem.options.sample_weights
+    batch = replace_fields(problem, predictions=problem.predictions[np.newaxis], labels=problem.labels[np.newaxis])
+    if weight is not None:
+        batch = replace_options(batch, sample_weights=weight[np.newaxis])
+    return MetamorphicGroup(problem, (batch,), lambda answers: answers[0].reshape(()))
 
 
 @relation("one_axis", where=lambda problem, function: len(sample_axes(problem)) > 1)
@@ -637,7 +652,9 @@ def memory_order_relation(order: Order) -> Relation:
     def reordered(problem: Problem, convention: Convention) -> Transformed:
         """Arrays with another memory layout have the same loss."""
         if order == "broadcast":  # broadcast arrays repeat one row
-            problem = take_samples(problem, np.zeros(problem.predictions.shape[0], dtype=int))
+            if not problem.sample_shape:
+                return None
+            problem = take_samples(problem, np.zeros(count_samples(problem), dtype=int))
         return MetamorphicGroup(problem, (replace_layout(problem, order=order),))
 
     return reordered
@@ -704,7 +721,7 @@ def call_twice(problem: Problem, convention: Convention) -> Transformed:
 
     Repeat a call after a call with other arguments whose answer has the factor 0.
     """
-    other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
+    other = replace_fields(problem, predictions=np.flip(problem.predictions, -1 if problem.predictions.ndim else ()))
     return MetamorphicGroup(problem, (other, replace_fields(problem)), coefficients=(0.0, 1.0))
 
 

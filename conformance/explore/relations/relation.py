@@ -145,24 +145,29 @@ def replace_layout(problem: Problem, **layout: Any) -> Problem:
 
 
 def _read_only(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.view()
+    if isinstance(value, np.ndarray | np.generic):  # arithmetic makes the latter of arrays without axes
+        value = np.asarray(value).view()
         value.flags.writeable = False
     return value
 
 
 def sample_axes(problem: Problem) -> tuple[int, ...]:
-    """The axes that index samples. A binary loss may average over the last axis if there are several, so it is
-    excluded.
+    """The axes that index samples; none for a single sample without one. A binary loss may average over the last axis
+    if there are several, so it is excluded.
     """
     rank = problem.predictions.ndim
-    return tuple(range(rank - 1)) if rank > 1 else (0,)
+    return tuple(range(rank - 1)) if rank > 1 else tuple(range(len(problem.sample_shape)))
 
 
 def has_per_sample_losses(problem: Problem, convention: Convention) -> bool:
-    """Whether each sample of the first axis has a loss. False if the only axis is averaged, or empty."""
+    """Whether each sample of the first axis has a loss. False without samples, or if the only axis is averaged."""
     averaged = problem.loss == "binary" and convention.binary_outputs == "mean_of_last_axis"
-    return problem.predictions.shape[0] > 0 and not (averaged and problem.predictions.ndim == 1)
+    return count_samples(problem) > 0 and not (averaged and problem.predictions.ndim == 1)
+
+
+def count_samples(problem: Problem) -> int:
+    """The length of the first axis of samples; 0 if there is none."""
+    return problem.sample_shape[0] if problem.sample_shape else 0
 
 
 def take_samples(problem: Problem, index: Any, axis: int = 0) -> Problem:

@@ -205,7 +205,7 @@ class Implementation:
         return Function(
             cls.__name__,
             f"{cls.__module__}.{cls.__name__}({{options}})({{predictions}}, {{labels}})",
-            ranks={"binary": range(1, 9)} if binary else {"categorical": range(2, 9)},
+            ranks={"binary": range(9)} if binary else {"categorical": range(1, 9)},
             input_kinds={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
             targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
