@@ -137,7 +137,7 @@ def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]
         yield _prose("What follows is rounded from exact numbers.")
     for sample in derivation.samples:
         where = str(sample.where[0]) if len(sample.where) == 1 else str(list(sample.where))
-        yield _formula(f"sample {where}: {sample.about}")
+        yield _formula(f"{f'sample {where}' if sample.where else 'the sample'}: {sample.about}")
         for line in sample.lines:
             yield _formula(line, 2)
     if derivation.omitted:

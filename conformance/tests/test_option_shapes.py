@@ -26,8 +26,8 @@ from conformance.reference.oracle import Invalid, evaluate
 from conformance.tests.stated import case
 
 PREDICTIONS = {
-    "categorical": [(2, 3), (3, 3), (1, 3), (2, 4, 3), (0, 3), (2, 1)],
-    "binary": [(3,), (1,), (2, 3), (3, 3), (2, 1), (0,), (0, 3), (2, 4, 3)],
+    "categorical": [(2, 3), (3, 3), (1, 3), (2, 4, 3), (0, 3), (2, 1), (3,), (1,)],
+    "binary": [(3,), (1,), (2, 3), (3, 3), (2, 1), (0,), (0, 3), (2, 4, 3), ()],
 }
 SHAPES = [(), (0,), (1,), (2,), (3,), (4,), (1, 1), (2, 1), (1, 3), (2, 3), (3, 3), (3, 1), (2, 4), (1, 1, 1), (0, 3)]
 OF = {"categorical": ("class_weights", "sample_weights"), "binary": ("sample_weights", "positive_weight")}
