@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import keras, sklearn, torch
-from conformance.adapters.contract.lowering import lowered
+from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.loading import load, read_file, shipped_cases
 from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import random_case
@@ -103,11 +103,11 @@ def test_frameworks_take_it_from_the_release_that_documents_it():
 
 
 def test_call_hands_over_arrays_without_an_axis():
-    call = lowered(functions(torch, "CrossEntropyLoss")[0], case(Z, 1).problem("float32", "mean"))
+    call = lower(functions(torch, "CrossEntropyLoss")[0], case(Z, 1).problem("float32", "mean"))
     assert {name: tensor.values.shape for name, tensor in call.arrays.items()} == {"predictions": (3,), "labels": ()}
     row = case(Z, [0.0, 1.0, 0.0], target="distribution").problem("float32", "mean")
     assert (
-        lowered(functions(torch, "NLLLoss")[0], dataclasses.replace(row, input_kind="log_probabilities"))
+        lower(functions(torch, "NLLLoss")[0], dataclasses.replace(row, input_kind="log_probabilities"))
         .arrays["labels"]
         .values.shape
         == ()
@@ -115,7 +115,7 @@ def test_call_hands_over_arrays_without_an_axis():
     of_output = dataclasses.replace(
         CASES["logit"], options=dataclasses.replace(CASES["logit"].options, label_smoothing=None)
     )
-    call = lowered(functions(torch, "BCEWithLogitsLoss")[0], of_output.problem("float32", "mean"))
+    call = lower(functions(torch, "BCEWithLogitsLoss")[0], of_output.problem("float32", "mean"))
     assert {tensor.values.shape for tensor in call.arrays.values()} == {()}
 
 
