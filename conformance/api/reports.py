@@ -218,7 +218,7 @@ class RecoverResult(Result):
     @property
     def planned(self) -> int | None:
         """Number of rows that were planned; None if that is not known."""
-        return None if self.record["interrupted"] == recording.UNPLANNED else self.record["planned"]
+        return None if self.record["interrupted"] in recording.PLAN_LOST else self.record["planned"]
 
     def to_dict(self) -> dict[str, Any]:
         names = ("complete", "planned", "finished", "interrupted", "status", "expected")
@@ -229,6 +229,8 @@ class RecoverResult(Result):
 
 def recover(folder: Path, observer: Observer = SILENT) -> RecoverResult:
     """Write the report of a run that was killed or interrupted, from its journal.
+
+    Of rows without a `run.json`, make a report that is marked incomplete.
 
     Parameters
     ----------

@@ -180,7 +180,7 @@ def recover(
     folder: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of the report of the run.")],
     as_json: Json = False,
 ) -> None:
-    """Write the report of what a run had done that was killed or interrupted.
+    """Write the report of what a run had done that was killed or interrupted, or of rows without a run.json.
 
     It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
     """

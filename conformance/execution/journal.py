@@ -18,7 +18,6 @@ import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,16 @@ from conformance.execution.report_folder import (
     FILES,
     JOURNAL,
     MAX_BYTES,
+    MAX_RUN_BYTES,
     PREVIOUS,
     ReportError,
     check_replaceable,
     check_writable,
 )
-from conformance.execution.run_info import RunInfo
+from conformance.execution.run_info import RunInfo, is_moment
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
+from conformance.model.files import read_regular
 from conformance.model.row_key import RowKey
 
 LOCK = ".lock"
@@ -121,6 +122,7 @@ class Journal:
         journal._hold()
         try:
             check_replaceable(folder)
+            _remove_parts(folder)
             journal._make_room(resume)
             if journal.resumed is None:
                 journal._open(folder / JOURNAL, os.O_EXCL)
@@ -322,7 +324,7 @@ def read_journal(folder: Path) -> JournalContent:
             else:
                 rows[row.key.across_versions()] = row
     started = plan.info.started if plan is not None else str(head.get("started", ""))
-    if started and not _is_moment(started):
+    if started and not is_moment(started):
         started = ""
         torn += 1
     return JournalContent(started, _owner(head), plan, rows, torn)
@@ -381,8 +383,6 @@ def _plan(value: Any) -> Plan | None:
     try:
         info = RunInfo.of(value["info"])
         info.check()
-        if info.started and not _is_moment(info.started):
-            return None
         beside = value["beside"]
         sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in beside["sizes"].items()}
         problems = {str(name): str(text) for name, text in beside["problems"].items()}
@@ -392,19 +392,10 @@ def _plan(value: Any) -> Plan | None:
     return Plan(info, problems, sizes, basis)
 
 
-def _is_moment(text: str) -> bool:
-    """Whether a text is a time in ISO 8601 that can be told in seconds since the epoch."""
-    try:
-        datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return False
-    return True
-
-
 def _read_run(folder: Path) -> dict[str, Any] | None:
     """The content of the `run.json` in a folder, empty if it cannot be read; None if there is none."""
     try:
-        return _object((folder / RUN).read_bytes())
+        return _object(read_regular(folder / RUN, MAX_RUN_BYTES))
     except FileNotFoundError:
         return None
     except OSError:
@@ -429,6 +420,13 @@ def _remove_report(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove parts of files that a process left which was killed while it wrote a report."""
+    for name in (RUN, *FILES):
+        for part in folder.glob(f".{name}.*.tmp"):
+            part.unlink(missing_ok=True)
 
 
 def _unwritable(folder: Path, error: OSError | NotImplementedError) -> ReportError:

@@ -87,7 +87,8 @@ def _is_own(said: dict[str, Any]) -> bool:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        said = json.loads((folder / MARK).read_bytes()[:10_000])
+        with (folder / MARK).open("rb") as file:
+            said = json.loads(file.read(10_000))
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.execution.marking import ASIDE, RUN
 from conformance.model.errors import UserError
-from conformance.model.files import write_atomically
+from conformance.model.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,8 @@ FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.js
 """What a report consists of beside its `run.json`."""
 MAX_BYTES = 2**31
 """Size in bytes of the largest file that is read."""
+MAX_RUN_BYTES = 2**26
+"""The same of a `run.json`."""
 
 
 class ReportError(UserError):
@@ -71,7 +73,7 @@ def check_replaceable(folder: Path) -> None:
 def _is_of_report(file: Path) -> bool:
     """Whether a `run.json` is that of a report, or was before it was damaged."""
     try:
-        value = json.loads(file.read_bytes())
+        value = json.loads(read_regular(file, MAX_RUN_BYTES))
     except FileNotFoundError:
         return False
     except (OSError, ValueError, RecursionError):

@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -14,12 +15,37 @@ from conformance import __version__
 FORMAT = 1
 """Version of the layout of a report's folder; raised when an older reader would misread it."""
 
+MAX_TEXT = 1 << 16
+"""Characters of a text that a report may have about its run."""
+MAX_DURATION = 1e10
+"""Seconds that no run takes: three hundred years."""
+
 
 def host() -> dict[str, str]:
     """Versions of the interpreter and the libraries that the harness itself uses."""
     libraries = {name: version(name) for name in ("numpy", "pandas", "python-flint")}
     system = f"{platform.system()} {platform.machine()}"
     return {"conformance": __version__, "python": platform.python_version(), **libraries, "platform": system}
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text is a time in ISO 8601 that can be told in seconds since the epoch."""
+    try:
+        datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return False
+    return True
+
+
+def _is_published(number: object) -> bool:
+    """Whether a value is a published number as a report has it; some fields are newer than others."""
+    if not isinstance(number, Mapping) or not {"case", "value", "exact", "holds", "source"} <= set(number):
+        return False
+    texts = [number["case"], number["source"], number.get("quantity", ""), number.get("dtype", "")]
+    explanations = number.get("explanations")
+    if explanations is not None and not isinstance(explanations, list):
+        return False
+    return all(isinstance(text, str) for text in [*texts, *(explanations or ())])
 
 
 def fingerprint(cases: Iterable[tuple[str, str]]) -> str:
@@ -69,7 +95,7 @@ class RunInfo:
         return cls(**said)
 
     def check(self) -> None:
-        """Raise TypeError if a field has a value of the wrong type, as a file may."""
+        """Raise TypeError if a field has a value that no run has, as a file may."""
         kinds: dict[str, type | tuple[type, ...]] = {
             "planned": int, "versions": Mapping, "interrupted": str, "started": str, "duration": (int, float),
             "coverage": str, "host": Mapping, "suite": str, "selected": str, "partial": str,
@@ -82,9 +108,17 @@ class RunInfo:
             **{name: getattr(self, name) for name in ("missing", "shards") if name not in wrong},
         }
         wrong += [name for name, found in texts.items() if not all(isinstance(text, str) for text in found)]
-        needed = {"case", "value", "exact", "holds", "source"}
-        numbers = self.published if "published" not in wrong else ()
-        if not all(isinstance(number, Mapping) and needed <= set(number) for number in numbers):
+        texts |= {name: [getattr(self, name)] for name, kind in kinds.items() if kind is str and name not in wrong}
+        wrong += [
+            name for name, found in texts.items() if any(len(text) > MAX_TEXT for text in found if name not in wrong)
+        ]
+        if "planned" not in wrong and not 0 <= self.planned < 2**63:
+            wrong.append("planned")
+        if "duration" not in wrong and not 0 <= self.duration < MAX_DURATION:
+            wrong.append("duration")
+        if "started" not in wrong and self.started and not is_moment(self.started):
+            wrong.append("started")
+        if "published" not in wrong and not all(map(_is_published, self.published)):
             wrong.append("published")
         if wrong:
             raise TypeError(f"it says {', '.join(wrong)} in another way")

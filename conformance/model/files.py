@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 
 from conformance.model.errors import UserError
@@ -25,6 +27,21 @@ def write_atomically(path: Path, content: bytes, *, overwrite: bool = True) -> N
     finally:
         with contextlib.suppress(OSError):  # the failure of the write is what is worth reporting
             temporary.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    Raises OSError for anything else, such as a FIFO, for which it does not wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {max_bytes}")
+        return file.read()
 
 
 def write_output(path: Path, text: str) -> None:

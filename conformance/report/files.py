@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from conformance.execution.report_folder import (
     FILES,
     JOURNAL,
     MAX_BYTES,
+    MAX_RUN_BYTES,
     PREVIOUS,
     RESULTS,
     ReportError,
@@ -36,17 +38,22 @@ from conformance.execution.report_folder import (
 )
 from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
-from conformance.model.files import write_atomically
+from conformance.model.files import read_regular, write_atomically
+from conformance.model.text import truncate
 from conformance.report import agreement
 from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import PageSupplement, page
-from conformance.report.run import run_record
+from conformance.report.run import run_record, tally, versions
 
 _SPECIAL = '[",\r\n]'
-MAX_TABLE_BYTES, MAX_RUN_BYTES = 2**33, 2**26
-"""Size limits of a decompressed Parquet file, and of a `run.json`."""
+MAX_TABLE_BYTES = 2**33
+"""Size limit of a decompressed Parquet file."""
+MAX_ERROR = 300
+"""Characters of the text of an error that are quoted."""
+RESTORED = f"its {RUN} was lost, and with it how many rows the run planned"
+"""Why a report is incomplete that was made of its rows."""
 MAX_LOST_NAMES = 20
 """Rows that an error names if all of them are lost."""
 
@@ -74,8 +81,7 @@ def write(
         failure = error
     what = f"the report cannot be written ({reason_of(failure)})"
     try:
-        fallback = Path(tempfile.mkdtemp(prefix="conformance-report-"))
-        _write(fallback, results, run, numbers, supplement)
+        fallback = _write_elsewhere(results, run, numbers, supplement)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
@@ -83,6 +89,19 @@ def write(
             raise ReportError(folder, what, advice) from error
         raise ReportError(folder, what, f"free some space and run again; {_lost_rows(results)}", results) from error
     raise ReportError(folder, what, f"it is in {fallback}; free some space and move it there") from failure
+
+
+def _write_elsewhere(
+    results: pd.DataFrame, run: RunInfo, published: list[Mapping[str, Any]], supplement: PageSupplement | None
+) -> Path:
+    """Write a report into a new temporary folder, of which nothing is left if it cannot be written whole."""
+    folder = Path(tempfile.mkdtemp(prefix="conformance-report-"))
+    try:
+        _write(folder, results, run, published, supplement)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def _write(
@@ -216,7 +235,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     folder = folder_of(path)
     run = _run(folder)
     digests = run["files"]
-    files = [folder / name for name in digests if (folder / name).is_file()] if path.is_dir() else [path]
+    files = [folder / name for name in digests if os.path.lexists(folder / name)] if path.is_dir() else [path]
     for file in files:
         if digests.get(file.name) != _digest(file):
             raise ReportError(file, f"is not the file that {RUN} describes", "restore it, or run the suite again")
@@ -224,15 +243,43 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if results is None:
         advice = "name the folder of a report, or one of these files"
         raise ReportError(path, f"there is no {' or '.join(RESULTS)}", advice)
+    table = read_rows(results)
+    _check_counts(folder / RUN, run, table)
+    return table, run
+
+
+def restore(folder: Path) -> dict[str, Any]:
+    """Make a report of the rows in a folder that has lost its `run.json`, and return what its new one says.
+
+    It is marked incomplete: neither how many rows were planned nor whether these are unchanged is known any more.
+    Raises ReportError if no rows are there.
+    """
+    found = [folder / name for name in RESULTS if (folder / name).is_file()]
+    if not found:
+        what = "has neither a journal nor rows of a report, so there is nothing to recover"
+        raise ReportError(folder, what, "name the folder of the report that lacks rows")
+    try:
+        table = read_rows(found[0])
+    except ReportError:
+        if len(found) == 1:
+            raise
+        table = read_rows(found[1])
+    info = RunInfo(planned=len(table), versions=versions(table), interrupted=RESTORED, host={})
+    try:
+        return _write(folder, table, info, [], None)
+    except OSError as error:
+        raise ReportError(folder, f"cannot be written ({reason_of(error)})", "free some space") from error
+
+
+def read_rows(results: Path) -> pd.DataFrame:
+    """The rows in a `results.parquet` or a `results.csv`.  Raises ReportError."""
     try:
         table = _read_parquet(results) if results.suffix == ".parquet" else _read_csv(results)
         table = table.assign(**{name: value for name, value in DEFAULTS.items() if name not in table.columns})
         if absent := [name for name in COLUMNS if name not in table.columns]:
             advice = "read it with the version that wrote it"
             raise ReportError(results, f"has no column {', '.join(absent)}", advice)
-        return typed(
-            table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS
-        ), run
+        return typed(table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS)
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
         raise ReportError(results, what, "run the suite again") from error
@@ -260,18 +307,11 @@ def _run(folder: Path) -> dict[str, Any]:
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
         raise ReportError(folder, what, advice)
     try:
-        _check_size(file, MAX_RUN_BYTES)
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = json.loads(read_regular(file, MAX_RUN_BYTES))
     except FileNotFoundError as error:
-        if os.path.lexists(folder / JOURNAL):
-            what = f"has no {RUN}: the run that writes its report there has not come to its end"
-            advice = f"wait until it ends; if it was killed, `conformance recover {folder}` writes what it had done"
-            if (folder / PREVIOUS / RUN).is_file():
-                advice += f", and the report from before is in {folder / PREVIOUS}"
-            raise ReportError(folder, what, advice) from error
-        raise ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", again) from error
+        raise _without_run(folder) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(file, f"cannot be read ({error})", again) from error
+        raise ReportError(file, f"cannot be read ({truncate(str(error), MAX_ERROR)})", again) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
@@ -281,21 +321,44 @@ def _run(folder: Path) -> dict[str, Any]:
     try:
         RunInfo.of(run).check()
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ReportError(file, f"does not describe a run ({error})", again) from error
+        raise ReportError(file, f"does not describe a run ({truncate(str(error), MAX_ERROR)})", again) from error
     return run
 
 
-def _check_size(file: Path, max_bytes: int) -> None:
-    """Raise ReportError for a file that is too large."""
-    size = file.stat().st_size
-    if size > max_bytes:
-        raise ReportError(file, f"has {size} bytes, more than {max_bytes}", "split the run into parts")
+def _without_run(folder: Path) -> ReportError:
+    """The error of a folder that has no `run.json`."""
+    if os.path.lexists(folder / JOURNAL):
+        what = f"has no {RUN}: the run that writes its report there has not come to its end"
+        advice = f"wait until it ends; if it was killed, `conformance recover {folder}` writes what it had done"
+        if (folder / PREVIOUS / RUN).is_file():
+            advice += f", and the report from before is in {folder / PREVIOUS}"
+        return ReportError(folder, what, advice)
+    advice = "run the suite again"
+    if any((folder / name).is_file() for name in RESULTS):
+        advice += f", or have `conformance recover {folder}` make a report of the rows that are there"
+    return ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", advice)
+
+
+def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> None:
+    """Raise ReportError if a `run.json` has other counts than the rows."""
+    counted = {
+        "finished": len(rows),
+        "status": tally(rows["status"]),
+        "expected": tally(rows["expected"]),
+        "complete": RunInfo.of(run).complete(len(rows)),
+    }
+    wrong = [name for name, count in counted.items() if name in run and run[name] != count]
+    relations = run.get("relations", {})
+    if not isinstance(relations, dict) or not all(type(count) is int and count >= 0 for count in relations.values()):
+        wrong.append("relations")
+    if wrong:
+        what = f"says {', '.join(wrong)} in another way than the {len(rows)} rows that are there"
+        raise ReportError(file, what, "restore the report, or run the suite again")
 
 
 def _digest(file: Path) -> str:
     try:
-        _check_size(file, MAX_BYTES)
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(file, MAX_BYTES)).hexdigest()
     except OSError as error:
         raise ReportError(file, f"cannot be read ({reason_of(error)})", "name the folder of a report") from error
 

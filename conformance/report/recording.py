@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.interruption import ignore_first_signal
 from conformance.execution.journal import Journal, JournalContent, Plan, read_journal
-from conformance.execution.marking import MARK, marked, put_back
+from conformance.execution.marking import MARK, RUN, marked, put_back
 from conformance.execution.report_folder import JOURNAL, ReportError
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
@@ -33,6 +34,7 @@ from conformance.model.case import Case
 from conformance.model.text import counted
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
+from conformance.report.run import versions
 
 
 def planned(
@@ -73,13 +75,7 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
 
     results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
     """
-    versions = results[results["version"] != ""].groupby("framework")["version"].unique()
-    run = replace(
-        plan.info,
-        versions={str(framework): ", ".join(sorted(found)) for framework, found in versions.items()},
-        interrupted=interrupted,
-        duration=round(duration, 3),
-    )
+    run = replace(plan.info, versions=versions(results), interrupted=interrupted, duration=round(duration, 3))
     supplement = PageSupplement(plan.problems, plan.sizes)
     return files.write(folder, results, run, run.published, supplement)
 
@@ -184,6 +180,7 @@ LOST = "the run did not come to its end"
 """Why a report is incomplete that was written from the journal of a run that was killed."""
 UNPLANNED = f"{LOST}, and how many rows it planned is not known"
 """The same, if its journal lacks the plan."""
+PLAN_LOST = (UNPLANNED, files.RESTORED)
 
 
 def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -199,6 +196,10 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         (folder / MARK).unlink()
         warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
         return files.read(folder)[1]
+    if not os.path.lexists(folder / JOURNAL) and not os.path.lexists(folder / RUN):
+        record = files.restore(folder)
+        warn(f"{folder}: {files.RESTORED}; the rows are as they were found, and nothing says whether they are whole")
+        return record
     content = read_journal(folder)
     ended = (folder / JOURNAL).stat().st_mtime
     journal = Journal.begin(folder, content.started, warn, resume=True)

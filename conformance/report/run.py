@@ -11,12 +11,19 @@ from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.report.frames import largest_ratios
 
 
+def tally(column: pd.Series) -> dict[str, int]:
+    """How often a column has each value."""
+    return {str(name): int(count) for name, count in sorted(column.value_counts().items())}
+
+
+def versions(results: pd.DataFrame) -> dict[str, str]:
+    """The version of each framework, or several joined by `, `."""
+    found = results[results["version"] != ""].groupby("framework")["version"].unique()
+    return {str(framework): ", ".join(sorted(names)) for framework, names in found.items()}
+
+
 def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
     """What `run.json` says: builtin values only.  digests: SHA-256 of the other files by name."""
-
-    def tally(column: pd.Series) -> dict[str, int]:
-        return {str(name): int(count) for name, count in sorted(column.value_counts().items())}
-
     return {
         "format": FORMAT,
         "complete": info.complete(len(results)),

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from conformance import report
+from conformance import api, report
 from conformance.adapters.contract import DocumentedConvention, Function
+from conformance.execution.journal import Journal
+from conformance.execution.report_folder import check_replaceable
 from conformance.judging.row import COLUMNS, SHOWN
 from conformance.model.convention import Convention
-from conformance.report import ReportError, RunInfo, files, markdown
+from conformance.report import ReportError, RunInfo, files, markdown, recording
 
 NAN, INF = float("nan"), float("inf")
 
@@ -438,6 +441,87 @@ def test_read_refuses_an_edited_file(tmp_path, name):
         report.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"finished": 10**6}, "finished in another way than the 6 rows"),
+        ({"planned": 7}, "complete in another way"),
+        ({"complete": "yes"}, "complete in another way"),
+        ({"status": {"agrees": 6}}, "status in another way"),
+        ({"status": ["agrees"]}, "status in another way"),
+        ({"expected": {"ok": -1}}, "expected in another way"),
+        ({"relations": {"agree": "many"}}, "relations in another way"),
+        ({"planned": -1}, "it says planned in another way"),
+        ({"planned": 10**400}, "it says planned in another way"),
+        ({"planned": 6.0}, "it says planned in another way"),
+        ({"duration": NAN}, "it says duration in another way"),
+        ({"duration": 1e300}, "it says duration in another way"),
+        ({"duration": -1}, "it says duration in another way"),
+        ({"started": "yesterday"}, "it says started in another way"),
+        ({"interrupted": "x" * 10**6}, "it says interrupted in another way"),
+        ({"versions": {"torch": {"a": {}}}}, "it says versions in another way"),
+        ({"published": [{"case": 1, "value": 2, "exact": 3, "holds": 4, "source": 5}]}, "it says published"),
+    ],
+)
+def test_read_refuses_metadata_that_no_run_has(tmp_path, said, why):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    with pytest.raises(ReportError, match=why) as caught:
+        report.read(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs")
+@pytest.mark.parametrize("name", ["run.json", "results.parquet", "results.csv"])
+@pytest.mark.parametrize("kind", ["fifo", "huge", "device"])
+def test_read_refuses_what_is_no_file_of_bounded_size(tmp_path, name, kind):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    (tmp_path / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(tmp_path / name)
+    elif kind == "huge":
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 1 << 40)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(ReportError, match=r"regular file|1099511627776 bytes"):
+        report.read(tmp_path)
+    if kind != "huge":  # what a report is to replace
+        check_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["", "results.parquet"])
+def test_recover_makes_report_of_rows_without_run_json(tmp_path, damaged):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    (tmp_path / "run.json").unlink()
+    if damaged:
+        (tmp_path / damaged).write_bytes(b"PAR1")
+    with pytest.raises(ReportError, match="conformance recover"):
+        report.read(tmp_path)
+    warnings = []
+    record = recording.recover(tmp_path, warnings.append)
+    found, run = report.read(tmp_path)
+    pd.testing.assert_frame_equal(found, faulty(), check_exact=True)
+    assert (record["complete"], run["finished"]) == (False, 6)
+    assert "its run.json was lost" in warnings[0]
+    assert api.RecoverResult(tmp_path, record).planned is None
+
+
+def test_recover_leaves_files_of_others(tmp_path):
+    (tmp_path / "results.csv").write_text("name,result\nsomebody,1\n")
+    with pytest.raises(ReportError, match="has no column"):
+        recording.recover(tmp_path, pytest.fail)
+    assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_run_removes_parts_that_a_killed_process_left(tmp_path):
+    report.write(tmp_path, faulty(), RunInfo(6))
+    (tmp_path / ".results.csv.4711.tmp").write_bytes(b"half of")
+    Journal.begin(tmp_path, "2026-01-31T08:00:00+00:00", pytest.fail).close(whole=True)
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
 def test_write_removes_run_json_first_and_writes_it_last(tmp_path, monkeypatch):
     report.write(tmp_path, faulty(), RunInfo(6))
     monkeypatch.setattr(files, "summary", lambda *_: pytest.fail("stopped here"))
@@ -495,6 +579,7 @@ def test_write_names_rows_that_are_lost(tmp_path, monkeypatch, refuge):
     monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
     with pytest.raises(ReportError, match="lost are 6 rows") as caught:
         report.write(tmp_path / "report", faulty(), RunInfo(6))
+    assert list(refuge.iterdir()) == []
     assert "keras.Bad categorical/a/case float32 mean loss disagrees" in str(caught.value)
     assert str(refuge) in str(caught.value)
     pd.testing.assert_frame_equal(caught.value.results, faulty())
