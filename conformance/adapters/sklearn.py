@@ -1,6 +1,7 @@
 """scikit-learn: `log_loss`, a metric over probabilities, summed or averaged by weight.
 
-Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.  Labels outside the classes,
+A column of probabilities of the positive class, (n_samples, 1), is taken as (n_samples,) is, with labels of either
+shape.  Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.  Labels outside the classes,
 and numbers that are no probabilities, are refused since 1.7; that earlier releases take them they document nowhere.
 """
 
@@ -19,7 +20,7 @@ LOG_LOSS = (
     Function(
         "log_loss",
         "sklearn.metrics.log_loss({labels}, {predictions}, {options})",
-        ranks={"categorical": range(2, 3), "binary": range(1, 2)},
+        ranks={"categorical": range(2, 3), "binary": range(1, 3)},
         input_kinds={"probabilities": ""},
         targets={"index": "", "one_hot": "", "binary": ""},
         arguments={"classes": "labels=list(range({}))", "sample_weights": "sample_weight"},
@@ -30,10 +31,11 @@ LOG_LOSS = (
             "eps=1e-3": "a clip of another epsilon than the default",
         },
         label_column=True,
+        excludes=(frozenset({"several_outputs"}), frozenset({"output_weights"})),
         dtypes=frozenset({"float16", "float32", "float64"}),
         conventions=(
             DocumentedConvention(
-                Convention(clip=1e-15, renormalise="after_clip", rejects=REFUSES),
+                Convention(clip=1e-15, renormalise="after_clip", accepts=frozenset({"trailing_axis"}), rejects=REFUSES),
                 documentation="https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
             ),
         ),

@@ -28,8 +28,8 @@ from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
 TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
-SHAPES = ("unbatched", "rank_1", "higher_rank", "output_weights", "leading_weights", "moved_class_axis",
-          "labels_column", "label_dtype")  # fmt: skip
+SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
+          "moved_class_axis", "labels_column", "label_dtype")  # fmt: skip
 VALUES = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
@@ -58,8 +58,8 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     Beside options, layout, reduction, dtype, loss, what is given, the kind of target passed, and the
     kinds of unusual and invalid input:
 
-    unbatched: one sample without an axis of samples.  leading_weights: sample weights of fewer axes than the
-    predictions without their last.
+    unbatched: one sample without an axis of samples.  several_outputs: a binary loss with more than one output along
+    the last of several axes.  leading_weights: sample weights of fewer axes than the predictions without their last.
     dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
     length 1 that the others lack.  moved_class_axis: classes are passed on another axis than the last.
     certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is

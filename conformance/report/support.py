@@ -64,7 +64,7 @@ def _labels(function: Function) -> str:
 
 def _options(function: Function) -> str:
     able = frozenset().union(*(declared(function, loss) for loss in function.ranks))
-    able |= {"higher_rank", *(f"{name}_labels" for name in LABEL_DTYPES), *REDUCTIONS}
+    able |= {"higher_rank", "several_outputs", *(f"{name}_labels" for name in LABEL_DTYPES), *REDUCTIONS}
     groups = [group for group in function.excludes if group <= able]
     apart = [f"not {' with '.join(sorted(group, key=lambda name: (name not in OPTIONS, name)))}" for group in groups]
     return "; ".join([_listed(function.options, OPTIONS), *apart])
