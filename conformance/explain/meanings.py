@@ -40,6 +40,8 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "none": "computes the gradient without cancellation",
         "targets": "subtracts the target from the softmax or the sigmoid, which rounds away the gradient of a "
         "prediction that is nearly right; the exact gradient is the same, only rounding is allowed more",
+        "logits": "computes the sigmoid in the gradient as exp(z - log(1 + e^z)), whose exponent is rounded as a logit "
+        "is; the exact gradient is the same, only rounding is allowed more",
     },
     "gradient_total": {
         "targets": "multiplies the softmax by the sum of the row's targets in the gradient",

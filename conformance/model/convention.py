@@ -16,7 +16,7 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
-GradientCancellation = Literal["none", "targets"]
+GradientCancellation = Literal["none", "targets", "logits"]
 GradientTotal = Literal["targets", "one"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
@@ -69,8 +69,9 @@ class Convention:
     renormalise: Renormalise = "no"
     """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
     gradient_cancellation: GradientCancellation = "none"
-    """Numeric, not semantic: whether targets are taken off the softmax or the sigmoid, which loses the gradient of a
-    prediction that is right in the rounding of a probability next to 1."""
+    """Numeric, not semantic.  `targets`: targets are subtracted from the softmax or the sigmoid, which loses the
+    gradient of a prediction that is right in the rounding of a probability next to 1.  `logits`: the sigmoid of a
+    binary loss is exp(z - log(1 + e^z)), the derivative of that logarithm, whose exponent is rounded as z is."""
     gradient_total: GradientTotal = "targets"
     """By what the gradient in the logits of a row multiplies the softmax: by the sum of its targets, or by 1,
     as if they were a distribution."""
@@ -91,7 +92,8 @@ class Convention:
     empty_batch: EmptyBatch = "reduced"
     """Whether the sum and the mean over an empty batch are numbers, or the empty array of losses as it is."""
     accepts: frozenset[str] = frozenset()
-    """Kinds of invalid input that are taken as they are instead of being refused."""
+    """Kinds of invalid input that are taken as they are instead of being refused; with `shape_mismatch`, labels and
+    predictions are broadcast against each other, without more classes."""
     rejects: frozenset[str] = frozenset()
     """Kinds of valid but unusual input that raise."""
 

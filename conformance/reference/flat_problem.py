@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
-from conformance.reference.domain import dtype_info, examine
+from conformance.reference.domain import dtype_info, examine, mismatched_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,6 +75,8 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     invalid = kinds & INVALID - convention.accepts
     if "trailing_axis" in kinds & convention.accepts:
         invalid -= {"shape_mismatch"}
+    elif "shape_mismatch" in kinds & convention.accepts and broadcast(problem) is None:
+        invalid |= {"shape_mismatch"}
     if "label_out_of_range" in invalid:
         ignored = convention.default_ignore_index
         valid = (problem.labels >= 0) & (problem.labels < problem.predictions.shape[-1])
@@ -84,11 +86,32 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
     return frozenset(invalid)
 
 
+def broadcast(problem: Problem) -> Problem | None:
+    """The problem with its predictions and labels broadcast against each other; None where they cannot be.
+
+    Broadcasting does not add classes, and weights of a shape that does not fit are not broadcast either.
+    """
+    if mismatched_weights(problem.options, problem.predictions.shape, problem.loss):
+        return None
+    classes = problem.predictions.shape[-1:] if problem.target == "index" else ()
+    try:
+        shape = np.broadcast_shapes(problem.predictions.shape, (*problem.labels.shape, *classes))
+    except ValueError:
+        return None
+    if problem.loss == "categorical" and shape[-1] != problem.predictions.shape[-1]:
+        return None
+    labels = np.broadcast_to(problem.labels, shape[:-1] if classes else shape)
+    return dataclasses.replace(problem, predictions=np.broadcast_to(problem.predictions, shape), labels=labels)
+
+
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
     taken_as: the kind of predictions that the function takes, after a conversion without rounding.
     """
+    kinds = examine(problem)
+    if "shape_mismatch" in kinds & convention.accepts and "trailing_axis" not in kinds & convention.accepts:
+        problem = broadcast(problem) or problem
     binary = problem.loss == "binary"
     shape = problem.sample_shape
     n = int(np.prod(shape))

@@ -9,7 +9,9 @@ the rounding of its p_c, and the tolerance scales with T p_c + |t_c|.
 
 *Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
 form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.  With
-a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.
+a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.  Where the
+sigmoid is exp(z - L), L = log(1 + e^z) = max(z, 0) + t, t = log1p(e^-|z|), the exponent is off by 2 g u t for t and by
+two roundings: of z + t or z - t, by u (|z| + t) and by no more than t, as z is a number of the dtype; and of t, by u t.
 
 *Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
 subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
@@ -185,7 +187,11 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
         s, r = gradient.sigmoids(x, _floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
-        error = size * (2 * g + 3 + products) + smoothed * s
+        of_sigmoid: Any = 2 * g + 2
+        if convention.gradient_cancellation == "logits":
+            tail = np.log1p(np.exp(-np.abs(x)))
+            of_sigmoid = g + np.minimum(np.abs(x) + tail, tail / unit) + (2 * g + 1) * tail
+        error = size * (of_sigmoid + 1 + products) + smoothed * s
         if cancels and flat.positive_weight is not None:
             error = error + np.where(y != 0, (unit + on) * s, 0.0)
         return size, error

@@ -23,7 +23,7 @@ _GRADIENT = {"gradient_total", "gradient_floor"}
 _DOMAIN = {"out_of_range", "accepts"}
 ANSWER = frozenset(_MEAN | _PROBABILITIES | _SHAPE | _DOMAIN)
 GRADIENT = frozenset(ANSWER | _GRADIENT)
-ERROR_BOUND = frozenset({*_MEAN, *_PROBABILITIES, *_SHAPE, "cancellation"} - {"empty_mean"})
+ERROR_BOUND = frozenset({*_MEAN, *_PROBABILITIES, *_SHAPE, "accepts", "cancellation"} - {"empty_mean"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 """Choices that are read where a result is computed; error bounds only of problems that are not refused."""
 

@@ -252,3 +252,24 @@ def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is
     assert np.any(np.abs(returned.astype(np.float64) * 1.1 - answer.hi) > usual)
     right = np.abs(answer.hi) < 1e-3 / 50
     assert np.all((gradient_error_bound.tolerance(problem, DEFINITION) <= 1.1 * usual)[right])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_tolerance_holds_for_derivative_of_softplus(dtype):
+    random = np.random.default_rng(7)
+    z = np.concatenate([random.uniform(-40, 40, size=4000), random.normal(size=1000)])
+    y = random.integers(2, size=z.size)
+    problem = case(loss="binary", target="binary", predictions=z.tolist(), labels=y.tolist()).problem(dtype, "sum")
+    x = problem.predictions
+    zero = x.dtype.type(0)
+    returned = np.where(y == 0, np.exp(x - np.logaddexp(x, zero)), -np.exp(-x - np.logaddexp(-x, zero)))
+    assert returned.dtype == x.dtype
+    answer = exact(problem)
+    assert isinstance(answer, Exact)
+    off = np.abs(returned.astype(np.float64) - answer.hi)
+    allowed = gradient_error_bound.tolerance(problem, Convention(gradient_cancellation="logits"))
+    assert np.all(off <= allowed)
+    assert np.any(4 * off > allowed)
+    assert bool(np.any(off > gradient_error_bound.tolerance(problem, DEFINITION))) == (dtype == "float64")
+    small = np.abs(x) < 1
+    assert np.all(allowed[small] <= 1.2 * gradient_error_bound.tolerance(problem, DEFINITION)[small])

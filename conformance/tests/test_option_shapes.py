@@ -21,8 +21,9 @@ from conformance.model.case import REDUCTIONS, ByOracle, MustRaise
 from conformance.model.convention import Convention
 from conformance.model.outcome import Raised, Returned
 from conformance.reference.domain import examine, fits
+from conformance.reference.error_bound import tolerance
 from conformance.reference.flat_problem import flatten
-from conformance.reference.oracle import Invalid, evaluate
+from conformance.reference.oracle import Exact, Invalid, evaluate
 from conformance.tests.stated import case
 
 PREDICTIONS = {
@@ -168,3 +169,48 @@ def test_a_file_is_refused_with_its_line_unless_it_says_that_an_exception_is_rig
             assert cases[0].expect == MustRaise("shape_mismatch")
         else:
             assert cases[0].expect == ByOracle()
+
+
+BROADCASTS = Convention(accepts=frozenset({"shape_mismatch"}))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "more"),
+    [
+        ([[0.8], [-1.4], [2.3]], [1.0, 0.0, 1.0], {"loss": "binary", "target": "binary"}),
+        ([0.8, -1.4, 2.3], [1.0], {"loss": "binary", "target": "binary"}),
+        ([0.8], [[1.0], [0.0]], {"loss": "binary", "target": "binary"}),
+        ([[0.8, -1.4, 2.3], [0.1, 0.2, 0.3]], [0.0, 1.0, 0.0], {"target": "distribution"}),
+        ([[0.8, -1.4, 2.3], [0.1, 0.2, 0.3]], [[1.0], [0.5]], {"target": "distribution"}),
+        ([[0.8, -1.4, 2.3]], [1, 2], {"target": "index"}),
+        ([[0.8, -1.4, 2.3], [0.1, 0.2, 0.3]], [1], {"target": "index"}),
+    ],
+)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_accepted_shapes_are_broadcast(predictions, labels, more, reduction):
+    x, y = np.array(predictions), np.array(labels)
+    classes = x.shape[-1:] if more["target"] == "index" else ()
+    shape = np.broadcast_shapes(x.shape, (*y.shape, *classes))
+    whole = case(np.broadcast_to(x, shape), np.broadcast_to(y, shape[: len(shape) - len(classes)]), **more)
+    stated = case(x, y, **more, expect=MustRaise("shape_mismatch"))
+    found, same = stated.problem("float32", reduction), whole.problem("float32", reduction)
+    accepting = dataclasses.replace(BROADCASTS, accepts=BROADCASTS.accepts | {"invalid_target"})
+    answer, other = evaluate(found, accepting), evaluate(same, accepting)
+    assert isinstance(answer, Exact)
+    np.testing.assert_array_equal(answer.hi, other.hi)
+    np.testing.assert_array_equal(tolerance(found, accepting), tolerance(same, accepting))
+    assert isinstance(evaluate(found), Invalid)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "more"),
+    [
+        ([0.8, -1.4, 2.3], [1.0, 0.0], {"loss": "binary", "target": "binary"}),
+        ([[0.8], [0.1]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], {"target": "distribution"}),
+        ([[0.8, 0.1], [0.1, 0.2]], [1, 0, 1], {"target": "index"}),
+        ([[0.8, 0.1], [0.1, 0.2]], [1], {"target": "index", "options": {"sample_weights": [1.0, 2.0, 3.0]}}),
+    ],
+)
+def test_shapes_that_cannot_be_broadcast_are_refused(predictions, labels, more):
+    stated = case(np.array(predictions), np.array(labels), **more, expect=MustRaise("shape_mismatch"))
+    assert evaluate(stated.problem("float32", "mean"), BROADCASTS) == Invalid(("shape_mismatch",))
