@@ -1,76 +1,33 @@
-"""An adapter from outside: optax in tables, held against the exact answers, as it stands, under `jit` and `vmap`.
-
-Its losses reduce nothing; their users append `.sum()` or `.mean()`.
-"""
+"""optax as it stands, under `jit` and under `vmap`, and that nothing but its adapter knows it."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
+import conformance
+from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.reproducer import reproducer
-from conformance.adapters.contract.signatures import unaccounted
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
-from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
 from conformance.tests.test_adapter import executed, same_bits
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("optax") is None, reason="optax is not installed")
+installed = pytest.mark.skipif(importlib.util.find_spec("optax") is None, reason="optax is not installed")
 
-DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax."
-CLASSES = ("one_hot", "distribution")
-
-
-def function(name: str, loss: Any, targets: tuple[str, ...], **fields: Any) -> Function:
-    accepts = frozenset() if "index" in targets else frozenset({"invalid_target"})
-    return Function(
-        name,
-        f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
-        ranks={loss: range(1 if loss == "binary" else 2, 9)},
-        input_kinds={"logits": ""},
-        targets=dict.fromkeys(targets, ""),
-        positional={"predictions": "logits", "labels": "labels"},
-        conventions=(DocumentedConvention(Convention(gradient_cancellation="targets", accepts=accepts)),),
-        documentation=DOCUMENTATION + name,
-        **fields,
-    )
-
-
-AXIS = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
-OPTAX = Framework(
-    name="optax",
-    distributions=("optax",),
-    modules=("optax",),
-    arrays=arrays.jax,
-    imports="import optax",
-    reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
-    modes={
-        "jit": Mode("jax.jit({loss})"),
-        "vmap": Mode(
-            "jax.vmap({loss})",
-            unreduced=True,
-            excludes=(frozenset({"class_axis"}), frozenset({"class_axis_not_1"})),  # axes are counted without the batch
-        ),
-    },
-    functions=(
-        function("softmax_cross_entropy", "categorical", CLASSES).since("0.2.4", **AXIS),
-        function("safe_softmax_cross_entropy", "categorical", CLASSES),
-        function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",)).since("0.2.4", **AXIS),
-        function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary")),
-    ),
-)
+[OPTAX] = [framework for framework in registry.frameworks() if framework.name == "optax"]
 CASES = (
     "article/index_labels/first_picture",
     "categorical/class_axis/one_hot_three_axes",
@@ -91,8 +48,9 @@ def items(mode: str) -> list[Any]:
     return list(kinds.values())
 
 
+@installed
 @pytest.mark.parametrize("mode", ["eager", *OPTAX.modes])
-def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
+def test_optax_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
     suite = Judge(Oracle(), Ledger())
     judged = set()
     for item in items(mode):
@@ -113,6 +71,24 @@ def test_optax_in_tables_agrees_and_its_reproducers_return_the_bits(mode: str) -
     }
 
 
-def test_tables_of_optax_have_every_parameter() -> None:
-    for one in Installed(OPTAX, "0.2.8").functions:
-        assert unaccounted(OPTAX, one) == []
+def test_nothing_but_adapter_and_harvest_knows_optax() -> None:
+    package = Path(conformance.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "optax" in path.read_text(encoding="utf-8") and "tests" not in path.parts
+    }
+    assert found == {"adapters/optax.py", "power/harvest/sources/optax.py"}
+
+
+@installed
+def test_pytest_imports_no_other_framework_for_optax(tmp_path: Path) -> None:
+    source = f"""
+import sys, pytest
+test = {str(Path(conformance.__file__).parent / "test_conformance.py")!r}
+words = ["-q", "-p", "no:cacheprovider", "--rootdir", {str(tmp_path)!r}, "-k", "optax and first_picture and mean"]
+assert pytest.main([test, *words]) == 0
+print([name for name in ("optax", "keras", "tensorflow", "torch", "sklearn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", source], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "['optax']", done.stdout + done.stderr

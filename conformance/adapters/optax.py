@@ -1,0 +1,63 @@
+"""optax: softmax and sigmoid cross-entropies of JAX, from logits.
+
+Its losses reduce nothing; their users append `.sum()` or `.mean()`, take `jax.grad`, and compile with `jax.jit`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
+from conformance.model.case import Loss
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses."
+SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
+DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
+"""Where the derivative of softplus, log(e^z + e^0), is said to be as intended."""
+ROWS = ("one_hot", "distribution")
+INTEGERS = "int64 int32 int16 int8 uint8"
+AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
+NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
+"""Under `jax.vmap` axes are counted without the one that is mapped, which has to be there."""
+
+
+def function(
+    name: str, loss: Loss, targets: tuple[str, ...], convention: Convention, link: str = "", **fields: Any
+) -> Function:
+    """A loss from logits, unreduced.  link: to what says the convention, if it is not the documentation."""
+    return Function(
+        name,
+        f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
+        ranks={loss: range(0 if loss == "binary" else 1, 9)},
+        input_kinds={"logits": ""},
+        targets=dict.fromkeys(targets, INTEGERS if "index" in targets else ""),
+        positional={"predictions": "logits", "labels": "labels"},
+        conventions=(DocumentedConvention(convention, documentation=link or DOCUMENTATION + name),),
+        documentation=DOCUMENTATION + name,
+        result_dtype="promoted" if "distribution" in targets else "same",
+        **fields,
+    )
+
+
+BROADCAST = frozenset({"invalid_target", "shape_mismatch"})
+SOFT = Convention(gradient_cancellation="targets", accepts=frozenset({"invalid_target"}))
+SAFE = Convention(gradient_cancellation="targets", accepts=BROADCAST)
+INTEGER = Convention(gradient_cancellation="targets", cancellation="logits")
+SIGMOID = Convention(gradient_cancellation="logits", accepts=BROADCAST)
+FRAMEWORK = Framework(
+    name="optax",
+    distributions=("optax",),
+    modules=("optax",),
+    arrays=arrays.jax,
+    imports="import optax",
+    reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
+    modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
+    functions=(
+        function("softmax_cross_entropy", "categorical", ROWS, SOFT, **AXIS),
+        function("safe_softmax_cross_entropy", "categorical", ROWS, SAFE),
+        function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE, **AXIS),
+        function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
+    ),
+)
