@@ -593,16 +593,18 @@ class Recorder:
 
     def _plan_tests(self, nodeids: Iterable[str]) -> None:
         """Plan a row for each test that is ours, and those of unsupported cases, once it is known which tests run."""
-        count = sum(map(_is_conformance_test, nodeids))
-        if count and not self.planned:  # each process of xdist has collected the same tests
-            self._plan(count, self._unsupported())
+        tested = [nodeid.partition("[")[2].split("-")[1] for nodeid in nodeids if _is_conformance_test(nodeid)]
+        if tested and not self.planned:  # each process of xdist has collected the same tests
+            self._plan(tested, self._unsupported())
 
-    def _plan(self, count: int, unsupported: Sequence[Row]) -> None:
+    def _plan(self, tested: Sequence[str], unsupported: Sequence[Row]) -> None:
+        """Plan the run.  tested: the id of the case of each test."""
         from conformance.adapters import registry
         from conformance.execution.run import Run
         from conformance.report import recording
 
-        self.planned = count + len(unsupported)
+        row_cases = [*tested, *(row.key.case for row in unsupported)]
+        self.planned = len(row_cases)
         self.run = self.run or Run()
         if not isinstance(self.run, recording.RecordedRun):
             self.run.rows += unsupported
@@ -610,7 +612,7 @@ class Recorder:
         cases, ledger = _case_set(self.config)
         planned = recording.planned(
             cases,
-            self.planned,
+            row_cases,
             self.run.started,
             [framework.name for framework in registry.installed()[1]],
             self._selected(),
@@ -658,7 +660,7 @@ class Recorder:
             self._compare_with_baseline(baseline, session)
         nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
         if nothing_called and (unsupported := self._unsupported()):
-            self._plan(0, unsupported)
+            self._plan((), unsupported)
             finished = True
         if self.config.getoption("report") is not None:
             self._end(finished, session)

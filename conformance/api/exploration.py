@@ -159,7 +159,7 @@ class FuzzResult(Result):
             "seconds": round(done.seconds, 3),
             "interrupted": self.interrupted,
             "known": dict(done.known),
-            "failures": done.failures,
+            "failures": done.not_executed,
             "findings": [
                 {
                     "function": finding.function,
@@ -330,7 +330,7 @@ class SweepResult(Result):
     """A row for each function, dtype and region of inputs."""
     means: list[RegionRow]
     """A row for each function, dtype and number of losses."""
-    failures: list[str]
+    not_executed: list[str]
     """What could not be executed, each with the reason."""
     interrupted: bool
     seconds: float
@@ -344,7 +344,7 @@ class SweepResult(Result):
     @property
     def about(self) -> dict[str, Any]:
         """The functions, the duration in seconds, and whether it is complete."""
-        complete = not (self.interrupted or self.failures)
+        complete = not (self.interrupted or self.not_executed)
         return {"asked": list(self.functions), "seconds": round(self.seconds, 3), "complete": complete}
 
     def to_dict(self) -> dict[str, Any]:
@@ -404,9 +404,7 @@ def sweep(
     for why in skipped:
         observer.note(f"left out: {why}")
     if not jobs:
-        raise SelectionError(
-            "nothing of what is asked for is there to be swept; `conformance list functions` says what is"
-        )
+        raise SelectionError("nothing of this selection can be swept; `conformance list functions` says what is")
     began, made = time.time(), SweepResult(tuple(functions), [], [], [], False, 0.0)
     try:
         if means:
@@ -451,7 +449,9 @@ def _sweep_inputs(
     kept = runner.load_state(state, jobs)
     try:
         with observer.rows(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
-            made.failures.extend(runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count)))
+            made.not_executed.extend(
+                runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count))
+            )
     finally:
         made.regions.extend(
             line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)

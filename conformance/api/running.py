@@ -268,8 +268,9 @@ def _planned(
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)
     made = [*calls.failed, *unsupported]
+    row_cases = [*(item.case.id for item in items), *(row.key.case for row in made)]
     planned = recording.planned(
-        cases.cases, len(items) + len(made), recorded.started, prepared.missing,
+        cases.cases, row_cases, recorded.started, prepared.missing,
         f"-k {request.keyword}" if request.keyword else "", cases.ledger, calls.available, request.timeout,
     )  # fmt: skip
     return recorded.plan(planned, items, made)

@@ -1,4 +1,4 @@
-"""Upgrades of frameworks: what one changes, and since which release."""
+"""Audit an upgrade of frameworks, or bisect the release that changed an answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class AuditResult(Result):
     """Items that could not be executed, each with the reason; they are in neither report."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {} if self.audit is None else audit_rendering.as_dict(self.audit)
+        if self.audit is None:
+            return {"interrupted": True, "not_executed": list(self.not_executed)}
+        return audit_rendering.as_dict(self.audit)
 
 
 def audit(
@@ -94,7 +96,7 @@ def audit(
 
 @dataclass(frozen=True, eq=False)
 class BisectResult(Result):
-    """Since which release the answer to a case is another one."""
+    """The release in which the answer to a case changed."""
 
     command = "bisect"
     distribution: str

@@ -21,7 +21,7 @@ from conformance.cli.shared import (
     Printer,
     named_path,
     output_format,
-    print_failures,
+    print_not_executed,
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
@@ -85,7 +85,7 @@ def audit(
         case Format.json:
             out.write(result.to_json())
     warn(f"audit: {folder}")
-    print_failures(result.not_executed, "not asked, and left out on both sides")
+    print_not_executed(result.not_executed, ", and left out on both sides")
     if result.not_executed:
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)

@@ -17,7 +17,7 @@ from conformance.cli.shared import (
     ModeOption,
     Printer,
     named_path,
-    warn,
+    print_not_executed,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
@@ -84,12 +84,11 @@ def fuzz(
         out.write(result.to_json())
     else:
         _print_totals(result)
-    for failure in result.state.failures:
-        warn(f"not asked: {failure}")
+    print_not_executed(result.state.not_executed)
     if result.interrupted:
         err.print("interrupted")
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(USAGE if result.state.failures else UNEXPECTED if result.findings else 0)
+    raise typer.Exit(USAGE if result.state.not_executed else UNEXPECTED if result.findings else 0)
 
 
 def _print_totals(result: api.FuzzResult) -> None:
@@ -102,5 +101,5 @@ def _print_totals(result: api.FuzzResult) -> None:
         out.print(f"known: {rows} rows, {escape(truncate(entry, MAX_WIDTH))}", soft_wrap=True)
     rate = done.position / done.seconds if done.seconds else 0
     out.print(
-        f"{done.summary(len(result.findings))}; {done.cases} cases were asked; {rate:.0f} cases/s; seed {result.seed}"
+        f"{done.summary(len(result.findings))}; {done.cases} cases were run; {rate:.0f} cases/s; seed {result.seed}"
     )

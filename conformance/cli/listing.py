@@ -16,7 +16,7 @@ listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, 
 
 @listing.command("cases")
 def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
-    """Every case: its id, what it is about, at which dtypes and reductions."""
+    """Every case: its id, what it is about, at which dtypes and reductions, and why it is there."""
     result = api.list_cases(cases)
     if as_json:
         out.write(result.to_json())
@@ -25,7 +25,8 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
         problem = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
-        for text in (problem, case.why):
+        of = f"{' '.join(case.dtypes)}; {' '.join(case.reductions)}"
+        for text in (problem, of, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4), expand=False))
     out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 

@@ -16,7 +16,7 @@ from conformance import api, report
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, warn
+from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, print_not_executed
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
 from conformance.judging.row import Elements, Row
@@ -40,8 +40,7 @@ def show(
         out.write(shown.to_json())
     else:
         _print(shown)
-    for failure in shown.not_executed:
-        warn(f"not asked: {failure}")
+    print_not_executed(shown.not_executed)
     if shown.not_executed:
         raise typer.Exit(USAGE)
 

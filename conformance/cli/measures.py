@@ -48,7 +48,9 @@ def mutants(
     if generated and not right:
         raise UserError("--generated goes with --right: cases drawn at random are put to right implementations")
     if right and family:
-        raise UserError("--family and --right do not go together: families are of faults")
+        raise UserError("--family and --right do not go together: families are of faulty implementations")
+    if generated and cases is not None:
+        raise UserError("--generated and --cases do not go together: cases are drawn, or those of a folder")
     if listed:
         _list(api.list_mutants(family or (), keyword, right), as_json)
     elif right:
@@ -114,13 +116,15 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
         out.write(result.to_json())
     else:
         for name, count in Counter(alarm.name for alarm in result.alarms).items():
-            out.print(f"{name}: {count} false alarms")
+            out.print(f"{name}: {counted(count, 'false alarm')}")
         of = f" of seed {seed}" if generated else ""
-        what = f"{counted(result.cases, 'case')}{of}, {result.items} items"
+        what = f"{counted(result.cases, 'case')}{of}, {counted(result.items, 'item')}"
         out.print(f"{what}: {counted(len(result.alarms) or 'no', 'false alarm')}")
     if result.interrupted:
         err.print(f"interrupted after {result.cases_run} of {result.planned} cases")
         raise typer.Exit(INTERRUPTED)
+    if not result.items:
+        raise UserError("nothing was executed: these implementations support none of the cases")
     raise typer.Exit(UNEXPECTED if result.alarms else 0)
 
 
@@ -147,7 +151,7 @@ def harvest(
     for name in result.harvests.missing:
         warn(f"left out: {name}")
     if folder is not None:
-        warn(f"{len(result.harvests.cases)} cases in {len(result.files)} files below {folder}")
+        warn(f"{counted(len(result.harvests.cases), 'case')} in {counted(len(result.files), 'file')} below {folder}")
     result.harvests.or_raise()
     raise typer.Exit(UNEXPECTED if any(map(result.wrong, result.statements)) else 0)
 

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, FrameworkOption, Json, ModeOption, Printer, print_failures, warn
+from conformance.cli.shared import CasesOption, FrameworkOption, Json, ModeOption, Printer, print_not_executed, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.relations import rendering
@@ -35,12 +35,12 @@ def relations(
         out.write(found.to_json())
     else:
         _print(found)
-    print_failures(found.not_executed)
+    print_not_executed(found.not_executed)
     if not found.complete:
-        warn(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were asked")
+        warn(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were executed")
         raise typer.Exit(INTERRUPTED if found.stopped else USAGE)
     for entry in found.stale:
-        warn(f"{entry} is known, and holds wherever it was asked; remove the entry")
+        warn(f"{entry} is known, and holds wherever it was tested; remove the entry")
     raise typer.Exit(UNEXPECTED if found.stale or found.broken else 0)
 
 

@@ -27,7 +27,7 @@ from conformance.cli.shared import (
     ModeOption,
     Printer,
     named_path,
-    print_failures,
+    print_not_executed,
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
@@ -168,7 +168,7 @@ def run(
         _finish(ended, request, strict_known, verbose)
     github.emit(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
-    print_failures(ended.not_executed)
+    print_not_executed(ended.not_executed)
     if not ended.complete:
         _warn_incomplete(ended)
         if ended.failure is not None:
@@ -222,7 +222,7 @@ class _Files:
 
 def _warn_incomplete(ended: api.RunResult) -> None:
     more = f"{ended.stopped}; " if ended.stopped else ""
-    more += f"{len(ended.not_executed)} could not be asked; " if ended.not_executed else ""
+    more += f"{len(ended.not_executed)} could not be executed; " if ended.not_executed else ""
     rows = len(ended.rows)
     warn(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:

@@ -108,10 +108,12 @@ def warn(line: str) -> None:
     err.print(escape(line), soft_wrap=True)
 
 
-def print_failures(failures: Sequence[object], reason: str = "not asked") -> None:
-    """Print the first of the items that could not be executed to stderr."""
-    for failure in failures[:MAX_FAILURES]:
-        warn(f"{reason}: {failure}")
+def print_not_executed(items: Sequence[object], consequence: str = "") -> None:
+    """Print the first of the items that could not be executed, and the number of the others, to stderr."""
+    for item in items[:MAX_FAILURES]:
+        warn(f"not executed{consequence}: {item}")
+    if len(items) > MAX_FAILURES:
+        warn(f"... and {len(items) - MAX_FAILURES} more")
 
 
 def _lines(total: int) -> Advance:

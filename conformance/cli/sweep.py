@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, named_path, print_failures
+from conformance.cli.shared import CasesOption, Json, Printer, named_path, print_not_executed
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import rendering, table
@@ -38,7 +38,7 @@ def sweep(
     ] = False,
     means: Annotated[bool, typer.Option("--lengths", help="Instead, means of 10 to 10^7 losses.")] = False,
     processes: Annotated[
-        int, typer.Option("-n", min=0, help="How many processes share an exhaustive sweep; all cores unless given.")
+        int, typer.Option("-n", min=0, help="How many processes share the sweep; 0 is one for each core.")
     ] = 0,
     folder: Annotated[
         Path | None,
@@ -67,10 +67,11 @@ def sweep(
         err.print(f"report: {escape(str(folder))}", soft_wrap=True)
     _print_totals(result)
     if result.interrupted:
-        where = f"; go on with --state {state}" if state else "; --state FILE would have kept it"
+        advice = "" if means else "; --state FILE would have kept it"
+        where = f"; go on with --state {state}" if state else advice
         err.print(f"interrupted{escape(where)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(USAGE if result.failures else UNEXPECTED if result.failing else 0)
+    raise typer.Exit(USAGE if result.not_executed else UNEXPECTED if result.failing else 0)
 
 
 def _print_totals(result: api.SweepResult) -> None:
@@ -82,4 +83,4 @@ def _print_totals(result: api.SweepResult) -> None:
         err.print(f"[bold]{line['expected']}[/] {escape(what)}", soft_wrap=True)
         if line["call"]:
             err.print(f"    {escape(line['call'])}", soft_wrap=True)
-    print_failures(result.failures)
+    print_not_executed(result.not_executed)

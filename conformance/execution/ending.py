@@ -1,6 +1,6 @@
 """The end of a process in which functions of frameworks were called: it comes, and with the right exit status.
 
-Imports nothing that takes time: the command line needs it before it knows what is asked of it.
+Imports nothing that takes time: the command line needs it before it knows its command.
 """
 
 from __future__ import annotations

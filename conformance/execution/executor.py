@@ -97,7 +97,7 @@ def in_environments(
     assignments, failed = resolve(texts, progress, names, modes=modes)
     count = process_count(len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
-    progress("importing what is to be asked ...")
+    progress("importing frameworks ...")
     processes = stack.enter_context(JudgingProcesses(assignments, first, cases.folder, timeouts, cases.sent))
     return Executor(find_available(assignments, processes.versions(), failed), processes.rows, failed)
 

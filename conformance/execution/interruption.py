@@ -1,4 +1,4 @@
-"""Signals that end a command: the first asks it to stop and keep its results, a second ends it at once."""
+"""Signals that end a command: the first has it stop and keep its results, a second ends it at once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS) -> It
 
 
 def interruption() -> str:
-    """The name of the signal that asked this process to end, empty if none did.
+    """The name of the signal that told this process to end; "" if there was none.
 
     A KeyboardInterrupt may be swallowed by the code in which it is raised; this remembers the signal.
     """

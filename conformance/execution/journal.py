@@ -28,16 +28,15 @@ from conformance.execution.report_folder import (
     FILES,
     JOURNAL,
     MAX_BYTES,
-    MAX_RUN_BYTES,
     PREVIOUS,
     ReportError,
     check_replaceable,
     check_writable,
+    read_run,
 )
 from conformance.execution.run_info import RunInfo, is_moment
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
-from conformance.model.files import read_regular
 from conformance.model.row_key import RowKey
 
 LOCK = ".lock"
@@ -142,7 +141,7 @@ class Journal:
         """Write what is planned.
 
         rows: those taken over from the run that is resumed; they and the plan replace its journal at one moment.
-        keep: have that journal stay, in a folder of its own, because it has rows that this run does not ask for.
+        keep: have that journal stay, in a folder of its own, because it has rows that this run does not have.
         """
         if self.resumed is not None:
             if keep:
@@ -211,7 +210,7 @@ class Journal:
         content = read_journal(self.folder) if os.path.lexists(self.folder / JOURNAL) else None
         for name in (f"{JOURNAL}.new", BEFORE):
             (self.folder / name).unlink(missing_ok=True)
-        run = _read_run(self.folder)
+        run = read_run(self.folder / RUN)
         whole = run is not None and run.get("complete") is True
         if content is not None and whole and run is not None and run.get("started") == content.started:
             (self.folder / JOURNAL).unlink()  # the run was killed when its report was whole already
@@ -255,7 +254,7 @@ class Journal:
         place = self._place_of(content.started)
         place.mkdir()
         (place / JOURNAL).write_bytes((self.folder / JOURNAL).read_bytes())
-        self.notes.append(f"it has rows that are not asked for now, so its journal stays, in {place}")
+        self.notes.append(f"it has rows that this run does not have, so its journal stays, in {place}")
 
     # The file
 
@@ -390,16 +389,6 @@ def _plan(value: Any) -> Plan | None:
     except (TypeError, ValueError, KeyError, AttributeError):
         return None
     return Plan(info, problems, sizes, basis)
-
-
-def _read_run(folder: Path) -> dict[str, Any] | None:
-    """The content of the `run.json` in a folder, empty if it cannot be read; None if there is none."""
-    try:
-        return _object(read_regular(folder / RUN, MAX_RUN_BYTES))
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return {}
 
 
 def _unused(place: Path) -> Path:

@@ -35,7 +35,7 @@ HELP = 2000
 """Items of a framework that must be left for another process to import it, too."""
 
 Key = tuple[str, str]
-"""Names of the worker and of the item, which several workers may be asked."""
+"""Names of the worker and of the item, which several workers may execute."""
 
 
 @dataclass(frozen=True)

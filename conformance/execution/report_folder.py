@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.execution.marking import ASIDE, RUN
 from conformance.model.errors import UserError
@@ -65,20 +65,20 @@ def check_replaceable(folder: Path) -> None:
     """Raise ReportError if a report would replace files that are not of a report."""
     present = [name for name in (RUN, ASIDE, *FILES) if (folder / name).is_file()]
     unfinished = any((folder / name).exists() for name in (JOURNAL, PREVIOUS))
-    if present and not unfinished and not any(_is_of_report(folder / name) for name in (RUN, ASIDE)):
+    if present and not unfinished and all(read_run(folder / name) is None for name in (RUN, ASIDE)):
         what = f"{', '.join(present).replace(ASIDE, RUN)} would be replaced, and no report is there"
         raise ReportError(folder, what, "name another folder for the report, or remove what is no longer needed")
 
 
-def _is_of_report(file: Path) -> bool:
-    """Whether a `run.json` is that of a report, or was before it was damaged."""
+def read_run(file: Path) -> dict[str, Any] | None:
+    """Return the content of a `run.json`; {} if it is damaged, None if there is none or it is of something else."""
     try:
         value = json.loads(read_regular(file, MAX_RUN_BYTES))
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, ValueError, RecursionError):
-        return True
-    return isinstance(value, dict) and "complete" in value
+        return {}
+    return value if isinstance(value, dict) and "complete" in value else None
 
 
 def reason_of(error: OSError) -> str:

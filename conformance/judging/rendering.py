@@ -114,7 +114,7 @@ def _call_text(reason: RaisedException | MutatedArgument | NotDeterministic | Pr
         case MutatedArgument(names):
             return f"the call changed its argument {', '.join(names)} in place"
         case NotDeterministic():
-            return "it is not deterministic: asked again, it returned another number"
+            return "it is not deterministic: called again, it returned another number"
         case ProcessDied(how):
             return f"the process {how}"
         case NoAnswerInTime(seconds):

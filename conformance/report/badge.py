@@ -25,6 +25,6 @@ def badge(results: pd.DataFrame, run: RunInfo) -> str:
     elif cases:
         message, colour = f"{counted(cases, 'case')}, nothing unexpected", "brightgreen"
     else:
-        message, colour = "nothing asked", "lightgrey"
+        message, colour = "nothing executed", "lightgrey"
     facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}
     return json.dumps(facts, indent=2) + "\n"

@@ -301,9 +301,7 @@ def _run(folder: Path) -> dict[str, Any]:
     file = run_file(folder)
     again = "run the suite again"
     if began := marked(folder):
-        what = (
-            f"a run began there at {began} and has asked nothing yet, or died before: the report is of the run before"
-        )
+        what = f"a run began there at {began} and has executed nothing yet, or died: the report is of the run before"
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
         raise ReportError(folder, what, advice)
     try:

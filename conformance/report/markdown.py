@@ -166,7 +166,7 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     ]
     lines.append(f"Run with {', '.join(versions)}.\n")
     if run.missing:
-        lines.append(f"Not installed, so not asked: {', '.join(map(escaped, run.missing))}.\n")
+        lines.append(f"Not installed, so not run: {', '.join(map(escaped, run.missing))}.\n")
     return "\n".join(lines)
 
 

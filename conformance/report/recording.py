@@ -39,7 +39,7 @@ from conformance.report.run import versions
 
 def planned(
     cases: Sequence[Case],
-    count: int,
+    row_cases: Sequence[str],
     started: float,
     missing: Sequence[str] = (),
     selected: str = "",
@@ -47,20 +47,21 @@ def planned(
     installed: Iterable[Installed] = (),
     timeout: float = 0.0,
 ) -> Plan:
-    """What is known of a run before its first row.
+    """Return what is known of a run before its first row, with the published numbers of its own cases.
 
-    cases: those that there were to choose from.  count: how many rows there are to be.  started: seconds since the
-    epoch.  missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed,
-    timeout: what rows depend on, for a run that may be resumed.
+    cases: those selected from.  row_cases: the id of the case of each planned row.  started: seconds since the epoch.
+    missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed, timeout:
+    what rows depend on, for a run that may be resumed.
     """
+    executed = set(row_cases)
     info = RunInfo(
-        planned=count,
+        planned=len(row_cases),
         missing=tuple(missing),
         started=moment(started),
         coverage=covered(cases),
         suite=fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
-        published=tuple(_number(number) for case in cases for number in published(case)),
+        published=tuple(_number(number) for case in cases if case.id in executed for number in published(case)),
     )
     return Plan(info, problems(cases), sizes(cases), _basis(ledger, installed, timeout))
 
@@ -194,7 +195,7 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     if marked(folder) and not (folder / JOURNAL).exists():
         put_back(folder)
         (folder / MARK).unlink()
-        warn(f"{folder}: the last run there ended before it asked anything; this is the report from before")
+        warn(f"{folder}: the last run there ended before it executed anything; this is the report from before")
         return files.read(folder)[1]
     if not os.path.lexists(folder / JOURNAL) and not os.path.lexists(folder / RUN):
         record = files.restore(folder)
@@ -240,7 +241,7 @@ def torn_lines(content: JournalContent) -> str:
 
 
 def taken_over(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
-    """The rows of an unfinished run that can be taken over, why others are asked again, and how many are of no item.
+    """The rows of an unfinished run that can be taken over, why others are executed again, and how many are of no item.
 
     A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
     (the basis of the plan) are the same.
@@ -261,7 +262,7 @@ def taken_over(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tu
             again[why] += 1
         else:
             rows.append(row)
-    return rows, [f"{count} rows are asked again: {why}" for why, count in again.items()], others
+    return rows, [f"{count} rows are executed again: {why}" for why, count in again.items()], others
 
 
 def _changed(row: Row, item: Item, basis: set[str]) -> str:

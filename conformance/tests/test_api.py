@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,17 @@ def test_run_that_is_interrupted_returns_rows_so_far(request_of, monkeypatch):
     assert again.complete
     assert len(heard.made) == len(again.rows) - 2
     assert any(line.startswith("going on with the run of ") for line in heard.notes)
+
+
+def test_run_of_selection_has_published_numbers_of_its_cases_only(request_of):
+    request = request_of()
+    file = request.cases / "x.yaml"
+    published = "    published: [{value: '1', source: somewhere}]\n"
+    file.write_text(re.sub(r"(    why: .*\n)", rf"\1{published}", file.read_text(encoding="utf-8")), encoding="utf-8")
+    selections = ("", "smoothed", "plain")
+    numbers = [api.run(replace(request, keyword=keyword)).record["published"] for keyword in selections]
+    assert [len(found) for found in numbers] == [2, 1, 1]
+    assert numbers[0] == [*numbers[2], *numbers[1]]
 
 
 def test_run_returns_exception_and_partial_rows(request_of):

@@ -30,6 +30,7 @@ from conformance.execution.journal import read_journal
 from conformance.model.convention import Convention
 from conformance.model.errors import UserError
 from conformance.report import RunInfo
+from conformance.tests.libraries import write_metadata
 from conformance.tests.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
@@ -135,9 +136,7 @@ def library(tmp_path, monkeypatch):
         if version in ("2.5", "9.9"):
             raise EnvironmentFailure(wanted, "it cannot be resolved")
         folder = tmp_path / "environments" / version
-        (folder / f"fake_losses-{version}.dist-info").mkdir(parents=True, exist_ok=True)
-        metadata = f"Metadata-Version: 2.1\nName: fake-losses\nVersion: {version}\n"
-        (folder / f"fake_losses-{version}.dist-info" / "METADATA").write_text(metadata)
+        write_metadata(folder, "fake-losses", version)
         number = int(version.partition(".")[0])
         (folder / "fakelosses.py").write_text(SOURCE.replace("{version}", str(number)))
         made.append(version)
@@ -324,7 +323,7 @@ def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, 
     monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == 2
-    assert "not asked, and left out on both sides" in result.output
+    assert "not executed, and left out on both sides" in result.output
     assert json.loads((folder / "new" / "run.json").read_text())["complete"] is False
     assert json.loads((folder / "audit.json").read_text())["edges"]["total"] == 2
 

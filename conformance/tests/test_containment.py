@@ -30,6 +30,7 @@ from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.model.text import printable
 from conformance.reference.oracle import Oracle
 from conformance.tests import hostile
+from conformance.tests.libraries import environment, write_library
 from conformance.tests.stated import case
 
 ONES = np.ones(2)
@@ -304,25 +305,15 @@ cases:
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory):
     """A folder on PYTHONPATH with a library, its adapter and its entry point; beside it one with cases."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    metadata = folder / "packages" / "rude-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "packages" / "rude_library.py").write_text(LIBRARY)
-    (folder / "packages" / "rude_adapter.py").write_text(ADAPTER)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rude\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[conformance.adapters]\nrude = rude_adapter:FRAMEWORK\n")
-    (folder / "cases").mkdir()
-    (folder / "cases" / "rows.yaml").write_text(CASES)
-    return folder
+    return write_library(tmp_path_factory.mktemp("elsewhere"), "rude", LIBRARY, ADAPTER, CASES)
 
 
 def command(folder, deed, *words):
     """(exit status, stdout, stderr) of a command whose framework does something rude."""
-    variables = {"PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", "DEED": deed}
     soon = "from conformance.execution import ending; ending.end_in_time.__defaults__ = (0.5,)"
     done = subprocess.run(
         [sys.executable, "-c", f"{soon}; from conformance.cli import main; main()", *words],
-        cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=100,
+        cwd=folder, env=environment(folder, DEED=deed), capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -208,7 +208,7 @@ def test_parse_adds_requirements_of_backend(plain, text, requirements, backend):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "nothing is asked for"),
+        ("", "no requirements; give some"),
         ("miniature=1.0", "'miniature=1.0' in 'miniature=1.0' is no requirement"),
         ("miniature==1.0 helper==", "'helper==' in"),
         ("miniature===", "has an operator without a version"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
 from conformance.tests import fragile, signals
+from conformance.tests.libraries import environment, write_library
 
 LIBRARY = """
 import ctypes, os, sys, time
@@ -120,23 +120,11 @@ cases:
 @pytest.fixture
 def elsewhere(tmp_path):
     """A folder on PYTHONPATH with a library, its adapter and its entry point; beside it one with cases."""
-    packages = tmp_path / "packages"
-    metadata = packages / "shaky-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (packages / "shaky_library.py").write_text(LIBRARY)
-    (packages / "shaky_adapter.py").write_text(ADAPTER)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[conformance.adapters]\nshaky = shaky_adapter:FRAMEWORK\n")
-    (tmp_path / "cases").mkdir()
-    (tmp_path / "cases" / "rows.yaml").write_text(CASES)
-    return tmp_path
+    return write_library(tmp_path, "shaky", LIBRARY, ADAPTER, CASES)
 
 
 def command(folder, *words):
-    return (
-        [sys.executable, "-m", *words],
-        {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off"}},
-    )
+    return [sys.executable, "-m", *words], {"cwd": folder, "env": environment(folder)}
 
 
 def ran(folder, *words):
@@ -213,7 +201,7 @@ def test_judging_process_that_dies_takes_with_it_only_what_it_was_at(elsewhere):
     done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")  # all in one chunk, with what kills it
     assert done.returncode == 2, done.stdout
     assert "rows/smoothed-float64-mean: the process that was to judge it was killed by SIGSEGV" in done.stderr
-    assert "2 could not be asked; 3 of 5 rows are in the report, which is marked incomplete" in done.stderr
+    assert "2 could not be executed; 3 of 5 rows are in the report, which is marked incomplete" in done.stderr
 
 
 def test_pytest_does_the_same(elsewhere):

@@ -25,6 +25,7 @@ from conformance.execution.marking import RUN as RUN_JSON
 from conformance.judging.row import Row
 from conformance.model.errors import ISSUES
 from conformance.report import JOURNAL, PREVIOUS, ReportError, RunInfo, recording
+from conformance.tests.libraries import environment, write_library
 from conformance.tests.test_audit import written
 from conformance.tests.test_isolation import ADAPTER
 from conformance.tests.test_report import row
@@ -128,23 +129,13 @@ class There:
         self.hold = folder / "hold"
         self.packages = folder / "packages"
         self.report = folder / "report"
-        metadata = self.packages / "shaky-1.0.dist-info"
-        metadata.mkdir(parents=True)
-        (self.packages / "shaky_library.py").write_text(LIBRARY)
-        (self.packages / "shaky_adapter.py").write_text(ADAPTER + FAULT)
-        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text("[conformance.adapters]\nshaky = shaky_adapter:FRAMEWORK\n")
-        (folder / "cases").mkdir()
-        (folder / "cases" / "rows.yaml").write_text(CASES)
+        write_library(folder, "shaky", LIBRARY, ADAPTER + FAULT, CASES)
 
     def start(self, *words, **variables):
         """A process in a group of its own."""
-        environment = {
-            **os.environ, "PYTHONPATH": str(self.packages), "CONFORMANCE_CACHE": "off", "HOLD": str(self.hold),
-            "TMPDIR": str(self.folder), **variables,
-        }  # fmt: skip
+        variables = {"HOLD": str(self.hold), "TMPDIR": str(self.folder), **variables}
         return subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=self.folder, env=environment, text=True,
+            [sys.executable, "-m", *words], cwd=self.folder, env=environment(self.folder, **variables), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True, preexec_fn=None if os.name == "nt" else with_signals,
         )  # fmt: skip
@@ -279,7 +270,7 @@ def test_signal_during_imports_leaves_no_process(there, how, words):
 def test_import_timeout_ends_the_wait_for_an_import(there):
     done = there.ran(*RUN, "-n", "2", "--import-timeout", "0.5", IMPORTING="1")
     assert done.returncode == 2
-    assert "5 could not be asked" in done.stderr
+    assert "5 could not be executed" in done.stderr
     assert "0.5 s" in done.stderr
 
 
@@ -408,7 +399,7 @@ def test_mark_sets_record_aside_until_command_ends_without_a_run(tmp_path, statu
     assert (folder / RUN_JSON).exists() == (status < 3)
     if status >= 3:
         monkeypatch.setattr(os, "getpid", lambda: 1)  # another process reads it
-        with pytest.raises(ReportError, match="has asked nothing yet"):
+        with pytest.raises(ReportError, match="has executed nothing yet"):
             report.read(folder)
         assert recording.recover(folder, lambda _: None)["complete"]
     assert (folder / RUN_JSON).read_bytes() == before
@@ -479,7 +470,7 @@ def test_resumed_run_asks_again_what_has_changed_and_says_so(there):
     file.write_text(CASES.replace("[0.5, -1.5, 0.25]", "[0.5, -1.5, 0.5]", 1))
     done = there.ran(*RUN, "--resume")
     assert done.returncode == 0, done.stderr
-    assert f"{BEFORE} rows are asked again: their cases have changed" in done.stderr
+    assert f"{BEFORE} rows are executed again: their cases have changed" in done.stderr
     found = there.results()
     assert there.ran(*RUN).returncode == 0
     assert there.results() == found
@@ -487,7 +478,7 @@ def test_resumed_run_asks_again_what_has_changed_and_says_so(there):
     metadata = there.packages / "shaky-1.0.dist-info" / "METADATA"
     metadata.write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.1\n")
     done = there.ran(*RUN, "--resume")
-    assert f"{BEFORE} rows are asked again: they are of shaky 1.0, and this is 1.1" in done.stderr
+    assert f"{BEFORE} rows are executed again: they are of shaky 1.0, and this is 1.1" in done.stderr
     assert set(report.read(there.report)[0]["version"]) == {"1.1"}
 
 

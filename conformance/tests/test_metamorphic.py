@@ -427,7 +427,7 @@ def test_nondeterminism_is_detected_within_tolerance():
     chosen = relations.select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
     findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
     assert {finding.violation for finding in findings} >= {
-        "it is not deterministic: asked again, it returned another number"
+        "it is not deterministic: called again, it returned another number"
     }
     steady = relations.select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")

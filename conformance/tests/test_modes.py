@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -18,6 +17,7 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.selection import SelectionError
 from conformance.model.row_key import RowKey
+from conformance.tests.libraries import environment, write_library
 from conformance.tests.stated import case
 
 LIBRARY = """
@@ -118,24 +118,14 @@ known:
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory):
     """A folder on PYTHONPATH with a library, its adapter and its entry point; beside it one with cases."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    metadata = folder / "packages" / "modal-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "packages" / "modal_library.py").write_text(LIBRARY)
-    (folder / "packages" / "modal_adapter.py").write_text(ADAPTER)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: modal\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[conformance.adapters]\nmodal = modal_adapter:FRAMEWORK\n")
-    (folder / "cases").mkdir()
-    (folder / "cases" / "rows.yaml").write_text(
-        CASES.replace("LONG", str([[0.5, -1.5, 0.25]] * 400)).replace("LABELS", str([1] * 400))
-    )
-    return folder
+    cases = CASES.replace("LONG", str([[0.5, -1.5, 0.25]] * 400)).replace("LABELS", str([1] * 400))
+    return write_library(tmp_path_factory.mktemp("elsewhere"), "modal", LIBRARY, ADAPTER, cases)
 
 
 def ran(folder, *words, **variables):
-    environment = {**os.environ, "PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", **variables}
     words = [sys.executable, *map(str, words)]
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    variables = environment(folder, **variables)
+    return subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
 
 def run(folder, *words, framework="modal"):

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 import conformance
+from conformance.tests.libraries import write_metadata
 
 pytest_plugins = ["pytester"]
 
@@ -342,9 +343,7 @@ def test_it_leaves_an_expression_that_is_none_to_pytest(folder):
 
 
 def test_it_takes_frameworks_of_other_packages(folder):
-    made = folder.pytester.mkdir("mini-1.5.dist-info")
-    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: mini\nVersion: 1.5\n")
-    (made / "entry_points.txt").write_text("[conformance.adapters]\nmini = mini:FRAMEWORK\n")
+    write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(
         mini="""
         import dataclasses
@@ -371,9 +370,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
     ],
 )
 def test_it_says_which_adapter_is_broken(folder, source, message):
-    made = folder.pytester.mkdir("mini-1.5.dist-info")
-    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: mini\nVersion: 1.5\n")
-    (made / "entry_points.txt").write_text("[conformance.adapters]\nmini = mini:FRAMEWORK\n")
+    write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(mini=source)
     result = folder.pytester.runpytest_subprocess("--cases", "mine", "-p", "no:cacheprovider")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)

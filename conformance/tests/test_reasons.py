@@ -138,7 +138,7 @@ RENDERED = [
     (
         NotDeterministic(),
         "not_deterministic",
-        "it is not deterministic: asked again, it returned another number",
+        "it is not deterministic: called again, it returned another number",
     ),
     (
         ProcessDied("exited with status 3", "a\nb"),

@@ -664,7 +664,7 @@ def test_csv_equals_that_of_the_standard_library(tmp_path):
         ([row(expected="stale"), row("a.B", expected="unexpected")], 2, "1 case, 2 answers unexpected", "red"),
         ([row(case="", expected="unexpected", status="crashed")], 1, "0 cases, 1 answer unexpected", "red"),
         ([row()], 2, "incomplete", "lightgrey"),
-        ([], 0, "nothing asked", "lightgrey"),
+        ([], 0, "nothing executed", "lightgrey"),
     ],
 )
 def test_badge_message_and_colour(tmp_path, rows, planned, message, colour):

@@ -630,7 +630,7 @@ def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
     [
         (("miniature.Nothing",), "no such function"),
         (("miniature.Binary", "--dtype", "float64", "--exhaustive"), "2^64"),
-        (("miniature.Binary", "--given", "log_probabilities"), "nothing of what is asked for"),
+        (("miniature.Binary", "--given", "log_probabilities"), "nothing of this selection can be swept"),
         (("miniature.Binary", "--lengths", "--pairs"), "--lengths goes with"),
     ],
 )
@@ -663,7 +663,7 @@ def test_sweep_in_processes_equals_sweep_in_this_process():
     request = api.SweepRequest(("float16",), ("logits",))
     one, two = (api.sweep(["torch.BCEWithLogitsLoss", "torch.CrossEntropyLoss"], request, processes=n) for n in (1, 2))
     assert repr(one.regions) == repr(two.regions) != "[]"
-    assert one.failures == two.failures == []
+    assert one.not_executed == two.not_executed == []
 
 
 def test_sweep_tables_fit_80_columns(command):

@@ -60,7 +60,7 @@ class Interpreter:
 
 
 def query(path: Path) -> Interpreter:
-    """Ask an interpreter for its version and packages. Raises UserError if it does not run."""
+    """Return the version and packages of an interpreter. Raises UserError if it does not run."""
     arguments = [str(path), "-E", "-c", QUERY]
     try:
         process = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)  # noqa: S603

@@ -34,7 +34,7 @@ def parse(text: str) -> EnvironmentRequest:
     one is named.
     """
     if not text.strip():
-        raise UserError("nothing is asked for; give requirements, such as scikit-learn==1.9.1")
+        raise UserError("no requirements; give some, such as scikit-learn==1.9.1")
     path = _path(text.strip())
     if path is None:
         return _make_request(text, list(_requirements(text)), ())

@@ -53,7 +53,7 @@ class Uv:
 
     def _run(self, words: Sequence[str], stdin: str, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
-        environment.setdefault("UV_PYTHON_DOWNLOADS", "never")  # only who asked uv for downloads gets them
+        environment.setdefault("UV_PYTHON_DOWNLOADS", "never")  # only who told uv to download gets them
         environment |= {**self.sources.variables, "UV_NO_PROGRESS": "1", "NO_COLOR": "1", **extra}
         try:
             return subprocess.run(  # noqa: S603

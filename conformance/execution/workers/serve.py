@@ -66,7 +66,7 @@ class Server:
 
     def _perform(self, header: Header, body: bytes | bytearray) -> Buffers:
         if self._framework is None:
-            raise LoweringError("a worker was asked before it was started")
+            raise LoweringError("a worker got a call before it was started")
         try:
             arrays = wire.arrays_of(header, body)
         except ImportError as error:

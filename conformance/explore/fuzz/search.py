@@ -85,7 +85,7 @@ class SearchState:
     """Number of rows that repeat a finding, keyed by its case."""
     known: Counter[str] = field(default_factory=Counter)
     """Number of rows that the ledger documents, keyed by the entry."""
-    failures: list[str] = field(default_factory=list)
+    not_executed: list[str] = field(default_factory=list)
     """Messages of items that could not be called."""
 
     def summary(self, findings: int) -> str:
@@ -155,8 +155,8 @@ class Search:
             elif assessment.expected == "unexpected":
                 self._record_discrepancy(assessment, choices)
         state = self.state
-        room = MAX_FAILURES - len(state.failures)
-        state.failures += [f"case {state.position}, {failure}" for failure in run.not_executed[:room]]
+        room = MAX_FAILURES - len(state.not_executed)
+        state.not_executed += [f"case {state.position}, {failure}" for failure in run.not_executed[:room]]
         state.position += 1
         state.cases += bool(items)
         state.rows += len(items)

@@ -359,7 +359,7 @@ def _failure_text(outcome: Outcome) -> str:
         case TimedOut(seconds):
             return f"had no answer within {seconds:g} s"
         case Unsupported(why):
-            return f"could not be asked: {why}"
+            return f"could not be executed: {why}"
         case _:
             assert_never(outcome)
 
@@ -370,7 +370,7 @@ def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mappin
     one_dtype = len(set(declared.values())) == 1
     for member, answer in answers.items():
         if instance.relation.repeats_call and answer.mutated:
-            return f"the call changed its argument {', '.join(answer.mutated)} in place, for whoever asks again"
+            return f"the call changed its argument {', '.join(answer.mutated)} in place, which changes later calls"
         if answer.value.shape != member.shape:
             return f"one side has shape {answer.value.shape}, where {member.shape} is due"
         dtype = answers[prepared.source].dtype if one_dtype else declared[member]
