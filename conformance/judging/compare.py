@@ -35,7 +35,8 @@ class Comparison:
 
     reason: what is wrong, None where the value is within its budget.
     where: its index, () for a scalar.  error_ratio: error / tolerance, inf where nothing finite could be compared.
-    ulps: error in units in the last place of the exact answer, in the dtype of the problem.
+    ulps: error in units in the last place of the exact answer, in the dtype of the problem.  failing: how many elements
+    are beyond their tolerance.
     """
 
     reason: WrongValue | NotFinite | WrongShape | None
@@ -44,6 +45,7 @@ class Comparison:
     tolerance: float = 0.0
     error_ratio: float = 0.0
     ulps: float = 0.0
+    failing: int = 0
 
     @property
     def within(self) -> bool:
@@ -86,7 +88,8 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
     with np.errstate(all="ignore"):
         near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
         ulps = float(error[where]) / float(ulp(near, numpy_dtype(dtype)))
-    return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps)
+    failing = int(np.count_nonzero(ratio > 1)) if reason is not None else 0
+    return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps, failing)
 
 
 def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
@@ -116,7 +119,7 @@ def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) ->
     ratio = 0.0 if error == 0 else error / limit if limit else math.inf
     reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
     with np.errstate(all="ignore"):
-        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))))
+        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))), int(ratio > 1))
 
 
 def symptoms_without_value(outcome: Outcome) -> frozenset[str]:

@@ -17,6 +17,8 @@ from conformance.model.case import Array, Loss, Options, Problem, numpy_dtype
 
 ROW_SUM_TOLERANCE = 16
 """A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
+CHUNK = 1 << 16
+"""Predictions that are worked on at once; what is computed from them stays in the processor's cache."""
 WEIGHTS = ("class_weights", "sample_weights", "positive_weight")
 """Names of the options that hold arrays of weights."""
 
@@ -45,7 +47,10 @@ def _contents(problem: Problem) -> frozenset[str]:
     options = problem.options
     x = problem.predictions
     considered = _not_ignored(problem)
-    _add_predictions(kinds, problem, x[considered] if problem.loss == "categorical" else x)
+    if problem.loss == "categorical" and x.shape[-1] == 1:
+        kinds.add("one_class")
+    for values in _in_chunks(x, considered if problem.loss == "categorical" else None):
+        _add_predictions(kinds, problem, values)
     if 0 in problem.sample_shape:
         kinds.add("empty_batch")
 
@@ -69,21 +74,30 @@ def _contents(problem: Problem) -> frozenset[str]:
     return frozenset(kinds)
 
 
+def _in_chunks(values: Array, considered: Array | None) -> Iterator[Array]:
+    """Rows of about `CHUNK` predictions, so that what is computed from them needs little memory.
+
+    considered: which samples count, each a row of the last axis; None if all do and predictions have no rows.
+    """
+    rows = values.reshape(-1) if considered is None else values.reshape(considered.size, values.shape[-1])
+    step = max(1, CHUNK * len(rows) // max(1, rows.size))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        yield part if considered is None else part[considered.reshape(-1)[start : start + step]]
+
+
 def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
-    """Add what predictions contain.  values: those of samples that are not ignored."""
-    categorical, classes = problem.loss == "categorical", problem.predictions.shape[-1:]
+    """Add what predictions contain.  values: some of those of samples that are not ignored."""
     info = dtype_info(problem.dtype)
     wide = _wide(values)
     _add_if_any(kinds, "nan_prediction", np.isnan(wide))
     _add_if_any(kinds, "infinite_prediction", np.isinf(wide))
-    if categorical and classes == (1,):
-        kinds.add("one_class")
     if problem.input_kind == "probabilities":
         _add_if_any(kinds, "invalid_probability", (wide < 0) | (wide > 1))
         _add_if_any(kinds, "subnormal_prediction", (wide > 0) & (wide < info.smallest_normal))
-        if categorical and values.size:
+        if problem.loss == "categorical" and values.size:
             off = np.abs(wide.sum(axis=-1) - 1)
-            _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * info.unit_roundoff * classes[0])
+            _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * info.unit_roundoff * values.shape[-1])
 
 
 def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:

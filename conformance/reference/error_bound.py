@@ -72,8 +72,8 @@ LONG = 2.0
 """What multiplies sqrt(n) in the bound on long sums: six standard deviations."""
 DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
-CHUNK = 1 << 16
-"""Predictions worked on at once; what is computed from them stays in the processor's cache."""
+EXP_UNDERFLOW = 746.0
+"""exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,14 +102,22 @@ class _Samples:
     flat: FlatProblem
     loss: Floats
     error: Floats
+    rows: tuple[Floats, Floats]
+    """The same of each row, before rows are ignored, grouped and weighted; not finite where nothing bounds it."""
+
+
+def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
+    """(loss, error) of each row in float64, before rows are ignored, grouped and weighted, each of shape [n].
+
+    The loss is computed as the bound assumes, and the error is what it allows the dtype of the problem for that; not
+    finite where nothing bounds it.
+    """
+    return _cached_samples(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False).rows
 
 
 def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Floats:
-    matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    cache, key = problem.unreduced.cache, ("error bound of samples", matters, is_converted)
-    if key not in cache:
-        cache[key] = _samples(problem, matters, is_converted)
-    flat, loss, error = cache[key].flat, cache[key].loss, cache[key].error
+    samples = _cached_samples(problem, convention, is_converted)
+    flat, loss, error = samples.flat, samples.loss, samples.error
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
@@ -126,13 +134,26 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
     return _finite(np.asarray(total))
 
 
+def _cached_samples(problem: Problem, convention: Convention, is_converted: bool) -> _Samples:
+    matters = relevant(problem.unreduced, convention, ERROR_BOUND)
+    cache, key = problem.unreduced.cache, ("error bound of samples", matters, is_converted)
+    if key not in cache:
+        cache[key] = _samples(problem, matters, is_converted)
+    samples: _Samples = cache[key]
+    return samples
+
+
 def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _Samples:
     flat = flatten(problem, convention)
     unit = dtype_info(problem.dtype).unit_roundoff
     arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], is_converted)
     with np.errstate(all="ignore"):
-        pieces = [_losses(flat, convention, here, arithmetic) for here in _chunks(flat)]
-        loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
+        if _has_index_formula(flat, convention, is_converted):
+            loss, error = rows = _index_of_logits(flat, convention, arithmetic)
+        else:
+            pieces = [_losses(flat, convention, here, arithmetic) for here in flat.chunks()]
+            loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
+            rows = (loss, error)
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
         error = np.where(bounded, error + DIVISION * least(problem.dtype), 0.0)
@@ -153,7 +174,7 @@ def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _S
             product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
-    return _Samples(flat, loss, error)
+    return _Samples(flat, loss, error, rows)
 
 
 def least(dtype: str) -> float:
@@ -164,12 +185,6 @@ def least(dtype: str) -> float:
 def summing(n: int) -> float:
     """h(n): the error of a sum of n terms in any order, in units of u sum|t_i|."""
     return min(max(n - 1, 0), LONG * math.sqrt(n))
-
-
-def _chunks(flat: FlatProblem) -> list[slice]:
-    """Rows of about `CHUNK` predictions."""
-    rows = max(1, CHUNK // max(1, math.prod(flat.x.shape[1:])))
-    return [slice(start, start + rows) for start in range(0, len(flat.x), rows)]
 
 
 @dataclass(frozen=True)
@@ -223,16 +238,81 @@ def _categorical(
     return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
 
 
+def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
+    """Whether the loss and the error of a row follow from a few sums over its logits."""
+    of_each = is_converted or (bool(flat.smoothing) and convention.cancellation == "logits")
+    return flat.index is not None and flat.input_kind == "logits" and not of_each
+
+
+def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+    """(loss, error) of all rows of logits with index labels; `_categorical`, summed over the classes in closed form.
+
+    With a_c = max z - z_c, -log p_c = log S + a_c is not negative, and the error of each is linear in it and in a_c.
+    Two buffers serve all chunks: memory that is allocated anew costs more than what is computed in it.
+    """
+    assert flat.index is not None
+    unit, e, classes = arithmetic.unit, flat.smoothing, flat.x.shape[1]
+    weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
+    counted = weights != 0
+    index = flat.index % classes
+    top, total, spread, of_label, signed, absolute = np.zeros((6, len(flat.x), 1))
+    chunks = flat.chunks()
+    buffers = np.empty((2, max((here.stop - here.start for here in chunks), default=0), classes))
+    for here in chunks:
+        x = flat.x[here]
+        d, exponentials = buffers[:, : len(x)]
+        d[...] = x
+        d.max(axis=1, keepdims=True, out=top[here])
+        d -= top[here]
+        of_label[here] = np.take_along_axis(d, index[here, np.newaxis], axis=1)
+        np.exp(d, out=exponentials)
+        exponentials.sum(axis=1, keepdims=True, out=total[here])
+        if e:
+            those = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf counts nothing
+            for sums, factors in ((signed, weights), (absolute, np.abs(weights))):
+                sums[here, 0] = -those.sum(axis=1) if flat.class_weights is None else -(those @ factors[counted])
+        np.maximum(d, -EXP_UNDERFLOW, out=d)
+        exponentials *= d
+        exponentials.sum(axis=1, keepdims=True, out=spread[here])
+    minus_log, shared = _of_sums(total, -spread / total, of_label, classes, arithmetic.elementary)
+    own = weights[index][:, np.newaxis]
+    products = 1 + (flat.class_weights is not None) + 3 * bool(e)
+    if not e:
+        error = unit * shared + unit * np.abs(of_label) + unit * minus_log + unit * products * np.abs(minus_log)
+        if convention.cancellation == "logits":
+            error = error + unit * np.abs(top) + unit * np.abs(of_label + top)
+        loss, error = np.where(own != 0, own * minus_log, 0.0), np.where(own != 0, np.abs(own) * error, 0.0)
+        return loss[:, 0], error[:, 0]
+    log_total = np.log(total)
+
+    def summed(factors: Floats, distances: Floats) -> tuple[Floats, Floats]:
+        """The sums of w_c q'_c and of w_c q'_c a_c over the classes."""
+        of_own = (1 - e) * factors[index][:, np.newaxis]
+        label = np.where(of_own != 0, of_own * -of_label, 0.0)
+        return of_own + e / classes * factors.sum(), label + e / classes * distances
+
+    part, distance = summed(weights, signed)
+    size, far = summed(np.abs(weights), absolute)
+    loss = part * log_total + distance
+    largest = size * log_total + far
+    error = unit * (size * shared + far) + unit * (1 + products) * largest
+    return loss[:, 0], (error + summing(max(int(counted.sum()), 1)) * (unit * largest))[:, 0]
+
+
+def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
+    """(-log p of the classes with these d, what log S is off by in units of u)."""
+    log_total = np.log(total)
+    return log_total - d, spread + g + summing(classes) + g * log_total
+
+
 def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0) -> tuple[Floats, Floats]:
     """(-log softmax, its error), classes on the last axis.  unit: u; 1 for an error in units of u."""
     top = z.max(axis=1, keepdims=True)
     d = z - top
     e = np.exp(d)
     total = e.sum(axis=1, keepdims=True)
-    log_total = np.log(total)
     spread = np.nansum(np.where(e > 0, e * np.abs(d), 0.0), axis=1, keepdims=True) / total
-    shared = spread + g + summing(z.shape[1]) + g * log_total
-    minus_log = log_total - d
+    minus_log, shared = _of_sums(total, spread, d, z.shape[1], g)
     error = unit * shared + unit * np.abs(d) + unit * minus_log
     if convention.cancellation == "logits":
         error = error + unit * np.abs(top) + unit * np.abs(z)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
-from conformance.reference.domain import dtype_info, examine, mismatched_weights
+from conformance.reference.domain import CHUNK, dtype_info, examine, mismatched_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,6 +65,17 @@ class FlatProblem:
     def unconverted(self) -> FlatProblem:
         """The same without conversion and clip."""
         return dataclasses.replace(self, taken_as=None, clip=None)
+
+    def chunks(self, predictions: int = CHUNK) -> list[slice]:
+        """Consecutive rows with about that many predictions."""
+        rows = max(1, predictions // max(1, math.prod(self.x.shape[1:])))
+        return [slice(start, min(start + rows, len(self.x))) for start in range(0, len(self.x), rows)]
+
+    def rows(self, here: slice) -> FlatProblem:
+        """Some of the rows, for what is computed before losses are grouped and weighted."""
+        names = ("x", "index", "q", "kept", "positive_weight")
+        parts: dict[str, Any] = {name: value[here] for name in names if (value := getattr(self, name)) is not None}
+        return dataclasses.replace(self, **parts)
 
 
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:

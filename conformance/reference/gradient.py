@@ -18,7 +18,7 @@ A mean over nothing has no derivative where it is nan by convention, and is cons
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,17 @@ def _answer(problem: Problem, convention: Convention) -> Answer:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")
     flat = flatten(problem, convention)
     shape = problem.predictions.shape
-    if problem.dtype == "float64":
-        with ctx.workprec(PRECISION):
-            slope = reduced_slope(problem, flat, convention, _balls)
-            found = exact(shape, slope.value.ravel().tolist(), PRECISION)
+    in_balls = problem.dtype == "float64"
+    with ctx.workprec(PRECISION):
+        slope = reduced_slope(problem, flat, convention, _balls if in_balls else _floats)
+        return _answer_of(slope, shape, in_balls)
+
+
+def _answer_of(slope: Slope, shape: tuple[int, ...], in_balls: bool) -> Exact:
+    if in_balls:
+        found = exact(shape, slope.value.ravel().tolist(), PRECISION)
     else:
-        slope = reduced_slope(problem, flat, convention, _floats)
-        value = slope.value.reshape(shape)
-        found = Exact(value, np.zeros(shape), np.zeros(shape))
+        found = Exact(slope.value.reshape(shape), np.zeros(shape), np.zeros(shape))
     return Exact(
         found.hi, found.lo, found.rad, slope.unconstrained.reshape(shape) if slope.unconstrained.any() else None
     )
@@ -109,10 +112,32 @@ def reduced_slope(problem: Problem, flat: FlatProblem, convention: Convention, l
     with np.errstate(all="ignore"):
         slope = _slope(problem, flat, convention, lift)
         factor = factors(problem, flat, convention, lift)
-        value = slope.value * (factor if flat.binary else factor[:, np.newaxis])
-        counts = flat.kept if flat.binary else flat.kept[:, np.newaxis]
-        unconstrained = slope.unconstrained | _mean_of_nothing(problem, flat, convention, factor)
-        return Slope(np.where(counts, value, lift(np.zeros(()))), unconstrained & counts)
+        return _reduced(slope, flat, factor, _mean_of_nothing(problem, flat, convention, factor), lift)
+
+
+def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size: int) -> Iterator[tuple[slice, Exact]]:
+    """(rows, their gradient, shaped [rows, C] or [rows]) for about `size` predictions at a time; see `answer`.
+
+    in_balls: compute in balls, whatever the dtype.  The radius is 0 otherwise.
+    """
+    lift = _balls if in_balls else _floats
+    with ctx.workprec(PRECISION):
+        flat = flatten(problem, convention)
+        factor = factors(problem, flat, convention, lift)
+        of_nothing = _mean_of_nothing(problem, flat, convention, factor)
+    for here in flat.chunks(size):
+        with np.errstate(all="ignore"), ctx.workprec(PRECISION):
+            part = flat.rows(here)
+            slope = (binary_slope if part.binary else categorical_slope)(part, convention, lift)
+            slope = _reduced(slope, part, factor[here], of_nothing, lift)
+            yield here, _answer_of(slope, part.x.shape, in_balls)
+
+
+def _reduced(slope: Slope, flat: FlatProblem, factor: Numbers, of_nothing: bool, lift: Lift) -> Slope:
+    """Slopes of rows with the factors of the reduction."""
+    value = slope.value * (factor if flat.binary else factor[:, np.newaxis])
+    counts = flat.kept if flat.binary else flat.kept[:, np.newaxis]
+    return Slope(np.where(counts, value, lift(np.zeros(()))), (slope.unconstrained | of_nothing) & counts)
 
 
 def _slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:

@@ -28,6 +28,8 @@ the sample's factor: what that loses is divided, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,28 +62,61 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 
 def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
-    unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
         cache, key = problem.unreduced.cache, ("gradient error bound of samples", matters)
         if key not in cache:
             cache[key] = (_binary if flat.binary else _categorical)(flat, matters, ELEMENTARY[problem.dtype])
         size, error = cache[key]
-        unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, _floats)
-        factor = gradient.factors(problem, flat, convention, _floats)
-        products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
-        if problem.reduction == "mean":
-            products += DIVISION + of_divisor(flat, convention, len(unweighted), unit)
-        if not flat.binary:
-            unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
-        tiny = least(problem.dtype)
-        total = np.abs(factor) * (error + products * size)
-        size = tiny / unit * size
-        weights = np.abs(unweighted) + (flat.sample_weights is not None)
-        total = total + weights * size + np.abs(factor) * (tiny + size) + tiny * DIVISION
-        total = total + tiny * _lost(flat, convention, np.abs(factor))
-    total = np.where(np.isfinite(total), total, 0.0)
+        total = _weighted(flat, convention, size, error, _factors(problem, flat, convention))
     return total.reshape(problem.predictions.shape)
+
+
+def in_chunks(problem: Problem, convention: Convention, *, size: int) -> Iterator[Floats]:
+    """The tolerances of the rows of `gradient.in_chunks`, without keeping anything."""
+    flat = flatten(problem, convention)
+    factors = _factors(problem, flat, convention)
+    of_rows = _binary if flat.binary else _categorical
+    for here in flat.chunks(size):
+        part = flat.rows(here)
+        with np.errstate(all="ignore"):
+            scale, error = of_rows(part, convention, ELEMENTARY[problem.dtype])
+            of_part = _Factors(factors.unweighted[here], factors.factor[here], factors.products)
+            yield _weighted(part, convention, scale, error, of_part)
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """What the gradient of each row is multiplied by, as a column beside classes."""
+
+    unweighted: Floats
+    """Before a mean divides."""
+    factor: Floats
+    products: float
+    """How often a gradient is rounded when it is multiplied."""
+
+
+def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Factors:
+    unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, _floats)
+    factor = gradient.factors(problem, flat, convention, _floats)
+    products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
+    if problem.reduction == "mean":
+        products += DIVISION + of_divisor(flat, convention, len(unweighted), dtype_info(problem.dtype).unit_roundoff)
+    if not flat.binary:
+        unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
+    return _Factors(unweighted, factor, products)
+
+
+def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Floats, factors: _Factors) -> Floats:
+    """The tolerance of rows whose unweighted gradients have that size and that error."""
+    dtype = str(flat.x.dtype)
+    tiny, factor = least(dtype), np.abs(factors.factor)
+    total = factor * (error + factors.products * size)
+    size = tiny / dtype_info(dtype).unit_roundoff * size
+    weights = np.abs(factors.unweighted) + (flat.sample_weights is not None)
+    total = total + weights * size + factor * (tiny + size) + tiny * DIVISION
+    total = total + tiny * _lost(flat, convention, factor)
+    return np.where(np.isfinite(total), total, 0.0)
 
 
 def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:

@@ -228,12 +228,19 @@ def _convention_digest(convention: Convention) -> str:
 
 
 def enclose(
-    problem: Problem, convention: Convention, precision: int, taken_as: InputKind | None = None
+    problem: Problem,
+    convention: Convention,
+    precision: int,
+    taken_as: InputKind | None = None,
+    of_rows: Callable[[FlatProblem, Convention], Iterator[Term]] | None = None,
 ) -> tuple[tuple[int, ...], list[Term]]:
-    """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none."""
+    """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none.
+
+    of_rows: encloses the loss of each row, which is reduced here; `row_losses` if None.
+    """
     flat = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
-        losses = _unweighted_losses(problem, flat, convention, precision)
+        losses = _unweighted_losses(problem, flat, convention, precision, of_rows or row_losses)
         if flat.sample_weights is not None:
             losses = _weighted(losses, flat)
         if problem.reduction == "none":
@@ -255,28 +262,38 @@ def enclose(
         return (), [_times(1 / by, total)]
 
 
-def _unweighted_losses(problem: Problem, flat: FlatProblem, convention: Convention, precision: int) -> Iterable[Term]:
+def _unweighted_losses(
+    problem: Problem,
+    flat: FlatProblem,
+    convention: Convention,
+    precision: int,
+    of_rows: Callable[[FlatProblem, Convention], Iterator[Term]],
+) -> Iterable[Term]:
     """Losses before sample weights are applied; those of rows are remembered with the problem for other reductions."""
     if flat.group == 0:
         return [NAN] * math.prod(flat.shape)
     if flat.group > 1:
-        return _grouped(_losses(flat, convention), flat.group)
+        return _grouped(of_rows(flat, convention), flat.group)
     matters = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
-    cache, key = problem.unreduced.cache, ("losses", matters, flat.taken_as, precision)
+    cache, key = problem.unreduced.cache, ("losses", matters, flat.taken_as, precision, of_rows)
     if key not in cache:
-        cache[key] = list(_losses(flat, convention))
+        cache[key] = list(of_rows(flat, convention))
     losses: list[Term] = cache[key]
     return losses
 
 
-def _losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
+def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
     """One loss per row, class weights and positive weight included, sample weights not."""
-    one_loss = _binary_loss if flat.binary else _categorical_loss
     for start in range(0, len(flat.x), CHUNK):
         chunk = flat.x[start : start + CHUNK].astype(np.float64).tolist()
         for offset, x in enumerate(chunk):
             row = start + offset
-            yield one_loss(flat, convention, row, x) if flat.kept[row] else arb(0)
+            yield row_loss(flat, convention, row, x) if flat.kept[row] else arb(0)
+
+
+def row_loss(flat: FlatProblem, convention: Convention, row: int, x: Any) -> Term:
+    """The loss of a row that is not ignored, as in `row_losses`.  x: its predictions in float64, a list or a number."""
+    return (_binary_loss if flat.binary else _categorical_loss)(flat, convention, row, x)
 
 
 def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: list[float]) -> Term:

@@ -44,7 +44,7 @@ from conformance.model.convention import Convention
 from conformance.model.floats import ulp
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import DIVISION, ELEMENTARY, summing
+from conformance.reference.error_bound import DIVISION, ELEMENTARY, EXP_UNDERFLOW, summing
 from conformance.reference.flat_problem import clip_ends
 from conformance.reference.oracle import Exact
 
@@ -58,8 +58,6 @@ ACCURACY = 2.0**-43
 """Bound on the relative error of a loss computed in float64."""
 UNDECIDED_MARGIN = 2.0**-18
 """Ball arithmetic decides if an error ratio is closer to 1 than this."""
-EXP_UNDERFLOW = 746.0
-"""exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
 PROBE_SIZE = 64
 """Number of losses that are compared first, since arrays that differ mostly differ early."""
 
