@@ -205,6 +205,12 @@ def convention_for(
     return DocumentedConvention(DEFINITION)
 
 
+def newest_convention(function: Function, target: str, capabilities: frozenset[str]) -> Convention:
+    """What one of `functions` documents in its newest release and the first backend of its framework."""
+    backend = next(known.backend({}) for known in frameworks() if known.name == function.framework)
+    return convention_for(function, NEWEST, target, backend, capabilities).convention
+
+
 @functools.cache
 def conventions() -> tuple[Convention, ...]:
     """Every convention that some function documents in some version."""

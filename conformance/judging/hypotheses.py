@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,7 +20,7 @@ from conformance.adapters.contract import required_capabilities
 from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed
-from conformance.model.case import Problem, Published, Quantity, Reduction, numpy_dtype
+from conformance.model.case import Array, Problem, Published, Quantity, Reduction, numpy_dtype
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact, Oracle
@@ -73,12 +73,12 @@ class Explanations:
             return [f"none of {self.tried} explanations that were tried fits"]
         fit = "1 explanation fits" if count == 1 else f"{count} explanations fit"
         first = f"{fit} of {self.tried} that were tried; by chance, about {self.by_chance:.2g} fit so many digits"
-        lines = ["; or, the same number, ".join(map(_in_words, group)) for group in self.fitting]
-        return [first, *lines, *([f"and {self.more} more"] if self.more else [])]
+        return [first, *map(in_words, self.fitting), *([f"and {self.more} more"] if self.more else [])]
 
 
-def _in_words(hypothesis: Hypothesis) -> str:
-    return ", ".join(map(str, hypothesis))
+def in_words(group: tuple[Hypothesis, ...]) -> str:
+    """Hypotheses of one value as one line."""
+    return "; or, the same number, ".join(", ".join(map(str, hypothesis)) for hypothesis in group)
 
 
 def explanations(problem: Problem, number: Published, printed: Sequence[Printed], oracle: Oracle) -> Explanations:
@@ -86,26 +86,41 @@ def explanations(problem: Problem, number: Published, printed: Sequence[Printed]
 
     problem: in float64.  printed: the intervals of its elements, in order.
     """
-    found: dict[tuple[float, ...], list[Hypothesis]] = {}
-    for hypothesis, values in _hypotheses(problem, number.quantity, number.reduction, oracle):
-        if hypothesis and values.size == len(printed):
-            key = tuple(float(f"{value:.12g}") for value in values.ravel().tolist())
-            found.setdefault(key, []).append(hypothesis)
+    problem = problem.with_reduction(number.reduction)
     unit = SLACK * dtype_info("float32").unit_roundoff
-    fitting = [
-        hypotheses
-        for key, hypotheses in found.items()
-        if all(one.overlap(value, unit * abs(value)) for one, value in zip(printed, key, strict=True))
-    ]
-    departures = [frozenset(one) for hypotheses in fitting for one in hypotheses]
+
+    def fits(values: Floats) -> bool:
+        pairs = zip(printed, values.ravel().tolist(), strict=True)
+        return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
+
+    found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=number.reduction != "none")
+    groups, tried = fitting_groups(((one, values) for one, values in found if values.size == len(printed)), fits)
+    listed, more = groups[:MAX_LISTED], max(len(groups) - MAX_LISTED, 0)
+    return Explanations(listed, more, tried, tried * _chance(printed))
+
+
+def fitting_groups(
+    hypotheses: Iterable[tuple[Hypothesis, Floats]], fits: Callable[[Floats], bool]
+) -> tuple[tuple[tuple[Hypothesis, ...], ...], int]:
+    """(hypotheses whose values fit, how many different values were tried).
+
+    Those of one value are one group, without those that depart further than another needs to; the group with the fewest
+    departures comes first.
+    """
+    found: dict[tuple[float, ...], tuple[bool, list[Hypothesis]]] = {}
+    for hypothesis, values in hypotheses:
+        key = tuple(float(f"{value:.12g}") for value in values.ravel().tolist())
+        if key not in found:
+            found[key] = (fits(np.reshape(key, values.shape)), [])
+        found[key][1].append(hypothesis)
+    fitting = [alike for fit, alike in found.values() if fit]
+    departures = [frozenset(one) for alike in fitting for one in alike]
     groups = []
-    for hypotheses in fitting:
-        needed = [one for one in hypotheses if not any(other < frozenset(one) for other in departures)]
+    for alike in fitting:
+        needed = [one for one in alike if not any(other < frozenset(one) for other in departures)]
         if group := sorted(dict.fromkeys(needed), key=_rank):
             groups.append(tuple(group))
-    groups.sort(key=lambda group: _rank(group[0]))
-    listed, more = tuple(groups[:MAX_LISTED]), max(len(groups) - MAX_LISTED, 0)
-    return Explanations(listed, more, len(found), len(found) * _chance(printed))
+    return tuple(sorted(groups, key=lambda group: _rank(group[0]))), len(found)
 
 
 def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
@@ -134,19 +149,24 @@ class _Variant:
     convention: Convention = DEFINITION
 
 
-def _hypotheses(
-    problem: Problem, quantity: Quantity, reduction: Reduction, oracle: Oracle
+def values_of_hypotheses(
+    problem: Problem, quantity: Quantity, oracle: Oracle, *, is_reduced: bool, convention: Convention = DEFINITION
 ) -> Iterator[tuple[Hypothesis, Floats]]:
-    names: tuple[Reduction, ...] = ("sum", "mean") if reduction != "none" else ("none",)
-    for variant in _variants(problem, quantity):
+    """Each hypothesis with what somebody who followed it has computed.
+
+    is_reduced: whether that is a sum or a mean.  convention: from which hypotheses depart, in addition to the problem.
+    """
+    names: tuple[Reduction, ...] = ("sum", "mean") if is_reduced else ("none",)
+    for variant in _variants(problem, quantity, convention):
         answers: dict[Reduction, Floats] = {}
         for name in names:
             answer = _answer(variant.problem.with_reduction(name), variant.convention, quantity, oracle)
             if answer is not None:
                 answers[name] = answer
-        for reduced, values in _reduced(variant.problem, answers, reduction):
+        for reduced, values in _reduced(variant.problem, answers, problem.reduction):
             hypothesis = (*variant.hypothesis, *reduced)
-            yield hypothesis, values
+            if hypothesis:
+                yield hypothesis, values
             if quantity == "loss" and len(hypothesis) < 2:
                 for text, transform in _TRANSFORMS.items():
                     with np.errstate(all="ignore"):
@@ -167,7 +187,8 @@ def _reduced(
 ) -> Iterator[tuple[Hypothesis, Floats]]:
     """Each reduction, with how it departs from the one that is stated."""
     for name, values in answers.items():
-        yield (() if name == reduction else (Departure("reduction", f"the {name}"),)), values
+        text = "the losses before they are reduced" if name == "none" else f"the {name}"
+        yield (() if name == reduction else (Departure("reduction", text),)), values
     if "sum" not in answers:
         return
     samples = max(math.prod(problem.sample_shape), 1)
@@ -195,82 +216,104 @@ _TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {
 # Variants of a problem.
 
 
-def _variants(problem: Problem, quantity: Quantity) -> Iterator[_Variant]:
-    yield _Variant((), problem)
+def _variants(problem: Problem, quantity: Quantity, base: Convention) -> Iterator[_Variant]:
+    yield _Variant((), problem, base)
     for dtype in NARROW:
         with np.errstate(over="ignore"):
-            rounded = problem.predictions.astype(numpy_dtype(dtype)).astype(np.float64)
+            rounded = problem.predictions.astype(numpy_dtype(dtype)).astype(problem.predictions.dtype)
         departure = Departure("dtype", f"inputs rounded to {dtype}")
-        yield _Variant((departure,), dataclasses.replace(problem, predictions=rounded))
-    for convention, functions in _conventions(problem, GRADIENT if quantity == "gradient" else ANSWER).items():
+        yield _Variant((departure,), dataclasses.replace(problem, predictions=rounded), base)
+    read = GRADIENT if quantity == "gradient" else ANSWER
+    if base != DEFINITION:
+        yield _Variant((Departure("convention", "the definition, without what is documented"),), problem)
+    for convention, functions in _conventions(problem, read, base).items():
         kind: Kind = "convention" if functions else "reduction"
         yield _Variant((Departure(kind, describe(convention.choices()), functions),), problem, convention)
-    for text, changed, convention in _mistakes(problem):
+    for text, changed, convention in _mistakes(problem, base):
         yield _Variant((Departure("mistake", text),), changed, convention)
 
 
-def _conventions(problem: Problem, read: frozenset[str]) -> dict[Convention, tuple[str, ...]]:
-    """What functions of the newest releases document, as far as it matters to the problem, and other divisors."""
+def _conventions(problem: Problem, read: frozenset[str], base: Convention) -> dict[Convention, tuple[str, ...]]:
+    """What functions of the newest releases document, as far as it matters to the problem, and other divisors.
+
+    base: the convention that is none of them.
+    """
+    base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
     found: dict[Convention, list[str]] = {}
     for function in registry.functions():
         target = function.target_as(problem.target_kind)
         if target is None or problem.loss not in function.ranks:
             continue
-        documented = registry.convention_for(
-            function, registry.NEWEST, target, capabilities=required_capabilities(problem, target)
-        )
-        matters = dataclasses.replace(relevant(problem, documented.convention, read), empty_mean=None)
-        if matters.choices():
+        documented = registry.newest_convention(function, target, required_capabilities(problem, target))
+        matters = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
+        if matters.choices() and matters != base:
             found.setdefault(matters, []).append(function.name)
     if problem.reduction == "mean":
         for divisor in get_args(Divisor):
-            if divisor not in (DEFINITION.mean_divides_by, "samples"):  # `samples` is among the reductions
-                found.setdefault(Convention(mean_divides_by=divisor), [])
+            if divisor not in (base.mean_divides_by, "samples"):  # `samples` is among the reductions
+                found.setdefault(dataclasses.replace(base, mean_divides_by=divisor), [])
     return {convention: tuple(names) for convention, names in found.items()}
 
 
-_TAKEN = Convention(accepts=INVALID - {"shape_mismatch", "label_out_of_range"})
-"""Invalid probabilities and targets are taken as they are."""
+_TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
+"""Invalid probabilities and targets, which are taken as they are."""
 
 
-def _mistakes(problem: Problem) -> Iterator[tuple[str, Problem, Convention]]:
+def _mistakes(problem: Problem, base: Convention) -> Iterator[tuple[str, Problem, Convention]]:
     """Common mistakes: what was done, the problem that is solved then, and by which convention."""
-    yield from _other_predictions(problem)
-    yield from _other_labels(problem)
+    yield from _other_predictions(problem, base)
+    for text, labels in _other_labels(problem):
+        yield text, dataclasses.replace(problem, labels=labels), base
+    yield from ((text, changed, base) for text, changed in _other_smoothing(problem))
     options = problem.options
     for name in options.names():
         if name != "ignore_index":
             left_out = dataclasses.replace(options, **{name: None})
             what = name.replace("_", " ")
-            yield f"{what} left out", dataclasses.replace(problem, options=left_out), DEFINITION
+            yield f"{what} left out", dataclasses.replace(problem, options=left_out), base
     weights = [name for name in ("class_weights", "sample_weights", "positive_weight") if name in options.names()]
     if len(weights) > 1:
         unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
-        yield "all weights left out", dataclasses.replace(problem, options=unweighted), DEFINITION
+        yield "all weights left out", dataclasses.replace(problem, options=unweighted), base
 
 
-def _other_predictions(problem: Problem) -> Iterator[tuple[str, Problem, Convention]]:
-    x = np.asarray(problem.predictions, dtype=np.float64)
-    clipped = dataclasses.replace(_TAKEN, clip=1e-7)
+def _other_predictions(problem: Problem, base: Convention) -> Iterator[tuple[str, Problem, Convention]]:
+    x = problem.predictions
+    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    clipped = dataclasses.replace(as_they_are, clip=1e-7)
     if problem.input_kind == "logits":
         softmax = "softmax" if problem.loss == "categorical" else "sigmoid"
         once, _ = convert_for(problem, "probabilities")
-        yield f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), DEFINITION
+        yield f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), base
         taken = dataclasses.replace(problem, input_kind="probabilities")
         yield "logits taken as probabilities, clipped at 1e-7", taken, clipped
         if problem.loss == "categorical":
             renormalised = dataclasses.replace(clipped, renormalise="before_clip")
             yield "logits taken as probabilities, divided by their sum and clipped at 1e-7", taken, renormalised
     elif problem.input_kind == "probabilities":
-        yield "probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), DEFINITION
+        yield "probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), base
     if problem.loss == "categorical" and problem.input_kind != "log_probabilities":
         taken = dataclasses.replace(problem, input_kind="log_probabilities")
-        yield f"{problem.input_kind} taken as log-probabilities", taken, _TAKEN
+        yield f"{problem.input_kind} taken as log-probabilities", taken, as_they_are
     if problem.loss == "categorical" and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
-        yield "classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), DEFINITION
+        yield "classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), base
 
 
-def _other_labels(problem: Problem) -> Iterator[tuple[str, Problem, Convention]]:
+def _other_smoothing(problem: Problem) -> Iterator[tuple[str, Problem]]:
+    e, options = problem.options.label_smoothing, problem.options
+    if e is None:
+        smoothed = dataclasses.replace(options, label_smoothing=0.1)
+        yield "label smoothing of 0.1", dataclasses.replace(problem, options=smoothed)
+    elif problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
+        # Smoothing by e C / (C - 1) leaves 1 - e to the label and e / (C - 1) to each other class.
+        others = dataclasses.replace(options, label_smoothing=min(e * classes / (classes - 1), 1.0))
+        yield "label smoothing spread over the other classes only", dataclasses.replace(problem, options=others)
+    if problem.loss == "binary" and e:
+        twice = dataclasses.replace(options, label_smoothing=min(2 * e, 1.0))
+        yield "twice the label smoothing", dataclasses.replace(problem, options=twice)
+
+
+def _other_labels(problem: Problem) -> Iterator[tuple[str, Array]]:
     labels, ignored = problem.labels, problem.options.ignore_index
     if problem.target == "index":
         classes = problem.predictions.shape[-1]
@@ -281,13 +324,13 @@ def _other_labels(problem: Problem) -> Iterator[tuple[str, Problem, Convention]]
             "classes in reverse order": classes - 1 - labels,
         }
         for text, changed in others.items():
-            yield text, dataclasses.replace(problem, labels=np.where(kept, changed, labels)), DEFINITION
+            yield text, np.where(kept, changed, labels)
     elif problem.target == "binary":
-        turned = dataclasses.replace(problem, labels=1 - labels.astype(np.float64))
-        yield "labels turned, 0 for 1", turned, DEFINITION
+        yield "labels turned, 0 for 1", 1 - labels.astype(np.float64)
     else:
-        reverse = dataclasses.replace(problem, labels=labels[..., ::-1].copy())
-        yield "classes in reverse order", reverse, DEFINITION
+        yield "classes in reverse order", labels[..., ::-1].copy()
 
 
-__all__ = ["Departure", "Explanations", "Hypothesis", "explanations"]
+__all__ = [
+    "Departure", "Explanations", "Hypothesis", "explanations", "fitting_groups", "in_words", "values_of_hypotheses",
+]  # fmt: skip

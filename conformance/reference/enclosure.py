@@ -53,9 +53,10 @@ PRECISION = 128
 """Bits of the balls with which rows are reduced."""
 
 
-def evaluate(problem: Problem, convention: Convention) -> Answer:
+def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPEST) -> Answer:
     """The exact answer under a convention: in balls if the problem is small, and otherwise with a proved radius.
 
+    sharpest: the largest fraction of its tolerance that the radius of a row may be; balls evaluate the others.
     Raises ArithmeticError if a ball contradicts an enclosure, or no precision suffices.
     """
     if problem.predictions.size <= FEW:
@@ -64,7 +65,7 @@ def evaluate(problem: Problem, convention: Convention) -> Answer:
         return Invalid(tuple(sorted(kinds)))
     try:
         flat = flatten(problem, convention)
-        loss, radius, is_enclosed = _enclosures(problem, flat, convention)
+        loss, radius, is_enclosed = _enclosures(problem, flat, convention, sharpest)
         _check(flat, convention, loss, radius, is_enclosed)
         if problem.reduction == "none" and flat.group == 1 and flat.sample_weights is None:
             return _unreduced(flat, convention, loss, radius, is_enclosed)
@@ -91,13 +92,13 @@ def radius_fraction(dtype: str, classes: int) -> float:
 
 
 def _enclosures(
-    problem: Problem, flat: FlatProblem, convention: Convention
+    problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """(loss, radius, whether the two enclose it) of each row, before weights are applied."""
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
     no_bound = flat.input_kind == "log_probabilities" if flat.binary else convention.log_floor is not None
-    if fraction > SHARPEST or no_bound:
+    if fraction > sharpest or no_bound:
         rows = len(flat.x)
         return np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool)
     loss, error = error_bound.row_losses(problem, convention)

@@ -107,7 +107,7 @@ def test_another_reduction_or_divisor_explains_a_number():
     weights = Options(class_weights=np.array([1.0, 2.0, 3.0]))
     found = asked("1.87412", X[:2], Y[:2], options=weights)
     assert found.exact.startswith("0.7496461")
-    assert texts(found)[0].startswith("the sum divided by the number of samples, 2")
+    assert "the sum divided by the number of samples, 2" in texts(found)[0]
     assert asked("3.74823", X[:2], Y[:2], options=weights).explanations.lines()[1:] == ["the sum"]
 
 

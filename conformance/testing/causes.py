@@ -1,0 +1,131 @@
+"""Known conventions and mistakes that would explain what an implementation returned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from conformance.judging.compare import Comparison, compare
+from conformance.judging.hypotheses import SLACK, fitting_groups, in_words, values_of_hypotheses
+from conformance.model.case import DTYPES, InputKind, Problem, Quantity
+from conformance.model.convention import Convention
+from conformance.reference import enclosure
+from conformance.reference.domain import dtype_info
+from conformance.reference.oracle import Answer, Exact, Floats, Oracle
+from conformance.testing.checks import Question, prepare, semantic_gradient
+
+MAX_PREDICTIONS = 1 << 21
+"""Predictions beyond which no mistake is tried: each means to solve another problem of that size."""
+MAX_CERTIFIED = 20_000
+"""The same for what is computed in balls."""
+MAX_LISTED = 6
+SLACK_OF_NARROW = 4
+"""As `hypotheses.SLACK`, in dtypes of so few digits that more would fit by chance."""
+
+
+class _QuickOracle(Oracle):
+    """Answers that are good enough to tell mistakes apart: those of large problems in float64, whatever the dtype."""
+
+    def _loss(
+        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+    ) -> Answer:
+        return enclosure.evaluate(problem, convention, sharpest=math.inf)
+
+
+def causes(asked: Question, what: Quantity, got: Any, found: Comparison) -> list[str]:
+    """What would explain a wrong loss or gradient, a line each, the likeliest first.
+
+    got: what was returned, in the shape in which it was.  found: its comparison with the exact answer.
+    """
+    limit = MAX_CERTIFIED if what == "gradient" and asked.problem.dtype == "float64" else MAX_PREDICTIONS
+    if asked.problem.predictions.size > limit:
+        return [f"nothing was tried beyond {limit} predictions; take fewer samples"]
+    if what == "gradient" and not found.misshapen:
+        got = asked.classes_last(got)
+    values = np.asarray(got, dtype=np.float64)
+    lines = [] if found.misshapen else list(_numeric(asked, what, values))
+    lines += _hypotheses(asked, what, values, found)
+    if not lines and not found.misshapen:
+        lines += _narrower(asked, what, values)
+    return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
+
+
+def _exact(asked: Question, what: Quantity) -> Exact:
+    """The exact answer, with the classes of a gradient on the last axis."""
+    if what == "loss":
+        return asked.exact_loss()
+    exact = asked.exact_gradient()
+    return Exact(*(asked.classes_last(part) for part in (exact.hi, exact.lo, exact.rad)))
+
+
+def _is_right(asked: Question, what: Quantity, got: Floats, exact: Exact) -> bool:
+    tolerance = asked.loss_tolerance() if what == "loss" else asked.classes_last(asked.gradient_tolerance())
+    return compare(got, exact, tolerance, asked.problem.dtype).within
+
+
+def _numeric(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+    """Ways to compute that lose digits, or all of them."""
+    exact, problem = _exact(asked, what), asked.problem
+    if asked.convention.cancellation == "none":
+        accepted = prepare(asked.inputs, problem.dtype, cancellation=True)
+        if _is_right(accepted, what, got, exact):
+            how = (
+                "targets are taken off a softmax"
+                if what == "gradient"
+                else "terms as large as the logits are subtracted"
+            )
+            yield f"digits cancel where {how}; cancellation=True accepts that"
+    if problem.input_kind != "logits" or np.isfinite(got).all():
+        return
+    with np.errstate(all="ignore"):
+        x = problem.predictions.astype(np.float64)
+        overflows = float(np.max(np.where(np.isfinite(x), x, 0.0), initial=0.0)) > math.log(
+            dtype_info(problem.dtype).largest
+        )
+    if overflows:
+        yield f"exp overflows in {problem.dtype}: the largest logit has to be subtracted from the others first"
+    if np.isinf(got).any():
+        yield f"a probability underflows to 0 in {problem.dtype} before its logarithm is taken: log-sum-exp avoids it"
+
+
+def _hypotheses(asked: Question, what: Quantity, got: Floats, found: Comparison) -> list[str]:
+    """Conventions and mistakes with the same numbers."""
+    problem, convention = asked.problem, semantic_gradient(asked.convention)
+    is_reduced = problem.reduction != "none" if what == "gradient" or got.ndim else True
+    if what == "loss" and found.misshapen:
+        is_reduced = got.ndim == 0
+    unit = (SLACK if problem.dtype in ("float32", "float64") else SLACK_OF_NARROW) * dtype_info(
+        problem.dtype
+    ).unit_roundoff
+    allowed = 0.0 if found.misshapen else found.tolerance
+    exact = _exact(asked, what)
+
+    def fits(values: Floats) -> bool:
+        if values.shape != got.shape:
+            return False
+        size = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
+        nothing = np.zeros(values.shape)
+        near = np.full(values.shape, unit * size + allowed)
+        hypothesis = Exact(values, nothing, nothing)
+        if compare(exact.hi, hypothesis, near, problem.dtype).within:
+            return False  # it makes no difference here
+        return compare(got, hypothesis, near, problem.dtype).within
+
+    tried = values_of_hypotheses(problem, what, _QuickOracle(), is_reduced=is_reduced, convention=convention)
+    groups, _ = fitting_groups(tried, fits)
+    return [in_words(group) for group in groups]
+
+
+def _narrower(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+    """The widest narrower dtype in whose tolerance it is right."""
+    exact, unit = _exact(asked, what), dtype_info(asked.problem.dtype).unit_roundoff
+    for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
+        if dtype_info(dtype).unit_roundoff > unit and _is_right(prepare(asked.inputs, dtype), what, got, exact):
+            yield (
+                f"it is right in {dtype}: something is computed in {dtype} and widened afterwards; "
+                f"dtype={dtype!r} accepts that"
+            )
+            return

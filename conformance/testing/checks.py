@@ -1,0 +1,208 @@
+"""What was returned, held against the exact answer: of the loss as a whole, of gradients some rows at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.judging.compare import Comparison, compare
+from conformance.judging.effects import semantic
+from conformance.judging.reasons import WrongShape
+from conformance.judging.rendering import render_brief
+from conformance.model.case import Problem, Quantity, numpy_dtype
+from conformance.model.convention import Convention
+from conformance.reference import enclosure, error_bound, gradient, gradient_error_bound
+from conformance.reference.domain import CHUNK, examine
+from conformance.reference.oracle import Exact, Undefined
+from conformance.reference.relevance import GRADIENT, GRADIENT_ERROR_BOUND, relevant
+from conformance.testing.arrays import Argument
+from conformance.testing.inputs import Inputs, read_dtype
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A problem in the dtype that is computed in, with the convention by which it is answered."""
+
+    inputs: Inputs
+    problem: Problem
+    convention: Convention
+
+    def exact_loss(self) -> Exact:
+        """The exact loss; raises ValueError if there is none."""
+        answer = enclosure.evaluate(self.problem, semantic(self.convention))
+        if isinstance(answer, Undefined):
+            raise ValueError(f"there is no exact answer: {answer.why}")
+        assert isinstance(answer, Exact)  # `prepare` refuses what is invalid
+        return answer
+
+    def loss_tolerance(self) -> Floats:
+        return error_bound.tolerance(self.problem, self.convention)
+
+    def exact_gradient(self, certified: bool = False) -> Exact:
+        """The exact gradient, in the shape in which the predictions were passed; raises ValueError if there is none.
+
+        certified: compute a small one in balls, whatever the dtype.
+        """
+        self.exact_loss()
+        pieces = list(self.gradient_chunks(certified))
+        parts = [np.concatenate([getattr(exact, part) for _, exact, _ in pieces]) for part in ("hi", "lo", "rad")]
+        hi, lo, rad = map(self.as_passed, parts)
+        return Exact(hi, lo, rad)
+
+    def gradient_tolerance(self) -> Floats:
+        return self.as_passed(np.concatenate([tolerance for _, _, tolerance in self.gradient_chunks()]))
+
+    def gradient_chunks(self, certified: bool = False) -> Iterator[tuple[slice, Exact, Floats]]:
+        """(rows, their exact gradient, its tolerance), for predictions as rows.
+
+        The radius of what is computed in float64 is the fraction of the tolerance that `enclosure` proves.
+        """
+        problem = self.problem
+        if kinds := examine(problem) & gradient.NOT_FINITE:
+            raise ValueError(f"there is no exact gradient: {', '.join(sorted(kinds))}")
+        of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
+        small = certified and problem.predictions.size <= enclosure.FEW
+        in_balls = small or problem.dtype == "float64"
+        matters = relevant(of, semantic_gradient(self.convention), GRADIENT)
+        rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)
+        classes = 1 if problem.loss == "binary" else problem.predictions.shape[-1]
+        fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
+        exact = gradient.in_chunks(of, matters, in_balls=in_balls, size=CHUNK)
+        tolerances = gradient_error_bound.in_chunks(problem, rounded, size=CHUNK)
+        for (here, found), tolerance in zip(exact, tolerances, strict=True):
+            yield here, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
+
+    def as_passed(self, rows: Floats) -> Floats:
+        """An array of rows in the shape in which the predictions were passed."""
+        return np.moveaxis(rows.reshape(self.problem.predictions.shape), -1, self.inputs.class_axis)
+
+    def classes_last(self, values: Any) -> Any:
+        """The inverse of `as_passed`, without making rows of it."""
+        return np.moveaxis(values, self.inputs.class_axis, -1)
+
+
+def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
+    """The problem in a dtype; raises ValueError where the input is outside the domain.  dtype: None for no rounding."""
+    problem = inputs.problem(read_dtype(dtype))
+    convention = inputs.convention(problem, cancellation)
+    inputs.check_domain(problem, convention)
+    return Question(inputs, problem, convention)
+
+
+def semantic_gradient(convention: Convention) -> Convention:
+    """A convention without how it rounds."""
+    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none")
+
+
+def radius(answer: Exact) -> Floats:
+    """How far the exact answer may be from its value rounded to float64; 0 where that is not finite."""
+    with np.errstate(all="ignore"):
+        off = np.abs(answer.lo) + answer.rad
+        return np.where(np.isfinite(answer.hi), np.nextafter(off, np.inf) * (off > 0), 0.0)
+
+
+def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, cancellation: bool) -> list[str]:
+    """A message for each of `loss` and `gradient` that is wrong.  dtype: that is computed in, None for theirs."""
+    stated = read_dtype(dtype)
+    due = stated or inputs.predictions.dtype
+    found = []
+    for what, actual in returned.items():
+        computed = stated or (actual.dtype if actual.is_float else "") or due or "float64"
+        asked = prepare(inputs, computed, cancellation)
+        wrong = _wrong_dtype(actual, due)
+        if not wrong:
+            wrong = _wrong_loss(asked, actual) if what == "loss" else _wrong_gradient(asked, actual)
+        if wrong:
+            found.append(f"the {what} is wrong: {inputs}\n{wrong}")
+    return found
+
+
+def _wrong_dtype(actual: Argument, due: str) -> str:
+    """What is wrong with the dtype of a result; a wider one than is due is right."""
+    if not actual.dtype or (actual.is_float and not due):
+        return ""
+    if not actual.is_float:
+        return f"  returned {actual.dtype}, where {due or 'a float'} is due"
+    if np.promote_types(numpy_dtype(actual.dtype), numpy_dtype(due)) == numpy_dtype(actual.dtype):
+        return ""
+    advice = f"if the predictions are rounded to {actual.dtype} first, pass dtype={actual.dtype!r}"
+    return f"  returned {actual.dtype}, where {due} is due, the dtype of the predictions; {advice}"
+
+
+def _wrong_loss(asked: Question, actual: Argument) -> str:
+    want, tolerance = asked.exact_loss(), asked.loss_tolerance()
+    got = actual.values.astype(np.float64)
+    comparison = compare(got, want, tolerance, asked.problem.dtype, actual.dtype)
+    return "" if comparison.within else _rendered(asked, "loss", got, want.hi, comparison, got.size)
+
+
+def _wrong_gradient(asked: Question, actual: Argument) -> str:
+    problem = asked.problem
+    asked.exact_loss()
+    due = asked.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
+    if actual.values.shape != due:
+        wrong = Comparison(WrongShape(got=actual.values.shape, want=due))
+        return _rendered(asked, "gradient", actual.values, np.zeros(()), wrong, 0)
+    got = asked.classes_last(actual.values)
+    rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
+    worst, exact, failing, start = Comparison(None), np.zeros(()), 0, 0
+    for here, want, tolerance in asked.gradient_chunks():
+        found = compare(rows[here].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
+        failing += found.failing
+        if not found.within and (worst.within or found.error_ratio > worst.error_ratio):
+            worst, exact, start = found, want.hi, here.start
+    if worst.within:
+        return ""
+    row, *of_class = worst.where
+    where = [int(i) for i in np.unravel_index(row + start, problem.sample_shape)]
+    if of_class:
+        where.insert(asked.inputs.class_axis, of_class[0])
+    there = np.asarray(exact[worst.where])
+    worst = dataclasses.replace(worst, where=tuple(where), failing=failing)
+    return _rendered(asked, "gradient", actual.values, there, worst, rows.size)
+
+
+def _rendered(asked: Question, what: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
+    """What is wrong, line by line.  exact: an array as `got`, or the exact number at the worst element."""
+    from conformance.testing.causes import causes
+
+    lines = []
+    if found.misshapen:
+        assert found.reason is not None
+        lines.append(("shape", render_brief(found.reason)))
+    else:
+        where = found.where
+        number, right = float(got[where]), float(exact[where] if exact.shape else exact)
+        texts = _distinct(number, right)
+        lines += [("got", texts[0]), ("exact", texts[1])]
+        if where:
+            count = f"{found.failing} of {size} elements {'is' if found.failing == 1 else 'are'} wrong"
+            lines.append(("where", f"{list(where)}, the worst; {count}"))
+        if np.isfinite(found.error):
+            far = f"{found.error:.4g} = {found.error_ratio:.4g} x the tolerance"
+            lines.append(("how far", f"{far} ({found.ulps:.4g} ulp of {asked.problem.dtype})"))
+        lines.append(("allowed", f"{found.tolerance:.4g} in {asked.problem.dtype}"))
+    for index, text in enumerate(causes(asked, what, got, found)):
+        lines.append(("explained" if index == 0 else "", text))
+    if lines[-1][0] in ("allowed", "shape"):
+        lines.append(("explained", "by no known convention or mistake that was tried"))
+    return "\n".join(f"  {name:<10} {text}".rstrip() for name, text in lines)
+
+
+def _distinct(a: float, b: float) -> tuple[str, str]:
+    """Two numbers with so many digits that they are seen to differ, at least six."""
+    for digits in range(6, 18):
+        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+__all__ = ["Question", "failures", "prepare", "radius", "semantic_gradient"]

@@ -1,0 +1,392 @@
+"""The arguments of `conformance.testing` as a problem of the definition, or one clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from conformance.adapters.contract import Function, required_capabilities
+from conformance.model.case import (
+    DTYPES,
+    INPUT_KINDS,
+    LOSSES,
+    REDUCTIONS,
+    Array,
+    InputKind,
+    Layout,
+    Loss,
+    Options,
+    Problem,
+    Reduction,
+    Target,
+    numpy_dtype,
+)
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference.domain import WEIGHTS, fits
+from conformance.reference.flat_problem import refused
+from conformance.testing.arrays import Argument, read_argument
+
+SUM_TOLERANCE = 2.0**-6
+"""How far the targets of a row may sum from 1 if they are to be a distribution without being asked: bfloat16 rounds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is asked, in the arrays that were passed, with classes on the last axis."""
+
+    loss: Loss
+    input_kind: InputKind
+    target: Target
+    predictions: Argument
+    labels: Argument
+    weights: Mapping[str, Argument]
+    """Class weights, sample weights, positive weight: those that were passed."""
+    label_smoothing: float | None
+    ignore_index: int | None
+    reduction: Reduction
+    class_axis: int
+    """Axis of the classes in the predictions as they were passed, not negative."""
+    function: Function | None
+    """The known function whose documented conventions hold."""
+
+    def problem(self, dtype: str = "") -> Problem:
+        """The problem in a dtype, to which each array is rounded once; as it was passed if that is ""."""
+
+        def rounded(values: Array, convert: bool = True) -> Array:
+            if not dtype or not convert:
+                return values
+            with np.errstate(all="ignore"):
+                return values.astype(numpy_dtype(dtype), copy=False)
+
+        options = Options(
+            label_smoothing=self.label_smoothing,
+            ignore_index=self.ignore_index,
+            **{name: rounded(weights.values) for name, weights in self.weights.items()},
+        )
+        labels = rounded(self.labels.values, self.labels.is_float and self.target != "index")
+        predictions = rounded(self.predictions.values)
+        chosen = dtype or self.predictions.dtype or "float64"
+        return Problem(
+            "yours",
+            self.loss,
+            self.input_kind,
+            self.target,
+            predictions,
+            labels,
+            options,
+            Layout(),
+            chosen,
+            self.reduction,
+        )
+
+    def convention(self, problem: Problem, cancellation: bool) -> Convention:
+        """What the known function documents, without how it computes; the definition if there is none.
+
+        cancellation: whether what cancels in the usual formulas is accepted.
+        """
+        documented = DEFINITION
+        if self.function is not None:
+            from conformance.adapters import registry
+
+            target = self.function.target_as(problem.target_kind)
+            if target is None:
+                raise ValueError(f"labels: {self.function.name} takes no {problem.target_kind} targets")
+            documented = registry.newest_convention(self.function, target, required_capabilities(problem, target))
+        semantic = dataclasses.replace(
+            documented, cancellation="none", gradient_cancellation="none", rejects=frozenset()
+        )
+        if not cancellation:
+            return semantic
+        return dataclasses.replace(semantic, cancellation="logits", gradient_cancellation="targets")
+
+    def check_domain(self, problem: Problem, convention: Convention) -> None:
+        """Raise ValueError if the definition, or what the known function documents, has no answer for an input."""
+        for kind in sorted(refused(problem, convention)):
+            raise ValueError(_outside(self, kind))
+
+    def __str__(self) -> str:
+        named = [f"{name} {list(weights.values.shape)}" for name, weights in self.weights.items()]
+        named += [f"{name}={value}" for name in ("label_smoothing", "ignore_index") if (value := getattr(self, name))]
+        like = [] if self.function is None else [f"like {self.function.name}"]
+        passed = dataclasses.replace(self.predictions, values=np.moveaxis(self.predictions.values, -1, self.class_axis))
+        arrays = [f"{self.input_kind} {passed}", f"labels {self.labels}"]
+        return ", ".join([self.loss, *arrays, *named, self.reduction, *like])
+
+
+def read_inputs(
+    *,
+    labels: Any,
+    loss: str | None,
+    reduction: str,
+    class_axis: int | None,
+    label_smoothing: Any,
+    ignore_index: Any,
+    like: str | None,
+    **arrays: Any,
+) -> Inputs:
+    """Check the arguments of `exact_cross_entropy`.  arrays: predictions by kind, and weights.
+
+    Raises TypeError or ValueError with the name of the argument, what it is, and what is wanted.
+    """
+    function = None if like is None else known_function(like)
+    _one_of("reduction", reduction, REDUCTIONS)
+    if loss is not None:
+        _one_of("loss", loss, LOSSES)
+    kind, predictions = _predictions(arrays)
+    if labels is None:
+        raise TypeError("labels: wanted are the labels, in an array or a list")
+    targets = read_argument("labels", labels)
+    axis = _class_axis(class_axis, predictions, function)
+    weights = {name: _weights(name, value) for name in WEIGHTS if (value := arrays[name]) is not None}
+    ignored = _ignore_index(ignore_index)
+    if class_axis is not None or function is not None:
+        predictions, targets = _classes_last(predictions, targets, axis)
+    else:
+        axis = predictions.values.ndim - 1
+    chosen, target = _family(loss, function, predictions, targets, weights, ignored, kind)
+    if target == "index":
+        targets = _indices(targets, ignored)
+    if function is not None:
+        _check_function(function, chosen, kind)
+    found = Inputs(
+        chosen,
+        kind,
+        target,
+        predictions,
+        targets,
+        weights,
+        _smoothing(label_smoothing),
+        ignored,
+        cast(Reduction, reduction),
+        axis,
+        function,
+    )
+    _check_shapes(found)
+    return found
+
+
+def known_function(name: str) -> Function:
+    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`."""
+    if not isinstance(name, str):
+        raise TypeError(f"like: a {type(name).__name__}; wanted is the name of a known function as text")
+    from conformance.adapters import registry
+
+    functions = registry.functions()
+    for function in functions:
+        if name in (function.name, function.path):
+            return function
+    names = [function.name for function in functions]
+    last = {known.rpartition(".")[2].lower(): known for known in names}
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2].lower(), last, n=3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    raise ValueError(f"like: there is no known function {name!r}; {hint}")
+
+
+def read_returned(name: str, value: Any) -> Argument:
+    """Read what an implementation returned: numbers as they are, and those of Python as float64 without a dtype."""
+    found = read_argument(name, value)
+    return found if found.dtype else Argument(found.values.astype(np.float64), "")
+
+
+def read_dtype(dtype: Any) -> str:
+    """The name of a dtype that is passed as text, or as that of numpy or of a framework; "" for None."""
+    if dtype is None:
+        return ""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
+    name = str(name).rpartition(".")[2]
+    _one_of("dtype", name, DTYPES)
+    return name
+
+
+def _one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
+    if value not in among:
+        raise ValueError(f"{argument}: {value!r}; wanted is one of {', '.join(among)}")
+
+
+def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
+    passed = [kind for kind in INPUT_KINDS if arrays[kind] is not None]
+    if len(passed) != 1:
+        what = " and ".join(passed) if passed else "no predictions"
+        raise TypeError(f"{what}: wanted is one of logits, probabilities and log_probabilities")
+    kind = passed[0]
+    predictions = read_argument(kind, arrays[kind])
+    if predictions.values.ndim == 0:
+        raise ValueError(f"{kind}: a number; wanted is an array of shape [N, C], or of outputs for a binary loss")
+    if not predictions.is_float:
+        if predictions.dtype:
+            raise TypeError(f"{kind}: {predictions}; wanted are floats: {', '.join(DTYPES)}")
+        predictions = Argument(predictions.values.astype(np.float64), "")
+    return kind, predictions
+
+
+def _class_axis(class_axis: Any, predictions: Argument, function: Function | None) -> int:
+    rank = predictions.values.ndim
+    if class_axis is None:
+        return rank - 1 if function is None or rank <= function.class_axis else function.class_axis % rank
+    if not isinstance(class_axis, int) or not -rank <= class_axis < rank:
+        raise ValueError(f"class_axis: {class_axis!r} in predictions {predictions}; wanted is {-rank} to {rank - 1}")
+    return class_axis % rank
+
+
+def _classes_last(predictions: Argument, labels: Argument, axis: int) -> tuple[Argument, Argument]:
+    moved = dataclasses.replace(predictions, values=np.moveaxis(predictions.values, axis, -1))
+    if labels.values.shape == predictions.values.shape:
+        labels = dataclasses.replace(labels, values=np.moveaxis(labels.values, axis, -1))
+    return moved, labels
+
+
+def _weights(name: str, value: Any) -> Argument:
+    found = read_argument(name, value)
+    return found if found.is_float else dataclasses.replace(found, values=found.values.astype(np.float64))
+
+
+def _smoothing(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        smoothing = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"label_smoothing: {value!r}; wanted is a number from 0 to 1") from error
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label_smoothing: {value!r}; wanted is a number from 0 to 1")
+    return smoothing
+
+
+def _ignore_index(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"ignore_index: {value!r}; wanted is an integer")
+    return int(value)
+
+
+def _family(
+    loss: str | None,
+    function: Function | None,
+    predictions: Argument,
+    labels: Argument,
+    weights: Mapping[str, Argument],
+    ignored: int | None,
+    kind: InputKind,
+) -> tuple[Loss, Target]:
+    """Which loss it is, and what the labels are."""
+    if loss is None and function is not None and len(function.ranks) == 1:
+        loss = next(iter(function.ranks))
+    if loss is None and (kind == "log_probabilities" or "class_weights" in weights or ignored is not None):
+        loss = "categorical"
+    if loss is None and "positive_weight" in weights:
+        loss = "binary"
+    shape, samples = predictions.values.shape, predictions.values.shape[:-1]
+    if loss is None and labels.values.shape == samples and shape[-1] != 1:
+        loss = "categorical"
+    loss = loss or _loss_of_targets(predictions, labels)
+    if loss == "binary":
+        return "binary", "binary"
+    return "categorical", "distribution" if labels.values.shape == shape else "index"
+
+
+def _loss_of_targets(predictions: Argument, labels: Argument) -> Loss:
+    """Categorical or binary, for labels that are not one index for each row, as far as they decide."""
+    shape = predictions.values.shape
+    if labels.values.shape != shape:
+        samples = list(shape[:-1])
+        wanted = f"wanted are class indices of shape {samples}, or targets of shape {list(shape)}"
+        if shape[-1] == 1:
+            wanted = f"wanted are labels of shape {list(shape)} for a binary loss; loss='categorical' has one class"
+        raise ValueError(f"labels: {labels} beside predictions {predictions}; {wanted}")
+    if len(shape) == 1 or shape[-1] == 1:
+        return "binary"
+    targets = labels.values.astype(np.float64)
+    if bool(np.all(np.abs(targets.sum(axis=-1) - 1) <= SUM_TOLERANCE)):
+        return "categorical"
+    if bool(np.all((targets == 0) | (targets == 1))):
+        return "binary"
+    raise ValueError(
+        f"loss: labels {labels} have the shape of the predictions, in rows that neither sum to 1 nor are 0 and 1 only; "
+        "say loss='categorical' or loss='binary'"
+    )
+
+
+def _indices(labels: Argument, ignored: int | None) -> Argument:
+    """Index labels as int64."""
+    values = labels.values
+    if labels.is_float:
+        whole = values.astype(np.float64)
+        if not bool(np.all(np.isfinite(whole) & (whole == np.floor(whole)))):
+            at = tuple(int(i) for i in np.argwhere(~(np.isfinite(whole) & (whole == np.floor(whole))))[0])
+            wanted = "wanted are class indices: integers of the shape of the predictions without the classes"
+            raise ValueError(f"labels: {labels}, with {whole[at]:g} at {list(at)}; {wanted}")
+        values = whole
+    if values.dtype == np.uint64 and values.size and int(values.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"labels: {labels}, with {int(values.max())}, which is no int64")
+    return Argument(values.astype(np.int64), labels.dtype)
+
+
+def _check_function(function: Function, loss: Loss, kind: InputKind) -> None:
+    if loss not in function.ranks:
+        raise ValueError(f"loss: {function.name} is no {loss} loss")
+    if kind not in function.input_kinds:
+        takes = " or ".join(function.input_kinds)
+        raise ValueError(f"{kind}: {function.name} takes {takes}; pass them as {takes}=, or leave `like` out")
+
+
+def _check_shapes(inputs: Inputs) -> None:
+    """Raise ValueError where labels or weights do not fit the predictions."""
+    predictions = inputs.predictions.values.shape
+    wanted = predictions[:-1] if inputs.target == "index" else predictions
+    have = inputs.labels.values.shape
+    if have != wanted:
+        hint = ""
+        if math.prod(have) == math.prod(wanted) and 1 in (*have, *wanted):
+            hint = f"; reshape them to {list(wanted)}"
+        elif inputs.class_axis != len(predictions) - 1:
+            hint = f", with the classes on axis {inputs.class_axis} of the predictions as they were passed"
+        elif len(predictions) > 2:
+            hint = "; class_axis= says which axis has the classes, if it is not the last"
+        of = f"{inputs.loss} {inputs.input_kind} {inputs.predictions}"
+        raise ValueError(f"labels: {inputs.labels} beside {of}; wanted is {list(wanted)}{hint}")
+    belongs = {"class_weights": "categorical", "positive_weight": "binary"}
+    for name, weights in inputs.weights.items():
+        if belongs.get(name, inputs.loss) != inputs.loss:
+            raise ValueError(f"{name}: it is for {belongs[name]} losses, and this one is {inputs.loss}")
+        if not fits(name, weights.values.shape, predictions, inputs.loss):
+            samples = predictions[:-1] if inputs.loss == "categorical" else predictions
+            due = {
+                "class_weights": f"one for each of {predictions[-1]} classes",
+                "sample_weights": f"the shape {list(samples)} of the samples, or its leading axes",
+                "positive_weight": f"a number, or what broadcasts against {list(predictions)}",
+            }[name]
+            raise ValueError(f"{name}: {weights} beside predictions {inputs.predictions}; wanted is {due}")
+    if inputs.ignore_index is not None and inputs.target != "index":
+        raise ValueError(f"ignore_index: it is for class indices, and labels {inputs.labels} are targets")
+
+
+def _outside(inputs: Inputs, kind: str) -> str:
+    """What is outside the domain of the definition, with the first place."""
+    x, y = inputs.predictions.values, inputs.labels.values
+    array, name, where, wanted = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
+    if kind == "label_out_of_range":
+        where = ((y < 0) | (y >= x.shape[-1])) & (y != inputs.ignore_index)
+        wanted = f"wanted are classes from 0 to {x.shape[-1] - 1}"
+        wanted += ", or the ignore_index" if inputs.ignore_index is not None else "; ignore_index= names one to ignore"
+    elif kind == "invalid_target":
+        where, wanted = (y < 0) | (y > 1), "wanted are targets from 0 to 1"
+    elif kind == "invalid_probability":
+        array, name = x, inputs.input_kind
+        with np.errstate(invalid="ignore"):
+            where = np.asarray((x.astype(np.float64) < 0) | (x.astype(np.float64) > 1))
+        wanted = "wanted are probabilities from 0 to 1; logits are passed as logits="
+    if not where.any():
+        return f"{name}: {wanted}"
+    at = tuple(int(i) for i in np.argwhere(where)[0])
+    return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {wanted}"
+
+
+__all__ = ["Inputs", "known_function", "read_dtype", "read_inputs", "read_returned"]
