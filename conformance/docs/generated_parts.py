@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import tomllib
 
-from conformance import report
+from conformance import report, testing
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
 from conformance.docs import (
@@ -96,6 +96,10 @@ class Checkout:
             "report columns": _report_columns,
             "commands": commands.reference,
             **{f"api {name}": functools.partial(python_api.function_section, name) for name in python_api.functions()},
+            **{
+                f"testing {name}": functools.partial(python_api.function_section, name, testing)
+                for name in testing.__all__
+            },
             "api values": python_api.value_sections,
             "template audit upgrade": lambda: fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
         }

@@ -1,4 +1,4 @@
-"""The reference of `conformance.api`, generated from signatures and docstrings."""
+"""The reference of `conformance.api` and `conformance.testing`, generated from signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def functions() -> list[str]:
     return [name for name in api.__all__ if inspect.isfunction(getattr(api, name))]
 
 
-def function_section(name: str) -> str:
+def function_section(name: str, module: Any = api) -> str:
     """A function: its signature, what it does, parameters, and exceptions, as Markdown."""
-    function = getattr(api, name)
+    function = getattr(module, name)
     about, *sections = _SECTION.split(inspect.getdoc(function) or "")
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
-    parts = [f"{{#{slug(f'api {name}')}}}\n### {code_html(f'api.{name}')}\n", prose_html(about.strip()) + "\n"]
+    of = module.__name__.rpartition(".")[2]
+    parts = [f"{{#{slug(f'{of} {name}')}}}\n### {code_html(f'{of}.{name}')}\n", prose_html(about.strip()) + "\n"]
     parts.append(fenced_block(_signature(name, inspect.signature(function)), "text"))
     for title, first in (("Parameters", "parameter"), ("Raises", "raises")):
         if title in texts:

@@ -32,6 +32,8 @@ Kind = Literal["dtype", "convention", "reduction", "mistake"]
 NARROW = ("float32", "float16", "bfloat16")
 MAX_LISTED = 20
 """Number of explanations that are listed."""
+MAX_ROUNDED = 1000
+"""Size of an array whose values are told apart by all their digits."""
 SLACK = 16
 """Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
 
@@ -107,11 +109,11 @@ def fitting_groups(
     Those of one value are one group, without those that depart further than another needs to; the group with the fewest
     departures comes first.
     """
-    found: dict[tuple[float, ...], tuple[bool, list[Hypothesis]]] = {}
+    found: dict[bytes, tuple[bool, list[Hypothesis]]] = {}
     for hypothesis, values in hypotheses:
-        key = tuple(float(f"{value:.12g}") for value in values.ravel().tolist())
+        key = _rounded(values).tobytes()
         if key not in found:
-            found[key] = (fits(np.reshape(key, values.shape)), [])
+            found[key] = (fits(values), [])
         found[key][1].append(hypothesis)
     fitting = [alike for fit, alike in found.values() if fit]
     departures = [frozenset(one) for alike in fitting for one in alike]
@@ -121,6 +123,14 @@ def fitting_groups(
         if group := sorted(dict.fromkeys(needed), key=_rank):
             groups.append(tuple(group))
     return tuple(sorted(groups, key=lambda group: _rank(group[0]))), len(found)
+
+
+def _rounded(values: Floats) -> Floats:
+    """Values to 12 digits, or of a large array to those of float32, which takes less time."""
+    if values.size > MAX_ROUNDED:
+        with np.errstate(all="ignore"):
+            return values.astype(np.float32).astype(np.float64)
+    return np.array([float(f"{value:.12g}") for value in values.ravel().tolist()])
 
 
 def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:

@@ -101,7 +101,7 @@ def exact_cross_entropy(
         If an argument is not what is wanted, or there is no exact answer, as for a mean over nothing.
     """
     asked = checks.prepare(read_inputs(**_of_problem(locals())), dtype)
-    answer = asked.exact_gradient(certified=True) if gradient else asked.exact_loss()
+    answer = asked.exact_gradient(certified=True) if gradient else asked.exact_loss
     return (answer.hi, checks.radius(answer)) if with_radius else answer.hi
 
 

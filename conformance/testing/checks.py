@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class Question:
     problem: Problem
     convention: Convention
 
+    @functools.cached_property
     def exact_loss(self) -> Exact:
         """The exact loss; raises ValueError if there is none."""
         answer = enclosure.evaluate(self.problem, semantic(self.convention))
@@ -50,7 +52,7 @@ class Question:
 
         certified: compute a small one in balls, whatever the dtype.
         """
-        self.exact_loss()
+        _ = self.exact_loss  # without one there is no gradient
         pieces = list(self.gradient_chunks(certified))
         parts = [np.concatenate([getattr(exact, part) for _, exact, _ in pieces]) for part in ("hi", "lo", "rad")]
         hi, lo, rad = map(self.as_passed, parts)
@@ -137,7 +139,7 @@ def _wrong_dtype(actual: Argument, due: str) -> str:
 
 
 def _wrong_loss(asked: Question, actual: Argument) -> str:
-    want, tolerance = asked.exact_loss(), asked.loss_tolerance()
+    want, tolerance = asked.exact_loss, asked.loss_tolerance()
     got = actual.values.astype(np.float64)
     comparison = compare(got, want, tolerance, asked.problem.dtype, actual.dtype)
     return "" if comparison.within else _rendered(asked, "loss", got, want.hi, comparison, got.size)
@@ -145,7 +147,7 @@ def _wrong_loss(asked: Question, actual: Argument) -> str:
 
 def _wrong_gradient(asked: Question, actual: Argument) -> str:
     problem = asked.problem
-    asked.exact_loss()
+    _ = asked.exact_loss  # without one there is no gradient
     due = asked.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
     if actual.values.shape != due:
         wrong = Comparison(WrongShape(got=actual.values.shape, want=due))
