@@ -11,10 +11,12 @@ pytest has imported this plugin before it reads either, and one process has one 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,24 +335,55 @@ def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
         yield Judge(oracle, _case_set(request.config)[1])
 
 
-@pytest.fixture(scope="session")
-def assess(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Item], Assessment]]:
+@dataclass
+class CaseCheck:
+    """What the test of an item needs, in one fixture because pytest looks up each of them for each item."""
+
+    execute: Callable[[Item], Assessment]
     """Calls the function of an item, in this process or in a worker, and judges the outcome."""
-    if not request.config.getoption("isolate"):
-        yield judge.assess
+    accepted: Callable[[Assessment], bool]
+    """Whether the baseline has the same discrepancy."""
+    strict_known: bool
+    """Whether known discrepancies fail."""
+    options: str
+    """The options on which outcomes or failures depend, as they were given, each followed by a blank."""
+    assessment: Assessment | None = None
+    """That of the last item; None once it is in a report."""
+
+    def assess(self, item: Item) -> Assessment:
+        """Call the function of an item and judge the outcome."""
+        self.assessment = None
+        assessment = self.execute(item)
+        assessment.row  # noqa: B018 - an adapter that cannot write its reproducer fails the test, not the report
+        self.assessment = assessment
+        return assessment
+
+
+@pytest.fixture(scope="session")
+def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseCheck]:
+    """Checks items, with calls in this process or in a worker."""
+    config = request.config
+    make = functools.partial(
+        CaseCheck,
+        accepted=_accepted(config),
+        strict_known=bool(config.getoption("strict_known")),
+        options=_options_again(config),
+    )
+    if not config.getoption("isolate"):
+        yield make(judge.assess)
         return
     from conformance.execution.assessing import PipelinedCalls
     from conformance.execution.targets import local_pool
 
     # Under xdist each process is given its tests bit by bit, so nothing is known of what comes next.
-    alone = not hasattr(request.config, "workerinput")
+    alone = not hasattr(config, "workerinput")
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
-    available = _installed_frameworks(request.config)
+    available = _installed_frameworks(config)
     called = [found for found in available if found.framework.name in frameworks or not alone]
-    with local_pool(called, _timeouts(request.config)) as pool:
+    with local_pool(called, _timeouts(config)) as pool:
         calls = PipelinedCalls(pool, items)
-        yield lambda item: judge.judge(*calls.outcome(item))
+        yield make(lambda item: judge.judge(*calls.outcome(item)))
 
 
 @pytest.fixture(scope="session")
@@ -375,24 +408,6 @@ def _timeouts(config: pytest.Config) -> Timeouts:
     return Timeouts(config.getoption("call_timeout"), config.getoption("import_timeout"))
 
 
-@pytest.fixture
-def add_row(request: pytest.FixtureRequest) -> Callable[[Assessment], None]:
-    """Stores the row of an assessment for the recorder, and what identifies it for `--junit-xml`."""
-
-    def add(assessment: Assessment) -> None:
-        row = request.node.stash[_ROW] = assessment.row
-        if request.config.getoption("xmlpath", None):
-            case = assessment.item.case
-            properties = {
-                "file": case.path,
-                "line": case.line if case.path else "",
-                **{name: row.cells[name] for name in _PROPERTIES},
-            }
-            request.node.user_properties += [(name, str(value)) for name, value in properties.items() if value != ""]
-
-    return add
-
-
 def _item(test: pytest.Item) -> Item | None:
     """The item of a test; None for other tests."""
     callspec = getattr(test, "callspec", None) if _is_conformance_test(test.nodeid) else None
@@ -405,12 +420,10 @@ def strict_known(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("strict_known"))
 
 
-@pytest.fixture(scope="session")
-def options_again(request: pytest.FixtureRequest) -> str:
+def _options_again(config: pytest.Config) -> str:
     """The options on which outcomes or failures depend, as they were given, each followed by a blank."""
     from conformance.execution.workers.pool import TIMEOUT
 
-    config = request.config
     words = [f"--{name}" for name in ("isolate", "strict-known") if config.getoption(name.replace("-", "_"))]
     if config.getoption("isolate") and config.getoption("call_timeout") != TIMEOUT:
         words.append(f"--call-timeout={config.getoption('call_timeout'):g}")
@@ -419,10 +432,9 @@ def options_again(request: pytest.FixtureRequest) -> str:
     return "".join(f"{word} " for word in words)
 
 
-@pytest.fixture(scope="session")
-def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
-    """Returns whether the baseline has the same discrepancy."""
-    if (rows := _baseline(request.config)) is None:
+def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
+    """Return whether the baseline has the same discrepancy."""
+    if (rows := _baseline(config)) is None:
         return lambda _: False
     from conformance.judging.verdict import FAILING_ROWS
 
@@ -434,7 +446,6 @@ def accepted(request: pytest.FixtureRequest) -> Callable[[Assessment], bool]:
 _SESSION = pytest.StashKey[pytest.Session]()
 _PROPERTIES = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
 _IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "mode", "status", "expected"]
-_ROW = pytest.StashKey["Row"]()
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
@@ -444,13 +455,35 @@ _BASELINE = pytest.StashKey["pd.DataFrame"]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    assessment = _assessment(item) if call.when == "call" else None
+    if assessment is not None and item.config.getoption("xmlpath", None):
+        item.user_properties += _properties(assessment)
     report = yield
     if call.when == "call" and (why := _fault(item, call)):
         setattr(report, FAULT, why)
-    if call.when == "call" and (row := item.stash.get(_ROW, None)) is not None:
-        setattr(report, ROW, row.cells)  # builtin values: xdist and other plugins serialise the report
-        del item.stash[_ROW]
+    if assessment is not None:
+        setattr(report, ROW, assessment.row.cells)  # builtin values: xdist and other plugins serialise the report
     return report
+
+
+def _assessment(item: pytest.Item) -> Assessment | None:
+    """What the test of an item judged, once; None for other tests and where nothing could be judged."""
+    check = getattr(item, "funcargs", {}).get("case_check")
+    if not isinstance(check, CaseCheck):
+        return None
+    assessment, check.assessment = check.assessment, None
+    return assessment
+
+
+def _properties(assessment: Assessment) -> Iterator[tuple[str, str]]:
+    """What identifies a row for `--junit-xml`."""
+    case, cells = assessment.item.case, assessment.row.cells
+    properties = {
+        "file": case.path,
+        "line": case.line if case.path else "",
+        **{name: cells[name] for name in _PROPERTIES},
+    }
+    return ((name, str(value)) for name, value in properties.items() if value != "")
 
 
 def _fault(item: pytest.Item, call: pytest.CallInfo[None]) -> str:

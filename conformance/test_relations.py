@@ -16,6 +16,6 @@ def test_relations(
     """Both ways to say it have the answers that the relation wants, within the budgets of both."""
     result = check_relation(instance)
     if result.expected == "known" and result.known is not None and not strict_known:
-        pytest.xfail(loggable(result.known.summary))
+        raise pytest.xfail.Exception(loggable(result.known.summary), pytrace=False)
     if result.expected != "ok":
         pytest.fail(loggable(str(result)), pytrace=False)
