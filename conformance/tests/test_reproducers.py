@@ -94,7 +94,8 @@ from conformance.tests.test_reproducers import paste
 paste(sys.argv[1])
 """
 COUNT = 50
-"""Calls of the shipped cases that are executed on each framework and backend."""
+"""Calls of the shipped cases that are executed on each framework.  Its backends after the first differ in imports,
+settings and literals: one call of each function, quantity, dtype and element of a layout is executed on them."""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,9 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
     assert here.backend == backend
     items = sampled(here, COUNT)
+    if backend != next(iter(here.framework.backends), ""):
+        kinds = {kind: item for item in items for kind in (item.dtype, *dataclasses.astuple(item.case.layout))}
+        items = list(dict.fromkeys([*one_of_each(items), *kinds.values()]))
     large = one_of_each(plan(load(Path(folder)), [here]))
     assert {item.quantity for item in large} == {item.quantity for item in items}
     assert {item.function.name for item in items} == {function.name for function in here.functions}
