@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
 import random
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -494,10 +497,20 @@ def test_lost_support_is_documented_if_the_adapter_declares_less(miniature, afte
 # difference: read, refused, shown
 
 
+WRITTEN = tempfile.TemporaryDirectory()
+"""Has each report that `written` has made in this process: copying one takes a hundredth of the time."""
+
+
 def written(folder, rows, **about):
-    results = report.from_records(rows)
-    said = {"planned": len(results), "host": HOST, "versions": {"torch": "1.0"}, **about}
-    report.write(folder, results, RunInfo(**said))
+    said = {"planned": len(rows), "host": HOST, "versions": {"torch": "1.0"}, **about}
+    made = Path(WRITTEN.name) / hashlib.sha256(repr((rows, said)).encode()).hexdigest()
+    if folder.exists() or not made.exists():
+        fresh = not folder.exists()
+        report.write(folder, report.from_records(rows), RunInfo(**said))
+        if fresh:
+            shutil.copytree(folder, made)
+    else:
+        shutil.copytree(made, folder)
     return folder
 
 
@@ -938,7 +951,7 @@ def content(folder):
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 10**6))
 def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, count, seed):
     chance = random.Random(seed)

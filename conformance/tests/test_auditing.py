@@ -275,8 +275,6 @@ def test_audit_lists_changed_signatures(library, corpus, tmp_path):
         ("1.0", "1.1", "any", 0),
         ("1.0", "4.0", "regression", 0),
         ("1.0", "4.0", "change", 1),
-        ("1.0", "4.0", "any", 1),
-        ("2.0", "2.1", "any", 0),
         ("2.0", "3.0", "never", 0),
         ("2.0", "3.0", "regression", 1),
         ("3.0", "2.0", "regression", 0),
@@ -626,7 +624,7 @@ def search(answers, broken=()):
     return bisection.bisect(wish, [Version(str(n)) for n in range(len(answers))], probe, lambda _: None), asked
 
 
-@pytest.mark.parametrize("boundary", [1, 2, 16, 17, 31, 32])
+@pytest.mark.parametrize("boundary", [1, 17, 32])
 def test_bisect_needs_log2_steps(boundary):
     found, asked = search(["1.0"] * boundary + ["5.0"] * (33 - boundary))
     assert (found.before.major, found.after.major) == (boundary - 1, boundary)
