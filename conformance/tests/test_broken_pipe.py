@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("github", ["", "true"])
 @pytest.mark.parametrize(
-    ("words", "status"),
-    [("list functions", 0), ("list cases --json", 0), ("lint nowhere", 2), ("show nowhere", 2)],
+    ("words", "status", "github"),
+    [
+        ("list functions", 0, ""),
+        ("list cases --json", 0, "true"),
+        ("lint nowhere", 2, ""),
+        ("lint nowhere", 2, "true"),
+        ("show nowhere", 2, ""),
+    ],
 )
 def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words, status, github):
     for unread in ({"stdout"}, {"stdout", "stderr"}):
@@ -35,8 +40,10 @@ def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", ["--version", "list functions", "list cases --json"])
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [("--version", ""), ("--version", "1"), ("list functions", "1"), ("list cases --json", "")],
+)
 def test_output_that_cannot_be_written_is_no_failure_of_the_suite(words, unbuffered):
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
