@@ -287,8 +287,8 @@ def swept_narrow() -> Result:
     available = installed()[0]
     binary = {f.name for found in available for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
     if SHORT:
-        binary = {min(binary)}
-    _import(available)
+        binary = {max(binary)}
+    _import([found for found in available if any(function.name in binary for function in found.functions)])
     jobs, _ = plan(
         available, lambda name: name in binary, SweepRequest(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2])
     )
