@@ -41,6 +41,7 @@ class Tensor:
     def source(self) -> str:
         """A numpy expression that rebuilds `laid_out()` bit for bit."""
         name = "bool" if self.values.dtype == np.bool_ else dtype_name(self.values.dtype)
+        name = self.values.dtype.str if self.values.dtype.kind == "U" else name
         dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
         base = f"np.array({nested(self.values)}, dtype={dtype})"
         if self.values.size == 0:
@@ -69,8 +70,8 @@ def identical(a: Array, b: Array) -> Array:
 
 
 def nested(values: Array) -> str:
-    """An array as nested Python lists whose numbers read back exactly."""
-    if values.dtype.kind in "biu":
+    """An array as nested Python lists whose numbers, or strings, read back exactly."""
+    if values.dtype.kind in "biuU":
         return str(values.tolist())
     # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
     wide = values.dtype not in (np.float16, np.float32)

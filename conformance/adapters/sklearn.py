@@ -22,20 +22,28 @@ LOG_LOSS = (
         "sklearn.metrics.log_loss({labels}, {predictions}, {options})",
         ranks={"categorical": range(2, 3), "binary": range(1, 3)},
         input_kinds={"probabilities": ""},
-        targets={"index": "", "one_hot": "", "binary": ""},
-        arguments={"classes": "labels=list(range({}))", "sample_weights": "sample_weight"},
+        targets={"index": "", "one_hot": "", "multi_hot": "", "binary": ""},
+        arguments={
+            "classes": "labels=list(range({}))",
+            "class_names": "labels",
+            "sample_weights": "sample_weight",
+        },
         reductions={"sum": "normalize=False", "mean": "normalize=True"},
         positional={"labels": "y_true", "predictions": "y_pred"},
-        untested={
-            "labels=[0, 1, 5]": "classes that are called otherwise than 0 to C - 1",
-            "eps=1e-3": "a clip of another epsilon than the default",
-        },
+        untested={"eps=1e-3": "a clip of another epsilon than the default"},
         label_column=True,
+        named_classes=True,
         excludes=(frozenset({"several_outputs"}), frozenset({"output_weights"})),
         dtypes=frozenset({"float16", "float32", "float64"}),
         conventions=(
             DocumentedConvention(
-                Convention(clip=1e-15, renormalise="after_clip", accepts=frozenset({"trailing_axis"}), rejects=REFUSES),
+                Convention(
+                    clip=1e-15,
+                    renormalise="after_clip",
+                    class_columns="sorted",
+                    accepts=frozenset({"trailing_axis"}),
+                    rejects=REFUSES,
+                ),
                 documentation="https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
             ),
         ),
@@ -54,6 +62,21 @@ LOG_LOSS = (
     )
 )
 
+# Without `labels` the classes are those among the labels: one that is missing there is refused, and labels that are
+# no classes are taken for some.  One-hot rows are handed over without `labels` by log_loss already.
+MISSING = frozenset({"missing_class"})
+LOG_LOSS_WITHOUT_LABELS = (
+    LOG_LOSS.like(
+        "log_loss_without_labels",
+        arguments={"classes": None, "class_names": None},
+        targets={"one_hot": None, "multi_hot": None},
+        untested={"labels=[0, 1]": "log_loss passes them"},
+        choices={"class_columns": "inferred", "rejects": REFUSES | MISSING},
+    )
+    .since("1.8", choices={"rejects": WEIGHED | MISSING})
+    .since("1.9", choices={"rejects": WEIGHED | MISSING | {"no_weight"}})
+)
+
 FRAMEWORK = Framework(
     name="sklearn",
     distributions=("scikit-learn",),
@@ -61,5 +84,5 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
-    functions=(LOG_LOSS,),
+    functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS),
 )

@@ -413,6 +413,8 @@ class LintResult(Result):
     """Number of cases that could be read."""
     problems: list[CaseFileError]
     coverage: Coverage
+    notes: list[str]
+    """What files leave open, with the position, and how it is read; nothing is wrong with it."""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("path", "line", "column", "where", "message", "advice")
@@ -422,6 +424,7 @@ class LintResult(Result):
             "cases": self.cases,
             "problems": problems,
             "coverage": str(self.coverage),
+            "notes": self.notes,
         }
 
 
@@ -449,4 +452,5 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     wrong += read_known(where, strict=strict)[1]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
-    return LintResult(where, len(cases), problems, coverage(cases, registry.functions()))
+    notes = [case.note for case in cases if case.note]
+    return LintResult(where, len(cases), problems, coverage(cases, registry.functions()), notes)

@@ -132,7 +132,7 @@ class GeneratedCase(Case):
             "recipe": recipe,
             "arrays": self.expected_digest,
             "options": {name: getattr(self.explicit_options, name) for name in self.explicit_options.names()},
-            "layout": dataclasses.asdict(self.layout),
+            "layout": self.layout.content,
             "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
         }
         return content_digest(content)

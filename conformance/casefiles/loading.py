@@ -6,6 +6,8 @@ The id of a case is `<file path without suffix>/<case name>`, relative to the ca
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import os
 import shlex
@@ -21,12 +23,14 @@ from conformance.casefiles import validation
 from conformance.casefiles.document import (
     Document,
     JsonPath,
+    describe_value,
     display_path,
     id_prefix_errors,
     number_text,
     read_document,
     read_error_text,
     schema_of,
+    suggest,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
 from conformance.casefiles.stated_values import expectation_errors
@@ -284,6 +288,10 @@ class _CaseParser:
         self.file = self.document.value
         self.content = self.file["cases"][self.name]
         self.categorical = self.file["loss"] == "categorical"
+        self.class_names: tuple[Any, ...] = ()
+        self.written_axis = -1
+        """Axis of the classes in the arrays as the file has them, counted from 0; -1 if it is the last."""
+        self.rank = 0
         self.target: Target = TARGETS.get(self.file["target"], self.file["target"])
 
     def make_error(self, path: JsonPath, message: str, advice: str = "") -> CaseFileError:
@@ -294,7 +302,7 @@ class _CaseParser:
 
     def add_errors(self, found: Iterable[ValidationError]) -> None:
         for error in found:
-            self.add_error(error.path, error.message, error.advice)
+            self.add_error(self.written_path(error.path), error.message, error.advice)
 
     def refuses(self, *path: str) -> bool:
         """Whether the schema refuses something at or below a path in the case."""
@@ -336,7 +344,8 @@ class _CaseParser:
         if options is None or None in (dtypes, expect) or self.refuses("options") or unknown:
             return None
         fields = {"dtypes": dtypes, "expect": expect, "published": published or (), "layout": layout or Layout()}
-        return self.checked(self.build(recipe, predictions, labels, options, fields), thorough)
+        case = self.build(recipe, predictions, labels, options, fields)
+        return self.checked(dataclasses.replace(case, note=self.note(case)) if recipe is None else case, thorough)
 
     def parse_arrays(self, recipe: Recipe | None) -> tuple[Array | None, Array | None, Shape | None]:
         """Predictions and labels, of a recipe a few of them, and the shape of all predictions."""
@@ -345,9 +354,13 @@ class _CaseParser:
             shape = (*recipe.shape, recipe.classes) if self.categorical else recipe.shape
             return small.predictions, small.labels, shape
         predictions = labels = None
+        layout = {} if self.refuses("layout") else self.content.get("layout", {})
+        self.written_axis = layout.get("written_class_axis", -1) if self.categorical else -1
         if "predictions" in self.content and not self.refuses("shape"):
             predictions = self.attempt("predictions", self.parse_predictions)
-        if "labels" in self.content:
+        names = self.attempt("classes", self.parse_class_names, predictions) if "classes" in self.content else ()
+        self.class_names = names or ()
+        if "labels" in self.content and names is not None:
             labels = self.attempt("labels", self.parse_labels, (0,) if predictions is None else predictions.shape)
         return predictions, labels, None if predictions is None else predictions.shape
 
@@ -399,7 +412,7 @@ class _CaseParser:
         """Raise for a number such as 4.0, which the schema accepts, where an integer is required."""
         for name in ("seed", "samples", "classes", "shape"):
             for at, leaf in _leaves(node.get(name, [])):
-                if not isinstance(leaf, int):
+                if isinstance(leaf, float):
                     raise self.make_error((*path, name, *at), f"{leaf} is not an integer", f"write {int(leaf)}")
 
     # Arrays
@@ -413,6 +426,22 @@ class _CaseParser:
             at, number = next((at, leaf) for at, leaf in _leaves(value) if not _fits_float64(leaf))
             raise self.make_error((*path, *at), f"{str(number)[:20]}... overflows float64", "write .inf") from None
 
+    def written_shape(self, shape: Shape) -> Shape:
+        """The shape in the file of an array of this shape, which has the classes on the last axis."""
+        axis = self.written_axis
+        return shape if axis == -1 else (*shape[:axis], shape[-1], *shape[axis:-1])
+
+    def written_path(self, path: JsonPath) -> JsonPath:
+        """The path in the file of a number in predictions or distributions, which have the classes on the last axis.
+
+        That of what encloses it, where the path is of a row of them.
+        """
+        axis, (name, *at) = self.written_axis, path
+        if axis == -1 or name not in ("predictions", "labels") or (name == "labels" and self.target == "index"):
+            return path
+        whole = len(at) > axis and len(at) == self.rank
+        return (name, *at[:axis], *([at[-1], *at[axis:-1]] if whole else []))
+
     def check_rectangular(self, path: JsonPath, value: Any) -> None:
         """Raise if sibling lists differ in length, or lists and numbers are siblings."""
         uneven = _find_uneven(value)
@@ -421,8 +450,8 @@ class _CaseParser:
             raise self.make_error((*path, *at), message, "give every row the same length")
 
     def parse_predictions(self) -> Array:
-        self.check_integers(self.content)
         value, shape = self.content["predictions"], self.content.get("shape")
+        self.check_integers({"shape": shape or []})
         array = self.parse_numbers(("predictions",), value)
         if shape is not None:
             if value != [] or 0 not in shape:
@@ -438,9 +467,19 @@ class _CaseParser:
         if self.categorical and not array.ndim:
             message = "a single number for all classes"
             raise self.make_error(("predictions",), message, "give a list with a number per class, or a list of those")
+        if self.categorical:
+            array = self.classes_last(array)
         if self.categorical and array.shape[-1] == 0:
             raise self.make_error(("shape",), "no classes on the last axis", "give at least one")
         return array
+
+    def classes_last(self, predictions: Array) -> Array:
+        """The predictions with the classes on the last axis, from that on which the file has them."""
+        self.rank = predictions.ndim
+        errors = list(validation.axis_errors("categorical", self.rank, self.written_axis))
+        axis = self.written_axis % self.rank
+        self.written_axis = -1 if errors or axis == self.rank - 1 else axis
+        return np.moveaxis(predictions, self.written_axis, -1)
 
     def parse_labels(self, shape: Shape) -> Array:
         value, path = self.content["labels"], ("labels",)
@@ -450,6 +489,8 @@ class _CaseParser:
             return np.zeros(label_shape if 0 in label_shape else (0,), dtype=dtype)
         self.check_rectangular(path, value)
         leaves = list(_leaves(value))
+        if self.class_names:
+            return self.parse_named_labels(leaves, _shape_of(value))
         kinds = {type(leaf) for _, leaf in leaves}
         if bool in kinds and len(kinds) > 1:
             at = next(at for at, leaf in leaves if not isinstance(leaf, bool))
@@ -466,11 +507,61 @@ class _CaseParser:
             for at, leaf in leaves:
                 if not -(2**63) <= leaf < 2**63:
                     raise self.make_error((*path, *at), f"{leaf} does not fit into int64", "give a smaller number")
-            return np.array(value, dtype=np.int64)
-        array = np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
+            array: Array = np.array(value, dtype=np.int64)
+        else:
+            array = np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
+        if self.target == "distribution" and array.ndim == len(shape):
+            array = np.moveaxis(array, self.written_axis, -1)
         if self.file["target"] == "one_hot":
             self.check_one_hot(array)
         return array
+
+    def parse_class_names(self, predictions: Array | None) -> tuple[Any, ...]:
+        """The names of the classes, all strings or all integers, in the order of the columns."""
+        path: JsonPath = ("classes",)
+        if self.target == "distribution":
+            message = f"classes are what labels name, and {self.file['target']} labels name none"
+            raise self.make_error(path, message, "remove it, or say target: index")
+        names = self.content["classes"]
+        for index, name in enumerate(names):
+            self.check_name((*path, index), name, names[0])
+            if (first := names.index(name)) < index:
+                raise self.make_error(
+                    (*path, index), f"{describe_value(name)} is class {first} already", "list it once"
+                )
+        classes = 2 if not self.categorical else len(names) if predictions is None else predictions.shape[-1]
+        if len(names) != classes:
+            where = "predictions have" if self.categorical else "a binary loss has"
+            advice = "name the class of each column" if self.categorical else "name that of 0 and that of 1"
+            raise self.make_error(path, f"{len(names)} names where {where} {classes} classes", advice)
+        return tuple(names)
+
+    def check_name(self, path: JsonPath, name: Any, first: Any) -> None:
+        """Check the name of a class: printable text, or an integer of 64 bits, as the first class has."""
+        if isinstance(name, float):
+            raise self.make_error(
+                path, f"{number_text(name)} is not an integer", f"write {int(name)}, or put it in quotes"
+            )
+        if type(name) is not type(first):
+            kinds = f"{describe_value(name)} beside {describe_value(first)}"
+            advice = "put it in quotes" if isinstance(first, str) else "write all names as strings, or all as integers"
+            raise self.make_error(path, f"names of two kinds: {kinds}", advice)
+        if isinstance(name, str) and not name.isprintable():
+            raise self.make_error(path, f"{json.dumps(name)} has characters that do not print", "give another name")
+        if isinstance(name, int) and not -(2**63) <= name < 2**63:
+            raise self.make_error(path, f"{truncate(str(name), 40)} does not fit into int64", "put it in quotes")
+
+    def parse_named_labels(self, leaves: Iterable[tuple[JsonPath, Any]], shape: Shape) -> Array:
+        """Labels that are names of classes, as indices."""
+        indices = {name: index for index, name in enumerate(self.class_names)}
+        found = []
+        for at, name in leaves:
+            self.check_name(("labels", *at), name, self.class_names[0])
+            if name not in indices:
+                advice = truncate(suggest(str(name), map(str, self.class_names)), 200)
+                raise self.make_error(("labels", *at), f"{describe_value(name)} is none of the classes", advice)
+            found.append(indices[name])
+        return np.array(found, dtype=np.int64).reshape(shape)
 
     def check_one_hot(self, labels: Array) -> None:
         rows = np.atleast_2d(labels).astype(np.float64)
@@ -478,7 +569,8 @@ class _CaseParser:
         if wrong.any():
             at = tuple(int(index) for index in np.argwhere(wrong)[0])
             message = f"{truncate(str(rows[at].tolist()), 40)} is not one 1 and zeros"
-            raise self.make_error(("labels", *at), message, "correct it, or say target: distribution")
+            path = self.written_path(("labels", *at))
+            raise self.make_error(path, message, "correct it, or say target: distribution")
 
     # Options, layout, expectation
 
@@ -495,6 +587,8 @@ class _CaseParser:
                 self.add_errors([error])
                 continue
             if name == "ignore_index":
+                if self.class_names:
+                    self.add_error(path, "labels that name classes have no index to ignore", "remove it, or classes")
                 if not isinstance(value, int):
                     self.add_error(path, f"{value} is not an integer", f"write {int(value)}")
                 values[name] = int(value)
@@ -514,13 +608,24 @@ class _CaseParser:
         """Parse the layout; the last axis becomes class axis -1, any other is counted from 0."""
         fields = dict(self.content.get("layout", {}))
         rank = predictions.ndim
+        if (written := fields.pop("written_class_axis", None)) is not None:
+            self.add_errors(validation.axis_errors(self.file["loss"], rank, written, "written_class_axis"))
         if (axis := fields.get("class_axis")) is not None:
             errors = list(validation.axis_errors(self.file["loss"], rank, axis))
             self.add_errors(errors)
             fields["class_axis"] = -1 if errors or axis % rank == rank - 1 else axis % rank
-        layout = Layout(**fields)
+        layout = Layout(**fields, class_names=self.class_names)
         self.add_errors(validation.layout_errors(layout, self.target, predictions, labels))
         return layout
+
+    def note(self, case: Case) -> str:
+        """What to tell of arrays that fit the classes on another axis, too, if the case does not say which it is."""
+        axis = validation.other_class_axis(case)
+        if axis is None or "written_class_axis" in self.content.get("layout", {}):
+            return ""
+        message = f"these numbers fit classes on axis {axis} as well as on the last axis, which is how they are read"
+        advice = f"say layout: {{written_class_axis: {axis}}} if they are on axis {axis}, or written_class_axis: -1"
+        return str(self.make_error(("predictions",), message, advice))
 
     def parse_expectation(self, shape: Shape | None) -> Expectation:
         """Parse the expectation. shape: that of the predictions, if it is known."""
@@ -570,9 +675,14 @@ class _CaseParser:
             if shape is not None:
                 of_losses = self.sample_shape(shape) if reduction == "none" else ()
                 self.check_shape(
-                    ("published", index, "value"), node["value"], shape if quantity == "gradient" else of_losses
+                    ("published", index, "value"),
+                    node["value"],
+                    self.written_shape(shape) if quantity == "gradient" else of_losses,
                 )
-            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction, quantity))
+            value = node["value"]
+            if quantity == "gradient" and self.written_axis != -1 and not self.errors:
+                value = np.moveaxis(np.array(value, dtype=object), self.written_axis, -1).tolist()
+            found.append(Published(value, node["source"], node.get("note", ""), reduction, quantity))
         return tuple(found)
 
     # Generated arrays

@@ -91,13 +91,38 @@ def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Va
     )
 
 
-def axis_errors(loss: Loss, rank: int, axis: object) -> Iterator[ValidationError]:
-    """Check that predictions of this rank have the class axis."""
-    path: JsonPath = ("layout", "class_axis")
+def axis_errors(loss: Loss, rank: int, axis: object, key: str = "class_axis") -> Iterator[ValidationError]:
+    """Check that predictions of this rank have the class axis.  key: in the layout, which names the axis."""
+    path: JsonPath = ("layout", key)
     if loss != "categorical":
         yield ValidationError(path, "a binary loss has no axis of classes", "remove it")
     elif not isinstance(axis, int) or not -rank <= axis < rank:
         yield ValidationError(path, f"there is no axis {axis} in predictions of rank {rank}", f"give 0 to {rank - 1}")
+
+
+def other_class_axis(case: Case) -> int | None:
+    """The axis on which the classes may be as well as on the last; None if the arrays tell that they are on the last.
+
+    That on which they are handed over, or else axis 1 of more than two, if it is as long.  Rows that have to sum to 1,
+    and do so along one of the two axes only, tell which it is.
+    """
+    shape, labels, axis = case.predictions.shape, case.labels, case.layout.class_axis
+    if axis == -1 and len(shape) > 2 and shape[1] == shape[-1]:
+        axis = 1
+    if case.loss != "categorical" or axis == -1 or not labels.size:
+        return None
+    if case.target == "index" and not labels.shape == (*shape[:axis], *shape[axis + 1 :]) == shape[:-1]:
+        return None
+    rows = [labels] if case.target == "distribution" else []
+    with np.errstate(over="ignore"):
+        rows += [case.predictions] if case.input_kind == "probabilities" else []
+        rows += [np.exp(case.predictions)] if case.input_kind == "log_probabilities" else []
+    told = any(_sums_to_one(array, -1) and not _sums_to_one(array, axis) for array in rows)
+    return None if told else axis
+
+
+def _sums_to_one(rows: Array, axis: int) -> bool:
+    return bool(np.allclose(rows.astype(np.float64).sum(axis=axis), 1, rtol=0, atol=1e-3))
 
 
 def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Array) -> Iterator[ValidationError]:
@@ -113,7 +138,9 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
             row = int(np.argwhere(~same)[0][0])
             message = f"row {row} differs from row 0, so one row cannot stand for all"
             yield ValidationError(("layout", "order"), message, "repeat row 0, or choose another order")
-    if layout.label_dtype is not None:
+    if layout.label_dtype is not None and layout.class_names:
+        yield ValidationError(("layout", "label_dtype"), "it is for labels that are numbers", "remove it, or classes")
+    elif layout.label_dtype is not None:
         with np.errstate(invalid="ignore", over="ignore"):
             converted = labels.astype(layout.label_dtype)
             unchanged = (converted == labels) | ((converted != converted) & (labels != labels))
@@ -183,6 +210,10 @@ def _other_target(case: Case, kind: str) -> str:
         return ""
     if case.target == "index" and shape == case.predictions.shape:
         return "say target: distribution"
+    whole_shape = case.predictions.shape
+    for axis in range(len(samples)):
+        if case.target == "index" and shape == (*whole_shape[:axis], *whole_shape[axis + 1 :]):
+            return f"say layout: {{written_class_axis: {axis}}} if the classes are on axis {axis}"
     whole = case.labels.dtype.kind in "iu" or bool(np.all(case.labels == np.floor(case.labels)))
     return "say target: index" if case.target == "distribution" and shape == samples and whole else ""
 

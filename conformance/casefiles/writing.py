@@ -27,6 +27,7 @@ from conformance.casefiles.document import (
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
 from conformance.casefiles.loading import SCHEMA
+from conformance.casefiles.validation import other_class_axis
 from conformance.model.case import (
     DEFAULT_DTYPES,
     Array,
@@ -124,7 +125,9 @@ def _input(case: Case) -> Iterator[str]:
     else:
         yield "predictions: []"
         yield f"shape: {_flow(list(case.predictions.shape))}"
-    yield from _array("labels", case.labels) if case.labels.size else ["labels: []"]
+    yield from _array("labels", case.layout.name_labels(case.labels)) if case.labels.size else ["labels: []"]
+    if case.layout.class_names:
+        yield f"classes: {_flow(list(case.layout.class_names))}"
     yield from _options(case.options)
 
 
@@ -137,7 +140,8 @@ def _case(case: Case, source: str) -> Iterator[str]:
         yield f"reduction: {_scalar_or_list(case.reductions)}"
     if case.dtypes != DEFAULT_DTYPES:
         yield f"dtypes: {_scalar_or_list(case.dtypes)}"
-    if layout := _layout(case.layout):
+    open_axis = not isinstance(case, GeneratedCase) and other_class_axis(case) is not None
+    if layout := ({"written_class_axis": -1} if open_axis else {}) | _layout(case.layout):
         yield f"layout: {_flow(layout)}"
     yield from _expect(case)
     if case.no_gradient:
@@ -169,7 +173,8 @@ def _layout(layout: Layout) -> dict[str, Any]:
     return {
         field.name: value
         for field in dataclasses.fields(layout)
-        if (value := getattr(layout, field.name)) != field.default
+        if field.name != "class_names"  # they stand beside the labels
+        and (value := getattr(layout, field.name)) != field.default
     }
 
 
@@ -224,7 +229,9 @@ def _scalar_or_list(names: Sequence[str]) -> str:
 
 
 def _entry(key: str, text: str) -> list[str]:
-    """A key and its text: on one line if it fits, folded if possible, otherwise quoted."""
+    """A key and its text: on one line if it fits, folded if possible, otherwise quoted; nothing without a text."""
+    if not text:
+        return []
     line = f"{key}: {_text(text)}"
     words = text.split()
     foldable = " ".join(words) == text and text.isprintable()

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from conformance import api
 from conformance import explain as explanations
-from conformance.cli.shared import CaseArgument, CasesOption, Json
+from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes
 from conformance.cli.terminal import out
 from conformance.judging.plan import DIFFERENTIATED
 from conformance.model.case import Case
@@ -34,6 +34,7 @@ def explain(
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
     result = api.explain(case, cases, function or [], dtype, reduction, quantity, mode)
     explanation = result.explanation
+    print_notes([result.case])
     if as_json:
         out.write(result.to_json())
     elif as_markdown:

@@ -16,7 +16,15 @@ from conformance import api, report
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import MAX_WIDTH, CaseArgument, CasesOption, Json, ModeOption, print_not_executed
+from conformance.cli.shared import (
+    MAX_WIDTH,
+    CaseArgument,
+    CasesOption,
+    Json,
+    ModeOption,
+    print_not_executed,
+    print_notes,
+)
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
 from conformance.judging.row import Elements, Row
@@ -40,6 +48,7 @@ def show(
         out.write(shown.to_json())
     else:
         _print(shown)
+    print_notes([shown.case])
     print_not_executed(shown.not_executed)
     if shown.not_executed:
         raise typer.Exit(USAGE)
@@ -85,6 +94,8 @@ def lint(
         raise typer.Exit(USAGE if problems else 0)
     for problem in problems:
         out.print(escape(str(problem)), soft_wrap=True)
+    for note in checked.notes:
+        out.print(escape(f"note: {note}"), soft_wrap=True)
     out.print(f"{counted(checked.cases, 'case')} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
     if not problems and folder is None:
         out.print(Text(str(checked.coverage)))
@@ -115,7 +126,9 @@ def _print_case(case: Case) -> None:
     source = f"; {case.source}" if case.source else ""
     out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets{source}"))
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
-    out.print(f"labels      {_array(case.labels)}", soft_wrap=True)
+    out.print(f"labels      {_array(case.layout.name_labels(case.labels))}", soft_wrap=True)
+    if names := case.layout.class_names:
+        out.print(f"classes     {truncate(str(list(names)), 400)}", soft_wrap=True)
     for name in case.options.names():
         value = getattr(case.options, name)
         out.print(f"{name} {_array(value) if hasattr(value, 'shape') else value}", soft_wrap=True)

@@ -28,6 +28,7 @@ from conformance.cli.shared import (
     Printer,
     named_path,
     print_not_executed,
+    print_notes,
     warn,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
@@ -168,6 +169,7 @@ def run(
         _finish(ended, request, strict_known, verbose)
     github.emit(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
+    print_notes(ended.cases)
     print_not_executed(ended.not_executed)
     if not ended.complete:
         _warn_incomplete(ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from conformance.api.observing import Advance, Observer
 from conformance.cli.terminal import err
 from conformance.judging.selection import SelectionError
+from conformance.model.case import Case
 from conformance.model.text import truncate
 
 MAX_FAILURES = 5
@@ -108,10 +109,19 @@ def warn(line: str) -> None:
     err.print(escape(line), soft_wrap=True)
 
 
+def print_notes(cases: Iterable[Case]) -> None:
+    """Print what the files of the cases leave open, of the first of them, and the number of the others, to stderr."""
+    _print_first("note", [case.note for case in cases if case.note])
+
+
 def print_not_executed(items: Sequence[object], consequence: str = "") -> None:
     """Print the first of the items that could not be executed, and the number of the others, to stderr."""
+    _print_first(f"not executed{consequence}", items)
+
+
+def _print_first(what: str, items: Sequence[object]) -> None:
     for item in items[:MAX_FAILURES]:
-        warn(f"not executed{consequence}: {item}")
+        warn(f"{what}: {item}")
     if len(items) > MAX_FAILURES:
         warn(f"... and {len(items) - MAX_FAILURES} more")
 

@@ -48,7 +48,7 @@ from conformance.model.floats import subtract
 from conformance.model.outcome import Returned
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, refused
+from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, labels_by, refused
 from conformance.reference.oracle import Answer, Exact, Oracle, float_of
 
 ROWS_SHOWN = 3
@@ -348,6 +348,16 @@ def _label_lines(choice: _Choice) -> Iterator[Step]:
             yield step(f"loss of sample {i}, label {label}", "0" if after.out_of_range == "zero" else "nan")
 
 
+def _column_lines(choice: _Choice) -> Iterator[Step]:
+    """The columns that are read for the labels of the samples whose class has another one."""
+    problem = choice.problem
+    stated, read = (labels_by(problem, part).reshape(-1) for part in (choice.before, choice.after))
+    names = problem.layout.name_labels(problem.labels).reshape(-1).tolist()
+    what = "y" if choice.flat.binary else "column"
+    for i in np.flatnonzero(stated != read)[:ROWS_SHOWN].tolist():
+        yield step(f"{what} of sample {i}, label {names[i]!r}", f"{int(read[i])}, not {int(stated[i])}")
+
+
 def _target_sum_lines(choice: _Choice) -> Iterator[Step]:
     where = choice.most_changed()
     if where is None:
@@ -386,6 +396,7 @@ _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
     "gradient_total": _target_sum_lines,
     "gradient_floor": _gradient_floor_lines,
     "default_ignore_index": _ignored_lines,
+    "class_columns": _column_lines,
     "out_of_range": _label_lines,
     "empty_mean": _empty_mean_lines,
 }

@@ -127,7 +127,9 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
     problem_text = (
         f"{problem.loss} loss of {problem.input_kind.replace('_', '-')}, {problem.target} targets, {problem.dtype}"
     )
-    entries = [("problem", problem_text), ("predictions", text(problem.predictions)), ("labels", text(problem.labels))]
+    labels = problem.layout.name_labels(problem.labels)
+    entries = [("problem", problem_text), ("predictions", text(problem.predictions)), ("labels", text(labels))]
+    entries += [("classes", str(list(names)))] if (names := problem.layout.class_names) else []
     entries += [(name, text(getattr(problem.options, name))) for name in problem.options.names()]
     entries += [("layout", " ".join(problem.layout.names()))] if problem.layout.names() else []
     return tuple(entries)

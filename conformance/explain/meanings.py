@@ -59,6 +59,11 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         None: "ignores no label by default",
         int: "ignores the label {0} by default",
     },
+    "class_columns": {
+        "stated": "takes the columns in the stated order of the classes",
+        "sorted": "takes the columns in the order of the sorted names of the classes, whatever the stated order is",
+        "inferred": "takes the sorted labels that occur for the classes of the columns",
+    },
     "out_of_range": {
         "refuse": "rejects a label that names no class",
         "wrap": "counts a label that names no class from the end, as Python counts indices",
@@ -100,6 +105,7 @@ KIND_MEANINGS: dict[str, str] = {
     "no_weight": "sample weights that are all 0",
     "empty_batch": "a batch of no samples",
     "one_class": "predictions of a single class",
+    "missing_class": "a class that none of the labels names",
     "unnormalised_row": "a row of probabilities that does not sum to 1",
     "subnormal_prediction": "a probability below the dtype's smallest normal number",
 }

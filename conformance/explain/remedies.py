@@ -313,10 +313,34 @@ def _wrapped_labels(context: _Context) -> Iterator[_Change]:
         yield _Change(advice, dataclasses.replace(context.problem, labels=labels))
 
 
+def _sorted_columns(context: _Context) -> Iterator[_Change]:
+    """Sort the columns by the names of their classes, as the function takes them to be."""
+    problem, columns = context.problem, np.array(context.problem.layout.sorted_columns)
+    if "class_columns" not in context.names or problem.layout.is_sorted:
+        return
+    names = tuple(sorted(problem.layout.class_names))
+    if problem.loss == "binary":
+        advice, predictions = (
+            f"pass the probability of {names[1]!r}",
+            (1 - problem.predictions).astype(problem.predictions.dtype),
+        )
+    else:
+        advice, predictions = (
+            f"put the columns into the order of {list(names)}",
+            problem.predictions[..., columns.argsort()],
+        )
+    layout = dataclasses.replace(problem.layout, class_names=names)
+    changed = dataclasses.replace(problem, predictions=predictions, labels=columns[problem.labels], layout=layout)
+    yield _Change(advice, changed, show_call=True)
+
+
 def _normalised_targets(context: _Context) -> Iterator[_Change]:
     """Normalise the targets, so that they do not change the divisor and the gradient treats them as a distribution."""
     problem = context.problem
-    if problem.target_kind != "distribution" or not context.names & {"gradient_total", "mean_divides_by"}:
+    if problem.target_kind not in ("multi_hot", "distribution") or not context.names & {
+        "gradient_total",
+        "mean_divides_by",
+    }:
         return
     with np.errstate(all="ignore"):
         labels = problem.labels / problem.labels.astype(np.float64).sum(axis=-1, keepdims=True)
@@ -353,6 +377,7 @@ _REMEDIES: tuple[Callable[[_Context], Iterator[Remedy]], ...] = (
     _separate_outputs,
     _trying(_explicit_ignore_index),
     _trying(_wrapped_labels),
+    _trying(_sorted_columns),
     _trying(_normalised_targets),
     _pass_logits,
     _trying(_preprocessed_predictions),

@@ -13,7 +13,7 @@ import numpy as np
 from conformance.model.case import Problem, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import gradient
-from conformance.reference.domain import examine
+from conformance.reference.domain import examine, reads_other_columns
 from conformance.reference.oracle import Answer, Oracle
 
 UNJUDGED = ("rejects", "empty_mean")
@@ -73,6 +73,7 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "default_ignore_index": lambda chosen, problem: (
         problem.target == "index" and bool(np.any(problem.labels == chosen))
     ),
+    "class_columns": lambda chosen, problem: reads_other_columns(problem, chosen),
     "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
     "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),

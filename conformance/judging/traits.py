@@ -27,7 +27,7 @@ from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
-TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
+TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
 SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
           "moved_class_axis", "labels_column", "label_dtype")  # fmt: skip
 VALUES = (
@@ -79,7 +79,7 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     }
     if "shape_mismatch" in found and "trailing_axis" not in found:
         return frozenset(found)  # nothing lies beside anything else
-    if target in ("one_hot", "distribution"):
+    if target in ("one_hot", "multi_hot", "distribution"):
         found.add("dense_target")
     if problem.loss == "binary" and found & {"trailing_axis", "labels_column"}:
         found.add("column_beside_flat")

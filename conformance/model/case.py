@@ -113,6 +113,31 @@ class Layout:
     order: Order = "c"
     label_dtype: str | None = None
     """dtype of the labels passed; None for that of the labels in the case."""
+    class_names: tuple[Any, ...] = ()
+    """Names of the classes in the order of the columns, all strings or all integers; empty if labels are indices.
+
+    In the case labels are indices into it; a function whose labels may be names is handed names."""
+
+    @functools.cached_property
+    def sorted_columns(self) -> tuple[int, ...]:
+        """The column of each class if columns are sorted by the names of the classes; empty without names."""
+        columns = {name: column for column, name in enumerate(sorted(self.class_names))}
+        return tuple(columns[name] for name in self.class_names)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the columns are sorted by the names of their classes, or the classes have no names."""
+        return list(self.sorted_columns) == sorted(self.sorted_columns)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Its fields for the digest of a case; names of classes only where there are some, as they came later."""
+        fields = dataclasses.asdict(self)
+        return fields if self.class_names else {name: fields[name] for name in fields if name != "class_names"}
+
+    def name_labels(self, labels: Array) -> Array:
+        """Return labels as the names of their classes; as they are if classes have no names."""
+        return np.array(self.class_names)[labels] if self.class_names else labels
 
     def names(self) -> tuple[str, ...]:
         """What is unusual about this layout, as the capability names that functions declare."""
@@ -197,6 +222,8 @@ class Case:
     """Why its gradient is not tested; "" if it is."""
     path: str = ""
     line: int = 0
+    note: str = ""
+    """What its file leaves open, with the position, and how it is read; empty if nothing is."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predictions", _frozen(self.predictions))
@@ -213,7 +240,7 @@ class Case:
             "predictions": self.predictions,
             "labels": self.labels,
             "options": options,
-            "layout": dataclasses.asdict(self.layout),
+            "layout": self.layout.content,
             "expect": [type(self.expect).__name__, getattr(self.expect, "kind", "")],
         }
         return content_digest(content)
@@ -297,8 +324,10 @@ class Problem:
 
     @functools.cached_property
     def _content(self) -> str:
+        columns = {} if self.layout.is_sorted else {"columns": self.layout.sorted_columns}
         return content_digest(
             {
+                **columns,
                 "loss": self.loss,
                 "given": self.input_kind,
                 "target": self.target,
@@ -318,14 +347,21 @@ class Problem:
 
     @functools.cached_property
     def target_kind(self) -> str:
-        """`index`, `one_hot`, `distribution`, `binary` (all 0 or 1) or `soft_binary`."""
+        """`index`, `one_hot`, `multi_hot`, `distribution`, `binary` (all 0 or 1) or `soft_binary`.
+
+        Rows of zeros and ones, for two classes or more, are `multi_hot` unless each has exactly one 1.
+        """
         if self.target == "index":
             return "index"
         labels = self.labels.astype(np.float64)
         crisp = bool(np.all((labels == 0) | (labels == 1)))
         if self.target == "binary":
             return "binary" if crisp else "soft_binary"
-        return "one_hot" if crisp and bool(np.all(labels.sum(axis=-1) == 1)) else "distribution"
+        if not crisp:
+            return "distribution"
+        if bool(np.all(labels.sum(axis=-1) == 1)):
+            return "one_hot"
+        return "multi_hot" if labels.shape[-1] > 1 else "distribution"
 
 
 def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:

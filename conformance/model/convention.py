@@ -14,6 +14,7 @@ from typing import Any, Literal
 Divisor = Literal["weight", "target_weight", "label_weight", "sample_weight", "kept", "samples"]
 Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
+ClassColumns = Literal["stated", "sorted", "inferred"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
 GradientCancellation = Literal["none", "targets", "logits"]
@@ -44,6 +45,7 @@ EDGE = frozenset(
         "no_weight",
         "empty_batch",
         "one_class",
+        "missing_class",
         "unnormalised_row",
         "subnormal_prediction",
     }
@@ -82,6 +84,10 @@ class Convention:
     """Whether a binary loss is one number per output, or their plain mean over the last axis."""
     default_ignore_index: int | None = None
     """The label that is ignored by default."""
+    class_columns: ClassColumns = "stated"
+    """Which column of the predictions belongs to which class.  `stated`: those that the case states.  `sorted`: columns
+    are in the order of the sorted names of the classes, whatever the caller's order.  `inferred`: the classes are those
+    among the labels, sorted."""
     out_of_range: OutOfRange = "refuse"
     """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
     cancellation: Cancellation = "none"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conformance.model.case import Array, Loss, Options, Problem, numpy_dtype
+from conformance.model.convention import ClassColumns
 
 ROW_SUM_TOLERANCE = 16
 """A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
@@ -62,6 +63,8 @@ def _contents(problem: Problem) -> frozenset[str]:
         soft = labels.astype(np.float64)
         _add_if_any(kinds, "nan_target", np.isnan(soft))
         _add_if_any(kinds, "invalid_target", (soft < 0) | (soft > 1))
+    if labels.size and _misses_class(problem):
+        kinds.add("missing_class")
 
     for name in WEIGHTS:
         if (weights := getattr(options, name)) is not None:
@@ -86,6 +89,19 @@ def _in_chunks(values: Array, considered: Array | None) -> Iterator[Array]:
         yield part if considered is None else part[considered.reshape(-1)[start : start + step]]
 
 
+def _misses_class(problem: Problem) -> bool:
+    """Whether some class is named by none of the labels, where each label names one."""
+    labels = problem.labels
+    if problem.target_kind == "one_hot":
+        return not bool(labels.any(axis=tuple(range(labels.ndim - 1))).all())
+    if problem.target_kind not in ("index", "binary"):
+        return False
+    classes = problem.predictions.shape[-1] if problem.target == "index" else 2
+    named = np.zeros(classes, dtype=bool)
+    named[labels[(labels >= 0) & (labels < classes)].astype(np.intp)] = True
+    return not bool(named.all())
+
+
 def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
     """Add what predictions contain.  values: some of those of samples that are not ignored."""
     info = dtype_info(problem.dtype)
@@ -98,6 +114,14 @@ def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
         if problem.loss == "categorical" and values.size:
             off = np.abs(wide.sum(axis=-1) - 1)
             _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * info.unit_roundoff * values.shape[-1])
+
+
+def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:
+    """Whether a choice of the columns of the classes can change the answer to a problem, or whether it has one."""
+    if choice == "stated":
+        return False
+    inferred = choice == "inferred" and bool(examine(problem) & {"missing_class", "label_out_of_range"})
+    return inferred or not problem.layout.is_sorted
 
 
 def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
-from conformance.reference.domain import CHUNK, dtype_info, examine, mismatched_weights
+from conformance.reference.domain import CHUNK, dtype_info, examine, mismatched_weights, reads_other_columns
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,6 +96,12 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
         is_ignored = problem.labels == problem.options.ignore_index
         if convention.out_of_range != "refuse" or bool(np.all(valid | is_ignored | (problem.labels == ignored))):
             invalid -= {"label_out_of_range"}
+    if convention.class_columns == "inferred" and "shape_mismatch" not in invalid:
+        labels = problem.labels
+        if problem.target == "index" and len(np.unique(labels)) == problem.predictions.shape[-1]:
+            invalid -= {"label_out_of_range"}
+        else:
+            invalid |= kinds & {"missing_class"}
     return frozenset(invalid)
 
 
@@ -117,6 +123,18 @@ def broadcast(problem: Problem) -> Problem | None:
     return dataclasses.replace(problem, predictions=np.broadcast_to(problem.predictions, shape), labels=labels)
 
 
+def labels_by(problem: Problem, convention: Convention) -> Array:
+    """Return the labels with the columns that a convention takes for those of their classes."""
+    labels = problem.labels
+    if problem.target == "distribution" or not reads_other_columns(problem, convention.class_columns):
+        return labels
+    if columns := problem.layout.sorted_columns:
+        labels = np.array(columns)[labels]
+    if convention.class_columns == "inferred":
+        labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    return labels
+
+
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
@@ -128,16 +146,17 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
     binary = problem.loss == "binary"
     shape = problem.sample_shape
     n = int(np.prod(shape))
+    labels = labels_by(problem, convention)
     x = problem.predictions.reshape((n,) if binary else (n, problem.predictions.shape[-1]))
     kept = np.ones(n, dtype=bool)
     index = q = None
     if problem.target == "index":
-        index = problem.labels.reshape(n).astype(np.int64)
+        index = labels.reshape(n).astype(np.int64)
         for ignored in (problem.options.ignore_index, convention.default_ignore_index):
             if ignored is not None:
                 kept &= index != ignored
     else:
-        q = problem.labels.reshape(x.shape).astype(np.float64)
+        q = labels.reshape(x.shape).astype(np.float64)
     group = 1
     if shape and binary and convention.binary_outputs == "mean_of_last_axis":
         group = shape[-1]

@@ -53,7 +53,8 @@ def _ranks(function: Function) -> str:
 def _labels(function: Function) -> str:
     own, encoded = [], []
     for loss in LOSSES:
-        for kind in sorted(TARGET_KINDS[loss] if loss in function.ranks else ()):
+        kinds = TARGET_KINDS[loss] | ({"multi_hot"} & function.targets.keys())
+        for kind in sorted(kinds if loss in function.ranks else ()):
             kind_passed = function.target_as(kind)
             if kind_passed == kind:
                 own.append(kind)

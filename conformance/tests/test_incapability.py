@@ -29,8 +29,9 @@ from conformance.reference.oracle import Oracle
 HERE, _ = registry.installed()
 ASKED = [(there, function) for there in HERE for function in there.functions]
 RIGHT = frozenset({"agrees", "diverges"})
+LOG_LOSSES = ("sklearn.log_loss", "sklearn.log_loss_without_labels")
 UNSAYABLE = {
-    ("sklearn.log_loss", "none"): "normalize is a bool: there are two reductions",
+    **dict.fromkeys(((name, "none") for name in LOG_LOSSES), "normalize is a bool: there are two reductions"),
     **{
         (f"keras.{name}Crossentropy:mean_with_sample_weight", reduction): "it is the name of one reduction of a loss"
         for name in ("Binary", "Categorical", "SparseCategorical")
@@ -41,10 +42,11 @@ UNSAYABLE = {
 
 
 CONVERTED = {
-    ("sklearn.log_loss", "bfloat16"): (
+    (name, "bfloat16"): (
         "predictions alone are converted to float64, whose epsilon clips them; labels and weights of that dtype are"
         " refused: a conversion, and no dtype that it computes in"
-    ),
+    )
+    for name in LOG_LOSSES
 }
 """What a function takes although it is declared unable to, with the reason; the plain problem only."""
 

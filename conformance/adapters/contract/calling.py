@@ -181,6 +181,8 @@ def _same(now: Array, before: Array) -> bool:
         return False
     if now.nbytes <= SMALL_BYTES and now.tobytes() == before.tobytes():
         return True
+    if now.dtype.kind == "U":
+        return np.array_equal(now, before)
     together = now.nbytes % 8 == 0 and now.flags.c_contiguous and before.flags.c_contiguous
     pair = (now.reshape(-1), before.reshape(-1)) if together else (now, before)
     bits = "u8" if together else f"u{now.dtype.itemsize}"

@@ -43,6 +43,7 @@ _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "gradient_total": lambda f: f.differentiates and "logits" in f.input_kinds,
     "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
     "default_ignore_index": lambda f: "index" in f.targets,
+    "class_columns": lambda f: f.named_classes,
     "out_of_range": lambda f: "index" in f.targets,
     "empty_mean": lambda f: "mean" in f.reductions,
     "empty_batch": lambda f: bool({"sum", "mean"} & f.reductions.keys()),

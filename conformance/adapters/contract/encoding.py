@@ -56,6 +56,11 @@ def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
 
 
+def named_labels(problem: Problem) -> Tensor:
+    """Labels as the names of their classes."""
+    return Tensor(_as_laid_out(problem, problem.layout.name_labels(problem.labels), None), _label_order(problem))
+
+
 def _holds(dtype: str, largest: int) -> bool:
     return int(np.array(largest).astype(numpy_dtype(dtype))) == largest
 

@@ -100,7 +100,7 @@ class Function:
     predictions; "" takes labels of any dtype as they are.
     """
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """Option of a case, or `class_axis`, `labels_column`, `dtype`, `classes`, `target` -> argument."""
+    """Option of a case, or one of the derived words (`source.DERIVED`) -> argument."""
     reductions: Mapping[str, str] = field(default_factory=dict)
     """Reduction -> argument, or an expression of the unreduced `{result}`; empty for those of the framework."""
     positional: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +116,8 @@ class Function:
     """Memory orders that it accepts in addition to C order."""
     label_column: bool = False
     """Whether labels may have a trailing axis of length 1."""
+    named_classes: bool = False
+    """Whether labels may be the names of classes, strings or integers; other functions are handed indices."""
     excludes: tuple[frozenset[str], ...] = ()
     """Groups of capabilities (see `required_capabilities`) that it supports one by one but not together."""
     conventions: tuple[DocumentedConvention, ...] = (DocumentedConvention(DEFINITION),)
@@ -178,6 +180,7 @@ class Function:
             "class_axis": named or self.class_axis == 1,
             "class_axis_not_1": named,
             "labels_column": self.label_column,
+            "named_classes": self.named_classes,
             "label_dtype": any(len(names.split()) != 1 for names in self.targets.values()),
         }
         return self.orders | {name for name, has in found.items() if has}
@@ -222,6 +225,8 @@ class Function:
         equivalent = {"index": "one_hot", "one_hot": "index", "binary": "soft_binary"}.get(kind)
         if kind == "one_hot" and "distribution" in self.targets:
             return "one_hot"
+        if kind == "multi_hot":
+            return "distribution" if "distribution" in self.targets else None
         return equivalent if equivalent in self.targets else None
 
     def unsupported(self, problem: Problem) -> str | None:
@@ -277,6 +282,7 @@ def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     if problem.layout.label_dtype is not None:
         found.add(f"{problem.layout.label_dtype}_labels")
     found |= {problem.reduction, problem.input_kind, target, problem.dtype}
+    found |= {"distribution"} if target == "multi_hot" else set()
     rank = problem.predictions.ndim
     if not problem.sample_shape:
         found.add("unbatched")

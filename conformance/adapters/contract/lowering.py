@@ -12,7 +12,14 @@ import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract.containment import cause
-from conformance.adapters.contract.encoding import broadcast_weights, index_labels, labels, one_hot_labels, predictions
+from conformance.adapters.contract.encoding import (
+    broadcast_weights,
+    index_labels,
+    labels,
+    named_labels,
+    one_hot_labels,
+    predictions,
+)
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
@@ -82,11 +89,13 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     if missing := set(options.names()) - function.options:
         raise LoweringError(f"it has no argument for {', '.join(sorted(missing))}")
     layout = problem.layout
+    named = function.named_classes and bool(layout.class_names)
     derived = {
         "class_axis": None if layout.class_axis == -1 else layout.class_axis,
         "labels_column": True if layout.labels == "column" else None,
         "dtype": problem.dtype,
-        "classes": None if problem.target == "distribution" else _classes(problem),
+        "classes": None if problem.target == "distribution" or named else _classes(problem),
+        "class_names": list(layout.class_names) if named else None,
         "target": problem.target,
     }
     values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
@@ -105,6 +114,8 @@ def _labels(function: Function, problem: Problem) -> Tensor:
     """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
     kind = function.target_as(problem.target_kind) or problem.target_kind
     dtype = function.labels_as(problem)
+    if function.named_classes and problem.layout.class_names:
+        return named_labels(problem)
     if kind == "index":
         return index_labels(problem, dtype)
     encode = one_hot_labels if problem.target == "index" and kind == "one_hot" else labels

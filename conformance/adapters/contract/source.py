@@ -13,9 +13,11 @@ import numpy as np
 
 from conformance.adapters.contract.errors import LoweringError
 
-TARGETS = ("index", "one_hot", "distribution", "binary", "soft_binary")
-DERIVED = ("class_axis", "labels_column", "dtype", "classes", "target")
-"""Words beside the options that a table of arguments may have; their values follow from the problem."""
+TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
+DERIVED = ("class_axis", "labels_column", "dtype", "classes", "class_names", "target")
+"""Words beside the options that a table of arguments may have; their values follow from the problem.
+
+`classes` is how many there are, `class_names` the list of their names; a call has one of the two."""
 ARRAYS = ("predictions", "labels")
 _PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)\}")
 FILE = "<call>"

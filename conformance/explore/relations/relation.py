@@ -106,7 +106,7 @@ def relation(
             and (not sets or getattr(options, sets) is not None)
             and all(getattr(options, option) is None for option in leaves_unset)
             and all(_declares(function, name) for name in supports)
-            and (not targets or problem.target_kind in targets)
+            and (not targets or bool({*targets} & _target_kinds(problem)))
             and where(problem, function)
         )
 
@@ -118,6 +118,12 @@ def relation(
         return Relation(name, (transform.__doc__ or "").partition("\n")[0], applies, group, repeats_call)
 
     return decorate
+
+
+def _target_kinds(problem: Problem) -> frozenset[str]:
+    """The kinds of target of a problem; rows with several ones are a case of distributions."""
+    kind = problem.target_kind
+    return frozenset({kind, "distribution"} if kind == "multi_hot" else {kind})
 
 
 def _declares(function: Function, name: str) -> bool:

@@ -87,10 +87,17 @@ def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
     for case in (case.sketch for case in cases):
         if isinstance(case.expect, MustRaise | NoRightAnswer) or case.predictions.size > MAX_PREDICTIONS:
             continue
+        if case.layout.class_names:  # relations change the classes, and names do not follow
+            continue
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
             combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
-            yield _Candidate(case, problem, combination, combination | examine(problem) | _size_traits(problem))
+            yield _Candidate(case, problem, combination, combination | _kinds(problem) | _size_traits(problem))
+
+
+def _kinds(problem: Problem) -> frozenset[str]:
+    """The kinds of unusual input, without that which every small problem has."""
+    return examine(problem) - {"missing_class"}
 
 
 def _size_traits(problem: Problem) -> frozenset[str]:

@@ -1,0 +1,188 @@
+"""Arrays that are written with the classes on another axis than the last, and arrays of which nobody can tell."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from conformance import cli
+from conformance.casefiles.loading import load, read, shipped_cases
+from conformance.casefiles.validation import other_class_axis
+from conformance.casefiles.writing import save
+from conformance.model.case import Layout
+from conformance.reference.oracle import evaluate
+from conformance.tests.stated import case
+
+HEAD = "about: a\nloss: {loss}\ngiven: {given}\ntarget: {target}\ncases:\n  y:\n"
+SQUARE = ["predictions: [[[1.0, 2.0], [3.0, 5.0]]]", "labels: [[0, 1]]"]
+CLASSES_LAST, CLASSES_FIRST = np.log1p(np.exp([[1.0, -2.0], [2.0, -3.0]])).mean(axis=1)
+
+
+def written(tmp_path, *lines, loss="categorical", given="logits", target="index"):
+    file = tmp_path / "x.yaml"
+    head = HEAD.format(loss=loss, given=given, target=target)
+    file.write_text(head + "".join(f"    {line}\n" for line in lines), encoding="utf-8")
+    return read(file)
+
+
+def only(found):
+    (stated,), errors = found
+    assert not errors
+    return stated
+
+
+def mean(stated):
+    return float(evaluate(stated.problem("float64", "mean")).hi)
+
+
+def test_square_is_read_as_it_is_written(tmp_path):
+    first = only(written(tmp_path, *SQUARE, "layout: {class_axis: 1, written_class_axis: 1}"))
+    last = only(written(tmp_path, *SQUARE, "layout: {class_axis: 1, written_class_axis: -1}"))
+    assert (first.note, last.note) == ("", "")
+    assert mean(first) == pytest.approx(CLASSES_FIRST)
+    assert mean(last) == pytest.approx(CLASSES_LAST)
+    assert first.layout == last.layout == Layout(class_axis=1)
+
+
+def test_square_without_a_word_is_read_with_classes_last_and_noted(tmp_path):
+    for layout in ([], ["layout: {class_axis: 1}"]):
+        found = only(written(tmp_path, *SQUARE, *layout))
+        assert mean(found) == pytest.approx(CLASSES_LAST)
+        assert "x.yaml:7:18: $.cases.y.predictions: these numbers fit classes on axis 1 as well as" in found.note
+        assert "written_class_axis: 1}" in found.note
+
+
+@pytest.mark.parametrize("axis", [-4, -3, -2, -1, 0, 1, 2, 3])
+@pytest.mark.parametrize("target", ["index", "distribution", "one_hot"])
+def test_arrays_of_any_axis_are_the_same_case(tmp_path, axis, target):
+    draw = np.random.default_rng(1)
+    predictions = draw.normal(size=(2, 3, 4, 5)).round(3)
+    labels = draw.integers(0, 5, size=(2, 3, 4))
+    rows = np.eye(5)[labels] if target == "one_hot" else draw.integers(1, 9, size=predictions.shape) / 8
+    labels = labels if target == "index" else rows
+    as_written = labels if target == "index" else np.moveaxis(labels, -1, axis)
+    lines = (
+        f"predictions: {json.dumps(np.moveaxis(predictions, -1, axis).tolist())}",
+        f"labels: {json.dumps(as_written.tolist())}",
+        f"layout: {{written_class_axis: {axis}}}",
+    )
+    found = only(written(tmp_path, *lines, target=target))
+    np.testing.assert_array_equal(found.predictions, predictions)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.layout == Layout()
+
+
+def test_two_axes_with_classes_first(tmp_path):
+    lines = ("predictions: [[1.0, 2.0, 0.5], [3.0, 5.0, 0.25]]", "labels: [0, 1, 1]", "layout: {written_class_axis: 0}")
+    found = only(written(tmp_path, *lines))
+    assert found.predictions.tolist() == [[1.0, 3.0], [2.0, 5.0], [0.5, 0.25]]
+
+
+def test_empty_arrays_have_the_shape_as_written(tmp_path):
+    lines = ("predictions: []", "shape: [0, 3, 4]", "labels: []", "layout: {written_class_axis: 1}")
+    assert only(written(tmp_path, *lines)).predictions.shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "position", "words"),
+    [
+        (["layout: {written_class_axis: 3}"], "9:34", "there is no axis 3 in predictions of rank 3"),
+        (["layout: {written_class_axis: -4}"], "9:34", "there is no axis -4"),
+        (["layout: {written_class_axis: x}"], "9:34", "is not an integer"),
+        (["layout: {written_class_axis: 1.5}"], "9:34", "is not an integer"),
+    ],
+)
+def test_wrong_axis_is_told_where_it_stands(tmp_path, lines, position, words):
+    _, errors = written(tmp_path, *SQUARE, *lines)
+    assert [f"{error.line}:{error.column}" for error in errors] == [position]
+    assert words in str(errors[0])
+
+
+def test_binary_losses_have_no_axis_of_classes(tmp_path):
+    lines = ("predictions: [[0.5]]", "labels: [[1]]", "layout: {written_class_axis: 1}")
+    _, (error,) = written(tmp_path, *lines, loss="binary", target="binary")
+    assert "a binary loss has no axis of classes" in str(error)
+
+
+def test_errors_point_at_numbers_as_they_are_written(tmp_path):
+    layout = "layout: {written_class_axis: 1}"
+    lines = ("predictions:", "  - [[0.25, 0.5, 0.5],", "     [0.75, 0.5, 1.5]]", "labels: [[0, 1, 0]]", layout)
+    _, (error,) = written(tmp_path, *lines, given="probabilities")
+    assert (error.line, error.where) == (9, "$.cases.y.predictions[0][1][2]")
+    lines = ("predictions: [[[0.5, 0.5], [0.5, 0.5]]]", "labels: [[[1, 1], [0, 1]]]", layout)
+    _, (error,) = written(tmp_path, *lines, target="one_hot")
+    assert error.where == "$.cases.y.labels[0]"
+    assert "[1, 1] is not one 1 and zeros" in str(error).replace(".0", "")
+
+
+def test_unlike_lengths_advise_the_axis(tmp_path):
+    lines = ("predictions: [[[1.0, 2.0, 3.0], [3.0, 5.0, 0.5]]]", "labels: [[0, 1, 1]]")
+    _, (error,) = written(tmp_path, *lines)
+    assert "say layout: {written_class_axis: 1}" in str(error)
+    assert not written(tmp_path, *lines, "layout: {written_class_axis: 1}")[1]
+
+
+def test_published_gradient_is_written_as_the_predictions_are(tmp_path):
+    published = 'published: [{value: [[["1", "2", "3"], ["4", "5", "6"]]], source: a, quantity: gradient}]'
+    lines = ("predictions: [[[1.0, 2.0, 3.0], [3.0, 5.0, 0.5]]]", "labels: [[0, 1, 1]]", published)
+    found = only(written(tmp_path, *lines, "layout: {written_class_axis: 1}"))
+    assert found.published[0].value == [[["1", "4"], ["2", "5"], ["3", "6"]]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "noted"),
+    [
+        ([[[0.75, 0.25], [0.5, 0.5]]], False),  # along the last axis only
+        ([[[0.75, 0.25], [0.25, 0.75]]], True),  # along both
+        ([[[0.75, 0.5], [0.25, 0.5]]], True),  # along axis 1 only
+        ([[[0.5, 0.25], [0.5, 0.5]]], True),  # along neither
+    ],
+)
+def test_rows_that_sum_to_one_tell_the_axis(rows, noted):
+    for input_kind, target in itertools.product(("logits", "probabilities", "log_probabilities"), ("index", "soft")):
+        soft, told = target == "soft", target == "soft" or input_kind != "logits"
+        predictions = np.log(rows) if input_kind == "log_probabilities" else np.array(rows)
+        stated = case(
+            predictions,
+            rows if soft else [[0, 1]],
+            target="distribution" if soft else "index",
+            input_kind=input_kind,
+            layout=Layout(class_axis=1),
+        )
+        assert (other_class_axis(stated) == 1) is (noted or not told)
+
+
+def test_shipped_cases_leave_nothing_open():
+    assert [found.note for found in load(shipped_cases()) if found.note] == []
+
+
+def test_written_case_says_where_its_classes_are(tmp_path):
+    stated = case([[[1.0, 2.0], [3.0, 5.0]]], [[0, 1]], id="x/y", about="a", source="b", layout=Layout(class_axis=1))
+    (back,) = load(save([stated], tmp_path))
+    assert back.note == ""
+    assert back.digest == stated.digest
+
+
+@pytest.mark.parametrize(
+    "words", [("lint", "{}"), ("show", "x/y", "--cases", "{}"), ("explain", "x/y", "--cases", "{}")]
+)
+def test_commands_print_the_note(tmp_path, monkeypatch, capsys, words):
+    assert only(written(tmp_path, *SQUARE, "layout: {class_axis: 1}")).note
+    monkeypatch.setattr(sys, "argv", ["conformance", *(word.format(tmp_path) for word in words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert "note: " in "".join(capsys.readouterr())
+
+
+def test_lint_has_notes_in_json(tmp_path, monkeypatch, capsys):
+    written(tmp_path, *SQUARE)
+    monkeypatch.setattr(sys, "argv", ["conformance", "lint", str(tmp_path), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 1
