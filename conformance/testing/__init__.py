@@ -22,6 +22,7 @@ from conformance.model.case import Quantity
 from conformance.testing import checks
 from conformance.testing.arrays import Argument
 from conformance.testing.inputs import read_inputs, read_returned
+from conformance.testing.strategies import cross_entropy_problems
 
 Floats = npt.NDArray[np.float64]
 Reduction = Literal["none", "sum", "mean"]
@@ -224,4 +225,4 @@ def _of_problem(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in rest}
 
 
-__all__ = ["assert_cross_entropy", "exact_cross_entropy", "tolerance"]
+__all__ = ["assert_cross_entropy", "cross_entropy_problems", "exact_cross_entropy", "tolerance"]

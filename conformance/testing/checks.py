@@ -22,7 +22,7 @@ from conformance.reference.domain import CHUNK, examine
 from conformance.reference.oracle import Exact, Undefined
 from conformance.reference.relevance import GRADIENT, GRADIENT_ERROR_BOUND, relevant
 from conformance.testing.arrays import Argument
-from conformance.testing.inputs import Inputs, read_dtype
+from conformance.testing.inputs import Inputs, move_axis, read_dtype
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,11 +83,11 @@ class Question:
 
     def as_passed(self, rows: Floats) -> Floats:
         """An array of rows in the shape in which the predictions were passed."""
-        return np.moveaxis(rows.reshape(self.problem.predictions.shape), -1, self.inputs.class_axis)
+        return move_axis(rows.reshape(self.problem.predictions.shape), -1, self.inputs.class_axis)
 
     def classes_last(self, values: Any) -> Any:
         """The inverse of `as_passed`, without making rows of it."""
-        return np.moveaxis(values, self.inputs.class_axis, -1)
+        return move_axis(values, self.inputs.class_axis, -1)
 
 
 def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:

@@ -114,7 +114,7 @@ class Inputs:
         named = [f"{name} {list(weights.values.shape)}" for name, weights in self.weights.items()]
         named += [f"{name}={value}" for name in ("label_smoothing", "ignore_index") if (value := getattr(self, name))]
         like = [] if self.function is None else [f"like {self.function.name}"]
-        passed = dataclasses.replace(self.predictions, values=np.moveaxis(self.predictions.values, -1, self.class_axis))
+        passed = dataclasses.replace(self.predictions, values=move_axis(self.predictions.values, -1, self.class_axis))
         arrays = [f"{self.input_kind} {passed}", f"labels {self.labels}"]
         return ", ".join([self.loss, *arrays, *named, self.reduction, *like])
 
@@ -122,28 +122,29 @@ class Inputs:
 def read_inputs(
     *,
     labels: Any,
-    loss: str | None,
-    reduction: str,
-    class_axis: int | None,
-    label_smoothing: Any,
-    ignore_index: Any,
-    like: str | None,
+    loss: str | None = None,
+    reduction: str = "mean",
+    class_axis: int | None = None,
+    label_smoothing: Any = None,
+    ignore_index: Any = None,
+    like: str | None = None,
     **arrays: Any,
 ) -> Inputs:
-    """Check the arguments of `exact_cross_entropy`.  arrays: predictions by kind, and weights.
+    """Check the arguments of `exact_cross_entropy`.  arrays: predictions by kind, and weights; None if not
+    passed.
 
     Raises TypeError or ValueError with the name of the argument, what it is, and what is wanted.
     """
     function = None if like is None else known_function(like)
-    _one_of("reduction", reduction, REDUCTIONS)
+    one_of("reduction", reduction, REDUCTIONS)
     if loss is not None:
-        _one_of("loss", loss, LOSSES)
+        one_of("loss", loss, LOSSES)
     kind, predictions = _predictions(arrays)
     if labels is None:
         raise TypeError("labels: wanted are the labels, in an array or a list")
     targets = read_argument("labels", labels)
     axis = _class_axis(class_axis, predictions, function)
-    weights = {name: _weights(name, value) for name in WEIGHTS if (value := arrays[name]) is not None}
+    weights = {name: _weights(name, value) for name in WEIGHTS if (value := arrays.get(name)) is not None}
     ignored = _ignore_index(ignore_index)
     if class_axis is not None or function is not None:
         predictions, targets = _classes_last(predictions, targets, axis)
@@ -201,24 +202,23 @@ def read_dtype(dtype: Any) -> str:
         return ""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
     name = str(name).rpartition(".")[2]
-    _one_of("dtype", name, DTYPES)
+    one_of("dtype", name, DTYPES)
     return name
 
 
-def _one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
+def one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
+    """Raise ValueError if an argument has none of its values."""
     if value not in among:
         raise ValueError(f"{argument}: {value!r}; wanted is one of {', '.join(among)}")
 
 
 def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
-    passed = [kind for kind in INPUT_KINDS if arrays[kind] is not None]
+    passed = [kind for kind in INPUT_KINDS if arrays.get(kind) is not None]
     if len(passed) != 1:
         what = " and ".join(passed) if passed else "no predictions"
         raise TypeError(f"{what}: wanted is one of logits, probabilities and log_probabilities")
     kind = passed[0]
     predictions = read_argument(kind, arrays[kind])
-    if predictions.values.ndim == 0:
-        raise ValueError(f"{kind}: a number; wanted is an array of shape [N, C], or of outputs for a binary loss")
     if not predictions.is_float:
         if predictions.dtype:
             raise TypeError(f"{kind}: {predictions}; wanted are floats: {', '.join(DTYPES)}")
@@ -228,17 +228,22 @@ def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
 
 def _class_axis(class_axis: Any, predictions: Argument, function: Function | None) -> int:
     rank = predictions.values.ndim
-    if class_axis is None:
+    if class_axis is None or not rank:
         return rank - 1 if function is None or rank <= function.class_axis else function.class_axis % rank
     if not isinstance(class_axis, int) or not -rank <= class_axis < rank:
         raise ValueError(f"class_axis: {class_axis!r} in predictions {predictions}; wanted is {-rank} to {rank - 1}")
     return class_axis % rank
 
 
+def move_axis(values: Array, source: int, destination: int) -> Array:
+    """`numpy.moveaxis`, which leaves a number as it is."""
+    return np.moveaxis(values, source, destination) if values.ndim else values
+
+
 def _classes_last(predictions: Argument, labels: Argument, axis: int) -> tuple[Argument, Argument]:
-    moved = dataclasses.replace(predictions, values=np.moveaxis(predictions.values, axis, -1))
+    moved = dataclasses.replace(predictions, values=move_axis(predictions.values, axis, -1))
     if labels.values.shape == predictions.values.shape:
-        labels = dataclasses.replace(labels, values=np.moveaxis(labels.values, axis, -1))
+        labels = dataclasses.replace(labels, values=move_axis(labels.values, axis, -1))
     return moved, labels
 
 
@@ -284,11 +289,13 @@ def _family(
     if loss is None and "positive_weight" in weights:
         loss = "binary"
     shape, samples = predictions.values.shape, predictions.values.shape[:-1]
-    if loss is None and labels.values.shape == samples and shape[-1] != 1:
+    if loss is None and labels.values.shape == samples and shape[-1:] not in ((), (1,)):
         loss = "categorical"
     loss = loss or _loss_of_targets(predictions, labels)
     if loss == "binary":
         return "binary", "binary"
+    if not shape:
+        raise ValueError(f"{kind}: a number; wanted is an array of shape [N, C], or loss='binary'")
     return "categorical", "distribution" if labels.values.shape == shape else "index"
 
 
@@ -298,10 +305,10 @@ def _loss_of_targets(predictions: Argument, labels: Argument) -> Loss:
     if labels.values.shape != shape:
         samples = list(shape[:-1])
         wanted = f"wanted are class indices of shape {samples}, or targets of shape {list(shape)}"
-        if shape[-1] == 1:
+        if shape[-1:] == (1,):
             wanted = f"wanted are labels of shape {list(shape)} for a binary loss; loss='categorical' has one class"
         raise ValueError(f"labels: {labels} beside predictions {predictions}; {wanted}")
-    if len(shape) == 1 or shape[-1] == 1:
+    if len(shape) < 2 or shape[-1] == 1:
         return "binary"
     targets = labels.values.astype(np.float64)
     if bool(np.all(np.abs(targets.sum(axis=-1) - 1) <= SUM_TOLERANCE)):
@@ -389,4 +396,4 @@ def _outside(inputs: Inputs, kind: str) -> str:
     return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {wanted}"
 
 
-__all__ = ["Inputs", "known_function", "read_dtype", "read_inputs", "read_returned"]
+__all__ = ["Inputs", "known_function", "move_axis", "one_of", "read_dtype", "read_inputs", "read_returned"]

@@ -13,7 +13,7 @@ import pytest
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import enclosure, error_bound, oracle
-from conformance.testing import assert_cross_entropy, exact_cross_entropy, tolerance
+from conformance.testing import assert_cross_entropy, cross_entropy_problems, exact_cross_entropy, tolerance
 from conformance.testing.arrays import read_argument
 from conformance.testing.checks import prepare
 from conformance.testing.inputs import read_inputs
@@ -166,6 +166,18 @@ def test_loss_is_inferred_where_the_data_decide():
     assert loss_of(BINARY[:, 0], logits=X[:, 0]) == loss_of(BINARY[:, :1], logits=X[:, :1]) == ("binary", "binary")
     with pytest.raises(ValueError, match="loss='categorical' or loss='binary'"):
         loss_of(np.full((32, 10), 0.2))
+
+
+def test_single_sample_and_single_output_need_no_axis():
+    for like in (None, "torch.CrossEntropyLoss"):
+        assert exact_cross_entropy(logits=X[0], labels=Y[0], like=like) == exact_cross_entropy(
+            logits=X[:1], labels=Y[:1]
+        )
+    found = exact_cross_entropy(logits=X[0, 0], labels=1, gradient=True)
+    assert found == exact_cross_entropy(logits=X[0, :1], labels=[1], gradient=True)[0]
+    loss = np.float32(np.log1p(np.exp(-np.float64(X[0, 0]))))
+    assert_cross_entropy(loss, logits=X[0, 0], labels=1, gradient=found.astype(np.float32))
+    assert "the gradient is wrong" in message(loss, logits=X[0, 0], labels=1, gradient=np.float32(found * 2))
 
 
 def test_known_function_decides_by_what_it_documents():
@@ -558,6 +570,77 @@ def test_other_arrays_are_read():
     assert np.array_equal(read_argument("logits", Exporter()).values, X)
 
 
+# Drawn problems.
+
+
+def test_drawn_problems_are_what_is_wanted():
+    hypothesis = pytest.importorskip("hypothesis")
+    seen = []
+
+    @hypothesis.settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(
+        cross_entropy_problems(predictions="logits", loss="categorical", options=["class_weights"], dtypes=["float32"])
+    )
+    def draw(problem):
+        seen.append(problem)
+        exact = exact_cross_entropy(**problem)
+        assert np.all(np.isfinite(exact))
+        assert_cross_entropy(exact.astype(np.float32), **problem)
+
+    draw()
+    assert {problem["loss"] for problem in seen} == {"categorical"}
+    assert {problem["logits"].dtype.name for problem in seen} == {"float32"}
+    assert {problem["reduction"] for problem in seen} == {"none", "sum", "mean"}
+    names = {name for problem in seen for name in problem}
+    assert names == {"loss", "logits", "labels", "reduction", "class_weights"}
+
+
+def test_unusual_problems_are_drawn_if_wanted():
+    hypothesis = pytest.importorskip("hypothesis")
+    seen = []
+
+    @hypothesis.settings(max_examples=150, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(cross_entropy_problems(unusual=True, options=["sample_weights", "ignore_index"]))
+    def draw(problem):
+        seen.append(exact_cross_entropy(**problem))
+
+    draw()
+    assert not all(np.isfinite(exact).all() for exact in seen)
+
+
+def test_drawn_failure_is_shrunk():
+    hypothesis = pytest.importorskip("hypothesis")
+
+    @hypothesis.settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(
+        cross_entropy_problems(loss="categorical", predictions="logits", target="index", reductions=["sum"])
+    )
+    def sums_to_nothing(problem):
+        found.append(problem)
+        assert_cross_entropy(problem["logits"].dtype.type(0), **problem)
+
+    found = []
+    with pytest.raises(AssertionError, match="the loss is wrong"):
+        sums_to_nothing()
+    assert found[-1]["logits"].size == 2
+
+
+NO_FAMILY = {"loss": "binary", "predictions": "logits", "target": "index"}
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("loss: 'cat'; wanted is one of categorical, binary", {"loss": "cat"}),
+        ("options: 'weights'; wanted is one of", {"options": ["weights"]}),
+        ("no problem has loss='binary', predictions='logits', target='index'", NO_FAMILY),
+    ],
+)
+def test_problems_that_cannot_be_drawn_are_refused(text, options):
+    with pytest.raises(ValueError, match=text):
+        cross_entropy_problems(**options)
+
+
 # What cannot be asked.
 
 PROBABILITIES = {"logits": None, "probabilities": softmax(X)}
@@ -595,7 +678,7 @@ BAD = [
     (TypeError, r"logits: \[32, 10\] int64; wanted are floats", {"logits": X.astype(int)}),
     (TypeError, "logits: a numpy.ndarray of complex64", {"logits": X.astype(np.complex64)}),
     (TypeError, "logits: a dict of object", {"logits": {}}),
-    (ValueError, "logits: a number", {"logits": 3.0, "labels": 0}),
+    (ValueError, "logits: a number", {"logits": 3.0, "labels": 0, "loss": "categorical"}),
     (ValueError, "logits: 320 elements are masked", {"logits": np.ma.masked_array(X, mask=True)}),
     (ValueError, r"probabilities: .*; wanted are probabilities from 0 to 1", {"logits": None, "probabilities": X}),
     (ValueError, "there is no exact answer: the mean divides by zero", {"labels": Y * 0, "ignore_index": 0}),

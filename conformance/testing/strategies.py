@@ -1,0 +1,111 @@
+"""A Hypothesis strategy for problems, from the grammar of `conformance fuzz`; it needs the extra `fuzz`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, OPTIONS, REDUCTIONS, TARGETS
+from conformance.model.convention import INVALID
+from conformance.testing.checks import prepare
+from conformance.testing.inputs import one_of, read_inputs
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+def cross_entropy_problems(
+    *,
+    loss: str | None = None,
+    predictions: str | None = None,
+    target: str | None = None,
+    options: Sequence[str] = (),
+    reductions: Sequence[str] = REDUCTIONS,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    max_samples: int = 8,
+    max_classes: int = 5,
+    unusual: bool = False,
+) -> SearchStrategy[dict[str, Any]]:
+    """Draw problems as the keyword arguments of `assert_cross_entropy`, in arrays of NumPy.
+
+    Hypothesis shrinks to few samples and classes, round numbers, and no option that does not matter.
+
+    Parameters
+    ----------
+    loss : {"categorical", "binary"}, optional
+        Either if not given; each problem says which one it is, under `loss`.
+    predictions : {"logits", "probabilities", "log_probabilities"}, optional
+        Any if not given.
+    target : {"index", "distribution", "binary"}, optional
+        Any that the loss has if not given.
+    options : sequence of str
+        What may be asked for: "class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index".
+    reductions, dtypes : sequence of str
+        Those that occur.
+    max_samples, max_classes : int
+        Of a binary loss: outputs along the first and the last axis.
+    unusual : bool
+        Draw nan and infinities, rows of probabilities that do not sum to 1, weights of 0 and below 0, a single class,
+        and no sample at all, too, as long as there is an exact answer.
+
+    Returns
+    -------
+    SearchStrategy of dict
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of those above, or no problem has all that is wanted.
+    MissingHypothesisError
+        If Hypothesis is not installed.
+    """
+    from conformance.explore.fuzz import generation, strategies
+
+    wanted: tuple[tuple[str, Sequence[str | None], tuple[str, ...]], ...] = (
+        ("loss", (loss,), LOSSES),
+        ("predictions", (predictions,), INPUT_KINDS),
+        ("target", (target,), TARGETS),
+        ("options", options, OPTIONS),
+        ("reductions", reductions, REDUCTIONS),
+        ("dtypes", dtypes, DTYPES),
+    )
+    for name, values, known in wanted:
+        for value in values:
+            if value is not None:
+                one_of(name, value, known)
+    families = tuple(
+        family
+        for family in generation.FAMILIES
+        if all(given in (None, part) for given, part in zip((loss, predictions, target), family, strict=True))
+    )
+    if not families:
+        raise ValueError(f"no problem has loss={loss!r}, predictions={predictions!r}, target={target!r}")
+    strategies.check_installed()
+    limits = generation.Limits(
+        samples=max_samples,
+        classes=max_classes,
+        dtypes=tuple(dtypes),
+        kinds=generation.DEFAULT_KINDS - INVALID if unusual else frozenset(),
+        families=families,
+        options=frozenset(options),
+        layouts=frozenset(),
+        reductions=tuple(reductions),  # type: ignore[arg-type]
+    )
+    return strategies.cases(limits).map(_arguments).filter(_has_answer)
+
+
+def _arguments(case: Any) -> dict[str, Any]:
+    problem = case.problem(case.dtypes[0], case.reductions[0])
+    options = {name: getattr(problem.options, name) for name in problem.options.names()}
+    stated = {problem.input_kind: problem.predictions, "labels": problem.labels, "reduction": problem.reduction}
+    return {"loss": problem.loss, **stated, **options}
+
+
+def _has_answer(arguments: dict[str, Any]) -> bool:
+    try:
+        return prepare(read_inputs(**arguments), None).exact_loss is not None
+    except ValueError:
+        return False
+
+
+__all__ = ["cross_entropy_problems"]
