@@ -118,7 +118,14 @@ NLL = (
         arguments=CLASS_OPTIONS,
         class_axis=1,
         dtypes=NO_FLOAT16,
-        conventions=(dataclasses.replace(INDEX, documentation=DOCUMENTATION + "NLLLoss.html"),),
+        conventions=(
+            dataclasses.replace(
+                INDEX,
+                # documented to expect log-probabilities; nothing says that others are refused
+                convention=dataclasses.replace(INDEX.convention, accepts=frozenset({"invalid_probability"})),
+                documentation=DOCUMENTATION + "NLLLoss.html",
+            ),
+        ),
     )
     .since("1.10", ranks=WITHOUT_BATCH, targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
     .since("2.4", dtypes=ALL_DTYPES)

@@ -240,8 +240,13 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
             where = where & (labels != case.options.ignore_index)
     elif kind == "invalid_target":
         where = where | (labels > 1)
+    elif kind == "invalid_probability" and case.input_kind == "log_probabilities":
+        where, array, path, interval = predictions > 0, predictions, ("predictions",), "above 0"
     elif kind == "invalid_probability":
         where, array, path = (predictions < 0) | (predictions > 1), predictions, ("predictions",)
+    ignored = case.options.ignore_index
+    if case.target == "index" and array is predictions and ignored is not None:
+        where = where & (labels != ignored)[..., np.newaxis]
     if not bool(np.any(where)):
         return path, f"there is a {kind}"
     at = tuple(int(index) for index in np.argwhere(where)[0])

@@ -92,7 +92,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
 KIND_MEANINGS: dict[str, str] = {
     "shape_mismatch": "labels or weights whose shape does not fit the predictions",
     "label_out_of_range": "a label that names no class",
-    "invalid_probability": "a probability outside [0, 1]",
+    "invalid_probability": "a probability outside [0, 1], or a log-probability above 0",
     "invalid_target": "a target outside [0, 1]",
     "trailing_axis": "labels that fit but for an axis of length 1",
     "nan_prediction": "a prediction that is nan",

@@ -114,6 +114,8 @@ def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
         if problem.loss == "categorical" and values.size:
             off = np.abs(wide.sum(axis=-1) - 1)
             _add_if_any(kinds, "unnormalised_row", off > ROW_SUM_TOLERANCE * info.unit_roundoff * values.shape[-1])
+    elif problem.input_kind == "log_probabilities":
+        _add_if_any(kinds, "invalid_probability", wide > 0)
 
 
 def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:

@@ -419,6 +419,14 @@ def test_stated_answer_for_invalid_input_does_not_hold():
     assert "a number is stated where" in str(stated(0.5, "float64", labels=[0, 2]))
 
 
+def test_stated_answer_for_log_probabilities_above_zero_holds_as_they_are():
+    above = {"predictions": [[0.25, 0.5], [0.75, 0.25]], "input_kind": "log_probabilities"}
+    held = stated(-0.25, "float64", **above)
+    assert (held.case.expect, held.holds) == (MustRaise("invalid_probability"), "holds by its convention")
+    assert held.convention == "accepts=invalid_probability"
+    assert stated(0.25, "float64", **above).holds == "does not hold"
+
+
 # What is done with it
 
 

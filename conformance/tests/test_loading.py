@@ -267,6 +267,7 @@ def plus(*lines: str, head: str = HEAD) -> str:
 ROWS = "[[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]"
 ONE_HOT = "[[1, 0, 0], [0, 1, 0]]"
 PROBABILITIES = HEAD.replace("logits", "probabilities")
+LOG_PROBABILITIES = HEAD.replace("logits", "log_probabilities")
 WRONG = {
     # YAML
     ":8:1: broken YAML": HEAD + "cases: [1, 2\n",
@@ -326,6 +327,10 @@ WRONG = {
     "labels of shape [3] where predictions of shape [2, 3] need [2]": but("[0, 1]", "[0, 1, 2]"),
     "labels has 7, outside [0, 3); correct it, or say expect: {error: label_out_of_range}": but("[0, 1]", "[0, 7]"),
     "predictions has 2.0, outside [0, 1]": PROBABILITIES + CASE,
+    "predictions[0][0]: predictions has 1.0, above 0; correct it, or say expect: {error: invalid_probability}": (
+        LOG_PROBABILITIES + CASE
+    ),
+    "predictions[1][0]: predictions has 3.0, above 0": LOG_PROBABILITIES + CASE + "    options: {ignore_index: 0}\n",
     "labels has 2, outside [0, 1]": but("[0, 1]", ONE_HOT.replace("1,", "2,"), head=SOFT),
     # Options and layout
     ".nan is not in [0, 1]": plus("options: {label_smoothing: .nan}"),

@@ -690,6 +690,8 @@ def test_it_leaves_an_empty_batch_unreduced():
     ("kind", "problem", "want"),
     [
         ("invalid_probability", probabilities([[1.5, 0.5]], [1]), [logarithm(0.5)]),
+        ("invalid_probability", case([[0.5, -2.0]], [0], input_kind="log_probabilities"), [-0.5]),
+        ("invalid_probability", case([[0.5, -2.0]], [1], input_kind="log_probabilities"), [2.0]),
         (
             "invalid_target",
             case([[-1.0, -2.0]], [[2.0, 0.5]], input_kind="log_probabilities", target="distribution"),
@@ -701,6 +703,23 @@ def test_it_leaves_an_empty_batch_unreduced():
 def test_it_takes_invalid_input_as_it_is_where_that_is_the_convention(kind, problem, want):
     assert isinstance(answer(problem), Invalid)
     assert answer(problem, Convention(accepts=frozenset({kind}))) == want
+
+
+@pytest.mark.parametrize(
+    ("predictions", "options", "valid"),
+    [
+        ([[0.0, -1.0]], {}, True),
+        ([[-0.0, -np.inf]], {}, True),
+        ([[np.nan, -1.0]], {}, True),
+        ([[2.0**-149, -1.0]], {}, False),
+        ([[np.inf, -1.0]], {}, False),
+        ([[0.5, 0.5], [-1.0, -1.0]], {"ignore_index": 0}, True),
+        ([[-1.0, -1.0], [0.5, 0.5]], {"ignore_index": 0}, False),
+    ],
+)
+def test_log_probability_above_zero_is_invalid(predictions, options, valid):
+    stated = case(predictions, list(range(len(predictions))), input_kind="log_probabilities", options=options)
+    assert isinstance(answer(stated), Invalid) is not valid
 
 
 @pytest.mark.parametrize(

@@ -269,9 +269,11 @@ class _CaseBuilder:
             return
         if ignore_index is not None and y[sample] == ignore_index:
             y[sample] = next(label for label in range(-1, self.classes + 1) if label != ignore_index and label >= 0)
-        values, invalid_values = (
-            (y, (-0.5, 1.5)) if self.invalid_kind == "invalid_target" else (x, (1.5, -0.25, math.inf, 1.03125))
-        )
+        values, invalid_values = x, [1.5, -0.25, math.inf, 1.03125]
+        if self.invalid_kind == "invalid_target":
+            values, invalid_values = y, [-0.5, 1.5]
+        elif self.input_kind == "log_probabilities":
+            invalid_values = [1.5, 0.25, math.inf, 0.03125]
         value = self.choice(invalid_values)
         repeats = range(sample, len(x), rows) if values is x else (sample,)
         position = self.integer(self.classes) if self.categorical else 0
@@ -362,7 +364,7 @@ class _CaseBuilder:
             return lambda: [math.log(share) for share in self.random_fractions(1, 64)]
         if style == 2:
             return lambda: [-self.integer(1 << 24) / (1 << 18) for _ in range(self.classes)]
-        return lambda: [self.signed(257) / 16 for _ in range(self.classes)]
+        return lambda: [-abs(self.signed(257)) / 16 for _ in range(self.classes)]
 
     def random_fractions(self, low: int, high: int) -> list[float]:
         """Fractions that sum to 1, one per class, proportional to integers from `low` to `high`."""
@@ -591,7 +593,7 @@ def _applicable_options(loss: Loss, target: Target) -> tuple[str, ...]:
 @functools.cache
 def _invalid_kinds(input_kind: InputKind, target: Target) -> tuple[str, ...]:
     of_target = "label_out_of_range" if target == "index" else "invalid_target"
-    return (of_target, "invalid_probability") if input_kind == "probabilities" else (of_target,)
+    return (of_target,) if input_kind == "logits" else (of_target, "invalid_probability")
 
 
 ROUND_LOGITS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 5.0, -5.0, 10.0, -10.0, 0.25, -0.25, 20.0, -20.0)

@@ -83,8 +83,8 @@ class ProblemFamily:
 
     @property
     def signs(self) -> tuple[int, ...]:
-        """Signs that x takes."""
-        return (1,) if self.input_kind == "probabilities" else (1, -1)
+        """Signs that x takes; no logarithm of a probability is above 0."""
+        return {"logits": (1, -1), "probabilities": (1,), "log_probabilities": (-1,)}[self.input_kind]
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -254,7 +254,7 @@ class Chunk:
             case "probabilities":
                 losses, error = self._probability_losses(label, loss_convention, tolerance_convention)
             case "log_probabilities":
-                losses, error = self._log_probability_losses(sign)
+                losses, error = self._log_probability_losses()
         exact = family.input_kind == "log_probabilities"
         return ExactLosses(family.dtype, losses, None, lambda: _tolerance(family, losses, error()), exact)
 
@@ -323,9 +323,8 @@ class Chunk:
         error += (1 + self.family.extra_products) * minus_log[:, label]
         return losses, lambda: error
 
-    def _log_probability_losses(self, sign: int) -> LossesAndErrorBound:
-        x = self.magnitudes.astype(np.float64)
-        losses = np.negative(x, out=x) if sign > 0 else x
+    def _log_probability_losses(self) -> LossesAndErrorBound:
+        losses = self.magnitudes.astype(np.float64)
         products = 1 + self.family.extra_products
         return losses, lambda: np.abs(losses) * products
 
@@ -348,7 +347,7 @@ def region_name(family: ProblemFamily, sign: int, band: str, label: int) -> str:
 
     It names no function, so that one id in the ledger serves all frameworks.
     """
-    side = "" if band == "zero" or len(family.signs) == 1 else ("positive_" if sign > 0 else "negative_")
+    side = "" if band == "zero" or family.input_kind == "probabilities" else ("positive_" if sign > 0 else "negative_")
     return f"{side}{band}_label_{label}"
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from conformance.adapters import registry
-from conformance.model.case import Case, Problem
+from conformance.model.case import Case, MustRaise, Problem
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import equal_with_nan
 from conformance.power.harvest.pipeline import StatedResult
@@ -72,8 +72,14 @@ def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:
 
 
 def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterator[Convention]:
-    """The definition, and parts of the convention that the function documents in that version."""
+    """The definition, and parts of the convention that the function documents in that version.
+
+    Of log-probabilities above 0, which are invalid, a number is one for values that are taken as they are: ONNX says
+    no more of its operator's input than what it is called.
+    """
     yield DEFINITION
+    if problem.input_kind == "log_probabilities" and statement.case.expect == MustRaise("invalid_probability"):
+        yield Convention(accepts=frozenset({"invalid_probability"}))
     for framework in registry.frameworks():
         backend = framework.backend({})
         for function in registry.functions_in(framework, registry.NEWEST, backend):

@@ -127,7 +127,7 @@ class Implementation:
         self.check_shapes(x, y)
         self.check_weights(x)
         self.check_labels(x, y)
-        if self.input_kind == "probabilities":
+        if self.input_kind != "logits":
             self.check_probabilities(x, y)
 
     def check_shapes(self, x: Array, y: Array) -> None:
@@ -144,7 +144,8 @@ class Implementation:
         raise_if(np.any((y < 0) | (y > 1)), "a target is outside [0, 1]")
 
     def check_probabilities(self, x: Array, y: Array) -> None:
-        raise_if(np.any((x < 0) | (x > 1)), "a probability is outside [0, 1]")
+        outside = x > 0 if self.input_kind == "log_probabilities" else (x < 0) | (x > 1)
+        raise_if(np.any(outside), "a probability is outside [0, 1]")
 
     def broadcast_sample_weights(self, weights: Array | None, valid: Array) -> Array | None:
         """Sample weights, broadcast from leading axes to one for each loss."""
