@@ -165,6 +165,8 @@ def _redirected(config: pytest.Config, arguments: list[str]) -> list[str]:
     checkouts = config.stash.setdefault(_CHECKOUTS, set())
     redirected = []
     for argument in arguments:
+        if _is_conformance_test(argument):  # such a name has the file of its case; see `pytest_itemcollected`
+            argument = f"{TEST_FILE}::{argument.partition('::')[2]}"
         path = _path_of(config, argument)
         checkout = _checkout_of(path) or _checkout_of(path / PACKAGE.name)
         if checkout is None:
@@ -242,6 +244,35 @@ def _requests_file(config: pytest.Config, *files: Path) -> bool:
     """Whether one of these files of the package is among what pytest was asked to run, or in a folder that is."""
     among = {parent.resolve() for file in files for parent in (file, *file.parents)}
     return any(_path_of(config, argument) in among for argument in config.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name a test of ours by its file, in messages, for `--last-failed` and as the classname of `--junit-xml`.
+
+    That is the file of its case, or else its own; pytest has no name for files outside of its root.
+    """
+    if (of := _item(item)) is not None and of.case.path:
+        _rename(item, f"{loggable(_relative_path(item.config, of.case))}::{item.name}")
+    elif item.nodeid.startswith("::") and item.path.parent == PACKAGE:
+        _rename(item, f"{PACKAGE.name}/{item.path.name}{item.nodeid}")
+
+
+def _rename(item: Any, nodeid: str) -> None:
+    """Change the node id of a test, which pytest makes of the file that has the function and lets nobody choose."""
+    if hasattr(item, "id"):  # pytest 9.2 or newer
+        item._id = type(item.id).parse(nodeid)
+    else:
+        item._nodeid = nodeid
+
+
+def _relative_path(config: pytest.Config, case: Case) -> str:
+    """The file of a case, from pytest's root folder or from where the shipped cases lie if it is in one of them."""
+    from conformance.casefiles.loading import shipped_cases
+
+    path = Path.cwd() / case.path
+    roots = (config.rootpath, shipped_cases().parent)
+    return next((path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root)), case.path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -689,6 +689,7 @@ def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(fold
         assert CASES.splitlines()[int(said["line"]) - 1] == f"  {said['case'].rpartition('/')[2]}:"
         name = f"{said['function']}-{said['case']}-{said['dtype']}-{said['reduction']}"
         assert test.get("name") == f"test_conformance[{name}]"
+        assert test.get("classname") == "mine.categorical.x.yaml"
         failed = test.find("failure")
         assert (failed is not None) == (said["expected"] == "unexpected") == (said["status"] == "disagrees")
         if failed is not None:
